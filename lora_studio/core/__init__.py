@@ -1,0 +1,1 @@
+"""Pure data and arithmetic: no Qt, no torch, no network."""

@@ -1,0 +1,167 @@
+"""Whole-project validation: every problem at once, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.export import ExportSpec
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
+from lora_studio.core.problems import STEPS, Fix, Problem, Step, Where
+from lora_studio.core.project import Draft
+from lora_studio.core.spec import Spec
+from lora_studio.core.training import TrainingSpec
+
+
+def check(draft: Draft) -> list[Problem]:
+    """Every problem of a project that can be seen without a model in memory."""
+    found = draft.problems()
+    for step in STEPS:
+        spec = draft.spec(step)
+        if spec is not None:
+            found += _check_spec(spec)
+    return found
+
+
+def of_step(problems: list[Problem], step: Step) -> list[Problem]:
+    """The problems that belong to one step."""
+    return [problem for problem in problems if problem.where.step == step]
+
+
+def errors(problems: list[Problem]) -> list[Problem]:
+    """The problems that keep a job from starting."""
+    return [problem for problem in problems if problem.severity == "error"]
+
+
+def _check_spec(spec: Spec) -> list[Problem]:
+    match spec:
+        case ModelSpec():
+            return _check_model(spec)
+        case LoraSpec():
+            return _check_lora(spec)
+        case DatasetSpec():
+            return _check_dataset(spec)
+        case TrainingSpec():
+            return _check_training(spec)
+        case ExportSpec():
+            return _check_export(spec)
+    return []
+
+
+def _check_model(spec: ModelSpec) -> list[Problem]:
+    where = Where(step="model", field="source")
+    path = Path(spec.source)
+    match spec.kind:
+        case "none":
+            return [
+                Problem(
+                    code="model.none",
+                    what="No model is chosen.",
+                    remedy="Choose a folder, a GGUF file or a hub id.",
+                    where=where,
+                    fix=Fix(
+                        label=f"Use {DEFAULT_BUILTIN}",
+                        step="model",
+                        field="source",
+                        value=BUILTIN_PREFIX + DEFAULT_BUILTIN,
+                    ),
+                )
+            ]
+        case "gguf" if not path.is_file():
+            return [_missing("model.not_found", f"There is no file {path}.", where)]
+        case "folder" if not path.is_dir():
+            return [_missing("model.not_found", f"There is no folder {path}.", where)]
+        case "folder" if not (path / "config.json").is_file():
+            return [
+                Problem(
+                    code="model.not_a_model",
+                    what=f"{path} holds no config.json, so it is no Hugging Face model.",
+                    remedy="Choose the folder that directly holds config.json and .safetensors.",
+                    where=where,
+                )
+            ]
+        case "builtin" if spec.source != BUILTIN_PREFIX + DEFAULT_BUILTIN:
+            return [
+                Problem(
+                    code="model.unknown_builtin",
+                    what=f"No model called {spec.source.removeprefix(BUILTIN_PREFIX)} comes along.",
+                    remedy=f"The one that does is {DEFAULT_BUILTIN}.",
+                    where=where,
+                )
+            ]
+    return []
+
+
+def _check_lora(spec: LoraSpec) -> list[Problem]:
+    if spec.targets == "names" and not spec.target_names:
+        return [
+            Problem(
+                code="lora.no_targets",
+                what="No target module is named, so nothing would train.",
+                remedy="Name at least one linear layer, or choose another preset.",
+                where=Where(step="lora", field="target_names"),
+                fix=Fix(
+                    label="Use all linear layers", step="lora", field="targets", value="all_linear"
+                ),
+            )
+        ]
+    return []
+
+
+def _check_dataset(spec: DatasetSpec) -> list[Problem]:
+    where = Where(step="dataset", field="file")
+    path = Path(spec.file)
+    if not spec.file:
+        return [
+            Problem(
+                code="dataset.none",
+                what="No dataset is chosen.",
+                remedy="Choose a JSON or JSONL file.",
+                where=where,
+            )
+        ]
+    if not path.is_file():
+        return [_missing("dataset.not_found", f"There is no file {path}.", where)]
+    if path.stat().st_size == 0:
+        return [
+            Problem(
+                code="dataset.empty",
+                what=f"{path.name} is empty.",
+                remedy="Choose a file with rows.",
+                where=where,
+            )
+        ]
+    return []
+
+
+def _check_training(spec: TrainingSpec) -> list[Problem]:
+    if spec.learning_rate > 5e-3:
+        return [
+            Problem(
+                code="training.learning_rate_high",
+                what=f"A learning rate of {spec.learning_rate:g} usually makes LoRA diverge.",
+                remedy="1e-4 to 3e-4 suits most runs.",
+                where=Where(step="training", field="learning_rate"),
+                severity="warning",
+                fix=Fix(label="Use 2e-4", step="training", field="learning_rate", value=2e-4),
+            )
+        ]
+    return []
+
+
+def _check_export(spec: ExportSpec) -> list[Problem]:
+    if spec.llama_cpp and not Path(spec.llama_cpp).is_dir():
+        return [
+            _missing(
+                "export.llama_cpp_not_found",
+                f"There is no folder {spec.llama_cpp}.",
+                Where(step="export", field="llama_cpp"),
+            )
+        ]
+    return []
+
+
+def _missing(code: str, what: str, where: Where) -> Problem:
+    remedy = "Check the spelling, or choose it again if it was moved."
+    return Problem(code=code, what=what, remedy=remedy, where=where)

@@ -1,0 +1,399 @@
+"""What a worker tells its parent: one closed union, one parse function.
+
+The same lines go into a run's `events.jsonl`, which is the truth about the run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from lora_studio.core.commands import TextSource
+from lora_studio.core.dataset import Message, RowFormat
+from lora_studio.core.problems import Problem
+
+#: Raised by one whenever a command or an event changes its meaning.
+PROTOCOL = 1
+
+
+class _Event(BaseModel):
+    """`id` is that of the command the event is about, `time` is seconds since 1970 (UTC)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = ""
+    time: float = Field(default_factory=time.time)
+
+
+# --- of every command -------------------------------------------------------------------------
+
+
+class Hello(_Event):
+    """The first line of every worker. Parsed leniently; it never changes."""
+
+    kind: Literal["hello"] = "hello"
+    protocol: int = PROTOCOL
+    app_version: str
+    pid: int
+
+
+class Started(_Event):
+    """The worker begins with a command."""
+
+    kind: Literal["started"] = "started"
+    command: str
+
+
+class Progress(_Event):
+    """How far a stage is. `total` is None while unknown; `eta_s` in seconds."""
+
+    kind: Literal["progress"] = "progress"
+    stage: str
+    done: float = 0.0
+    total: float | None = None
+    unit: str = ""
+    eta_s: float | None = None
+
+
+class Log(_Event):
+    """A line worth keeping, in the user's words."""
+
+    kind: Literal["log"] = "log"
+    text: str
+
+
+class Warned(_Event):
+    """A problem that does not end the command."""
+
+    kind: Literal["warned"] = "warned"
+    problem: Problem
+
+
+class Done(_Event):
+    """The command ended well. `stopped`: at the user's wish, with a usable result."""
+
+    kind: Literal["done"] = "done"
+    stopped: bool = False
+
+
+class Failed(_Event):
+    """The command ended with a problem."""
+
+    kind: Literal["failed"] = "failed"
+    problem: Problem
+
+
+class Cancelled(_Event):
+    """The command ended at the user's wish, without a result."""
+
+    kind: Literal["cancelled"] = "cancelled"
+
+
+# --- model, lora, devices ---------------------------------------------------------------------
+
+
+class Device(BaseModel):
+    """A place to run a model on; memory in bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str  # auto, cpu, mps, cuda:0 …
+    title: str
+    total_bytes: int
+    free_bytes: int
+
+
+class DevicesFound(_Event):
+    """The devices of this machine, the one that `auto` means first."""
+
+    kind: Literal["devices_found"] = "devices_found"
+    devices: tuple[Device, ...]
+
+
+class ModelInspected(_Event):
+    """Facts of a model that need no weights. Sizes in bytes, by precision."""
+
+    kind: Literal["model_inspected"] = "model_inspected"
+    source: str
+    folder: str
+    architecture: str
+    parameters: int
+    layers: int
+    hidden_size: int
+    vocabulary: int
+    context: int | None
+    stored_dtype: str
+    licence: str | None
+    has_chat_template: bool
+    prequantized: str | None = None
+    weight_bytes: dict[str, int]
+    linear_names: tuple[str, ...]
+    adapter: ParametersCounted | None = None
+
+
+class ModelLoaded(_Event):
+    """The base model is in memory; `memory_bytes` is what its weights take."""
+
+    kind: Literal["model_loaded"] = "model_loaded"
+    source: str
+    architecture: str
+    device: str
+    precision: str
+    parameters: int
+    memory_bytes: int
+    seconds: float
+
+
+class ParametersCounted(_Event):
+    """Exact counts, known before training starts; `adapter_bytes` on disk in 32-bit."""
+
+    kind: Literal["parameters_counted"] = "parameters_counted"
+    trainable: int
+    total: int
+    targets: tuple[str, ...]
+    adapter_bytes: int
+
+    @property
+    def percent(self) -> float:
+        """Trainable parameters as a percentage of all."""
+        return 100.0 * self.trainable / self.total if self.total else 0.0
+
+
+# --- dataset ----------------------------------------------------------------------------------
+
+
+class Skipped(BaseModel):
+    """Rows left out for one reason; `rows` are the first few, counted from 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    count: int
+    rows: tuple[int, ...] = ()
+
+
+class TokenSpan(BaseModel):
+    """A run of tokens of one kind: `trained`, `context` (no loss) or `cut` (over the limit)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    tokens: int
+    state: Literal["trained", "context", "cut"]
+
+
+class RowPreview(BaseModel):
+    """One row as a conversation and, with a model, as the model sees it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    row: int
+    messages: tuple[Message, ...]
+    spans: tuple[TokenSpan, ...] = ()
+
+
+class DatasetInspected(_Event):
+    """What a dataset holds: read = used + sum of skipped. Lengths in tokens, [] without a model."""
+
+    kind: Literal["dataset_inspected"] = "dataset_inspected"
+    file: str
+    format: RowFormat
+    columns: tuple[str, ...]
+    rows_read: int
+    rows_used: int
+    skipped: tuple[Skipped, ...] = ()
+    rows_cut: int = 0
+    lengths: tuple[int, ...] = ()
+    trained_lengths: tuple[int, ...] = ()
+    preview: tuple[RowPreview, ...] = ()
+
+
+class DatasetReady(_Event):
+    """The rows of a run after rendering: read = train + validation + sum of skipped."""
+
+    kind: Literal["dataset_ready"] = "dataset_ready"
+    format: RowFormat
+    rows_read: int
+    rows_train: int
+    rows_validation: int
+    skipped: tuple[Skipped, ...] = ()
+    rows_cut: int = 0
+    tokens: int
+    trained_tokens: int
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+class TrainingStarted(_Event):
+    """The plan of a training; `step` is where it goes on, 0 for a new one."""
+
+    kind: Literal["training_started"] = "training_started"
+    steps: int
+    step: int = 0
+    steps_per_epoch: float
+    effective_batch: int
+
+
+class StepDone(_Event):
+    """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes."""
+
+    kind: Literal["step_done"] = "step_done"
+    step: int
+    steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    tokens_per_s: float
+    memory_bytes: int
+    eta_s: float | None = None
+
+
+class Evaluated(_Event):
+    """Loss on the validation rows, in nats per trained token, after `step` steps."""
+
+    kind: Literal["evaluated"] = "evaluated"
+    step: int
+    loss: float
+
+
+class CheckpointSaved(_Event):
+    """A complete checkpoint that training can go on from."""
+
+    kind: Literal["checkpoint_saved"] = "checkpoint_saved"
+    step: int
+    folder: str
+
+
+class AdapterSaved(_Event):
+    """The adapter in PEFT's layout."""
+
+    kind: Literal["adapter_saved"] = "adapter_saved"
+    step: int
+    folder: str
+    bytes: int
+
+
+# --- merging and export -----------------------------------------------------------------------
+
+
+class Merged(_Event):
+    """The merged model as a Hugging Face folder."""
+
+    kind: Literal["merged"] = "merged"
+    folder: str
+    bytes: int
+    dtype: str
+    tensors_changed: int
+
+
+class GgufWritten(_Event):
+    """One GGUF file; `tool` says which llama.cpp made it."""
+
+    kind: Literal["gguf_written"] = "gguf_written"
+    file: str
+    quantization: str
+    bytes: int
+    tool: str
+
+
+class TemplateDerived(_Event):
+    """The Ollama TEMPLATE made from the chat template, and whether it renders the same text."""
+
+    kind: Literal["template_derived"] = "template_derived"
+    template: str
+    stops: tuple[str, ...]
+    proven: bool
+    conversations: int
+    difference: str | None = None
+
+
+class SelfTested(_Event):
+    """How well one stage agrees with base + adapter on held-out rows.
+
+    `top1` is the share of answer positions with the same likeliest token, `kl` the mean
+    Kullback-Leibler divergence in nats from base + adapter to the stage.
+    """
+
+    kind: Literal["self_tested"] = "self_tested"
+    stage: str  # merged, or the name of a quantisation
+    conversations: int
+    positions: int
+    tokens_equal: bool
+    top1: float
+    kl: float
+    top1_limit: float
+    kl_limit: float
+    passed: bool
+
+
+class OllamaFound(_Event):
+    """A server that answered."""
+
+    kind: Literal["ollama_found"] = "ollama_found"
+    host: str
+    version: str
+    models: tuple[str, ...]
+
+
+class OllamaCreated(_Event):
+    """The model exists in Ollama."""
+
+    kind: Literal["ollama_created"] = "ollama_created"
+    host: str
+    name: str
+    version: str
+
+
+class Generated(_Event):
+    """An answer of one model to the conversation with this index."""
+
+    kind: Literal["generated"] = "generated"
+    source: TextSource
+    index: int
+    text: str
+    tokens: int
+    finished: bool
+
+
+Ending = Done | Failed | Cancelled
+Event = (
+    Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
+    | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
+    | DatasetInspected | DatasetReady
+    | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
+    | Merged | GgufWritten | TemplateDerived | SelfTested
+    | OllamaFound | OllamaCreated | Generated
+)  # fmt: skip
+
+ModelInspected.model_rebuild()
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def parse(line: str | bytes) -> Event:
+    """The event in one JSON line; raises pydantic.ValidationError.
+
+    Hello is read leniently, so that a worker of another version can still be named.
+    """
+    hello = _lenient_hello(line)
+    return hello if hello is not None else _ADAPTER.validate_json(line)
+
+
+def _lenient_hello(line: str | bytes) -> Hello | None:
+    try:
+        raw: Any = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(raw, dict) or raw.get("kind") != "hello":
+        return None
+    return Hello.model_validate({key: raw[key] for key in Hello.model_fields if key in raw})
+
+
+def to_line(event: BaseModel) -> str:
+    """An event or command as one JSON line, without the newline."""
+    return event.model_dump_json()

@@ -1,0 +1,33 @@
+"""Brings project files of older versions up to date, one decorated step per version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Document = dict[str, Any]
+_Step = Callable[[Document], Document]
+
+#: Version written into project files.
+CURRENT_VERSION = 1
+
+_STEPS: dict[int, _Step] = {}
+
+
+def migration(from_version: int) -> Callable[[_Step], _Step]:
+    """Registers the step from one version to the next; each has a test of its own."""
+
+    def register(step: _Step) -> _Step:
+        if from_version in _STEPS:
+            raise ValueError(f"Two migrations start from version {from_version}.")
+        _STEPS[from_version] = step
+        return step
+
+    return register
+
+
+def migrate(document: Document, version: int) -> Document:
+    """The document as the current version writes it; raises KeyError where a step is missing."""
+    for current in range(version, CURRENT_VERSION):
+        document = _STEPS[current](document)
+    return document

@@ -1,0 +1,94 @@
+"""The model step: which base model, at which precision, on which device."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from lora_studio.core.spec import Spec, setting
+
+Precision = Literal["auto", "bf16", "fp16", "fp32", "8bit", "4bit"]
+SourceKind = Literal["none", "builtin", "gguf", "folder", "hub"]
+
+BUILTIN_PREFIX = "builtin:"
+DEFAULT_BUILTIN = "SmolLM2-135M-Instruct"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
+
+
+class ModelSpec(Spec):
+    """Which base model is adapted and how it is held in memory while training."""
+
+    source: str = setting(
+        "",
+        "Model",
+        "A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or "
+        f"{BUILTIN_PREFIX}{DEFAULT_BUILTIN} for the small model that comes with the program.",
+        path="any",
+    )
+    revision: str = setting(
+        "main",
+        "Revision",
+        "Branch, tag or commit of a hub model. A commit makes a run repeatable.",
+        advanced=True,
+        min_length=1,
+    )
+    precision: Precision = setting(
+        "auto",
+        "Precision",
+        "How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit "
+        "halves and 4-bit quarters their memory at a small cost in quality. The adapter itself is "
+        "always trained in 32-bit.",
+        choices={
+            "auto": "16-bit (best for this device)",
+            "bf16": "bfloat16",
+            "fp16": "float16",
+            "fp32": "float32",
+            "8bit": "8-bit",
+            "4bit": "4-bit (QLoRA)",
+        },
+    )
+    quant_type: Literal["nf4", "fp4"] = setting(
+        "nf4",
+        "4-bit type",
+        "NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit "
+        "floating point. Used with 4-bit precision only.",
+        choices={"nf4": "NF4", "fp4": "FP4"},
+        advanced=True,
+    )
+    double_quant: bool = setting(
+        True,
+        "Double quantisation",
+        "Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.",
+        advanced=True,
+    )
+    device: str = setting(
+        "auto",
+        "Device",
+        "Where the model is placed: auto, cpu, mps, cuda or cuda:0, cuda:1 …",
+        advanced=True,
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+    )
+    trust_remote_code: bool = setting(
+        False,
+        "Run the model's own code",
+        "Some models bring Python code of their own. It runs with your rights: allow it only for a "
+        "model whose author you trust.",
+        advanced=True,
+    )
+
+    @property
+    def kind(self) -> SourceKind:
+        """What `source` names; judged from its spelling alone."""
+        return source_kind(self.source)
+
+
+def source_kind(source: str) -> SourceKind:
+    """What a model source names, judged from its spelling alone (no disk, no network)."""
+    if not source.strip():
+        return "none"
+    if source.startswith(BUILTIN_PREFIX):
+        return "builtin"
+    if source.lower().endswith(".gguf"):
+        return "gguf"
+    return "hub" if _HUB_ID.match(source) else "folder"

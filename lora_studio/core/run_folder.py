@@ -1,0 +1,295 @@
+"""Layout of a run on disk; the only place that knows the file names in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import ValidationError
+
+from lora_studio.core import events, project
+from lora_studio.core.files import write_atomic
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import Project
+
+State = Literal[
+    "new", "running", "stopped", "interrupted", "failed", "trained", "merged", "exported"
+]
+
+#: State of a run after each command that changes it.
+_AFTER: dict[str, State] = {"train": "trained", "merge": "merged", "export": "exported"}
+
+_CHECKPOINT = re.compile(r"step-(\d+)\Z")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run. Everything in it is written to a temporary name and renamed."""
+
+    path: Path
+
+    @property
+    def project_file(self) -> Path:
+        """The frozen project, with absolute paths."""
+        return self.path / "project.toml"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Versions, seeds and hashes: what is needed to understand or repeat the run."""
+        return self.path / "manifest.json"
+
+    @property
+    def events_file(self) -> Path:
+        """Every event of the run, one JSON line each, appended by workers."""
+        return self.path / "events.jsonl"
+
+    @property
+    def mailbox_file(self) -> Path:
+        """Commands of parents that did not start the worker, one JSON line each."""
+        return self.path / "commands.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What the libraries printed, and tracebacks."""
+        return self.path / "log.txt"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the worker that is at work on the run."""
+        return self.path / "run.lock"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints, one folder `step-N` each."""
+        return self.path / "checkpoints"
+
+    @property
+    def adapter(self) -> Path:
+        """The trained adapter in PEFT's layout, with the tokenizer."""
+        return self.path / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        """The merged model, a Hugging Face folder."""
+        return self.path / "merged"
+
+    @property
+    def gguf(self) -> Path:
+        """Folder of GGUF files."""
+        return self.path / "gguf"
+
+    @property
+    def modelfile(self) -> Path:
+        """The Modelfile of the Ollama model."""
+        return self.path / "Modelfile"
+
+    @property
+    def selftest_file(self) -> Path:
+        """Results of the self-test of every stage."""
+        return self.path / "selftest.json"
+
+    @property
+    def heldout_file(self) -> Path:
+        """Conversations kept out of training, one JSON line each; the self-test runs on them."""
+        return self.path / "heldout.jsonl"
+
+    @property
+    def temporary(self) -> Path:
+        """Scratch folder; whatever is in it may be deleted while no worker runs."""
+        return self.path / "tmp"
+
+    def gguf_file(self, name: str, quantization: str) -> Path:
+        """The GGUF file of one quantisation."""
+        return self.gguf / f"{project.file_name(name)}-{quantization}.gguf"
+
+    def checkpoint(self, step: int) -> Path:
+        """The folder of the checkpoint after `step` optimizer steps."""
+        return self.checkpoints / f"step-{step:08d}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Steps with a checkpoint on disk, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        found = (_CHECKPOINT.match(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(match[1]) for match in found if match)
+
+    def load_project(self) -> Project:
+        """The frozen project; raises ProblemError when the folder is no run."""
+        if not self.project_file.is_file():
+            raise fail(
+                "run.not_found",
+                f"{self.path} is not the folder of a run.",
+                "Name a folder inside the project's runs folder.",
+                where=Where(file=str(self.path)),
+            )
+        return project.load(self.project_file).freeze()
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, empty while there is none."""
+        try:
+            content = json.loads(self.manifest_file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    def update_manifest(self, **entries: Any) -> None:
+        """Adds or replaces entries of the manifest."""
+        content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
+        write_atomic(self.manifest_file, content + "\n")
+
+    def events(self) -> Iterator[events.Event]:
+        """Every event so far; a torn or foreign line is passed over."""
+        try:
+            file = self.events_file.open("rb")
+        except OSError:
+            return
+        with file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    with contextlib.suppress(ValidationError):
+                        yield events.parse(line)
+
+    def is_running(self) -> bool:
+        """Whether a worker is at work on the run."""
+        return RunLock(self.lock_file).is_held()
+
+    def worker_pid(self) -> int | None:
+        """Process number of the worker at work on the run, None when there is none."""
+        if not self.is_running():
+            return None
+        try:
+            return int(json.loads(self.lock_file.read_text("utf-8"))["pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def state(self) -> State:
+        """Where the run stands, told from its events and its lock."""
+        if self.is_running():
+            return "running"
+        state: State = "new"
+        changing = ""  # the command under way, if it is one that changes the run
+        for event in self.events():
+            match event:
+                case events.Started():
+                    changing = event.command if event.command in _AFTER else ""
+                    state = "interrupted" if changing else state
+                case events.Failed() if changing:
+                    state = "failed"
+                case events.Cancelled() if changing:
+                    state = "stopped"
+                case events.Done() if changing:
+                    state = _AFTER[changing]
+        return state
+
+    def size_bytes(self) -> int:
+        """Disk space of the whole folder."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
+    """Makes a new run in the folder `runs`; raises ProblemError when that is impossible."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    slug = re.sub(r"[^\w-]+", "-", frozen.name).strip("-") or "run"
+    for attempt in range(1, 1000):
+        path = runs / (f"{stamp}-{slug}" if attempt == 1 else f"{stamp}-{slug}-{attempt}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _not_created(path, error) from error
+        run = RunFolder(path)
+        try:
+            write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
+            run.update_manifest(name=frozen.name, created=datetime.now().astimezone().isoformat())
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)
+            raise _not_created(path, error) from error
+        return run
+    raise _not_created(runs, FileExistsError("too many runs in one second"))
+
+
+def list_runs(runs: Path) -> list[RunFolder]:
+    """All runs in a folder, newest first."""
+    if not runs.is_dir():
+        return []
+    found = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
+    return sorted(found, key=lambda run: run.path.name, reverse=True)
+
+
+def _not_created(path: Path, error: OSError) -> ProblemError:
+    return fail(
+        "run.not_created",
+        f"The run folder could not be made: {error.strerror or error}.",
+        "Check that the project's folder is writable and has free space.",
+        where=Where(file=str(path)),
+    )
+
+
+class RunLock:
+    """A file locked through the operating system: it is free again once its process is gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the path of the lock file; nothing is touched yet."""
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self, content: dict[str, Any]) -> bool:
+        """Takes the lock and writes who holds it; False when another process does."""
+        file = self._path.open("a+b")
+        if not _try_lock(file):
+            file.close()
+            return False
+        file.truncate(0)
+        file.write(json.dumps(content).encode())
+        file.flush()
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back; harmless when it is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def is_held(self) -> bool:
+        """Whether any process holds the lock now."""
+        try:
+            file = self._path.open("r+b")
+        except OSError:
+            return False
+        with file:
+            return not _try_lock(file)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        """Locks one byte far behind the content, so that the content stays readable."""
+        try:
+            os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+        return True
+else:
+    import fcntl
+
+    def _try_lock(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,137 @@
+"""How a setting is declared: once, with title, description, unit, bounds and default."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import dataclass
+from typing import Any, Literal, Union
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+Kind = Literal["choice", "flag", "integer", "number", "text", "path", "list"]
+
+
+class Spec(BaseModel):
+    """Base of the six specs: immutable, closed, every field with a title and a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def setting(
+    default: Any,
+    title: str,
+    description: str,
+    *,
+    unit: str = "",
+    choices: dict[str, str] | None = None,
+    path: Literal["", "file", "folder", "any"] = "",
+    advanced: bool = False,
+    step: float | None = None,
+    **bounds: Any,
+) -> Any:
+    """Declares one field of a spec.
+
+    `choices` gives the words shown for each value of a Literal; `path` marks a text field that
+    names a file or folder; `advanced` puts it under "More"; `bounds` are pydantic's ge, gt, le, lt,
+    min_length, max_length, pattern.
+    """
+    return Field(
+        default,
+        title=title,
+        description=description,
+        json_schema_extra={
+            "unit": unit,
+            "choices": dict(choices or {}),
+            "path": path,
+            "advanced": advanced,
+            "step": step,
+        },
+        **bounds,
+    )
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """All that a label, an editor, a command-line option or a docs table needs of one field."""
+
+    name: str
+    title: str
+    description: str
+    unit: str
+    kind: Kind
+    default: Any
+    choices: dict[str, str]
+    path: str
+    advanced: bool
+    minimum: float | None
+    maximum: float | None
+    exclusive_minimum: bool
+    step: float | None
+
+
+def facts(spec: type[Spec], name: str) -> FieldFacts:
+    """Facts of one field of a spec; raises KeyError for an unknown name."""
+    info = spec.model_fields[name]
+    extra = typing.cast(dict[str, Any], info.json_schema_extra or {})
+    bounds = {type(item).__name__: item for item in info.metadata}
+    minimum, exclusive = _lower_bound(bounds)
+    maximum = getattr(bounds.get("Le"), "le", None)
+    choices = dict(extra.get("choices", {}))
+    for value in _literal_values(info.annotation):
+        choices.setdefault(value, value)
+    return FieldFacts(
+        name=name,
+        title=info.title or name,
+        description=info.description or "",
+        unit=extra.get("unit", ""),
+        kind=_kind(info, extra),
+        default=info.get_default(call_default_factory=True),
+        choices=choices,
+        path=extra.get("path", ""),
+        advanced=bool(extra.get("advanced", False)),
+        minimum=minimum,
+        maximum=None if maximum is None else float(maximum),
+        exclusive_minimum=exclusive,
+        step=extra.get("step"),
+    )
+
+
+def all_facts(spec: type[Spec]) -> list[FieldFacts]:
+    """Facts of every field of a spec, in the order of declaration."""
+    return [facts(spec, name) for name in spec.model_fields]
+
+
+def _lower_bound(bounds: dict[str, Any]) -> tuple[float | None, bool]:
+    if "Gt" in bounds:
+        return float(bounds["Gt"].gt), True
+    if "Ge" in bounds:
+        return float(bounds["Ge"].ge), False
+    return None, False
+
+
+def _literal_values(annotation: Any) -> tuple[str, ...]:
+    if typing.get_origin(annotation) is Literal:
+        return tuple(str(value) for value in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        return _literal_values(typing.get_args(annotation)[0])
+    return ()
+
+
+def _kind(info: FieldInfo, extra: dict[str, Any]) -> Kind:
+    annotation = info.annotation
+    origin = typing.get_origin(annotation)
+    if origin is tuple:
+        return "list"
+    if origin is Literal:
+        return "choice"
+    if origin in (Union, types.UnionType):
+        annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
+    if annotation is bool:
+        return "flag"
+    if annotation is int:
+        return "integer"
+    if annotation is float:
+        return "number"
+    return "path" if extra.get("path") else "text"

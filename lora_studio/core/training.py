@@ -1,0 +1,145 @@
+"""The training step: the recipe of the optimisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lora_studio.core.spec import Spec, setting
+
+Schedule = Literal["linear", "cosine", "constant"]
+Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+
+
+class TrainingSpec(Spec):
+    """How the adapter is optimised."""
+
+    epochs: float = setting(
+        3.0,
+        "Epochs",
+        "How often the whole dataset is gone through.",
+        gt=0.0,
+        le=1000.0,
+        step=0.5,
+    )
+    max_steps: int = setting(
+        0,
+        "Step limit",
+        "Ends training after this many optimizer steps. 0: no limit but the epochs.",
+        unit="steps",
+        ge=0,
+        advanced=True,
+    )
+    micro_batch: int = setting(
+        4,
+        "Micro-batch",
+        "Conversations processed at once. Memory grows with it.",
+        unit="rows",
+        ge=1,
+        le=1024,
+    )
+    gradient_accumulation: int = setting(
+        4,
+        "Gradient accumulation",
+        "Micro-batches added up before each optimizer step. The effective batch is micro-batch × "
+        "accumulation.",
+        unit="micro-batches",
+        ge=1,
+        le=4096,
+    )
+    learning_rate: float = setting(
+        2e-4,
+        "Learning rate",
+        "Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.",
+        gt=0.0,
+        le=1.0,
+    )
+    schedule: Schedule = setting(
+        "cosine",
+        "Schedule",
+        "How the learning rate falls after the warm-up.",
+        choices={"linear": "Linear", "cosine": "Cosine", "constant": "Constant"},
+        advanced=True,
+    )
+    warmup_share: float = setting(
+        0.03,
+        "Warm-up",
+        "Share of all steps over which the learning rate rises from zero.",
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+        advanced=True,
+    )
+    optimizer: Optimizer = setting(
+        "adamw",
+        "Optimizer",
+        "AdamW keeps two 32-bit values for each trained parameter; the 8-bit ones a quarter of it. "
+        "Paged can spill to main memory on CUDA.",
+        choices={
+            "adamw": "AdamW",
+            "adamw_8bit": "AdamW 8-bit",
+            "paged_adamw_8bit": "AdamW 8-bit, paged",
+        },
+        advanced=True,
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Weight decay",
+        "Pull of adapter weights towards zero at each step, times the learning rate.",
+        ge=0.0,
+        le=10.0,
+        step=0.01,
+        advanced=True,
+    )
+    max_grad_norm: float = setting(
+        1.0,
+        "Gradient clipping",
+        "Largest norm of the gradient of one step. 0 switches clipping off.",
+        ge=0.0,
+        le=1000.0,
+        step=0.1,
+        advanced=True,
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Gradient checkpointing",
+        "Computes activations twice instead of keeping them: much less memory, about a third "
+        "slower.",
+        advanced=True,
+    )
+    eval_every: int = setting(
+        0,
+        "Evaluate every",
+        "Optimizer steps between evaluations. 0: after each epoch.",
+        unit="steps",
+        ge=0,
+        advanced=True,
+    )
+    save_every: int = setting(
+        100,
+        "Checkpoint every",
+        "Optimizer steps between checkpoints. 0: only at the end.",
+        unit="steps",
+        ge=0,
+        advanced=True,
+    )
+    keep_checkpoints: int = setting(
+        2,
+        "Checkpoints kept",
+        "Older ones are deleted after a newer one is complete.",
+        ge=1,
+        le=1000,
+        advanced=True,
+    )
+    seed: int = setting(
+        42,
+        "Seed",
+        "Fixes the order of rows, the split and the initial adapter.",
+        ge=0,
+        le=2**32 - 1,
+        advanced=True,
+    )
+
+    @property
+    def effective_batch(self) -> int:
+        """Conversations per optimizer step."""
+        return self.micro_batch * self.gradient_accumulation

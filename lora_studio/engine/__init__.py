@@ -1,0 +1,1 @@
+"""The worker process: torch lives here and nowhere else."""

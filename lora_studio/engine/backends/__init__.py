@@ -1,0 +1,1 @@
+"""Ways to load a base model and wrap it with LoRA, one Protocol."""

@@ -1,0 +1,67 @@
+"""From exceptions to problems: nothing else in the engine phrases a failure twice."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from lora_studio.core.problems import Problem, ProblemError, Where
+
+
+class CancelledError(Exception):
+    """The user asked for the end of the command; raised by `Job.check`."""
+
+
+def problem_from(error: BaseException, doing: str) -> Problem:
+    """The problem that an exception means; `doing` completes "… went wrong while <doing>"."""
+    if isinstance(error, ProblemError):
+        return error.problems[0]
+    if is_out_of_memory(error):
+        return Problem(
+            code="device.out_of_memory",
+            what=f"Memory ran out while {doing}.",
+            remedy="Make the micro-batch or the longest row smaller, switch gradient checkpointing "
+            "on, or choose 4-bit precision. Closing other programs that use the device helps too.",
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(doing, error.filename)
+    if "No space left on device" in str(error):
+        return disk_full(doing, None)
+    if isinstance(error, PermissionError):
+        return Problem(
+            code="disk.not_allowed",
+            what=f"{error.filename or 'A file'} may not be used while {doing}.",
+            remedy="Give yourself the right to it, or choose another folder.",
+            where=Where(file=str(error.filename) if error.filename else None),
+        )
+    return Problem(
+        code="engine.unexpected",
+        what=f"Something went wrong while {doing}: {_first_line(error)}",
+        remedy="The log of the run has the details. Nothing that was saved before is lost.",
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a device or the machine has no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    pattern = r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory"
+    return isinstance(error, (RuntimeError, OSError)) and bool(
+        re.search(pattern, str(error), re.IGNORECASE)
+    )
+
+
+def disk_full(doing: str, file: object) -> Problem:
+    """The problem of a full disk."""
+    return Problem(
+        code="disk.full",
+        what=f"The disk is full: there was no room left while {doing}.",
+        remedy="Free some space or move the project to a larger disk, then start this step again. "
+        "Files that were complete before are untouched.",
+        where=Where(file=str(file) if file else None),
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    return text if text.endswith((".", "!", "?")) else f"{text}."

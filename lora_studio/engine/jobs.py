@@ -1,0 +1,65 @@
+"""What each command does: the steps it is made of, in order. Imports are late and priced.
+
+torch and transformers take seconds to import; a question about devices or a dataset's rows should
+not wait for them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio.core import commands
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Job
+
+
+def train(command: commands.Train, job: Job) -> bool:
+    """Trains the adapter of a run; True when the user stopped it early and kept the adapter."""
+    from lora_studio.engine import training
+
+    return training.train(RunFolder(Path(command.run)), job, resume=command.resume)
+
+
+def merge(command: commands.Merge, job: Job) -> None:
+    """Merges the adapter of a run into its base model."""
+    from lora_studio.engine import merging
+
+    merging.merge(RunFolder(Path(command.run)), job)
+
+
+def export(command: commands.Export, job: Job) -> None:
+    """Writes GGUF files, tests each against base + adapter, derives TEMPLATE, creates in Ollama."""
+    raise NotImplementedError
+
+
+def generate(command: commands.Generate, job: Job) -> None:
+    """Answers conversations with the models of a run, one model in memory at a time."""
+    raise NotImplementedError
+
+
+def inspect_model(command: commands.InspectModel, job: Job) -> None:
+    """Facts of a model from its headers."""
+    from lora_studio.engine import model
+
+    job.emit(model.inspect(command.model, command.lora, job))
+
+
+def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
+    """Rows, format and faults of a dataset; tokens and lengths when a model is named."""
+    from lora_studio.engine import dataset
+
+    job.emit(dataset.inspect(command.dataset, command.model, command.preview, job))
+
+
+def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
+    """Devices of this machine."""
+    from lora_studio.engine import device
+
+    job.emit(device.found())
+
+
+def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:
+    """Version and models of an Ollama server."""
+    from lora_studio.engine.export import ollama
+
+    job.emit(ollama.find(command.host))

@@ -1,0 +1,129 @@
+"""One worker: takes commands one after another and ends each in Done, Failed or Cancelled."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lora_studio import __version__
+from lora_studio.core import commands, events
+from lora_studio.core.problems import Where, fail
+from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.engine import jobs
+from lora_studio.engine.channel import Channel, Inbox, Job
+from lora_studio.engine.failures import CancelledError, problem_from
+
+_DOING = {
+    "train": "training",
+    "merge": "merging",
+    "export": "exporting",
+    "generate": "answering",
+    "inspect_model": "looking at the model",
+    "inspect_dataset": "reading the dataset",
+    "inspect_devices": "looking for devices",
+    "inspect_ollama": "asking Ollama",
+}
+
+
+def main() -> None:
+    """Runs until stdin ends or a shutdown is asked for, then exits without waiting for threads."""
+    channel = Channel()
+    channel.emit(events.Hello(app_version=__version__, pid=os.getpid()))
+    waiting: queue.Queue[commands.Job | commands.Question | None] = queue.Queue()
+    inbox = Inbox(waiting.put)
+    inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
+    while (command := waiting.get()) is not None:
+        _handle(command, channel, inbox)
+    channel.drain()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _handle(command: commands.Job | commands.Question, channel: Channel, inbox: Inbox) -> None:
+    """Carries out one command from `Started` to its ending event."""
+    job = Job(command.id, channel, inbox.flags(command.id))
+    try:
+        with _recording(command, channel, inbox):
+            try:
+                job.emit(events.Started(command=command.kind))
+                job.check()
+                ending = _carry_out(command, job)
+            except BaseException as error:
+                ending = _ending(error, command)
+            # Still under the run's lock: whoever finds it free also finds how the command ended.
+            job.emit(ending)
+    except BaseException as error:
+        job.emit(_ending(error, command))
+
+
+def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.Ending:
+    match command:
+        case commands.Train():
+            return events.Done(stopped=jobs.train(command, job))
+        case commands.Merge():
+            jobs.merge(command, job)
+        case commands.Export():
+            jobs.export(command, job)
+        case commands.Generate():
+            jobs.generate(command, job)
+        case commands.InspectModel():
+            jobs.inspect_model(command, job)
+        case commands.InspectDataset():
+            jobs.inspect_dataset(command, job)
+        case commands.InspectDevices():
+            jobs.inspect_devices(command, job)
+        case commands.InspectOllama():
+            jobs.inspect_ollama(command, job)
+    return events.Done()
+
+
+def _ending(
+    error: BaseException, command: commands.Job | commands.Question
+) -> events.Failed | events.Cancelled:
+    if isinstance(error, CancelledError):
+        return events.Cancelled()
+    traceback.print_exception(error, file=sys.stderr)
+    return events.Failed(problem=problem_from(error, _DOING[command.kind]))
+
+
+@contextmanager
+def _recording(
+    command: commands.Job | commands.Question, channel: Channel, inbox: Inbox
+) -> Iterator[None]:
+    """Holds the run's lock and records its events while a job that changes it is at work."""
+    if not isinstance(command, commands.Train | commands.Merge | commands.Export):
+        yield
+        return
+    run = RunFolder(Path(command.run))
+    run.load_project()  # refuses a folder that is no run before anything is written into it
+    lock = RunLock(run.lock_file)
+    if not _acquire(lock, command.id):
+        raise fail(
+            "run.busy",
+            "Another worker is at work on this run.",
+            "Wait until it has ended, or watch it.",
+            where=Where(file=str(run.path)),
+        )
+    channel.open_run(run)
+    end_watching = inbox.watch_mailbox(run.mailbox_file)
+    try:
+        yield
+    finally:
+        end_watching()
+        channel.close_run()
+        lock.release()
+
+
+def _acquire(lock: RunLock, command_id: str) -> bool:
+    """Takes the lock; tries for two seconds, since a look at it also takes it for a moment."""
+    for _ in range(20):
+        if lock.acquire({"pid": os.getpid(), "command": command_id, "since": time.time()}):
+            return True
+        time.sleep(0.1)
+    return False

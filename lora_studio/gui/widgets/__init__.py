@@ -1,0 +1,1 @@
+"""Reusable controls; they know neither pages nor the window."""
