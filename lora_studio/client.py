@@ -1,0 +1,338 @@
+"""Starts a worker process, sends it commands, iterates its events. No Qt."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import psutil
+from pydantic import ValidationError
+
+from lora_studio import __version__
+from lora_studio.core import commands, events, paths
+from lora_studio.core.events import Event
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.run_folder import RunFolder
+
+Command = commands.Job | commands.Question | commands.Control
+
+#: Seconds a worker has to heed a cancel before it is killed.
+CANCEL_SECONDS = 10.0
+
+#: Seconds between two looks at the events file of a run that another process started.
+WATCH_INTERVAL = 0.2
+
+
+class Link(Protocol):
+    """A worker as its parent sees it, started here or elsewhere."""
+
+    def send(self, command: Command) -> None:
+        """Passes a command on; a worker that has gone does not raise, its events say so."""
+
+    def events(self) -> Iterator[Event]:
+        """Blocks for the next event; ends with the worker. Every command gets its ending."""
+
+    def cancel(self, target: str) -> None:
+        """Asks for the end of a command and enforces it after ten seconds."""
+
+    def kill(self) -> None:
+        """Ends the worker and everything it started, at once."""
+
+
+class Worker:
+    """A worker process of our own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], run: RunFolder | None) -> None:
+        """Use `start`."""
+        self._process = process
+        self._run = run
+        self._open: dict[str, bool] = {}  # commands without an ending -> a cancel was asked for
+        self._lock = threading.Lock()
+
+    @classmethod
+    def start(cls, run: RunFolder | None = None) -> Worker:
+        """Starts a worker; its stray output goes to the run's log, else to the program's log.
+
+        The worker is in a session of its own: it outlives this process and a closed terminal.
+        Raises ProblemError when there is no engine or it cannot be started.
+        """
+        log = run.log_file if run else paths.log_folder() / "worker.log"
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab" if run else "wb") as output:
+                process = subprocess.Popen(
+                    engine_command(),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    env=os.environ | {"PYTHONUTF8": "1"},
+                    start_new_session=True,
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+        except OSError as error:
+            raise fail(
+                "engine.not_started",
+                f"The engine could not be started: {error.strerror or error}.",
+                "Check that the disk is not full and that the engine is installed.",
+                where=Where(file=str(log)),
+            ) from error
+        return cls(process, run)
+
+    @property
+    def pid(self) -> int:
+        """Process number of the worker."""
+        return self._process.pid
+
+    def send(self, command: Command) -> None:
+        """Passes a command on; a worker that has gone does not raise, its events say so."""
+        with self._lock:
+            if not isinstance(command, commands.Control):
+                self._open[command.id] = False
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError, ValueError):
+                self._process.stdin.write(events.to_line(command).encode() + b"\n")
+                self._process.stdin.flush()
+
+    def events(self) -> Iterator[Event]:
+        """Blocks for the next event; ends when the worker has ended.
+
+        A command that the worker did not live to end gets its `Failed` or `Cancelled` here.
+        """
+        assert self._process.stdout is not None
+        refused: Problem | None = None
+        for event in _parsed(self._process.stdout):
+            if isinstance(event, events.Hello) and event.protocol != events.PROTOCOL:
+                refused = _other_version(event)
+                self.kill()
+                break
+            if isinstance(event, events.Ending):
+                with self._lock:
+                    self._open.pop(event.id, None)
+            yield event
+        code = self._process.wait()
+        self._clean_up()
+        with self._lock:
+            unended, self._open = self._open, {}
+        for command_id, cancelled in unended.items():
+            if cancelled and refused is None:
+                yield events.Cancelled(id=command_id)
+            else:
+                problem = refused or crashed(describe_exit(code), self._run)
+                yield events.Failed(id=command_id, problem=problem)
+
+    def cancel(self, target: str) -> None:
+        """Asks for the end of a command and kills the worker if it does not heed in ten seconds."""
+        with self._lock:
+            if target not in self._open:
+                return
+            self._open[target] = True
+        self.send(commands.Cancel(target=target))
+        _after(CANCEL_SECONDS, lambda: self.kill() if target in self._open else None)
+
+    def close(self) -> None:
+        """Tells the worker that no more commands come: it ends when its current one has ended."""
+        with self._lock, contextlib.suppress(OSError):
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def kill(self) -> None:
+        """Ends the worker and everything it started, at once."""
+        kill_tree(self._process.pid)
+
+    def _clean_up(self) -> None:
+        """Removes what a worker that was killed could not: its children and its scratch files."""
+        self.close()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        _remove_scratch(self._run)
+
+
+class Watched:
+    """A run that a process of an earlier window, or another program, is at work on."""
+
+    def __init__(self, run: RunFolder) -> None:
+        """Takes the run; its events are read from the beginning."""
+        self._run = run
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the worker, None when it has ended."""
+        return self._run.worker_pid()
+
+    def send(self, command: Command) -> None:
+        """Leaves a control in the run's mailbox; raises ProblemError when that is impossible."""
+        try:
+            with self._run.mailbox_file.open("ab") as file:
+                file.write(events.to_line(command).encode() + b"\n")
+        except OSError as error:
+            raise fail(
+                "run.mailbox",
+                f"The run could not be reached: {error.strerror or error}.",
+                "Check that its folder is writable.",
+                where=Where(file=str(self._run.mailbox_file)),
+            ) from error
+
+    def events(self) -> Iterator[Event]:
+        """Every event of the run so far, then each new one, until no worker is at work on it."""
+        unended: str | None = None
+        for event in self._tail():
+            if isinstance(event, events.Started):
+                unended = event.id
+            elif isinstance(event, events.Ending):
+                unended = None
+            yield event
+        if unended is not None:
+            yield events.Failed(id=unended, problem=crashed("ended without a word", self._run))
+
+    def cancel(self, target: str) -> None:
+        """Asks for the end of a command and kills its worker if it does not heed in ten seconds."""
+        pid = self.pid
+        self.send(commands.Cancel(target=target))
+        if pid is not None:
+            _after(CANCEL_SECONDS, lambda: kill_tree(pid) if self.pid == pid else None)
+
+    def close(self) -> None:
+        """Nothing to give back: the worker belongs to nobody here."""
+
+    def kill(self) -> None:
+        """Ends the worker and everything it started, at once."""
+        if (pid := self.pid) is not None:
+            kill_tree(pid)
+
+    def _tail(self) -> Iterator[Event]:
+        position = 0
+        while True:
+            # Looked at before reading: what a worker wrote before it ended is read after it.
+            running = self._run.is_running()
+            if self._run.events_file.exists():
+                with self._run.events_file.open("rb") as file:
+                    file.seek(position)
+                    whole = (line for line in file if line.endswith(b"\n"))
+                    for line in whole:
+                        position += len(line)
+                        yield from _parsed([line])
+            if not running:
+                return
+            time.sleep(WATCH_INTERVAL)
+
+
+def perform(
+    command: commands.Job, on_link: Callable[[Worker], None] | None = None
+) -> Iterator[Event]:
+    """Runs one heavy job in a fresh worker and yields its events up to and with the ending.
+
+    `on_link` gets the worker before the command is sent, for whoever wants to cancel it.
+    """
+    run = RunFolder(Path(command.run))
+    worker = Worker.start(run)
+    if on_link:
+        on_link(worker)
+    worker.send(command)
+    yield from until_ended(worker, command.id)
+
+
+def until_ended(worker: Worker, command_id: str) -> Iterator[Event]:
+    """Events of a worker up to the ending of one command; then the worker is let go."""
+    for event in worker.events():
+        if isinstance(event, events.Ending) and event.id == command_id:
+            worker.close()
+        yield event
+
+
+def unfinished_command(run: RunFolder) -> str | None:
+    """The id of the command that a worker is carrying out on a run."""
+    command: str | None = None
+    for event in run.events():
+        if isinstance(event, events.Started):
+            command = event.id
+        elif isinstance(event, events.Ending):
+            command = None
+    return command if run.is_running() else None
+
+
+def engine_command() -> list[str]:
+    """The command line of a worker; raises ProblemError when no interpreter has the engine.
+
+    `LORA_STUDIO_ENGINE` may hold a command line of one's own.
+    """
+    if chosen := os.environ.get("LORA_STUDIO_ENGINE"):
+        return shlex.split(chosen, posix=os.name != "nt")
+    if importlib.util.find_spec("torch") is None:
+        raise fail(
+            "engine.missing",
+            "The engine is not installed: this Python has no torch.",
+            f'Install it with: {sys.executable} -m pip install "lora-studio[engine]"',
+        )
+    return [sys.executable, "-P", "-m", "lora_studio.engine"]
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, as the rest of a sentence that begins with its name."""
+    if code >= 0:
+        return "ended without a result" if code == 0 else f"ended with status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", which the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"was killed by {name}{hint}"
+
+
+def crashed(how: str, run: RunFolder | None) -> Problem:
+    """The problem of a worker that ended in the middle of a command."""
+    return Problem(
+        code="worker.crashed",
+        what=f"The worker {how}.",
+        remedy="What was saved before is intact. Start the step again; training can be resumed "
+        "from its last checkpoint."
+        if run
+        else "Try again.",
+        where=Where(file=str(run.log_file)) if run else Where(),
+    )
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process and all its descendants."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for victim in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+
+
+def _parsed(lines: IO[bytes] | list[bytes]) -> Iterator[Event]:
+    for line in lines:
+        with contextlib.suppress(ValidationError):
+            yield events.parse(line)
+
+
+def _other_version(hello: events.Hello) -> Problem:
+    return Problem(
+        code="engine.version",
+        what=f"The engine is of version {hello.app_version}, this program of {__version__}.",
+        remedy="Install both in the same version.",
+    )
+
+
+def _after(seconds: float, action: Callable[[], object]) -> None:
+    timer = threading.Timer(seconds, action)
+    timer.daemon = True
+    timer.start()
+
+
+def _remove_scratch(run: RunFolder | None) -> None:
+    with contextlib.suppress(ProblemError):
+        if run is not None and not run.is_running():
+            shutil.rmtree(run.temporary, ignore_errors=True)
