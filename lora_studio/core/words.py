@@ -1,0 +1,131 @@
+"""Numbers as people say them: sizes, counts, shares, durations, each with its unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_UNKNOWN = "–"
+
+
+def number(value: int) -> str:
+    """A whole number with its thousands apart: `12,345`."""
+    return f"{value:,}"
+
+
+def plural(count: int, singular: str, several: str = "") -> str:
+    """A number with its noun: `1 row`, `1,240 rows`."""
+    noun = singular if count == 1 else several or f"{singular}s"
+    return f"{number(count)} {noun}"
+
+
+def count(value: int) -> str:
+    """A large number in short: `16.8 M`, `3.2 B`, `960`."""
+    return _scaled(value, 1000, ("", "K", "M", "B", "T"))
+
+
+def size(value: float) -> str:
+    """Bytes of a file or download, in powers of 1000: `67 MB`, `4.9 GB`."""
+    return _scaled(value, 1000, ("B", "kB", "MB", "GB", "TB"), whole_below=3)
+
+
+def memory(value: float) -> str:
+    """Bytes of memory, in powers of 1024 as devices are sold and monitored: `18.2 GiB`."""
+    return _scaled(value, 1024, ("B", "KiB", "MiB", "GiB", "TiB"), whole_below=3)
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1 with two figures that matter: `0.52 %`, `3.1 %`, `98.7 %`.
+
+    Never claims all or nothing where it is neither: `< 0.01 %`, `> 99.9 %`.
+    """
+    value = 100.0 * share
+    if not math.isfinite(value):
+        return _UNKNOWN
+    if value in (0.0, 100.0):
+        return f"{value:.0f} %"
+    if 0 < value < 0.01:
+        return "< 0.01 %"
+    if 99.9 < value < 100:
+        return "> 99.9 %"
+    return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as far as they matter: `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds is None or not math.isfinite(seconds):
+        return _UNKNOWN
+    if seconds < 59.5:
+        return f"{max(0, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(round(minutes / 60), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def remaining(seconds: float | None) -> str:
+    """Time still to go, with its uncertainty: `about 12 min`; a dash while unknown."""
+    words = duration(seconds)
+    if words == _UNKNOWN:
+        return words
+    if seconds is not None and seconds < 5:
+        return "a few seconds"
+    if seconds is not None and seconds < 55:
+        return f"about {5 * max(1, round(seconds / 5))} s"
+    return f"about {words}"
+
+
+def loss(value: float) -> str:
+    """A loss in nats per token: two decimals, four below a tenth."""
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.4f}"
+
+
+def small(value: float) -> str:
+    """A setting that spans magnitudes, as people type it: `2e-4`, `1.5e-5`, `0.05`, `3`."""
+    if value == 0 or not math.isfinite(value) or 0.01 <= abs(value) < 10_000:
+        return f"{value:.4g}"
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
+def rate(per_second: float, unit: str = "tokens") -> str:
+    """A speed: `1,240 tokens/s`, `3.4 tokens/s`."""
+    if not math.isfinite(per_second):
+        return _UNKNOWN
+    shown = f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
+    return f"{shown} {unit}/s"
+
+
+def listed(items: Sequence[str], joint: str = "and") -> str:
+    """Names in one phrase: `a`, `a and b`, `a, b and c`."""
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} {joint} {items[-1]}"
+
+
+def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
+    """`value` in the largest unit that leaves at least 1, with one decimal at most.
+
+    From 10 on, numbers in units before index `whole_below` lose the decimal: nobody plans with a
+    tenth of a megabyte.
+    """
+    if not math.isfinite(value):
+        return _UNKNOWN
+    scaled, index = float(value), 0
+    while index + 1 < len(units) and _figures(scaled, index, whole_below)[0] >= base:
+        scaled, index = scaled / base, index + 1
+    rounded, decimals = _figures(scaled, index, whole_below)
+    shown = f"{rounded:,.{decimals}f}".removesuffix(".0")
+    return f"{shown} {units[index]}".strip()
+
+
+def _figures(scaled: float, index: int, whole_below: int) -> tuple[float, int]:
+    """A number as it will be shown, and with how many decimals."""
+    decimals = 0 if index == 0 or (index < whole_below and scaled >= 10) else 1
+    return round(scaled, decimals), decimals

@@ -1,0 +1,135 @@
+"""Numbers in words: units, rounding at the borders, and honesty near zero and one."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core import words
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0, "0"),
+        (960, "960"),
+        (999, "999"),
+        (1000, "1 K"),
+        (460_800, "460.8 K"),
+        (999_949, "999.9 K"),
+        (999_951, "1 M"),
+        (16_777_216, "16.8 M"),
+        (134_515_008, "134.5 M"),
+        (3_212_749_824, "3.2 B"),
+    ],
+)
+def test_counts_are_shortened_to_one_decimal(value: int, expected: str) -> None:
+    assert words.count(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (512, "512 B"),
+        (9_400, "9.4 kB"),
+        (999_600, "1 MB"),
+        (67_108_864, "67 MB"),
+        (4_920_000_000, "4.9 GB"),
+        (812_300_000_000, "812.3 GB"),
+    ],
+)
+def test_file_sizes_count_in_thousands(value: int, expected: str) -> None:
+    assert words.size(value) == expected
+
+
+def test_memory_counts_in_powers_of_1024() -> None:
+    assert words.memory(24 * 2**30) == "24 GiB"
+    assert words.memory(18.2 * 2**30) == "18.2 GiB"
+    assert words.memory(269_030_016) == "257 MiB"
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.0, "0 %"),
+        (0.00001, "< 0.01 %"),
+        (0.0052, "0.52 %"),
+        (0.031, "3.1 %"),
+        (0.987, "98.7 %"),
+        (0.99999, "> 99.9 %"),
+        (1.0, "100 %"),
+    ],
+)
+def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) -> None:
+    assert words.percent(share) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.2, "0 s"),
+        (40, "40 s"),
+        (59.6, "1 min"),
+        (707.3, "12 min"),
+        (3600, "1 h"),
+        (7800, "2 h 10 min"),
+        (86_399, "1 d"),
+        (273_600, "3 d 4 h"),
+        (None, "–"),
+        (math.inf, "–"),
+    ],
+)
+def test_durations_carry_two_units_at_most(seconds: float | None, expected: str) -> None:
+    assert words.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (2, "a few seconds"),
+        (22, "about 20 s"),
+        (54, "about 55 s"),
+        (57, "about 57 s"),
+        (707.3, "about 12 min"),
+        (None, "–"),
+    ],
+)
+def test_time_to_go_admits_that_it_is_an_estimate(seconds: float | None, expected: str) -> None:
+    assert words.remaining(seconds) == expected
+
+
+@given(st.floats(min_value=0, max_value=1e15))
+def test_every_scaled_number_stays_below_the_next_unit(value: float) -> None:
+    for said, base in ((words.size(value), 1000), (words.memory(value), 1024)):
+        figure = float(said.split()[0].replace(",", ""))
+        assert figure < base or said.endswith(("TB", "TiB"))
+
+
+@given(st.floats(min_value=1e-9, max_value=1e9))
+def test_small_settings_read_back_as_the_same_number(value: float) -> None:
+    assert float(words.small(value)) == pytest.approx(value, rel=0.005)
+
+
+def test_learning_rates_are_written_as_people_type_them() -> None:
+    said = [words.small(value) for value in (2e-4, 1.5e-5, 0.05, 0, 3.0)]
+    assert said == ["2e-4", "1.5e-5", "0.05", "0", "3"]
+
+
+def test_nouns_follow_their_number() -> None:
+    assert words.plural(1, "row") == "1 row"
+    assert words.plural(1240, "row") == "1,240 rows"
+    assert words.plural(2, "entry", "entries") == "2 entries"
+
+
+def test_names_are_listed_as_one_phrase() -> None:
+    said = [words.listed(["q", "k", "v", "o"][:n]) for n in (0, 1, 2, 4)]
+    assert said == ["", "q", "q and k", "q, k, v and o"]
+
+
+def test_losses_and_speeds_keep_the_figures_that_matter() -> None:
+    assert [words.loss(value) for value in (1.3149, 0.0214, math.nan)] == ["1.31", "0.0214", "nan"]
+    assert words.rate(1240.4) == "1,240 tokens/s"
+    assert words.rate(3.44) == "3.4 tokens/s"
