@@ -22,7 +22,8 @@ PROTOCOL = 1
 class _Event(BaseModel):
     """`id` is that of the command the event is about, `time` is seconds since 1970 (UTC)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A diverged loss is worth reporting: JSON has no NaN, so it travels as a string.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     id: str = ""
     time: float = Field(default_factory=time.time)

@@ -65,7 +65,7 @@ class ModelSpec(Spec):
     device: str = setting(
         "auto",
         "Device",
-        "Where the model is placed: auto, cpu, mps, cuda or cuda:0, cuda:1 …",
+        "Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:0, cuda:1.",
         advanced=True,
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
     )

@@ -27,6 +27,7 @@ class TrainingSpec(Spec):
         "Ends training after this many optimizer steps. 0: no limit but the epochs.",
         unit="steps",
         ge=0,
+        le=1_000_000_000,
         advanced=True,
     )
     micro_batch: int = setting(
@@ -112,6 +113,7 @@ class TrainingSpec(Spec):
         "Optimizer steps between evaluations. 0: after each epoch.",
         unit="steps",
         ge=0,
+        le=1_000_000_000,
         advanced=True,
     )
     save_every: int = setting(
@@ -120,6 +122,7 @@ class TrainingSpec(Spec):
         "Optimizer steps between checkpoints. 0: only at the end.",
         unit="steps",
         ge=0,
+        le=1_000_000_000,
         advanced=True,
     )
     keep_checkpoints: int = setting(

@@ -1,0 +1,210 @@
+"""Projects: drafts keep everything, problems come all at once, files round-trip."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lora_studio.core import checks, migrations, project
+from lora_studio.core.problems import STEPS, ProblemError
+from lora_studio.core.project import SPECS, Draft, Project
+from lora_studio.core.spec import FieldFacts, all_facts
+
+EVERY_FIELD = [(step, facts) for step in STEPS for facts in all_facts(SPECS[step])]
+
+
+def test_defaults_of_every_spec_are_valid() -> None:
+    assert Draft().problems() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "facts"), EVERY_FIELD, ids=[f"{step}.{facts.name}" for step, facts in EVERY_FIELD]
+)
+def test_every_field_says_what_it_is(step: str, facts: FieldFacts) -> None:
+    assert facts.title
+    assert facts.title != facts.name
+    assert facts.description.endswith(".")
+    if facts.kind in ("integer", "number"):
+        assert facts.minimum is not None
+        assert facts.maximum is not None
+    if facts.kind == "choice":
+        assert set(facts.choices) >= {facts.default}
+
+
+def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
+    low, high = facts.minimum or 0, facts.maximum or 0
+    match facts.kind:
+        case "choice":
+            return st.sampled_from(sorted(facts.choices))
+        case "flag":
+            return st.booleans()
+        case "integer":
+            return st.integers(int(low), int(high))
+        case "number":
+            return st.floats(low, high, exclude_min=facts.exclusive_minimum)
+        case "list" if facts.choices:
+            return st.lists(st.sampled_from(sorted(facts.choices)), min_size=1, unique=True)
+        case "list":
+            return st.lists(st.text(max_size=20))
+    if facts.name in ("device", "ollama_name", "revision"):
+        return st.just(facts.default)
+    return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_valid_project_survives_saving_and_loading(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    draft = Draft(name="Ünïcode “name”")
+    for step, facts in EVERY_FIELD:
+        if data.draw(st.booleans()):
+            draft.set(step, facts.name, data.draw(_values(facts)))
+    frozen = draft.freeze()
+    path = draft.save(tmp_path_factory.mktemp("p") / "a b é.lorastudio")
+    again = project.load(path)
+    assert again.problems() == []
+    assert again.freeze() == frozen
+
+
+def test_a_frozen_project_is_written_with_every_field() -> None:
+    document = tomllib.loads(Project(name="x").to_toml())
+    for step in STEPS:
+        assert set(document[step]) == set(SPECS[step].model_fields)
+
+
+def test_invalid_values_are_kept_and_all_named_at_once_with_their_lines(tmp_path: Path) -> None:
+    file = tmp_path / "bad.lorastudio"
+    file.write_text(
+        'schema_version = 1\nname = "bad"\n[lora]\nrank = "many"\ndropout = 7\n'
+        "[training]\nlearning_rate = -1\nspeed = 3\n[wizardry]\na = 1\n"
+    )
+    draft = project.load(file)
+    assert draft.get("lora", "rank") == "many"
+    found = {(p.where.step, p.where.field): p for p in draft.problems()}
+    assert found["lora", "rank"].where.line == 4
+    assert found["lora", "dropout"].where.line == 5
+    assert "0.9" in found["lora", "dropout"].remedy
+    assert found["training", "learning_rate"].where.line == 7
+    assert found["training", "speed"].code == "project.unknown_field"
+    assert found[None, None].code == "project.unknown_section"
+    with pytest.raises(ProblemError) as raised:
+        draft.freeze()
+    assert len(raised.value.problems) == 5
+
+
+def test_entries_that_mean_nothing_here_are_written_back(tmp_path: Path) -> None:
+    file = tmp_path / "x.lorastudio"
+    file.write_text('name = "x"\n[wizardry]\na = 1\n[lora]\nmagic = 2\n')
+    project.load(file).save()
+    document = tomllib.loads(file.read_text())
+    assert document["wizardry"] == {"a": 1}
+    assert document["lora"] == {"magic": 2}
+
+
+def test_a_fix_makes_its_problem_go_away(tmp_path: Path) -> None:
+    draft = Draft(path=tmp_path / "x.lorastudio")
+    draft.set("lora", "rank", 0)
+    draft.set("model", "source", "")
+    for problem in checks.check(draft):
+        if problem.fix:
+            draft.set(problem.fix.step, problem.fix.field, problem.fix.value)
+    left = {problem.code for problem in checks.check(draft)}
+    assert left == {"dataset.none"}
+
+
+def test_broken_toml_is_named_by_line_and_kept_beside_the_new_file(tmp_path: Path) -> None:
+    file = tmp_path / "x.lorastudio"
+    file.write_text('name = "x"\n[lora\nrank = 8\n')
+    draft = project.load(file)
+    (problem,) = draft.problems()
+    assert problem.code == "project.syntax"
+    assert problem.where.line == 2
+    draft.save()
+    assert (tmp_path / "x.lorastudio.bak").read_text().startswith('name = "x"\n[lora\n')
+    assert project.load(file).problems() == []
+
+
+def test_a_project_of_a_newer_version_opens_and_is_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "x.lorastudio"
+    file.write_text(f'schema_version = {migrations.CURRENT_VERSION + 1}\nname = "x"\n')
+    draft = project.load(file)
+    assert [p.code for p in draft.problems()] == ["project.newer"]
+    with pytest.raises(ProblemError, match="newer version"):
+        draft.save()
+    draft.save(tmp_path / "copy.lorastudio")
+    assert project.load(tmp_path / "copy.lorastudio").problems() == []
+
+
+def test_a_folder_stands_for_the_project_file_in_it(tmp_path: Path) -> None:
+    project.create(tmp_path / "a", "My project: one")
+    assert project.load(tmp_path / "a").name == "My project: one"
+    with pytest.raises(ProblemError, match="no project files"):
+        project.load(tmp_path)
+    with pytest.raises(ProblemError, match="already holds a project"):
+        project.create(tmp_path / "a", "Another")
+
+
+def test_paths_are_relative_to_the_project_and_absolute_in_a_run(tmp_path: Path) -> None:
+    draft = project.create(tmp_path / "p", "p", {"dataset": {"file": "rows.jsonl"}})
+    draft.set("model", "source", "../models/tiny.gguf")
+    frozen = draft.freeze().resolved(tmp_path / "p")
+    assert frozen.dataset.file == str(tmp_path / "p" / "rows.jsonl")
+    assert frozen.model.source == str(tmp_path / "models" / "tiny.gguf")
+
+
+def test_a_hub_id_and_the_builtin_model_are_no_paths(tmp_path: Path) -> None:
+    for source in ("org/name", "builtin:SmolLM2-135M-Instruct"):
+        draft = Draft(path=tmp_path / "x.lorastudio")
+        draft.set("model", "source", source)
+        assert draft.freeze().resolved(tmp_path).model.source == source
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    draft.set("model", "source", "org/name")
+    assert draft.freeze().resolved(tmp_path).model.source == str(tmp_path / "org" / "name")
+
+
+def test_checks_name_every_missing_thing_of_an_empty_project() -> None:
+    assert {p.code for p in checks.check(Draft())} == {"model.none", "dataset.none"}
+
+
+def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
+    draft = Draft(path=tmp_path / "x.lorastudio")
+    draft.set("model", "source", "./nowhere")
+    draft.set("dataset", "file", "nothing.json")
+    draft.set("export", "llama_cpp", "no-llama")
+    draft.set("lora", "targets", "names")
+    assert {p.code for p in checks.check(draft)} == {
+        "model.not_found",
+        "dataset.not_found",
+        "export.llama_cpp_not_found",
+        "lora.no_targets",
+    }
+
+
+def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(migrations, "CURRENT_VERSION", 3)
+    monkeypatch.setattr(migrations, "_STEPS", {})
+    migrations.migration(1)(lambda document: document | {"two": True})
+    migrations.migration(2)(lambda document: document | {"three": "two" in document})
+    assert migrations.migrate({"one": 1}, 1) == {"one": 1, "two": True, "three": True}
+    with pytest.raises(ValueError, match="Two migrations"):
+        migrations.migration(2)(lambda document: document)
+
+
+@pytest.mark.parametrize("name", ["my-model", "my-model:v2", "me/my_model:latest", "host:1/me/m"])
+def test_ollama_names_of_every_form_are_accepted(name: str) -> None:
+    draft = Draft()
+    draft.set("export", "ollama_name", name)
+    assert draft.problems() == []
+
+
+@pytest.mark.parametrize("name", ["with space", ":tag", "a/b/c/d", "x:"])
+def test_impossible_ollama_names_are_refused(name: str) -> None:
+    draft = Draft()
+    draft.set("export", "ollama_name", name)
+    assert [p.where.field for p in draft.problems()] == ["ollama_name"]

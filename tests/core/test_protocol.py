@@ -1,0 +1,71 @@
+"""Commands and events: closed unions that survive the wire."""
+
+from __future__ import annotations
+
+import json
+import typing
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lora_studio.core import commands, events
+from lora_studio.core.problems import Problem, Where
+
+EVENTS = typing.get_args(events.Event)
+COMMANDS = typing.get_args(commands.Job | commands.Question | commands.Control)
+
+
+def test_every_event_and_command_has_a_kind_of_its_own() -> None:
+    for union in (EVENTS, COMMANDS):
+        kinds = [model.model_fields["kind"].default for model in union]
+        assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize("model", [*EVENTS, *COMMANDS], ids=lambda model: model.__name__)
+def test_unknown_fields_are_refused(model: type[BaseModel]) -> None:
+    assert model.model_config["extra"] == "forbid"
+    assert model.model_config["frozen"]
+
+
+def test_an_event_survives_the_wire() -> None:
+    problem = Problem(code="a.b", what="W.", remedy="R.", where=Where(step="lora", row=3))
+    event = events.Failed(id="x", problem=problem)
+    assert events.parse(events.to_line(event)) == event
+
+
+def test_a_command_survives_the_wire() -> None:
+    command = commands.Train(run="/a b/ü", resume=True)
+    assert commands.parse(events.to_line(command)) == command
+
+
+def test_a_hello_of_another_version_is_still_understood() -> None:
+    line = json.dumps(
+        {"kind": "hello", "app_version": "99", "protocol": 99, "pid": 1, "mood": "good"}
+    )
+    hello = events.parse(line)
+    assert isinstance(hello, events.Hello)
+    assert hello.protocol == 99
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"kind": "magic"}', '{"kind":"done","x":1}'])
+def test_lines_that_are_no_events_are_refused(line: str) -> None:
+    with pytest.raises(ValidationError):
+        events.parse(line)
+
+
+def test_a_step_with_a_loss_that_is_not_finite_survives_the_wire() -> None:
+    event = events.StepDone(
+        step=1, steps=2, epoch=0.5, loss=float("nan"), learning_rate=1e-4, grad_norm=float("inf"),
+        tokens=3, tokens_per_s=1.0, memory_bytes=1,
+    )  # fmt: skip
+    again = events.parse(events.to_line(event))
+    assert isinstance(again, events.StepDone)
+    assert again.loss != again.loss
+    assert again.grad_norm == float("inf")
+
+
+def test_a_problem_says_what_where_and_what_to_do() -> None:
+    problem = Problem(
+        code="dataset.row", what="Row is odd.", remedy="Mend it.", where=Where(file="a.json", row=7)
+    )
+    assert str(problem) == "Row is odd. (a.json, row 7) Mend it."

@@ -1,0 +1,111 @@
+"""Run folders: layout, state and lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder, RunLock
+
+PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return run_folder.create(tmp_path / "runs", Project(name="My run"), tmp_path)
+
+
+def _write(run: RunFolder, *sent: events.Event) -> None:
+    with run.events_file.open("a") as file:
+        file.writelines(events.to_line(event) + "\n" for event in sent)
+
+
+def test_a_new_run_holds_the_frozen_project_with_absolute_paths(tmp_path: Path) -> None:
+    frozen = Project.model_validate({"name": "x", "dataset": {"file": "rows.json"}})
+    run = run_folder.create(tmp_path / "runs", frozen, tmp_path)
+    assert run.load_project().dataset.file == str(tmp_path / "rows.json")
+    assert run.manifest()["name"] == "x"
+
+
+def test_runs_of_one_second_do_not_collide(tmp_path: Path) -> None:
+    made = {run_folder.create(tmp_path, Project(name="x"), tmp_path).path for _ in range(5)}
+    assert len(made) == 5
+    assert {run.path for run in run_folder.list_runs(tmp_path)} == made
+
+
+def test_the_state_follows_the_events(run: RunFolder) -> None:
+    assert run.state() == "new"
+    _write(run, events.Hello(app_version="1", pid=1), events.Started(id="a", command="train"))
+    assert run.state() == "interrupted"
+    _write(run, events.Done(id="a"))
+    assert run.state() == "trained"
+    _write(run, events.Started(id="b", command="merge"), events.Failed(id="b", problem=PROBLEM))
+    assert run.state() == "failed"
+    _write(run, events.Started(id="c", command="merge"), events.Done(id="c"))
+    assert run.state() == "merged"
+
+
+def test_a_torn_last_line_is_passed_over(run: RunFolder) -> None:
+    _write(run, events.Started(id="a", command="train"))
+    with run.events_file.open("a") as file:
+        file.write('{"kind":"done","id"')
+    assert [event.kind for event in run.events()] == ["started"]
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError, match="not the folder of a run"):
+        RunFolder(tmp_path).load_project()
+
+
+def test_an_unwritable_place_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProblemError, match="could not be made"):
+        run_folder.create(tmp_path / "file" / "runs", Project(name="x"), tmp_path)
+
+
+def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from lora_studio.core.run_folder import RunLock"
+        "; print(RunLock(Path(sys.argv[1])).acquire({'pid': 4711}), flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    with holder.stdout:
+        # The lock object is a temporary there: the open file must live as long as the process.
+        assert holder.stdout.readline().strip() == "True"
+    holder.kill()
+    holder.wait()
+    assert not run.is_running()
+
+
+def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
+    lock = RunLock(run.lock_file)
+    assert lock.acquire({"pid": 4711})
+    assert run.is_running()
+    assert run.worker_pid() == 4711
+    assert not RunLock(run.lock_file).acquire({"pid": 1})
+    assert run.worker_pid() == 4711
+    lock.release()
+    assert run.worker_pid() is None
+
+
+def test_checkpoints_are_listed_in_order_and_nothing_else_is(run: RunFolder) -> None:
+    for name in ("step-00000020", "step-00000003", ".step-00000009.tmp", "notes"):
+        (run.checkpoints / name).mkdir(parents=True)
+    assert run.checkpoint_steps() == [3, 20]
+    assert run.checkpoint(3).is_dir()
+
+
+def test_the_manifest_is_added_to(run: RunFolder) -> None:
+    run.update_manifest(seed=1)
+    run.update_manifest(loss=0.5)
+    assert run.manifest()["seed"] == 1
+    assert run.manifest()["loss"] == 0.5
