@@ -154,13 +154,19 @@ def chat(
                 "temperature": temperature,
             }
         )
-        for event in client.perform(command):
-            if isinstance(event, events.Generated):
-                turns.append(Message(role="assistant", content=event.text))
-                display.say(event.text)
-            elif isinstance(event, events.Failed):
-                display.problem(event.problem)
-                raise typer.Exit(headless.FAILED)
+        try:
+            answers = list(client.perform(command))
+        except ProblemError as error:
+            display.problems(error.problems)
+            raise typer.Exit(headless.REFUSED) from None
+        for event in answers:
+            match event:
+                case events.Generated():
+                    turns.append(Message(role="assistant", content=event.text))
+                    display.say(event.text)
+                case events.Failed():
+                    display.problem(event.problem)
+                    raise typer.Exit(headless.FAILED)
 
 
 @app.command()

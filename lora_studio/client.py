@@ -233,9 +233,11 @@ def perform(
 ) -> Iterator[Event]:
     """Runs one heavy job in a fresh worker and yields its events up to and with the ending.
 
-    `on_link` gets the worker before the command is sent, for whoever wants to cancel it.
+    `on_link` gets the worker before the command is sent, for whoever wants to cancel it. Raises
+    ProblemError when the folder is no run or the engine cannot be started.
     """
     run = RunFolder(Path(command.run))
+    run.load_project()
     worker = Worker.start(run)
     if on_link:
         on_link(worker)

@@ -1,0 +1,92 @@
+"""The command line: refusals are sentences, never tracebacks; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio import __version__
+from lora_studio.core import project
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Draft
+from lora_studio.headless import apply
+
+
+def studio(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lora_studio", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_version_is_printed() -> None:
+    assert studio("--version").stdout.strip() == __version__
+
+
+def test_a_project_that_does_not_exist_is_refused_in_words(tmp_path: Path) -> None:
+    result = studio("run", str(tmp_path / "nothing"))
+    assert result.returncode == 2
+    assert "There is no project" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_every_problem_of_a_project_is_shown_at_once(tmp_path: Path) -> None:
+    project.create(tmp_path, "x", {"lora": {"rank": "many"}, "training": {"epochs": -1}})
+    result = studio("run", str(tmp_path))
+    assert result.returncode == 2
+    for text in ("Rank", "Epochs", "No model is chosen", "No dataset is chosen"):
+        assert text in result.stdout
+
+
+def test_with_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
+    project.create(tmp_path, "x")
+    result = studio("run", "--json", str(tmp_path))
+    assert result.returncode == 2
+    codes = {item["code"] for item in json.loads(result.stdout)["problems"]}
+    assert codes == {"model.none", "dataset.none"}
+
+
+@pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume"])
+def test_a_folder_that_is_no_run_is_refused_in_words(verb: str, tmp_path: Path) -> None:
+    result = studio(verb, str(tmp_path))
+    assert result.returncode in (1, 2)
+    assert "run" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_can_be_changed_for_one_run() -> None:
+    draft = Draft()
+    apply(draft, "training.epochs=1.5")
+    apply(draft, "export.quantizations=Q8_0, Q4_K_M")
+    apply(draft, "model.double_quant=false")
+    frozen = draft.freeze()
+    assert frozen.training.epochs == 1.5
+    assert frozen.export.quantizations == ("Q8_0", "Q4_K_M")
+    assert frozen.model.double_quant is False
+
+
+@pytest.mark.parametrize(
+    "override", ["epochs=1", "training.speed=1", "magic.x=1", "training.epochs"]
+)
+def test_an_override_of_no_setting_is_refused_with_what_there_is(override: str) -> None:
+    with pytest.raises(ProblemError, match=r"changes no setting.*(The steps are|training has)"):
+        apply(Draft(), override)
+
+
+def test_the_command_line_imports_neither_torch_nor_qt() -> None:
+    code = (
+        "import sys, lora_studio.cli; heavy = {'torch', 'transformers', 'PySide6', 'datasets'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
