@@ -1,0 +1,122 @@
+"""What every page of a step has: title, Back, one primary button, editors, what is missing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from lora_studio.core.problems import Step
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.controls import Control
+from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
+from lora_studio.gui.widgets.frame import PageHeader
+
+
+class Page(QWidget):
+    """Base of the six steps. A page puts its cards into `body` and places editors by hand.
+
+    Signals:
+        continue_clicked, back_clicked: the user wants to go on, or back.
+        ask(command): a question for the inspector; the answer comes through `on_event`.
+        run_requested(kind): "train", "resume", "merge", "export" or "all".
+        stop_requested: end the training after this step and keep the adapter.
+        cancel_requested: end the job under way without a result.
+        checkpoint_requested: write a checkpoint now.
+        status_changed: `missing` or `done` may answer differently now.
+    """
+
+    continue_clicked = Signal()
+    back_clicked = Signal()
+    ask = Signal(object)
+    run_requested = Signal(str)
+    stop_requested = Signal()
+    cancel_requested = Signal()
+    checkpoint_requested = Signal()
+    status_changed = Signal()
+
+    step: ClassVar[Step]
+    title: ClassVar[str]
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Builds the header and an empty, scrolling body."""
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.state = state
+        self.editors: dict[str, FieldEditor] = {}
+        self.header = PageHeader(self.title)
+        self.header.back.clicked.connect(self.back_clicked)
+        self.header.primary.clicked.connect(self.on_primary)
+        self.area = QScrollArea(widgetResizable=True)
+        self.area.setFrameShape(QFrame.Shape.NoFrame)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        self.body = QVBoxLayout(inner)
+        self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE, Space.PAGE)
+        self.body.setSpacing(Space.L)
+        self.area.setWidget(inner)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.header)
+        layout.addWidget(self.area, 1)
+        state.problems_changed.connect(self.refresh)
+        state.opened.connect(self.refresh)
+        state.run_changed.connect(self.refresh)
+
+    def add_editor(
+        self, field: str, *, control: Control | None = None, style: Style = "auto"
+    ) -> FieldEditor:
+        """Makes and registers the one editor of a field; the page puts it into a layout."""
+        assert field not in self.editors, f"{self.step}.{field} has an editor already"
+        made = editor(self.state, self.step, field, control=control, style=style)
+        self.editors[field] = made
+        return made
+
+    def focus_field(self, field: str | None) -> None:
+        """Brings a field into view, opens what hides it and puts the cursor there."""
+        found = self.editors.get(field or "")
+        if found is None:
+            return
+        self.reveal(found)
+        self.area.ensureWidgetVisible(found, 0, Space.XXL)
+        found.focus()
+
+    def reveal(self, found: FieldEditor) -> None:
+        """Opens every collapsed section around an editor."""
+        parent = found.parentWidget()
+        while parent is not None and parent is not self:
+            opener = getattr(parent, "set_open", None)
+            if callable(opener):
+                opener(True)
+            parent = parent.parentWidget()
+
+    def missing(self) -> str | None:
+        """The one sentence of what this step still needs, None when it is ready."""
+        errors = [item for item in self.state.problems(self.step) if item.severity == "error"]
+        return errors[0].what if errors else None
+
+    def done(self) -> bool:
+        """Whether the rail shows this step as ready; steps with a job also need its result."""
+        return self.missing() is None
+
+    def on_event(self, event: object) -> None:
+        """Takes every event of the inspector and of the job under way. One `match` per page."""
+
+    def on_primary(self) -> None:
+        """What the primary button does; Continue unless the page says otherwise."""
+        self.continue_clicked.emit()
+
+    def on_shown(self) -> None:
+        """The user came to this page: the time to ask the inspector."""
+
+    def refresh(self, *_: object) -> None:
+        """Brings the primary button and the rail in line with `missing`."""
+        missing = self.missing()
+        self.header.primary.setEnabled(missing is None)
+        self.header.primary.setToolTip(missing or "Ctrl+Enter")
+        self.status_changed.emit()

@@ -1,0 +1,305 @@
+"""The open project as the window sees it: every change undoable, saved by itself, checked at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtGui import QUndoCommand, QUndoStack
+
+from lora_studio.core import checks, events, project
+from lora_studio.core.problems import Problem, ProblemError, Step
+from lora_studio.core.project import SPECS, Draft
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.spec import FieldFacts, Spec, facts
+from lora_studio.gui.messages import Messages
+
+#: Milliseconds without a change after which a project that has a file saves itself.
+AUTOSAVE_DELAY = 800
+
+#: Stands for a field that is not set and takes its default.
+_UNSET = object()
+
+Change = tuple[Step, str, Any]
+
+
+@dataclass
+class Facts:
+    """The latest answers of the inspector and of the run; None while there is none."""
+
+    model: events.ModelInspected | None = None
+    dataset: events.DatasetInspected | None = None
+    devices: events.DevicesFound | None = None
+    ollama: events.OllamaFound | None = None
+
+    def take(self, event: object) -> str | None:
+        """Keeps an answer and returns the name of what is known now."""
+        match event:
+            case events.ModelInspected():
+                self.model = event
+                return "model"
+            case events.DatasetInspected():
+                self.dataset = event
+                return "dataset"
+            case events.DevicesFound():
+                self.devices = event
+                return "devices"
+            case events.OllamaFound():
+                self.ollama = event
+                return "ollama"
+        return None
+
+
+class ProjectState(QObject):
+    """Wraps the draft of the open project.
+
+    Signals:
+        opened: another project is open; read everything again.
+        value_changed(step, field): one field has another value.
+        problems_changed(list[Problem]): every problem there is now.
+        saved(Path): the project file was written.
+        dirty_changed(bool): whether there are changes that are in no file yet.
+        facts_changed(name): `facts.model`, `.dataset`, `.devices` or `.ollama` is new or gone.
+        run_changed: `run` or `running` is another one.
+    """
+
+    opened = Signal()
+    value_changed = Signal(str, str)
+    problems_changed = Signal(list)
+    saved = Signal(object)
+    dirty_changed = Signal(bool)
+    facts_changed = Signal(str)
+    run_changed = Signal()
+
+    def __init__(self, messages: Messages | None = None, parent: QObject | None = None) -> None:
+        """Starts with an untitled project that has no file."""
+        super().__init__(parent)
+        self.messages = messages or Messages(self)
+        self.draft = Draft()
+        self.facts = Facts()
+        self.run: RunFolder | None = None
+        #: Kind of the job under way: "train", "merge", "export", or "" for none.
+        self.running = ""
+        self.undo = QUndoStack(self)
+        self.undo.cleanChanged.connect(self._clean_changed)
+        self._reported: dict[str, list[Problem]] = {}
+        self._problems = checks.check(self.draft)
+        self._autosave = QTimer(self, singleShot=True, interval=AUTOSAVE_DELAY)
+        self._autosave.timeout.connect(self._save_by_itself)
+
+    # --- one project after another ------------------------------------------------------------
+
+    def new(self) -> None:
+        """An untitled project with default values."""
+        self._take(Draft())
+
+    def open(self, path: Path) -> bool:
+        """Opens a project file or folder; False, with a message, when there is none."""
+        try:
+            draft = project.load(path.absolute())
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self._take(draft)
+        return True
+
+    def create(self, folder: Path, name: str) -> bool:
+        """Makes a project in a folder and opens it; False, with a message, when it cannot."""
+        try:
+            draft = project.create(folder.absolute(), name)
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self._take(draft)
+        return True
+
+    def save(self, path: Path | None = None) -> bool:
+        """Writes the project file; False, with a message, when that fails."""
+        self._autosave.stop()
+        try:
+            written = self.draft.save(path)
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self.undo.setClean()
+        self.check_again()
+        self.saved.emit(written)
+        return True
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are changes that are in no file yet."""
+        return not self.undo.isClean()
+
+    @property
+    def name(self) -> str:
+        """The project's name."""
+        return self.draft.name
+
+    @property
+    def runs_folder(self) -> Path | None:
+        """Where the project's runs are, None while it has no file."""
+        return self.draft.folder / "runs" if self.draft.folder else None
+
+    # --- values -------------------------------------------------------------------------------
+
+    def about(self, step: Step, field: str) -> FieldFacts:
+        """Title, help, unit, bounds and default of a field."""
+        return facts(SPECS[step], field)
+
+    def get(self, step: Step, field: str) -> Any:
+        """The value of a field as it stands, valid or not."""
+        return self.draft.get(step, field)
+
+    def is_set(self, step: Step, field: str) -> bool:
+        """Whether the field has a value of its own rather than its default."""
+        return field in self.draft.values[step]
+
+    def set(self, step: Step, field: str, value: Any) -> None:
+        """Changes one field; undone as one step together with edits of it just before."""
+        self.change(self.about(step, field).title, [(step, field, value)])
+
+    def change(self, title: str, changes: Iterable[Change]) -> None:
+        """Changes several fields as one step of undo; values that stay the same do not count."""
+        real = [
+            (step, name, value) for step, name, value in changes if self._differs(step, name, value)
+        ]
+        if real:
+            self.undo.push(_Edit(self, title, real))
+
+    def spec(self, step: Step) -> Spec | None:
+        """The spec of a step with absolute paths, None while a value in it is invalid."""
+        return self.draft.spec(step)
+
+    # --- problems and facts -------------------------------------------------------------------
+
+    def problems(self, step: Step | None = None, field: str | None = None) -> list[Problem]:
+        """Every problem there is, or those of one step or field."""
+        return [
+            problem
+            for problem in self._problems
+            if (step is None or problem.where.step == step)
+            and (field is None or problem.where.field == field)
+        ]
+
+    def report(self, source: str, problems: Sequence[Problem]) -> None:
+        """Problems that only a worker or a page can see; they stay until `source` reports anew."""
+        if list(problems) != self._reported.get(source, []):
+            self._reported[source] = list(problems)
+            self.check_again()
+
+    def check_again(self) -> None:
+        """Looks for problems, the disk included, and tells when there are others than before."""
+        found = checks.check(self.draft)
+        found += [item for source in self._reported.values() for item in source]
+        if found != self._problems:
+            self._problems = found
+            self.problems_changed.emit(found)
+
+    def take_answer(self, event: object) -> None:
+        """Keeps what a worker found out."""
+        if name := self.facts.take(event):
+            self.facts_changed.emit(name)
+
+    def forget(self, name: str) -> None:
+        """Drops an answer that is no longer true: "model", "dataset", "devices" or "ollama"."""
+        if getattr(self.facts, name) is not None:
+            setattr(self.facts, name, None)
+            self.facts_changed.emit(name)
+
+    def set_run(self, run: RunFolder | None, running: str = "") -> None:
+        """The run that merging and export work on, and the kind of job under way."""
+        if (run, running) != (self.run, self.running):
+            self.run, self.running = run, running
+            self.run_changed.emit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _differs(self, step: Step, field: str, value: Any) -> bool:
+        now = self.get(step, field)
+        same_type = type(now) is type(value) or {type(now), type(value)} == {list, tuple}
+        return not same_type or (
+            list(now) != list(value)
+            if same_type and isinstance(now, list | tuple)
+            else now != value
+        )
+
+    def _apply(self, step: Step, field: str, value: Any) -> None:
+        if value is _UNSET:
+            self.draft.values[step].pop(field, None)
+        else:
+            self.draft.set(step, field, value)
+
+    def _applied(self, changed: Iterable[tuple[Step, str]]) -> None:
+        for step, field in changed:
+            self.value_changed.emit(step, field)
+        self.check_again()
+        if self.draft.path and not self.draft.read_only and not self.draft.keep_backup:
+            self._autosave.start()
+
+    def _take(self, draft: Draft) -> None:
+        if self._autosave.isActive():
+            self._save_by_itself()
+        self.draft = draft
+        self.undo.clear()
+        self.facts = Facts(devices=self.facts.devices)
+        self._reported = {}
+        self.run, self.running = None, ""
+        self._problems = checks.check(draft)
+        self.opened.emit()
+        self.problems_changed.emit(self._problems)
+        self.run_changed.emit()
+
+    def _clean_changed(self, clean: bool) -> None:
+        self.dirty_changed.emit(not clean)
+
+    def _save_by_itself(self) -> None:
+        if self.dirty:
+            self.save()
+
+    def _tell(self, error: ProblemError) -> None:
+        for problem in error.problems:
+            self.messages.problem(problem)
+
+
+class _Edit(QUndoCommand):
+    """One or more fields at once; edits of one and the same field in a row become one."""
+
+    def __init__(self, state: ProjectState, title: str, changes: list[Change]) -> None:
+        super().__init__(title)
+        self._state = state
+        self._after = changes
+        self._before: list[Change] = [
+            (step, name, state.draft.values[step].get(name, _UNSET)) for step, name, _ in changes
+        ]
+
+    def redo(self) -> None:
+        self._put(self._after)
+
+    def undo(self) -> None:
+        self._put(self._before)
+
+    def id(self) -> int:
+        """Qt merges neighbours with the same id; -1 stands alone."""
+        if len(self._after) != 1:
+            return -1
+        step, name, _ = self._after[0]
+        return hash((step, name)) & 0x3FFFFFFF
+
+    def mergeWith(self, other: QUndoCommand) -> bool:
+        """Takes over the newer value of the same field."""
+        if not isinstance(other, _Edit) or other._fields() != self._fields():
+            return False
+        self._after = other._after
+        return True
+
+    def _fields(self) -> list[tuple[Step, str]]:
+        return [(step, name) for step, name, _ in self._after]
+
+    def _put(self, changes: list[Change]) -> None:
+        for step, name, value in changes:
+            self._state._apply(step, name, value)
+        self._state._applied(self._fields())

@@ -1,0 +1,322 @@
+"""Colours, spacing and type of the window: one table, applied live to the whole application."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from PySide6.QtCore import QByteArray, QObject, QRectF, QSize, Qt, QTemporaryDir, Signal
+from PySide6.QtGui import (
+    QAction,
+    QColor,
+    QFont,
+    QFontDatabase,
+    QGuiApplication,
+    QIcon,
+    QPainter,
+    QPalette,
+    QPixmap,
+)
+from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtWidgets import QAbstractButton, QApplication
+
+from lora_studio.core import paths
+
+Mode = Literal["light", "dark", "system"]
+Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours as #RRGGBB. `loss`, `evaluation`, `learning_rate` and `series` are for curves."""
+
+    name: Literal["light", "dark"]
+    window: str
+    card: str
+    field: str
+    line: str
+    edge: str  # outline of controls: has to be seen without the fill
+    hover: str
+    selected: str
+    text: str
+    muted: str
+    disabled: str
+    accent: str
+    accent_hover: str
+    on_accent: str
+    ok: str
+    warn: str
+    error: str
+    loss: str
+    evaluation: str
+    learning_rate: str
+    series: tuple[str, ...]
+
+
+LIGHT = Palette(
+    name="light",
+    window="#F6F7F9",
+    card="#FFFFFF",
+    field="#FFFFFF",
+    line="#DFE3E8",
+    edge="#868F9A",
+    hover="#EDF0F3",
+    selected="#E6ECFC",
+    text="#1B1F24",
+    muted="#5B6570",
+    disabled="#8B949E",
+    accent="#2F5FE3",
+    accent_hover="#2450C8",
+    on_accent="#FFFFFF",
+    ok="#1A7747",
+    warn="#955800",
+    error="#C4352B",
+    loss="#2F5FE3",
+    evaluation="#C26E1A",
+    learning_rate="#5B6570",
+    series=("#2F5FE3", "#C26E1A", "#0B7F78", "#A8327A", "#6B5BD2", "#6E7400"),
+)
+
+DARK = Palette(
+    name="dark",
+    window="#16191D",
+    card="#1E2227",
+    field="#191C21",
+    line="#2E343B",
+    edge="#6C7682",
+    hover="#262B31",
+    selected="#26324B",
+    text="#E6E9ED",
+    muted="#98A2AD",
+    disabled="#6C7682",
+    accent="#7AA2FF",
+    accent_hover="#95B5FF",
+    on_accent="#10141B",
+    ok="#4CC38A",
+    warn="#F0B04F",
+    error="#FF7A70",
+    loss="#7AA2FF",
+    evaluation="#F0A860",
+    learning_rate="#98A2AD",
+    series=("#7AA2FF", "#F0A860", "#4FC4BA", "#EE8FC4", "#B3A5FF", "#C3C95B"),
+)
+
+
+class Space:
+    """Distances in device-independent pixels."""
+
+    XS, S, M, L, XL, XXL = 4, 8, 12, 16, 24, 32
+    PAGE = XL
+    CARD = L
+    ROW = M
+    RADIUS_CARD, RADIUS_CONTROL = 8, 6
+
+
+class Size:
+    """Heights of type in device-independent pixels."""
+
+    CAPTION, BODY, SECTION, TITLE = 12, 13, 15, 20
+
+
+class Theme(QObject):
+    """The look in force.
+
+    Signals:
+        changed: another palette was applied; whoever paints by hand paints again.
+    """
+
+    changed = Signal()
+
+    def __init__(self, app: QApplication) -> None:
+        """Lives as long as the application."""
+        super().__init__(app)
+        self._app = app
+        self._images = QTemporaryDir()
+        self._style = (paths.resources() / "style.qss").read_text("utf-8")
+        self.mode: Mode = "system"
+        self.palette = LIGHT
+        app.styleHints().colorSchemeChanged.connect(self._follow_system)
+
+    def apply(self, mode: Mode) -> None:
+        """Switches the whole application, at once and without a restart."""
+        self.mode = mode
+        self.palette = self._choose(mode)
+        self._app.setStyle("fusion")
+        self._app.setPalette(_qt_palette(self.palette))
+        self._app.setFont(body_font())
+        self._app.setStyleSheet(self._substituted())
+        self._tint_again()
+        self.changed.emit()
+
+    def _choose(self, mode: Mode) -> Palette:
+        if mode == "system":
+            dark = self._app.styleHints().colorScheme() == Qt.ColorScheme.Dark
+            return DARK if dark else LIGHT
+        return DARK if mode == "dark" else LIGHT
+
+    def _follow_system(self) -> None:
+        if self.mode == "system" and self._choose("system") != self.palette:
+            self.apply("system")
+
+    def _substituted(self) -> str:
+        tokens = {key: str(value) for key, value in asdict(self.palette).items()}
+        tokens |= {"mono": monospace_family()}
+        tokens |= {f"size_{key.lower()}": f"{value}px" for key, value in _constants(Size)}
+        tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _constants(Space)}
+
+        def value_of(match: re.Match[str]) -> str:
+            name, _, role = match[1].partition(":")
+            return self._image(name, cast(Role, role)) if role else tokens[name]
+
+        return re.sub(r"@\{([\w:-]+)\}", value_of, self._style)
+
+    def _image(self, name: str, role: Role) -> str:
+        """A tinted icon as a file; style sheets take images from files only."""
+        file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}.svg"
+        if not file.exists():
+            file.write_bytes(_tinted(name, getattr(self.palette, role)))
+        return f'"{file.as_posix()}"'
+
+    def _tint_again(self) -> None:
+        for widget in self._app.allWidgets():
+            if isinstance(widget, QAbstractButton):
+                _refresh_icon(widget)
+            for action in widget.actions():
+                _refresh_icon(action)
+
+
+def apply(app: QApplication, mode: Mode) -> Theme:
+    """Applies a mode to the application and returns its theme."""
+    found = app.findChild(Theme)
+    theme = found if isinstance(found, Theme) else Theme(app)
+    theme.apply(mode)
+    return theme
+
+
+def theme() -> Theme:
+    """The theme of the running application; follows the system unless told otherwise."""
+    app = QApplication.instance()
+    assert isinstance(app, QApplication), "a QApplication comes first"
+    found = app.findChild(Theme)
+    return found if isinstance(found, Theme) else apply(app, "system")
+
+
+def current() -> Palette:
+    """The palette in force."""
+    return theme().palette
+
+
+def color(role: str) -> QColor:
+    """A colour of the palette in force by its name."""
+    return QColor(getattr(current(), role))
+
+
+def body_font(size: int = Size.BODY, *, bold: bool = False) -> QFont:
+    """The system's own font with tabular figures; `size` in pixels."""
+    font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
+    font.setPixelSize(size)
+    font.setFeature(QFont.Tag("tnum"), 1)
+    if bold:
+        font.setWeight(QFont.Weight.DemiBold)
+    return font
+
+
+def monospace_family() -> str:
+    """The system's fixed-width font, for tokens, templates and logs."""
+    return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
+
+
+def icon(name: str, role: Role = "text") -> QIcon:
+    """An icon in a colour of the palette in force; see `set_icon` for one that follows it."""
+    palette = current()
+    result = QIcon(pixmap(name, getattr(palette, role)))
+    result.addPixmap(pixmap(name, palette.disabled), QIcon.Mode.Disabled)
+    return result
+
+
+def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") -> None:
+    """Gives a button or an action an icon that is tinted again whenever the theme changes."""
+    target.setProperty("icon_name", name)
+    target.setProperty("icon_role", role)
+    _refresh_icon(target)
+
+
+def pixmap(name: str, tint: str, size: int = 20) -> QPixmap:
+    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels."""
+    ratio = QGuiApplication.instance().devicePixelRatio()  # type: ignore[union-attr]
+    result = QPixmap(QSize(round(size * ratio), round(size * ratio)))
+    result.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(result)
+    QSvgRenderer(QByteArray(_tinted(name, tint))).render(
+        painter, QRectF(0, 0, result.width(), result.height())
+    )
+    painter.end()
+    result.setDevicePixelRatio(ratio)
+    return result
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast ratio of two colours, 1 to 21 (WCAG 2.2, relative luminance of sRGB)."""
+    lighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(hex_color: str) -> float:
+    def linear(channel: int) -> float:
+        value = channel / 255
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    red, green, blue = (int(hex_color[start : start + 2], 16) for start in (1, 3, 5))
+    return 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+
+
+def _constants(holder: type) -> list[tuple[str, int]]:
+    return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
+
+
+def _tinted(name: str, tint: str) -> bytes:
+    svg = (paths.resources() / "icons" / f"{name}.svg").read_text("utf-8")
+    return svg.replace("currentColor", tint).encode()
+
+
+def _refresh_icon(target: QAbstractButton | QAction) -> None:
+    name = target.property("icon_name")
+    if name:
+        target.setIcon(icon(name, target.property("icon_role")))
+
+
+def _qt_palette(tokens: Palette) -> QPalette:
+    result = QPalette()
+    roles = {
+        QPalette.ColorRole.Window: tokens.window,
+        QPalette.ColorRole.WindowText: tokens.text,
+        QPalette.ColorRole.Base: tokens.field,
+        QPalette.ColorRole.AlternateBase: tokens.window,
+        QPalette.ColorRole.Text: tokens.text,
+        QPalette.ColorRole.Button: tokens.card,
+        QPalette.ColorRole.ButtonText: tokens.text,
+        QPalette.ColorRole.BrightText: tokens.error,
+        QPalette.ColorRole.ToolTipBase: tokens.card,
+        QPalette.ColorRole.ToolTipText: tokens.text,
+        QPalette.ColorRole.PlaceholderText: tokens.muted,
+        QPalette.ColorRole.Link: tokens.accent,
+        QPalette.ColorRole.LinkVisited: tokens.accent,
+        QPalette.ColorRole.Highlight: tokens.accent,
+        QPalette.ColorRole.HighlightedText: tokens.on_accent,
+        QPalette.ColorRole.Light: tokens.card,
+        QPalette.ColorRole.Midlight: tokens.hover,
+        QPalette.ColorRole.Mid: tokens.line,
+        QPalette.ColorRole.Dark: tokens.edge,
+        QPalette.ColorRole.Shadow: tokens.edge,
+        QPalette.ColorRole.Accent: tokens.accent,
+    }
+    for role, value in roles.items():
+        result.setColor(role, QColor(value))
+    faded = QPalette.ColorGroup.Disabled
+    for role in (
+        QPalette.ColorRole.WindowText, QPalette.ColorRole.Text, QPalette.ColorRole.ButtonText,
+    ):  # fmt: skip
+        result.setColor(faded, role, QColor(tokens.disabled))
+    return result

@@ -1,0 +1,293 @@
+"""The plain parts that everything else is made of: words, cards, buttons, a flowing layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from PySide6.QtCore import QPoint, QRect, QSize, Qt
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QLayoutItem,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.gui.theme import Role, Space, set_icon
+
+LabelRole = Literal[
+    "body", "title", "section", "label", "muted", "caption", "ok", "warn", "error", "accent"
+]
+
+_Box = TypeVar("_Box", bound=QBoxLayout)
+
+
+def restyle(widget: QWidget) -> None:
+    """Makes the style sheet look at a widget's properties again."""
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)
+    widget.update()
+
+
+def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QLabel:
+    """Words in one of the roles of the style sheet; never rich text, so any text is safe."""
+    made = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
+    made.setProperty("role", role)
+    if wrap:
+        policy = made.sizePolicy()
+        policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)
+        policy.setHeightForWidth(True)
+        made.setSizePolicy(policy)
+    return made
+
+
+def set_role(target: QLabel, role: LabelRole) -> None:
+    """Gives words another role."""
+    if target.property("role") != role:
+        target.setProperty("role", role)
+        restyle(target)
+
+
+def button(
+    text: str,
+    on_click: Callable[[], object] | None = None,
+    *,
+    icon: str = "",
+    kind: Literal["", "primary", "danger", "link"] = "",
+    role: Role | None = None,
+) -> QPushButton:
+    """A push button; `icon` is a name of the set."""
+    made = QPushButton(text, autoDefault=False)
+    if kind:
+        made.setProperty("kind", kind)
+    if icon:
+        made.setIconSize(QSize(16, 16))
+        set_icon(made, icon, role or ("on_accent" if kind == "primary" else "text"))
+    if on_click is not None:
+        made.clicked.connect(lambda _=False: on_click())
+    return made
+
+
+def tool_button(
+    icon: str, tip: str, on_click: Callable[[], object] | None = None, *, role: Role = "muted"
+) -> QToolButton:
+    """A small button with an icon only; `tip` is its tooltip and its accessible name."""
+    made = QToolButton(autoRaise=True)
+    made.setToolTip(tip)
+    made.setAccessibleName(tip)
+    made.setIconSize(QSize(16, 16))
+    set_icon(made, icon, role)
+    if on_click is not None:
+        made.clicked.connect(lambda _=False: on_click())
+    return made
+
+
+def row(*parts: QWidget | QLayout | int | None, spacing: int = Space.S) -> QHBoxLayout:
+    """Side by side; None is a stretch, a number a distance."""
+    return _filled(QHBoxLayout(), parts, spacing)
+
+
+def column(*parts: QWidget | QLayout | int | None, spacing: int = Space.ROW) -> QVBoxLayout:
+    """One above the other; None is a stretch, a number a distance."""
+    return _filled(QVBoxLayout(), parts, spacing)
+
+
+def line() -> QFrame:
+    """A thin horizontal rule."""
+    made = QFrame()
+    made.setProperty("surface", "line")
+    return made
+
+
+class Card(QFrame):
+    """A surface with a title and a column of parts."""
+
+    def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
+        """`body` takes the parts; `head` the title and whatever stands beside it."""
+        super().__init__(parent)
+        self.setProperty("surface", "card")
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.CARD)
+        outer.setSpacing(Space.M)
+        self.head = QHBoxLayout()
+        self.head.setSpacing(Space.S)
+        self.title = label(title, "section")
+        self.title.setVisible(bool(title))
+        if title:
+            self.head.addWidget(self.title)
+            self.head.addStretch(1)
+            outer.addLayout(self.head)
+        self.body = QVBoxLayout()
+        self.body.setSpacing(Space.ROW)
+        outer.addLayout(self.body)
+
+    def add(self, *parts: QWidget | QLayout) -> None:
+        """Puts parts below one another."""
+        for part in parts:
+            if isinstance(part, QLayout):
+                self.body.addLayout(part)
+            else:
+                self.body.addWidget(part)
+
+
+class More(QWidget):
+    """A section that stays folded until someone asks for more."""
+
+    def __init__(self, title: str = "More", parent: QWidget | None = None) -> None:
+        """Folded at first; `body` takes the parts."""
+        super().__init__(parent)
+        self._opener = button(title, self._toggle, kind="link", icon="chevron-right", role="accent")
+        self._opener.setCheckable(True)
+        self._inner = QWidget()
+        self.body = QVBoxLayout(self._inner)
+        self.body.setContentsMargins(0, Space.S, 0, 0)
+        self.body.setSpacing(Space.ROW)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.setSpacing(0)
+        outer.addWidget(self._opener, 0, Qt.AlignmentFlag.AlignLeft)
+        outer.addWidget(self._inner)
+        self._inner.hide()
+
+    def add(self, *parts: QWidget | QLayout) -> None:
+        """Puts parts below one another."""
+        for part in parts:
+            if isinstance(part, QLayout):
+                self.body.addLayout(part)
+            else:
+                self.body.addWidget(part)
+
+    def is_open(self) -> bool:
+        """Whether the parts are shown."""
+        return not self._inner.isHidden()
+
+    def set_open(self, opened: bool) -> None:
+        """Shows or hides the parts."""
+        self._inner.setVisible(opened)
+        self._opener.setChecked(opened)
+        set_icon(self._opener, "chevron-down" if opened else "chevron-right", "accent")
+
+    def _toggle(self) -> None:
+        self.set_open(not self.is_open())
+
+
+class EmptyState(QWidget):
+    """What belongs here, one button, one example."""
+
+    def __init__(
+        self,
+        title: str,
+        text: str,
+        action: QPushButton | None = None,
+        example: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        """All in the middle of the room there is."""
+        super().__init__(parent)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.XL)
+        layout.setSpacing(Space.M)
+        layout.addStretch(1)
+        headings: tuple[tuple[str, LabelRole], ...] = ((title, "section"), (text, "muted"))
+        for words, role in headings:
+            part = label(words, role, wrap=True)
+            part.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+            layout.addWidget(part)
+        if action is not None:
+            layout.addWidget(action, 0, Qt.AlignmentFlag.AlignHCenter)
+        if example:
+            part = label(example, "caption", wrap=True)
+            part.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+            layout.addWidget(part)
+        layout.addStretch(1)
+
+
+class FlowLayout(QLayout):
+    """Side by side, going on in the next row where the width ends."""
+
+    def __init__(self, parent: QWidget | None = None, spacing: int = Space.S) -> None:
+        """No margins of its own."""
+        super().__init__(parent)
+        self.setContentsMargins(0, 0, 0, 0)
+        self.setSpacing(spacing)
+        self._items: list[QLayoutItem] = []
+
+    def addItem(self, item: QLayoutItem) -> None:
+        """Qt's way to add."""
+        self._items.append(item)
+
+    def count(self) -> int:
+        """Number of items."""
+        return len(self._items)
+
+    def itemAt(self, index: int) -> QLayoutItem | None:
+        """An item, or None behind the last."""
+        return self._items[index] if 0 <= index < len(self._items) else None
+
+    def takeAt(self, index: int) -> QLayoutItem | None:
+        """Removes an item."""
+        return self._items.pop(index) if 0 <= index < len(self._items) else None
+
+    def expandingDirections(self) -> Qt.Orientation:
+        """Takes no more than it needs."""
+        return Qt.Orientation(0)
+
+    def hasHeightForWidth(self) -> bool:
+        """Narrower means higher."""
+        return True
+
+    def heightForWidth(self, width: int) -> int:
+        """The height at a width."""
+        return self._place(QRect(0, 0, width, 0), move=False)
+
+    def setGeometry(self, rect: QRect) -> None:
+        """Places the items."""
+        super().setGeometry(rect)
+        self._place(rect, move=True)
+
+    def sizeHint(self) -> QSize:
+        """All in one row."""
+        width = sum(item.sizeHint().width() + self.spacing() for item in self._items)
+        height = max((item.sizeHint().height() for item in self._items), default=0)
+        return QSize(max(0, width - self.spacing()), height)
+
+    def minimumSize(self) -> QSize:
+        """One item per row."""
+        result = QSize()
+        for item in self._items:
+            result = result.expandedTo(item.minimumSize())
+        return result
+
+    def _place(self, rect: QRect, *, move: bool) -> int:
+        x, y, height = rect.x(), rect.y(), 0
+        for item in self._items:
+            hint = item.sizeHint()
+            if x > rect.x() and x + hint.width() > rect.right() + 1:
+                x, y, height = rect.x(), y + height + self.spacing(), 0
+            if move:
+                item.setGeometry(QRect(QPoint(x, y), hint))
+            x += hint.width() + self.spacing()
+            height = max(height, hint.height())
+        return y + height - rect.y()
+
+
+def _filled(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:
+    box.setContentsMargins(0, 0, 0, 0)
+    box.setSpacing(spacing)
+    for part in parts:
+        if part is None:
+            box.addStretch(1)
+        elif isinstance(part, int):
+            box.addSpacing(part)
+        elif isinstance(part, QLayout):
+            box.addLayout(part)
+        else:
+            box.addWidget(part)
+    return box

@@ -1,0 +1,199 @@
+"""One bound editor per field: label, control, unit, help and error; follows undo and reload."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from lora_studio.core.problems import Problem, Step
+from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.widgets.basics import button, label, restyle, row
+from lora_studio.gui.widgets.controls import (
+    ChipsControl,
+    ComboControl,
+    Control,
+    FlagControl,
+    LineControl,
+    ListControl,
+    SegmentsControl,
+    TextControl,
+)
+from lora_studio.gui.widgets.path_control import PathControl
+
+Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
+
+#: Choices up to this many letters in all stand side by side.
+_SEGMENT_LETTERS = 40
+
+
+class FieldEditor(QWidget):
+    """Shows one field of the project and changes it. Invalid values are kept in the draft."""
+
+    def __init__(
+        self, state: ProjectState, step: Step, field: str, control: Control,
+        parent: QWidget | None = None,
+    ) -> None:  # fmt: skip
+        """`control` may be any, cards and drawings too."""
+        super().__init__(parent)
+        self.state, self.step, self.field, self.control = state, step, field, control
+        self.about = state.about(step, field)
+        self._touched = False
+        self._fix: Problem | None = None
+        self.label = label(self.about.title, "label")
+        self.label.setVisible(not control.has_title)
+        self.help = label(self.about.description, "caption", wrap=True)
+        self.error = label("", "error", wrap=True)
+        self.error.setProperty("small", True)
+        self._glyph = label()
+        self._fix_button = button("", self._apply_fix, kind="link")
+        self._error_row = QWidget()
+        self._build()
+        self._describe()
+        control.edited.connect(self._edited)
+        control.left.connect(self._left)
+        state.value_changed.connect(self._changed)
+        state.opened.connect(self._opened)
+        state.problems_changed.connect(self._show_problems)
+        self._opened()
+
+    def set_help(self, text: str) -> None:
+        """Other words below the control, such as a cost that depends on other fields."""
+        self.help.setText(text)
+        self.help.setVisible(bool(text))
+
+    def set_label_visible(self, visible: bool) -> None:
+        """Hides the label where the page says the same in another way."""
+        self.label.setVisible(visible)
+
+    def focus(self) -> None:
+        """Puts the cursor into the control; from now on its errors show."""
+        self._touched = True
+        self._show_problems()
+        self.control.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def commit(self) -> None:
+        """Takes over what was typed and not yet entered."""
+        self.control.commit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        held = QHBoxLayout()
+        held.setSpacing(Space.S)
+        held.addWidget(self.control, 0 if self.about.unit else 1)
+        if self.about.unit:
+            held.addWidget(label(self.about.unit, "muted"))
+            held.addStretch(1)
+        self._glyph.setFixedSize(16, 16)
+        error = row(self._glyph, self.error, self._fix_button, spacing=Space.XS)
+        error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
+        self._error_row.setLayout(error)
+        error.setStretch(1, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.XS)
+        layout.addWidget(self.label)
+        layout.addLayout(held)
+        layout.addWidget(self._error_row)
+        layout.addWidget(self.help)
+        self._error_row.hide()
+        self.label.setBuddy(self.control)
+
+    def _describe(self) -> None:
+        for target in {self.control, self.control.focusProxy() or self.control}:
+            target.setAccessibleName(self.about.title)
+            target.setAccessibleDescription(self.about.description)
+        self.control.setToolTip(_tip(self.about))
+        self.label.setToolTip(_tip(self.about))
+
+    def _opened(self) -> None:
+        self._touched = False
+        if isinstance(self.control, PathControl):
+            self.control.base = self.state.draft.folder
+        self.control.show_value(self.state.get(self.step, self.field))
+        self._show_problems()
+
+    def _edited(self, value: object) -> None:
+        self.state.set(self.step, self.field, value)
+
+    def _left(self) -> None:
+        self._touched = True
+        self._show_problems()
+
+    def _changed(self, step: str, field: str) -> None:
+        if (step, field) == (self.step, self.field):
+            self.control.show_value(self.state.get(self.step, self.field))
+            self._show_problems()
+
+    def _show_problems(self, _: object = None) -> None:
+        found = self.state.problems(self.step, self.field)
+        wanted = self._touched or self.state.is_set(self.step, self.field)
+        problem = found[0] if found and wanted else None
+        self.control.set_invalid(problem is not None and problem.severity == "error")
+        self._error_row.setVisible(problem is not None)
+        self._fix = problem
+        if problem is None:
+            return
+        role: Literal["error", "warn"] = "error" if problem.severity == "error" else "warn"
+        self.error.setText(f"{problem.what} {problem.remedy}")
+        self.error.setProperty("role", role)
+        restyle(self.error)
+        glyph = "error" if role == "error" else "warning"
+        self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
+        self._fix_button.setVisible(problem.fix is not None)
+        self._fix_button.setText(problem.fix.label if problem.fix else "")
+
+    def _apply_fix(self) -> None:
+        if self._fix is not None and (fix := self._fix.fix) is not None:
+            self.state.change(fix.label, [(fix.step, fix.field, fix.value)])
+
+
+def editor(
+    state: ProjectState,
+    step: Step,
+    field: str,
+    *,
+    control: Control | None = None,
+    style: Style = "auto",
+) -> FieldEditor:
+    """The editor of a field, with the control that suits its kind unless one is given."""
+    about = state.about(step, field)
+    return FieldEditor(state, step, field, control or _control(about, style))
+
+
+def _control(about: FieldFacts, style: Style) -> Control:
+    if style == "text":
+        return TextControl()
+    match about.kind:
+        case "choice" if style == "segments" or (style == "auto" and _fits(about)):
+            return SegmentsControl(about.choices)
+        case "choice":
+            return ComboControl(about.choices)
+        case "flag":
+            return FlagControl(about)
+        case "path":
+            return PathControl(about)
+        case "list":
+            return ChipsControl(about.choices) if about.choices else ListControl()
+    return LineControl(about)
+
+
+def _fits(about: FieldFacts) -> bool:
+    words = about.choices.values()
+    return len(words) <= 4 and sum(map(len, words)) <= _SEGMENT_LETTERS
+
+
+def _tip(about: FieldFacts) -> str:
+    """Help, bounds and default in a few lines."""
+    lines = [about.description]
+    unit = f" {about.unit}" if about.unit else ""
+    if about.minimum is not None and about.maximum is not None:
+        low = "over " if about.exclusive_minimum else ""
+        lines.append(f"{low}{about.minimum:g} to {about.maximum:g}{unit}")
+    if about.kind in ("integer", "number"):
+        lines.append(f"Default: {about.default:g}{unit}")
+    return "\n".join(lines)

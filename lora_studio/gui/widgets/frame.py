@@ -1,0 +1,35 @@
+"""The parts around a page: its header. Rail, header bar and problem strip have their own files."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label
+
+
+class PageHeader(QWidget):
+    """Title, Back and the one primary button of a page; `extra` takes what stands between."""
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        """`primary` says Continue until the page says otherwise."""
+        super().__init__(parent)
+        self.title = label(title, "title")
+        self.back = button("Back")
+        self.primary = button("Continue", kind="primary")
+        self.extra = QHBoxLayout()
+        self.extra.setSpacing(Space.S)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.S)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.title)
+        layout.addStretch(1)
+        layout.addLayout(self.extra)
+        layout.addWidget(self.back)
+        layout.addWidget(self.primary)
+
+    def set_primary(self, text: str, *, enabled: bool = True, tip: str = "") -> None:
+        """Words, state and tooltip of the primary button."""
+        self.primary.setText(text)
+        self.primary.setEnabled(enabled)
+        self.primary.setToolTip(tip)

@@ -1,0 +1,53 @@
+"""Numbers as people type them, "2e-4", "8k", "0,05", "5 %", and as a field shows them again."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from lora_studio.core.spec import FieldFacts
+
+_FACTORS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
+#: Context lengths are counted in powers of two: 8k tokens are 8192.
+_TOKEN_FACTORS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}([,\u202f\u00a0' ]\d{3})+\Z")
+_SIZED = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([kmg%]?)\Z", re.IGNORECASE)
+
+
+def parse(text: str, about: FieldFacts) -> int | float | str:
+    """The number that a text means for a field; the text itself where it means none."""
+    plain = text.strip().replace("−", "-")
+    if about.unit and plain.lower().endswith(about.unit.lower()):
+        plain = plain[: -len(about.unit)].strip()
+    if _THOUSANDS.match(plain) and not (about.kind == "number" and plain.count(",") == 1):
+        plain = re.sub(r"[^\d+-]", "", plain)
+    match = _SIZED.match(plain.replace(",", "."))
+    if match is None:
+        return text
+    factor = match[2].lower()
+    factors = _TOKEN_FACTORS if about.unit == "tokens" else _FACTORS
+    value = float(match[1]) * (0.01 if factor == "%" else factors[factor])
+    if about.kind == "number":
+        return float(f"{value:.12g}")
+    if re.fullmatch(r"[+-]?\d+", match[1]) and factor == "":
+        return int(match[1])
+    return int(value) if value.is_integer() else text
+
+
+def shown(value: object, about: FieldFacts) -> str:
+    """A value as its field shows it; what is typed in again means the same."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or about.kind == "integer":
+        return str(value)
+    return decimal(value)
+
+
+def decimal(value: float) -> str:
+    """A number without needless digits, small ones as 2e-4."""
+    if value and abs(value) < 1e-3 and math.isfinite(value):
+        digits, exponent = f"{value:.11e}".split("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{value:.12g}"
