@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import queue
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -49,6 +49,9 @@ class Link(Protocol):
     def kill(self) -> None:
         """Ends the worker and everything it started, at once."""
 
+    def detach(self) -> None:
+        """Lets the worker go on alone: `events` ends without an ending."""
+
 
 class Worker:
     """A worker process of our own."""
@@ -59,6 +62,8 @@ class Worker:
         self._run = run
         self._open: dict[str, bool] = {}  # commands without an ending -> a cancel was asked for
         self._lock = threading.Lock()
+        self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._detached = False
 
     @classmethod
     def start(cls, run: RunFolder | None = None) -> Worker:
@@ -109,9 +114,9 @@ class Worker:
 
         A command that the worker did not live to end gets its `Failed` or `Cancelled` here.
         """
-        assert self._process.stdout is not None
+        threading.Thread(target=self._read, name="worker events", daemon=True).start()
         refused: Problem | None = None
-        for event in _parsed(self._process.stdout):
+        while (event := self._incoming.get()) is not None:
             if isinstance(event, events.Hello) and event.protocol != events.PROTOCOL:
                 refused = _other_version(event)
                 self.kill()
@@ -120,6 +125,8 @@ class Worker:
                 with self._lock:
                     self._open.pop(event.id, None)
             yield event
+        if self._detached:
+            return
         code = self._process.wait()
         self._clean_up()
         with self._lock:
@@ -150,6 +157,19 @@ class Worker:
         """Ends the worker and everything it started, at once."""
         kill_tree(self._process.pid)
 
+    def detach(self) -> None:
+        """Lets the worker go on alone: it ends when its current command has, `events` ends now."""
+        self._detached = True
+        self._incoming.put(None)
+        self.close()
+
+    def _read(self) -> None:
+        """Passes events on; a thread of its own, since nothing ends a blocking read of a pipe."""
+        assert self._process.stdout is not None
+        for event in _parsed(self._process.stdout):
+            self._incoming.put(event)
+        self._incoming.put(None)
+
     def _clean_up(self) -> None:
         """Removes what a worker that was killed could not: its children and its scratch files."""
         self.close()
@@ -165,6 +185,7 @@ class Watched:
     def __init__(self, run: RunFolder) -> None:
         """Takes the run; its events are read from the beginning."""
         self._run = run
+        self._detached = threading.Event()
 
     @property
     def pid(self) -> int | None:
@@ -193,7 +214,7 @@ class Watched:
             elif isinstance(event, events.Ending):
                 unended = None
             yield event
-        if unended is not None:
+        if unended is not None and not self._detached.is_set():
             yield events.Failed(id=unended, problem=crashed("ended without a word", self._run))
 
     def cancel(self, target: str) -> None:
@@ -211,6 +232,10 @@ class Watched:
         if (pid := self.pid) is not None:
             kill_tree(pid)
 
+    def detach(self) -> None:
+        """Stops looking; the worker goes on."""
+        self._detached.set()
+
     def _tail(self) -> Iterator[Event]:
         position = 0
         while True:
@@ -221,11 +246,12 @@ class Watched:
                     file.seek(position)
                     whole = (line for line in file if line.endswith(b"\n"))
                     for line in whole:
+                        if self._detached.is_set():
+                            return
                         position += len(line)
                         yield from _parsed([line])
-            if not running:
+            if not running or self._detached.wait(WATCH_INTERVAL):
                 return
-            time.sleep(WATCH_INTERVAL)
 
 
 def perform(
