@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Sets up this checkout on a bare machine, then does one thing with it. Safe and quick to repeat.
+#   bash packaging/bootstrap.sh demo     fine-tune, merge, export and ask the small sample model
+#   bash packaging/bootstrap.sh test     all checks and tests
+#   bash packaging/bootstrap.sh setup    the set-up alone, with the test tools
+# Environment:
+#   LORA_STUDIO_TORCH_INDEX   address of a package index to take PyTorch from, e.g. a CPU-only build
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Each line: a shared library, then the Debian package that holds it (older name after a slash).
+readonly window_libraries="
+libglib-2.0.so.0        libglib2.0-0t64/libglib2.0-0
+libEGL.so.1             libegl1
+libGL.so.1              libgl1
+libdbus-1.so.3          libdbus-1-3
+libfontconfig.so.1      libfontconfig1
+libxkbcommon.so.0       libxkbcommon0
+libxkbcommon-x11.so.0   libxkbcommon-x11-0
+libxcb-cursor.so.0      libxcb-cursor0
+libxcb-icccm.so.4       libxcb-icccm4
+libxcb-keysyms.so.1     libxcb-keysyms1
+libxcb-shape.so.0       libxcb-shape0
+"
+
+say() { printf '\n== %s\n' "$*"; }
+fail() { printf '\n%s\n' "$*" >&2; exit 1; }
+
+find_python() {
+    local name
+    for name in python3 python3.12 python3.13 python3.11; do
+        if "$name" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+            2>/dev/null; then
+            command -v "$name"
+            return
+        fi
+    done
+    return 1
+}
+
+# Prints the Debian packages that this machine lacks.
+missing_packages() {
+    local python version known library package
+    if python=$(find_python); then
+        version=$("$python" -c 'import sys; print("python3.%d" % sys.version_info[1])')
+    else
+        echo python3
+        python=false version=python3
+    fi
+    # Debian keeps these parts of Python in packages of their own.
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "$version-venv"
+    # Small parts are compiled on the spot: by the tests, and by Triton on a GPU.
+    command -v gcc >/dev/null || echo gcc libc6-dev
+    if command -v nvidia-smi >/dev/null && ! "$python" -c \
+        'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("include"), "Python.h").stat()' \
+        2>/dev/null; then
+        echo "$version-dev"
+    fi
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+    known=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p || true)
+    while read -r library package; do
+        if [ -n "$library" ] && [[ $known != *[[:space:]]"$library "* ]]; then
+            echo "$package"
+        fi
+    done <<<"$window_libraries"
+}
+
+install_system_packages() {
+    local -a missing names=() as_root=()
+    local package by_hand
+    mapfile -t missing < <(missing_packages | tr ' ' '\n')
+    [ ${#missing[@]} -gt 0 ] || return 0
+    by_hand="Please install these (Debian names), then run this again:
+  ${missing[*]%%/*}"
+    command -v apt-get >/dev/null || fail "This is no Debian or Ubuntu. $by_hand"
+    if [ "$(id -u)" != 0 ]; then
+        as_root=(sudo)
+        command -v sudo >/dev/null || fail "Neither root nor sudo. $by_hand"
+        # Without a terminal nobody can type a password.
+        [ -t 0 ] || sudo -n true 2>/dev/null || fail "sudo asks for a password. $by_hand"
+    fi
+    say "System packages: ${missing[*]%%/*}"
+    "${as_root[@]}" apt-get -qq update
+    for package in "${missing[@]}"; do
+        # The older name where the release does not know the newer one.
+        if apt-cache show "${package%/*}" >/dev/null 2>&1; then
+            names+=("${package%/*}")
+        else
+            names+=("${package#*/}")
+        fi
+    done
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "${names[@]}" \
+        >/dev/null || fail "apt-get failed. $by_hand"
+}
+
+# install_python_packages EXTRAS: a virtual environment in .venv, this checkout editable in it.
+install_python_packages() {
+    local extras=$1 python stamp
+    local -a pip=(.venv/bin/python -m pip install)
+    [ -t 1 ] || pip+=(--quiet)
+    python=$(find_python) || fail "No Python 3.11, 3.12 or 3.13 found. Please install one."
+    stamp=$(cat <(echo "$PWD $extras ${LORA_STUDIO_TORCH_INDEX:-}") pyproject.toml | sha256sum)
+    if [ -e ".venv/set-up-$extras" ] && [ "$stamp" = "$(cat ".venv/set-up-$extras")" ] &&
+        .venv/bin/python -c '' 2>/dev/null; then
+        return
+    fi
+    say "Python packages ($extras) with $("$python" --version), into .venv"
+    # An environment whose Python has gone, or that was made elsewhere, is made anew.
+    if [ "$(.venv/bin/python -c 'import sys; print(sys.prefix)' 2>/dev/null)" != "$PWD/.venv" ]; then
+        rm -rf .venv
+        "$python" -m venv .venv
+    fi
+    if [ -n "${LORA_STUDIO_TORCH_INDEX:-}" ]; then
+        "${pip[@]}" --index-url "$LORA_STUDIO_TORCH_INDEX" torch torchvision
+    elif [ "$(uname -sm)" = "Linux x86_64" ] && ! command -v nvidia-smi >/dev/null; then
+        echo "No NVIDIA GPU found. PyTorch's usual Linux build brings CUDA along, about 3 GB;"
+        echo "LORA_STUDIO_TORCH_INDEX=address of PyTorch's CPU index gives a smaller one."
+    fi
+    "${pip[@]}" --editable ".[$extras]"
+    echo "$stamp" >".venv/set-up-$extras"
+}
+
+set_up() {
+    if [ "$(uname -s)" = Linux ]; then
+        install_system_packages
+    fi
+    install_python_packages "$1"
+    export PATH="$PWD/.venv/bin:$PATH"
+}
+
+run_tests() {
+    # Two threads are as fast for tiny models, and leave the machine usable.
+    export QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+    say "Format, lint, types, import rules"
+    ruff format --check .
+    ruff check .
+    mypy
+    lint-imports
+    say "Fast tests"
+    pytest -m "not slow and not end2end" "$@"
+    say "Slow tests: real models, real servers, whole flows"
+    pytest -m "slow or end2end" "$@"
+}
+
+case "${1:-}" in
+demo)
+    set_up engine
+    exec lora-studio demo "${@:2}"
+    ;;
+test)
+    set_up engine,unsloth,test
+    run_tests "${@:2}"
+    ;;
+setup)
+    set_up engine,unsloth,test
+    ;;
+*)
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2
+    exit 2
+    ;;
+esac
