@@ -1,0 +1,154 @@
+"""The heavy job under way, one at a time: started here or found at work, stopped or left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core import commands, events
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.worker_thread import WorkerThread
+
+Kind = Literal["train", "merge", "export"]
+
+DOING = {"train": "Training", "merge": "Merging", "export": "Exporting"}
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far a job is: `share` from 0 to 1 or None while unknown, `eta_s` in seconds."""
+
+    doing: str = ""
+    share: float | None = None
+    eta_s: float | None = None
+
+
+class JobControl(QObject):
+    """Starts jobs, follows them and passes the user's wishes on.
+
+    Signals:
+        event_received(event): every event of the run followed, history first.
+        changed: `run`, `kind` or `advance` is another one.
+        ended(kind, ending): a job that this window was following live has ended.
+    """
+
+    event_received = Signal(object)
+    changed = Signal()
+    ended = Signal(str, object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Nothing is under way."""
+        super().__init__(parent)
+        self.run: RunFolder | None = None
+        self.kind = ""
+        self.advance = Advance()
+        self.stopping = False
+        self._id = ""
+        self._live = False
+        self._thread: WorkerThread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether a job is under way."""
+        return bool(self.kind)
+
+    def start(
+        self, command: commands.Train | commands.Merge | commands.Export, run: RunFolder
+    ) -> None:
+        """Starts a job in a fresh worker."""
+        assert not self.running, "one job at a time"
+        self._leave_thread()
+        self._follow(WorkerThread.starting(run, parent=self), run, live=True)
+        self._begin(command.kind, command.id)
+        assert self._thread is not None
+        self._thread.send(command)
+
+    def attach(self, run: RunFolder) -> None:
+        """Follows a run from its beginning; goes on with it where a worker is at work on it."""
+        self._leave_thread()
+        self._follow(WorkerThread.watching(run, parent=self), run, live=run.is_running())
+        self.changed.emit()
+
+    def detach(self) -> None:
+        """Lets the job go on alone and forgets it."""
+        self._leave_thread()
+        self.run, self.kind, self.advance, self.stopping = None, "", Advance(), False
+        self.changed.emit()
+
+    def stop(self) -> None:
+        """Ends a training after this step and keeps the adapter."""
+        self._control(commands.Stop(target=self._id))
+        self.stopping = True
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Ends the job without a result; enforced after ten seconds."""
+        if self._thread is not None and self.running:
+            self._thread.cancel(self._id)
+            self.stopping = True
+            self.changed.emit()
+
+    def checkpoint(self) -> None:
+        """Asks for a checkpoint after this step."""
+        self._control(commands.Checkpoint(target=self._id))
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
+        self.run, self._live, self.stopping = run, live, False
+        self.kind, self.advance = "", Advance()
+        self._thread = thread
+        thread.event_received.connect(self._take)
+        thread.ended.connect(thread.wait)
+        thread.ended.connect(thread.deleteLater)
+        thread.ended.connect(self._thread_ended)
+        thread.start()
+
+    def _thread_ended(self) -> None:
+        self._thread = None
+        if self.running:
+            self._end(events.Cancelled(id=self._id))
+
+    def _leave_thread(self) -> None:
+        if self._thread is not None:
+            self._thread.event_received.disconnect(self._take)
+            self._thread.ended.disconnect(self._thread_ended)
+            self._thread.detach()
+            self._thread.wait()
+            self._thread = None
+
+    def _control(self, command: commands.Control) -> None:
+        if self._thread is not None and self.running:
+            self._thread.send(command)
+
+    def _begin(self, kind: str, command_id: str) -> None:
+        self.kind, self._id, self.stopping = kind, command_id, False
+        self.advance = Advance(doing=DOING[kind])
+        self.changed.emit()
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Started() if self._live and event.command in DOING and event.id != self._id:
+                self._begin(event.command, event.id)
+            case events.Progress() if event.id == self._id:
+                share = event.done / event.total if event.total else None
+                self._advance(Advance(event.stage or DOING.get(self.kind, ""), share, event.eta_s))
+            case events.StepDone() if event.id == self._id:
+                self._advance(Advance(DOING["train"], event.step / event.steps, event.eta_s))
+        self.event_received.emit(event)
+        if isinstance(event, events.Ending) and event.id == self._id and self.running:
+            self._end(event)
+
+    def _advance(self, advance: Advance) -> None:
+        self.advance = advance
+        self.changed.emit()
+
+    def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
+        kind, self.kind, self._id = self.kind, "", ""
+        self.advance, self.stopping = Advance(), False
+        if self._thread is not None:
+            self._thread.close()
+        self.changed.emit()
+        self.ended.emit(kind, ending)

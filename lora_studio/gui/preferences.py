@@ -1,0 +1,66 @@
+"""What the window remembers between two starts: theme, place, recent projects."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_studio.core import paths
+from lora_studio.core.files import write_atomic
+
+#: More recent projects than this are forgotten, the oldest first.
+_RECENT = 12
+
+
+class Preferences(BaseModel):
+    """One JSON file in the config folder; unknown entries of a newer version are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    theme: Literal["light", "dark", "system"] = "system"
+    #: QWidget.saveGeometry as hexadecimal digits, "" for the first time.
+    geometry: str = ""
+    #: Where the last project was made.
+    projects_folder: str = ""
+    #: Project files, the latest first.
+    recent: list[str] = []
+
+    @classmethod
+    def load(cls) -> Preferences:
+        """What was stored; defaults where there is nothing or nothing legible."""
+        try:
+            return cls.model_validate_json(_file().read_bytes())
+        except (OSError, ValidationError):
+            return cls()
+
+    def save(self) -> None:
+        """Stores everything; a full or read-only disk costs the user no more than a preference."""
+        with contextlib.suppress(OSError):
+            write_atomic(_file(), self.model_dump_json(indent=2) + "\n")
+
+    def opened(self, project: Path) -> None:
+        """Puts a project first among the recent ones."""
+        name = str(project.absolute())
+        self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
+        self.save()
+
+    def drop(self, project: Path) -> None:
+        """Forgets a project; its files stay."""
+        self.recent = [other for other in self.recent if other != str(project)]
+        self.save()
+
+    def recent_projects(self) -> list[Path]:
+        """Recent project files that still exist, the latest first."""
+        return [Path(name) for name in self.recent if Path(name).is_file()]
+
+    def new_project_parent(self) -> Path:
+        """The folder that a new project is offered in."""
+        chosen = Path(self.projects_folder) if self.projects_folder else None
+        return chosen if chosen and chosen.is_dir() else paths.data_folder() / "projects"
+
+
+def _file() -> Path:
+    return paths.config_folder() / "window.json"

@@ -1,0 +1,165 @@
+"""The rail: where am I, what is ready, what runs; one entry per place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QEvent, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QButtonGroup,
+    QFrame,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap
+
+State = Literal["", "todo", "ready", "problem", "running"]
+
+_GLYPHS = {"todo": "state-todo", "ready": "check", "problem": "warning", "running": "state-running"}
+_TINTS = {"todo": "muted", "ready": "ok", "problem": "warn", "running": "accent"}
+WIDTH = 176
+
+
+@dataclass(frozen=True)
+class RailState:
+    """What an entry says about its step; `words` stand under its title."""
+
+    state: State = ""
+    words: str = ""
+
+
+class RailButton(QAbstractButton):
+    """An icon, a title, the state as a glyph and as words."""
+
+    def __init__(self, icon: str, title: str, parent: QWidget | None = None) -> None:
+        """Entries without a state are lower."""
+        super().__init__(parent)
+        self._icon, self._state = icon, RailState()
+        self.setText(title)
+        self.setCheckable(True)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.set_state(RailState())
+
+    @property
+    def state(self) -> RailState:
+        """What is shown."""
+        return self._state
+
+    def set_state(self, state: RailState) -> None:
+        """Shows another state."""
+        self._state = state
+        words = f"{self.text()}, {state.words}" if state.words else self.text()
+        self.setAccessibleName(words)
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:
+        """Fixed height, as wide as the rail."""
+        return QSize(WIDTH - 2 * Space.S, 46 if self._state.state else 38)
+
+    def event(self, event: QEvent) -> bool:
+        """Repaints when the mouse comes or goes."""
+        if event.type() in (QEvent.Type.HoverEnter, QEvent.Type.HoverLeave):
+            self.update()
+        return super().event(event)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Background for here and hover, icon, title, words, glyph."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_ground(painter)
+        palette, here, enabled = current(), self.isChecked(), self.isEnabled()
+        tint = palette.disabled if not enabled else palette.accent if here else palette.muted
+        middle = self.height() // 2
+        painter.drawPixmap(Space.M, middle - 10, pixmap(self._icon, tint))
+        painter.setPen(color("text" if enabled else "disabled"))
+        painter.setFont(body_font(bold=here))
+        left, width = Space.M + 20 + Space.M, self.width() - 44 - 28
+        if not self._state.state:
+            painter.drawText(
+                QRect(left, 0, width + 20, self.height()),
+                Qt.AlignmentFlag.AlignVCenter,
+                self.text(),
+            )
+            return
+        painter.drawText(
+            QRect(left, middle - 19, width, 20), Qt.AlignmentFlag.AlignVCenter, self.text()
+        )
+        tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
+        calm = self._state.state in ("todo", "ready")
+        painter.setPen(
+            color("disabled" if not enabled else "muted" if calm else _TINTS[self._state.state])
+        )
+        painter.setFont(body_font(Size.CAPTION))
+        painter.drawText(
+            QRect(left, middle - 1, width + 10, 18),
+            Qt.AlignmentFlag.AlignVCenter,
+            self._state.words,
+        )
+        glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
+        tint = palette.accent if glyph == "state-here" else tint
+        painter.drawPixmap(self.width() - 28, middle - 9, pixmap(glyph, tint, 18))
+
+    def _paint_ground(self, painter: QPainter) -> None:
+        area = self.rect().adjusted(1, 1, -1, -1)
+        if self.isChecked() or (self.underMouse() and self.isEnabled()):
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(color("selected" if self.isChecked() else "hover"))
+            painter.drawRoundedRect(area, Space.RADIUS_CONTROL, Space.RADIUS_CONTROL)
+        if self.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(color("accent"), 1.5))
+            painter.drawRoundedRect(area, Space.RADIUS_CONTROL, Space.RADIUS_CONTROL)
+
+
+class Rail(QFrame):
+    """All places, one of them the current.
+
+    Signals:
+        chosen(name): the user wants to go there.
+    """
+
+    chosen = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty; `add` puts entries in from top to bottom, `add_space` pushes the rest down."""
+        super().__init__(parent)
+        self.setProperty("surface", "rail")
+        self.setFixedWidth(WIDTH)
+        self._buttons: dict[str, RailButton] = {}
+        self._group = QButtonGroup(self)
+        self._group.setExclusive(True)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(Space.S, Space.M, Space.S, Space.M)
+        self._layout.setSpacing(2)
+
+    def add(self, name: str, icon: str, title: str) -> None:
+        """An entry at the end."""
+        button = RailButton(icon, title)
+        self._buttons[name] = button
+        self._group.addButton(button)
+        self._layout.addWidget(button)
+        button.clicked.connect(lambda: self.chosen.emit(name))
+
+    def add_gap(self, height: int = Space.M) -> None:
+        """A distance between groups."""
+        self._layout.addSpacing(height)
+
+    def add_space(self) -> None:
+        """Everything after this stands at the bottom."""
+        self._layout.addStretch(1)
+
+    def button(self, name: str) -> RailButton:
+        """The entry of a name."""
+        return self._buttons[name]
+
+    def go(self, name: str) -> None:
+        """Marks where the user is."""
+        self._buttons[name].setChecked(True)
