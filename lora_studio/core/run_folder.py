@@ -133,6 +133,25 @@ class RunFolder:
             )
         return project.load(self.project_file).freeze()
 
+    def take_later_settings(self, frozen: Project, source_folder: Path) -> None:
+        """Takes over how to merge and export, which may be decided after training.
+
+        Model, LoRA, dataset and training stay as they were trained with. Raises ProblemError.
+        """
+        now = frozen.resolved(source_folder)
+        changed = self.load_project().model_copy(
+            update={"merging": now.merging, "export": now.export}
+        )
+        try:
+            write_atomic(self.project_file, changed.to_toml())
+        except OSError as error:
+            raise fail(
+                "run.not_written",
+                f"The settings of the run could not be saved: {error.strerror or error}.",
+                "Check that its folder is writable and has free space.",
+                where=Where(file=str(self.project_file)),
+            ) from error
+
     def manifest(self) -> dict[str, Any]:
         """The manifest, empty while there is none."""
         try:

@@ -109,3 +109,22 @@ def test_the_manifest_is_added_to(run: RunFolder) -> None:
     run.update_manifest(loss=0.5)
     assert run.manifest()["seed"] == 1
     assert run.manifest()["loss"] == 0.5
+
+
+def test_merging_and_export_may_be_decided_after_training_but_nothing_before(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    later = Project.model_validate(
+        {
+            "name": "My run",
+            "lora": {"rank": 64},
+            "merging": {"dtype": "fp32"},
+            "export": {"quantizations": ["Q8_0"], "llama_cpp": "tools"},
+        }
+    )
+    run.take_later_settings(later, tmp_path)
+    now = run.load_project()
+    assert now.merging.dtype == "fp32"
+    assert now.export.quantizations == ("Q8_0",)
+    assert now.export.llama_cpp == str(tmp_path / "tools")
+    assert now.lora.rank == Project(name="x").lora.rank
