@@ -21,6 +21,8 @@ libxcb-cursor.so.0      libxcb-cursor0
 libxcb-icccm.so.4       libxcb-icccm4
 libxcb-keysyms.so.1     libxcb-keysyms1
 libxcb-shape.so.0       libxcb-shape0
+libwayland-cursor.so.0  libwayland-cursor0
+libwayland-egl.so.1     libwayland-egl1
 "
 
 say() { printf '\n== %s\n' "$*"; }

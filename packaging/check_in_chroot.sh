@@ -2,8 +2,8 @@
 # Tries bootstrap.sh where nothing is installed: a fresh clone in a bare Debian 13, made by debootstrap.
 #   bash packaging/check_in_chroot.sh [setup|demo|test ...]     default: setup; needs root
 # Environment:
-#   CHROOT    folder to work in (default /tmp/chroot): the bare system and pip's cache are kept there,
-#             what a run changes lies in `changes` until the next one
+#   CHROOT    folder to work in (default /tmp/chroot): the bare system is kept in `bare`, and what a run
+#             changes in `changes` until the next one
 #   MIRROR    Debian mirror (default: the first one in this machine's apt sources)
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,13 +33,11 @@ make_bare_system() {
 # The bare system stays as it is: each run writes into a layer of its own.
 mount_system() {
     rm -rf "$chroot/changes" "$chroot/overlay"
-    mkdir -p "$root" "$chroot"/{changes,overlay,pip-cache}
+    mkdir -p "$root" "$chroot"/{changes,overlay}
     mount -t overlay overlay "$root" \
         -o "lowerdir=$chroot/bare,upperdir=$chroot/changes,workdir=$chroot/overlay"
     mount -t proc proc "$root/proc"
     mount --rbind /dev "$root/dev"
-    mkdir -p "$root/root/.cache/pip"
-    mount --bind "$chroot/pip-cache" "$root/root/.cache/pip"
 }
 
 # What this machine needs to reach the network, and nothing else of it.
@@ -80,8 +78,9 @@ from PySide6.QtWidgets import QApplication
 import lora_studio.gui.app
 application = QApplication([])
 print(\"window: Qt starts on\", application.platformName())'"
-    # The plug-in for a real display, and everything that it links to.
-    timed '! ldd .venv/lib/python3*/site-packages/PySide6/Qt/plugins/platforms/libqxcb.so | grep "not found"'
+    # The plug-ins for a real display, and everything that they link to.
+    timed 'cd .venv/lib/python3*/site-packages/PySide6/Qt/plugins/platforms
+! ldd libqxcb.so libqwayland.so | grep "not found"'
 }
 
 mkdir -p "$chroot"
@@ -96,5 +95,4 @@ done
 timed "bash packaging/bootstrap.sh setup"
 check_window_and_command_line
 echo "-- sizes: $(du -sh "$root$home/.venv" | cut -f1) .venv," \
-    "$(du -sh "$chroot/changes/usr" | cut -f1) system packages," \
-    "$(du -sh "$chroot/pip-cache" | cut -f1) pip cache"
+    "$(du -sh "$chroot/changes/usr" | cut -f1) system packages"
