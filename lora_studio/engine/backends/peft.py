@@ -1,0 +1,27 @@
+"""The backend that works everywhere: transformers loads, PEFT wraps."""
+
+from __future__ import annotations
+
+from transformers import set_seed
+
+from lora_studio.core.project import Project
+from lora_studio.engine import lora, model
+from lora_studio.engine.backends import Tuned
+from lora_studio.engine.channel import Job
+
+
+class PeftBackend:
+    """Every device and precision; the adapter's initial values follow from the project's seed."""
+
+    def prepare(self, project: Project, job: Job) -> Tuned:
+        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
+        loaded = model.load(project.model, job, project.dataset, training=True)
+        set_seed(project.training.seed)
+        wrapped = lora.attach(
+            loaded.model,
+            project.lora,
+            job,
+            gradient_checkpointing=project.training.gradient_checkpointing,
+        )
+        job.emit(lora.count(wrapped))
+        return Tuned(loaded, wrapped)

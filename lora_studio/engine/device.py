@@ -1,0 +1,123 @@
+"""Devices of this machine: which there are, which is meant, and what it can do."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+
+from lora_studio.core import events
+from lora_studio.core.model import Precision
+from lora_studio.core.problems import Where, fail
+
+if TYPE_CHECKING:
+    import torch
+
+
+def found() -> events.DevicesFound:
+    """Every device with its memory, the one that `auto` means first. Imports torch: seconds."""
+    import torch
+
+    devices = [_cuda(index) for index in range(torch.cuda.device_count())]
+    memory = psutil.virtual_memory()
+    if torch.backends.mps.is_available():
+        devices.append(
+            events.Device(
+                name="mps",
+                title="Apple GPU",
+                total_bytes=torch.mps.recommended_max_memory(),
+                free_bytes=max(
+                    0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+                ),
+            )
+        )
+    cpu = events.Device(
+        name="cpu",
+        title=f"Processor ({platform.machine()}, {torch.get_num_threads()} threads)",
+        total_bytes=memory.total,
+        free_bytes=memory.available,
+    )
+    return events.DevicesFound(devices=(*devices, cpu))
+
+
+def _cuda(index: int) -> events.Device:
+    import torch
+
+    free, total = torch.cuda.mem_get_info(index)
+    return events.Device(
+        name=f"cuda:{index}",
+        title=torch.cuda.get_device_name(index),
+        total_bytes=total,
+        free_bytes=free,
+    )
+
+
+def choose(wanted: str) -> torch.device:
+    """The torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means here.
+
+    Raises ProblemError when this machine does not have it.
+    """
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(wanted)
+    present = {
+        "cuda": (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if not present[device.type]:
+        names = ", ".join(known.name for known in found().devices)
+        raise fail(
+            "model.device_missing",
+            f"This computer has no device {wanted} that PyTorch {torch.__version__} can use.",
+            f"Choose one of: auto, {names}.",
+            where=Where(step="model", field="device"),
+        )
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+
+
+def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
+    """Number format of the weights that are not quantised, and of the computation.
+
+    bfloat16 where the device computes it natively, else float16; 32-bit only when asked for.
+    """
+    import torch
+
+    if precision in ("bf16", "fp16", "fp32"):
+        return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+    return torch.bfloat16 if _has_bfloat16(device) else torch.float16
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    import torch
+
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "mps":
+        return torch.backends.mps.is_macos_or_newer(14, 0)
+    return True
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Most memory in use so far: of the device, or of this process where they share it."""
+    import torch
+
+    if device.type == "cuda":
+        return int(
+            sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+        )
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

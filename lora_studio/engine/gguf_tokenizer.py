@@ -1,0 +1,228 @@
+"""The tokenizer of a GGUF file, rebuilt from its header so that both give the same tokens.
+
+transformers' own reading of it is not used: it takes the end-of-turn token, the splitting of text
+and the decoder from the architecture's name and not from the header, and is silently wrong where
+a model of one architecture has a tokenizer of another kind (SmolLM2 is a `llama` with byte-level
+BPE).
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+)
+from transformers import PreTrainedTokenizerFast
+
+from lora_studio.core.problems import Where, fail
+
+# Kinds of tokens in `tokenizer.ggml.token_type`.
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
+
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_LLAMA3 = (
+    _CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+
+
+def _by_pattern(pattern: str) -> Callable[[], pre_tokenizers.PreTokenizer]:
+    return lambda: pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+
+
+def _digits() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+
+
+def _plain() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+#: `tokenizer.ggml.pre` -> how text is split before byte-level BPE.
+SPLITS: dict[str, Callable[[], pre_tokenizers.PreTokenizer]] = {
+    **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "dbrx", "smaug-bpe"), _by_pattern(_LLAMA3)),
+    **dict.fromkeys(("qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"), _by_pattern(_QWEN2)),
+    **dict.fromkeys(("smollm", "starcoder", "refact", "command-r", "codeshell", "exaone"), _digits),
+    **dict.fromkeys(("gpt-2", "phi-2", "mpt", "olmo", "jais", "roberta-bpe"), _plain),
+}
+
+
+class Header:
+    """The metadata of an open GGUF file, by key."""
+
+    def __init__(self, reader: Any) -> None:
+        """Takes a `gguf.GGUFReader`."""
+        self._fields = reader.fields
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key as Python's own types."""
+        field = self._fields.get(key)
+        return default if field is None else field.contents()
+
+    def text(self, key: str) -> str:
+        """The value of a key as text, empty when it is not there."""
+        return str(self.get(key, ""))
+
+    def end_tokens(self, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+        """Ids that end an answer: end of sequence first, then end of turn and of message."""
+        ids = [tokenizer.eos_token_id]
+        ids += [self.get(f"tokenizer.ggml.{name}_token_id") for name in ("eot", "eom")]
+        return list(dict.fromkeys(int(value) for value in ids if value is not None))
+
+
+def save_tokenizer(header: Header, folder: Path) -> PreTrainedTokenizerFast:
+    """Writes the tokenizer, its chat template and, of a SentencePiece one, `tokenizer.model`.
+
+    Raises ProblemError by name for a kind that is not known.
+    """
+    tokens: list[str] = header.get("tokenizer.ggml.tokens", [])
+    types: list[int] = header.get("tokenizer.ggml.token_type") or [_NORMAL] * len(tokens)
+    kind = header.text("tokenizer.ggml.model")
+    match kind:
+        case "gpt2":
+            backend = _byte_level(header, tokens)
+        case "llama":
+            scores: list[float] = header.get("tokenizer.ggml.scores") or [0.0] * len(tokens)
+            backend = _sentencepiece(header, tokens, types, scores)
+            (folder / "tokenizer.model").write_bytes(_model_file(header, tokens, types, scores))
+        case _:
+            raise _unknown("tokenizer", kind, ("gpt2", "llama"))
+    _add_tokens(backend, tokens, types)
+    named = {
+        f"{name}_token": tokens[header.get(f"tokenizer.ggml.{key}_token_id")]
+        for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding"))
+        if header.get(f"tokenizer.ggml.{key}_token_id") is not None
+    }
+    if "bos_token" in named and header.get(
+        "tokenizer.ggml.add_bos_token", kind == "llama" or header.text("tokenizer.ggml.pre") in ("llama-bpe", "llama3")
+    ):  # fmt: skip
+        backend.post_processor = _begin_with(backend, named["bos_token"])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, clean_up_tokenization_spaces=False, **named
+    )
+    tokenizer.chat_template = header.get("tokenizer.chat_template")
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def _byte_level(header: Header, tokens: list[str]) -> Tokenizer:
+    name = header.text("tokenizer.ggml.pre")
+    if name not in SPLITS:
+        raise _unknown("way of splitting text", name or "(none)", SPLITS)
+    merges = [tuple(merge.split(" ", 1)) for merge in header.get("tokenizer.ggml.merges", [])]
+    backend = Tokenizer(
+        models.BPE(
+            vocab={token: index for index, token in enumerate(tokens)},
+            merges=merges,
+            ignore_merges=name in ("llama-bpe", "llama3", "llama-v3"),
+        )
+    )
+    if name == "qwen2":
+        backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = SPLITS[name]()
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _sentencepiece(
+    header: Header, tokens: list[str], types: list[int], scores: list[float]
+) -> Tokenizer:
+    """BPE whose merges are ordered by the score of what they yield, as SentencePiece does it."""
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    normal = {token for token, kind in zip(tokens, types, strict=True) if kind == _NORMAL}
+    merges: list[tuple[str, str]] = []
+    for token in sorted(normal, key=lambda token: (-scores[vocabulary[token]], vocabulary[token])):
+        pairs = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+        known = [pair for pair in pairs if pair[0] in normal and pair[1] in normal]
+        merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+    unknown = header.get("tokenizer.ggml.unknown_token_id", 0)
+    backend = Tokenizer(
+        models.BPE(
+            vocab=vocabulary,
+            merges=merges,
+            unk_token=tokens[unknown],
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    blanks = normalizers.Replace(" ", "▁")
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    if header.get("tokenizer.ggml.add_space_prefix", True):
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), blanks])
+        steps.append(decoders.Strip(" ", 1, 0))
+    else:
+        backend.normalizer = blanks
+        backend.pre_tokenizer = pre_tokenizers.Split(" ", behavior="merged_with_previous")
+    backend.decoder = decoders.Sequence(steps)
+    return backend
+
+
+def _model_file(header: Header, tokens: list[str], types: list[int], scores: list[float]) -> bytes:
+    """`tokenizer.model`, which conversion back to GGUF reads instead of tokenizer.json."""
+    # Generated code: its classes exist at run time only.
+    protobuf: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
+    proto = protobuf.ModelProto()
+    for token, kind, score in zip(tokens, types, scores, strict=True):
+        proto.pieces.add(piece=token, score=score, type=kind)
+    trainer = proto.trainer_spec
+    trainer.model_type = protobuf.TrainerSpec.BPE
+    trainer.vocab_size = len(tokens)
+    trainer.byte_fallback = _BYTE in types
+    for name, key in (("unk", "unknown"), ("bos", "bos"), ("eos", "eos"), ("pad", "padding")):
+        index = header.get(f"tokenizer.ggml.{key}_token_id")
+        setattr(trainer, f"{name}_id", -1 if index is None else index)
+        if index is not None:
+            setattr(trainer, f"{name}_piece", tokens[index])
+    proto.normalizer_spec.name = "identity"
+    proto.normalizer_spec.add_dummy_prefix = header.get("tokenizer.ggml.add_space_prefix", True)
+    proto.normalizer_spec.remove_extra_whitespaces = False
+    proto.normalizer_spec.escape_whitespaces = True
+    return proto.SerializeToString()
+
+
+def _add_tokens(backend: Tokenizer, tokens: list[str], types: list[int]) -> None:
+    """Marks control tokens as special and user-defined ones as found whole in any text."""
+    for token, kind in zip(tokens, types, strict=True):
+        if kind in (_CONTROL, _UNKNOWN):
+            backend.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        elif kind == _USER_DEFINED:
+            backend.add_tokens([AddedToken(token, normalized=False)])
+
+
+def _begin_with(backend: Tokenizer, token: str) -> processors.PostProcessor:
+    return processors.TemplateProcessing(
+        single=f"{token} $A",
+        pair=f"{token} $A {token}:1 $B:1",
+        special_tokens=[(token, backend.token_to_id(token))],
+    )
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> Exception:
+    return fail(
+        "model.gguf_tokenizer",
+        f"The GGUF file has a {what} called {name}, which is not known here.",
+        f"Choose the model as a Hugging Face folder or hub id. Known are: {', '.join(known)}.",
+        where=Where(step="model", field="source"),
+    )

@@ -1,0 +1,112 @@
+"""Models of the Hugging Face hub: only the needed files, each failure with its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.engine.channel import Job
+
+#: Configuration, tokenizer and weights; never pickles, other frameworks' weights or pictures.
+_FILES = [
+    "*.json", "*.safetensors", "tokenizer.model", "*.jinja", "*.txt", "*.tiktoken", "LICENSE*",
+    "README.md",
+]  # fmt: skip
+
+
+def fetch(repository: str, revision: str, job: Job) -> Path:
+    """The snapshot folder of a hub model in the hub's own cache; raises ProblemError."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        folder = huggingface_hub.snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=_FILES,
+            ignore_patterns=["original/*", "*/*.safetensors"],
+            tqdm_class=_bar_for(job),
+        )
+    except errors.GatedRepoError as error:
+        raise _problem(
+            "model.gated",
+            f"{repository} is open only to people who accepted its terms.",
+            "Accept them on the model's page, then sign in with `hf auth login` or set HF_TOKEN.",
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise fail(
+            "model.revision_not_found",
+            f"{repository} has no branch, tag or commit called {revision}.",
+            "Use main, or copy a commit from the model's page.",
+            where=Where(step="model", field="revision"),
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise _problem(
+            "model.not_found",
+            f"The hub has no model {repository} that you may see.",
+            "Check the spelling. A private model needs a token: `hf auth login` or HF_TOKEN.",
+        ) from error
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+        raise _offline(repository) from error
+    except errors.HFValidationError as error:
+        raise _problem(
+            "model.not_found",
+            f"{repository} is neither a folder nor a hub id.",
+            "A hub id looks like organisation/name.",
+        ) from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else "no answer"
+        raise _problem(
+            "model.hub_failed",
+            f"The hub answered with {status} while {repository} was being fetched.",
+            "Try again later; what has arrived so far is kept.",
+        ) from error
+    except _network_errors() as error:
+        raise _problem(
+            "model.interrupted",
+            f"Fetching {repository} was interrupted: {error or type(error).__name__}.",
+            "Check the network and try again; what has arrived so far is kept.",
+        ) from error
+    return Path(folder)
+
+
+def _network_errors() -> tuple[type[BaseException], ...]:
+    import httpx
+
+    return (httpx.HTTPError, ConnectionError, TimeoutError)
+
+
+def _offline(repository: str) -> ProblemError:
+    return _problem(
+        "model.offline",
+        f"{repository} is not on this computer yet and the hub cannot be reached.",
+        "Connect to the network (and unset HF_HUB_OFFLINE), or choose a model folder.",
+    )
+
+
+def _problem(code: str, what: str, remedy: str) -> ProblemError:
+    return fail(code, what, remedy, where=Where(step="model", field="source"))
+
+
+def _bar_for(job: Job) -> type[tqdm]:
+    """A progress bar that shows nothing itself, reports to the job and lets a cancel through."""
+
+    class Bar(tqdm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # There is a bar for bytes off the network and one for bytes on disk; the latter counts.
+            self.counts_bytes = str(kwargs.get("desc", "")).startswith("Reconstructing")
+            kwargs.pop("name", None)
+            super().__init__(*args, **kwargs | {"disable": True})
+            self.total = kwargs.get("total")
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.n += n or 0
+            job.check()
+            if self.counts_bytes:
+                job.progress("fetching model", self.n, self.total or None, "bytes")
+            return None
+
+    return Bar

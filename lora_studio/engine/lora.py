@@ -1,0 +1,206 @@
+"""The adapter: which layers of the actual architecture get one, and wrapping the model with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import peft
+import torch
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from lora_studio.core import events
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.engine.channel import Job
+from lora_studio.engine.model import count_parameters, is_head
+
+_ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
+_FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
+_QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNORECASE)
+_ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
+
+
+@dataclass
+class Targets:
+    """What an adapter is put on: layers by full name, and stacked expert weights by name.
+
+    `left_out` are expert weights that the chosen preset would mean but does not adapt.
+    """
+
+    layers: dict[str, torch.nn.Module] = field(default_factory=dict)
+    experts: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Last parts of the layers' names, and the experts' names."""
+        return (*_last_parts(self.layers), *_last_parts(dict.fromkeys(self.experts)))
+
+
+def attach(
+    model: PreTrainedModel, spec: LoraSpec, job: Job, *, gradient_checkpointing: bool = False
+) -> peft.PeftModel:
+    """Wraps a model with a fresh adapter in 32-bit; the initial values come from torch's seed.
+
+    Raises ProblemError when nothing would train.
+    """
+    targets = find_targets(model, spec)
+    if targets.left_out:
+        job.emit(events.Warned(problem=_experts_left_out(targets)))
+    if getattr(model, "is_quantized", False):
+        model = peft.prepare_model_for_kbit_training(
+            model,
+            use_gradient_checkpointing=gradient_checkpointing,
+            gradient_checkpointing_kwargs={"use_reentrant": False},
+        )
+    elif gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    return peft.get_peft_model(model, _config(model, spec, targets), autocast_adapter_dtype=True)
+
+
+def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.ParametersCounted:
+    """Exact counts of a wrapped model."""
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    names = targets or tuple(
+        sorted({name.rsplit(".", 1)[-1] for name in model.targeted_module_names})
+    )
+    return events.ParametersCounted(
+        trainable=trainable,
+        total=count_parameters(model),
+        targets=names,
+        adapter_bytes=4 * trainable,
+    )
+
+
+def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:
+    """What an adapter of this shape would count on a model without weights; None if nothing."""
+    try:
+        targets = find_targets(model, spec)
+    except Exception:
+        return None
+    return count(peft.get_peft_model(model, _config(model, spec, targets)), targets.names)
+
+
+def linear_names(model: PreTrainedModel) -> list[str]:
+    """Names of the layers that can be adapted, as `LoraSpec.target_names` takes them."""
+    return [*_last_parts(_linear_layers(model)), *_last_parts(dict.fromkeys(_experts(model)))]
+
+
+def find_targets(model: PreTrainedModel, spec: LoraSpec) -> Targets:
+    """The layers that a spec means on this model; raises ProblemError when there are none."""
+    layers = _linear_layers(model)
+    experts = _experts(model)
+    if spec.targets == "names":
+        return _by_name(model, spec.target_names, layers, experts)
+    chosen = {name: layer for name, layer in layers.items() if _is_meant(name, spec.targets)}
+    if not chosen:
+        raise _nothing(model, f"It has no layer that the preset {spec.targets} means.")
+    covers_mlp = spec.targets in ("attention_mlp", "all_linear")
+    return Targets(layers=chosen, left_out=experts if covers_mlp else [])
+
+
+def _is_meant(name: str, preset: str) -> bool:
+    in_attention = bool(_ATTENTION.search(name.rpartition(".")[0]))
+    last = name.rpartition(".")[2]
+    match preset:
+        case "attention_qv":
+            return in_attention and bool(_QUERY_VALUE.match(last) or _FUSED.search(last))
+        case "attention":
+            return in_attention
+        case _:
+            return True
+
+
+def _by_name(
+    model: PreTrainedModel,
+    names: tuple[str, ...],
+    layers: dict[str, torch.nn.Module],
+    experts: list[str],
+) -> Targets:
+    targets = Targets()
+    for wanted in names:
+        found = {
+            name: layer
+            for name, layer in layers.items()
+            if name == wanted or name.endswith(f".{wanted}")
+        }
+        stacked = [name for name in experts if name == wanted or name.endswith(f".{wanted}")]
+        if not found and not stacked:
+            raise _nothing(model, f"It has no linear layer called {wanted}.")
+        targets.layers |= found
+        targets.experts += stacked
+    if not targets.layers and not targets.experts:
+        raise _nothing(model, "No target module is named.")
+    return targets
+
+
+def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
+    """Linear layers of the blocks by full name; without the output layer and experts' routers."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and not is_head(model, name, module)
+        and not _ROUTER.search(name)
+    }
+
+
+def _experts(model: PreTrainedModel) -> list[str]:
+    """Weights of all experts stacked into one 3-dimensional parameter, by full name."""
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.dim() == 3 and "expert" in name
+    ]
+
+
+def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
+    return peft.LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        bias=spec.bias,
+        target_modules=_shortest(model, targets.layers),
+        target_parameters=targets.experts or None,
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),
+    )
+
+
+def _shortest(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:
+    """Last parts of names where these mean the same layers, else the full names."""
+    last = _last_parts(layers)
+    meant = {
+        name
+        for name, module in model.named_modules()
+        if any(name == part or name.endswith(f".{part}") for part in last)
+    }
+    return last if meant == set(layers) else list(layers)
+
+
+def _last_parts(names: dict[str, torch.nn.Module] | dict[str, None]) -> list[str]:
+    return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
+
+
+def _nothing(model: PreTrainedModel, why: str) -> Exception:
+    return fail(
+        "lora.nothing_trainable",
+        f"Nothing would train on {type(model).__name__}. {why}",
+        f"Its linear layers are: {', '.join(linear_names(model)) or 'none'}.",
+        where=Where(step="lora", field="targets"),
+    )
+
+
+def _experts_left_out(targets: Targets) -> Problem:
+    names = ", ".join(_last_parts(dict.fromkeys(targets.left_out)))
+    return Problem(
+        code="lora.experts_left_out",
+        what=f"The experts' weights ({names}) get no adapter: they are stacked into one tensor per "
+        "layer, and adapting it needs as much memory again as the experts themselves.",
+        remedy="The other linear layers are adapted. To adapt the experts too, choose By name and "
+        f"name them: {names}.",
+        where=Where(step="lora", field="targets"),
+        severity="warning",
+    )

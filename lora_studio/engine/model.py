@@ -1,0 +1,404 @@
+"""The base model: what it is without its weights, and loading it at a precision on a device."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from lora_studio.core import events, paths
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.engine import device as devices
+from lora_studio.engine import model_sources
+from lora_studio.engine.channel import Job
+from lora_studio.engine.failures import is_out_of_memory
+
+transformers_logging.disable_progress_bar()
+
+_SOURCE = Where(step="model", field="source")
+
+#: Names of the layers that turn the last hidden state into logits; they are never adapted.
+_HEADS = ("lm_head", "embed_out", "output_layer")
+
+
+@dataclass
+class Loaded:
+    """A base model in memory. `precision` is how its linear weights are held."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    folder: Path
+    device: torch.device
+    precision: str
+    dtype: torch.dtype
+
+
+def resolve(spec: ModelSpec, job: Job) -> Path:
+    """The local Hugging Face folder of the model; fetched or converted when needed."""
+    return model_sources.resolve(spec, job)
+
+
+def load(
+    spec: ModelSpec, job: Job, chat_template: DatasetSpec | None = None, *, training: bool = False
+) -> Loaded:
+    """Loads model and tokenizer; emits `ModelLoaded`. Raises ProblemError.
+
+    `chat_template` is the dataset spec that chooses the template. With `training`, what would keep
+    gradients from flowing (a cache of keys and values) is off.
+    """
+    folder = resolve(spec, job)
+    device = devices.choose(spec.device)
+    dtype = devices.dtype_for(spec.precision, device)
+    config = read_config(folder, spec)
+    job.progress("loading model", 0, None)
+    began = time.monotonic()
+    settings = {
+        "dtype": dtype,
+        "device_map": _device_map(spec, device),
+        "trust_remote_code": spec.trust_remote_code,
+        "local_files_only": True,
+        "use_safetensors": True,
+    }
+    precision = _precision(spec, dtype)
+    stored = prequantized(config)
+    if stored is not None:
+        _check_prequantized(stored)
+        precision = stored
+    elif spec.precision in ("4bit", "8bit"):
+        settings["quantization_config"] = _quantization(spec, dtype)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+    except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _not_loaded(folder, error) from error
+    job.check()
+    model.config.use_cache = not training
+    loaded = Loaded(
+        model=model,
+        tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
+        folder=folder,
+        device=device,
+        precision=precision,
+        dtype=dtype,
+    )
+    job.emit(
+        events.ModelLoaded(
+            source=spec.source,
+            architecture=type(model).__name__,
+            device=str(device),
+            precision=precision,
+            parameters=count_parameters(model),
+            memory_bytes=model.get_memory_footprint(),
+            seconds=time.monotonic() - began,
+        )
+    )
+    return loaded
+
+
+def load_tokenizer(
+    folder: Path, dataset: DatasetSpec | None = None, *, trust: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer with the chat template that the dataset spec chooses and a token to pad with.
+
+    Nothing is added to the vocabulary: ChatML's marks are ordinary text to a tokenizer that does
+    not have them. Padding never reaches the loss, which is masked by position: a pad token that
+    is also the end token does no harm.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=trust, local_files_only=True
+        )
+    except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
+        raise model_sources.unreadable(folder, f"its tokenizer: {_first_line(error)}") from error
+    if (dataset is not None and dataset.chat_template == "chatml") or not tokenizer.chat_template:
+        tokenizer.chat_template = chatml()
+    elif isinstance(tokenizer.chat_template, dict):
+        tokenizer.chat_template = tokenizer.get_chat_template()
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = _pad_token(tokenizer)
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def chatml() -> str:
+    """The ChatML template, for base models that have none of their own."""
+    return (paths.resources() / "chat_templates" / "chatml.jinja").read_text("utf-8")
+
+
+def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A token made for padding where the vocabulary has one, else the end-of-sequence token."""
+    vocabulary = tokenizer.get_vocab()
+    for token in ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|padding|>"):
+        if token in vocabulary:
+            return token
+    return tokenizer.eos_token or next(iter(vocabulary))
+
+
+def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:
+    """The model's configuration; raises ProblemError for code of its own or an unknown kind."""
+    raw = model_sources.read_config(folder)
+    if raw.get("auto_map") and not spec.trust_remote_code:
+        known = raw.get("model_type") in _known_types()
+        if not known:
+            raise fail(
+                "model.remote_code",
+                f"The model {folder.name} brings Python code of its own.",
+                "Allow it with “Run the model's own code” only if you trust its author, or choose "
+                "another model.",
+                where=Where(step="model", field="trust_remote_code"),
+            )
+    try:
+        return AutoConfig.from_pretrained(
+            folder, trust_remote_code=spec.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        if raw.get("model_type") in _known_types():
+            raise model_sources.unreadable(folder, _first_line(error)) from error
+        raise _unknown_architecture(raw) from error
+
+
+def _known_types() -> set[str]:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return set(CONFIG_MAPPING.keys())
+
+
+def _unknown_architecture(raw: dict[str, Any]) -> Exception:
+    import transformers
+
+    name = (raw.get("architectures") or [raw.get("model_type") or "(none)"])[0]
+    return fail(
+        "model.unknown_architecture",
+        f"transformers {transformers.__version__} does not know the architecture {name}.",
+        "Update transformers, or choose a model of an architecture that it knows.",
+        where=_SOURCE,
+    )
+
+
+def prequantized(config: PreTrainedConfig) -> str | None:
+    """How the weights are quantised on disk, such as `gptq`; None when they are not."""
+    found = getattr(config, "quantization_config", None)
+    if not found:
+        return None
+    about = found if isinstance(found, dict) else found.to_dict()
+    method = str(about.get("quant_method") or "unknown").removeprefix("QuantizationMethod.")
+    if method.lower() == "bitsandbytes":
+        return "4bit" if about.get("load_in_4bit") else "8bit"
+    return method.lower()
+
+
+def _check_prequantized(stored: str) -> None:
+    """Refuses, by name, a stored quantisation that cannot be trained on here."""
+    needs = {
+        "4bit": "bitsandbytes",
+        "8bit": "bitsandbytes",
+        "gptq": "gptqmodel",
+        "awq": "gptqmodel",
+    }
+    if stored not in needs:
+        raise fail(
+            "model.prequantized",
+            f"The model is stored with {stored} quantisation, which an adapter cannot be trained "
+            "on here.",
+            "Choose its unquantised original and 4-bit precision instead.",
+            where=_SOURCE,
+        )
+    if importlib.util.find_spec(needs[stored]) is None:
+        raise fail(
+            "model.prequantized",
+            f"The model is stored with {stored.upper()} quantisation, which needs {needs[stored]}.",
+            f"Install it (pip install {needs[stored]}), or choose the unquantised original and "
+            "4-bit precision.",
+            where=_SOURCE,
+        )
+
+
+def _quantization(spec: ModelSpec, dtype: torch.dtype) -> BitsAndBytesConfig:
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise fail(
+            "model.no_bitsandbytes",
+            f"{spec.precision} precision needs bitsandbytes, which is not installed.",
+            "Install it (pip install bitsandbytes), or choose 16-bit precision.",
+            where=Where(step="model", field="precision"),
+        )
+    if spec.precision == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=spec.quant_type,
+        bnb_4bit_use_double_quant=spec.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+        bnb_4bit_quant_storage=torch.uint8,
+    )
+
+
+def _device_map(spec: ModelSpec, device: torch.device) -> str | dict[str, torch.device]:
+    """Several GPUs share the layers when the device is left open; else all goes to one device."""
+    if spec.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
+        return "auto"
+    return {"": device}
+
+
+def _precision(spec: ModelSpec, dtype: torch.dtype) -> str:
+    if spec.precision in ("4bit", "8bit"):
+        return spec.precision
+    return {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
+
+
+def _not_loaded(folder: Path, error: Exception) -> Exception:
+    if "Unrecognized configuration class" in str(error):
+        raw = model_sources.read_config(folder)
+        name = (raw.get("architectures") or [raw.get("model_type")])[0]
+        return fail(
+            "model.not_generative",
+            f"{name} is not a model that writes text from left to right.",
+            "Choose a causal language model; its architecture usually ends in ForCausalLM.",
+            where=_SOURCE,
+        )
+    return model_sources.unreadable(folder, _first_line(error))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__)[:300]
+
+
+# --- without weights --------------------------------------------------------------------------
+
+
+def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
+    """Facts of a model from its configuration and headers; no weights are read."""
+    from lora_studio.engine import lora as adapters
+
+    folder = resolve(spec, job)
+    config = read_config(folder, spec)
+    headers = model_sources.safetensors_headers(folder)
+    model = on_meta(folder, spec, config)
+    text = config.get_text_config()
+    return events.ModelInspected(
+        source=spec.source,
+        folder=str(folder),
+        architecture=type(model).__name__,
+        parameters=count_parameters(model),
+        layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        vocabulary=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None),
+        stored_dtype=_stored_dtype(headers),
+        licence=_licence(folder),
+        has_chat_template=_has_chat_template(folder),
+        prequantized=prequantized(config),
+        weight_bytes=weight_bytes(model),
+        linear_names=tuple(adapters.linear_names(model)),
+        adapter=adapters.count_on_meta(model, lora),
+    )
+
+
+def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
+    """The model's layers without memory behind them; raises ProblemError."""
+    config = config or read_config(folder, spec)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    try:
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, trust_remote_code=spec.trust_remote_code, dtype=torch.bfloat16
+            )
+    except (ValueError, KeyError, ImportError, RuntimeError) as error:
+        raise _not_loaded(folder, error) from error
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters of a model; those that layers share count once, packed ones as what they hold."""
+    return sum(_elements(parameter) for parameter in model.parameters())
+
+
+def _elements(parameter: torch.nn.Parameter) -> int:
+    state = getattr(parameter, "quant_state", None)
+    return int(state.shape.numel()) if state is not None else parameter.numel()
+
+
+def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
+    """Memory of the weights by precision, in bytes.
+
+    4-bit: half a byte per weight of a linear layer and one scale per 64, itself in 8 bits with a
+    32-bit scale per 256 (Dettmers et al. 2023, section 3). 8-bit: one byte and a 32-bit scale per
+    row. What is not a linear layer, and the output layer, stay in 16 bits.
+    """
+    everything = count_parameters(model)
+    linear = [
+        module.weight
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not is_head(model, name, module)
+    ]
+    quantised = sum(weight.numel() for weight in linear)
+    rows = sum(weight.shape[0] for weight in linear)
+    rest = 2 * (everything - quantised)
+    return {
+        "bf16": 2 * everything,
+        "fp16": 2 * everything,
+        "fp32": 4 * everything,
+        "8bit": rest + quantised + 4 * rows,
+        "4bit": rest + quantised // 2 + quantised // 64 + quantised // (64 * 256) * 4,
+    }
+
+
+def is_head(model: PreTrainedModel, name: str, module: torch.nn.Module) -> bool:
+    """Whether a layer turns hidden states into logits."""
+    return module is model.get_output_embeddings() or name.rsplit(".", 1)[-1] in _HEADS
+
+
+def _stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+    """The number format that most weights are stored in, in the words of the precision setting."""
+    sizes: dict[str, int] = {}
+    for entry in headers.values():
+        begin, end = entry["data_offsets"]
+        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
+    most = max(sizes, key=lambda name: sizes[name], default="")
+    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
+
+
+def _licence(folder: Path) -> str | None:
+    """The licence that the model card states, None when it states none."""
+    import yaml
+
+    try:
+        text = (folder / "README.md").read_text("utf-8")
+        front = text.split("---", 2)[1] if text.startswith("---") else ""
+        card = yaml.safe_load(front)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):
+        return None
+    found = card.get("license") if isinstance(card, dict) else None
+    return str(found) if found and found != "unknown" else None
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8")
+    except OSError:
+        return False
+
+
+def warn(job: Job, code: str, what: str, remedy: str, where: Where) -> None:
+    """Tells the user something that does not end the command."""
+    problem = Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
+    job.emit(events.Warned(problem=problem))
