@@ -1,0 +1,272 @@
+"""The one typed surface around pyqtgraph: a calm chart whose colours follow the theme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, Qt, Signal
+from PySide6.QtGui import QColor, QWheelEvent
+from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QVBoxLayout, QWidget
+
+from lora_studio.core import words
+from lora_studio.gui import theme
+
+Values = npt.NDArray[np.float64]
+
+#: Milliseconds between two paintings of a chart that gets data all the time.
+REDRAW_EVERY = 250
+
+
+class Series:
+    """One line or set of points in a chart; `paint` gives it the colours of the theme."""
+
+    def __init__(self, item: Any, paint: Callable[[Any], None]) -> None:
+        """Wraps a pyqtgraph item."""
+        self.item = item
+        self._paint = paint
+        paint(item)
+
+    def set_data(self, x: Values, y: Values) -> None:
+        """Replaces all points; values that are not finite leave a gap."""
+        self.item.setData(x, y)
+
+    def data(self) -> tuple[Values, Values]:
+        """The points as they were given."""
+        x, y = self.item.getOriginalDataset()
+        return (np.empty(0), np.empty(0)) if x is None else (x, y)
+
+    def show(self, visible: bool) -> None:
+        """Shows or hides the whole series."""
+        self.item.setVisible(visible)
+
+    def repaint(self) -> None:
+        """Takes the colours of the theme in force."""
+        self._paint(self.item)
+
+
+class _View(pg.PlotWidget):
+    """Scrolls with the page until it has the focus: then the wheel zooms."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+    def mouseDoubleClickEvent(self, event: QGraphicsSceneMouseEvent) -> None:
+        super().mouseDoubleClickEvent(event)
+        self.plotItem.enableAutoRange()
+
+
+class _SmallNumbers(pg.AxisItem):
+    """Tick labels as people type them: 2e-4, not 0.0002."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [words.small(value * scale) for value in values]
+
+
+class _WholeNumbers(pg.AxisItem):
+    """Tick labels with their thousands apart, and none between two whole numbers."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [words.number(round(value)) if value == round(value) else "" for value in values]
+
+
+class Chart(QWidget):
+    """A plot with a labelled axis left and below, and one on the right on demand.
+
+    Signals:
+        pointed(float | None): x under the mouse, None when it left.
+    """
+
+    pointed = Signal(object)
+
+    def __init__(self, x_label: str, y_label: str, parent: QWidget | None = None) -> None:
+        """Labels name the quantity with its unit."""
+        super().__init__(parent)
+        self.view = _View(self, axisItems={"bottom": _WholeNumbers("bottom")})
+        self._plot = self.view.getPlotItem()
+        self._right: Any = None
+        self._series: list[Series] = []
+        self._labels = {"bottom": x_label, "left": y_label}
+        self._plot.setMenuEnabled(False)
+        self._plot.hideButtons()
+        self._plot.setMouseEnabled(x=True, y=False)
+        self._plot.showGrid(x=False, y=True)
+        self._plot.getViewBox().setDefaultPadding(0.02)
+        self._cursor = pg.InfiniteLine(angle=90)
+        self._cursor.setVisible(False)
+        self._plot.addItem(self._cursor, ignoreBounds=True)
+        self.view.scene().sigMouseMoved.connect(self._moved)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self.setFocusProxy(self.view)
+        theme.theme().changed.connect(self.repaint_all)
+        self.repaint_all()
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def line(
+        self, paint: Callable[[Any], None], *, right: bool = False, smooth: bool = False
+    ) -> Series:
+        """A line that stays fast with a million points: peaks are kept, the rest is thinned.
+
+        `smooth` draws it without steps in its edge, which costs too much for a jagged one.
+        """
+        item = pg.PlotDataItem(
+            connect="finite", autoDownsample=True, downsampleMethod="peak", antialias=smooth
+        )
+        return self._add(item, paint, right)
+
+    def points(self, paint: Callable[[Any], None]) -> Series:
+        """A line with a mark on every point, for few points."""
+        item = pg.PlotDataItem(connect="finite", symbol="o", symbolSize=7, antialias=True)
+        return self._add(item, paint, False)
+
+    def add_right_axis(self, label: str) -> None:
+        """A second scale, of small numbers, on the right for series added with `right=True`."""
+        self._labels["right"] = label
+        self._right = pg.ViewBox(defaultPadding=0.02, enableMenu=False)
+        self._right.setMouseEnabled(x=True, y=False)
+        self._plot.setAxisItems({"right": _SmallNumbers("right")})
+        self._plot.showAxis("right")
+        self.view.scene().addItem(self._right)
+        self._plot.getAxis("right").linkToView(self._right)
+        self._right.setXLink(self._plot.getViewBox())
+        self._plot.getViewBox().sigResized.connect(self._align)
+        self._align()
+        self.repaint_all()
+
+    def show_right_axis(self, visible: bool) -> None:
+        """Shows or hides the second scale."""
+        self._plot.getAxis("right").setVisible(visible)
+        self._right.setVisible(visible)
+
+    def set_log_y(self, on: bool) -> None:
+        """Logarithmic left axis; values of zero or less leave a gap."""
+        self._plot.setLogMode(x=False, y=on)
+        self._plot.enableAutoRange()
+
+    def set_x_range(self, low: float, high: float) -> None:
+        """Fixes the horizontal range."""
+        self._plot.setXRange(low, high, padding=0.0)
+
+    def set_y_from_zero(self) -> None:
+        """Pins the lower end of the left axis to zero."""
+        self._plot.getViewBox().setLimits(yMin=0)
+
+    def add_item(self, item: Any) -> None:
+        """Adds an item that this module's classes made."""
+        self._plot.addItem(item, ignoreBounds=isinstance(item, pg.InfiniteLine))
+
+    def set_cursor(self, x: float | None) -> None:
+        """Moves the thin line that marks what is read out; None hides it."""
+        self._cursor.setVisible(x is not None)
+        if x is not None:
+            self._cursor.setPos(x)
+
+    def x_range(self) -> tuple[float, float]:
+        """What the horizontal axis shows now."""
+        low, high = self._plot.getViewBox().viewRange()[0]
+        return float(low), float(high)
+
+    # --- colours ------------------------------------------------------------------------------
+
+    def repaint_all(self) -> None:
+        """Takes the colours of the theme in force."""
+        palette = theme.current()
+        self.view.setBackground(palette.card)
+        self._cursor.setPen(pg.mkPen(palette.edge, width=1))
+        for name, label in self._labels.items():
+            axis = self._plot.getAxis(name)
+            axis.enableAutoSIPrefix(False)
+            axis.setPen(palette.line)
+            axis.setTickPen(pg.mkPen(palette.line))
+            axis.setTextPen(palette.muted)
+            axis.setStyle(tickFont=theme.body_font(theme.Size.CAPTION), tickLength=-4)
+            axis.setLabel(label, color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"})
+            axis.setGrid(60 if name == "left" else False)
+        for series in self._series:
+            series.repaint()
+
+    def _add(self, item: Any, paint: Callable[[Any], None], right: bool) -> Series:
+        if right:
+            self._right.addItem(item)
+        else:
+            self._plot.addItem(item)
+        item.setClipToView(True)
+        series = Series(item, paint)
+        self._series.append(series)
+        return series
+
+    # --- mouse --------------------------------------------------------------------------------
+
+    def _align(self) -> None:
+        self._right.setGeometry(self._plot.getViewBox().sceneBoundingRect())
+
+    def _moved(self, position: QPointF) -> None:
+        box = self._plot.getViewBox()
+        inside = box.sceneBoundingRect().contains(position)
+        self.pointed.emit(float(box.mapSceneToView(position).x()) if inside else None)
+
+    def leaveEvent(self, event: Any) -> None:
+        """The mouse left the chart: nothing is read out."""
+        super().leaveEvent(event)
+        self.pointed.emit(None)
+
+
+class Bars:
+    """Upright bars between two edges each."""
+
+    def __init__(self, chart: Chart) -> None:
+        """Adds empty bars to a chart."""
+        self._item = pg.BarGraphItem(x0=[0.0], x1=[0.0], height=[0.0], pen=None)
+        chart.add_item(self._item)
+
+    def set_data(self, edges: Values, heights: Values, colors: list[QColor]) -> None:
+        """`edges` has one entry more than `heights` and `colors`."""
+        brushes = [pg.mkBrush(color) for color in colors]
+        gap = 0.08 * np.diff(edges)
+        self._item.setOpts(
+            x0=edges[:-1] + gap, x1=edges[1:] - gap, height=heights, brushes=brushes, pen=None
+        )
+
+
+class DraggableLine:
+    """An upright line that the mouse can move."""
+
+    def __init__(
+        self, chart: Chart, moved: Callable[[float], None], dropped: Callable[[float], None]
+    ) -> None:
+        """`moved` is called all along the way, `dropped` at its end."""
+        self._line = pg.InfiniteLine(angle=90, movable=True)
+        self._line.setCursor(Qt.CursorShape.SplitHCursor)
+        self._line.sigDragged.connect(lambda line: moved(float(line.value())))
+        self._line.sigPositionChangeFinished.connect(lambda line: dropped(float(line.value())))
+        chart.add_item(self._line)
+
+    def set_value(self, x: float) -> None:
+        """Moves the line without telling anyone."""
+        self._line.setPos(x)
+
+    def set_bounds(self, low: float, high: float) -> None:
+        """How far the mouse may take it."""
+        self._line.setBounds((low, high))
+
+    def paint(self, color: QColor, hover: QColor) -> None:
+        """Its colours at rest and under the mouse."""
+        self._line.setPen(pg.mkPen(color, width=2))
+        self._line.setHoverPen(pg.mkPen(hover, width=3))
+
+
+def pen(color: str, width: float = 1.0, opacity: float = 1.0, *, dashed: bool = False) -> Any:
+    """A pen for a series."""
+    tint = QColor(color)
+    tint.setAlphaF(opacity)
+    style = Qt.PenStyle.DashLine if dashed else Qt.PenStyle.SolidLine
+    return pg.mkPen(tint, width=width, style=style)
