@@ -110,11 +110,14 @@ class Worker:
                 self._process.stdin.flush()
 
     def events(self) -> Iterator[Event]:
-        """Blocks for the next event; ends when the worker has ended.
+        """Blocks for the next event; ends when the worker has ended. To be iterated once.
 
         A command that the worker did not live to end gets its `Failed` or `Cancelled` here.
         """
-        threading.Thread(target=self._read, name="worker events", daemon=True).start()
+        reader = threading.Thread(target=self._read, name="worker events", daemon=True)
+        reader.start()
+        assert self._process.stdout is not None
+        threading.Thread(target=self._reap, name="worker end", daemon=True).start()
         refused: Problem | None = None
         while (event := self._incoming.get()) is not None:
             if isinstance(event, events.Hello) and event.protocol != events.PROTOCOL:
@@ -128,7 +131,10 @@ class Worker:
         if self._detached:
             return
         code = self._process.wait()
-        self._clean_up()
+        reader.join()
+        self._process.stdout.close()
+        self.close()
+        _remove_scratch(self._run)
         with self._lock:
             unended, self._open = self._open, {}
         for command_id, cancelled in unended.items():
@@ -170,13 +176,12 @@ class Worker:
             self._incoming.put(event)
         self._incoming.put(None)
 
-    def _clean_up(self) -> None:
-        """Removes what a worker that was killed could not: its children and its scratch files."""
-        self.close()
+    def _reap(self) -> None:
+        """Ends what a worker that was killed had started: it would hold the pipe open for ever."""
+        self._process.wait()
         if hasattr(os, "killpg"):
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-        _remove_scratch(self._run)
 
 
 class Watched:

@@ -1,0 +1,183 @@
+"""The client: whatever becomes of a worker, every command gets its ending and the parent lives.
+
+Workers here are small scripts that speak the protocol badly on purpose; the real worker has its
+own tests in tests/engine/test_worker.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lora_studio import client
+from lora_studio.client import Watched, Worker
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+
+HELLO = "say(events.Hello(app_version='1', pid=os.getpid()))"
+PREAMBLE = """
+import os, subprocess, sys, time
+from lora_studio.core import commands, events
+def say(event):
+    sys.stdout.write(events.to_line(event) + '\\n'); sys.stdout.flush()
+def take():
+    return commands.parse(sys.stdin.readline())
+"""
+
+Engine = Callable[[str], None]
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Makes a script the engine that workers are started from."""
+
+    def install(body: str) -> None:
+        script = tmp_path / "engine.py"
+        script.write_text(PREAMBLE + textwrap.dedent(body))
+        monkeypatch.setenv("LORA_STUDIO_ENGINE", f"{sys.executable} {script}")
+        monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+
+    return install
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+
+
+def _problem_code(sent: list[events.Event]) -> str:
+    last = sent[-1]
+    assert isinstance(last, events.Failed)
+    return last.problem.code
+
+
+def test_a_command_gets_its_events_and_its_ending(engine: Engine, run: RunFolder) -> None:
+    engine(f"{HELLO}\nc = take()\nsay(events.Log(id=c.id, text='hm'))\nsay(events.Done(id=c.id))")
+    command = commands.Train(run=str(run.path))
+    assert [event.kind for event in client.perform(command)] == ["hello", "log", "done"]
+
+
+def test_a_worker_that_exits_without_an_ending_has_crashed(engine: Engine, run: RunFolder) -> None:
+    engine(f"{HELLO}\ntake()\nsys.exit(3)")
+    sent = list(client.perform(commands.Train(run=str(run.path))))
+    assert _problem_code(sent) == "worker.crashed"
+    assert isinstance(sent[-1], events.Failed)
+    assert "status 3" in sent[-1].problem.what
+    assert sent[-1].problem.where.file == str(run.log_file)
+
+
+def test_a_killed_worker_is_reported_with_its_signal(engine: Engine, run: RunFolder) -> None:
+    engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
+    sent = list(client.perform(commands.Train(run=str(run.path))))
+    assert isinstance(sent[-1], events.Failed)
+    assert "SIGKILL" in sent[-1].problem.what
+    assert "memory" in sent[-1].problem.what
+
+
+def test_what_a_crashed_worker_had_started_does_not_survive_it(
+    engine: Engine, run: RunFolder
+) -> None:
+    engine(f"""
+        {HELLO}
+        c = take()
+        child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+        say(events.Log(id=c.id, text=str(child.pid)))
+        os.kill(os.getpid(), 9)
+    """)
+    sent = list(client.perform(commands.Export(run=str(run.path))))
+    pid = next(int(event.text) for event in sent if isinstance(event, events.Log))
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the child outlived its worker"
+        time.sleep(0.05)
+
+
+def test_scratch_files_of_a_killed_worker_are_removed(engine: Engine, run: RunFolder) -> None:
+    engine(f"{HELLO}\ntake()\nos.kill(os.getpid(), 9)")
+    run.temporary.mkdir()
+    (run.temporary / "half.gguf").write_bytes(b"x")
+    list(client.perform(commands.Export(run=str(run.path))))
+    assert not run.temporary.exists()
+
+
+def test_a_cancel_that_is_not_heeded_is_enforced(
+    engine: Engine, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "CANCEL_SECONDS", 0.3)
+    engine(f"{HELLO}\nc = take()\nsay(events.Started(id=c.id, command='train'))\ntime.sleep(600)")
+    command = commands.Train(run=str(run.path))
+    worker = Worker.start(run)
+    worker.send(command)
+    sent = []
+    for event in client.until_ended(worker, command.id):
+        sent.append(event.kind)
+        if isinstance(event, events.Started):
+            worker.cancel(command.id)
+    assert sent == ["hello", "started", "cancelled"]
+
+
+def test_stray_output_goes_to_the_log_and_lines_that_are_no_events_are_passed_over(
+    engine: Engine, run: RunFolder
+) -> None:
+    engine(f"""
+        {HELLO}
+        c = take()
+        print('<html>not an event</html>', flush=True)
+        print('stray', file=sys.stderr)
+        say(events.Done(id=c.id))
+    """)
+    sent = [event.kind for event in client.perform(commands.Train(run=str(run.path)))]
+    assert sent == ["hello", "done"]
+    assert "stray" in run.log_file.read_text()
+
+
+def test_an_engine_of_another_protocol_is_refused_by_version(
+    engine: Engine, run: RunFolder
+) -> None:
+    engine(
+        'print(\'{"kind":"hello","protocol":99,"app_version":"9.9","pid":1}\', flush=True)'
+        "\ntime.sleep(600)"
+    )
+    sent = list(client.perform(commands.Train(run=str(run.path))))
+    assert _problem_code(sent) == "engine.version"
+    assert isinstance(sent[-1], events.Failed)
+    assert "9.9" in sent[-1].problem.what
+
+
+def test_an_engine_that_cannot_be_started_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, run: RunFolder
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
+    with pytest.raises(ProblemError, match="could not be started"):
+        Worker.start(run)
+
+
+def test_sending_to_a_worker_that_has_gone_does_not_raise(engine: Engine, run: RunFolder) -> None:
+    engine("sys.exit(1)")
+    worker = Worker.start(run)
+    time.sleep(0.5)
+    command = commands.Train(run=str(run.path))
+    worker.send(command)
+    sent = list(worker.events())
+    assert [event.id for event in sent] == [command.id]
+    assert _problem_code(sent) == "worker.crashed"
+
+
+def test_a_watched_run_that_ended_is_told_from_the_beginning(run: RunFolder) -> None:
+    past = [events.Started(id="a", command="train"), events.Log(id="a", text="hm"),
+            events.Done(id="a")]  # fmt: skip
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in past))
+    assert list(Watched(run).events()) == past
+
+
+def test_a_watched_run_whose_worker_vanished_ends_in_a_problem(run: RunFolder) -> None:
+    run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
+    assert _problem_code(list(Watched(run).events())) == "worker.crashed"
