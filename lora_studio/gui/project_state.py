@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from lora_studio.core import checks, events, project
 from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.spec import FieldFacts, Spec, facts
+from lora_studio.core.spec import FieldFacts, Spec, all_facts, facts
 from lora_studio.gui.messages import Messages
 
 #: Milliseconds without a change after which a project that has a file saves itself.
@@ -127,6 +128,28 @@ class ProjectState(QObject):
         self.undo.setClean()
         self.check_again()
         self.saved.emit(written)
+        return True
+
+    def save_as(self, folder: Path, name: str) -> bool:
+        """Writes the project to a folder of its own and goes on with that copy.
+
+        Files beside the old project are named by their full path from now on. Runs stay behind.
+        """
+        before = self.draft.folder
+        draft = copy.deepcopy(self.draft)
+        draft.name, draft.read_only, draft.keep_backup = name, False, False
+        for step, spec in SPECS.items():
+            for about in all_facts(spec):
+                value = draft.values[step].get(about.name)
+                if before and about.path and isinstance(value, str) and (before / value).exists():
+                    draft.values[step][about.name] = str(before / value) if value else value
+        try:
+            draft.save(folder.absolute() / f"{project.file_name(name)}{project.SUFFIX}")
+        except ProblemError as error:
+            self._tell(error)
+            return False
+        self.undo.setClean()  # the changes went into the copy
+        self._take(draft)
         return True
 
     @property

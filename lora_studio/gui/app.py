@@ -1,0 +1,109 @@
+"""Starts the window: theme, log, and one place where the unexpected ends."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from PySide6.QtCore import QMessageLogContext, QObject, QtMsgType, Signal, qInstallMessageHandler
+from PySide6.QtWidgets import QApplication
+
+from lora_studio import __version__
+from lora_studio.core import paths
+from lora_studio.core.problems import Problem, Where
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.dialogs import ProblemDialog
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+
+_LOG = logging.getLogger("lora_studio")
+
+
+class Faults(QObject):
+    """Takes exceptions that nobody caught, from any thread, into the log and before the user.
+
+    Signals:
+        happened(what): one line about it; delivered in the window's thread.
+    """
+
+    happened = Signal(str)
+
+    def install(self) -> None:
+        """From now on no exception ends in silence or on a terminal that nobody sees."""
+        sys.excepthook = self._take
+        threading.excepthook = self._take_from_thread
+
+    def _take(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            QApplication.quit()
+            return
+        _LOG.error("%s", "".join(traceback.format_exception(kind, error, trace)))
+        self.happened.emit(f"{kind.__name__}: {error}")
+
+    def _take_from_thread(self, arguments: threading.ExceptHookArgs) -> None:
+        if arguments.exc_value is not None:
+            self._take(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the window and returns the exit status; `argv` may name a project to open."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    log = start_log()
+    app = QApplication([sys.argv[0], *arguments])
+    app.setApplicationName("LoRA Studio")
+    app.setApplicationVersion(__version__)
+    app.setDesktopFileName("lora-studio")
+    preferences = Preferences.load()
+    theme.apply(app, preferences.theme)
+    app.setWindowIcon(theme.icon("lora", "accent"))
+    window = Window(preferences, wizard.pages)
+    faults = Faults(app)
+    faults.happened.connect(lambda what: show_fault(window, what, log))
+    faults.install()
+    window.show()
+    named = next((item for item in arguments if not item.startswith("-")), None)
+    if named is not None:
+        window.open_project(Path(named))
+    return app.exec()
+
+
+def show_fault(window: Window, what: str, log: Path) -> None:
+    """Tells the user about a fault of the program itself."""
+    problem = Problem(
+        code="window.unexpected",
+        what=f"Something in the program failed: {what}",
+        remedy="Your project is saved and a job under way goes on. If things look odd, start the "
+        "window again. The details are in the log.",
+        where=Where(file=str(log)),
+    )
+    ProblemDialog(problem, window).open()
+
+
+def start_log() -> Path:
+    """Logs to a file in the log folder, where there is one that can be written."""
+    file = paths.log_folder() / "window.log"
+    _LOG.setLevel(logging.INFO)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler: logging.Handler = logging.handlers.RotatingFileHandler(
+            file, maxBytes=1_000_000, backupCount=2, encoding="utf-8"
+        )
+    except OSError:
+        handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    _LOG.addHandler(handler)
+    qInstallMessageHandler(_qt_message)
+    return file
+
+
+def _qt_message(kind: QtMsgType, _context: QMessageLogContext, text: str) -> None:
+    levels = {QtMsgType.QtWarningMsg: logging.WARNING, QtMsgType.QtCriticalMsg: logging.ERROR}
+    _LOG.log(levels.get(kind, logging.INFO), "Qt: %s", text)

@@ -1,0 +1,208 @@
+"""The few dialogs of the window; all are opened, none blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import (
+    QDialog,
+    QFileDialog,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core import project
+from lora_studio.core.problems import Problem
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, column, label, row
+
+
+class Dialog(QDialog):
+    """Title, words, and buttons at the lower right."""
+
+    def __init__(self, title: str, text: str, parent: QWidget | None = None) -> None:
+        """`body` takes what stands between words and buttons."""
+        super().__init__(parent)
+        self.setWindowTitle(title)
+        self.setMinimumWidth(460)
+        self.setModal(True)
+        self.text = label(text, wrap=True)
+        self.text.setVisible(bool(text))
+        self.body = column()
+        self.buttons = row(None)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.L)
+        layout.setSpacing(Space.L)
+        layout.addWidget(label(title, "section"))
+        layout.addWidget(self.text)
+        layout.addLayout(self.body)
+        layout.addLayout(self.buttons)
+        self.finished.connect(self.deleteLater)
+
+    def add_button(self, made: QPushButton, *, default: bool = False) -> QPushButton:
+        """Buttons go from left to right; the default one answers Enter."""
+        self.buttons.addWidget(made)
+        made.setDefault(default)
+        return made
+
+
+class NewProjectDialog(Dialog):
+    """A name and a place for a new project.
+
+    Signals:
+        chosen(folder, name): both fit.
+    """
+
+    chosen = Signal(object, str)
+
+    def __init__(
+        self, place: Path, parent: QWidget | None = None, title: str = "New project"
+    ) -> None:
+        """`place` is the folder that the project's own folder will be in."""
+        super().__init__(title, "", parent)
+        self.name = QLineEdit(self._free_name(place))
+        self.place = QLineEdit(str(place))
+        self._path = label("", "caption", wrap=True)
+        self._error = label("", "error", wrap=True)
+        self._make = button("Create", self._accept, kind="primary")
+        self.body.addLayout(column(_buddy("Name", self.name), self.name, spacing=Space.XS))
+        held = row(self.place, button("Browse…", self._browse, icon="folder"))
+        place_column = column(_buddy("Folder", self.place), spacing=Space.XS)
+        place_column.addLayout(held)
+        self.body.addLayout(place_column)
+        self.body.addWidget(self._path)
+        self.body.addWidget(self._error)
+        self.add_button(button("Cancel", self.reject))
+        self.add_button(self._make, default=True)
+        self.name.textChanged.connect(self._check)
+        self.place.textChanged.connect(self._check)
+        self.name.selectAll()
+        self._check()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the project would get."""
+        place = Path(self.place.text().strip()).expanduser()
+        return place / project.file_name(self.name.text().strip())
+
+    def _check(self) -> None:
+        wrong = ""
+        if not self.name.text().strip():
+            wrong = "A project needs a name."
+        elif not self.place.text().strip():
+            wrong = "A project needs a folder."
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            wrong = "This folder holds something already. Choose another name."
+        self._path.setText(f"Goes to {self.folder}")
+        self._path.setVisible(not wrong)
+        self._error.setText(wrong)
+        self._error.setVisible(bool(wrong))
+        self._make.setEnabled(not wrong)
+
+    def _browse(self) -> None:
+        dialog = QFileDialog(self, "Folder for the project", self.place.text())
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.place.setText)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _accept(self) -> None:
+        folder, name = self.folder, self.name.text().strip()
+        self.accept()
+        self.chosen.emit(folder, name)
+
+    @staticmethod
+    def _free_name(place: Path) -> str:
+        names = ["my-model", *(f"my-model-{number}" for number in range(2, 1000))]
+        return next((name for name in names if not (place / name).exists()), "my-model")
+
+
+Decision = Literal["background", "stop"]
+
+
+class ClosingDialog(Dialog):
+    """What becomes of a job when the window closes. Closing the dialog keeps the window open.
+
+    Signals:
+        decided(decision): "background" or "stop".
+    """
+
+    decided = Signal(str)
+
+    def __init__(self, kind: str, parent: QWidget | None = None) -> None:
+        """`kind` is "train", "merge" or "export"."""
+        doing = {"train": "Training", "merge": "Merging", "export": "Exporting"}[kind]
+        text = (
+            f"{doing} is under way. It can go on without the window; the next time you open the "
+            "project it is shown again."
+        )
+        super().__init__(f"{doing} goes on?", text, parent)
+        stop = "Stop and keep the adapter" if kind == "train" else f"Cancel {doing.lower()}"
+        self.go_back = self.add_button(button("Back to the window", self.reject))
+        self.stop = self.add_button(button(stop, self._stop))
+        self.keep = self.add_button(
+            button("Keep going in the background", self._keep, kind="primary"), default=True
+        )
+        self.setMinimumWidth(600)
+
+    def _keep(self) -> None:
+        self.accept()
+        self.decided.emit("background")
+
+    def _stop(self) -> None:
+        for made in (self.stop, self.keep):
+            made.setEnabled(False)
+        self.text.setText("Stopping after this step. The window closes when that is done.")
+        self.decided.emit("stop")
+
+
+class UnsavedDialog(Dialog):
+    """Changes that could not be saved by themselves.
+
+    Signals:
+        save_as_clicked, discard_clicked: what the user wants.
+    """
+
+    save_as_clicked = Signal()
+    discard_clicked = Signal()
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is the project's."""
+        text = "The changes since you opened the project will be lost unless you save them."
+        super().__init__(f"Save the changes to {name}?", text, parent)
+        self.discard = self.add_button(button("Discard", self._discard, kind="danger"))
+        self.add_button(button("Cancel", self.reject))
+        self.save_as = self.add_button(
+            button("Save as…", self._save_as, kind="primary"), default=True
+        )
+
+    def _discard(self) -> None:
+        self.accept()
+        self.discard_clicked.emit()
+
+    def _save_as(self) -> None:
+        self.accept()
+        self.save_as_clicked.emit()
+
+
+class ProblemDialog(Dialog):
+    """A problem that nobody expected; the details are in a file."""
+
+    def __init__(self, problem: Problem, parent: QWidget | None = None) -> None:
+        """Shows what, what to do next, and where the details are."""
+        super().__init__("Something went wrong", f"{problem.what}\n\n{problem.remedy}", parent)
+        if problem.where.file:
+            self.body.addWidget(label(problem.where.file, "caption", wrap=True))
+        self.add_button(button("Close", self.accept, kind="primary"), default=True)
+
+
+def _buddy(text: str, target: QLineEdit) -> QLabel:
+    made = label(text, "label")
+    made.setBuddy(target)
+    target.setAccessibleName(text)
+    return made

@@ -1,0 +1,141 @@
+"""From a wish to a job: checks the project, makes or finds the run, goes on from job to job."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core import checks, commands, events, run_folder
+from lora_studio.core.problems import Problem, ProblemError, Step, fail
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.job_control import JobControl
+from lora_studio.gui.project_state import ProjectState
+
+#: The step whose page shows a job.
+STEP_OF: dict[str, Step] = {"train": "training", "merge": "merging", "export": "export"}
+
+#: What follows a job when the user asked for all of them.
+_NEXT = {"train": "merge", "merge": "export"}
+
+_DONE = {
+    "train": "The adapter is trained.",
+    "merge": "The adapter is merged into the model.",
+    "export": "The export is complete.",
+}
+
+
+class JobFlow(QObject):
+    """Starts jobs on the open project and says how they ended.
+
+    Signals:
+        started(step): a job began; its page is the place to be.
+    """
+
+    started = Signal(str)
+
+    def __init__(
+        self, state: ProjectState, jobs: JobControl, parent: QObject | None = None
+    ) -> None:
+        """Listens to `jobs` and keeps the run of `state` up to date."""
+        super().__init__(parent)
+        self._state, self._jobs = state, jobs
+        self._chain = False
+        self._warnings: list[Problem] = []
+        jobs.event_received.connect(self._take)
+        jobs.changed.connect(self._changed)
+        jobs.ended.connect(self._ended)
+
+    def request(self, kind: str) -> None:
+        """Starts "train", "resume", "merge" or "export", or "all" of them in a row."""
+        self._chain = kind == "all"
+        try:
+            self._start("train" if kind == "all" else kind)
+        except ProblemError as error:
+            self._refuse(error)
+
+    def stop(self) -> None:
+        """Ends training after this step, other jobs as soon as they notice; nothing follows."""
+        self._chain = False
+        if self._jobs.kind == "train":
+            self._jobs.stop()
+        else:
+            self._jobs.cancel()
+
+    def follow_latest(self) -> str | None:
+        """Follows the run at work, else shows the latest one; the step of the job, if any."""
+        self._chain = False
+        runs = run_folder.list_runs(self._state.runs_folder) if self._state.runs_folder else []
+        run = next((run for run in runs if run.is_running()), runs[0] if runs else None)
+        if run is None:
+            return None
+        self._jobs.attach(run)
+        return "training" if run.is_running() else None
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _start(self, kind: str) -> None:
+        if self._jobs.running:
+            raise fail(
+                "run.busy", "A job is under way.", "Wait until it has ended, or stop it first."
+            )
+        if not self._state.save():
+            return
+        if wrong := checks.errors(self._state.problems()):
+            raise ProblemError(wrong[0])
+        command, run = self._new_run() if kind == "train" else self._on_run(kind)
+        self._jobs.start(command, run)
+        self.started.emit(STEP_OF[command.kind])
+
+    def _new_run(self) -> tuple[commands.Train, RunFolder]:
+        folder, runs = self._state.draft.folder, self._state.runs_folder
+        assert folder is not None
+        assert runs is not None
+        run = run_folder.create(runs, self._state.draft.freeze(), folder)
+        return commands.Train(run=str(run.path)), run
+
+    def _on_run(
+        self, kind: str
+    ) -> tuple[commands.Train | commands.Merge | commands.Export, RunFolder]:
+        folder, run = self._state.draft.folder, self._state.run
+        assert folder is not None
+        if run is None:
+            raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+        if kind == "resume":
+            return commands.Train(run=str(run.path), resume=True), run
+        run.take_later_settings(self._state.draft.freeze(), folder)
+        made = commands.Merge if kind == "merge" else commands.Export
+        return made(run=str(run.path)), run
+
+    def _refuse(self, error: ProblemError) -> None:
+        self._chain = False
+        for problem in error.problems:
+            self._state.messages.problem(problem)
+
+    def _changed(self) -> None:
+        self._state.set_run(self._jobs.run, self._jobs.kind)
+
+    def _take(self, event: object) -> None:
+        match event:
+            case events.Started():
+                self._warnings = []
+            case events.Warned():
+                self._warnings = [*self._warnings, event.problem]
+            case _:
+                return
+        self._state.report("job", self._warnings)
+
+    def _ended(self, kind: str, ending: events.Ending) -> None:
+        messages = self._state.messages
+        match ending:
+            case events.Done(stopped=False) if self._chain and kind in _NEXT:
+                try:
+                    self._start(_NEXT[kind])
+                except ProblemError as error:
+                    self._refuse(error)
+            case events.Done(stopped=True):
+                messages.info("Training stopped; the adapter as it is now is kept.")
+            case events.Done():
+                messages.info(_DONE[kind])
+            case events.Failed():
+                messages.problem(ending.problem)
+            case events.Cancelled():
+                messages.info("Cancelled. What was saved before is intact.")

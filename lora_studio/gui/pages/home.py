@@ -1,0 +1,202 @@
+"""Home: begin, go on, or try the sample."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+
+from lora_studio.gui.project_scan import ProjectGlance, ProjectScan
+from lora_studio.gui.theme import Space, current, pixmap, theme
+from lora_studio.gui.widgets.basics import (
+    Card,
+    EmptyState,
+    button,
+    column,
+    label,
+    line,
+    row,
+    tool_button,
+)
+
+_WIDTH = 760
+
+
+class HomePage(QWidget):
+    """Three ways to begin above the recent projects, unfinished ones first.
+
+    Signals:
+        new_clicked, open_clicked, sample_clicked: the three ways.
+        project_clicked(Path): a recent project.
+        resume_clicked(Path): go on with the training of a recent project.
+        forget_clicked(Path): take a project off the list.
+    """
+
+    new_clicked = Signal()
+    open_clicked = Signal()
+    sample_clicked = Signal()
+    project_clicked = Signal(object)
+    resume_clicked = Signal(object)
+    forget_clicked = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """The list is empty until `show_recent`."""
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._scan: ProjectScan | None = None
+        self._recent = Card("Recent projects")
+        self._rows = QVBoxLayout()
+        self._rows.setSpacing(0)
+        self._recent.add(self._rows)
+        self.new = button("New project", self.new_clicked.emit, kind="primary", icon="plus")
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        inner.setMaximumWidth(_WIDTH)
+        content = QVBoxLayout(inner)
+        content.setContentsMargins(0, Space.XXL, 0, Space.PAGE)
+        content.setSpacing(Space.L)
+        content.addWidget(label("LoRA Studio", "title"))
+        content.addWidget(
+            label(
+                "Fine-tune a language model on your own examples, then run in Ollama exactly what "
+                "you trained.",
+                "muted",
+                wrap=True,
+            )
+        )
+        content.addLayout(self._ways())
+        content.addWidget(self._recent)
+        content.addStretch(1)
+        holder = QWidget()
+        holder.setObjectName("scrolled")
+        centred = row(None, inner, None, spacing=0)
+        centred.setContentsMargins(Space.PAGE, 0, Space.PAGE, 0)
+        centred.setStretch(1, 100)
+        holder.setLayout(centred)
+        area = QScrollArea(widgetResizable=True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setWidget(holder)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(area)
+        self._seen: list[ProjectGlance] = []
+        theme().changed.connect(self._fill)
+        self._fill()
+
+    def show_recent(self, files: list[Path]) -> None:
+        """Looks at the projects and lists them; the list before stays until then."""
+        self.leave()
+        self._scan = ProjectScan(files, self)
+        self._scan.found.connect(self._found)
+        self._scan.start()
+
+    def leave(self) -> None:
+        """Ends a look at the projects that is under way."""
+        if self._scan is not None:
+            self._scan.requestInterruption()
+            self._scan.wait()
+            self._scan.deleteLater()
+            self._scan = None
+
+    def _ways(self) -> QVBoxLayout:
+        ways = row(
+            self.new,
+            button("Open…", self.open_clicked.emit, icon="folder"),
+            button("Sample project", self.sample_clicked.emit, icon="sample"),
+            None,
+        )
+        return column(ways, spacing=0)
+
+    def _found(self, seen: list[ProjectGlance]) -> None:
+        self._seen = seen
+        self._fill()
+
+    def _fill(self) -> None:
+        while (item := self._rows.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        if not self._seen:
+            self._rows.addWidget(
+                EmptyState(
+                    "No projects yet",
+                    "A project holds a model, your examples and every run you make with them. The "
+                    "sample project shows the whole way in a few minutes, without a GPU.",
+                    button("Open the sample project", self.sample_clicked.emit, icon="sample"),
+                )
+            )
+        for index, seen in enumerate(self._seen):
+            if index:
+                self._rows.addWidget(line())
+            self._rows.addWidget(self._row(seen))
+
+    def _row(self, seen: ProjectGlance) -> QWidget:
+        made = _ProjectRow(seen)
+        made.clicked.connect(lambda: self.project_clicked.emit(seen.file))
+        if seen.resumable:
+            made.tools.addWidget(
+                button("Resume", lambda: self.resume_clicked.emit(seen.file), icon="play")
+            )
+        made.tools.addWidget(
+            button("Open", lambda: self.project_clicked.emit(seen.file), kind="link")
+        )
+        made.tools.addWidget(
+            tool_button(
+                "close",
+                f"Take {seen.name} off this list; its files stay",
+                lambda: self.forget_clicked.emit(seen.file),
+            )
+        )
+        return made
+
+
+class _ProjectRow(QFrame):
+    """One project; a click anywhere opens it."""
+
+    clicked = Signal()
+
+    def __init__(self, seen: ProjectGlance) -> None:
+        super().__init__()
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        role = {"running": "accent", "interrupted": "warn", "failed": "error"}.get(
+            seen.state or "", "muted"
+        )
+        icon = {
+            "running": "state-running", "interrupted": "warning", "failed": "error",
+            "trained": "check", "merged": "check", "exported": "check",
+        }.get(seen.state or "", "state-todo")  # fmt: skip
+        tint = getattr(current(), "ok" if icon == "check" else role)
+        glyph = QLabel()
+        glyph.setPixmap(pixmap(icon, tint))
+        folder = label(_place(seen.file), "caption")
+        folder.setToolTip(str(seen.file))
+        state = label(f"{seen.words} · {_ago(time.time() - seen.changed)}", "caption")
+        self.tools = row()
+        names = column(label(seen.name, "label"), row(state, None), folder, spacing=2)
+        layout = row(glyph, names, None, spacing=Space.M)
+        layout.setContentsMargins(0, Space.M, 0, Space.M)
+        layout.addLayout(self.tools)
+        self.setLayout(layout)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(event.pos()):
+            self.clicked.emit()
+
+
+def _place(file: Path) -> str:
+    """The project's folder, shortened in the middle, with ~ for the home folder."""
+    folder = file.parent
+    home = Path.home()
+    text = f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
+    return text if len(text) <= 72 else f"{text[:30]}…{text[-40:]}"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if (number := int(seconds // size)) >= 1:
+            return f"{number} {unit}{'s' if number > 1 else ''} ago"
+    return "just now"

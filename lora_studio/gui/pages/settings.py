@@ -1,0 +1,128 @@
+"""Settings: the look, and what is installed where."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+
+from lora_studio import __version__, client
+from lora_studio.core import events, paths, words
+from lora_studio.core.problems import ProblemError
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space, theme
+from lora_studio.gui.widgets.basics import Card, button, label, row
+from lora_studio.gui.widgets.controls import SegmentsControl
+
+_WIDTH = 760
+
+
+class SettingsPage(QWidget):
+    """Theme, engine, devices and folders.
+
+    Signals:
+        theme_chosen(mode): "light", "dark" or "system".
+    """
+
+    theme_chosen = Signal(str)
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Shows what is known; devices follow when the inspector has found them."""
+        super().__init__(parent)
+        self.setObjectName("page")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._state = state
+        self.look = SegmentsControl({"system": "As the system", "light": "Light", "dark": "Dark"})
+        self.look.setAccessibleName("Theme")
+        self.look.show_value(theme().mode)
+        self.look.edited.connect(self._theme_edited)
+        look = Card("Theme")
+        look.add(self.look)
+        self._engine = Card("Engine")
+        self._facts = QGridLayout()
+        self._facts.setHorizontalSpacing(Space.L)
+        self._facts.setVerticalSpacing(Space.S)
+        self._facts.setColumnStretch(1, 1)
+        self._engine.add(self._facts)
+        inner = QWidget()
+        inner.setMaximumWidth(_WIDTH)
+        content = QVBoxLayout(inner)
+        content.setContentsMargins(0, 0, 0, 0)
+        content.setSpacing(Space.L)
+        for part in (look, self._engine, self._folders()):
+            content.addWidget(part)
+        content.addStretch(1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.PAGE)
+        layout.setSpacing(Space.L)
+        layout.addWidget(label("Settings", "title"))
+        layout.addLayout(row(inner))
+        state.facts_changed.connect(self._facts_changed)
+        self._fill_engine()
+
+    def _theme_edited(self, mode: str) -> None:
+        self.theme_chosen.emit(mode)
+
+    def _facts_changed(self, name: str) -> None:
+        if name == "devices":
+            self._fill_engine()
+
+    def _fill_engine(self) -> None:
+        while (item := self._facts.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        for index, (name, value, role) in enumerate(self._engine_facts()):
+            self._facts.addWidget(label(name, "muted"), index, 0, Qt.AlignmentFlag.AlignTop)
+            words_of = label(value, "error" if role == "error" else "body", wrap=True)
+            words_of.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            self._facts.addWidget(words_of, index, 1)
+
+    def _engine_facts(self) -> list[tuple[str, str, str]]:
+        found = [("Version", f"LoRA Studio {__version__}, Python {platform.python_version()}", "")]
+        try:
+            found.append(("Engine", shlex.join(client.engine_command()), ""))
+        except ProblemError as error:
+            found.append(("Engine", str(error), "error"))
+        devices = self._state.facts.devices
+        for device in devices.devices if devices else ():
+            found.append(("Device", _device_words(device), ""))
+        return found
+
+    def _folders(self) -> Card:
+        made = Card("Folders")
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.S)
+        grid.setColumnStretch(1, 1)
+        folders = {
+            "Projects and samples": paths.data_folder(),
+            "Cache": paths.cache_folder(),
+            "Preferences": paths.config_folder(),
+            "Logs": paths.log_folder(),
+        }
+        for index, (name, folder) in enumerate(folders.items()):
+            grid.addWidget(label(name, "muted"), index, 0)
+            grid.addWidget(label(str(folder), wrap=True), index, 1)
+            show = button("Show", kind="link")
+            show.clicked.connect(_opener(folder))
+            grid.addWidget(show, index, 2)
+        made.add(grid)
+        return made
+
+
+def _opener(folder: Path) -> Callable[[], None]:
+    def open_it() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+
+    return open_it
+
+
+def _device_words(device: events.Device) -> str:
+    memory = words.memory(device.total_bytes)
+    return f"{device.title} ({device.name}), {memory}, {words.memory(device.free_bytes)} free"

@@ -1,0 +1,88 @@
+"""Looks at recent projects in a thread of its own: reading runs can take a while on a slow disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QThread, Signal
+
+from lora_studio.core import run_folder
+from lora_studio.core.run_folder import RunFolder, State
+
+#: What the state of the latest run means to the user.
+STATE_WORDS: dict[State, str] = {
+    "new": "Run prepared, not started",
+    "running": "Running now",
+    "stopped": "Stopped",
+    "interrupted": "Interrupted",
+    "failed": "Ended with a problem",
+    "trained": "Adapter trained",
+    "merged": "Merged",
+    "exported": "Exported",
+}
+
+
+@dataclass(frozen=True)
+class ProjectGlance:
+    """A recent project: its file, its latest run and the state of that run."""
+
+    file: Path
+    changed: float  # seconds since 1970
+    run: RunFolder | None = None
+    state: State | None = None
+
+    @property
+    def name(self) -> str:
+        """The project's name as its file has it."""
+        return self.file.stem
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is under way or was cut off."""
+        return self.state in ("running", "interrupted")
+
+    @property
+    def words(self) -> str:
+        """Where the project stands."""
+        return STATE_WORDS[self.state] if self.state else "No run yet"
+
+    @property
+    def resumable(self) -> bool:
+        """Whether training can go on from a checkpoint."""
+        return self.state == "interrupted" and bool(self.run and self.run.checkpoint_steps())
+
+
+def glance(file: Path) -> ProjectGlance:
+    """Looks at one project; a run at work counts more than a later one."""
+    runs = run_folder.list_runs(file.parent / "runs")
+    run = next((run for run in runs if run.is_running()), runs[0] if runs else None)
+    changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
+    return ProjectGlance(file, changed, run, run.state() if run else None)
+
+
+class ProjectScan(QThread):
+    """Looks at several projects.
+
+    Signals:
+        found(list[ProjectGlance]): unfinished ones first, else in the order given.
+    """
+
+    found = Signal(list)
+
+    def __init__(self, files: list[Path], parent: QObject | None = None) -> None:
+        """`files` are project files, the latest first."""
+        super().__init__(parent)
+        self._files = files
+
+    def run(self) -> None:
+        """Passes over what cannot be read."""
+        seen = []
+        for file in self._files:
+            if self.isInterruptionRequested():
+                return
+            try:
+                seen.append(glance(file))
+            except OSError:
+                continue
+        self.found.emit(sorted(seen, key=lambda item: not item.unfinished))

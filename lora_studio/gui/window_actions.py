@@ -1,0 +1,75 @@
+"""What the window can be told to do: the project menu and every shortcut, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt
+from PySide6.QtGui import QAction, QKeySequence, QUndoStack
+from PySide6.QtWidgets import QMenu, QWidget
+
+from lora_studio.gui.theme import set_icon
+
+
+class Actions(QObject):
+    """Actions live on the window, so that their shortcuts are heard on every page."""
+
+    def __init__(self, window: QWidget, undo: QUndoStack) -> None:
+        """The menu is filled by `add`; undo and redo come from the project's own stack."""
+        super().__init__(window)
+        self._window = window
+        self.menu = QMenu(window)
+        self.recent = QMenu("Recent", self.menu)
+        self.undo = undo.createUndoAction(self, "Undo")
+        self.redo = undo.createRedoAction(self, "Redo")
+        self.undo.setShortcuts(QKeySequence.StandardKey.Undo)
+        self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
+        self._commands: dict[str, QAction] = {}
+
+    @property
+    def commands(self) -> dict[str, QAction]:
+        """Every action by its words."""
+        return self._commands
+
+    def add(
+        self, text: str, keys: str, do: Callable[[], object], *, icon: str = "", menu: bool = True
+    ) -> QAction:
+        """An action with its shortcut; `menu` puts it into the project menu too."""
+        action = QAction(text, self)
+        if keys:
+            action.setShortcuts([QKeySequence(key) for key in keys.split()])
+        action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+        action.triggered.connect(lambda _=False: do())
+        self._window.addAction(action)
+        self._commands[text.removesuffix("…")] = action
+        if menu:
+            self.menu.addAction(action)
+        if icon:
+            set_icon(action, icon)
+        return action
+
+    def add_undo(self) -> None:
+        """Puts undo and redo into the menu."""
+        for action in (self.undo, self.redo):
+            self._window.addAction(action)
+            self.menu.addAction(action)
+
+    def add_recent(self) -> None:
+        """Puts the list of recent projects into the menu."""
+        self.menu.addMenu(self.recent)
+
+    def fill_recent(self, files: list[Path], do: Callable[[Path], object]) -> None:
+        """Lists recent projects."""
+        self.recent.clear()
+        self.recent.setEnabled(bool(files))
+        for file in files:
+            action = self.recent.addAction(f"{file.stem}    {file.parent}")
+            action.triggered.connect(_with(do, file))
+
+
+def _with(do: Callable[[Path], object], file: Path) -> Callable[[], None]:
+    def run() -> None:
+        do(file)
+
+    return run

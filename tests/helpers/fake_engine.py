@@ -1,0 +1,138 @@
+"""A worker with the real channel, lock and mailbox whose jobs play a scenario instead of working.
+
+`python -m tests.helpers.fake_engine SCENARIO.json` takes the place of the engine through the
+environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a list of steps:
+
+    {"emit": {"kind": "log", "text": "…"}}   sends an event
+    {"sleep": 0.1}                           waits, heeding a cancel
+    {"steps": 40, "seconds": 0.02}           trains: losses fall, stop and checkpoint are heeded
+    {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
+    {"fail": {"code": …, "what": …, "remedy": …}}     ends with a problem
+    {"exit": 3} {"kill": true}               ends the process at once
+
+A kind that is not in the scenario ends at once and well.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core import events
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import worker
+from lora_studio.engine.channel import Job
+
+Scenario = dict[str, list[dict[str, Any]]]
+
+
+def command_line(file: Path) -> str:
+    """What LORA_STUDIO_ENGINE has to be for a scenario file."""
+    return shlex.join([sys.executable, "-m", "tests.helpers.fake_engine", str(file)])
+
+
+class ScenarioJobs:
+    """Stands where `engine.jobs` stands."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Takes the scenario."""
+        self._scenario = scenario
+
+    def __getattr__(self, kind: str) -> Any:
+        """The job of a kind of command; True where the user stopped it."""
+
+        def play(command: Any, job: Job) -> bool:
+            run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
+            stopped = False
+            for step in self._scenario.get(kind, []):
+                stopped = _play(step, job, run) or stopped
+            return stopped
+
+        return play
+
+
+def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> bool:
+    match step:
+        case {"emit": event}:
+            job.emit(events.parse(json.dumps(event)))
+        case {"sleep": seconds}:
+            _sleep(seconds, job)
+        case {"steps": steps, "seconds": seconds}:
+            return _train(steps, seconds, job, run)
+        case {"make": names}:
+            for name in names:
+                assert run is not None
+                file = run.path / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"\0" * 1000)
+        case {"fail": problem}:
+            raise ProblemError(Problem.model_validate(problem))
+        case {"exit": status}:
+            job.channel.drain()
+            os._exit(status)
+        case {"kill": True}:
+            job.channel.drain()
+            os.kill(os.getpid(), signal.SIGKILL)
+        case _:
+            raise ValueError(f"no such step: {step}")
+    return False
+
+
+def _sleep(seconds: float, job: Job) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        job.check()
+        time.sleep(min(0.02, left))
+
+
+def _train(steps: int, seconds: float, job: Job, run: RunFolder | None) -> bool:
+    job.emit(events.TrainingStarted(steps=steps, steps_per_epoch=steps / 3, effective_batch=16))
+    for step in range(1, steps + 1):
+        _sleep(seconds, job)
+        job.emit(_step_done(step, steps, seconds))
+        if step % 10 == 0:
+            job.emit(events.Evaluated(step=step, loss=_loss(step, steps) * 1.06 + 0.05))
+        if job.flags.checkpoint.is_set():
+            job.flags.checkpoint.clear()
+            job.emit(events.CheckpointSaved(step=step, folder=str(run and run.checkpoint(step))))
+        if job.flags.stop.is_set():
+            return True
+    return False
+
+
+def _loss(step: int, steps: int) -> float:
+    return 1.1 + 1.4 * math.exp(-3.5 * step / steps) + 0.07 * math.sin(step * 12.9898)
+
+
+def _step_done(step: int, steps: int, seconds: float) -> events.StepDone:
+    return events.StepDone(
+        step=step,
+        steps=steps,
+        epoch=3 * step / steps,
+        loss=_loss(step, steps),
+        learning_rate=1e-4 * (1 + math.cos(math.pi * step / steps)),
+        grad_norm=0.8 + 0.3 * math.sin(step),
+        tokens=step * 4096,
+        tokens_per_s=2310.0,
+        memory_bytes=9_200_000_000,
+        eta_s=(steps - step) * max(seconds, 0.001),
+    )
+
+
+def main() -> None:
+    """Plays the scenario named on the command line."""
+    scenario: Scenario = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    worker.jobs = ScenarioJobs(scenario)  # type: ignore[assignment]
+    worker.main()
+
+
+if __name__ == "__main__":
+    main()
