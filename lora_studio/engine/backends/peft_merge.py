@@ -1,0 +1,60 @@
+"""Merging with PEFT and the model in memory: for whatever cannot be merged tensor by tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.engine import adapters
+from lora_studio.engine.adapters import Adapter
+from lora_studio.engine.channel import Job
+
+
+def merge(
+    base: Path, adapter: Adapter, target: Path, dtype: torch.dtype, shard_limit: str, job: Job
+) -> int:
+    """Writes the merged model into `target`; returns how many layers changed.
+
+    Raises ProblemError when the adapter does not fit the model or the result is not finite.
+    """
+    from transformers import AutoModelForCausalLM
+
+    job.progress("loading the base model to merge into", 0, None)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
+    if getattr(model, "is_quantized", False):
+        model = model.dequantize().to(dtype)
+    job.progress("merging with PEFT", 0, None)
+    wrapped = _with_adapter(model, adapter)
+    changed = sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
+    merged = wrapped.merge_and_unload()
+    named = list(merged.named_parameters())
+    for done, (name, value) in enumerate(named):
+        job.progress("checking the merged model", done, len(named), "tensors")
+        if not bool(torch.isfinite(value).all()):
+            raise adapters.not_finite(name, value.dtype)
+    job.progress("saving the merged model", 0, None)
+    merged.save_pretrained(target, max_shard_size=shard_limit)
+    return changed
+
+
+def _with_adapter(model: Any, adapter: Adapter) -> Any:
+    """The model with the adapter's weights in place, every one of them used."""
+    from peft import PeftConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
+
+    config = PeftConfig.from_pretrained(str(adapter.folder))
+    config.inference_mode = True
+    config.base_model_name_or_path = None  # where the base was when it was trained on
+    try:
+        wrapped = get_peft_model(model, config)
+        state = load_peft_weights(str(adapter.folder), device="cpu")
+        result = set_peft_model_state_dict(wrapped, state)
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise adapters.foreign(adapter.folder, str(error).split("\n")[0].rstrip(".")) from error
+    lost = list(result.unexpected_keys)
+    empty = [name for name in result.missing_keys if "lora_" in name or "modules_to_save" in name]
+    if lost or empty:
+        reason = f"it has {lost[0]} and the model does not" if lost else f"it lacks {empty[0]}"
+        raise adapters.foreign(adapter.folder, reason)
+    return wrapped

@@ -1,0 +1,378 @@
+"""The merge: equal to its formula, equal to PEFT's, refused when it cannot be right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import adapters, disk, merging, weights
+from lora_studio.engine.failures import CancelledError
+from tests.helpers.adapters import ATTENTION, random_adapter
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+# PEFT's advice about kinds of adapters that are made here on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("llama3", tmp_path_factory.mktemp("llama3"))
+
+
+@pytest.fixture(scope="module")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("mistral", tmp_path_factory.mktemp("mistral"))
+
+
+def merged(
+    base: Path, adapter: Path, target: Path, **settings: Any
+) -> tuple[dict[str, torch.Tensor], Recorder]:
+    job, recorder = recorded_job()
+    target.mkdir()
+    merging.merge_folders(base, adapters.read(adapter), target, MergingSpec(**settings), job)
+    tensors: dict[str, torch.Tensor] = {}
+    for file in target.glob("*.safetensors"):
+        tensors |= load_file(file)
+    return tensors, recorder
+
+
+def merged_by_peft(base: Path, adapter: Path, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload().state_dict()
+
+
+def assert_loads_equal(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    actual = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").state_dict()
+    assert actual.keys() == expected.keys()
+    for name, value in actual.items():
+        assert value.dtype == expected[name].dtype, name
+        assert torch.equal(value, expected[name]), name
+
+
+def refusal(base: Path, adapter: Path, target: Path, **settings: Any) -> str:
+    with pytest.raises(ProblemError) as caught:
+        merged(base, adapter, target, **settings)
+    return caught.value.problems[0].code
+
+
+def edit_weights(adapter: Path, change: Any) -> None:
+    file = adapter / adapters.WEIGHTS
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+def edit_config(adapter: Path, **changes: Any) -> None:
+    file = adapter / adapters.CONFIG
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+
+
+# --- right ------------------------------------------------------------------------------------
+
+
+def test_a_merged_weight_is_base_plus_scale_times_b_times_a(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base", stored="float32")
+    adapter = random_adapter(base, tmp_path / "adapter", r=4, lora_alpha=12)
+    before = load_file(base / weights.SINGLE)
+    update = load_file(adapter / adapters.WEIGHTS)
+    after, _ = merged(base, adapter, tmp_path / "merged")
+    name = "model.layers.1.mlp.down_proj"
+    a, b = (update[f"base_model.model.{name}.lora_{half}.weight"].double() for half in "AB")
+    expected = before[f"{name}.weight"].double() + 12 / 4 * (b @ a)
+    torch.testing.assert_close(after[f"{name}.weight"].double(), expected, rtol=0, atol=1e-6)
+    assert (after[f"{name}.weight"] - before[f"{name}.weight"]).abs().max() > 0.1
+
+
+def test_a_merge_computed_by_hand(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "config.json").write_text('{"model_type": "llama", "dtype": "float32"}')
+    weight = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    save_file({"layer.weight": weight, "other.weight": torch.ones(2)}, base / weights.SINGLE)
+    halves = {
+        "base_model.model.layer.lora_A.weight": torch.tensor([[1.0, 0.0, -1.0]]),
+        "base_model.model.layer.lora_B.weight": torch.tensor([[2.0], [-1.0]]),
+    }
+    save_file(halves, adapter / adapters.WEIGHTS)
+    (adapter / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 0.5}')
+    after, _ = merged(base, adapter, tmp_path / "merged")
+    assert after["layer.weight"].tolist() == [[2.0, 2.0, 2.0], [3.5, 5.0, 6.5]]
+    assert after["other.weight"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_merge_equals_peft_bit_for_bit(family: str, tmp_path: Path) -> None:
+    base = tiny_model(family, tmp_path / "base")
+    adapter = random_adapter(base, tmp_path / "adapter")
+    _, recorder = merged(base, adapter, tmp_path / "merged")
+    assert_loads_equal(tmp_path / "merged", merged_by_peft(base, adapter, torch.bfloat16))
+    # Experts are one parameter in memory and many on disk; all else goes tensor by tensor.
+    assert bool(recorder.of(events.Log)) == (family == "qwen3_moe")
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32"])
+def test_the_merge_equals_peft_in_every_data_type(stored: str, dtype: str, tmp_path: Path) -> None:
+    base = tiny_model("qwen3", tmp_path / "base", stored=stored)
+    adapter = random_adapter(base, tmp_path / "adapter")
+    merged(base, adapter, tmp_path / "merged", dtype=dtype)
+    assert_loads_equal(tmp_path / "merged", merged_by_peft(base, adapter, DTYPES[dtype]))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"use_rslora": True},
+        {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {r"layers\.1\.self_attn\.v_proj": 32}},
+        {"bias": "lora_only"},
+        {"use_dora": True},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+        {"target_modules": ["q_proj", "embed_tokens"]},
+    ],
+    ids=["rslora", "patterns", "bias", "dora", "head saved whole", "embedding adapted"],
+)
+def test_kinds_of_adapters_merge_as_peft_merges_them(
+    settings: dict[str, Any], mistral: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(mistral, tmp_path / "adapter", **settings)
+    merged(mistral, adapter, tmp_path / "merged")
+    assert_loads_equal(tmp_path / "merged", merged_by_peft(mistral, adapter, torch.bfloat16))
+
+
+def test_a_head_trained_apart_from_a_tied_embedding_is_untied(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(
+        llama, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"]
+    )
+    tensors, _ = merged(llama, adapter, tmp_path / "merged")
+    before = load_file(llama / weights.SINGLE)["model.embed_tokens.weight"]
+    assert torch.equal(tensors["model.embed_tokens.weight"], before)
+    assert not torch.equal(tensors["lm_head.weight"], before)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert torch.equal(model.lm_head.weight, tensors["lm_head.weight"])
+    assert torch.equal(model.model.embed_tokens.weight, before)
+
+
+def test_untouched_tensors_keep_their_bytes_and_their_data_type(
+    llama: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter", target_modules=ATTENTION)
+    tensors, _ = merged(llama, adapter, tmp_path / "merged")
+    before = load_file(llama / weights.SINGLE)
+    changed = {name for name in before if not torch.equal(before[name], tensors[name])}
+    assert changed == {
+        f"model.layers.{layer}.self_attn.{name}.weight" for layer in range(2) for name in ATTENTION
+    }
+
+
+def test_shards_are_cut_at_the_chosen_size_and_indexed(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    merged(llama, adapter, tmp_path / "merged", shard_size_gb=60e3 / 1e9)
+    index = json.loads((tmp_path / "merged" / weights.INDEX).read_text("utf-8"))
+    files = sorted((tmp_path / "merged").glob("*.safetensors"))
+    assert len(files) > 2
+    assert {file.name for file in files} == set(index["weight_map"].values())
+    for file in files:
+        sizes = [value.nbytes for value in load_file(file).values()]
+        assert len(sizes) == 1 or sum(sizes) <= 60e3
+    assert_loads_equal(tmp_path / "merged", merged_by_peft(llama, adapter, torch.bfloat16))
+
+
+def test_a_sharded_base_is_read_from_all_its_files(llama: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    model = AutoModelForCausalLM.from_pretrained(llama, dtype="auto")
+    model.save_pretrained(base, max_shard_size="50KB")
+    assert len(list(base.glob("*.safetensors"))) > 2
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    merged(base, adapter, tmp_path / "merged")
+    assert_loads_equal(tmp_path / "merged", merged_by_peft(llama, adapter, torch.bfloat16))
+
+
+def test_the_tokenizer_and_chat_template_are_those_the_adapter_was_trained_with(
+    llama: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    tokenizer = AutoTokenizer.from_pretrained(adapter)
+    tokenizer.chat_template = "{{ messages[0]['content'] }} of its own"
+    tokenizer.save_pretrained(adapter)
+    merged(llama, adapter, tmp_path / "merged", dtype="fp32")
+    found = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert found.chat_template == tokenizer.chat_template
+    config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
+    assert config["dtype"] == "float32"
+    assert (tmp_path / "merged" / "generation_config.json").is_file()
+    assert not (tmp_path / "merged" / adapters.CONFIG).exists()
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+
+def test_an_adapter_of_another_model_is_refused(llama: Path, tmp_path: Path) -> None:
+    other = tiny_model("phi3", tmp_path / "other")
+    adapter = random_adapter(other, tmp_path / "adapter")
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
+
+
+def test_an_adapter_for_another_width_is_refused(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    edit_weights(adapter, lambda t: t.update({name: torch.zeros(4, 65)}))
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
+
+
+def test_an_adapter_with_more_layers_than_the_base_is_refused(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+
+    def add_layer(tensors: dict[str, torch.Tensor]) -> None:
+        for half in "AB":
+            name = f"base_model.model.model.layers.{{}}.self_attn.q_proj.lora_{half}.weight"
+            tensors[name.format(2)] = tensors[name.format(1)].clone()
+
+    edit_weights(adapter, add_layer)
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
+
+
+def test_half_an_update_is_refused(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+    edit_weights(adapter, lambda tensors: tensors.pop(name))
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
+
+
+def test_a_rank_that_contradicts_the_settings_is_refused(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter", r=4)
+    edit_config(adapter, r=8)
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.foreign_adapter"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"peft_type": "IA3"}, "merging.not_lora"), (None, "merging.no_adapter")],
+)
+def test_what_is_no_lora_adapter_is_refused(
+    changes: dict[str, Any] | None, code: str, llama: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    if changes is None:
+        (adapter / adapters.CONFIG).unlink()
+    else:
+        edit_config(adapter, **changes)
+    assert refusal(llama, adapter, tmp_path / "merged") == code
+
+
+def test_a_torn_adapter_file_is_refused(llama: Path, tmp_path: Path) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    file = adapter / adapters.WEIGHTS
+    file.write_bytes(file.read_bytes()[:-100])
+    assert refusal(llama, adapter, tmp_path / "merged") == "model.unreadable"
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}], ids=["streamed", "by PEFT"])
+def test_values_that_are_no_numbers_are_refused(
+    settings: dict[str, Any], llama: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter", **settings)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"
+    edit_weights(adapter, lambda tensors: tensors[name].fill_(float("nan")))
+    assert refusal(llama, adapter, tmp_path / "merged") == "merging.not_finite"
+
+
+def test_a_value_too_large_for_float16_is_refused_with_the_way_out(
+    llama: Path, tmp_path: Path
+) -> None:
+    adapter = random_adapter(llama, tmp_path / "adapter", lora_alpha=200_000_000)
+    with pytest.raises(ProblemError) as caught:
+        merged(llama, adapter, tmp_path / "merged", dtype="fp16")
+    assert caught.value.problems[0].code == "merging.not_finite"
+    assert "bfloat16" in caught.value.problems[0].remedy
+
+
+def test_a_base_that_is_only_quantised_with_gptq_is_refused(llama: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(llama, base)
+    write_config(base, quantization_config={"quant_method": "gptq", "bits": 4})
+    adapter = random_adapter(llama, tmp_path / "adapter")
+    assert refusal(base, adapter, tmp_path / "merged") == "merging.quantised_base"
+
+
+# --- a run ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(llama: Path, tmp_path: Path) -> RunFolder:
+    project = Project(name="Harbour", model=ModelSpec(source=str(llama)))
+    made = run_folder.create(tmp_path / "runs", project, tmp_path)
+    random_adapter(llama, made.adapter)
+    return made
+
+
+def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) -> None:
+    job, recorder = recorded_job()
+    merging.merge(run, job)
+    (event,) = recorder.of(events.Merged)
+    assert event.folder == str(run.merged)
+    assert event.dtype == "bfloat16"
+    assert event.tensors_changed == 14
+    assert event.bytes == sum(file.stat().st_size for file in run.merged.iterdir())
+    assert not list(run.temporary.iterdir())
+    shown = [progress for progress in recorder.of(events.Progress) if progress.stage == "merging"]
+    assert shown[-1].done == shown[-1].total
+
+
+def test_a_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
+    job, _ = recorded_job()
+    merging.merge(run, job)
+    before = load_file(run.merged / weights.SINGLE)
+    shutil.rmtree(run.adapter)
+    random_adapter(llama, run.adapter, seed=4)
+    merging.merge(run, job)
+    after = load_file(run.merged / weights.SINGLE)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    assert not torch.equal(before[name], after[name])
+
+
+def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolder) -> None:
+    merging.merge(run, recorded_job()[0])
+    before = load_file(run.merged / weights.SINGLE)
+    job, recorder = recorded_job()
+    recorder.on_event = lambda event: (
+        job.flags.cancel.set() if getattr(event, "stage", "") == "merging" else None
+    )
+    with pytest.raises(CancelledError):
+        merging.merge(run, job)
+    after = load_file(run.merged / weights.SINGLE)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert not list(run.temporary.iterdir())
+
+
+def test_too_small_a_disk_is_found_before_anything_is_written(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "RESERVE", 1 << 60)
+    job, _ = recorded_job()
+    with pytest.raises(ProblemError) as caught:
+        merging.merge(run, job)
+    assert caught.value.problems[0].code == "disk.full"
+    assert "free" in caught.value.problems[0].what
+    assert not run.merged.exists()
