@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Any, Literal
 from pydantic import ValidationError
 
 from lora_studio.core import events, project
+from lora_studio.core.dataset import Message
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
@@ -101,6 +102,19 @@ class RunFolder:
     def heldout_file(self) -> Path:
         """Conversations kept out of training, one JSON line each; the self-test runs on them."""
         return self.path / "heldout.jsonl"
+
+    def write_heldout(self, conversations: Iterable[Sequence[Message]]) -> None:
+        """Keeps the conversations that are not trained on, each as a row `{"messages": […]}`."""
+        rows = ({"messages": [turn.model_dump() for turn in turns]} for turns in conversations)
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        write_atomic(self.heldout_file, "".join(lines))
+
+    def heldout(self) -> list[tuple[Message, ...]]:
+        """The conversations that were not trained on, [] when there are none."""
+        if not self.heldout_file.is_file():
+            return []
+        rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
+        return [tuple(Message.model_validate(turn) for turn in row["messages"]) for row in rows]
 
     @property
     def temporary(self) -> Path:

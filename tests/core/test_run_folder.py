@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.core import events, run_folder
+from lora_studio.core.dataset import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder, RunLock
@@ -128,3 +129,13 @@ def test_merging_and_export_may_be_decided_after_training_but_nothing_before(
     assert now.export.quantizations == ("Q8_0",)
     assert now.export.llama_cpp == str(tmp_path / "tools")
     assert now.lora.rank == Project(name="x").lora.rank
+
+
+def test_held_out_conversations_come_back_as_they_were(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.heldout() == []
+    asked = Message(role="user", content="line\u2028separator, line\nfeed, ü")
+    talks = [(asked, Message(role="assistant", content="Yes.", trained=True)), (asked,)]
+    run.write_heldout(talks)
+    assert run.heldout() == talks
+    assert len(run.heldout_file.read_bytes().split(b"\n")) == 3
