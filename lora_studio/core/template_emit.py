@@ -1,0 +1,352 @@
+"""Writes a Go TEMPLATE from the decision trees that template_probe found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from lora_studio.core.go_template_functions import quote
+from lora_studio.core.template_probe import (
+    THINK_END,
+    Date,
+    Fact,
+    Fixed,
+    Form,
+    NotDerivableError,
+    Part,
+    Role,
+    System,
+    Trim,
+    Turn,
+)
+
+SYSTEM_REFUSED = "the chat template takes no system message"
+
+
+@dataclass(frozen=True)
+class Forms:
+    """All that a chat template does: one tree per kind of place.
+
+    `refuses_system` is the fact at which the original raises instead of rendering; `frozen` is
+    the date to write in place of the current one.
+    """
+
+    user: Form
+    assistant: Form
+    tail: Form
+    refuses_system: Fact | None = None
+    frozen: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Act:
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class _If:
+    condition: str
+    yes: tuple[_Item, ...]
+    no: tuple[_Item, ...]
+
+
+_Item = Fixed | _Act | _If
+
+
+# White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
+_BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
+_BLANKS_BY_SIZE = {n: [c for c in _BLANKS if len(c.encode()) == n] for n in (1, 2, 3)}
+
+# strftime directives that can be cut out of currentDate, which prints YYYY-MM-DD.
+_SLICES = {"Y": (0, 4), "y": (2, 4), "m": (5, 7), "d": (8, 10)}
+_MONTHS = {
+    "B": "January February March April May June July August September October November December",
+    "b": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
+}
+_MONTHS["h"] = _MONTHS["b"]
+
+
+def emit(forms: Forms) -> str:
+    """The TEMPLATE text; raises NotDerivableError for a date that Go cannot write."""
+    return _Emitter(forms).template()
+
+
+class _Emitter:
+    """Collects the definitions and variables that the body turns out to need."""
+
+    def __init__(self, forms: Forms) -> None:
+        self.forms = forms
+        self.defines: dict[str, str] = {}
+        self.facts: set[tuple[Role, Fact]] = set()
+
+    def template(self) -> str:
+        user = self.code(self.items("user", self.forms.user))
+        assistant = self.code(self.items("assistant", self.forms.assistant))
+        tail = self.code(self.items("tail", self.forms.tail))
+        user += "{{$first = false}}" * (("user", Fact.FIRST) in self.facts)
+        assistant += "{{$unanswered = false}}" * self.needs_unanswered
+        place = "$i, $_ := " * any(fact is Fact.LAST for _, fact in self.facts)
+        body = f'{{{{if eq .Role "user"}}}}{user}'
+        if assistant:
+            body += f'{{{{else if eq .Role "assistant"}}}}{assistant}'
+        loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{{{{end}}}}"
+        return "".join(self.defines.values()) + self.preamble() + loop + tail
+
+    @property
+    def needs_unanswered(self) -> bool:
+        return bool(self.facts & {("assistant", Fact.FIRST), ("tail", Fact.FIRST)})
+
+    def preamble(self) -> str:
+        text = ""
+        refuses = self.forms.refuses_system
+        if refuses is Fact.MESSAGE or any(fact is Fact.MESSAGE for _, fact in self.facts):
+            text += (
+                "{{$told := false}}{{range .Messages}}"
+                '{{if eq .Role "system"}}{{$told = true}}{{end}}{{end}}'
+            )
+        if refuses:
+            # An undefined template is the only error a TEMPLATE can raise in words of its own.
+            condition = self.condition("user", refuses)
+            text += f'{{{{if {condition}}}}}{{{{template "{SYSTEM_REFUSED}" .}}}}{{{{end}}}}'
+        text += "{{$first := true}}" * (("user", Fact.FIRST) in self.facts)
+        return text + "{{$unanswered := true}}" * self.needs_unanswered
+
+    def condition(self, role: Role, fact: Fact) -> str:
+        match fact:
+            case Fact.SYSTEM:
+                return "$.System"
+            case Fact.MESSAGE:
+                return "$told"
+            case Fact.FIRST:
+                return "$first" if role == "user" else "$unanswered"
+            case Fact.LAST:
+                return f"eq (len (slice $.Messages $i)) {1 if role == 'user' else 2}"
+
+    def items(self, role: Role, form: Form) -> tuple[_Item, ...]:
+        if isinstance(form, Turn):
+            return self.turn(role, form)
+        self.facts.add((role, form.fact))
+        yes, no = self.items(role, form.yes), self.items(role, form.no)
+        before, yes, no = _common_prefix(yes, no)
+        after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
+        yes, no = _mirrored(yes), _mirrored(no)
+        choice: tuple[_Item, ...] = ()
+        if yes or no:
+            choice = (_If(self.condition(role, form.fact), yes, no),)
+        return (*before, *choice, *_mirrored(after))
+
+    def turn(self, role: Role, turn: Turn) -> tuple[_Item, ...]:
+        items: list[_Item] = []
+        for part in turn.parts:
+            items += self.part(part)
+        if role != "tail":
+            items.append(_Act(self.content(".Content", turn)))
+        return tuple(items)
+
+    def part(self, part: Part) -> list[_Item]:
+        match part:
+            case Fixed():
+                return [part]
+            case System(left, right):
+                return [_Act(self.trimmed("$.System", left, right))]
+            case Date(form):
+                if self.forms.frozen:
+                    return [Fixed(self.forms.frozen.strftime(form))]
+                return self.date(form)
+
+    def content(self, value: str, turn: Turn) -> str:
+        if turn.after_think is None:
+            return self.trimmed(value, turn.left, turn.right)
+        return self.after_think(value, turn.after_think, (turn.left, turn.right))
+
+    # ------------------------------------------------------------------------- definitions
+
+    def trimmed(self, value: str, left: Trim, right: Trim) -> str:
+        """Code that prints `value` less white space: a template that calls itself per character."""
+        if left is right is Trim.NONE:
+            return f"{{{{{value}}}}}"
+        sides = {"before": left, "after": right}
+        kept = [f"{trim} {side}" for side, trim in sides.items() if trim is not Trim.NONE]
+        name = f"less {' and '.join(kept)}"
+        if name not in self.defines:
+            if left is Trim.NONE:
+                self.defines[name] = _trimmer(name, right, "{{.}}", at_end=True)
+            else:
+                then = self.trimmed(".", Trim.NONE, right)
+                self.defines[name] = _trimmer(name, left, then, at_end=False)
+        return f'{{{{template "{name}" {value}}}}}'
+
+    def after_think(self, value: str, rest: tuple[Trim, Trim], whole: tuple[Trim, Trim]) -> str:
+        """Code that prints what follows the last </think>, or all when there is none."""
+        name = f"answer without thoughts, less {', '.join([*rest, *whole])}"
+        if name not in self.defines:
+            size = len(THINK_END)
+            show = self.trimmed("$rest", *rest)
+            if flag := rest != whole:
+                show = f"{{{{if $cut}}}}{show}{{{{else}}}}{self.trimmed('.', *whole)}{{{{end}}}}"
+            self.defines[name] = (
+                f'{{{{define "{name}"}}}}{{{{$rest := .}}}}{"{{$cut := false}}" * flag}'
+                "{{range $k := len .}}{{$s := slice $ $k}}"
+                f'{{{{if and (ge (len $s) {size}) (eq (slice $s 0 {size}) "{THINK_END}")}}}}'
+                f"{{{{$rest = slice $s {size}}}}}{'{{$cut = true}}' * flag}{{{{end}}}}{{{{end}}}}"
+                f"{show}{{{{end}}}}"
+            )
+        return f'{{{{template "{name}" {value}}}}}'
+
+    def date(self, form: str) -> list[_Item]:
+        items: list[_Item] = []
+        for bare, directive in re.findall(r"([^%]+)|%(-?.)", form.replace("%F", "%Y-%m-%d")):
+            if bare:
+                items.append(Fixed(bare))
+            elif directive == "%":
+                items.append(Fixed("%"))
+            elif directive in _SLICES:
+                start, stop = _SLICES[directive]
+                items.append(_Act(f"{{{{slice currentDate {start} {stop}}}}}"))
+            elif directive in _MONTHS:
+                items.append(_Act(self.month(directive)))
+            elif directive in ("-d", "-m", "e"):
+                items.append(_Act(self.unpadded(directive)))
+            else:
+                raise NotDerivableError(
+                    f"it writes the date with strftime_now({form!r}); a TEMPLATE knows the date "
+                    f"as YYYY-MM-DD only, so %{directive} cannot be written"
+                )
+        joined = "{{slice currentDate 0 4}}-{{slice currentDate 5 7}}-{{slice currentDate 8 10}}"
+        return [_Act("{{currentDate}}")] if self.code(tuple(items)) == joined else items
+
+    def month(self, directive: str) -> str:
+        name = {"B": "month"}.get(directive, "short month")
+        cases = "{{else if ".join(
+            f'eq . "{number:02d}"}}}}{word}'
+            for number, word in enumerate(_MONTHS[directive].split(), 1)
+        )
+        self.defines[name] = f'{{{{define "{name}"}}}}{{{{if {cases}{{{{end}}}}{{{{end}}}}'
+        return f'{{{{template "{name}" (slice currentDate 5 7)}}}}'
+
+    def unpadded(self, directive: str) -> str:
+        start, stop = _SLICES["m" if directive == "-m" else "d"]
+        pad = " " if directive == "e" else ""
+        name = "number after a blank" if pad else "number"
+        self.defines[name] = (
+            f'{{{{define "{name}"}}}}{{{{if eq (slice . 0 1) "0"}}}}{pad}{{{{slice . 1}}}}'
+            "{{else}}{{.}}{{end}}{{end}}"
+        )
+        return f'{{{{template "{name}" (slice currentDate {start} {stop})}}}}'
+
+    # ------------------------------------------------------------------------------- output
+
+    def code(self, items: Sequence[_Item]) -> str:
+        return "".join(self.item(item) for item in _merged(items))
+
+    def item(self, item: _Item) -> str:
+        match item:
+            case Fixed(text):
+                return literal(text)
+            case _Act(code):
+                return code
+            case _If(condition, yes, no):
+                if not yes:
+                    negated = condition if condition.startswith("$") else f"({condition})"
+                    return f"{{{{if not {negated}}}}}{self.code(no)}{{{{end}}}}"
+                text = f"{{{{if {condition}}}}}{self.code(yes)}"
+                if len(no) == 1 and isinstance(no[0], _If) and no[0].yes:
+                    return f"{text}{{{{else {self.item(no[0])[2:]}"
+                return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
+
+
+def _trimmer(name: str, trim: Trim, then: str, *, at_end: bool) -> str:
+    """A definition that drops one character after another at one end, then goes on with `then`."""
+    tests = ""
+    for size, blanks in _BLANKS_BY_SIZE.items():
+        wanted = blanks if trim is Trim.ALL else [blank for blank in blanks if blank == "\n"]
+        if wanted:
+            # `and` stops at the first false operand, so no slice is ever out of range.
+            enough = "." if size == 1 else f"(ge (len .) {size})"
+            piece = f"slice . (len (slice . {size}))" if at_end else f"slice . 0 {size}"
+            listed = " ".join(quote(blank.encode()) for blank in wanted)
+            tests += (
+                f"{{{{if and {enough} (eq ({piece}) {listed})}}}}{{{{$n = {size}}}}}{{{{end}}}}"
+            )
+    rest = "slice . 0 (len (slice . $n))" if at_end else "slice . $n"
+    return (
+        f'{{{{define "{name}"}}}}{{{{$n := 0}}}}{tests}'
+        f'{{{{if $n}}}}{{{{template "{name}" ({rest})}}}}{{{{else}}}}{then}{{{{end}}}}{{{{end}}}}'
+    )
+
+
+# What may not stand in a TEMPLATE as it is: delimiters, Modelfile quotes, a brace that would touch
+# a delimiter, and what the server's Modelfile reader drops (everything it deems unprintable).
+_UNSAFE = re.compile(r'\{\{+|\}\}+|"""+|\{\Z|\A\}')
+
+
+def literal(text: str) -> str:
+    """`text` as TEMPLATE source that prints exactly it, in a triple-quoted Modelfile too."""
+    pieces: list[str] = []
+    unsafe = ""
+    marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
+    for place, character in enumerate(text):
+        if place in marked or not (character.isprintable() or character in "\n\t"):
+            unsafe += character
+            continue
+        if unsafe:
+            pieces.append(f"{{{{{quote(unsafe.encode())}}}}}")
+            unsafe = ""
+        pieces.append(character)
+    if unsafe:
+        pieces.append(f"{{{{{quote(unsafe.encode())}}}}}")
+    return "".join(pieces)
+
+
+# --------------------------------------------------------------------------------- factoring out
+
+
+def _merged(items: Sequence[_Item]) -> list[_Item]:
+    merged: list[_Item] = []
+    for item in items:
+        if isinstance(item, Fixed) and merged and isinstance(last := merged[-1], Fixed):
+            merged[-1] = Fixed(last.text + item.text)
+        elif item != Fixed(""):
+            merged.append(item)
+    return merged
+
+
+def _mirrored(items: Sequence[_Item]) -> tuple[_Item, ...]:
+    return tuple(Fixed(i.text[::-1]) if isinstance(i, Fixed) else i for i in reversed(items))
+
+
+def _common_prefix(
+    one: Sequence[_Item], two: Sequence[_Item], *, mirrored: bool = False
+) -> tuple[tuple[_Item, ...], tuple[_Item, ...], tuple[_Item, ...]]:
+    """What both begin with, and what is left of each; text is parted after a mark or line end."""
+    common: list[_Item] = []
+    first, second = _merged(one), _merged(two)
+    while first and second:
+        if first[0] == second[0]:
+            common.append(first.pop(0))
+            second.pop(0)
+            continue
+        head, other = first[0], second[0]
+        if isinstance(head, Fixed) and isinstance(other, Fixed):
+            size = _shared(head.text, other.text, mirrored=mirrored)
+            if size:
+                common.append(Fixed(head.text[:size]))
+                first[0], second[0] = Fixed(head.text[size:]), Fixed(other.text[size:])
+                first, second = _merged(first), _merged(second)
+        break
+    return tuple(common), tuple(first), tuple(second)
+
+
+def _shared(one: str, two: str, *, mirrored: bool) -> int:
+    """Length of the common start at which both may be parted without cutting a word in two."""
+    differ = (place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    for size in range(next(differ, min(len(one), len(two))), 0, -1):
+        if size in (len(one), len(two)):
+            return size
+        # Mirrored text is read backwards: the character that follows there stands before.
+        edges = one[size] + two[size] if mirrored else one[size - 1]
+        if all(edge in "\n>]" for edge in edges):
+            return size
+    return 0
