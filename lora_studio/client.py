@@ -172,9 +172,11 @@ class Worker:
     def _read(self) -> None:
         """Passes events on; a thread of its own, since nothing ends a blocking read of a pipe."""
         assert self._process.stdout is not None
-        for event in _parsed(self._process.stdout):
-            self._incoming.put(event)
+        with self._process.stdout as lines:
+            for event in _parsed(lines):
+                self._incoming.put(event)
         self._incoming.put(None)
+        self._process.wait()  # nobody else does once we are detached
 
     def _reap(self) -> None:
         """Ends what a worker that was killed had started: it would hold the pipe open for ever."""

@@ -22,6 +22,10 @@ from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row
 
 
+#: Narrowest content; a width of the dialog itself would let its buttons shrink.
+_WIDTH = 440
+
+
 class Dialog(QDialog):
     """Title, words, and buttons at the lower right."""
 
@@ -29,10 +33,10 @@ class Dialog(QDialog):
         """`body` takes what stands between words and buttons."""
         super().__init__(parent)
         self.setWindowTitle(title)
-        self.setMinimumWidth(460)
         self.setModal(True)
         self.text = label(text, wrap=True)
         self.text.setVisible(bool(text))
+        self.text.setMinimumWidth(_WIDTH)
         self.body = column()
         self.buttons = row(None)
         layout = QVBoxLayout(self)
@@ -66,6 +70,7 @@ class NewProjectDialog(Dialog):
         """`place` is the folder that the project's own folder will be in."""
         super().__init__(title, "", parent)
         self.name = QLineEdit(self._free_name(place))
+        self.name.setMinimumWidth(_WIDTH)
         self.place = QLineEdit(str(place))
         self._path = label("", "caption", wrap=True)
         self._error = label("", "error", wrap=True)
@@ -143,12 +148,12 @@ class ClosingDialog(Dialog):
         )
         super().__init__(f"{doing} goes on?", text, parent)
         stop = "Stop and keep the adapter" if kind == "train" else f"Cancel {doing.lower()}"
-        self.go_back = self.add_button(button("Back to the window", self.reject))
+        self.go_back = self.add_button(button("Back", self.reject))
         self.stop = self.add_button(button(stop, self._stop))
         self.keep = self.add_button(
-            button("Keep going in the background", self._keep, kind="primary"), default=True
+            button(f"Keep {doing.lower()} in the background", self._keep, kind="primary"),
+            default=True,
         )
-        self.setMinimumWidth(600)
 
     def _keep(self) -> None:
         self.accept()

@@ -54,6 +54,11 @@ class JobControl(QObject):
         """Whether a job is under way."""
         return bool(self.kind)
 
+    @property
+    def is_following(self) -> bool:
+        """Whether more events can come, of a job or of a run read again."""
+        return self._thread is not None
+
     def start(
         self, command: commands.Train | commands.Merge | commands.Export, run: RunFolder
     ) -> None:

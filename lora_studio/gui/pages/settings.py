@@ -61,7 +61,9 @@ class SettingsPage(QWidget):
         layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.PAGE)
         layout.setSpacing(Space.L)
         layout.addWidget(label("Settings", "title"))
-        layout.addLayout(row(inner))
+        held = row(inner, None)
+        held.setStretch(0, 100)
+        layout.addLayout(held)
         state.facts_changed.connect(self._facts_changed)
         self._fill_engine()
 

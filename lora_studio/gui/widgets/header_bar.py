@@ -134,7 +134,8 @@ class JobView(QWidget):
         """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
         self.setVisible(bool(doing))
         self.open.setText(doing[:1].upper() + doing[1:])
-        self._bar.setRange(0, 0 if share is None else 1000)
+        self._bar.setVisible(share is not None)
+        self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
         shown += [words.remaining(eta_s)] if eta_s is not None and not stopping else []

@@ -130,7 +130,8 @@ class ProblemStrip(QFrame):
             rows.addLayout(self._row(problem))
         rows.addStretch(1)
         self._list.setWidget(inner)
-        self._list.setFixedHeight(min(190, inner.sizeHint().height() + Space.S))
+        width = max(self.width(), self.minimumWidth())
+        self._list.setFixedHeight(min(190, rows.heightForWidth(width)))
 
     def _row(self, problem: Problem) -> QHBoxLayout:
         glyph = QLabel()

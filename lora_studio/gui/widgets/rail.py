@@ -21,7 +21,7 @@ from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap
 State = Literal["", "todo", "ready", "problem", "running"]
 
 _GLYPHS = {"todo": "state-todo", "ready": "check", "problem": "warning", "running": "state-running"}
-_TINTS = {"todo": "muted", "ready": "ok", "problem": "warn", "running": "accent"}
+_TINTS = {"todo": "muted", "ready": "ok", "problem": "error", "running": "accent"}
 WIDTH = 176
 
 
@@ -82,7 +82,7 @@ class RailButton(QAbstractButton):
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
         left, width = Space.M + 20 + Space.M, self.width() - 44 - 28
-        if not self._state.state:
+        if not self._state.words:
             painter.drawText(
                 QRect(left, 0, width + 20, self.height()),
                 Qt.AlignmentFlag.AlignVCenter,

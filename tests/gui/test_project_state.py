@@ -1,0 +1,181 @@
+"""The open project: undo, autosave, problems, copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events, project
+from lora_studio.core.problems import Problem
+from lora_studio.gui.messages import Message
+from lora_studio.gui.project_state import AUTOSAVE_DELAY, ProjectState
+
+
+def _messages(state: ProjectState) -> list[Message]:
+    found: list[Message] = []
+    state.messages.posted.connect(found.append)
+    state.messages.connect_view()
+    return found
+
+
+def test_a_change_is_undone_and_done_again(qtbot: QtBot, state: ProjectState) -> None:
+    with qtbot.waitSignal(state.value_changed) as signal:
+        state.set("lora", "rank", 64)
+    assert signal.args == ["lora", "rank"]
+    assert state.get("lora", "rank") == 64
+    state.undo.undo()
+    assert state.get("lora", "rank") == 16
+    assert not state.is_set("lora", "rank")
+    state.undo.redo()
+    assert state.get("lora", "rank") == 64
+
+
+def test_edits_of_one_field_in_a_row_are_one_step_of_undo(state: ProjectState) -> None:
+    for rank in (8, 32, 64):
+        state.set("lora", "rank", rank)
+    state.set("lora", "alpha", 64)
+    state.set("lora", "rank", 128)
+    assert state.undo.count() == 3
+    state.undo.undo()
+    state.undo.undo()
+    assert state.get("lora", "rank") == 64
+    state.undo.undo()
+    assert state.get("lora", "rank") == 16
+
+
+def test_a_preset_is_one_step_of_undo(state: ProjectState) -> None:
+    state.change("Large", [("lora", "rank", 64), ("lora", "alpha", 128)])
+    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (64, 128)
+    state.undo.undo()
+    assert (state.get("lora", "rank"), state.get("lora", "alpha")) == (16, 32)
+
+
+def test_setting_the_same_value_changes_nothing(state: ProjectState) -> None:
+    state.set("lora", "rank", 16)
+    state.set("lora", "target_names", [])
+    assert state.undo.count() == 0
+    assert not state.dirty
+
+
+def test_one_and_true_are_different_values(state: ProjectState) -> None:
+    state.set("lora", "rank", True)
+    assert state.undo.count() == 1
+
+
+def test_an_invalid_value_is_kept_and_named_as_a_problem(qtbot: QtBot, state: ProjectState) -> None:
+    with qtbot.waitSignal(state.problems_changed):
+        state.set("training", "learning_rate", "fast")
+    assert state.get("training", "learning_rate") == "fast"
+    assert state.spec("training") is None
+    (problem,) = state.problems("training", "learning_rate")
+    assert problem.severity == "error"
+    assert "fast" in problem.what
+    state.undo.undo()
+    assert state.problems("training") == []
+
+
+def test_a_project_with_a_file_saves_itself(
+    qtbot: QtBot, state: ProjectState, project_folder: Path
+) -> None:
+    assert state.open(project_folder)
+    with qtbot.waitSignal(state.saved, timeout=AUTOSAVE_DELAY + 5000):
+        state.set("lora", "rank", 64)
+        assert state.dirty
+    assert not state.dirty
+    assert project.load(project_folder).get("lora", "rank") == 64
+
+
+def test_a_change_just_before_another_project_is_opened_is_saved(
+    state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    state.set("lora", "rank", 64)
+    assert state.create(tmp_path / "other", "Other")
+    assert project.load(project_folder).get("lora", "rank") == 64
+    assert state.get("lora", "rank") == 16
+
+
+def test_a_broken_file_is_not_overwritten_without_being_asked(
+    qtbot: QtBot, state: ProjectState, project_folder: Path
+) -> None:
+    file = project_folder / "support bot.lorastudio"
+    file.write_text("[model\nsource = 3")
+    assert state.open(file)
+    state.set("lora", "rank", 64)
+    qtbot.wait(AUTOSAVE_DELAY + 300)
+    assert file.read_text() == "[model\nsource = 3"
+    assert state.save()
+    assert Path(f"{file}.bak").read_text() == "[model\nsource = 3"
+    assert project.load(file).get("lora", "rank") == 64
+
+
+def test_a_save_that_fails_says_so_and_the_change_stays(
+    qtbot: QtBot, state: ProjectState, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.open(project_folder)
+    told = _messages(state)
+
+    def no_room(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(project, "write_atomic", no_room)
+    state.set("lora", "rank", 64)
+    assert not state.save()
+    assert told[0].problem is not None
+    assert told[0].problem.code == "project.not_saved"
+    assert state.dirty
+
+
+def test_a_copy_finds_the_files_of_the_project_it_was_made_from(
+    state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    state.set("lora", "rank", 64)
+    assert state.save_as(tmp_path / "copies" / "copy", "copy")
+    assert state.name == "copy"
+    assert state.draft.folder == tmp_path / "copies" / "copy"
+    assert state.problems() == []
+    assert state.get("dataset", "file") == str(project_folder / "rows.jsonl")
+    assert state.get("lora", "rank") == 64
+    assert not state.dirty
+
+
+def test_a_missing_project_leaves_the_open_one_alone(
+    state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    told = _messages(state)
+    assert not state.open(tmp_path / "nowhere")
+    assert state.name == "support bot"
+    assert told[0].level == "error"
+
+
+def test_what_a_worker_reports_stays_until_it_reports_anew(state: ProjectState) -> None:
+    problem = Problem(code="dataset.rows", what="14 rows have nothing to train.", remedy="Look.")
+    state.report("dataset", [problem])
+    state.set("lora", "rank", 8)
+    assert problem in state.problems()
+    state.report("dataset", [])
+    assert problem not in state.problems()
+
+
+def test_answers_are_kept_until_they_are_no_longer_true(qtbot: QtBot, state: ProjectState) -> None:
+    found = events.DevicesFound(devices=())
+    with qtbot.waitSignal(state.facts_changed) as signal:
+        state.take_answer(found)
+    assert signal.args == ["devices"]
+    assert state.facts.devices is found
+    state.forget("devices")
+    assert state.facts.devices is None
+
+
+def test_messages_wait_for_a_view(state: ProjectState) -> None:
+    state.messages.info("One.")
+    state.messages.error("Two.")
+    told = _messages(state)
+    state.messages.warning("Three.")
+    assert [(item.level, item.text) for item in told] == [
+        ("info", "One."), ("error", "Two."), ("warning", "Three."),
+    ]  # fmt: skip

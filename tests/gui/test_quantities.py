@@ -1,0 +1,73 @@
+"""Numbers as people type them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core.project import SPECS
+from lora_studio.core.spec import FieldFacts, facts
+from lora_studio.gui.widgets.quantities import parse, shown
+
+RATE = facts(SPECS["training"], "learning_rate")
+SHARE = facts(SPECS["dataset"], "validation_share")
+TOKENS = facts(SPECS["dataset"], "max_length")
+STEPS = facts(SPECS["training"], "max_steps")
+
+
+@pytest.mark.parametrize(
+    ("text", "about", "value"),
+    [
+        ("2e-4", RATE, 2e-4),
+        (" 2E-4 ", RATE, 2e-4),
+        ("0,0002", RATE, 2e-4),
+        (".5", RATE, 0.5),
+        ("−1", RATE, -1.0),
+        ("5 %", SHARE, 0.05),
+        ("0.1", SHARE, 0.1),
+        ("8k", TOKENS, 8192),
+        ("1m", TOKENS, 1 << 20),
+        ("2048 tokens", TOKENS, 2048),
+        ("4,096", TOKENS, 4096),
+        ("1 000 000", TOKENS, 1_000_000),
+        ("2k", STEPS, 2000),
+        ("1.5k", STEPS, 1500),
+        ("500 steps", STEPS, 500),
+        ("1e3", STEPS, 1000),
+        ("-3", STEPS, -3),
+    ],
+)
+def test_what_people_type_is_understood(text: str, about: FieldFacts, value: float) -> None:
+    found = parse(text, about)
+    assert found == pytest.approx(value)
+    assert isinstance(found, int if about.kind == "integer" else float)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1.2.3", "two", "8kk", "1,2,3", "nan", "2e", "0x10"])
+@pytest.mark.parametrize("about", [RATE, TOKENS], ids=lambda about: about.name)
+def test_what_means_no_number_stays_as_it_was_typed(text: str, about: FieldFacts) -> None:
+    assert parse(text, about) == text
+
+
+def test_a_part_of_a_whole_number_is_no_whole_number() -> None:
+    assert parse("1.5", STEPS) == "1.5"
+
+
+def test_small_numbers_are_shown_as_people_write_them() -> None:
+    assert shown(2e-4, RATE) == "2e-4"
+    assert shown(1.5e-5, RATE) == "1.5e-5"
+    assert shown(0.05, SHARE) == "0.05"
+    assert shown(3.0, RATE) == "3"
+    assert shown(2048, TOKENS) == "2048"
+    assert shown("abc", RATE) == "abc"
+
+
+@given(st.floats(min_value=1e-9, max_value=1e6, allow_nan=False))
+def test_what_is_shown_means_the_same_when_typed_again(value: float) -> None:
+    assert parse(shown(value, RATE), RATE) == pytest.approx(value, rel=1e-11)
+
+
+@given(st.integers(min_value=-(10**9), max_value=2**40))
+def test_whole_numbers_survive_being_shown(value: int) -> None:
+    assert parse(shown(value, STEPS), STEPS) == value

@@ -1,0 +1,87 @@
+"""The look: legible in both themes, switched without a restart."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import pytest
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import QApplication, QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import paths
+from lora_studio.gui import theme
+from lora_studio.gui.theme import DARK, LIGHT, Palette
+
+GROUNDS = ("window", "card", "field", "hover", "selected")
+WORDS = ("text", "muted", "accent", "ok", "warn", "error")
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
+@pytest.mark.parametrize(("words", "ground"), list(product(WORDS, GROUNDS)))
+def test_words_stand_out_from_every_ground(palette: Palette, words: str, ground: str) -> None:
+    assert theme.contrast(getattr(palette, words), getattr(palette, ground)) >= 4.5
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
+def test_words_on_the_accent_stand_out(palette: Palette) -> None:
+    assert theme.contrast(palette.on_accent, palette.accent) >= 4.5
+    assert theme.contrast(palette.on_accent, palette.accent_hover) >= 4.5
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=lambda palette: palette.name)
+def test_curves_and_outlines_of_controls_stand_out(palette: Palette) -> None:
+    curves = (palette.loss, palette.evaluation, palette.learning_rate, *palette.series)
+    for color in (*curves, palette.edge):
+        assert theme.contrast(color, palette.card) >= 3.0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ratio"),
+    [("#000000", "#FFFFFF", 21.0), ("#777777", "#FFFFFF", 4.48), ("#FF0000", "#FF0000", 1.0)],
+)
+def test_contrast_is_the_ratio_of_wcag(first: str, second: str, ratio: float) -> None:
+    assert theme.contrast(first, second) == pytest.approx(ratio, abs=0.005)
+    assert theme.contrast(second, first) == theme.contrast(first, second)
+
+
+def test_a_switch_reaches_palette_style_sheet_and_icons_at_once(
+    qtbot: QtBot, qapp: QApplication
+) -> None:
+    button = QPushButton("Go")
+    qtbot.addWidget(button)
+    theme.set_icon(button, "play", "accent")
+    light = button.icon().pixmap(20).toImage()
+    with qtbot.waitSignal(theme.theme().changed):
+        theme.apply(qapp, "dark")
+    assert qapp.palette().color(QPalette.ColorRole.Window).name().upper() == DARK.window
+    assert DARK.card in qapp.styleSheet()
+    assert LIGHT.card not in qapp.styleSheet()
+    assert button.icon().pixmap(20).toImage() != light
+
+
+def test_there_is_one_theme_for_the_application(qapp: QApplication) -> None:
+    assert theme.apply(qapp, "light") is theme.apply(qapp, "dark") is theme.theme()
+    assert theme.current() is DARK
+
+
+def test_every_token_of_the_style_sheet_has_a_value(qapp: QApplication) -> None:
+    assert "@{" not in qapp.styleSheet()
+
+
+def test_every_icon_is_drawn_in_the_colour_it_is_given(qapp: QApplication) -> None:
+    files = sorted((paths.resources() / "icons").glob("*.svg"))
+    assert len(files) >= 30
+    for file in files:
+        assert re.findall(r"#[0-9a-fA-F]{3,6}", file.read_text()) == []
+        image = theme.pixmap(file.stem, "#FF0000").toImage()
+        colors = {image.pixelColor(x, y).getRgb()[:3] for x in range(20) for y in range(20)
+                  if image.pixelColor(x, y).alpha() > 100}  # fmt: skip
+        assert colors == {(255, 0, 0)}, file.name
+
+
+def test_numbers_take_the_same_width(qapp: QApplication) -> None:
+    font = theme.body_font()
+    assert font.isFeatureSet(theme.QFont.Tag("tnum"))
+    assert font.pixelSize() == theme.Size.BODY

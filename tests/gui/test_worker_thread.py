@@ -1,0 +1,196 @@
+"""Workers seen from the window: in order, to the end, and never in its way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtCore import QTimer
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.worker_thread import WorkerThread
+from tests.gui.conftest import WAIT
+
+Scenario = Callable[..., None]
+
+
+class Follower:
+    """A worker thread and what came out of it."""
+
+    def __init__(self, qtbot: QtBot, thread: WorkerThread) -> None:
+        self.qtbot, self.thread = qtbot, thread
+        self.events: list[events.Event] = []
+        self.over = False
+        thread.event_received.connect(self.events.append)
+        thread.ended.connect(self._end)
+        thread.start()
+
+    def _end(self) -> None:
+        self.over = True
+
+    def of(self, kind: type[events.Event]) -> list[events.Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def wait_for(self, kind: type[events.Event]) -> events.Event:
+        self.qtbot.waitUntil(lambda: bool(self.of(kind)), timeout=WAIT)
+        return self.of(kind)[0]
+
+    def wait_for_end(self) -> None:
+        self.qtbot.waitUntil(lambda: self.over, timeout=WAIT)
+        assert self.thread.wait(5000)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+
+
+@pytest.fixture
+def follow(qtbot: QtBot, scenario: Scenario) -> Iterator[Callable[[WorkerThread], Follower]]:
+    followers: list[Follower] = []
+
+    def start(thread: WorkerThread) -> Follower:
+        followers.append(Follower(qtbot, thread))
+        return followers[-1]
+
+    yield start
+    for follower in followers:
+        follower.thread.kill()
+        assert follower.thread.wait(10_000)
+
+
+Follow = Callable[[WorkerThread], Follower]
+
+
+def test_events_come_in_order_and_end_with_the_command(follow: Follow, scenario: Scenario) -> None:
+    scenario(inspect_devices=[{"emit": {"kind": "log", "text": str(n)}} for n in range(300)])
+    follower = follow(WorkerThread.starting())
+    command = commands.InspectDevices()
+    follower.thread.send(command)
+    follower.wait_for(events.Done)
+    logs = [event.text for event in follower.events if isinstance(event, events.Log)]
+    assert logs == [str(n) for n in range(300)]
+    assert {event.id for event in follower.events[1:]} == {command.id}
+    follower.thread.close()
+    follower.wait_for_end()
+
+
+def test_a_worker_killed_in_the_middle_ends_the_command_with_a_problem(
+    follow: Follow, scenario: Scenario, run: RunFolder
+) -> None:
+    scenario(train=[{"steps": 10_000, "seconds": 0.05}])
+    follower = follow(WorkerThread.starting(run))
+    follower.thread.send(commands.Train(run=str(run.path)))
+    hello = follower.wait_for(events.Hello)
+    follower.wait_for(events.StepDone)
+    assert isinstance(hello, events.Hello)
+    os.kill(hello.pid, signal.SIGKILL)
+    failed = follower.wait_for(events.Failed)
+    assert isinstance(failed, events.Failed)
+    assert failed.problem.code == "worker.crashed"
+    assert "SIGKILL" in failed.problem.what
+    follower.wait_for_end()
+
+
+def test_an_engine_that_cannot_start_answers_every_command(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python")
+    thread = WorkerThread.starting()
+    first, second = commands.InspectDevices(), commands.InspectOllama()
+    thread.send(first)
+    thread.send(second)
+    follower = follow(thread)
+    follower.wait_for_end()
+    failed = [event for event in follower.events if isinstance(event, events.Failed)]
+    assert [event.id for event in failed] == [first.id, second.id]
+    assert failed[0].problem.code == "engine.not_started"
+
+
+def test_a_detached_worker_goes_on_to_the_end_of_its_job(
+    follow: Follow, scenario: Scenario, run: RunFolder
+) -> None:
+    scenario(train=[{"steps": 40, "seconds": 0.03}])
+    follower = follow(WorkerThread.starting(run))
+    follower.thread.send(commands.Train(run=str(run.path)))
+    follower.wait_for(events.StepDone)
+    follower.thread.detach()
+    assert follower.thread.wait(5000)
+    assert run.is_running()
+    until = time.monotonic() + WAIT / 1000
+    while run.is_running() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert run.state() == "trained"
+    steps = [event.step for event in run.events() if isinstance(event, events.StepDone)]
+    assert steps == list(range(1, 41))
+    _wait_until_gone(follower)
+
+
+def test_a_run_of_another_process_is_watched_from_its_beginning_and_heeds_stop(
+    follow: Follow, scenario: Scenario, run: RunFolder
+) -> None:
+    scenario(train=[{"steps": 10_000, "seconds": 0.02}])
+    owner = follow(WorkerThread.starting(run))
+    command = commands.Train(run=str(run.path))
+    owner.thread.send(command)
+    owner.wait_for(events.StepDone)
+    owner.thread.detach()
+    assert owner.thread.wait(5000)
+    watcher = follow(WorkerThread.watching(run))
+    watcher.wait_for(events.StepDone)
+    watcher.thread.send(commands.Stop(target=command.id))
+    done = watcher.wait_for(events.Done)
+    assert isinstance(done, events.Done)
+    assert done.stopped
+    assert next(event.step for event in watcher.events if isinstance(event, events.StepDone)) == 1
+    watcher.wait_for_end()
+    _wait_until_gone(owner)
+
+
+def test_a_long_history_leaves_the_window_responsive(
+    qtbot: QtBot, follow: Follow, run: RunFolder
+) -> None:
+    line = events.to_line(events.Log(id="a", text="x" * 100)) + "\n"
+    run.events_file.write_text(line * 20_000)
+    gaps: list[float] = []
+    ticks = [time.perf_counter()]
+
+    def tick() -> None:
+        gaps.append(time.perf_counter() - ticks[-1])
+        ticks.append(time.perf_counter())
+
+    timer = QTimer(interval=0)
+    timer.timeout.connect(tick)
+    timer.start()
+    follower = follow(WorkerThread.watching(run))
+    follower.wait_for_end()
+    timer.stop()
+    assert len(follower.events) == 20_000
+    assert sorted(gaps)[int(len(gaps) * 0.99)] < 0.1
+    assert max(gaps) < 1.0
+
+
+def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follow) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    follower = follow(WorkerThread.starting())
+    follower.thread.kill()
+    follower.wait_for_end()
+    after = {child for child in psutil.Process().children(recursive=True) if child.is_running()}
+    assert after <= before
+
+
+def _wait_until_gone(follower: Follower) -> None:
+    hello = follower.wait_for(events.Hello)
+    assert isinstance(hello, events.Hello)
+    until = time.monotonic() + WAIT / 1000
+    while psutil.pid_exists(hello.pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(hello.pid)
