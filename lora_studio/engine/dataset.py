@@ -52,6 +52,11 @@ class SkippedRows:
         """Notes one row."""
         self.rows.setdefault(reason, []).append(number)
 
+    def include(self, other: SkippedRows) -> None:
+        """Notes all rows of another such list."""
+        for reason, numbers in other.rows.items():
+            self.rows.setdefault(reason, []).extend(numbers)
+
     def __len__(self) -> int:
         """How many rows were left out."""
         return sum(len(numbers) for numbers in self.rows.values())

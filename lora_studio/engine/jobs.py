@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.core import commands
+from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine.channel import Job
 
@@ -48,7 +48,46 @@ def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
     """Rows, format and faults of a dataset; tokens and lengths when a model is named."""
     from lora_studio.engine import dataset
 
-    job.emit(dataset.inspect(command.dataset, command.model, command.preview, job))
+    spec = command.dataset
+    found = dataset.read(spec, job)
+    preview = [
+        events.RowPreview(row=row.number, messages=row.messages)
+        for row in found.rows[: command.preview]
+    ]
+    lengths: dict[str, tuple[int, ...]] = {}
+    rows_cut, rows_used = 0, len(found.rows)
+    if command.model is not None:
+        from lora_studio.engine import model, tokens
+
+        folder = model.resolve(command.model, job)
+        tokenizer = model.load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
+        encoder = tokens.Encoder(tokenizer, spec)
+        used, unusable = encoder.encode_rows(found.rows, job)
+        found.skipped.include(unusable)
+        rows_used, rows_cut = len(used), sum(item.is_cut for _, item in used)
+        lengths = {
+            "lengths": tuple(item.full_length for _, item in used),
+            "trained_lengths": tuple(int(item.trained.sum()) for _, item in used),
+        }
+        preview = [
+            events.RowPreview(
+                row=row.number, messages=row.messages, spans=encoder.preview(row.messages)
+            )
+            for row, _ in used[: command.preview]
+        ]
+    job.emit(
+        events.DatasetInspected(
+            file=spec.file,
+            format=found.format,
+            columns=found.columns,
+            rows_read=found.rows_read,
+            rows_used=rows_used,
+            skipped=found.skipped.summary(),
+            rows_cut=rows_cut,
+            preview=tuple(preview),
+            **lengths,
+        )
+    )
 
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:

@@ -49,7 +49,8 @@ def attach(
     targets = find_targets(model, spec)
     if targets.left_out:
         job.emit(events.Warned(problem=_experts_left_out(targets)))
-    if getattr(model, "is_quantized", False):
+    # Stacked experts are not quantised; the preparation would double them to 32-bit.
+    if getattr(model, "is_quantized", False) and not _experts(model):
         model = peft.prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=gradient_checkpointing,
@@ -64,7 +65,7 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
     """Exact counts of a wrapped model."""
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     names = targets or tuple(
-        sorted({name.rsplit(".", 1)[-1] for name in model.targeted_module_names})
+        dict.fromkeys(name.rpartition(".")[2] for name in model.targeted_module_names)
     )
     return events.ParametersCounted(
         trainable=trainable,

@@ -1,0 +1,129 @@
+"""Checkpoints of a training: written whole or not at all, read with a fall-back to the one before."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core import events
+from lora_studio.core.files import folder_atomic
+from lora_studio.core.problems import Problem, Where
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Job
+
+_ADAPTER = "adapter_model.safetensors"
+_STATE = "training.pt"
+_ABOUT = "checkpoint.json"
+
+
+@dataclass
+class Checkpoint:
+    """A complete checkpoint. `about` holds step, fingerprint and results so far."""
+
+    step: int
+    about: dict[str, Any]
+    adapter: dict[str, torch.Tensor]
+    state: dict[str, Any]
+
+
+def save(
+    run: RunFolder, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any], keep: int
+) -> Path:
+    """Writes the checkpoint of `about["step"]`, then deletes all but the newest `keep`.
+
+    `state` holds tensors and plain values only, since it is read back without running any code.
+    Raises OSError, with every older checkpoint untouched.
+    """
+    target = run.checkpoint(about["step"])
+    with folder_atomic(target) as folder:
+        save_adapter(model, folder)
+        # Through memory, because torch does not say "disk full" when it writes files itself.
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        (folder / _STATE).write_bytes(buffer.getbuffer())
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+        (folder / _ABOUT).write_text(json.dumps(about | {"files": sizes}, indent=2), "utf-8")
+    for step in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
+    return target
+
+
+def save_adapter(
+    model: peft.PeftModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None
+) -> None:
+    """Writes an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
+
+    PEFT's model card is left off: it says nothing about this training.
+    """
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def last_complete(run: RunFolder, job: Job) -> Checkpoint | None:
+    """The newest checkpoint that can be read; a damaged one is named and passed over."""
+    for step in reversed(run.checkpoint_steps()):
+        try:
+            return _read(run.checkpoint(step))
+        except Exception as error:
+            job.emit(events.Warned(problem=_damaged(run.checkpoint(step), error)))
+    return None
+
+
+def _read(folder: Path) -> Checkpoint:
+    about = json.loads((folder / _ABOUT).read_text("utf-8"))
+    for name, size in about["files"].items():
+        if (folder / name).stat().st_size != size:
+            raise ValueError(f"{name} is incomplete")
+    state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+    return Checkpoint(about["step"], about, load_file(folder / _ADAPTER), state)
+
+
+def clear(run: RunFolder) -> None:
+    """Deletes every checkpoint; for a training that begins anew."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+
+def sweep(run: RunFolder) -> None:
+    """Deletes what a killed worker left half written."""
+    for folder in _half_written(run):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _half_written(run: RunFolder) -> Iterator[Path]:
+    yield from run.checkpoints.glob(".step-*")
+    yield from run.path.glob(".adapter.*")
+
+
+def random_state() -> dict[str, Any]:
+    """The state of torch's random numbers on every device; what dropout draws from."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Puts the random numbers back to where they were."""
+    torch.set_rng_state(state["cpu"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _damaged(folder: Path, error: Exception) -> Problem:
+    return Problem(
+        code="training.checkpoint_damaged",
+        what=f"The checkpoint {folder.name} cannot be read: {error}.",
+        remedy="The one before it is used instead.",
+        where=Where(step="training", file=str(folder)),
+        severity="warning",
+    )

@@ -1,0 +1,370 @@
+"""The training loop: load, wrap, read, optimise, evaluate, save; top to bottom."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from accelerate import Accelerator
+from transformers import get_scheduler
+
+from lora_studio.core import events
+from lora_studio.core.files import folder_atomic
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import checkpoints, dataset, run_record
+from lora_studio.engine import device as devices
+from lora_studio.engine.backends import Backend, Tuned
+from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.engine.batches import Batch, Plan, by_length, collate
+from lora_studio.engine.channel import Job
+from lora_studio.engine.objectives import sft_nll
+from lora_studio.engine.tokens import Encoded, Encoder
+
+#: Shortest time between two StepDone events, in seconds. The last one is never left out.
+_EVENT_INTERVAL = 0.05
+
+#: Steps that speed and the time left are averaged over.
+_WINDOW = 20
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a run after rendering."""
+
+    training: list[Encoded]
+    validation: list[Encoded]
+    fingerprint: str
+
+
+def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | None = None) -> bool:  # fmt: skip
+    """Trains the adapter of a run; True when the user stopped it early and kept the adapter.
+
+    With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
+    result bit for bit. Raises ProblemError or CancelledError; checkpoints written before stay.
+    """
+    project = run.load_project()
+    checkpoints.sweep(run)
+    tuned = (backend or PeftBackend()).prepare(project, job)
+    data = prepare_data(run, project, tuned, job)
+    loop = Loop(run, project.training, tuned, data, job)
+    if resume:
+        loop.resume()
+    else:
+        checkpoints.clear(run)
+    return loop.run_to_end()
+
+
+def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Data:
+    """Reads, renders and splits the dataset; emits DatasetReady and writes the run's record."""
+    spec = project.dataset
+    found = dataset.read(spec, job)
+    encoder = Encoder(tuned.base.tokenizer, spec)
+    used, unusable = encoder.encode_rows(found.rows, job)
+    found.skipped.include(unusable)
+    if not used:
+        raise dataset.no_usable_rows(Path(spec.file), found.rows_read, found.skipped)
+    encoded = {row.number: item for row, item in used}
+    training, validation = dataset.split(
+        [row for row, _ in used], spec.validation_share, project.training.seed
+    )
+    data = Data(
+        [encoded[row.number] for row in training],
+        [encoded[row.number] for row in validation],
+        _fingerprint([encoded[row.number] for row in training]),
+    )
+    ready = events.DatasetReady(
+        format=found.format,
+        rows_read=found.rows_read,
+        rows_train=len(training),
+        rows_validation=len(validation),
+        skipped=found.skipped.summary(),
+        rows_cut=sum(item.is_cut for item in encoded.values()),
+        tokens=sum(len(item.ids) for item in data.training),
+        trained_tokens=sum(int(item.trained.sum()) for item in data.training),
+    )
+    job.emit(ready)
+    run_record.record_setup(run, project, tuned, ready)
+    run_record.write_heldout(run, training, validation)
+    return data
+
+
+def _fingerprint(rows: Sequence[Encoded]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(row.ids.tobytes())
+        digest.update(row.trained.tobytes())
+    return digest.hexdigest()
+
+
+class Loop:
+    """The optimisation of one adapter, with everything that a checkpoint has to hold."""
+
+    def __init__(
+        self, run: RunFolder, spec: TrainingSpec, tuned: Tuned, data: Data, job: Job
+    ) -> None:
+        """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
+        self.folder, self.spec, self.data, self.job = run, spec, data, job
+        self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
+        is_half = tuned.base.dtype == torch.float16 and self.device.type == "cuda"
+        self.accelerator = Accelerator(
+            cpu=self.device.type == "cpu", mixed_precision="fp16" if is_half else "no"
+        )
+        self.plan = Plan(
+            [len(row.ids) for row in data.training],
+            spec.micro_batch,
+            spec.gradient_accumulation,
+            spec.seed,
+        )
+        self.steps = self.plan.total_steps(spec.epochs, spec.max_steps)
+        self.step = 0
+        trainable = [value for value in tuned.model.parameters() if value.requires_grad]
+        optimizer = make_optimizer(spec, trainable)
+        self.model: peft.PeftModel
+        self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
+        self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
+        self.scheduler = get_scheduler(
+            "constant_with_warmup" if spec.schedule == "constant" else spec.schedule,
+            optimizer,
+            num_warmup_steps=math.ceil(spec.warmup_share * self.steps),
+            num_training_steps=self.steps,
+        )
+        self.meter = Meter(job, self.steps)
+        self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
+        torch.manual_seed(spec.seed)
+
+    def run_to_end(self) -> bool:
+        """Steps until the plan is fulfilled or the user stops; saves the adapter either way."""
+        self.job.emit(
+            events.TrainingStarted(
+                steps=self.steps,
+                step=self.step,
+                steps_per_epoch=self.plan.steps_per_epoch,
+                effective_batch=self.spec.effective_batch,
+            )
+        )
+        began = time.monotonic() - self.results["seconds"]
+        stopped = False
+        while self.step < self.steps and not stopped:
+            self.optimizer_step()
+            self.results["seconds"] = time.monotonic() - began
+            stopped = self.job.flags.stop.is_set()
+            if self._evaluation_is_due() and not stopped:
+                self.evaluate()
+            if self._checkpoint_is_due() or stopped:
+                self.save_checkpoint()
+        self.meter.flush()
+        self.save_adapter()
+        self.results["seconds"] = round(time.monotonic() - began, 3)
+        self.folder.update_manifest(
+            results=self.results
+            | {"steps": self.step, "stopped": stopped and self.step < self.steps}
+        )
+        return stopped and self.step < self.steps
+
+    def optimizer_step(self) -> None:
+        """One update from all its micro-batches; the loss is the mean over all their targets."""
+        self.model.train()
+        began = time.monotonic()
+        batches = [
+            collate([self.data.training[row] for row in rows], self.tokenizer.pad_token_id)
+            for rows in self.plan.step(self.step)
+        ]
+        targets = sum(batch.targets for batch in batches)
+        total = torch.zeros((), device=self.device)
+        for batch in batches:
+            self.job.check()
+            loss = self._nll(batch) / targets
+            self.accelerator.backward(loss)
+            total += loss.detach().to(self.device)
+        limit = self.spec.max_grad_norm or math.inf
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        # One wait for the device per step: reading the number.
+        value = total.item()
+        has_scaler = self.accelerator.scaler is not None
+        if not math.isfinite(value) or not (math.isfinite(norm) or has_scaler):
+            raise self._diverged(value)
+        rate = self.scheduler.get_last_lr()[0]
+        self.optimizer.step()
+        if not self.accelerator.optimizer_step_was_skipped:
+            self.scheduler.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        self.results["loss"] = value
+        self.meter.step_done(
+            seconds=time.monotonic() - began,
+            step=self.step,
+            epoch=self.step / self.plan.steps_per_epoch,
+            loss=value,
+            learning_rate=rate,
+            grad_norm=norm,
+            tokens=sum(batch.tokens for batch in batches),
+            memory_bytes=devices.peak_memory_bytes(self.device),
+        )
+
+    def evaluate(self) -> None:
+        """The loss on the validation rows, weighted by target like a training step's."""
+        self.meter.flush()
+        self.model.eval()
+        rows = self.data.validation
+        lengths = [len(row.ids) for row in rows]
+        chosen = by_length(range(len(rows)), lengths, self.spec.micro_batch)
+        nll, targets = 0.0, 0
+        with torch.no_grad():
+            for done, indices in enumerate(chosen):
+                self.job.progress("evaluating", done, len(chosen), "batches")
+                batch = collate([rows[index] for index in indices], self.tokenizer.pad_token_id)
+                nll += float(self._nll(batch))
+                targets += batch.targets
+        loss = nll / targets
+        self.results["evaluations"].append({"step": self.step, "loss": loss})
+        self.job.emit(events.Evaluated(step=self.step, loss=loss))
+
+    def _nll(self, batch: Batch) -> torch.Tensor:
+        return sft_nll(
+            self.model,
+            batch.input_ids.to(self.device),
+            batch.attention_mask.to(self.device),
+            batch.labels.to(self.device),
+        )
+
+    def _evaluation_is_due(self) -> bool:
+        every = self.spec.eval_every or self.plan.steps_per_epoch
+        return bool(self.data.validation) and (self.step % every == 0 or self.step == self.steps)
+
+    def _checkpoint_is_due(self) -> bool:
+        if self.job.flags.checkpoint.is_set():
+            self.job.flags.checkpoint.clear()
+            return True
+        every = self.spec.save_every
+        return self.step == self.steps or bool(every and self.step % every == 0)
+
+    # --- saving and going on ------------------------------------------------------------------
+
+    def save_checkpoint(self) -> None:
+        """Writes all that is needed to go on from here as if nothing had happened."""
+        self.meter.flush()
+        scaler = self.accelerator.scaler
+        folder = checkpoints.save(
+            self.folder,
+            self.unwrapped,
+            state={
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "scaler": scaler.state_dict() if scaler else {},
+                "random": checkpoints.random_state(),
+            },
+            about={
+                "step": self.step,
+                "steps": self.steps,
+                "fingerprint": self.data.fingerprint,
+                "results": self.results,
+            },
+            keep=self.spec.keep_checkpoints,
+        )
+        self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
+
+    def save_adapter(self) -> None:
+        """Puts the adapter, with its tokenizer and chat template, in place of an earlier one."""
+        target = self.folder.adapter
+        with folder_atomic(target) as folder:
+            checkpoints.save_adapter(self.unwrapped, folder, self.tokenizer)
+        size = sum(file.stat().st_size for file in target.iterdir())
+        self.job.emit(events.AdapterSaved(step=self.step, folder=str(target), bytes=size))
+
+    def resume(self) -> None:
+        """Takes up the last complete checkpoint, if there is one; raises ProblemError when the
+        data are not those it was made with."""
+        found = checkpoints.last_complete(self.folder, self.job)
+        if found is None:
+            self.job.emit(events.Log(text="There is no checkpoint yet: training starts anew."))
+            return
+        if found.about["fingerprint"] != self.data.fingerprint:
+            raise fail(
+                "training.data_changed",
+                "The training rows are not those that the checkpoint was made with.",
+                "Put the dataset back as it was, or start a new run.",
+                where=Where(step="dataset", field="file"),
+            )
+        peft.set_peft_model_state_dict(self.unwrapped, found.adapter)
+        self.optimizer.load_state_dict(found.state["optimizer"])
+        self.scheduler.load_state_dict(found.state["scheduler"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(found.state["scaler"])
+        checkpoints.restore_random_state(found.state["random"])
+        self.step = found.step
+        self.results = found.about["results"]
+
+    def _diverged(self, loss: float) -> ProblemError:
+        return fail(
+            "training.diverged",
+            f"The loss became {loss} in step {self.step + 1}: training has diverged.",
+            "Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 "
+            "helps too. Checkpoints from before are kept.",
+            where=Where(step="training", field="learning_rate"),
+        )
+
+
+def make_optimizer(
+    spec: TrainingSpec, parameters: list[torch.nn.Parameter]
+) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), plain or with 8-bit state; raises ProblemError."""
+    settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
+    if spec.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **settings, fused=True)
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise fail(
+            "training.no_bitsandbytes",
+            f"The optimizer {spec.optimizer} needs bitsandbytes, which is not installed.",
+            "Install it (pip install bitsandbytes), or choose AdamW.",
+            where=Where(step="training", field="optimizer"),
+        ) from error
+    if spec.optimizer == "paged_adamw_8bit":
+        return bitsandbytes.optim.PagedAdamW8bit(parameters, **settings)
+    return bitsandbytes.optim.AdamW8bit(parameters, **settings)
+
+
+class Meter:
+    """Speed and time left over the last steps; sends StepDone events, not too many a second."""
+
+    def __init__(self, job: Job, steps: int) -> None:
+        """`steps` is how many the whole training has."""
+        self._job = job
+        self._steps = steps
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
+        self._pending: events.StepDone | None = None
+        self._last_sent = 0.0
+
+    def step_done(self, *, seconds: float, step: int, tokens: int, **facts: Any) -> None:
+        """Takes one step in; sends it unless one was sent a moment ago."""
+        self._recent.append((seconds, tokens))
+        total = sum(seconds for seconds, _ in self._recent)
+        self._pending = events.StepDone(
+            step=step,
+            steps=self._steps,
+            tokens=tokens,
+            tokens_per_s=sum(tokens for _, tokens in self._recent) / total if total else 0.0,
+            eta_s=total / len(self._recent) * (self._steps - step),
+            **facts,
+        )
+        if time.monotonic() - self._last_sent >= _EVENT_INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Sends a step that was held back."""
+        if self._pending is not None:
+            self._job.emit(self._pending)
+            self._pending = None
+            self._last_sent = time.monotonic()

@@ -1,0 +1,92 @@
+"""Engine jobs in this process: the worker's own handling, with a channel that keeps the events."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.events import Event
+from lora_studio.core.files import write_atomic
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Flags, Inbox, Job
+from lora_studio.engine.worker import _handle
+
+E = TypeVar("E", bound=BaseModel)
+
+
+class RecordingChannel:
+    """Keeps every event and, during a job, writes the run's events file as the worker's does.
+
+    `on_event` is called with each event as it comes, and may set flags of the job.
+    """
+
+    def __init__(self, on_event: Callable[[Event], None] | None = None) -> None:
+        """Starts with no events."""
+        self.events: list[Any] = []
+        self._on_event = on_event
+        self._file: Path | None = None
+
+    def open_run(self, run: RunFolder) -> None:
+        """Also writes to the run's events file from now on."""
+        self._file = run.events_file
+
+    def close_run(self) -> None:
+        """Ends that."""
+        self._file = None
+
+    def emit(self, event: Event) -> None:
+        """Keeps the event as it looks to a parent: through its JSON line."""
+        line = events.to_line(event)
+        self.events.append(events.parse(line))
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        if self._on_event is not None:
+            self._on_event(self.events[-1])
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one kind, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def last(self, kind: type[E]) -> E:
+        """The last event of a kind; fails when there is none."""
+        found = self.of(kind)
+        assert found, f"no {kind.__name__} among {[event.kind for event in self.events]}"
+        return found[-1]
+
+
+def make_job(channel: RecordingChannel | None = None) -> Job:
+    """A job whose events go to a channel that keeps them."""
+    return Job("test", channel or RecordingChannel(), Flags())  # type: ignore[arg-type]
+
+
+def handle(
+    command: commands.Job | commands.Question,
+    on_event: Callable[[Event, Flags], None] | None = None,
+) -> RecordingChannel:
+    """Carries a command out as the worker does and returns the channel with all its events."""
+    inbox = Inbox(queue.Queue().put)
+    flags = inbox.flags(command.id)
+    channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
+    _handle(command, channel, inbox)  # type: ignore[arg-type]
+    return channel
+
+
+def new_run(folder: Path, **specs: dict[str, Any]) -> RunFolder:
+    """A run with the given settings, such as model={"source": …}."""
+    project = Project.model_validate({"name": "test", **specs})
+    return run_folder.create(folder / "runs", project, folder)
+
+
+def write_rows(file: Path, rows: list[Any]) -> Path:
+    """A JSONL file of rows."""
+    import json
+
+    write_atomic(file, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return file
