@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -103,14 +103,8 @@ class RunFolder:
         """Conversations kept out of training, one JSON line each; the self-test runs on them."""
         return self.path / "heldout.jsonl"
 
-    def write_heldout(self, conversations: Iterable[Sequence[Message]]) -> None:
-        """Keeps the conversations that are not trained on, each as a row `{"messages": […]}`."""
-        rows = ({"messages": [turn.model_dump() for turn in turns]} for turns in conversations)
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomic(self.heldout_file, "".join(lines))
-
     def heldout(self) -> list[tuple[Message, ...]]:
-        """The conversations that were not trained on, [] when there are none."""
+        """The conversations that were not trained on, rows `{"messages": […]}`; [] without any."""
         if not self.heldout_file.is_file():
             return []
         rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -131,11 +132,15 @@ def test_merging_and_export_may_be_decided_after_training_but_nothing_before(
     assert now.lora.rank == Project(name="x").lora.rank
 
 
-def test_held_out_conversations_come_back_as_they_were(tmp_path: Path) -> None:
+def test_held_out_conversations_are_read_one_a_line(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.heldout() == []
-    asked = Message(role="user", content="line\u2028separator, line\nfeed, ü")
-    talks = [(asked, Message(role="assistant", content="Yes.", trained=True)), (asked,)]
-    run.write_heldout(talks)
-    assert run.heldout() == talks
-    assert len(run.heldout_file.read_bytes().split(b"\n")) == 3
+    asked = {"role": "user", "content": "line\u2028separator, line\nfeed, ü"}
+    answered = {"role": "assistant", "content": "Yes.", "trained": True}
+    rows = [{"messages": [asked, answered]}, {"messages": [asked]}]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    run.heldout_file.write_text("".join(lines), "utf-8")
+    assert run.heldout() == [
+        (Message.model_validate(asked), Message.model_validate(answered)),
+        (Message.model_validate(asked),),
+    ]
