@@ -1,0 +1,221 @@
+"""The real worker: its protocol, and what becomes of a run when a process dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lora_studio import client
+from lora_studio.client import Watched, Worker
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from tests.helpers.tiny_models import tiny_model
+
+ROWS = [
+    {"messages": [{"role": "user", "content": f"Question {n}?"},
+                  {"role": "assistant", "content": f"Answer {n * n}."}]}
+    for n in range(40)
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("qwen3", tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def long_run(tmp_path: Path, model: Path) -> RunFolder:
+    """A training of very many steps: it only ends by being ended."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    frozen = Project.model_validate(
+        {
+            "name": "long",
+            "model": {"source": str(model), "precision": "fp32"},
+            "lora": {"rank": 2},
+            "dataset": {"file": str(rows), "max_length": 64},
+            "training": {"epochs": 1000, "micro_batch": 2, "gradient_accumulation": 1,
+                         "save_every": 3},
+        }
+    )  # fmt: skip
+    return run_folder.create(tmp_path / "runs", frozen, tmp_path)
+
+
+def _ask(command: commands.Question) -> list[events.Event]:
+    worker = Worker.start()
+    worker.send(command)
+    return list(client.until_ended(worker, command.id))
+
+
+def _until_step(stream: Iterator[events.Event], step: int) -> None:
+    for event in stream:
+        if isinstance(event, events.Failed):
+            pytest.fail(str(event.problem))
+        if isinstance(event, events.StepDone) and event.step >= step:
+            return
+
+
+def _last_step(run: RunFolder) -> int:
+    return max(event.step for event in run.events() if isinstance(event, events.StepDone))
+
+
+def test_a_question_is_answered_between_started_and_done() -> None:
+    command = commands.InspectDevices()
+    sent = _ask(command)
+    assert [event.kind for event in sent] == ["hello", "started", "devices_found", "done"]
+    assert {event.id for event in sent[1:]} == {command.id}
+
+
+@pytest.mark.slow
+def test_a_question_that_fails_ends_in_a_problem_and_the_next_is_answered(tmp_path: Path) -> None:
+    worker = Worker.start()
+    bad = commands.InspectModel(model=ModelSpec(source=str(tmp_path / "nowhere")))
+    good = commands.InspectDevices()
+    worker.send(bad)
+    worker.send(good)
+    endings = {
+        event.id: event
+        for event in client.until_ended(worker, good.id)
+        if isinstance(event, events.Ending)
+    }
+    assert isinstance(endings[bad.id], events.Failed)
+    assert isinstance(endings[good.id], events.Done)
+
+
+def test_stdout_carries_events_alone() -> None:
+    code = (
+        "import os, ctypes\n"
+        "from lora_studio.core import events\n"
+        "from lora_studio.engine.channel import Channel\n"
+        "channel = Channel()\n"
+        "print('stray print'); os.write(1, b'stray bytes\\n')\n"
+        "ctypes.CDLL(None).puts(b'stray puts'); ctypes.CDLL(None).fflush(None)\n"
+        "channel.emit(events.Log(text='meant')); channel.drain()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["text"] == "meant"
+    for stray in ("stray print", "stray bytes", "stray puts"):
+        assert stray in result.stderr
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_is_reported_and_its_run_resumes(long_run: RunFolder) -> None:
+    command = commands.Train(run=str(long_run.path))
+    workers: list[Worker] = []
+    stream = client.perform(command, workers.append)
+    _until_step(stream, 7)
+    os.kill(workers[0].pid, signal.SIGKILL)
+    last = list(stream)[-1]
+    assert isinstance(last, events.Failed)
+    assert last.problem.code == "worker.crashed"
+    assert long_run.state() == "interrupted"
+
+    again = commands.Train(run=str(long_run.path), resume=True)
+    stream = client.perform(again, workers.append)
+    started = next(event for event in stream if isinstance(event, events.TrainingStarted))
+    assert started.step >= 6
+    workers[1].send(commands.Stop(target=again.id))
+    assert list(stream)[-1] == events.Done(
+        id=again.id, stopped=True, time=list(long_run.events())[-1].time
+    )
+    assert (long_run.adapter / "adapter_model.safetensors").is_file()
+    assert long_run.state() == "trained"
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_when_its_parent_is_killed_and_can_be_watched_and_stopped(
+    long_run: RunFolder,
+) -> None:
+    code = (
+        "import sys\nfrom lora_studio import client\nfrom lora_studio.core import commands\n"
+        "for event in client.perform(commands.Train(run=sys.argv[1])): print(event.kind, flush=True)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(long_run.path)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        for line in parent.stdout:
+            if line.strip() == "step_done":
+                break
+        parent.kill()
+    parent.wait()
+    pid = long_run.worker_pid()
+    assert pid is not None
+
+    watched = Watched(long_run)
+    before = _last_step(long_run)
+    stream = watched.events()
+    _until_step(stream, before + 5)
+    target = client.unfinished_command(long_run)
+    assert target is not None
+    watched.send(commands.Stop(target=target))
+    last = list(stream)[-1]
+    assert isinstance(last, events.Done)
+    assert last.stopped
+    assert (long_run.adapter / "adapter_model.safetensors").is_file()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the worker did not end after its run"
+        time.sleep(0.1)
+
+
+@pytest.mark.slow
+def test_a_run_never_gets_two_workers(long_run: RunFolder) -> None:
+    command = commands.Train(run=str(long_run.path))
+    workers: list[Worker] = []
+    stream = client.perform(command, workers.append)
+    _until_step(stream, 1)
+    second = list(client.perform(commands.Train(run=str(long_run.path), resume=True)))[-1]
+    assert isinstance(second, events.Failed)
+    assert second.problem.code == "run.busy"
+    workers[0].cancel(command.id)
+    assert isinstance(list(stream)[-1], events.Cancelled)
+
+
+@pytest.mark.slow
+def test_a_cancel_is_heeded_within_ten_seconds_and_keeps_the_checkpoints(
+    long_run: RunFolder,
+) -> None:
+    command = commands.Train(run=str(long_run.path))
+    workers: list[Worker] = []
+    stream = client.perform(command, workers.append)
+    _until_step(stream, 4)
+    began = time.monotonic()
+    workers[0].cancel(command.id)
+    assert isinstance(list(stream)[-1], events.Cancelled)
+    assert time.monotonic() - began < 10
+    assert long_run.state() == "stopped"
+    assert long_run.checkpoint_steps()
+
+
+@pytest.mark.slow
+def test_events_of_the_pipe_and_of_the_file_are_the_same(long_run: RunFolder) -> None:
+    command = commands.Train(run=str(long_run.path))
+    workers: list[Worker] = []
+    sent = []
+    for event in client.perform(command, workers.append):
+        sent.append(event)
+        if isinstance(event, events.StepDone) and event.step == 3:
+            workers[0].send(commands.Stop(target=command.id))
+    assert sent[1:] == list(long_run.events())
