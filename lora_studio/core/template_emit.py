@@ -212,7 +212,7 @@ class _Emitter:
             else:
                 raise NotDerivableError(
                     f"it writes the date with strftime_now({form!r}); a TEMPLATE knows the date "
-                    f"as YYYY-MM-DD only, so %{directive} cannot be written"
+                    f"as YYYY-MM-DD only, so %{directive} can be written with a frozen date only"
                 )
         joined = "{{slice currentDate 0 4}}-{{slice currentDate 5 7}}-{{slice currentDate 8 10}}"
         return [_Act("{{currentDate}}")] if self.code(tuple(items)) == joined else items

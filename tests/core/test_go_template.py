@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.go_template import GoTemplate, GoTemplateError, Struct, render
-from tests.helpers.real_go import Job, NoGoError, RealGo, set_up
+from tests.helpers.real_go import Job, RealGo
 
 TODAY = date(2024, 5, 6)
 DATA: dict[str, object] = {
@@ -151,14 +151,6 @@ def specimens() -> list[str]:
     text = SPECIMENS.strip("\n")
     joined = text.replace("-}}\n  {{- .Role -}}\n{{- end", "-}}\u0000  {{- .Role -}}\u0000{{- end")
     return [line.replace("\u0000", "\n") for line in joined.split("\n")]
-
-
-@pytest.fixture(scope="session")
-def real_go() -> RealGo:
-    try:
-        return set_up()
-    except NoGoError as reason:
-        pytest.skip(str(reason))
 
 
 def ours(template: str, data: dict[str, object]) -> bytes | None:

@@ -1,0 +1,440 @@
+"""Deriving an Ollama TEMPLATE from a chat template: equal texts, honest verdicts, safe quoting."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import trl
+
+from lora_studio.core.chat_template import ChatTemplate
+from lora_studio.core.go_template import GoTemplateError
+from lora_studio.core.ollama_template import DerivedTemplate, derive, modelfile
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.template_emit import literal
+from lora_studio.core.template_probe import Message, Prober
+from lora_studio.core.template_proof import DAYS, Proof, conversations, prepare, template_data
+from tests.helpers import real_ollama
+from tests.helpers.real_go import Job, RealGo
+
+FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
+FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
+TRL = Path(trl.__file__).parent / "chat_templates"
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+
+
+def family(name: str) -> ChatTemplate:
+    return ChatTemplate((FOLDER / f"{name}.jinja").read_text("utf-8"), TOKENS)
+
+
+def derived_from(template: ChatTemplate, *, frozen: date | None = None) -> DerivedTemplate:
+    return derive(
+        template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=frozen
+    )
+
+
+def derived(source: str) -> DerivedTemplate:
+    return derived_from(ChatTemplate(source, TOKENS))
+
+
+def expected(template: ChatTemplate, messages: list[Message], today: date) -> str:
+    """What the chat template writes, less one BOS; empty where it refuses."""
+    try:
+        text = template.render(prepare(messages), strftime_now=today.strftime)
+    except Exception:
+        return ""
+    return text.removeprefix("<s>")
+
+
+def go_differences(
+    go: RealGo, template: ChatTemplate, found: DerivedTemplate, talks: list[list[Message]]
+) -> list[tuple[list[Message], str, str]]:
+    """Conversations on which the real Go engine and the chat template part."""
+    cases = [(talk, day) for talk in talks for day in DAYS[:2]]
+    jobs = [Job(found.template, template_data(talk), day, structs=True) for talk, day in cases]
+    different = []
+    for (talk, day), answer in zip(cases, go.render(jobs), strict=True):
+        text = "" if answer.error else answer.text.decode()
+        if text != (wanted := expected(template, talk, day)):
+            different.append((talk, wanted, text or answer.error))
+    return different
+
+
+# ------------------------------------------------------------------------------- the families
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_template_of_every_family_is_derived_and_proven(name: str) -> None:
+    found = derived_from(family(name))
+    assert (found.proven, found.first_difference, found.reason) == (True, None, "")
+    assert found.conversations >= 144
+    assert found.system == {"gemma2": "refused", "headings": "ignored"}.get(name, "used")
+    assert len(found.template) < 2500
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_real_engine_writes_what_the_chat_template_writes(real_go: RealGo, name: str) -> None:
+    template = family(name)
+    found = derived_from(template)
+    thinks = name == "qwen3"
+    assert go_differences(real_go, template, found, list(conversations(thinks=thinks))) == []
+
+
+def literal_characters(template: str) -> Iterator[int]:
+    """Places of the characters outside actions."""
+    at = 0
+    for action in re.finditer(r'\{\{(?:"(?:\\.|[^"\\])*"|[^}"])*\}\}', template):
+        yield from range(at, action.start())
+        at = action.end()
+    yield from range(at, len(template))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) -> None:
+    template = family(name)
+    found = derived_from(template)
+    prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
+    days = DAYS if found.needs else DAYS[:2]
+    # The proof's own conversations, those without a system message first: they tell the most.
+    talks = sorted(conversations(), key=lambda talk: (talk[0]["role"] == "system", len(talk)))
+    wanted = {
+        (i, day): expected(template, talk, day) for i, talk in enumerate(talks) for day in days
+    }
+
+    def caught(mutant: str) -> bool:
+        proof = Proof(prober, mutant)
+        return any(
+            (proof.derived(talks[i], day) or "") != text for (i, day), text in wanted.items()
+        )
+
+    assert not caught(found.template)
+    places = list(literal_characters(found.template))
+    assert len(places) > 20
+    lost = [
+        found.template[max(0, at - 20) : at + 20]
+        for at in places
+        if not caught(found.template[:at] + found.template[at + 1 :])
+    ]
+    assert lost == []
+
+
+@pytest.mark.parametrize(
+    ("name", "stops"),
+    [
+        ("chatml", ("</s>", "<|im_end|>", "<|im_start|>")),
+        ("llama3", ("</s>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>")),
+        ("gemma3", ("</s>", "<end_of_turn>", "<start_of_turn>")),
+        ("mistral", ("</s>", "[INST]")),
+        ("phi3", ("</s>", "<|end|>", "<|user|>")),
+        ("granite", ("</s>", "<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>")),
+    ],
+)
+def test_stops_are_the_marks_between_an_answer_and_the_next_turn(
+    name: str, stops: tuple[str, ...]
+) -> None:
+    assert derived_from(family(name)).stops == stops
+
+
+def test_without_marks_the_line_that_opens_the_next_turn_stops_an_answer() -> None:
+    source = "{% for m in messages %}{{ '## ' + m.role + ':\\n' + m.content + '\\n' }}{% endfor %}"
+    assert derive(ChatTemplate(source).render).stops == ("## user:",)
+
+
+# --------------------------------------------------------------------------- templates in the wild
+
+
+@pytest.mark.slow
+def test_every_chat_template_that_trl_ships_is_derived_and_equal_in_the_real_engine(
+    real_go: RealGo,
+) -> None:
+    files = sorted(TRL.glob("*.jinja"))
+    assert len(files) >= 30
+    wrong = []
+    for file in files:
+        template = ChatTemplate(file.read_text("utf-8"), TOKENS)
+        found = derived_from(template)
+        if not found.proven:
+            wrong.append((file.name, found.reason))
+        elif "Zu0uZ" in template_text(template):
+            talks = list(conversations())[:30]
+            if differences := go_differences(real_go, template, found, talks):
+                wrong.append((file.name, str(differences[0])))
+    assert wrong == []
+
+
+def template_text(template: ChatTemplate) -> str:
+    """The rendering of one plain message; empty where contents have to be lists of parts."""
+    try:
+        return template.render([{"role": "user", "content": "Zu0uZ"}])
+    except Exception:
+        return ""
+
+
+# ------------------------------------------------------------------------------------ single traits
+
+
+CHATML = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}<|im_start|>assistant\n"
+
+
+def test_an_empty_system_message_that_differs_from_both_other_cases_gets_a_form_of_its_own() -> (
+    None
+):
+    source = (
+        "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}"
+        "{{ '[' + s + ']' if s else '[none]' }}{% else %}[default]{% endif %}"
+        "{% for m in messages if m.role != 'system' %}{{ m.role[0] + ':' + m.content + ';' }}{% endfor %}"
+    )
+    found = derived(source)
+    assert found.proven
+    for system, start in [("x", "[x]"), ("", "[none]"), (None, "[default]")]:
+        talk = [{"role": "user", "content": "Hi"}]
+        if system is not None:
+            talk.insert(0, {"role": "system", "content": system})
+        text = Proof(Prober(ChatTemplate(source).render), found.template).derived(talk, DAYS[0])
+        assert text == f"{start}u:Hi;"
+
+
+def test_text_that_would_break_a_template_or_a_modelfile_is_quoted() -> None:
+    nasty = '{{ "{{x}} {%}" }}{ """ \u00a0\u200b\r}} {'
+    source = "{% raw %}" + nasty + "{% endraw %}" + CHATML
+    found = derived(source)
+    assert found.proven
+    assert '"""' not in found.template
+    assert set(re.findall(r"[^\x20-\x7e\n\t]", found.template)) == set()
+
+
+def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
+    real_go: RealGo,
+) -> None:
+    found = derived_from(family("qwen3"))
+    assert "an earlier answer with a <think> block" not in found.limits
+    talk = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"},
+        {"role": "user", "content": "On"},
+    ]
+    text = real_go.render([Job(found.template, template_data(talk), structs=True)])[0].text.decode()
+    assert "hm" not in text
+    assert "<|im_start|>assistant\nHello<|im_end|>" in text
+
+
+def test_a_system_message_that_the_chat_template_refuses_is_an_error_in_words(
+    real_go: RealGo,
+) -> None:
+    found = derived_from(family("gemma2"))
+    talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    answer = real_go.render([Job(found.template, template_data(talk), structs=True)])[0]
+    assert "the chat template takes no system message" in answer.error
+
+
+def test_contents_given_as_parts_are_tried_where_plain_text_is_refused() -> None:
+    source = "{% for m in messages %}{{ m.role + ':' + m.content[0]['text'] + '\\n' }}{% endfor %}"
+    assert derived(source).proven
+
+
+def test_a_bos_that_only_some_conversations_begin_with_is_refused() -> None:
+    source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
+    found = derived(source)
+    assert (found.proven, found.template) == (False, "")
+    assert "only some conversations begin with '<s>'" in found.reason
+
+
+def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_is_told() -> None:
+    with_bos, without = ChatTemplate("{{ bos_token }}" + CHATML, TOKENS), ChatTemplate(CHATML)
+    kept = derive(with_bos.render, bos="<s>", server_adds_bos=False)
+    assert kept.proven
+    assert "<s><|im_start|>" in kept.template
+    left = derive(with_bos.render, bos="<s>", server_adds_bos=True)
+    assert "<s>" not in left.template
+    alone = derive(without.render, bos="<s>", server_adds_bos=True)
+    assert alone.limits[0] == "the server puts <s> in front, the chat template does not"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("{{ raise_exception('closed') }}", "refuses a single user message: closed"),
+        ("{{ messages[0].content | upper }}", "refuses a single user message"),
+        (
+            "{% for m in messages %}{{ loop.index if loop.index > 4 else '' }}{{ m.content }},{% endfor %}",
+            "turns in like places are written differently",
+        ),
+        (
+            "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+            "the content of a assistant message is left out",
+        ),
+        (
+            "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+            "a user message is written more than once",
+        ),
+        (
+            "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+            + CHATML,
+            "refuses a single user message: no system",
+        ),
+        ("{{ strftime_now('%A') }}" + CHATML, "strftime_now('%A')"),
+    ],
+)
+def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: str) -> None:
+    found = derived(source)
+    assert (found.proven, found.template) == (False, "")
+    assert reason in found.reason
+
+
+def test_a_template_that_treats_some_contents_differently_is_not_proven() -> None:
+    source = "{% for m in messages %}{{ m.role + ':' + m.content.replace('yes', 'no') + '\\n' }}{% endfor %}"
+    found = derived(source)
+    assert not found.proven
+    difference = found.first_difference
+    assert difference is not None
+    assert 'system:He said "no"' in difference.expected
+    assert 'system:He said "yes"' in difference.actual
+    assert difference.position == len('system:He said "')
+    assert found.reason == "The two templates write different texts."
+
+
+def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go: RealGo) -> None:
+    template = ChatTemplate("{{ strftime_now('%A, %d %b %Y %H:%M') }}\n" + CHATML, TOKENS)
+    found = derived_from(template, frozen=date(2025, 7, 4))
+    assert (found.proven, found.needs, "currentDate" in found.template) == (True, (), False)
+    assert "Friday, 04 Jul 2025 00:00" in found.template
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m-%d", "%F", "%d %B %Y", "%b %-d, %Y", "%e/%m/%y", "%h %d", "100 %% %Y", "%-m.%-d."],
+)
+def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) -> None:
+    template = ChatTemplate("{{ strftime_now('" + form + "') }}\n" + CHATML, TOKENS)
+    found = derived_from(template)
+    assert found.proven
+    assert found.needs == ("Ollama 0.11 or later (currentDate)",)
+    days = [date(2026, month, day) for month in range(1, 13) for day in (1, 9, 10, 28)]
+    talk = [{"role": "user", "content": "Hi"}]
+    answers = real_go.render([Job(found.template, template_data(talk), day, True) for day in days])
+    assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
+
+
+def test_unusual_conversations_on_which_the_two_part_are_told() -> None:
+    limits = derived_from(family("smollm3")).limits
+    assert "/no_think in the system message" in limits
+    assert "two user messages in a row" in limits
+    assert "a blank answer" not in limits
+
+
+def test_the_server_merges_neighbours_and_collects_system_texts() -> None:
+    talk = [
+        {"role": "system", "content": "A"},
+        {"role": "user", "content": "B"},
+        {"role": "user", "content": "C"},
+        {"role": "system", "content": "D"},
+    ]
+    data = template_data(talk)
+    assert data["System"] == "A\n\nD"
+    assert [(m["Role"], m["Content"]) for m in data["Messages"]] == [
+        ("system", "A"),
+        ("user", "B\n\nC"),
+        ("system", "D"),
+    ]
+    assert talk[1] == {"role": "user", "content": "B"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "}", "{{", "}}}", 'a"""b""""', "\u00a0x\r\n", "{x}", "é\t\n"]
+)
+def test_a_literal_prints_exactly_its_text(real_go: RealGo, text: str) -> None:
+    template = "{{if true}}" + literal(text) + "{{end}}{{print}}" + literal(text) + "{{print}}"
+    assert real_go.render([Job(template, {})])[0].text.decode() == text * 2
+
+
+# ---------------------------------------------------------------------------------------- Modelfile
+
+
+def test_a_modelfile_holds_template_stops_system_and_parameters() -> None:
+    found = DerivedTemplate(
+        template='{{range .Messages}}"""{{.Content}}{{end}}', stops=("</s>", "a b")
+    )
+    text = modelfile(
+        Path("/models/tuned.gguf"),
+        found,
+        "Be brief.",
+        {"temperature": 0.7, "num_ctx": 4096, "stop": "x"},
+    )
+    assert text == (
+        "FROM /models/tuned.gguf\n"
+        'TEMPLATE """{{range .Messages}}{{"\\"\\"\\""}}{{.Content}}{{end}}"""\n'
+        'SYSTEM """Be brief."""\n'
+        "PARAMETER temperature 0.7\n"
+        "PARAMETER num_ctx 4096\n"
+        'PARAMETER stop """</s>"""\n'
+        'PARAMETER stop """a b"""\n'
+        'PARAMETER stop """x"""\n'
+    )
+
+
+def test_what_a_modelfile_cannot_hold_is_a_problem_with_a_remedy() -> None:
+    plain = DerivedTemplate(template="{{.Prompt}}")
+    with pytest.raises(ProblemError, match="cannot hold this system prompt"):
+        modelfile("m.gguf", plain, 'say """ and " here')
+    with pytest.raises(ProblemError, match="takes no system message"):
+        modelfile("m.gguf", plain.model_copy(update={"system": "refused"}), "Be brief.")
+    with pytest.raises(ProblemError, match="inside an action"):
+        modelfile("m.gguf", DerivedTemplate(template='{{print `"""`}}'))
+
+
+def tiny_gguf(file: Path) -> None:
+    writer = gguf.GGUFWriter(file, "llama")
+    writer.add_block_count(1)
+    writer.add_tensor("token_embd.weight", np.zeros((4, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.slow
+def test_the_real_server_reads_back_from_the_modelfile_what_was_derived(tmp_path: Path) -> None:
+    program = real_ollama.install()
+    if isinstance(program, str):
+        pytest.skip(program)
+    tiny_gguf(tmp_path / "tiny model.gguf")
+    system = 'Say "yes"\nor\t"no". '
+    with real_ollama.running_server(program) as server:
+        for name in FAMILIES:
+            template = family(name)
+            frozen = date(2025, 7, 4)
+            found = derived_from(template, frozen=frozen)
+            given = system if found.system != "refused" else None
+            text = modelfile(tmp_path / "tiny model.gguf", found, given, {"temperature": 0.5})
+            (tmp_path / "Modelfile").write_text(text, "utf-8")
+            environment = os.environ | {"OLLAMA_HOST": server.host, "HOME": str(tmp_path)}
+            command = [str(program), "create", name, "-f", str(tmp_path / "Modelfile")]
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, (name, done.stderr[-300:])
+            shown = show(server.host, name)
+            assert shown["template"] == found.template
+            assert shown.get("system", "") == (given or "")
+            assert re.findall(r'^stop +"(.*)"$', shown["parameters"], re.M) == list(found.stops)
+
+
+def show(host: str, name: str) -> dict[str, str]:
+    request = urllib.request.Request(f"{host}/api/show", json.dumps({"model": name}).encode())
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        shown: dict[str, str] = json.load(answer)
+    return shown
+
+
+def test_a_template_that_go_cannot_parse_never_reaches_the_proof() -> None:
+    with pytest.raises(GoTemplateError, match="unclosed action"):
+        Proof(Prober(ChatTemplate(CHATML).render), "{{.Content")
