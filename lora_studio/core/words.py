@@ -48,7 +48,8 @@ def percent(share: float) -> str:
         return "< 0.01 %"
     if 99.9 < value < 100:
         return "> 99.9 %"
-    return f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
+    shown = f"{value:.2f}" if abs(value) < 1 else f"{value:.1f}".removesuffix(".0")
+    return f"{shown} %"
 
 
 def duration(seconds: float | None) -> str:

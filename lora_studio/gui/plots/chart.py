@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt, Signal
 from PySide6.QtGui import QColor, QWheelEvent
-from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout, QWidget
 
 from lora_studio.core import words
 from lora_studio.gui import theme
@@ -66,7 +66,7 @@ class _SmallNumbers(pg.AxisItem):
     """Tick labels as people type them: 2e-4, not 0.0002."""
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [words.small(value * scale) for value in values]
+        return [words.small(value) for value in values]
 
 
 class _WholeNumbers(pg.AxisItem):
@@ -105,6 +105,8 @@ class Chart(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
+        self.view.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
+        self.setMinimumHeight(160)
         self.setFocusProxy(self.view)
         theme.theme().changed.connect(self.repaint_all)
         self.repaint_all()
@@ -184,12 +186,13 @@ class Chart(QWidget):
         self._cursor.setPen(pg.mkPen(palette.edge, width=1))
         for name, label in self._labels.items():
             axis = self._plot.getAxis(name)
-            axis.enableAutoSIPrefix(False)
             axis.setPen(palette.line)
             axis.setTickPen(pg.mkPen(palette.line))
             axis.setTextPen(palette.muted)
             axis.setStyle(tickFont=theme.body_font(theme.Size.CAPTION), tickLength=-4)
             axis.setLabel(label, color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"})
+            axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
+            axis.setTickDensity(0.7)
             axis.setGrid(60 if name == "left" else False)
         for series in self._series:
             series.repaint()

@@ -1,0 +1,320 @@
+"""The training step: a recipe before, curves and figures during, a verdict after."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+
+from lora_studio.core import checks, events, words
+from lora_studio.core.verdict import Verdict, judge
+from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.training_recipe import Recipe
+from lora_studio.gui.plots.loss_plot import LossPlot
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
+from lora_studio.gui.widgets.log_view import LogView
+from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.sample_view import SampleView
+from lora_studio.gui.widgets.stat_tiles import StatTiles
+
+#: Milliseconds between two updates of the figures: nobody reads faster.
+_UPDATE_EVERY = 150
+_TILES = {
+    "step": "Step",
+    "epoch": "Epoch",
+    "left": "Time left",
+    "speed": "Tokens per second",
+    "loss": "Loss",
+    "eval": "Eval loss",
+    "memory": "Memory",
+    "rate": "Learning rate",
+}
+
+
+class TrainingPage(Page):
+    """Shows the latest training of the run that the window follows, from its beginning."""
+
+    step = "training"
+    title = "Train"
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """Two views, one shown at a time: the recipe, and the run."""
+        super().__init__(state, parent)
+        self.record = JobRecord("train")
+        self.plot = LossPlot()
+        self.tiles = StatTiles(_TILES, columns=2)
+        self.progress = ProgressLine()
+        self.log, self.samples = LogView(), SampleView()
+        self.tabs = QTabWidget()
+        self.recipe = Recipe(state, self.add_editor)
+        self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
+        self.verdict = Card()
+        self.views = QStackedWidget()
+        self.stop = button("Stop and keep", self._stop, icon="stop")
+        self.checkpoint = button(
+            "Checkpoint now", self.checkpoint_requested.emit, icon="checkpoint"
+        )
+        self.again = button("Change and train again", self._show_recipe, icon="refresh")
+        self.resume = button("Resume", lambda: self.run_requested.emit("resume"), icon="play")
+        self.results = button("Show the last run", self._show_results, icon="back")
+        self._wants_recipe = False
+        self._adapter: events.AdapterSaved | None = None
+        self._plan: events.TrainingStarted | None = None
+        self._last: events.StepDone | None = None
+        self._verdict = judge([])
+        self._run = state.run
+        self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
+        self._update.timeout.connect(self.refresh)
+        self._lay_out()
+        state.opened.connect(self._opened)
+        state.run_changed.connect(self._run_changed)
+        self.refresh()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        for extra in (self.resume, self.results, self.again, self.checkpoint, self.stop):
+            self.header.extra.addWidget(extra)
+        self.views.addWidget(self.recipe)
+        self.views.addWidget(self._run_view())
+        self.body.addWidget(self.views, 1)
+
+    def _run_view(self) -> QWidget:
+        self.verdict.add(self.what, self.advice)
+        curve = Card()
+        self.plot.setMinimumHeight(260)
+        curve.add(self.plot)
+        figures = Card()
+        figures.setFixedWidth(280)
+        figures.add(self.tiles)
+        figures.body.addStretch(1)
+        self.tabs.addTab(self.log, "Log")
+        self.tabs.setFixedHeight(190)
+        lower = Card()
+        lower.add(self.tabs)
+        self._progress_card = Card()
+        self._progress_card.add(self.progress)
+        middle = row(curve, figures, spacing=Space.L)
+        middle.setStretch(0, 1)
+        view = QWidget()
+        layout = QVBoxLayout(view)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.L)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self._progress_card)
+        layout.addLayout(middle, 1)
+        layout.addWidget(lower)
+        return view
+
+    # --- events -------------------------------------------------------------------------------
+
+    def on_event(self, event: object) -> None:
+        """Takes the events of a run; painting follows on timers."""
+        if not self.record.take(event):
+            return
+        self.log.on_event(event)
+        match event:
+            case events.Started():
+                self._begin()
+            case events.TrainingStarted():
+                self._plan = event
+            case events.StepDone():
+                self._last = event
+                self.plot.add_step(event.step, event.loss, event.learning_rate)
+            case events.Evaluated():
+                self.plot.add_evaluation(event.step, event.loss)
+                self.tiles.show_values({"eval": words.loss(event.loss)})
+            case events.AdapterSaved():
+                self._adapter = event
+            case events.Done():
+                self._verdict = self._judged()
+            case events.Generated():
+                if self.tabs.indexOf(self.samples) < 0:
+                    self.tabs.addTab(self.samples, "Samples")
+                self.samples.add(event)
+        if isinstance(event, events.Started | events.Ending):
+            self.refresh()
+        elif not self._update.isActive():
+            self._update.start()
+
+    def _begin(self) -> None:
+        """A new training or one that goes on: curves of a resumed one stay."""
+        self._wants_recipe = False
+        self._adapter = None
+
+    def _opened(self) -> None:
+        self._wants_recipe = False
+
+    def _run_changed(self) -> None:
+        if self.state.run != self._run:
+            self._run = self.state.run
+            self.record.clear()
+            self.plot.clear()
+            self.tiles.clear()
+            self.log.clear()
+            self.samples.clear()
+            self.tabs.removeTab(self.tabs.indexOf(self.samples))
+            self._plan = self._last = self._adapter = None
+            self._wants_recipe = False
+        self.refresh()
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def on_primary(self) -> None:
+        """Starts, or goes on to Merge."""
+        if self._shows_recipe():
+            self.run_requested.emit("train")
+        elif self._adapter is None and self._can_resume():
+            self.run_requested.emit("resume")
+        elif self._adapter is None:
+            self.run_requested.emit("train")
+        else:
+            self.continue_clicked.emit()
+
+    def focus_field(self, field: str | None) -> None:
+        """A field is found in the recipe."""
+        if field in self.editors and not self._running():
+            self._wants_recipe = True
+            self.refresh()
+        super().focus_field(field)
+
+    def _stop(self) -> None:
+        """Before the first step there is nothing to keep."""
+        (self.stop_requested if self._last else self.cancel_requested).emit()
+
+    def _show_recipe(self) -> None:
+        self._wants_recipe = True
+        self.refresh()
+
+    def _show_results(self) -> None:
+        self._wants_recipe = False
+        self.refresh()
+
+    # --- where we are -------------------------------------------------------------------------
+
+    def missing(self) -> str | None:
+        """Before: any error of the project; during: the end of the training."""
+        if self._running():
+            return "Training is under way."
+        if not self._shows_recipe() and self._adapter is not None:
+            return None
+        wrong = checks.errors(self.state.problems())
+        return wrong[0].what if wrong else None
+
+    def done(self) -> bool:
+        """An adapter is there."""
+        return self._adapter is not None and not self._running()
+
+    def _running(self) -> bool:
+        return self.record.is_running(self.state.running)
+
+    def _shows_recipe(self) -> bool:
+        nothing = self.record.phase == "none" and not self._running()
+        return nothing or (self._wants_recipe and not self._running())
+
+    def _can_resume(self) -> bool:
+        ended_early = self.record.phase in ("stopped", "failed", "cancelled") or (
+            self.record.was_cut_off(self.state.running)
+        )
+        run = self.state.run
+        return ended_early and run is not None and bool(run.checkpoint_steps())
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def refresh(self, *_: object) -> None:
+        """Buttons, views and figures, in line with where the training is."""
+        running, recipe = self._running(), self._shows_recipe()
+        self.views.setCurrentIndex(0 if recipe else 1)
+        self.stop.setVisible(running)
+        self.stop.setText("Stop and keep" if self._last else "Cancel")
+        self.checkpoint.setVisible(running)
+        self.checkpoint.setEnabled(self._last is not None)
+        self.again.setVisible(not running and not recipe)
+        self.results.setVisible(recipe and self.record.phase != "none")
+        resumable = not running and self._can_resume()
+        primary = self._primary(running=running, recipe=recipe, resumable=resumable)
+        self.resume.setVisible(resumable and primary != "Resume")
+        self.header.primary.setText(primary)
+        self._show_progress(running)
+        self._show_figures()
+        self._show_verdict(running)
+        super().refresh()
+
+    def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
+        if recipe:
+            return "Start training"
+        if running or self._adapter is not None:
+            return "Continue"
+        return "Resume" if resumable else "Train again"
+
+    def _show_progress(self, running: bool) -> None:
+        self._progress_card.setVisible(running)
+        progress, last = self.record.progress, self._last
+        if progress is not None and (last is None or progress.time > last.time):
+            share = progress.done / progress.total if progress.total else None
+            self.progress.show_progress(progress.stage, share, progress.eta_s)
+        elif last is not None:
+            self.progress.show_progress("Training", last.step / last.steps, last.eta_s)
+        else:
+            self.progress.show_progress("Starting…", None)
+
+    def _show_figures(self) -> None:
+        if (last := self._last) is None:
+            return
+        running = self._running()
+        self.tiles.show_values(
+            {
+                "step": f"{words.number(last.step)} of {words.number(last.steps)}",
+                "epoch": f"{last.epoch:.2f}",
+                "left": words.remaining(last.eta_s) if running else "–",
+                "speed": words.number(round(last.tokens_per_s)),
+                "loss": words.loss(last.loss),
+                "memory": words.memory(last.memory_bytes),
+                "rate": words.small(last.learning_rate),
+            }
+        )
+
+    def _show_verdict(self, running: bool) -> None:
+        self.verdict.setVisible(not running and self.record.phase != "none")
+        if running or self.record.phase == "none":
+            return
+        if self.record.phase == "failed" and (problem := self.record.problem) is not None:
+            self._say(f"✗ {problem.what}", problem.remedy, "error")
+        elif self.record.phase == "cancelled":
+            self._say("Training was cancelled.", self._how_on(), "section")
+        elif self.record.was_cut_off(self.state.running):
+            self._say(
+                "⚠ Training ended without a word: its process is gone.", self._how_on(), "warn"
+            )
+        else:
+            self._say_verdict(self._verdict)
+
+    def _say_verdict(self, verdict: Verdict) -> None:
+        mark = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
+        taken = words.duration(self.record.seconds)
+        how = "Stopped by you" if self.record.phase == "stopped" else "Took"
+        after = f" after {taken}" if self.record.phase == "stopped" else f" {taken}"
+        self._say(f"{mark}{verdict.what}", f"{verdict.advice} {how}{after}.", "section")
+
+    def _say(self, what: str, advice: str, role: str) -> None:
+        self.what.setText(what)
+        self.advice.setText(advice)
+        set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
+
+    def _judged(self) -> Verdict:
+        curve, evaluations = self.plot.training, self.plot.evaluations
+        return judge(
+            [(int(s), float(v)) for s, v in zip(curve.steps, curve.values(0), strict=True)],
+            [
+                (int(s), float(v))
+                for s, v in zip(evaluations.steps, evaluations.values(), strict=True)
+            ],
+        )
+
+    def _how_on(self) -> str:
+        if self._can_resume() and self.state.run is not None:
+            step = words.number(self.state.run.checkpoint_steps()[-1])
+            return f"Resume to go on from the checkpoint at step {step}."
+        return "There is no checkpoint to go on from."

@@ -1,0 +1,128 @@
+"""The training page before training: the recipe, and what will run with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from lora_studio.core import events, words
+from lora_studio.core.problems import Step
+from lora_studio.core.training import TrainingSpec
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, More, column, label, row
+from lora_studio.gui.widgets.editors import FieldEditor
+from lora_studio.gui.widgets.fact_list import FactList
+
+_STEP: Step = "training"
+_MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
+_MORE = (
+    "max_steps", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
+    "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
+)  # fmt: skip
+
+
+class Recipe(QWidget):
+    """Fields to the left; to the right one line from each step before this one."""
+
+    def __init__(self, state: ProjectState, add_editor: Callable[[str], FieldEditor]) -> None:
+        """`add_editor` makes and registers the editor of a field."""
+        super().__init__()
+        self.state = state
+        self.estimate = label(wrap=True)
+        self.ready = FactList()
+        recipe = Card("Recipe")
+        more = More()
+        more.add(_grid([add_editor(field) for field in _MORE]))
+        recipe.add(_grid([add_editor(field) for field in _MAIN]), self.estimate, more)
+        ready = Card("What will run")
+        ready.setMinimumWidth(300)
+        ready.add(self.ready)
+        columns = row(column(recipe, None), column(ready, None), spacing=Space.L)
+        columns.setStretch(0, 2)
+        columns.setStretch(1, 1)
+        self.setLayout(columns)
+        state.value_changed.connect(self._show)
+        state.facts_changed.connect(self._show)
+        state.opened.connect(self._show)
+        self._show()
+
+    def _show(self, *_: object) -> None:
+        training, rows = self.state.spec(_STEP), self._training_rows()
+        if isinstance(training, TrainingSpec):
+            self.estimate.setText(plan_in_words(training, rows))
+        else:
+            self.estimate.setText("Correct the values above to see the number of steps.")
+        model, data = self.state.facts.model, self.state.facts.dataset
+        adapter = model.adapter if model else None
+        self.ready.show_facts(
+            [
+                ("Model", str(self.state.get("model", "source")) or "none chosen"),
+                ("Precision", self._precision()),
+                ("Trains", _adapter_in_words(adapter) if adapter else "not counted yet"),
+                ("Rows", _rows_in_words(data, rows) if data else "not read yet"),
+                ("Device", self._device()),
+            ]
+        )
+
+    def _precision(self) -> str:
+        choices = self.state.about("model", "precision").choices
+        value = str(self.state.get("model", "precision"))
+        return choices.get(value, value)
+
+    def _device(self) -> str:
+        name, found = self.state.get("model", "device"), self.state.facts.devices
+        for device in found.devices if found else ():
+            if name in ("auto", device.name):
+                return device.title
+        return str(name)
+
+    def _training_rows(self) -> int | None:
+        """Rows that are trained on, None while nothing is known of the dataset."""
+        data, share = self.state.facts.dataset, self.state.get("dataset", "validation_share")
+        if data is None or not isinstance(share, int | float):
+            return None
+        return data.rows_used - round(float(share) * data.rows_used)
+
+
+def plan_in_words(training: TrainingSpec, rows: int | None) -> str:
+    """Effective batch and number of optimizer steps; `rows` is the number to train on."""
+    batch = training.effective_batch
+    said = f"Effective batch: {words.plural(batch, 'row')} per step."
+    if not rows:
+        return f"{said} The number of steps appears once the dataset is read."
+    per_epoch = math.ceil(rows / batch)
+    steps = math.ceil(rows / batch * training.epochs)
+    limited = 0 < training.max_steps < steps
+    total = training.max_steps if limited else steps
+    limit = ", ended by the step limit" if limited else ""
+    return (
+        f"{said} About {words.plural(total, 'step')}{limit}, {words.number(per_epoch)} per epoch."
+    )
+
+
+def _grid(editors: Sequence[FieldEditor]) -> QGridLayout:
+    """Two columns."""
+    grid = QGridLayout()
+    grid.setHorizontalSpacing(Space.XL)
+    grid.setVerticalSpacing(Space.L)
+    for index, made in enumerate(editors):
+        line, place = divmod(index, 2)
+        grid.addWidget(made, line, place, Qt.AlignmentFlag.AlignTop)
+    grid.setColumnStretch(0, 1)
+    grid.setColumnStretch(1, 1)
+    return grid
+
+
+def _adapter_in_words(adapter: events.ParametersCounted) -> str:
+    return f"{words.count(adapter.trainable)} parameters ({words.percent(adapter.percent / 100)})"
+
+
+def _rows_in_words(data: events.DatasetInspected, rows: int | None) -> str:
+    if rows is None:
+        return words.number(data.rows_used)
+    kept = data.rows_used - rows
+    return f"{words.number(rows)} to train on, {words.number(kept)} to validate on"

@@ -1,0 +1,116 @@
+"""One of a few choices as cards that say what each is for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
+
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, restyle
+from lora_studio.gui.widgets.controls import Control
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A card: the value it stands for, a short title, and one phrase on what it is for."""
+
+    value: Hashable
+    title: str
+    text: str
+
+
+class CardsControl(Control):
+    """Cards side by side; one is chosen by click, by arrow keys or by space.
+
+    A value that no card stands for leaves all of them unchosen.
+    """
+
+    def __init__(self, choices: Sequence[Choice], parent: QWidget | None = None) -> None:
+        """The cards share the width evenly."""
+        super().__init__(parent)
+        self._group = QButtonGroup(self)
+        self.cards = {choice.value: _Card(choice) for choice in choices}
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.M)
+        for value, card in self.cards.items():
+            self._group.addButton(card.radio)
+            card.radio.clicked.connect(lambda _=False, value=value: self._choose(value))
+            layout.addWidget(card, 1)
+        self.setFocusProxy(next(iter(self.cards.values())).radio)
+
+    def show_value(self, value: Any) -> None:
+        """Chooses the card of a value."""
+        card = self.cards.get(value) if isinstance(value, Hashable) else None
+        self._group.setExclusive(False)
+        for other in self.cards.values():
+            other.choose(other is card)
+        self._group.setExclusive(True)
+        if card is not None:
+            self.setFocusProxy(card.radio)
+
+    def set_note(self, value: Hashable, note: str) -> None:
+        """A figure on a card, such as the memory that the choice takes."""
+        self.cards[value].set_note(note)
+
+    def set_available(self, value: Hashable, available: bool, why_not: str = "") -> None:
+        """Whether a card can be chosen; `why_not` becomes its tooltip."""
+        self.cards[value].setEnabled(available)
+        self.cards[value].setToolTip("" if available else why_not)
+
+    def _choose(self, value: Hashable) -> None:
+        self.show_value(value)
+        self.edited.emit(value)
+        self.left.emit()
+
+
+class _Card(QFrame):
+    """A radio button with words around it; the whole surface can be clicked."""
+
+    def __init__(self, choice: Choice) -> None:
+        super().__init__()
+        self.setProperty("surface", "choice")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.radio = QRadioButton(choice.title)
+        self.radio.setProperty("role", "section")
+        self._text = label(choice.text, "caption", wrap=True)
+        self._note = label("", "label")
+        self._note.hide()
+        self._title = choice.title
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
+        layout.setSpacing(Space.XS)
+        layout.addWidget(self.radio)
+        layout.addWidget(self._text)
+        layout.addStretch(1)
+        layout.addWidget(self._note)
+        self._name()
+
+    def choose(self, chosen: bool) -> None:
+        self.radio.setChecked(chosen)
+        if self.property("selected") != chosen:
+            self.setProperty("selected", chosen)
+            restyle(self)
+
+    def set_note(self, note: str) -> None:
+        self._note.setText(note)
+        self._note.setVisible(bool(note))
+        self._name()
+
+    def note(self) -> str:
+        return self._note.text()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        inside = self.rect().contains(event.position().toPoint())
+        if event.button() == Qt.MouseButton.LeftButton and inside:
+            self.radio.setFocus(Qt.FocusReason.MouseFocusReason)
+            self.radio.click()
+
+    def _name(self) -> None:
+        parts = (self._title, self._text.text(), self._note.text())
+        self.radio.setAccessibleName(", ".join(part for part in parts if part))

@@ -1,0 +1,54 @@
+"""Names and values in two columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label
+
+#: Name and value; an empty value leaves the line out.
+Fact = tuple[str, str]
+
+
+class FactList(QWidget):
+    """A name to the left, its value to the right; values can be selected and copied."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until `show_facts`."""
+        super().__init__(parent)
+        self._labels: list[tuple[QLabel, QLabel]] = []
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(Space.L)
+        self._grid.setVerticalSpacing(Space.S)
+        self._grid.setColumnStretch(1, 1)
+
+    def show_facts(self, facts: Sequence[Fact]) -> None:
+        """Replaces all lines."""
+        shown = [fact for fact in facts if fact[1]]
+        while len(self._labels) < len(shown):
+            self._add()
+        for index, (name, value) in enumerate(self._labels):
+            here = index < len(shown)
+            name.setVisible(here)
+            value.setVisible(here)
+            if here:
+                name.setText(shown[index][0])
+                value.setText(shown[index][1])
+                value.setAccessibleName(": ".join(shown[index]))
+
+    def facts(self) -> dict[str, str]:
+        """What is shown."""
+        return {name.text(): value.text() for name, value in self._labels if not name.isHidden()}
+
+    def _add(self) -> None:
+        name, value = label(role="muted"), label(wrap=True)
+        value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        row = len(self._labels)
+        self._grid.addWidget(name, row, 0, Qt.AlignmentFlag.AlignTop)
+        self._grid.addWidget(value, row, 1)
+        self._labels.append((name, value))

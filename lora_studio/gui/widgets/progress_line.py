@@ -1,0 +1,37 @@
+"""What a job does now, how far it is, and how long it still takes."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+
+from lora_studio.core import words
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label, row
+
+_UNITS = 1000
+
+
+class ProgressLine(QWidget):
+    """Words above a bar."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Unknown progress until told."""
+        super().__init__(parent)
+        self.doing = label()
+        self.left = label(role="muted")
+        self.bar = QProgressBar(textVisible=False)
+        self.bar.setRange(0, _UNITS)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addLayout(row(self.doing, None, self.left))
+        layout.addWidget(self.bar)
+
+    def show_progress(self, doing: str, share: float | None, eta_s: float | None = None) -> None:
+        """`share` from 0 to 1, or None while nobody knows: then the bar stays empty and still."""
+        self.doing.setText(doing)
+        left = f"{words.remaining(eta_s)} left" if eta_s is not None else ""
+        done = f"{share:.0%}".replace("%", " %") if share is not None else ""
+        self.left.setText("  ·  ".join(part for part in (done, left) if part))
+        self.bar.setValue(round(_UNITS * min(1.0, max(0.0, share or 0.0))))
+        self.bar.setAccessibleName(f"{doing} {self.left.text()}".strip())

@@ -1,0 +1,244 @@
+"""Which GGUF files to write: several can be ticked; afterwards their sizes and self-tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+
+from lora_studio.core import events, words
+from lora_studio.core.export import BITS_PER_WEIGHT, Quantization
+from lora_studio.gui.theme import color, theme
+from lora_studio.gui.widgets.controls import Control
+
+_Index = QModelIndex | QPersistentModelIndex
+_COLUMNS = ("Quantisation", "Bits", "Size", "Quality", "Self-test")
+NAMES: tuple[Quantization, ...] = tuple(BITS_PER_WEIGHT)
+
+#: What each costs in quality, in the order of NAMES.
+_QUALITY: dict[Quantization, str] = {
+    "F16": "exact",
+    "Q8_0": "no loss to speak of",
+    "Q6_K": "hardly any loss",
+    "Q5_K_M": "very small loss",
+    "Q5_K_S": "very small loss",
+    "Q4_K_M": "small loss, most used",
+    "Q4_K_S": "small loss",
+    "Q3_K_L": "noticeable loss",
+    "Q3_K_M": "noticeable loss",
+    "Q3_K_S": "large loss",
+    "Q2_K": "very large loss",
+}
+
+
+def estimated_bytes(quantization: Quantization, parameters: int) -> int:
+    """Size of a GGUF file in bytes: parameters times bits per weight, vocabulary aside."""
+    return round(parameters * BITS_PER_WEIGHT[quantization] / 8)
+
+
+class QuantModel(QAbstractTableModel):
+    """One row per quantisation.
+
+    Signals:
+        ticked(list[str]): the names that are ticked now.
+    """
+
+    ticked = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Nothing is ticked, no size is known."""
+        super().__init__(parent)
+        self.chosen: set[str] = set()
+        self.parameters: int | None = None
+        self.written: dict[str, events.GgufWritten] = {}
+        self.tested: dict[str, events.SelfTested] = {}
+
+    def changed(self) -> None:
+        """Everything may look different now."""
+        last = self.index(len(NAMES) - 1, len(_COLUMNS) - 1)
+        self.dataChanged.emit(self.index(0, 0), last)
+
+    def toggle(self, row: int) -> None:
+        """Ticks or unticks a row; the last tick stays, for nothing is no export."""
+        name = NAMES[row]
+        after = self.chosen ^ {name}
+        if after:
+            self.chosen = after
+            self.changed()
+            self.ticked.emit([name for name in NAMES if name in after])
+
+    def rowCount(self, parent: _Index | None = None) -> int:
+        """A table has no rows below a row."""
+        return 0 if parent is not None and parent.isValid() else len(NAMES)
+
+    def columnCount(self, parent: _Index | None = None) -> int:
+        """The same for every row."""
+        return len(_COLUMNS)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Names of the columns."""
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            return _aligned(section)
+        if role == Qt.ItemDataRole.ToolTipRole and section == 1:
+            return "Bits per weight"
+        return _COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
+
+    def flags(self, index: _Index) -> Qt.ItemFlag:
+        """The first column has a box to tick."""
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == 0 else flags
+
+    def setData(self, index: _Index, value: Any, role: int = Qt.ItemDataRole.EditRole) -> bool:
+        """A click on the box."""
+        if role != Qt.ItemDataRole.CheckStateRole or index.column() != 0:
+            return False
+        self.toggle(index.row())
+        return True
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Words, tick and colour of a cell."""
+        name, column = NAMES[index.row()], index.column()
+        match role:
+            case Qt.ItemDataRole.DisplayRole:
+                return self._words(name, column)
+            case Qt.ItemDataRole.CheckStateRole if column == 0:
+                on = name in self.chosen
+                return Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
+            case Qt.ItemDataRole.TextAlignmentRole:
+                return _aligned(column)
+            case Qt.ItemDataRole.ForegroundRole:
+                return self._tint(name, column)
+            case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
+                return in_words(self.tested[name])
+        return None
+
+    def _words(self, name: Quantization, column: int) -> str:
+        match column:
+            case 0:
+                return name
+            case 1:
+                return f"{BITS_PER_WEIGHT[name]:.1f}"
+            case 2 if name in self.written:
+                return words.size(self.written[name].bytes)
+            case 2:
+                known = self.parameters is not None
+                return (
+                    f"≈ {words.size(estimated_bytes(name, self.parameters or 0))}" if known else "–"
+                )
+            case 3:
+                return _QUALITY[name]
+            case _:
+                return badge(self.tested[name]) if name in self.tested else ""
+
+    def _tint(self, name: Quantization, column: int) -> Any:
+        if column == 4 and name in self.tested:
+            return color("ok" if self.tested[name].passed else "error")
+        if column == 0 or (column == 2 and name in self.written):
+            return color("text")
+        return color("muted")
+
+
+class QuantTable(Control):
+    """A table to tick quantisations in, by mouse or by arrow keys and Space."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Shows all rows without scrolling."""
+        super().__init__(parent)
+        self.rows = QuantModel(self)
+        self.view = _View()
+        self.view.setModel(self.rows)
+        self.view.lay_out()
+        self.setFocusProxy(self.view)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.view)
+        self.rows.ticked.connect(self._ticked)
+        theme().changed.connect(self.rows.changed)
+
+    def show_value(self, value: Any) -> None:
+        """Ticks the names of a list."""
+        self.rows.chosen = set(value) if isinstance(value, list | tuple) else set()
+        self.rows.changed()
+
+    def set_parameters(self, parameters: int | None) -> None:
+        """Parameters of the model, for the estimated sizes."""
+        self.rows.parameters = parameters
+        self.rows.changed()
+
+    def show_results(
+        self, written: Sequence[events.GgufWritten], tested: Sequence[events.SelfTested]
+    ) -> None:
+        """Real sizes and self-tests of the files that were written."""
+        self.rows.written = {event.quantization: event for event in written}
+        self.rows.tested = {event.stage: event for event in tested}
+        self.rows.changed()
+
+    def _ticked(self, names: list[str]) -> None:
+        self.edited.emit(names)
+        self.left.emit()
+
+
+class _View(QTableView):
+    """Space ticks whatever column is current."""
+
+    def lay_out(self) -> None:
+        """Column widths; needs the model."""
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setWordWrap(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(_ROW)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        for column in range(len(_COLUMNS)):
+            header.setSectionResizeMode(
+                column,
+                QHeaderView.ResizeMode.Stretch
+                if column == 3
+                else QHeaderView.ResizeMode.ResizeToContents,
+            )
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFixedHeight(header.sizeHint().height() + _ROW * len(NAMES) + 4)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        index = self.currentIndex()
+        model = self.model()
+        if event.key() == Qt.Key.Key_Space and index.isValid() and isinstance(model, QuantModel):
+            model.toggle(index.row())
+        else:
+            super().keyPressEvent(event)
+
+
+_ROW = 30
+
+
+def badge(event: events.SelfTested) -> str:
+    """A self-test in short: `✓ top-1 98.7 %, KL 0.004`."""
+    mark = "✓" if event.passed else "✗"
+    return f"{mark} top-1 {words.percent(event.top1)}, KL {event.kl:.2g}"
+
+
+def in_words(event: events.SelfTested) -> str:
+    """A self-test in full."""
+    same = "token for token the same ids" if event.tokens_equal else "other token ids"
+    return (
+        f"{'Passed' if event.passed else 'Failed'} against base + adapter on "
+        f"{words.plural(event.conversations, 'conversation')} with "
+        f"{words.plural(event.positions, 'answer token')}: the likeliest token agrees at "
+        f"{words.percent(event.top1)} (at least {words.percent(event.top1_limit)}), KL "
+        f"{event.kl:.3g} nats (at most {event.kl_limit:.3g}), {same}."
+    )
+
+
+def _aligned(column: int) -> Qt.AlignmentFlag:
+    side = Qt.AlignmentFlag.AlignRight if column in (1, 2) else Qt.AlignmentFlag.AlignLeft
+    return side | Qt.AlignmentFlag.AlignVCenter

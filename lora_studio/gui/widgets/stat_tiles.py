@@ -1,0 +1,71 @@
+"""Figures of a job: a caption above each, digits of the same width so that nothing jumps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from PySide6.QtGui import QFont
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label
+
+_NOTHING = "–"
+
+
+class StatTile(QWidget):
+    """One figure with its name."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """A dash until a value comes."""
+        super().__init__(parent)
+        self._name = name
+        self.value = label(_NOTHING, "section")
+        font = self.value.font()
+        font.setFeature(QFont.Tag("tnum"), 1)
+        self.value.setFont(font)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(label(name, "caption"))
+        layout.addWidget(self.value)
+        self.setAccessibleName(f"{name}: {_NOTHING}")
+
+    def set_value(self, text: str) -> None:
+        """Words with their unit."""
+        if text != self.value.text():
+            self.value.setText(text or _NOTHING)
+            self.setAccessibleName(f"{self._name}: {self.value.text()}")
+
+
+class StatTiles(QWidget):
+    """Figures in rows of equal columns."""
+
+    def __init__(
+        self, names: Mapping[str, str], columns: int, parent: QWidget | None = None
+    ) -> None:
+        """`names` maps a key to the caption."""
+        super().__init__(parent)
+        self.tiles = {key: StatTile(name) for key, name in names.items()}
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.M)
+        for index, tile in enumerate(self.tiles.values()):
+            grid.addWidget(tile, *divmod(index, columns))
+        for column in range(columns):
+            grid.setColumnStretch(column, 1)
+
+    def show_values(self, values: Mapping[str, str]) -> None:
+        """Changes the figures that are named."""
+        for key, text in values.items():
+            self.tiles[key].set_value(text)
+
+    def clear(self) -> None:
+        """Dashes everywhere."""
+        for tile in self.tiles.values():
+            tile.set_value("")
+
+    def text(self, key: str) -> str:
+        """What a figure shows."""
+        return self.tiles[key].value.text()
