@@ -39,9 +39,9 @@ def generate(command: commands.Generate, job: Job) -> None:
 
 def inspect_model(command: commands.InspectModel, job: Job) -> None:
     """Facts of a model from its headers."""
-    from lora_studio.engine import model
+    from lora_studio.engine import lora
 
-    job.emit(model.inspect(command.model, command.lora, job))
+    job.emit(lora.inspect(command.model, command.lora, job))
 
 
 def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:

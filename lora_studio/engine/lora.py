@@ -12,9 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from lora_studio.core import events
 from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.engine import model as models
+from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
-from lora_studio.engine.model import count_parameters, is_head
 
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
@@ -69,9 +71,34 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
     )
     return events.ParametersCounted(
         trainable=trainable,
-        total=count_parameters(model),
+        total=models.count_parameters(model),
         targets=names,
         adapter_bytes=4 * trainable,
+    )
+
+
+def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
+    """Facts of a model and of the adapter it would get; from headers, no weights are read."""
+    folder = models.resolve(spec, job)
+    config = models.read_config(folder, spec)
+    model = models.on_meta(folder, spec, config)
+    text = config.get_text_config()
+    return events.ModelInspected(
+        source=spec.source,
+        folder=str(folder),
+        architecture=type(model).__name__,
+        parameters=models.count_parameters(model),
+        layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        vocabulary=text.vocab_size,
+        context=getattr(text, "max_position_embeddings", None),
+        stored_dtype=models.stored_dtype(model_sources.safetensors_headers(folder)),
+        licence=models.licence(folder),
+        has_chat_template=models.has_chat_template(folder),
+        prequantized=models.prequantized(config),
+        weight_bytes=models.weight_bytes(model),
+        linear_names=tuple(linear_names(model)),
+        adapter=count_on_meta(model, lora),
     )
 
 
@@ -143,7 +170,7 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
         name: module
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
-        and not is_head(model, name, module)
+        and not models.is_head(model, name, module)
         and not _ROUTER.search(name)
     }
 

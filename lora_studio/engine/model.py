@@ -22,7 +22,6 @@ from transformers.utils import logging as transformers_logging
 
 from lora_studio.core import events, paths
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.engine import device as devices
@@ -283,34 +282,6 @@ def _first_line(error: BaseException) -> str:
 # --- without weights --------------------------------------------------------------------------
 
 
-def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
-    """Facts of a model from its configuration and headers; no weights are read."""
-    from lora_studio.engine import lora as adapters
-
-    folder = resolve(spec, job)
-    config = read_config(folder, spec)
-    headers = model_sources.safetensors_headers(folder)
-    model = on_meta(folder, spec, config)
-    text = config.get_text_config()
-    return events.ModelInspected(
-        source=spec.source,
-        folder=str(folder),
-        architecture=type(model).__name__,
-        parameters=count_parameters(model),
-        layers=text.num_hidden_layers,
-        hidden_size=text.hidden_size,
-        vocabulary=text.vocab_size,
-        context=getattr(text, "max_position_embeddings", None),
-        stored_dtype=_stored_dtype(headers),
-        licence=_licence(folder),
-        has_chat_template=_has_chat_template(folder),
-        prequantized=prequantized(config),
-        weight_bytes=weight_bytes(model),
-        linear_names=tuple(adapters.linear_names(model)),
-        adapter=adapters.count_on_meta(model, lora),
-    )
-
-
 def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
     """The model's layers without memory behind them; raises ProblemError."""
     config = config or read_config(folder, spec)
@@ -365,7 +336,7 @@ def is_head(model: PreTrainedModel, name: str, module: torch.nn.Module) -> bool:
     return module is model.get_output_embeddings() or name.rsplit(".", 1)[-1] in _HEADS
 
 
-def _stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+def stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
     """The number format that most weights are stored in, in the words of the precision setting."""
     sizes: dict[str, int] = {}
     for entry in headers.values():
@@ -375,7 +346,7 @@ def _stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
     return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
 
 
-def _licence(folder: Path) -> str | None:
+def licence(folder: Path) -> str | None:
     """The licence that the model card states, None when it states none."""
     import yaml
 
@@ -389,7 +360,7 @@ def _licence(folder: Path) -> str | None:
     return str(found) if found and found != "unknown" else None
 
 
-def _has_chat_template(folder: Path) -> bool:
+def has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
         return True
     try:
