@@ -28,13 +28,46 @@ def merge(command: commands.Merge, job: Job) -> None:
 
 
 def export(command: commands.Export, job: Job) -> None:
-    """Writes GGUF files, tests each against base + adapter, derives TEMPLATE, creates in Ollama."""
-    raise NotImplementedError
+    """Writes GGUF files, derives TEMPLATE and Modelfile, tests every stage, creates in Ollama.
+
+    A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
+    """
+    from lora_studio.engine import selftest
+    from lora_studio.engine.export import gguf, ollama_model
+
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    files = gguf.write(run, project, job)
+    chosen = project.export.quantizations[0]
+    derived = ollama_model.describe(run, project, files[chosen], job)
+    failed: set[str] = set()
+    if project.export.self_test:
+        results = selftest.run(run, project, files, job)
+        failed = {result.stage for result in results if not result.passed}
+    if project.export.ollama_create and derived is not None:
+        if failed & {"merged", chosen}:
+            job.emit(events.Warned(problem=ollama_model.withheld(chosen)))
+        else:
+            ollama_model.create(run, project, files[chosen], derived, job)
 
 
 def generate(command: commands.Generate, job: Job) -> None:
     """Answers conversations with the models of a run, one model in memory at a time."""
-    raise NotImplementedError
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    if {"base", "tuned", "merged", "gguf"} & {*command.sources}:
+        from lora_studio.engine import chat
+
+        if {"base", "tuned"} & {*command.sources}:
+            chat.answer_in_torch(run, project, command.sources, command, job)
+        if "merged" in command.sources:
+            chat.answer_merged(run, project, command, job)
+        if "gguf" in command.sources:
+            chat.answer_gguf(run, project, command, job)
+    if "ollama" in command.sources:
+        from lora_studio.engine.export import ollama
+
+        ollama.answer(project, command, job)
 
 
 def inspect_model(command: commands.InspectModel, job: Job) -> None:

@@ -229,6 +229,23 @@ class Llama:
             raise CancelledError
 
 
+def adds_bos(file: Path) -> bool:
+    """Whether llama.cpp, and so Ollama, puts a BOS token in front of a prompt by itself."""
+    from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
+
+    ffi, lib = get_ffi(), get_lib()
+    lib.llama_backend_init()
+    parameters = lib.llama_model_default_params()
+    parameters.vocab_only = True
+    model = lib.llama_model_load_from_file(str(file).encode(), parameters)
+    if model == ffi.NULL:
+        raise _refused(file, "llama.cpp could not read its vocabulary")
+    try:
+        return bool(lib.llama_vocab_get_add_bos(lib.llama_model_get_vocab(model)))
+    finally:
+        lib.llama_model_free(model)
+
+
 def threads() -> int:
     """Threads that llama.cpp computes with: as many as the user grants, else one per core."""
     granted = os.environ.get("OMP_NUM_THREADS", "")

@@ -20,9 +20,11 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import ollama
 
-from lora_studio.core import events
+from lora_studio.core import commands, events
 from lora_studio.core.dataset import Message
+from lora_studio.core.export import suggested_ollama_name
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.project import Project
 from lora_studio.engine.channel import Job
 
 T = TypeVar("T")
@@ -167,6 +169,33 @@ def chat(
 
     with _problems(place):
         return _heeding(job, ask)
+
+
+def model_name(project: Project) -> str:
+    """The name of a project's model in Ollama."""
+    return project.export.ollama_name or suggested_ollama_name(project.name)
+
+
+def answer(project: Project, command: commands.Generate, job: Job) -> None:
+    """Answers conversations with a project's model in Ollama; raises ProblemError."""
+    options = {
+        "num_predict": command.max_tokens,
+        "temperature": command.temperature,
+        "top_p": command.top_p,
+        "seed": command.seed,
+    }
+    for index, turns in enumerate(command.conversations):
+        job.progress("answering with ollama", index, len(command.conversations), "answers")
+        reply = chat(project.export.ollama_host, model_name(project), turns, options, job)
+        job.emit(
+            events.Generated(
+                source="ollama",
+                index=index,
+                text=reply.text,
+                tokens=reply.tokens,
+                finished=reply.finished,
+            )
+        )
 
 
 def _version(place: Server, http: httpx.Client) -> str:
