@@ -17,7 +17,8 @@ from lora_studio.gui.pages.page import Page
 from lora_studio.gui.plots.length_histogram import LengthHistogram
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, EmptyState, More, column, label, restyle, row
+from lora_studio.gui.widgets.basics import Card, EmptyState, More, column, label, restyle
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import ComboControl
 from lora_studio.gui.widgets.conversation import ChatView, TokenView
 from lora_studio.gui.widgets.path_control import PathControl, dropped_path
@@ -60,6 +61,7 @@ class DatasetPage(Page):
         state.facts_changed.connect(self._facts_changed)
         state.problems_changed.connect(lambda _: self._show_answer())
         self._opened()
+        self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
@@ -90,10 +92,8 @@ class DatasetPage(Page):
         self.data.addWidget(rows)
         card = Card()
         card.add(self.data)
-        columns = row(card, column(self._settings(), None), spacing=Space.L)
-        columns.setStretch(0, 1)
         self.body.addWidget(self.drop)
-        self.body.addLayout(columns, 1)
+        self.body.addWidget(Columns(card, column(self._settings(), None), (1, 0)), 1)
 
     def _settings(self) -> Card:
         card = Card("How it is used")

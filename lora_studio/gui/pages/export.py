@@ -17,8 +17,8 @@ from lora_studio.gui.inquiry import Inquiry
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
 from lora_studio.gui.widgets.export_result import ExportResult
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -74,12 +74,10 @@ class ExportPage(Page):
         self.status.add(self.what, self.advice, self.progress)
         self.result_card = Card("Result")
         self.result_card.add(self.result, self._result_buttons())
-        columns = row(column(files, None), column(self._ollama_card(), None), spacing=Space.L)
-        columns.setStretch(0, 3)
-        columns.setStretch(1, 2)
         self.body.addWidget(self.status)
         self.body.addWidget(self.result_card)
-        self.body.addLayout(columns)
+        ollama = column(self._ollama_card(), None)
+        self.body.addWidget(Columns(column(files, None), ollama, (3, 2)))
         self.body.addStretch(1)
 
     def _ollama_card(self) -> Card:
@@ -263,7 +261,7 @@ class ExportPage(Page):
         self.show_folder.setVisible(bool(self.result.written))
         self.copy_llama.setVisible(bool(self.result.written))
         self.copy_run.setVisible(self.result.created is not None)
-        self.copy_run.setText(f"Copy {self._run_command()}")
+        self.copy_run.setText(f"Copy “{self._run_command()}”")
         super().refresh()
 
     def _modelfile(self) -> str:

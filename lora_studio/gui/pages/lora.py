@@ -11,10 +11,10 @@ from lora_studio.core.lora import Targets
 from lora_studio.core.problems import Step
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import Change, ProjectState
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, More, column, label, row, set_role
+from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
 from lora_studio.gui.widgets.block_drawing import USUAL, BlockDrawing, meant_by
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.preset_number import PresetNumberControl
 
 _RANKS = (
@@ -59,6 +59,7 @@ class LoraPage(Page):
         state.opened.connect(self._show_all)
         state.facts_changed.connect(self._facts_changed)
         self._show_all()
+        self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
@@ -77,13 +78,9 @@ class LoraPage(Page):
         )
         result = Card()
         result.add(self.sentence, self.detail)
-        right = column(layers, None)
-        columns = row(column(strength, None), right, spacing=Space.L)
-        columns.setStretch(0, 2)
-        columns.setStretch(1, 3)
         self.body.addWidget(self.presets)
         self.body.addWidget(result)
-        self.body.addLayout(columns)
+        self.body.addWidget(Columns(column(strength, None), column(layers, None), (2, 3)))
         self.body.addStretch(1)
 
     # --- what the user does -------------------------------------------------------------------
@@ -143,7 +140,7 @@ class LoraPage(Page):
         targets = self.state.get(_STEP, "targets")
         names = self.state.get(_STEP, "target_names")
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
-        known = targets in self.state.about(_STEP, "targets").choices
+        known = targets in list(self.state.about(_STEP, "targets").choices)
         chosen = meant_by(cast(Targets, targets), named, self.drawing.layers()) if known else set()
         self.drawing.show_chosen(chosen)
         self.editors["target_names"].setVisible(targets == "names")

@@ -12,8 +12,8 @@ from lora_studio.core import checks, events, words
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.quant_table import badge
@@ -62,10 +62,7 @@ class MergingPage(Page):
         result = Card("Result")
         result.add(self.what, self.advice, self.progress, self.facts)
         result.add(row(self.show_folder, None))
-        columns = row(column(settings, None), column(result, None), spacing=Space.L)
-        columns.setStretch(0, 1)
-        columns.setStretch(1, 1)
-        self.body.addLayout(columns)
+        self.body.addWidget(Columns(column(settings, None), column(result, None)))
         self.body.addStretch(1)
 
     # --- events -------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from lora_studio.gui.inquiry import NAMING, Inquiry, named_model
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, FlowLayout, More, button, column, label, row
+from lora_studio.gui.widgets.basics import Card, FlowLayout, More, button, column, label
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import ComboControl
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 from lora_studio.gui.widgets.path_control import PathControl, dropped_path
@@ -58,6 +59,7 @@ class ModelPage(Page):
         state.facts_changed.connect(self._facts_changed)
         state.problems_changed.connect(lambda _: self._show_facts())
         self._opened()
+        self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
@@ -66,10 +68,7 @@ class ModelPage(Page):
         facts = Card("Facts")
         facts.setMinimumWidth(300)
         facts.add(self.note, self.facts)
-        columns = row(left, column(facts, None), spacing=Space.L)
-        columns.setStretch(0, 2)
-        columns.setStretch(1, 1)
-        self.body.addLayout(columns)
+        self.body.addWidget(Columns(left, column(facts, None), (2, 1)))
         self.body.addStretch(1)
 
     def _source_card(self) -> Card:

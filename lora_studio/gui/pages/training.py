@@ -13,7 +13,8 @@ from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
+from lora_studio.gui.widgets.basics import Card, button, label, set_role
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.sample_view import SampleView
@@ -96,15 +97,13 @@ class TrainingPage(Page):
         lower.add(self.tabs)
         self._progress_card = Card()
         self._progress_card.add(self.progress)
-        middle = row(curve, figures, spacing=Space.L)
-        middle.setStretch(0, 1)
         view = QWidget()
         layout = QVBoxLayout(view)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.L)
         layout.addWidget(self.verdict)
         layout.addWidget(self._progress_card)
-        layout.addLayout(middle, 1)
+        layout.addWidget(Columns(curve, figures, (1, 0)), 1)
         layout.addWidget(lower)
         return view
 

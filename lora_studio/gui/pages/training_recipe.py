@@ -13,7 +13,8 @@ from lora_studio.core.problems import Step
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, More, column, label, row
+from lora_studio.gui.widgets.basics import Card, More, column, label
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -41,10 +42,8 @@ class Recipe(QWidget):
         ready = Card("What will run")
         ready.setMinimumWidth(300)
         ready.add(self.ready)
-        columns = row(column(recipe, None), column(ready, None), spacing=Space.L)
-        columns.setStretch(0, 2)
-        columns.setStretch(1, 1)
-        self.setLayout(columns)
+        columns = Columns(column(recipe, None), column(ready, None), (2, 1))
+        self.setLayout(column(columns, None))
         state.value_changed.connect(self._show)
         state.facts_changed.connect(self._show)
         state.opened.connect(self._show)

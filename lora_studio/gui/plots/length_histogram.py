@@ -70,6 +70,7 @@ class LengthHistogram(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.Space.S)
+        layout.addSpacing(theme.Space.XS)
         layout.addLayout(row(self.sentence, self.fit))
         layout.addWidget(self.chart, 1)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -150,7 +151,6 @@ class LengthHistogram(QWidget):
 
     def _repaint(self) -> None:
         kept, over = theme.color("accent"), theme.color("warn")
-        kept.setAlphaF(0.75)
         centres = (self._edges[:-1] + self._edges[1:]) / 2
         colors: list[QColor] = [over if centre > self._limit else kept for centre in centres]
         if colors:

@@ -79,13 +79,15 @@ class TokenView(QWidget):
         self.setFocusProxy(self.box)
         self._keys = {state: label(role="caption") for state in _STATES}
         legend = QWidget()
-        flow = FlowLayout(legend, spacing=Space.L)
+        flow = FlowLayout(legend, spacing=Space.M)
         for key in self._keys.values():
             key.setTextFormat(Qt.TextFormat.RichText)
+            key.setToolTip(_HELP)
             flow.addWidget(key)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.S)
+        layout.addSpacing(Space.XS)
         layout.addWidget(legend)
         layout.addWidget(self.box, 1)
         self._paint()
@@ -113,16 +115,19 @@ class TokenView(QWidget):
             tint, mark, name = getattr(current(), _STATES[state][0]), *_STATES[state][1:]
             key.setText(
                 f'<span style="color:{tint}; {mark}">abc</span>&nbsp; '
-                f"{name}: {words.plural(number, 'token')}"
+                f"{name} {words.number(number)}"
             )
 
 
 #: Role of the colour, mark beside the colour, words.
 _STATES = {
     "trained": ("accent", "text-decoration: underline", "trained"),
-    "context": ("muted", "", "context, no loss"),
-    "cut": ("warn", "text-decoration: line-through", "cut off"),
+    "context": ("muted", "", "context"),
+    "cut": ("warn", "text-decoration: line-through", "cut"),
 }
+
+
+_HELP = "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
 
 
 def _token_format(state: str) -> QTextCharFormat:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
-from lora_studio.gui.widgets.controls import Control, SegmentsControl
+from lora_studio.gui.widgets.controls import ComboControl, Control
 
 _FULL = "16bit"
 #: Values of the setting that the first card stands for, and their words.
@@ -35,7 +35,7 @@ class PrecisionControl(Control):
         super().__init__(parent)
         self._value: Any = "auto"
         self.cards = CardsControl(_CARDS)
-        self.formats = SegmentsControl(_FORMATS)
+        self.formats = ComboControl(_FORMATS)
         self._format_row = QWidget()
         self._format_row.setLayout(row(label("Number format", "muted"), self.formats, None))
         self.setFocusProxy(self.cards)
@@ -50,7 +50,7 @@ class PrecisionControl(Control):
     def show_value(self, value: Any) -> None:
         """Shows a precision."""
         self._value = value
-        full = value in _FORMATS
+        full = isinstance(value, str) and value in _FORMATS
         self.cards.show_value(_FULL if full else value)
         self.formats.show_value(value if full else "")
         self._format_row.setVisible(full)

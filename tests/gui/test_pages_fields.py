@@ -1,0 +1,126 @@
+"""All six pages over one project: every field once, everything by keyboard, every name said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QAbstractButton, QApplication, QTabBar, QWidget
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.problems import STEPS, Problem, Where
+from lora_studio.core.project import SPECS
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.editors import FieldEditor
+
+
+@pytest.fixture
+def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, Page]]:
+    made = {page.step: page for page in wizard.pages(state)}
+    for page in made.values():
+        qtbot.addWidget(page)
+        page.resize(1100, 740)
+    yield made
+    state.undo.setClean()
+
+
+def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, Page]) -> None:
+    assert list(pages) == list(STEPS)
+    for step, page in pages.items():
+        assert sorted(page.editors) == sorted(SPECS[step].model_fields)
+        placed = [editor.field for editor in page.findChildren(FieldEditor)]
+        assert sorted(placed) == sorted(SPECS[step].model_fields), f"{step}: not all are placed"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_problem_leads_to_every_field(qtbot: QtBot, pages: dict[str, Page], step: str) -> None:
+    page = pages[step]
+    page.show()
+    qtbot.waitExposed(page)
+    for field, editor in page.editors.items():
+        if field == "target_names":
+            page.state.set("lora", "targets", "names")
+        page.focus_field(field)
+        assert editor.isVisible(), f"{step}.{field} stays hidden"
+        focused = page.focusWidget()
+        assert focused is not None
+        assert focused is editor or editor.isAncestorOf(focused), (
+            f"{step}.{field} does not take the focus"
+        )
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_everything_to_press_can_be_reached_by_keyboard_and_has_a_name(
+    pages: dict[str, Page], step: str
+) -> None:
+    for part in pages[step].findChildren(QAbstractButton):
+        parent = part.parentWidget()
+        unused = parent.isHidden() or isinstance(parent, QTabBar)  # an error's fix, scroll arrows
+        if unused or part.objectName().startswith("qt_"):
+            continue
+        assert part.focusPolicy() & Qt.FocusPolicy.TabFocus, f"{part} {part.text()}"
+        assert part.text() or part.accessibleName(), f"{step}: a button without a name"
+    for editor in pages[step].editors.values():
+        target = editor.control.focusProxy() or editor.control
+        while target.focusProxy() is not None:
+            target = target.focusProxy()
+        own_words = target.text() if isinstance(target, QAbstractButton) else ""
+        assert target.accessibleName() or own_words, f"{step}.{editor.field} has no name"
+
+
+def test_advanced_fields_wait_under_more(pages: dict[str, Page]) -> None:
+    def folded(widget: QWidget) -> bool:
+        parent = widget.parentWidget()
+        while parent is not None:
+            if isinstance(parent, More):
+                return True
+            parent = parent.parentWidget()
+        return False
+
+    shown_anyway = {("model", "device")}
+    for step, page in pages.items():
+        for field, editor in page.editors.items():
+            advanced = editor.about.advanced and (step, field) not in shown_anyway
+            assert folded(editor) == advanced or field == "llama_cpp", f"{step}.{field}"
+
+
+def test_defaults_of_a_new_project_name_what_each_step_still_needs(
+    pages: dict[str, Page],
+) -> None:
+    assert {step: page.missing() for step, page in pages.items()} == {
+        "model": "No model is chosen.",
+        "lora": None,
+        "dataset": "No dataset is chosen.",
+        "training": "No model is chosen.",
+        "merging": "No model is chosen.",
+        "export": "No model is chosen.",
+    }
+    assert not pages["model"].header.primary.isEnabled()
+    assert pages["model"].header.primary.toolTip() == "No model is chosen."
+
+
+def test_pages_survive_whatever_a_draft_holds(state: ProjectState, pages: dict[str, Page]) -> None:
+    for value in ("nonsense", -1, None, 1.5, ["x"], True, ""):
+        for step in STEPS:
+            for field in SPECS[step].model_fields:
+                state.set(step, field, value)
+        for page in pages.values():
+            page.refresh()
+    state.report("test", [Problem(code="x.y", what="W.", remedy="R.", where=Where(step="model"))])
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_no_page_is_wider_than_the_smallest_window(
+    qapp: QApplication, pages: dict[str, Page], mode: theme.Mode
+) -> None:
+    theme.apply(qapp, mode)
+    rail = 176
+    for step, page in pages.items():
+        inner = page.area.widget()
+        assert inner is not None
+        needed = inner.minimumSizeHint().width()
+        assert needed <= 960 - rail, f"{step} would be clipped: it needs {needed}"
