@@ -176,7 +176,7 @@ def writing(file: Path, tensors: list[Planned]) -> Iterator[BinaryIO]:
 
 def append(file: BinaryIO, tensor: torch.Tensor) -> None:
     """Appends the data of a tensor."""
-    file.write(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))
+    file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
 
 
 def _files(folder: Path) -> list[Path]:
