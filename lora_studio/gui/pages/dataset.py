@@ -78,7 +78,7 @@ class DatasetPage(Page):
         detail.addTab(self.tokens, "Tokens")
         self.tabs.addTab(_beside(self.table, detail), "Rows")
         self.tabs.addTab(self.histogram, "Lengths")
-        self.tabs.setMinimumHeight(300)
+        self.tabs.setMinimumSize(520, 300)
         rows = QWidget()
         rows.setLayout(column(self.tabs, self.footer, self.skipped))
         self.data.addWidget(

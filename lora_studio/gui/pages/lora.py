@@ -18,10 +18,10 @@ from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.preset_number import PresetNumberControl
 
 _RANKS = (
-    Choice(8, "8", "tone, style and format"),
-    Choice(16, "16", "most tasks: start here"),
-    Choice(32, "32", "a new domain"),
-    Choice(64, "64", "much new material"),
+    Choice(8, "Rank 8", "tone, style and format"),
+    Choice(16, "Rank 16", "most tasks: start here"),
+    Choice(32, "Rank 32", "a new domain"),
+    Choice(64, "Rank 64", "much new material"),
 )
 _DROPOUT = {
     0.0: "None: fastest, and fine for most datasets.",

@@ -88,7 +88,7 @@ class TrainingPage(Page):
         self.plot.setMinimumHeight(260)
         curve.add(self.plot)
         figures = Card()
-        figures.setFixedWidth(280)
+        figures.setMinimumWidth(280)
         figures.add(self.tiles)
         figures.body.addStretch(1)
         self.tabs.addTab(self.log, "Log")

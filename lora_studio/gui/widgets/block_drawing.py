@@ -79,6 +79,7 @@ class BlockDrawing(QWidget):
         self._columns: dict[Place, QRect] = {}
         self._extra: set[str] = set()  # names that this model does not have are kept
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setMaximumWidth(760)
         self.setAccessibleName("Layers of a transformer block that get an adapter")
         theme().changed.connect(self.update)
         self.set_layers(USUAL)

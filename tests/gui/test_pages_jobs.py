@@ -1,0 +1,473 @@
+"""Train, merge and export: before, during and after, live and read again from the beginning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.problems import Problem
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui import wizard
+from lora_studio.gui.pages.export import ExportPage
+from lora_studio.gui.pages.merging import MergingPage
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import model_facts
+
+FOLDER = "/runs/1/adapter"
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
+    """A run of the open project."""
+    assert state.open(project_folder)
+    yield run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    state.undo.setClean()
+
+
+def shown(qtbot: QtBot, page: Page) -> Any:
+    qtbot.addWidget(page)
+    page.resize(1100, 740)
+    page.show()
+    qtbot.waitExposed(page)
+    return page
+
+
+def training_events(steps: int, total: int, start: int = 1) -> list[events.Event]:
+    """Falling losses, an evaluation every tenth step."""
+    made: list[events.Event] = []
+    for step in range(start, steps + 1):
+        made.append(
+            events.StepDone(
+                id="t",
+                step=step,
+                steps=total,
+                epoch=3 * step / total,
+                loss=1.2 + 1.2 * math.exp(-6 * step / total),
+                learning_rate=2e-4,
+                grad_norm=0.5,
+                tokens=step * 4096,
+                tokens_per_s=2310.4,
+                memory_bytes=9 * 2**30,
+                eta_s=3.0 * (total - step),
+            )
+        )
+        if step % 10 == 0:
+            loss = 1.3 + 1.2 * math.exp(-6 * step / total)
+            made.append(events.Evaluated(id="t", step=step, loss=loss))
+    return made
+
+
+def begun(total: int = 60) -> list[events.Event]:
+    return [
+        events.Started(id="t", command="train", time=1000),
+        events.TrainingStarted(id="t", steps=total, steps_per_epoch=20, effective_batch=16),
+    ]
+
+
+def finished(stopped: bool = False) -> list[events.Event]:
+    return [
+        events.AdapterSaved(id="t", step=60, folder=FOLDER, bytes=67_000_000),
+        events.Done(id="t", stopped=stopped, time=1725),
+    ]
+
+
+def play(page: Page, made: list[events.Event]) -> None:
+    for event in made:
+        page.on_event(event)
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+def test_before_training_the_plan_is_counted(qtbot: QtBot, state: ProjectState, run: Any) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    assert "appears once the dataset is read" in page.recipe.estimate.text()
+    state.take_answer(model_facts.dataset())
+    said = page.recipe.estimate.text()
+    assert said == "Effective batch: 16 rows per step. About 18 steps, 6 per epoch."
+    state.set("training", "max_steps", 10)
+    assert "About 10 steps, ended by the step limit" in page.recipe.estimate.text()
+    assert page.recipe.ready.facts()["Rows"] == "95 to train on, 5 to validate on"
+    assert page.header.primary.text() == "Start training"
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["train"]
+
+
+def test_an_error_in_any_step_keeps_training_from_starting(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set("lora", "rank", 0)
+    assert not page.header.primary.isEnabled()
+    assert "Rank" in page.header.primary.toolTip()
+
+
+def test_during_training_figures_and_curve_follow_the_steps(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play(page, begun())
+    assert page.stop.text() == "Cancel", "there is nothing to keep before the first step"
+    play(page, training_events(30, 60))
+    qtbot.waitUntil(lambda: page.tiles.text("step") == "30 of 60")
+    assert page.tiles.text("epoch") == "1.50"
+    assert page.tiles.text("left") == "about 2 min"
+    assert page.tiles.text("speed") == "2,310"
+    assert page.tiles.text("loss") == "1.26"
+    assert page.tiles.text("eval") == "1.36"
+    assert page.tiles.text("memory") == "9 GiB"
+    assert page.tiles.text("rate") == "2e-4"
+    assert len(page.plot.training) == 30
+    assert page.progress.bar.value() == 500
+    assert page.missing() == "Training is under way."
+    assert not page.done()
+    assert "step 30: eval loss" in page.log.toPlainText()
+    with qtbot.waitSignal(page.stop_requested):
+        qtbot.keyClick(page.stop, Qt.Key.Key_Space)
+    with qtbot.waitSignal(page.checkpoint_requested):
+        page.checkpoint.click()
+
+
+def test_after_training_a_verdict_and_the_way_on(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(60, 60), *finished()])
+    state.set_run(run, "")
+    assert page.what.text() == "✓ Eval loss fell 1.74 → 1.30 and levelled off."
+    assert page.advice.text().endswith("Took 12 min.")
+    assert page.done()
+    assert page.header.primary.text() == "Continue"
+    with qtbot.waitSignal(page.continue_clicked):
+        page.header.primary.click()
+    page.again.click()
+    assert page.header.primary.text() == "Start training"
+    page.results.click()
+    assert page.header.primary.text() == "Continue"
+
+
+def test_a_run_read_again_from_the_beginning_looks_the_same(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "")
+    play(page, [*begun(), *training_events(60, 60), *finished()])
+    assert page.done()
+    assert page.header.primary.text() == "Continue"
+    assert len(page.plot.training) == 60
+    state.set_run(None)
+    assert not page.done()
+    assert page.header.primary.text() == "Start training"
+    assert len(page.plot.training) == 0
+
+
+def test_a_run_that_is_joined_in_the_middle_goes_on(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(20, 60)])
+    play(page, training_events(40, 60, start=21))
+    assert len(page.plot.training) == 40
+    assert page.stop.isVisible()
+    assert page.header.primary.text() == "Continue"
+    assert not page.header.primary.isEnabled()
+
+
+def test_a_training_whose_process_vanished_can_be_resumed(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    run.checkpoint(20).mkdir(parents=True)
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(30, 60)])
+    state.set_run(run, "")
+    assert "its process is gone" in page.what.text()
+    assert "checkpoint at step 20" in page.advice.text()
+    assert page.header.primary.text() == "Resume"
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["resume"]
+
+
+def test_a_resumed_training_draws_over_the_steps_it_repeats(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(30, 60), *begun(), *training_events(40, 60, start=21)])
+    assert page.plot.training.steps.tolist() == list(range(1, 41))
+
+
+def test_a_failed_training_says_why_and_what_to_do(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    problem = Problem(code="training.memory", what="Out of memory.", remedy="Use 4-bit.")
+    play(page, [*begun(), events.Failed(id="t", problem=problem)])
+    state.set_run(run, "")
+    assert (page.what.text(), page.advice.text()) == ("✗ Out of memory.", "Use 4-bit.")
+    assert page.header.primary.text() == "Train again"
+    assert not page.done()
+
+
+def test_a_problem_of_a_field_leads_back_to_the_recipe(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "")
+    play(page, [*begun(), *training_events(60, 60), *finished()])
+    page.focus_field("seed")
+    assert page.editors["seed"].isVisible()
+
+
+def test_samples_stand_side_by_side(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    play(page, begun())
+    assert page.tabs.count() == 1
+    for source in ("base", "tuned"):
+        play(
+            page,
+            [
+                events.Generated(
+                    id="t", source=source, index=0, text=f"{source} says", tokens=2, finished=True
+                )
+            ],
+        )
+    assert page.samples.answers() == {(0, "base"): "base says", (0, "tuned"): "tuned says"}
+    assert page.tabs.count() == 2
+
+
+# --- merging ----------------------------------------------------------------------------------
+
+
+def merged(run: RunFolder) -> list[events.Event]:
+    return [
+        events.Started(id="m", command="merge", time=2000),
+        events.Progress(id="m", stage="Writing", done=1, total=4),
+        events.Merged(
+            id="m", folder=str(run.merged), bytes=6_430_000_000, dtype="bfloat16",
+            tensors_changed=196,
+        ),
+        self_test("merged", "m"),
+        events.Done(id="m", time=2031),
+    ]  # fmt: skip
+
+
+def self_test(stage: str, about: str) -> events.SelfTested:
+    return events.SelfTested(
+        id=about, stage=stage, conversations=24, positions=812, tokens_equal=True, top1=0.987,
+        kl=0.004, top1_limit=0.95, kl_limit=0.05, passed=True,
+    )  # fmt: skip
+
+
+def test_merging_waits_for_an_adapter(qtbot: QtBot, state: ProjectState, run: RunFolder) -> None:
+    page = shown(qtbot, MergingPage(state))
+    assert page.missing() == "Train an adapter first."
+    state.set_run(run, "")
+    play(page, [*begun(), *finished()])
+    assert page.missing() is None
+    assert page.what.text() == "Ready to merge"
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["merge"]
+
+
+def test_merging_shows_progress_and_then_what_came_of_it(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, MergingPage(state))
+    state.set_run(run, "merge")
+    play(page, [*begun(), *finished(), *merged(run)[:2]])
+    assert page.progress.isVisible()
+    assert page.progress.bar.value() == 250
+    with qtbot.waitSignal(page.cancel_requested):
+        page.cancel.click()
+    play(page, merged(run)[2:])
+    state.set_run(run, "")
+    facts = page.facts.facts()
+    assert facts["Size"] == "6.4 GB"
+    assert facts["Self-test"] == "✓ top-1 98.7 %, KL 0.004"
+    assert facts["Took"] == "31 s"
+    assert page.done()
+    with qtbot.waitSignal(page.continue_clicked):
+        page.header.primary.click()
+    play(page, begun())
+    assert not page.done(), "a new training makes the merged model one of yesterday"
+
+
+# --- export -----------------------------------------------------------------------------------
+
+
+def exported(run: RunFolder, *, proven: bool = True) -> list[events.Event]:
+    return [
+        events.Started(id="e", command="export", time=3000),
+        events.GgufWritten(
+            id="e", file=str(run.gguf / "bot's-Q4_K_M.gguf"), quantization="Q4_K_M",
+            bytes=2_020_000_000, tool="llama.cpp",
+        ),
+        self_test("Q4_K_M", "e"),
+        events.TemplateDerived(
+            id="e", template="{{ .Prompt }}", stops=("<end>",), proven=proven, conversations=24,
+            difference=None if proven else "“a” where “b” belongs",
+        ),
+        events.OllamaCreated(id="e", host="http://127.0.0.1:11434", name="bot", version="0.12"),
+        events.Done(id="e", time=3200),
+    ]  # fmt: skip
+
+
+def test_quantisations_are_ticked_by_keyboard_and_one_always_stays(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    state.take_answer(model_facts.model())
+    names = [page.table.rows.data(page.table.rows.index(row, 0)) for row in range(11)]
+    assert names[5] == "Q4_K_M"
+    assert page.table.rows.data(page.table.rows.index(5, 2)) == "≈ 1.9 GB"
+    page.table.view.selectRow(5)
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
+    assert list(state.get("export", "quantizations")) == ["Q4_K_M"]
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
+    qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
+    assert list(state.get("export", "quantizations")) == ["Q5_K_M", "Q4_K_M"]
+    state.undo.undo()
+    assert page.table.rows.chosen == {"Q4_K_M"}
+
+
+def test_export_waits_for_a_merged_model_and_shows_every_result(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    assert page.missing() == "Merge the adapter first."
+    state.set_run(run, "")
+    play(page, [*begun(), *finished(), *merged(run)])
+    assert page.missing() is None
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["export"]
+    run.modelfile.write_text("FROM ./bot.gguf\n")
+    play(page, exported(run))
+    assert page.table.rows.data(page.table.rows.index(5, 2)) == "2 GB"
+    assert page.table.rows.data(page.table.rows.index(5, 4)) == "✓ top-1 98.7 %, KL 0.004"
+    assert page.result.headline.text() == "✓ bot is in Ollama 0.12, exported in 3 min"
+    assert page.result.proof.text().endswith("proven on 24 conversations")
+    assert page.result.stops.text() == "Stops: <end>"
+    assert page.result.text.toPlainText() == "{{ .Prompt }}"
+    assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
+    assert page.done()
+
+
+def test_a_template_that_is_not_proven_shows_the_first_difference(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play(page, [*merged(run), *exported(run, proven=False)])
+    assert page.result.proof.text().endswith("“a” where “b” belongs")
+    assert page.result.proof.property("role") == "error"
+
+
+def test_commands_are_copied_ready_to_paste(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    play(page, [*merged(run), *exported(run)])
+    page.copy_run.click()
+    assert QGuiApplication.clipboard().text() == "ollama run bot"
+    page.copy_llama.click()
+    copied = QGuiApplication.clipboard().text()
+    assert copied.startswith("llama-cli -m '")
+    assert "bot'\"'\"'s-Q4_K_M.gguf" in copied
+
+
+def test_the_name_for_ollama_is_suggested_and_a_taken_one_is_said(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    assert page.name.line.placeholderText() == "support-bot"
+    found = events.OllamaFound(
+        host="http://127.0.0.1:11434", version="0.12.6", models=("support-bot:latest",)
+    )
+    state.take_answer(found)
+    assert page.server.text().startswith("✓ Ollama 0.12.6 at http://127.0.0.1:11434.")
+    assert "will be replaced" in page.server.text()
+    state.set("export", "ollama_name", "other")
+    assert "will be replaced" not in page.server.text()
+    state.set("export", "ollama_create", False)
+    assert page.server.isHidden()
+
+
+# --- all six, with a worker of its own ----------------------------------------------------------
+
+
+@pytest.fixture
+def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
+    """The window over the real pages."""
+    made = Window(Preferences(), wizard.pages)
+    qtbot.addWidget(made)
+    made.show()
+    yield made
+    if made.jobs.running:
+        made.jobs.cancel()
+        qtbot.waitUntil(lambda: not made.jobs.running, timeout=WAIT)
+    made.state.undo.setClean()
+    made.close()
+
+
+def emit(*made: events.Event) -> list[dict[str, object]]:
+    """Steps of a scenario; the worker fills in whose events they are."""
+    return [{"emit": event.model_dump(mode="json", exclude={"id", "time"})} for event in made]
+
+
+def test_the_primary_button_leads_from_the_model_to_ollama(
+    qtbot: QtBot, window: Window, scenario: Callable[..., None], project_folder: Path
+) -> None:
+    run = RunFolder(project_folder / "runs" / "x")
+    scenario(
+        inspect_devices=emit(model_facts.devices()),
+        inspect_model=emit(model_facts.model()),
+        inspect_dataset=emit(model_facts.dataset()),
+        inspect_ollama=emit(events.OllamaFound(host="h", version="0.12", models=())),
+        train=[{"steps": 30, "seconds": 0.002}, *emit(finished()[0])],
+        merge=emit(*merged(run)[1:-1]),
+        export=emit(*exported(run)[1:-1]),
+    )
+    window.open_project(project_folder)
+    window.go("model")
+    primary = [Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier]
+    qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
+    for step in ("lora", "dataset", "training"):
+        qtbot.keyClick(window, *primary)
+        assert window.place == step
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    qtbot.keyClick(window, *primary)
+    qtbot.waitUntil(lambda: window.pages["training"].done(), timeout=WAIT)
+    for step in ("merging", "export"):
+        qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+        qtbot.keyClick(window, *primary)
+        assert window.place == step
+        qtbot.keyClick(window, *primary)
+        qtbot.waitUntil(window.pages[step].done, timeout=WAIT)
+    page: Any = window.pages["export"]
+    assert page.result.created.name == "bot"
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)

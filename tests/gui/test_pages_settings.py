@@ -1,0 +1,369 @@
+"""Model, LoRA and dataset: what is asked and when, what the answers show, what a hand changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.core.commands import InspectDataset, InspectModel
+from lora_studio.core.problems import Problem
+from lora_studio.gui.inquiry import PAUSE
+from lora_studio.gui.pages.dataset import DatasetPage
+from lora_studio.gui.pages.lora import LoraPage
+from lora_studio.gui.pages.model import ModelPage
+from lora_studio.gui.pages.page import Page
+from lora_studio.gui.project_state import ProjectState
+from tests.helpers import model_facts
+
+
+class Asked:
+    """What a page asked; `answer` plays the inspector and the window around it."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.questions: list[InspectModel | InspectDataset] = []
+        page.ask.connect(self.questions.append)
+
+    def answer(self, *found: events.Event, ending: events.Event | None = None) -> None:
+        about = self.questions[-1].id
+        for event in (*found, ending or events.Done()):
+            own = event.model_copy(update={"id": about})
+            self.page.state.take_answer(own)
+            self.page.on_event(own)
+
+
+def shown(qtbot: QtBot, page: Page) -> Page:
+    qtbot.addWidget(page)
+    page.resize(1100, 740)
+    page.show()
+    qtbot.waitExposed(page)
+    return page
+
+
+@pytest.fixture
+def opened(state: ProjectState, project_folder: Path) -> Iterator[ProjectState]:
+    assert state.open(project_folder)
+    yield state
+    state.undo.setClean()
+
+
+# --- model ------------------------------------------------------------------------------------
+
+
+def test_the_model_is_asked_about_once_typing_pauses(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    asked = Asked(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    for rank in (8, 9, 10):
+        opened.set("lora", "rank", rank)
+    assert len(asked.questions) == 1
+    qtbot.waitUntil(lambda: len(asked.questions) == 2)
+    question = asked.questions[1]
+    assert isinstance(question, InspectModel)
+    assert question.lora.rank == 10
+    assert Path(question.model.source).is_absolute()
+
+
+def test_precision_and_device_ask_nothing_anew(qtbot: QtBot, opened: ProjectState) -> None:
+    asked = Asked(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    opened.set("model", "precision", "4bit")
+    opened.set("model", "device", "cpu")
+    asked.page.on_shown()
+    qtbot.wait(2 * PAUSE)
+    assert len(asked.questions) == 1
+
+
+def test_a_model_that_is_not_there_is_not_asked_about(qtbot: QtBot, opened: ProjectState) -> None:
+    asked = Asked(shown(qtbot, ModelPage(opened)))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    opened.set("model", "source", "./nowhere")
+    qtbot.wait(2 * PAUSE)
+    assert len(asked.questions) == 1
+    assert "no folder" in (asked.page.missing() or "")
+
+
+def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    asked = Asked(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    assert page.note.text() == "Looking at the model…"
+    asked.answer(model_facts.model(has_chat_template=False, licence=None))
+    facts = page.facts.facts()
+    assert facts["Parameters"] == "3.2 B"
+    assert facts["Context"] == "131,072 tokens"
+    assert facts["Layers"] == "28, each 3,072 wide"
+    assert facts["Licence"] == "not stated"
+    assert facts["Chat template"] == "none: ChatML will be added"
+    assert "Quantised" not in facts
+    assert page.note.isHidden()
+
+
+def test_each_precision_names_the_memory_it_takes(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.devices(free=int(2.5 * model_facts.GIB)))
+    opened.take_answer(model_facts.model())
+    cards = page.precision.cards.cards
+    assert cards["16bit"].note() == "6 GiB ⚠ more than is free"
+    assert cards["4bit"].note() == "2 GiB"
+    cards["4bit"].radio.click()
+    assert opened.get("model", "precision") == "4bit"
+    cards["16bit"].radio.click()
+    assert opened.get("model", "precision") == "auto"
+    opened.set("model", "precision", "fp32")
+    assert cards["16bit"].note() == "12 GiB ⚠ more than is free"
+
+
+def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.model(prequantized="gptq"))
+    assert not page.precision.cards.cards["4bit"].isEnabled()
+    assert page.facts.facts()["Quantised"] == "gptq"
+
+
+def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.devices())
+    box = page.device.box
+    assert [box.itemData(i) for i in range(box.count())] == ["auto", "cuda:0", "cpu"]
+    assert box.itemText(1) == "RTX 4090, 23 GiB of 24 GiB free"
+    assert box.currentData() == "auto"
+
+
+def test_a_failed_inspection_shows_its_problem_at_the_field(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = ModelPage(opened)
+    asked = Asked(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    problem = Problem.model_validate(
+        {
+            "code": "model.unreadable",
+            "what": "config.json is no JSON.",
+            "remedy": "Download the model again.",
+            "where": {"step": "model", "field": "source"},
+        }
+    )
+    asked.answer(ending=events.Failed(problem=problem))
+    opened.report("inspect_model", [problem])
+    error = page.editors["source"].error
+    assert error.isVisible()
+    assert error.text() == "config.json is no JSON. Download the model again."
+    page.on_shown()
+    assert len(asked.questions) == 2, "the disk may be mended: ask again"
+
+
+def test_another_model_makes_the_facts_of_the_last_one_vanish(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.model())
+    opened.set("model", "source", "builtin:SmolLM2-135M-Instruct")
+    assert opened.facts.model is None
+    assert page.facts.isHidden()
+    assert "comes along" in page.kind.text()
+
+
+def test_a_file_of_a_model_folder_dropped_anywhere_stands_for_the_folder(
+    qtbot: QtBot, opened: ProjectState, project_folder: Path
+) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    page.dropEvent(drop(project_folder / "model" / "config.json"))
+    assert opened.get("model", "source") == "model"
+
+
+def drop(path: Path) -> QDropEvent:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    drop.data = data  # type: ignore[attr-defined]  # the event does not keep it alive
+    return QDropEvent(
+        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+
+
+# --- lora -------------------------------------------------------------------------------------
+
+
+def test_the_sentence_says_how_much_trains(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    assert page.sentence.text() == "Choose a model to see how much of it trains."
+    opened.take_answer(model_facts.model())
+    expected = "16.8 M of 3.2 B parameters train (0.52 %), 67 MB on disk"
+    assert page.sentence.text() == expected
+    opened.set("lora", "rank", 8)
+    assert page.sentence.property("role") == "muted", "the count is of before"
+    opened.take_answer(model_facts.model(adapter=model_facts.adapter(8_400_000)))
+    assert page.sentence.text().startswith("8.4 M of 3.2 B")
+    assert page.sentence.property("role") == "section"
+    opened.take_answer(model_facts.model(adapter=None))
+    assert page.sentence.text().startswith("Nothing trains")
+
+
+def test_a_rank_card_keeps_the_ratio_of_alpha_in_one_step_of_undo(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    page.presets.cards[64].radio.click()
+    assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (64, 128)
+    opened.undo.undo()
+    assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (16, 32)
+    assert page.presets.cards[16].radio.isChecked()
+    opened.set("lora", "rank", 20)
+    assert not any(card.radio.isChecked() for card in page.presets.cards.values())
+
+
+def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    page.alpha.buttons.button("1 × rank").click()
+    assert opened.get("lora", "alpha") == 16
+    opened.set("lora", "alpha", 40)
+    assert "2.5 × rank" in page.editors["alpha"].help.text()
+    assert not page.alpha.buttons.button("1 × rank").isChecked()
+
+
+def test_a_click_in_the_drawing_names_the_layers(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.model())
+    opened.set("lora", "targets", "attention_qv")
+    assert page.drawing.chosen() == ["q_proj", "v_proj"]
+    assert page.editors["target_names"].isHidden()
+    page.drawing.buttons["down_proj"].click()
+    assert opened.get("lora", "targets") == "names"
+    assert list(opened.get("lora", "target_names")) == ["q_proj", "v_proj", "down_proj"]
+    assert page.editors["target_names"].isVisible()
+    opened.undo.undo()
+    assert opened.get("lora", "targets") == "attention_qv"
+
+
+def test_the_drawing_takes_the_layers_of_the_model(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    fused = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj", "router")
+    opened.take_answer(model_facts.model(linear_names=fused))
+    places = {slot.title: slot.place for slot in page.drawing.layers()}
+    assert places == {
+        "qkv": "in", "o": "out", "gate_up": "up", "down": "down", "router": "other",
+    }  # fmt: skip
+    opened.set("lora", "targets", "attention")
+    assert page.drawing.chosen() == ["qkv_proj", "o_proj"]
+
+
+def test_a_layer_is_toggled_by_keyboard(qtbot: QtBot, opened: ProjectState) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    qtbot.keyClick(page.drawing.buttons["k_proj"], Qt.Key.Key_Space)
+    assert "k_proj" not in opened.get("lora", "target_names")
+    assert "q_proj" in opened.get("lora", "target_names")
+
+
+# --- dataset ----------------------------------------------------------------------------------
+
+
+def test_rows_are_read_without_a_model_and_again_with_its_tokens(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    asked = Asked(shown(qtbot, DatasetPage(opened)))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    assert isinstance(first := asked.questions[0], InspectDataset)
+    assert first.model is None
+    opened.take_answer(model_facts.model())
+    qtbot.waitUntil(lambda: len(asked.questions) == 2)
+    assert isinstance(second := asked.questions[1], InspectDataset)
+    assert second.model is not None
+    opened.set("dataset", "validation_share", 0.2)
+    qtbot.wait(2 * PAUSE)
+    assert len(asked.questions) == 2, "the split changes nothing in the rows"
+
+
+def test_the_footer_adds_up_and_names_why_rows_are_skipped(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = DatasetPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.dataset())
+    assert page.footer.text().startswith("105 rows read = 100 used + 5 skipped  ·  2 cut")
+    assert "14,950 tokens per epoch" in page.footer.text()
+    assert "5 % kept for validation" in page.footer.text()
+    assert page.skipped.text().split("\n") == [
+        "⚠ 4 rows skipped: the answer is empty (rows 3, 9, 11, 40)",
+        "⚠ 1 row skipped: not valid JSON (row 77)",
+    ]
+    opened.set("dataset", "validation_share", 0.2)
+    assert "20 % kept for validation" in page.footer.text()
+
+
+def test_a_row_is_shown_as_chat_and_as_tokens(qtbot: QtBot, opened: ProjectState) -> None:
+    page = DatasetPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.dataset())
+    assert page.chat.text().startswith("User\nWhere is my order?\nAssistant  ·  trained\n")
+    qtbot.keyClick(page.table, Qt.Key.Key_Down)
+    assert "Do you ship abroad?" in page.chat.text()
+    assert page.tokens.text() == "<user>Do you ship abroad?<assistant>On its way to you."
+    cursor = page.tokens.box.textCursor()
+    cursor.setPosition(page.tokens.text().index("On its") + 1)
+    assert cursor.charFormat().fontUnderline(), "trained tokens are underlined, not only coloured"
+    cursor.setPosition(len(page.tokens.text()))
+    assert cursor.charFormat().fontStrikeOut(), "cut tokens are struck out"
+    assert "trained 4" in page.tokens._keys["trained"].text()
+
+
+def test_the_cut_off_line_sets_the_longest_row_and_follows_it(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = DatasetPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.dataset())
+    page.histogram.fit.click()
+    assert opened.get("dataset", "max_length") == 200
+    opened.set("dataset", "max_length", 149)
+    assert page.histogram.limit() == 149
+    assert page.histogram.sentence.text().startswith("149 cuts 50 % of rows")
+    opened.set("dataset", "too_long", "skip")
+    assert page.histogram.sentence.text().startswith("149 leaves out 50 % of rows")
+
+
+def test_the_detected_format_is_named_and_can_be_overridden(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = DatasetPage(opened)
+    asked = Asked(shown(qtbot, page))
+    qtbot.waitUntil(lambda: len(asked.questions) == 1)
+    assert page.found.text() == "Reading…"
+    asked.answer(model_facts.dataset())
+    assert page.found.text() == "Alpaca rows with the columns instruction and output."
+    opened.set("dataset", "format", "messages")
+    qtbot.waitUntil(lambda: len(asked.questions) == 2)
+    assert isinstance(question := asked.questions[1], InspectDataset)
+    assert question.dataset.format == "messages"
+
+
+def test_another_file_empties_the_table_until_it_is_read(
+    qtbot: QtBot, opened: ProjectState, project_folder: Path
+) -> None:
+    page = DatasetPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.dataset())
+    assert page.data.currentIndex() == 1
+    (project_folder / "other.jsonl").write_text("{}\n")
+    page.dropEvent(drop(project_folder / "other.jsonl"))
+    assert opened.get("dataset", "file") == "other.jsonl"
+    assert opened.facts.dataset is None
+    assert page.data.currentIndex() == 0
+    assert page.table.rows.rowCount() == 0
