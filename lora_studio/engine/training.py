@@ -14,11 +14,12 @@ from typing import Any
 import peft
 import torch
 from accelerate import Accelerator
+from peft.helpers import disable_input_dtype_casting
 from transformers import get_scheduler
 
 from lora_studio.core import events
 from lora_studio.core.files import folder_atomic
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
@@ -62,7 +63,10 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
         loop.resume()
     else:
         checkpoints.clear(run)
-    return loop.run_to_end()
+    # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
+    # tenth faster on a CPU, and on a GPU the products run on its matrix units.
+    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
+        return loop.run_to_end()
 
 
 def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Data:
@@ -75,6 +79,8 @@ def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Da
     if not used:
         raise dataset.no_usable_rows(Path(spec.file), found.rows_read, found.skipped)
     encoded = {row.number: item for row, item in used}
+    if partial := sum(item.left_out > 0 for item in encoded.values()):
+        job.emit(events.Warned(problem=_answers_left_out(partial)))
     training, validation = dataset.split(
         [row for row, _ in used], spec.validation_share, project.training.seed
     )
@@ -99,6 +105,17 @@ def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Da
     return data
 
 
+def _answers_left_out(rows: int) -> Problem:
+    return Problem(
+        code="dataset.answers_left_out",
+        what=f"In {rows} rows only the last answer trains: this chat template writes earlier turns "
+        "otherwise than it asked for them, for example without the system message.",
+        remedy="To train every answer, make a row of each, or leave the system message out.",
+        where=Where(step="dataset", field="chat_template"),
+        severity="warning",
+    )
+
+
 def _fingerprint(rows: Sequence[Encoded]) -> str:
     digest = hashlib.sha256()
     for row in rows:
@@ -116,9 +133,11 @@ class Loop:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
         self.folder, self.spec, self.data, self.job = run, spec, data, job
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
-        is_half = tuned.base.dtype == torch.float16 and self.device.type == "cuda"
+        # float16 alone needs its loss scaled; the computing itself is put into 16 bits by _nll.
+        self.dtype = tuned.base.dtype
+        is_scaled = self.dtype == torch.float16 and self.device.type == "cuda"
         self.accelerator = Accelerator(
-            cpu=self.device.type == "cpu", mixed_precision="fp16" if is_half else "no"
+            cpu=self.device.type == "cpu", mixed_precision="fp16" if is_scaled else "no"
         )
         self.plan = Plan(
             [len(row.ids) for row in data.training],
@@ -231,12 +250,13 @@ class Loop:
         self.job.emit(events.Evaluated(step=self.step, loss=loss))
 
     def _nll(self, batch: Batch) -> torch.Tensor:
-        return sft_nll(
-            self.model,
-            batch.input_ids.to(self.device),
-            batch.attention_mask.to(self.device),
-            batch.labels.to(self.device),
-        )
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return sft_nll(
+                self.model,
+                batch.input_ids.to(self.device),
+                batch.attention_mask.to(self.device),
+                batch.labels.to(self.device),
+            )
 
     def _evaluation_is_due(self) -> bool:
         every = self.spec.eval_every or self.plan.steps_per_epoch

@@ -71,7 +71,8 @@ def handle(
     on_event: Callable[[Event, Flags], None] | None = None,
 ) -> RecordingChannel:
     """Carries a command out as the worker does and returns the channel with all its events."""
-    inbox = Inbox(queue.Queue().put)
+    waiting: queue.Queue[Any] = queue.Queue()
+    inbox = Inbox(lambda command: waiting.put(command))
     flags = inbox.flags(command.id)
     channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
     _handle(command, channel, inbox)  # type: ignore[arg-type]

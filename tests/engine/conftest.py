@@ -1,0 +1,32 @@
+"""Tiny models made once for all engine tests, and folders of the program that are not the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.tiny_models import tiny_model
+
+TinyModel = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A tiny model's folder by family; made when first asked for. Tests must not change it."""
+    made: dict[str, Path] = {}
+
+    def get(family: str) -> Path:
+        if family not in made:
+            made[family] = tiny_model(family, tmp_path_factory.mktemp(family) / f"tiny-{family}")
+        return made[family]
+
+    return get
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the program."""
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
