@@ -52,20 +52,29 @@ class Limit:
     kl: float
 
 
+#: Measured on SmolLM2-135M-Instruct with a rank-16 adapter, 1,297 positions, all in 32 bits: merged
+#: 99.5 % and 0.00006 nats, F16 the same, Q8_0 97 % and 0.003, Q6_K 95 % and 0.007, Q5_K_M 80 % and
+#: 0.13, Q4_K_M 88 % and 0.04, Q3_K_M 79 % and 0.13, Q2_K 69 % and 0.31. Small models quantise worst,
+#: and this one's rows do not fit K-quants' blocks of 256, so larger ones stay well within. A wrong
+#: merge or conversion shows in the first two: an update at 1.1 times its scale is 0.004 nats off.
 LIMITS: dict[str, Limit] = {
-    "merged": Limit(0.97, 0.005),
-    "F16": Limit(0.97, 0.005),
-    "Q8_0": Limit(0.95, 0.02),
-    "Q6_K": Limit(0.92, 0.05),
-    "Q5_K_M": Limit(0.90, 0.10),
-    "Q5_K_S": Limit(0.90, 0.10),
-    "Q4_K_M": Limit(0.80, 0.30),
-    "Q4_K_S": Limit(0.80, 0.30),
-    "Q3_K_L": Limit(0.70, 0.60),
-    "Q3_K_M": Limit(0.70, 0.80),
-    "Q3_K_S": Limit(0.60, 1.20),
-    "Q2_K": Limit(0.40, 2.50),
+    "merged": Limit(0.97, 0.001),
+    "F16": Limit(0.97, 0.001),
+    "Q8_0": Limit(0.93, 0.03),
+    "Q6_K": Limit(0.90, 0.06),
+    "Q5_K_M": Limit(0.70, 0.30),
+    "Q5_K_S": Limit(0.70, 0.30),
+    "Q4_K_M": Limit(0.70, 0.30),
+    "Q4_K_S": Limit(0.70, 0.30),
+    "Q3_K_L": Limit(0.60, 0.60),
+    "Q3_K_M": Limit(0.60, 0.60),
+    "Q3_K_S": Limit(0.50, 1.00),
+    "Q2_K": Limit(0.40, 1.50),
 }
+
+
+#: The first two where base + adapter is computed in 16 bits, whose own rounding is that large.
+LIMIT_IN_16_BITS = Limit(0.95, 0.01)
 
 
 def run(
@@ -307,16 +316,18 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         divergence += kl
         done += len(case.positions)
     limit = LIMITS[stage.name]
+    if stage.name in ("merged", "F16") and reference.computed_in != "float32":
+        limit = LIMIT_IN_16_BITS
     top1, kl = agreeing / done, divergence / done
     faults = [*stage.faults]
     if stage.token_fault:
         faults.insert(0, stage.token_fault)
     if top1 < limit.top1:
         faults.append(
-            f"its likeliest token agrees at {top1:.1%} of positions (limit {limit.top1:.0%})"
+            f"its likeliest token agrees at {top1:.1%} of positions (at least {limit.top1:.0%})"
         )
     if not kl <= limit.kl:
-        faults.append(f"its probabilities are {kl:.3g} nats off (limit {limit.kl:g})")
+        faults.append(f"its probabilities are {kl:.3g} nats off (at most {limit.kl:g})")
     result = events.SelfTested(
         stage=stage.name,
         conversations=len(cases),
@@ -330,7 +341,7 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
     )
     job.emit(result)
     if faults:
-        job.emit(events.Warned(problem=_failed(stage.name, faults)))
+        job.emit(events.Warned(problem=_failed(stage, faults)))
     return result
 
 
@@ -351,17 +362,16 @@ def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
     return same, divergence
 
 
-def _failed(stage: str, faults: list[str]) -> Problem:
-    name = "The merged model" if stage == "merged" else f"The {stage} file"
-    lossy = stage not in ("merged", "F16") and all("limit" in fault for fault in faults)
+def _failed(stage: Stage, faults: list[str]) -> Problem:
+    name = "The merged model" if stage.name == "merged" else f"The {stage.name} file"
     remedy = "Do not use it; export again. The log has the details."
-    if lossy:
+    if stage.name not in ("merged", "F16") and not (stage.token_fault or stage.faults):
         remedy = "A quantisation with more bits, such as Q8_0, stays closer to what was trained."
     return Problem(
         code="selftest.failed",
         what=f"{name} is not what was trained: {'; '.join(faults)}.",
         remedy=remedy,
-        where=Where(step="merging" if stage == "merged" else "export"),
+        where=Where(step="merging" if stage.name == "merged" else "export"),
         severity="warning",
     )
 

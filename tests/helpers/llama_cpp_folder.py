@@ -54,9 +54,9 @@ def packaged_llama_cpp() -> Path:
     return Path(spec.submodule_search_locations[0], "llama.cpp")
 
 
-def llama_cpp_folder(folder: Path) -> Path:
-    """Writes the folder and returns it."""
+def llama_cpp_folder(folder: Path, **splits: str) -> Path:
+    """Writes the folder and returns it; `splits` are wrong on purpose, to plant a fault."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS)
+    text = _CONVERTER.format(packaged=str(packaged_llama_cpp()), splits=SPLITS | splits)
     (folder / "convert_hf_to_gguf.py").write_text(text, "utf-8")
     return folder

@@ -49,9 +49,11 @@ def run(command: Sequence[str], job: Job, on_line: Callable[[str], None]) -> End
         stderr=subprocess.STDOUT,
         env=_environment(),
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(process.stdout, lines), daemon=True).start()
+    reader = threading.Thread(target=_read, args=(process.stdout, lines), daemon=True)
+    reader.start()
     last: deque[str] = deque(maxlen=60)
     try:
         while True:
@@ -68,8 +70,8 @@ def run(command: Sequence[str], job: Job, on_line: Callable[[str], None]) -> End
         if process.poll() is None:
             process.kill()
             process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        process.stdin.close()
+        reader.join(1)  # a grandchild may still hold the other end
 
 
 def _environment() -> dict[str, str]:
@@ -83,11 +85,12 @@ def _environment() -> dict[str, str]:
 def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
     """Splits at carriage returns too: that is how progress bars write."""
     pending = b""
-    while chunk := stream.read1(4096):  # type: ignore[attr-defined]
-        *complete, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
-        for line in complete:
-            if line.strip():
-                lines.put(line.decode("utf-8", errors="replace").rstrip())
+    with stream:
+        while chunk := stream.read1(4096):  # type: ignore[attr-defined]
+            *complete, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
+            for line in complete:
+                if line.strip():
+                    lines.put(line.decode("utf-8", errors="replace").rstrip())
     if pending.strip():
         lines.put(pending.decode("utf-8", errors="replace").rstrip())
     lines.put(None)

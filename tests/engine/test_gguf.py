@@ -1,0 +1,338 @@
+"""GGUF files: what is in them is the merged model, and whatever goes wrong says so."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import gguf as gguf_format
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from lora_studio.core import events
+from lora_studio.core.export import BITS_PER_WEIGHT, ExportSpec, Quantization
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine import disk, weights
+from lora_studio.engine.export import child, gguf, quantize
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.llama import Llama
+from tests.helpers.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
+from tests.helpers.tiny_run import tiny_run
+
+#: Families whose rotary embedding pairs neighbours in llama.cpp and halves in transformers.
+_PERMUTED = ("llama3", "mistral", "granite", "smollm3")
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("llama3", tmp_path_factory.mktemp("llama3"))
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(llama_cpp_folder(tmp_path_factory.mktemp("llama.cpp")))
+
+
+@pytest.fixture(scope="module")
+def sixteen_bit(llama: Path, own: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("gguf") / "f16.gguf"
+    gguf.convert(llama, file, "Harbour", own, recorded_job()[0])
+    return file
+
+
+def convert_problem(model: Path, target: Path, llama_cpp: str = "") -> Problem:
+    with pytest.raises(ProblemError) as caught:
+        gguf.convert(model, target, "Harbour", llama_cpp, recorded_job()[0])
+    assert not target.exists() or llama_cpp
+    return caught.value.problems[0]
+
+
+# --- converted --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_tensor_of_the_file_is_the_models(family: str, own: str, tmp_path: Path) -> None:
+    model = tiny_model(family, tmp_path / "model")
+    file = tmp_path / "f16.gguf"
+    gguf.convert(model, file, gguf.model_name("Harbour", model), own, recorded_job()[0])
+    expected = expected_tensors(family, model)
+    found = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
+    found.pop("rope_freqs.weight", None)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        data = found[name].data
+        stored = torch.from_numpy(np.array(data)).float().reshape(value.shape)
+        exact = value.half().float() if data.dtype == np.float16 else value
+        assert torch.equal(stored, exact), name
+
+
+def expected_tensors(family: str, model: Path) -> dict[str, torch.Tensor]:
+    """The model's tensors, 32 bits wide, under the names and in the order of llama.cpp."""
+    arch = {"llama3": "llama", "mistral": "llama", "qwen3_moe": "qwen3moe"}.get(family, family)
+    key = next(key for key, name in gguf_format.MODEL_ARCH_NAMES.items() if name == arch)
+    names = gguf_format.get_tensor_name_map(key, 2)
+    result: dict[str, torch.Tensor] = {}
+    experts: dict[str, list[torch.Tensor]] = {}
+    for name, stored in weights.index(model).items():
+        value = stored.read().float()
+        if family in _PERMUTED and (".q_proj." in name or ".k_proj." in name):
+            value = neighbours(value, heads=4 if ".q_proj." in name else 2)
+        if family == "gemma3" and name.endswith("norm.weight"):
+            value += 1  # llama.cpp multiplies by the weight, Gemma by one more
+        if ".experts." in name:
+            layer, projection = name.split(".")[2], name.split(".")[-2]
+            experts.setdefault(f"model.layers.{layer}.mlp.experts.{projection}", []).append(value)
+        else:
+            translated = names.get_name(name, try_suffixes=(".weight",))
+            assert translated is not None, name
+            result[translated] = value
+    for name, values in experts.items():
+        translated = names.get_name(f"{name}.weight", try_suffixes=(".weight",))
+        assert translated is not None, name
+        result[translated] = torch.stack(values)
+    return result
+
+
+def neighbours(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Rows of each head from (first half, second half) to pairs (i of the first, i of the second)."""
+    rows, width = weight.shape
+    half = rows // heads // 2
+    return weight.view(heads, 2, half, width).transpose(1, 2).reshape(rows, width)
+
+
+def test_the_name_in_the_file_tells_llama_cpp_of_phi3_and_only_of_phi3(
+    llama: Path, tmp_path: Path
+) -> None:
+    phi3 = tiny_model("phi3", tmp_path / "phi3")
+    assert gguf.model_name("Harbour", phi3) == "Harbour (phi3)"
+    assert gguf.model_name("My Phi-3", phi3) == "My Phi-3"
+    assert gguf.model_name("Harbour", llama) == "Harbour"
+    assert gguf.model_name("Better than Phi-3", llama) == "Better than Phi 3"
+
+
+@pytest.mark.slow
+def test_progress_and_the_converter_used_are_told(llama: Path, own: str, tmp_path: Path) -> None:
+    job, recorder = recorded_job()
+    tool = gguf.convert(llama, tmp_path / "f16.gguf", "Harbour", own, job)
+    assert tool == f"llama.cpp in {own}"
+    shown = [progress.done for progress in recorder.of(events.Progress)]
+    assert shown[0] == 0
+    assert shown[-1] == 100
+
+
+# --- not converted ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_architecture_unknown_to_llama_cpp_is_refused_by_name(
+    llama: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    write_config(model, architectures=["NovelForCausalLM"])
+    found = convert_problem(model, tmp_path / "f16.gguf")
+    assert found.code == "gguf.unsupported_architecture"
+    assert "NovelForCausalLM" in found.what
+
+
+@pytest.mark.slow
+def test_a_tokenizer_unknown_to_llama_cpp_is_refused_with_what_would_happen(
+    llama: Path, tmp_path: Path
+) -> None:
+    found = convert_problem(llama, tmp_path / "f16.gguf")
+    assert found.code == "gguf.unknown_tokenizer"
+    assert "LlamaForCausalLM" in found.what
+    assert "tokenise differently" in found.what
+
+
+@pytest.mark.slow
+def test_a_torn_model_is_refused_with_the_converters_last_words(
+    llama: Path, own: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llama, model)
+    (model / weights.SINGLE).write_bytes(b"torn")
+    found = convert_problem(model, tmp_path / "f16.gguf", own)
+    assert found.code == "gguf.conversion_failed"
+    assert "Error" in found.what
+
+
+def broken_llama_cpp(folder: Path, body: str) -> str:
+    folder.mkdir()
+    (folder / "convert_hf_to_gguf.py").write_text(body, "utf-8")
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("raise ValueError('no such head')", "gguf.conversion_failed", "no such head"),
+        ("import os; os.kill(os.getpid(), 9)", "device.out_of_memory", "Memory ran out"),
+        ("import os; os.abort()", "gguf.conversion_failed", "status -6"),
+        ("raise OSError(28, 'No space left on device')", "disk.full", "disk is full"),
+        ("print('done, or so it says')", "gguf.conversion_failed", "so it says"),
+    ],
+    ids=["raises", "killed", "crashes", "disk full", "writes nothing"],
+)
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_converter_that_fails_is_a_problem_in_its_own_words(
+    body: str, code: str, words: str, llama: Path, tmp_path: Path
+) -> None:
+    found = convert_problem(llama, tmp_path / "f16.gguf", broken_llama_cpp(tmp_path / "own", body))
+    assert found.code == code
+    assert words in found.what
+
+
+def test_a_folder_without_a_converter_is_refused(llama: Path, tmp_path: Path) -> None:
+    found = convert_problem(llama, tmp_path / "f16.gguf", str(tmp_path))
+    assert found.code == "export.llama_cpp_incomplete"
+    assert found.where.field == "llama_cpp"
+
+
+def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> None:
+    body = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(60)"
+    job, _ = recorded_job()
+    seen: list[int] = []
+
+    def on_line(line: str) -> None:
+        seen.append(int(line))
+        job.flags.cancel.set()
+
+    began = time.monotonic()
+    script = Path(broken_llama_cpp(tmp_path / "own", body), "convert_hf_to_gguf.py")
+    with pytest.raises(CancelledError):
+        child.run(child.python(str(script)), job, on_line)
+    assert time.monotonic() - began < 10
+    assert not _is_alive(seen[0])
+
+
+def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
+    script = tmp_path / "sleeper.py"
+    script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(60)", "utf-8")
+    program = (
+        "import os\n"
+        "from lora_studio.engine.export import child\n"
+        "from tests.helpers.recorded_job import recorded_job\n"
+        f"child.run(child.python({str(script)!r}), recorded_job()[0],\n"
+        "          lambda line: (print(line, flush=True), os.kill(os.getpid(), 9)))\n"
+    )
+    parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    grandchild = int(parent.stdout.split()[0])
+    deadline = time.monotonic() + 10
+    while _is_alive(grandchild) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _is_alive(grandchild)
+
+
+def _is_alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+# --- quantised --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", [q for q in get_args(Quantization) if q != "F16"])
+def test_every_quantisation_on_offer_is_made_and_can_be_run(
+    quantization: Quantization, sixteen_bit: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "q.gguf"
+    job, recorder = recorded_job()
+    tool = quantize.quantize(sixteen_bit, file, quantization, "", job)
+    assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
+    kind = gguf_format.LlamaFileType[f"MOSTLY_{quantization}"]
+    field = gguf_format.GGUFReader(file).get_field("general.file_type")
+    assert field is not None
+    assert field.contents() == kind
+    assert file.stat().st_size < sixteen_bit.stat().st_size
+    assert recorder.of(events.Progress)[-1].stage == f"quantising to {quantization}"
+    with Llama(file, context=64) as model:
+        assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
+
+
+def test_what_is_no_gguf_file_is_not_quantised(tmp_path: Path) -> None:
+    (tmp_path / "f16.gguf").write_bytes(b"nothing of the kind")
+    with pytest.raises(ProblemError) as caught:
+        quantize.quantize(
+            tmp_path / "f16.gguf", tmp_path / "q.gguf", "Q4_K_M", "", recorded_job()[0]
+        )
+    assert caught.value.problems[0].code == "quantize.failed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for the program")
+def test_a_quantiser_of_the_users_own_comes_first_and_its_crash_is_a_problem(
+    sixteen_bit: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "build" / "bin" / "llama-quantize"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "[ 1/ 2] $3 with $4 threads"\ncp "$1" "$2"\n', "utf-8")
+    program.chmod(0o755)
+    job, recorder = recorded_job()
+    tool = quantize.quantize(sixteen_bit, tmp_path / "q.gguf", "Q6_K", str(tmp_path), job)
+    assert tool == f"llama.cpp in {tmp_path}"
+    assert recorder.of(events.Progress)[0].total == 2
+    program.write_text("#!/bin/sh\nkill -SEGV $$\n", "utf-8")
+    with pytest.raises(ProblemError) as caught:
+        quantize.quantize(sixteen_bit, tmp_path / "q2.gguf", "Q6_K", str(tmp_path), job)
+    assert "status -11" in caught.value.problems[0].what
+
+
+# --- a run ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_several_files_come_from_one_conversion_and_nothing_else_is_left(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("Q4_K_M", "Q8_0"))
+    shutil.copytree(tmp_path / "base", run.merged)
+    job, recorder = recorded_job()
+    files = gguf.write(run, run.load_project(), job)
+    assert files == {name: run.gguf_file("Harbour", name) for name in ("Q4_K_M", "Q8_0")}
+    assert sorted(run.gguf.iterdir()) == sorted(files.values())
+    assert not list(run.temporary.iterdir())
+    written = {event.quantization: event for event in recorder.of(events.GgufWritten)}
+    for name, file in files.items():
+        assert written[name].bytes == file.stat().st_size
+        assert written[name].file == str(file)
+    assert written["Q4_K_M"].bytes < written["Q8_0"].bytes
+
+
+@pytest.mark.slow
+def test_a_cancelled_export_leaves_no_file(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path)
+    shutil.copytree(tmp_path / "base", run.merged)
+    job, recorder = recorded_job()
+    recorder.on_event = lambda event: (
+        job.flags.cancel.set() if "quantising" in getattr(event, "stage", "") else None
+    )
+    with pytest.raises(CancelledError):
+        gguf.write(run, run.load_project(), job)
+    assert not run.gguf.exists()
+    assert not list(run.temporary.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["not merged", "disk full"])
+def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run("llama3", tmp_path)
+    if fault == "disk full":
+        shutil.copytree(tmp_path / "base", run.merged)
+        monkeypatch.setattr(disk, "RESERVE", 1 << 60)
+    with pytest.raises(ProblemError) as caught:
+        gguf.write(run, run.load_project(), recorded_job()[0])
+    expected = {"not merged": "export.not_merged", "disk full": "disk.full"}
+    assert caught.value.problems[0].code == expected[fault]
+
+
+def test_sizes_are_known_for_every_quantisation() -> None:
+    assert set(BITS_PER_WEIGHT) == set(get_args(Quantization))
+    assert ExportSpec().quantizations[0] in BITS_PER_WEIGHT
