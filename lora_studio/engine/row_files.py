@@ -138,6 +138,8 @@ def _from_document(file: Path, text: str) -> list[RawRow]:
                 f"{': ' + ', '.join(lists) if lists else ''}, so its rows cannot be told.",
                 "Put all rows into one list, or one JSON object per line.",
             )
+    if not rows:
+        raise _fail(file, "dataset.empty", f"{file.name} has no rows.", "Choose a file with rows.")
     return [_row(number, value, None) for number, value in enumerate(rows, start=1)]
 
 

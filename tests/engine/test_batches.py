@@ -1,0 +1,88 @@
+"""Batches: the order of training is a pure function of the seed, and padding never trains."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.engine.batches import Plan, by_length, collate
+from lora_studio.engine.tokens import Encoded
+
+LENGTHS = [5, 30, 7, 9, 28, 6, 31, 8, 4, 29]
+
+
+def encoded(ids: list[int], trained: list[bool]) -> Encoded:
+    return Encoded(np.asarray(ids, np.int32), np.asarray(trained), len(ids))
+
+
+@given(
+    st.lists(st.integers(1, 500), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(0, 1000),
+)
+def test_every_epoch_goes_through_every_row_once(
+    lengths: list[int], micro_batch: int, accumulation: int, seed: int
+) -> None:
+    plan = Plan(lengths, micro_batch, accumulation, seed)
+    for epoch in range(2):
+        steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+        rows = [row for step in steps for batch in plan.step(step) for row in batch]
+        assert sorted(rows) == list(range(len(lengths)))
+
+
+def test_the_order_is_pinned_by_the_seed() -> None:
+    plan = Plan(LENGTHS, 2, 2, 42)
+    assert [plan.step(step) for step in range(3)] == PINNED
+    assert Plan(LENGTHS, 2, 2, 43).step(0) != PINNED[0]
+
+
+PINNED = [[[6, 7], [5, 0]], [[9, 4], [3, 2]], [[1, 8]]]
+
+
+def test_a_later_step_can_be_asked_for_without_the_ones_before() -> None:
+    walked = Plan(LENGTHS, 2, 2, 7)
+    steps = [walked.step(step) for step in range(9)]
+    assert Plan(LENGTHS, 2, 2, 7).step(8) == steps[8]
+
+
+def test_rows_of_like_length_share_a_micro_batch_and_the_longest_come_first() -> None:
+    plan = Plan(LENGTHS, 5, 2, 3)
+    batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
+    assert batches == [[31, 30, 29, 28, 9], [8, 7, 6, 5, 4]]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "max_steps", "steps"),
+    [(1.0, 0, 3), (2.0, 0, 6), (0.5, 0, 2), (0.01, 0, 1), (3.0, 4, 4), (1.0, 9, 3)],
+)
+def test_the_number_of_steps_follows_from_epochs_and_limit(
+    epochs: float, max_steps: int, steps: int
+) -> None:
+    assert Plan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
+
+
+def test_equal_lengths_keep_their_order() -> None:
+    assert by_length([3, 1, 2], [0, 5, 5, 5], 2) == [[3, 1], [2]]
+
+
+def test_padding_is_masked_by_position_even_where_its_id_is_the_end_of_an_answer() -> None:
+    end = 2
+    batch = collate(
+        [
+            encoded([9, 8, 7, end], [False, False, True, True]),
+            encoded([9, end], [False, True]),
+        ],
+        pad_id=end,
+    )
+    assert batch.input_ids.tolist() == [[9, 8, 7, end], [9, end, end, end]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch.labels.tolist() == [[-100, -100, 7, end], [-100, end, -100, -100]]
+    assert (batch.tokens, batch.targets) == (6, 3)
+
+
+def test_the_first_token_of_a_text_is_no_target() -> None:
+    batch = collate([encoded([1, 2, 3], [True, True, True])], pad_id=0)
+    assert batch.targets == 2
