@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import time
 from dataclasses import dataclass
@@ -83,11 +84,16 @@ def load(
     elif spec.precision in ("4bit", "8bit"):
         settings["quantization_config"] = _quantization(spec, dtype)
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, **settings
+        )
     except (ValueError, KeyError, RuntimeError, OSError, ImportError) as error:
         if is_out_of_memory(error):
             raise
         raise _not_loaded(folder, error) from error
+    if found["missing_keys"]:
+        # transformers fills them with random numbers and goes on.
+        raise model_sources.unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
     job.check()
     model.config.use_cache = not training
     loaded = Loaded(
@@ -284,7 +290,7 @@ def _first_line(error: BaseException) -> str:
 
 def on_meta(folder: Path, spec: ModelSpec, config: PreTrainedConfig | None = None) -> PreTrainedModel:  # fmt: skip
     """The model's layers without memory behind them; raises ProblemError."""
-    config = config or read_config(folder, spec)
+    config = copy.deepcopy(config) if config else read_config(folder, spec)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     try:

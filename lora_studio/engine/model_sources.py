@@ -61,7 +61,7 @@ def check_folder(folder: Path) -> Path:
             where=_SOURCE,
         )
     read_config(folder)
-    if any(folder.glob("*.safetensors")):
+    if safetensors_headers(folder):
         return folder
     pickled = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)]  # fmt: skip
     if pickled:

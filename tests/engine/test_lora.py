@@ -1,0 +1,171 @@
+"""The adapter: which layers get one on each architecture, exact counts, nothing else trains."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from lora_studio.core import commands, events
+from lora_studio.core.lora import LoraSpec, Targets
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import lora, model
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, make_job
+from tests.helpers.tiny_models import FAMILIES
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+MLP = ("gate_proj", "up_proj", "down_proj")
+
+
+def base(tiny: TinyModel, family: str) -> torch.nn.Module:
+    return AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
+
+
+def targets_of(tiny: TinyModel, family: str, targets: Targets, *names: str) -> set[str]:
+    spec = LoraSpec(targets=targets, target_names=names)
+    return set(lora.find_targets(base(tiny, family), spec).names)
+
+
+@pytest.mark.parametrize(
+    ("family", "targets", "expected"),
+    [
+        ("llama3", "attention_qv", ("q_proj", "v_proj")),
+        ("llama3", "attention", ATTENTION),
+        ("llama3", "attention_mlp", ATTENTION + MLP),
+        ("gemma3", "all_linear", ATTENTION + MLP),
+        ("phi3", "attention_qv", ("qkv_proj",)),
+        ("phi3", "attention", ("qkv_proj", "o_proj")),
+        ("phi3", "all_linear", ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")),
+        ("qwen3_moe", "all_linear", ATTENTION),
+    ],
+)
+def test_a_preset_means_the_layers_that_the_architecture_has(
+    tiny: TinyModel, family: str, targets: Targets, expected: tuple[str, ...]
+) -> None:
+    assert targets_of(tiny, family, targets) == set(expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_adapter_weights_train_and_they_are_32_bit(tiny: TinyModel, family: str) -> None:
+    wrapped = lora.attach(base(tiny, family).to(torch.bfloat16), LoraSpec(), make_job())
+    trainable = {name: p for name, p in wrapped.named_parameters() if p.requires_grad}
+    assert trainable
+    assert all("lora_" in name for name in trainable)
+    assert {p.dtype for p in trainable.values()} == {torch.float32}
+    assert not any("lm_head" in name or "embed" in name for name in trainable)
+
+
+def test_the_count_is_rank_times_inputs_and_outputs_of_every_layer(tiny: TinyModel) -> None:
+    # Llama, 2 blocks: q 64->64, k and v 64->32, o 64->64, gate and up 64->128, down 128->64.
+    per_block = 4 * (128 + 96 + 96 + 128 + 192 + 192 + 192)
+    wrapped = lora.attach(base(tiny, "llama3"), LoraSpec(rank=4), make_job())
+    counted = lora.count(wrapped)
+    assert counted.trainable == 2 * per_block == 8192
+    assert counted.adapter_bytes == 4 * 8192
+    # Embeddings are shared with the output layer and count once.
+    assert counted.total == 8192 + 480 * 64 + 2 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 128 + 2 * 64) + 64  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inspecting_without_weights_counts_the_same(tiny: TinyModel, family: str) -> None:
+    channel = handle(commands.InspectModel(model=ModelSpec(source=str(tiny(family)))))
+    found = channel.last(events.ModelInspected)
+    wrapped = lora.attach(base(tiny, family), LoraSpec(), make_job())
+    counted = lora.count(wrapped)
+    assert found.adapter is not None
+    assert (found.adapter.trainable, found.adapter.total) == (counted.trainable, counted.total)
+    assert set(found.adapter.targets) == set(counted.targets)
+    assert found.parameters == counted.total - counted.trainable
+    assert (found.layers, found.hidden_size, found.stored_dtype) == (2, 64, "bf16")
+    assert found.has_chat_template
+
+
+def test_biases_train_when_that_is_chosen() -> None:
+    network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
+    wrapped = lora.attach(network, LoraSpec(bias="all", rank=2), make_job())
+    biases = [name for name, p in wrapped.named_parameters() if p.requires_grad and "bias" in name]
+    assert biases
+
+
+def test_layers_that_are_no_linear_class_are_found_too() -> None:
+    network = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=64))
+    assert set(lora.linear_names(network)) == {"c_attn", "c_proj", "c_fc"}
+    assert set(lora.find_targets(network, LoraSpec(targets="attention_qv")).names) == {"c_attn"}
+    counted = lora.count(lora.attach(network, LoraSpec(targets="attention", rank=2), make_job()))
+    # c_proj of the attention alone, not its namesake in the MLP: 2·(32+96) + 2·(32+32).
+    assert counted.trainable == 2 * 128 + 2 * 64
+
+
+def test_named_layers_are_adapted(tiny: TinyModel) -> None:
+    assert targets_of(tiny, "llama3", "names", "o_proj", "up_proj") == {"o_proj", "up_proj"}
+    full = "model.layers.1.self_attn.q_proj"
+    spec = LoraSpec(targets="names", target_names=(full,))
+    assert set(lora.find_targets(base(tiny, "llama3"), spec).layers) == {full}
+
+
+@pytest.mark.parametrize("names", [("q_proj", "query"), ("lm_head",), ("embed_tokens",)])
+def test_a_name_that_no_linear_layer_has_is_a_problem_that_lists_them(
+    tiny: TinyModel, names: tuple[str, ...]
+) -> None:
+    with pytest.raises(ProblemError) as caught:
+        targets_of(tiny, "llama3", "names", *names)
+    (problem,) = caught.value.problems
+    assert problem.code == "lora.nothing_trainable"
+    assert names[-1] in problem.what
+    assert "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj" in problem.remedy
+
+
+# --- experts ----------------------------------------------------------------------------------
+
+
+def test_stacked_experts_are_left_out_of_presets_with_a_warning(tiny: TinyModel) -> None:
+    channel = RecordingChannel()
+    lora.attach(base(tiny, "qwen3_moe"), LoraSpec(), make_job(channel))
+    (warned,) = channel.of(events.Warned)
+    assert warned.problem.code == "lora.experts_left_out"
+    assert "gate_up_proj, down_proj" in warned.problem.what
+
+
+def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> None:
+    spec = LoraSpec(targets="names", target_names=("q_proj", "gate_up_proj", "down_proj"), rank=2)
+    channel = RecordingChannel()
+    network = base(tiny, "qwen3_moe")
+    wrapped = lora.attach(network, spec, make_job(channel))
+    assert not channel.of(events.Warned)
+    # 2 blocks; q: 2·(64+64). Each of 4 experts: gate_up 2·(64+64), down 2·(32+64).
+    assert lora.count(wrapped).trainable == 2 * (256 + 4 * (256 + 192))
+    ids = torch.arange(1, 17)[None]
+    wrapped(input_ids=ids, labels=ids).loss.backward()
+    grads = [p.grad for name, p in wrapped.named_parameters() if "experts" in name and "lora_B" in name]  # fmt: skip
+    assert grads
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+
+
+# --- quantised --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["4bit", "8bit"])
+def test_a_quantised_base_is_prepared_and_gives_gradients(tiny: TinyModel, precision: str) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
+    loaded = model.load(spec, make_job(), training=True)
+    wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
+    norm = wrapped.get_base_model().model.norm.weight
+    assert norm.dtype == torch.float32
+    ids = torch.arange(1, 17)[None]
+    wrapped(input_ids=ids, labels=ids).loss.backward()
+    grads = [p.grad for name, p in wrapped.named_parameters() if "lora_B" in name]
+    assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
+    # Packed weights count as what they hold.
+    assert lora.count(wrapped).total == lora.count(lora.attach(base(tiny, "llama3"), LoraSpec(), make_job())).total  # fmt: skip
+
+
+def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
+    tiny: TinyModel,
+) -> None:
+    spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
+    loaded = model.load(spec, make_job(), training=True)
+    wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
+    experts = [p for p in wrapped.parameters() if p.dim() == 3]
+    assert {p.dtype for p in experts} == {torch.bfloat16}

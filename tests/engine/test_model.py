@@ -1,0 +1,236 @@
+"""Loading the base model: precisions, devices, what is refused and how it says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_studio.core import events
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine import device, lora, model
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.tiny_models import write_config
+
+
+@pytest.fixture
+def copy(tiny: TinyModel, tmp_path: Path) -> Path:
+    """A tiny Llama that a test may damage."""
+    return Path(shutil.copytree(tiny("llama3"), tmp_path / "model"))
+
+
+def problem_of(folder: Path, **settings: object) -> Problem:
+    with pytest.raises(ProblemError) as caught:
+        model.load(ModelSpec(source=str(folder), **settings), make_job())
+    return caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("precision", "held", "dtype", "size"),
+    [
+        ("auto", "bf16", torch.bfloat16, 2 * 104768),
+        ("bf16", "bf16", torch.bfloat16, 2 * 104768),
+        ("fp16", "fp16", torch.float16, 2 * 104768),
+        ("fp32", "fp32", torch.float32, 4 * 104768),
+        ("8bit", "8bit", torch.bfloat16, 139904),
+        ("4bit", "4bit", torch.bfloat16, 100112),
+    ],
+)
+def test_each_precision_takes_the_memory_that_inspecting_foretells(
+    tiny: TinyModel, precision: str, held: str, dtype: torch.dtype, size: int
+) -> None:
+    channel = RecordingChannel()
+    spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
+    loaded = model.load(spec, make_job(channel))
+    assert (loaded.precision, loaded.dtype) == (held, dtype)
+    told = channel.last(events.ModelLoaded)
+    assert (told.precision, told.parameters) == (held, 104768)
+    foretold = lora.inspect(spec, LoraSpec(), make_job()).weight_bytes
+    assert foretold[held] == size
+    assert told.memory_bytes == pytest.approx(size, rel=0.03)
+
+
+def test_4_bit_is_nf4_with_double_quantisation_and_bfloat16_computing(tiny: TinyModel) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), precision="4bit", device="cpu")
+    layer = model.load(spec, make_job()).model.model.layers[0].self_attn.q_proj
+    assert layer.weight.quant_state.quant_type == "nf4"
+    assert layer.weight.quant_state.nested
+    assert layer.compute_dtype == torch.bfloat16
+
+
+def test_fp4_without_double_quantisation_can_be_chosen(tiny: TinyModel) -> None:
+    spec = ModelSpec(
+        source=str(tiny("llama3")), precision="4bit", quant_type="fp4", double_quant=False
+    )
+    state = model.load(spec, make_job()).model.model.layers[0].self_attn.q_proj.weight.quant_state
+    assert (state.quant_type, state.nested) == ("fp4", False)
+
+
+@pytest.mark.parametrize("precision", ["4bit", "8bit"])
+def test_a_checkpoint_quantised_by_bitsandbytes_loads_as_it_is(
+    tiny: TinyModel, tmp_path: Path, precision: str
+) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
+    loaded = model.load(spec, make_job())
+    loaded.model.save_pretrained(tmp_path)
+    loaded.tokenizer.save_pretrained(tmp_path)
+    again = model.load(ModelSpec(source=str(tmp_path), device="cpu"), make_job())
+    assert again.precision == precision
+    ids = torch.arange(1, 9)[None]
+    torch.testing.assert_close(again.model(ids).logits, loaded.model(ids).logits)
+    inspected = lora.inspect(ModelSpec(source=str(tmp_path)), LoraSpec(), make_job())
+    assert inspected.prequantized == precision
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptqmodel"),
+        ({"quant_method": "awq", "bits": 4}, "gptqmodel"),
+        ({"quant_method": "fp8"}, "fp8"),
+    ],
+)
+def test_other_stored_quantisations_are_refused_by_name(
+    copy: Path, method: dict[str, object], said: str
+) -> None:
+    write_config(copy, quantization_config=method)
+    problem = problem_of(copy)
+    assert problem.code == "model.prequantized"
+    assert said in problem.what
+    assert "4-bit" in problem.remedy
+
+
+def test_a_pickled_checkpoint_is_never_opened(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n")
+    problem = problem_of(copy)
+    assert problem.code == "model.pickle"
+    assert "run any code" in problem.what
+
+
+def test_a_torn_weight_file_is_unreadable(copy: Path) -> None:
+    file = copy / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert problem_of(copy).code == "model.unreadable"
+    with pytest.raises(ProblemError, match="shorter than its header"):
+        lora.inspect(ModelSpec(source=str(copy)), LoraSpec(), make_job())
+
+
+def test_a_broken_header_is_unreadable(copy: Path) -> None:
+    (copy / "model.safetensors").write_bytes(b"\xff" * 100)
+    assert problem_of(copy).code == "model.unreadable"
+
+
+def test_a_missing_tensor_is_not_made_up(copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copy / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    problem = problem_of(copy)
+    assert problem.code == "model.unreadable"
+    assert "model.layers.1.mlp.up_proj.weight" in problem.what
+
+
+def test_a_missing_part_of_the_weights_is_unreadable(tiny: TinyModel, tmp_path: Path) -> None:
+    whole = model.load(ModelSpec(source=str(tiny("llama3")), device="cpu"), make_job())
+    whole.model.save_pretrained(tmp_path, max_shard_size="50KB")
+    whole.tokenizer.save_pretrained(tmp_path)
+    parts = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(parts) > 2
+    parts[1].unlink()
+    assert problem_of(tmp_path).code == "model.unreadable"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [("{broken", "model.unreadable"), ("[]", "model.unreadable"), (None, "model.not_a_model")],
+)
+def test_a_broken_configuration_is_a_problem(copy: Path, content: str | None, code: str) -> None:
+    (copy / "config.json").unlink()
+    if content is not None:
+        (copy / "config.json").write_text(content)
+    assert problem_of(copy).code == code
+
+
+def test_a_broken_tokenizer_is_a_problem(copy: Path) -> None:
+    (copy / "tokenizer.json").write_text("{")
+    problem = problem_of(copy)
+    assert problem.code == "model.unreadable"
+    assert "tokenizer" in problem.what
+
+
+def test_an_architecture_from_the_future_is_named(copy: Path) -> None:
+    write_config(copy, model_type="llama9", architectures=["Llama9ForCausalLM"])
+    problem = problem_of(copy)
+    assert problem.code == "model.unknown_architecture"
+    assert "Llama9ForCausalLM" in problem.what
+
+
+def test_a_model_that_does_not_write_is_named(copy: Path) -> None:
+    write_config(copy, model_type="vit", architectures=["ViTModel"])
+    problem = problem_of(copy)
+    assert problem.code == "model.not_generative"
+    assert "ViTModel" in problem.what
+
+
+def test_code_of_the_model_does_not_run_without_consent(copy: Path) -> None:
+    (copy / "configuration_own.py").write_text("raise SystemExit('it ran')")
+    write_config(copy, model_type="own", auto_map={"AutoConfig": "configuration_own.OwnConfig"})
+    assert problem_of(copy).code == "model.remote_code"
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(tiny: TinyModel) -> None:
+    if torch.cuda.device_count() > 7:
+        pytest.skip("this computer has that many GPUs")
+    problem = problem_of(tiny("llama3"), device="cuda:7")
+    assert problem.code == "model.device_missing"
+    assert "cpu" in problem.remedy
+
+
+def test_the_processor_is_always_among_the_devices() -> None:
+    found = device.found().devices
+    assert found[-1].name == "cpu"
+    assert 0 < found[-1].free_bytes <= found[-1].total_bytes
+    assert device.choose("auto").type == found[0].name.partition(":")[0]
+
+
+def test_a_base_model_without_a_chat_template_gets_chatml(copy: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    tokenizer = model.load_tokenizer(copy)
+    assert tokenizer.chat_template == model.chatml()
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True)  # fmt: skip
+    assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_chatml_takes_the_place_of_a_template_when_chosen(tiny: TinyModel) -> None:
+    own = model.load_tokenizer(tiny("llama3"), DatasetSpec())
+    chosen = model.load_tokenizer(tiny("llama3"), DatasetSpec(chat_template="chatml"))
+    assert own.chat_template != model.chatml() == chosen.chat_template
+    assert len(own) == len(chosen)
+
+
+def test_the_licence_is_read_off_the_model_card(copy: Path) -> None:
+    (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    assert lora.inspect(ModelSpec(source=str(copy)), LoraSpec(), make_job()).licence == "apache-2.0"  # fmt: skip
+
+
+def test_models_of_one_shape_are_told_apart_by_their_weights(tiny: TinyModel, copy: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from lora_studio.engine.model_sources import identity
+
+    first = identity(tiny("llama3"))
+    assert identity(copy)["hash"] == first["hash"]
+    weights = load_file(copy / "model.safetensors")
+    changed = {name: value * 1.01 for name, value in weights.items()}
+    save_file(changed, copy / "model.safetensors", metadata={"format": "pt"})
+    assert identity(copy)["hash"] != first["hash"]
+    assert json.loads(json.dumps(first)) == first
