@@ -176,7 +176,6 @@ class Worker:
             for event in _parsed(lines):
                 self._incoming.put(event)
         self._incoming.put(None)
-        self._process.wait()  # nobody else does once we are detached
 
     def _reap(self) -> None:
         """Ends what a worker that was killed had started: it would hold the pipe open for ever."""

@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults = Faults(app)
     faults.happened.connect(lambda what: show_fault(window, what, log))
     faults.install()
+    app.aboutToQuit.connect(window.leave)  # also when the system ends the session
     window.show()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:

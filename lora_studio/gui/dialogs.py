@@ -21,7 +21,6 @@ from lora_studio.core.problems import Problem
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row
 
-
 #: Narrowest content; a width of the dialog itself would let its buttons shrink.
 _WIDTH = 440
 
@@ -35,7 +34,8 @@ class Dialog(QDialog):
         self.setWindowTitle(title)
         self.setModal(True)
         self.text = label(text, wrap=True)
-        self.text.setVisible(bool(text))
+        if not text:
+            self.text.hide()
         self.text.setMinimumWidth(_WIDTH)
         self.body = column()
         self.buttons = row(None)

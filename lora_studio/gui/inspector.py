@@ -33,28 +33,30 @@ class Inspector(QObject):
         """The worker starts with the first question."""
         super().__init__(parent)
         self._thread: WorkerThread | None = None
-        self._latest: dict[str, str] = {}  # kind of question -> id of the one under way
+        self._over = False
+        self._latest: dict[str, commands.Question] = {}  # by kind, while under way
 
     def ask(self, question: commands.Question) -> None:
         """Asks; an older question of the same kind is dropped, its answer too."""
         thread = self._running()
         if older := self._latest.get(question.kind):
-            thread.send(commands.Cancel(target=older))
-        self._latest[question.kind] = question.id
+            thread.send(commands.Cancel(target=older.id))
+        self._latest[question.kind] = question
         thread.send(question)
         if not older:
             self.busy_changed.emit(question.kind, True)
 
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
-        for kind, command_id in list(self._latest.items()):
+        for kind, question in list(self._latest.items()):
             if self._thread is not None:
-                self._thread.send(commands.Cancel(target=command_id))
+                self._thread.send(commands.Cancel(target=question.id))
             del self._latest[kind]
             self.busy_changed.emit(kind, False)
 
     def shut_down(self) -> None:
         """Ends the worker at once; questions hold nothing worth waiting for."""
+        self._over = True
         if self._thread is not None:
             self._thread.kill()
             self._thread.wait()
@@ -68,7 +70,7 @@ class Inspector(QObject):
         return self._thread
 
     def _take(self, event: events.Event) -> None:
-        kind = next((kind for kind, latest in self._latest.items() if latest == event.id), None)
+        kind = next((kind for kind, asked in self._latest.items() if asked.id == event.id), None)
         if kind is None:
             return
         self.answered.emit(event)
@@ -79,11 +81,13 @@ class Inspector(QObject):
             self.finished.emit(kind, _placed(problem, kind))
 
     def _gone(self) -> None:
-        """The worker ended; the next question starts another."""
+        """The worker ended; what it was asked too late, and the next question, start another."""
         if self._thread is not None:
-            self._thread.wait()
             self._thread.deleteLater()
             self._thread = None
+        if not self._over:
+            for question in self._latest.values():
+                self._running().send(question)
 
 
 def _placed(problem: Problem | None, kind: str) -> Problem | None:

@@ -48,6 +48,7 @@ class JobControl(QObject):
         self._id = ""
         self._live = False
         self._thread: WorkerThread | None = None
+        self._before: WorkerThread | None = None  # has ended its job, not yet its process
 
     @property
     def running(self) -> bool:
@@ -62,18 +63,27 @@ class JobControl(QObject):
     def start(
         self, command: commands.Train | commands.Merge | commands.Export, run: RunFolder
     ) -> None:
-        """Starts a job in a fresh worker."""
+        """Starts a job in a fresh worker, as soon as the one before has given its memory back."""
         assert not self.running, "one job at a time"
-        self._leave_thread()
-        self._follow(WorkerThread.starting(run, parent=self), run, live=True)
+        before, self._thread = self._thread, None
+        thread = WorkerThread.starting(run, parent=self)
+        thread.send(command)
+        self._follow(thread, run, live=True)
+        if before is not None:
+            before.event_received.disconnect(self._take)
+            before.ended.disconnect(self._thread_ended)
+            before.ended.connect(self._begin_thread)
+            before.close()
+            self._before = before
+        else:
+            self._begin_thread()
         self._begin(command.kind, command.id)
-        assert self._thread is not None
-        self._thread.send(command)
 
     def attach(self, run: RunFolder) -> None:
         """Follows a run from its beginning; goes on with it where a worker is at work on it."""
         self._leave_thread()
         self._follow(WorkerThread.watching(run, parent=self), run, live=run.is_running())
+        self._begin_thread()
         self.changed.emit()
 
     def detach(self) -> None:
@@ -103,26 +113,33 @@ class JobControl(QObject):
 
     def _follow(self, thread: WorkerThread, run: RunFolder, *, live: bool) -> None:
         self.run, self._live, self.stopping = run, live, False
-        self.kind, self.advance = "", Advance()
+        self.kind, self._id, self.advance = "", "", Advance()
         self._thread = thread
         thread.event_received.connect(self._take)
-        thread.ended.connect(thread.wait)
-        thread.ended.connect(thread.deleteLater)
         thread.ended.connect(self._thread_ended)
-        thread.start()
+
+    def _begin_thread(self) -> None:
+        if self._before is not None:
+            self._before.deleteLater()
+            self._before = None
+        if self._thread is not None:
+            self._thread.start()
 
     def _thread_ended(self) -> None:
-        self._thread = None
+        if self._thread is not None:
+            self._thread.deleteLater()
+            self._thread = None
         if self.running:
             self._end(events.Cancelled(id=self._id))
 
     def _leave_thread(self) -> None:
-        if self._thread is not None:
-            self._thread.event_received.disconnect(self._take)
-            self._thread.ended.disconnect(self._thread_ended)
-            self._thread.detach()
-            self._thread.wait()
-            self._thread = None
+        for thread in (self._before, self._thread):
+            if thread is not None:
+                thread.disconnect(self)
+                thread.detach()
+                thread.wait()
+                thread.deleteLater()
+        self._before = self._thread = None
 
     def _control(self, command: commands.Control) -> None:
         if self._thread is not None and self.running:

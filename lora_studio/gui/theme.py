@@ -134,6 +134,8 @@ class Theme(QObject):
         super().__init__(app)
         self._app = app
         self._images = QTemporaryDir()
+        app.setStyle("fusion")
+        app.setFont(body_font())
         self._style = (paths.resources() / "style.qss").read_text("utf-8")
         self.mode: Mode = "system"
         self.palette = LIGHT
@@ -142,10 +144,11 @@ class Theme(QObject):
     def apply(self, mode: Mode) -> None:
         """Switches the whole application, at once and without a restart."""
         self.mode = mode
-        self.palette = self._choose(mode)
-        self._app.setStyle("fusion")
+        palette = self._choose(mode)
+        if palette == self.palette and self._app.styleSheet():
+            return
+        self.palette = palette
         self._app.setPalette(_qt_palette(self.palette))
-        self._app.setFont(body_font())
         self._app.setStyleSheet(self._substituted())
         self._tint_again()
         self.changed.emit()

@@ -122,6 +122,7 @@ class Window(QMainWindow):
         self.state.facts_changed.connect(self._facts_changed)
         self.inspector.answered.connect(self._answered)
         self.inspector.finished.connect(self._question_finished)
+        self.flow.started.connect(self.go)
         self.jobs.event_received.connect(self._job_event)
         self.jobs.changed.connect(self._job_changed)
         self.jobs.ended.connect(self._job_ended)
@@ -368,7 +369,7 @@ class Window(QMainWindow):
             event.ignore()
             self._ask_about_changes()
         else:
-            self._leave()
+            self.leave()
             event.accept()
 
     def _ask_about_job(self) -> None:
@@ -399,8 +400,8 @@ class Window(QMainWindow):
         self.state.undo.setClean()
         self.close()
 
-    def _leave(self) -> None:
-        """Lets go of every thread; a job at work goes on."""
+    def leave(self) -> None:
+        """Lets go of every thread; a job at work goes on. Harmless when done twice."""
         self.home.leave()
         self.jobs.detach()
         self.inspector.shut_down()

@@ -35,7 +35,8 @@ class WorkerThread(QThread):
 
     Signals:
         event_received(event): the next event. Every command that was sent gets its ending.
-        ended: no more events will come; the worker has ended or was left alone.
+        ended: no more events will come and the thread has ended; the worker has too, or was
+            left alone.
     """
 
     event_received = Signal(object)
@@ -144,6 +145,7 @@ class WorkerThread(QThread):
         while self._events:
             event = self._events.popleft()
             if event is None:
+                self.wait()  # a moment: it was the last thing the thread had to say
                 self.ended.emit()
                 return
             self.event_received.emit(event)

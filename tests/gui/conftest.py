@@ -6,15 +6,17 @@ import gc
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QThread, QTimer
+from PySide6.QtCore import QEvent, QThread, QTimer
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 from shiboken6 import isValid
@@ -55,19 +57,37 @@ def _nothing_left_behind(qapp: QApplication, request: pytest.FixtureRequest) -> 
     if "qtbot" not in request.fixturenames:
         yield
         return
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = {child.pid for child in _children()}
     yield
+    qapp.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
     gc.collect()
-    kept = [item for item in gc.get_objects() if isinstance(item, QThread) and isValid(item)]
-    running = [item for item in kept if item.isRunning() and item is not qapp.thread()]
-    assert not running, f"threads still running: {running}"
-    assert not [item for item in threading.enumerate() if item.name == "worker events"]
-    timers = [timer for timer in qapp.findChildren(QTimer) if timer.isActive()]
-    assert not timers, f"timers still running: {timers}"
-    left = [item for item in psutil.Process().children(recursive=True) if item.pid not in before]
-    for process in left:
+    kept = [item for item in gc.get_objects() if isinstance(item, QThread | QTimer)]
+    alive = [item for item in kept if isValid(item) and _is_at_work(item)]
+    assert not alive, f"threads or timers still at work: {alive}"
+    workers = _left_after(lambda: [item for item in _children() if item.pid not in before])
+    for process in workers:
         process.kill()
-    assert not left, f"processes still running: {left}"
+    assert not workers, f"processes still running: {workers}"
+    readers = _left_after(lambda: [t for t in threading.enumerate() if t.name == "worker events"])
+    assert not readers, f"threads still running: {readers}"
+
+
+def _is_at_work(item: QThread | QTimer) -> bool:
+    if isinstance(item, QTimer):
+        return item.isActive()
+    return item.isRunning() and item is not QThread.currentThread()
+
+
+def _children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def _left_after(look: Callable[[], list[Any]], seconds: float = 10.0) -> list[Any]:
+    """What is still there after a while: ending takes a worker a moment."""
+    until = time.monotonic() + seconds
+    while (found := look()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
 
 
 @pytest.fixture
@@ -95,8 +115,7 @@ def project_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     """The window over plain pages; closed, with whatever it was doing, after the test."""
-    made = Window(Preferences(), plain_pages.pages)
-    qtbot.addWidget(made)
+    made = Window(Preferences(), plain_pages.pages)  # qtbot would delete it with its job at work
     made.show()
     yield made
     if made.jobs.running:
@@ -105,3 +124,4 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
         qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
     made.state.undo.setClean()
     made.close()
+    made.deleteLater()

@@ -42,17 +42,18 @@ def command_line(file: Path) -> str:
 class ScenarioJobs:
     """Stands where `engine.jobs` stands."""
 
-    def __init__(self, scenario: Scenario) -> None:
-        """Takes the scenario."""
-        self._scenario = scenario
+    def __init__(self, file: Path) -> None:
+        """Takes the scenario's file, which is read anew for every command."""
+        self._file = file
 
     def __getattr__(self, kind: str) -> Any:
         """The job of a kind of command; True where the user stopped it."""
 
         def play(command: Any, job: Job) -> bool:
             run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
+            scenario: Scenario = json.loads(self._file.read_text("utf-8"))
             stopped = False
-            for step in self._scenario.get(kind, []):
+            for step in scenario.get(kind, []):
                 stopped = _play(step, job, run) or stopped
             return stopped
 
@@ -129,8 +130,7 @@ def _step_done(step: int, steps: int, seconds: float) -> events.StepDone:
 
 def main() -> None:
     """Plays the scenario named on the command line."""
-    scenario: Scenario = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    worker.jobs = ScenarioJobs(scenario)  # type: ignore[assignment]
+    worker.jobs = ScenarioJobs(Path(sys.argv[1]))  # type: ignore[assignment]
     worker.main()
 
 

@@ -119,8 +119,9 @@ class Card(QFrame):
         self.head = QHBoxLayout()
         self.head.setSpacing(Space.S)
         self.title = label(title, "section")
-        self.title.setVisible(bool(title))
-        if title:
+        if not title:
+            self.title.hide()
+        else:
             self.head.addWidget(self.title)
             self.head.addStretch(1)
             outer.addLayout(self.head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
@@ -44,7 +44,8 @@ class FieldEditor(QWidget):
         self._touched = False
         self._fix: Problem | None = None
         self.label = label(self.about.title, "label")
-        self.label.setVisible(not control.has_title)
+        if control.has_title:  # showing a part without a parent would open a window for it
+            self.label.hide()
         self.help = label(self.about.description, "caption", wrap=True)
         self.error = label("", "error", wrap=True)
         self.error.setProperty("small", True)
@@ -73,7 +74,7 @@ class FieldEditor(QWidget):
         """Puts the cursor into the control; from now on its errors show."""
         self._touched = True
         self._show_problems()
-        self.control.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.control.setFocus(Qt.FocusReason.TabFocusReason)  # selects what is there
 
     def commit(self) -> None:
         """Takes over what was typed and not yet entered."""
@@ -104,7 +105,11 @@ class FieldEditor(QWidget):
         self.label.setBuddy(self.control)
 
     def _describe(self) -> None:
-        for target in {self.control, self.control.focusProxy() or self.control}:
+        targets: list[QWidget] = [self.control]
+        proxy = self.control.focusProxy()
+        if proxy is not None and not isinstance(proxy, QAbstractButton):
+            targets.append(proxy)  # a button among choices has words of its own
+        for target in targets:
             target.setAccessibleName(self.about.title)
             target.setAccessibleDescription(self.about.description)
         self.control.setToolTip(_tip(self.about))

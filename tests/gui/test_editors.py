@@ -1,0 +1,368 @@
+"""One bound editor per field: typing, entering, reverting, errors, help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent, QWheelEvent
+from PySide6.QtWidgets import QAbstractButton, QApplication, QVBoxLayout, QWidget
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.problems import STEPS, Step
+from lora_studio.core.project import SPECS
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.widgets.controls import (
+    ChipsControl,
+    ComboControl,
+    Control,
+    FlagControl,
+    Line,
+    LineControl,
+    ListControl,
+    SegmentsControl,
+    TextControl,
+    stepped,
+)
+from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
+from lora_studio.gui.widgets.path_control import PathControl
+
+ControlT = TypeVar("ControlT", bound=Control)
+
+
+class Form(QWidget):
+    """A window with editors one above the other."""
+
+    def __init__(self, qtbot: QtBot, state: ProjectState) -> None:
+        super().__init__()
+        self.qtbot, self.state = qtbot, state
+        self.column = QVBoxLayout(self)
+        qtbot.addWidget(self)
+        self.resize(500, 400)
+        with qtbot.waitActive(self):
+            self.show()
+            self.activateWindow()
+
+    def add(self, step: Step, field: str, style: Style = "auto") -> FieldEditor:
+        made = editor(self.state, step, field, style=style)
+        self.column.addWidget(made)
+        QApplication.processEvents()
+        return made
+
+    def line(self, step: Step, field: str) -> tuple[FieldEditor, Line]:
+        made = self.add(step, field)
+        assert isinstance(made.control, LineControl | PathControl | ListControl)
+        made.control.line.setFocus()
+        return made, made.control.line
+
+    def retype(self, line: Line, text: str) -> None:
+        line.selectAll()
+        self.qtbot.keyClicks(line, text)
+
+
+@pytest.fixture
+def form(qtbot: QtBot, state: ProjectState) -> Form:
+    return Form(qtbot, state)
+
+
+def control(made: FieldEditor, kind: type[ControlT]) -> ControlT:
+    assert isinstance(made.control, kind)
+    return made.control
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "kind"),
+    [
+        ("training", "learning_rate", LineControl),
+        ("lora", "rank", LineControl),
+        ("export", "ollama_name", LineControl),
+        ("training", "schedule", SegmentsControl),
+        ("lora", "targets", ComboControl),
+        ("export", "self_test", FlagControl),
+        ("dataset", "file", PathControl),
+        ("export", "quantizations", ChipsControl),
+        ("lora", "target_names", ListControl),
+    ],
+)
+def test_each_kind_of_field_gets_the_control_that_suits_it(
+    form: Form, step: Step, field: str, kind: type[Control]
+) -> None:
+    assert type(form.add(step, field).control) is kind
+
+
+def test_every_field_has_a_title_help_and_a_name_for_screen_readers(form: Form) -> None:
+    for step in STEPS:
+        for field in SPECS[step].model_fields:
+            made = form.add(step, field)
+            proxy = made.control.focusProxy()
+            assert proxy is not None
+            named = made.control if isinstance(proxy, QAbstractButton) else proxy
+            assert named.accessibleName() == made.about.title
+            assert named.accessibleDescription() == made.about.description
+            assert made.help.text() == made.about.description
+            assert made.about.description in made.control.toolTip()
+
+
+def test_typing_changes_nothing_until_it_is_entered(form: Form, state: ProjectState) -> None:
+    _, line = form.line("training", "learning_rate")
+    form.retype(line, "1e-4")
+    assert state.get("training", "learning_rate") == 2e-4
+    form.qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert state.get("training", "learning_rate") == 1e-4
+    assert line.text() == "1e-4"
+
+
+def test_esc_reverts_what_was_typed(form: Form, state: ProjectState) -> None:
+    _, line = form.line("training", "learning_rate")
+    form.retype(line, "9")
+    form.qtbot.keyClick(line, Qt.Key.Key_Escape)
+    assert line.text() == "2e-4"
+    assert state.undo.count() == 0
+
+
+def test_leaving_a_field_enters_it(form: Form, state: ProjectState) -> None:
+    other, _ = form.line("lora", "alpha")
+    _, line = form.line("lora", "rank")
+    form.retype(line, "64")
+    other.control.setFocus()
+    assert state.get("lora", "rank") == 64
+
+
+def test_units_and_abbreviations_are_understood(form: Form, state: ProjectState) -> None:
+    _, line = form.line("dataset", "max_length")
+    form.retype(line, "4k tokens")
+    form.qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert state.get("dataset", "max_length") == 4096
+    assert line.text() == "4096"
+
+
+def test_an_emptied_number_takes_its_default(form: Form, state: ProjectState) -> None:
+    state.set("lora", "rank", 64)
+    _, line = form.line("lora", "rank")
+    form.retype(line, "")
+    line.clear()
+    form.qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert state.get("lora", "rank") == 16
+
+
+def test_an_error_appears_when_the_field_is_left_and_not_while_typing(
+    form: Form, state: ProjectState
+) -> None:
+    other, _ = form.line("lora", "alpha")
+    made, line = form.line("lora", "rank")
+    form.retype(line, "lots")
+    assert not made.error.isVisible()
+    other.control.setFocus()
+    assert made.error.isVisible()
+    assert "lots" in made.error.text()
+    assert state.get("lora", "rank") == "lots"
+    assert line.text() == "lots"
+    assert line.property("invalid") is True
+
+
+def test_the_offered_fix_mends_the_error(form: Form, state: ProjectState) -> None:
+    state.set("lora", "rank", 0)
+    made = form.add("lora", "rank")
+    assert made.error.isVisible()
+    made._fix_button.click()
+    assert state.get("lora", "rank") == 16
+    assert not made.error.isVisible()
+
+
+def test_what_is_still_to_choose_is_no_error_of_an_untouched_field(form: Form) -> None:
+    made = form.add("model", "source")
+    assert not made.error.isVisible()
+    made.focus()
+    assert made.error.isVisible()
+
+
+def test_undo_reaches_the_control(form: Form, state: ProjectState) -> None:
+    _, line = form.line("lora", "rank")
+    schedule = control(form.add("training", "schedule"), SegmentsControl)
+    state.set("lora", "rank", 64)
+    state.set("training", "schedule", "linear")
+    assert line.text() == "64"
+    assert schedule.button("linear").isChecked()
+    state.undo.undo()
+    state.undo.undo()
+    assert line.text() == "16"
+    assert schedule.button("cosine").isChecked()
+
+
+def test_another_project_reaches_the_control(
+    form: Form, state: ProjectState, project_folder: Path
+) -> None:
+    made, line = form.line("dataset", "file")
+    state.open(project_folder)
+    assert line.text() == "rows.jsonl"
+    assert control(made, PathControl).base == project_folder
+
+
+def _wheel(line: Line, up: bool = True) -> QWheelEvent:
+    middle = QPointF(line.rect().center())
+    event = QWheelEvent(
+        middle, middle, QPoint(), QPoint(0, 120 if up else -120), Qt.MouseButton.NoButton,
+        Qt.KeyboardModifier.NoModifier, Qt.ScrollPhase.NoScrollPhase, False,
+    )  # fmt: skip
+    QApplication.sendEvent(line, event)
+    return event
+
+
+def test_the_wheel_turns_a_number_only_in_focus(form: Form, state: ProjectState) -> None:
+    other, _ = form.line("lora", "alpha")
+    _, line = form.line("lora", "rank")
+    other.control.setFocus()
+    assert not _wheel(line).isAccepted()
+    assert state.get("lora", "rank") == 16
+    line.setFocus()
+    _wheel(line)
+    assert state.get("lora", "rank") == 32
+    _wheel(line, up=False)
+    assert state.get("lora", "rank") == 16
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "value", "up", "down"),
+    [
+        ("lora", "rank", 16, 32, 8),
+        ("lora", "rank", 1, 2, 1),
+        ("lora", "rank", 1024, 1024, 512),
+        ("lora", "dropout", 0.0, 0.01, 0.0),
+        ("lora", "dropout", 0.05, 0.06, 0.04),
+        ("training", "learning_rate", 2e-4, 5e-4, 1e-4),
+        ("training", "learning_rate", 1e-4, 2e-4, 5e-5),
+        ("training", "learning_rate", 1.0, 1.0, 0.5),
+        ("training", "epochs", 0.5, 1.0, 0.5),
+        ("training", "keep_checkpoints", 3, 4, 2),
+    ],
+)
+def test_a_step_goes_to_the_next_sensible_value_within_the_bounds(
+    state: ProjectState, step: Step, field: str, value: float, up: float, down: float
+) -> None:
+    about = state.about(step, field)
+    assert stepped(value, 1, about) == pytest.approx(up)
+    assert stepped(value, -1, about) == pytest.approx(down)
+
+
+def test_a_choice_is_made_with_a_click(form: Form, state: ProjectState) -> None:
+    schedule = control(form.add("training", "schedule"), SegmentsControl)
+    form.qtbot.mouseClick(schedule.button("linear"), Qt.MouseButton.LeftButton)
+    assert state.get("training", "schedule") == "linear"
+
+
+def test_a_choice_that_does_not_exist_is_shown_as_no_choice(
+    form: Form, state: ProjectState
+) -> None:
+    state.set("training", "schedule", "zigzag")
+    made = form.add("training", "schedule")
+    schedule = control(made, SegmentsControl)
+    assert not any(schedule.button(name).isChecked() for name in made.about.choices)
+    assert "zigzag" in made.error.text()
+    schedule.button("cosine").click()
+    assert state.get("training", "schedule") == "cosine"
+
+
+def test_a_combo_box_shows_words_and_keeps_values(form: Form, state: ProjectState) -> None:
+    targets = control(form.add("lora", "targets"), ComboControl)
+    assert targets.box.currentText() == "All linear layers"
+    targets.box.setCurrentIndex(0)
+    targets.box.activated.emit(0)
+    assert state.get("lora", "targets") == "attention_qv"
+
+
+def test_a_flag_is_switched_with_the_space_bar(form: Form, state: ProjectState) -> None:
+    flag = control(form.add("export", "self_test"), FlagControl)
+    assert flag.box.isChecked()
+    form.qtbot.keyClick(flag.box, Qt.Key.Key_Space)
+    assert state.get("export", "self_test") is False
+
+
+def test_several_of_many_are_kept_in_the_order_of_the_choices(
+    form: Form, state: ProjectState
+) -> None:
+    chips = control(form.add("export", "quantizations"), ChipsControl)
+    chips._chips["Q8_0"].click()
+    assert state.get("export", "quantizations") == ["Q8_0", "Q4_K_M"]
+    chips._chips["Q4_K_M"].click()
+    assert state.get("export", "quantizations") == ["Q8_0"]
+
+
+def test_names_are_split_at_commas_and_spaces(form: Form, state: ProjectState) -> None:
+    _, line = form.line("lora", "target_names")
+    form.retype(line, "q_proj,  v_proj o_proj")
+    form.qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert state.get("lora", "target_names") == ["q_proj", "v_proj", "o_proj"]
+    assert line.text() == "q_proj, v_proj, o_proj"
+
+
+def test_a_long_text_is_entered_on_leaving_and_reverted_with_esc(
+    form: Form, state: ProjectState
+) -> None:
+    made = form.add("export", "system_prompt", style="text")
+    box = control(made, TextControl).box
+    other, _ = form.line("lora", "alpha")
+    box.setFocus()
+    form.qtbot.keyClicks(box, "Be brief.")
+    other.control.setFocus()
+    assert state.get("export", "system_prompt") == "Be brief."
+    box.setFocus()
+    form.qtbot.keyClicks(box, "Never mind")
+    form.qtbot.keyClick(box, Qt.Key.Key_Escape)
+    assert box.toPlainText() == "Be brief."
+
+
+def test_a_dropped_file_inside_the_project_is_named_relative_to_it(
+    form: Form, state: ProjectState, project_folder: Path
+) -> None:
+    state.open(project_folder)
+    state.set("dataset", "file", "")
+    made = form.add("dataset", "file")
+    _drop(made.control, project_folder / "rows.jsonl")
+    assert state.get("dataset", "file") == "rows.jsonl"
+
+
+def test_a_dropped_file_elsewhere_is_named_by_its_full_path(
+    form: Form, state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    other = tmp_path / "Ünï code.jsonl"
+    other.write_text("{}")
+    _drop(form.add("dataset", "file").control, other)
+    assert state.get("dataset", "file") == str(other)
+
+
+def test_a_folder_is_no_file_and_is_not_taken(
+    form: Form, state: ProjectState, tmp_path: Path
+) -> None:
+    _drop(form.add("dataset", "file").control, tmp_path)
+    assert state.get("dataset", "file") == ""
+
+
+def test_a_pasted_path_in_quotation_marks_is_a_path(form: Form, state: ProjectState) -> None:
+    _, line = form.line("dataset", "file")
+    form.retype(line, '"/data/my rows.jsonl"')
+    form.qtbot.keyClick(line, Qt.Key.Key_Return)
+    assert state.get("dataset", "file") == "/data/my rows.jsonl"
+
+
+def test_more_is_folded_until_it_is_asked_for(qtbot: QtBot) -> None:
+    more = More()
+    qtbot.addWidget(more)
+    assert not more.is_open()
+    more._opener.click()
+    assert more.is_open()
+    more._opener.click()
+    assert not more.is_open()
+
+
+def _drop(target: QWidget, path: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    event = QDropEvent(
+        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    target.dropEvent(event)

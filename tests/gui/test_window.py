@@ -1,0 +1,541 @@
+"""The frame: places, projects, problems, jobs, and closing without losing anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import commands, events, project, run_folder
+from lora_studio.core.problems import STEPS, Fix, Problem, Where
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui import theme
+from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, ProblemDialog, UnsavedDialog
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from lora_studio.gui.worker_thread import WorkerThread
+from tests.gui.conftest import WAIT
+from tests.helpers import plain_pages
+from tests.helpers.plain_pages import PlainPage
+
+Scenario = Callable[..., None]
+LONG = [{"steps": 100_000, "seconds": 0.02}, {"make": ["adapter/adapter_model.safetensors"]}]
+SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}]
+
+
+def _train(window: Window, qtbot: QtBot, folder: Path) -> RunFolder:
+    """Opens a project and trains until the first step is done."""
+    window.open_project(folder)
+    window.flow.request("train")
+    page = _page(window, "training")
+    qtbot.waitUntil(
+        lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
+    )
+    assert window.jobs.run is not None
+    return window.jobs.run
+
+
+def _page(window: Window, step: str) -> PlainPage:
+    page = window.pages[step]
+    assert isinstance(page, PlainPage)
+    return page
+
+
+def _until_idle(window: Window, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
+
+
+# --- places ---------------------------------------------------------------------------------------
+
+
+def test_without_a_project_there_is_only_home_and_settings(window: Window) -> None:
+    assert window.place == "home"
+    assert not any(window.rail.button(step).isEnabled() for step in STEPS)
+    window.go("training")
+    assert window.place == "home"
+    window.go("settings")
+    assert window.place == "settings"
+
+
+def test_a_project_opens_at_the_first_step_that_is_not_ready(
+    window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.state.create(tmp_path / "empty", "empty")
+    assert window.place == "model"
+    window.state.create(tmp_path / "other", "other")
+    (tmp_path / "empty" / "empty.lorastudio").write_text(
+        f'name = "empty"\n[model]\nsource = "{(project_folder / "model").as_posix()}"\n'
+    )
+    window.open_project(tmp_path / "empty")
+    assert window.place == "dataset"
+
+
+def test_the_rail_says_what_is_ready_and_what_is_wrong(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    assert window.rail.button("model").state.words == "ready"
+    window.state.set("dataset", "file", "")
+    assert window.rail.button("dataset").state.words == "to do"
+    window.state.set("dataset", "file", "gone.jsonl")
+    assert window.rail.button("dataset").state.words == "1 problem"
+    assert window.rail.button("dataset").accessibleName() == "Dataset, 1 problem"
+
+
+def test_every_place_is_reached_by_keyboard(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    for number, step in enumerate(STEPS, start=1):
+        qtbot.keyClick(
+            window, getattr(Qt.Key, f"Key_{number}"), Qt.KeyboardModifier.ControlModifier
+        )
+        assert window.place == step
+    qtbot.keyClick(window, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
+    assert window.place == "home"
+
+
+def test_the_primary_button_is_pressed_by_keyboard_and_takes_what_is_being_typed(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("lora")
+    editor = window.pages["lora"].editors["rank"]
+    editor.focus()
+    line = editor.control.focusProxy()
+    assert line is not None
+    qtbot.keyClicks(line, "32")
+    qtbot.keyClick(line, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert window.place == "dataset"
+    assert window.state.get("lora", "rank") != 16
+
+
+def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
+    window: Window, tmp_path: Path
+) -> None:
+    window.state.create(tmp_path / "empty", "empty")
+    primary = window.pages["model"].header.primary
+    assert not primary.isEnabled()
+    assert primary.toolTip() == "No model is chosen."
+
+
+def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    window.go("model")
+    window.pages["model"].header.primary.click()
+    assert window.place == "lora"
+    window.pages["lora"].header.back.click()
+    window.pages["model"].header.back.click()
+    assert window.place == "home"
+
+
+# --- projects -------------------------------------------------------------------------------------
+
+
+def test_a_new_project_gets_a_folder_and_is_recent(
+    qtbot: QtBot, window: Window, tmp_path: Path
+) -> None:
+    window.home.new.click()
+    dialog = window.findChild(NewProjectDialog)
+    assert dialog is not None
+    dialog.place.setText(str(tmp_path / "work"))
+    dialog.name.setText("Tröstbot: 1/2")
+    dialog._make.click()
+    assert window.state.name == "Tröstbot: 1/2"
+    file = tmp_path / "work" / "Tröstbot- 1-2" / "Tröstbot- 1-2.lorastudio"
+    assert window.state.draft.path == file
+    assert window.preferences.recent_projects() == [file]
+    assert Preferences.load().recent_projects() == [file]
+
+
+def test_a_folder_that_holds_something_is_not_taken(window: Window, project_folder: Path) -> None:
+    window.projects.new()
+    dialog = window.findChild(NewProjectDialog)
+    assert dialog is not None
+    dialog.place.setText(str(project_folder.parent))
+    dialog.name.setText(project_folder.name)
+    assert not dialog._make.isEnabled()
+    dialog.name.setText("")
+    assert not dialog._make.isEnabled()
+
+
+def test_the_sample_is_copied_once_and_opened(window: Window) -> None:
+    window.home.sample_clicked.emit()
+    first = window.state.draft.folder
+    assert first is not None
+    assert window.state.problems() == []
+    window.state.set("lora", "rank", 8)
+    window.save()
+    window.home.sample_clicked.emit()
+    assert window.state.draft.folder == first
+    assert window.state.get("lora", "rank") == 8
+
+
+def test_recent_projects_are_listed_with_unfinished_ones_first(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    run = run_folder.create(project_folder / "runs", window.state.draft.freeze(), project_folder)
+    run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
+    run.checkpoint(10).mkdir(parents=True)
+    window.state.create(tmp_path / "later", "later")
+    window.go("home")
+    qtbot.waitUntil(lambda: len(window.home._seen) == 2, timeout=WAIT)
+    assert [seen.name for seen in window.home._seen] == ["support bot", "later"]
+    assert window.home._seen[0].words == "Interrupted"
+    assert window.home._seen[0].resumable
+    assert window.home._seen[1].words == "No run yet"
+
+
+def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    file = project_folder / "support bot.lorastudio"
+    window.home.forget_clicked.emit(file)
+    assert window.preferences.recent_projects() == []
+    assert file.is_file()
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def test_a_click_on_a_problem_leads_to_its_field_even_when_it_is_folded_away(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.set("training", "seed", -1)
+    window.go("model")
+    links = [
+        made for made in window.strip.findChildren(QPushButton) if made.text().startswith("Seed")
+    ]
+    links[0].click()
+    assert window.place == "training"
+    editor = window.pages["training"].editors["seed"]
+    assert editor.isVisible()
+    assert editor.control.focusProxy() is window.focusWidget()
+    assert "-1" in editor.error.text()
+
+
+def test_a_fix_in_the_list_of_problems_is_applied(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    window.state.set("training", "seed", -1)
+    window.strip._open(True)
+    fixes = [
+        made for made in window.strip.findChildren(QPushButton)
+        if made.text() == "Use the default (42)"
+    ]  # fmt: skip
+    fixes[0].click()
+    assert window.state.get("training", "seed") == 42
+    assert window.state.problems() == []
+    assert not window.strip.isVisible()
+
+
+def test_what_is_not_chosen_yet_is_called_to_do_and_not_a_problem(
+    window: Window, tmp_path: Path
+) -> None:
+    window.state.create(tmp_path / "empty", "empty")
+    assert window.strip._count.text() == "Still to do:"
+    window.state.set("lora", "rank", 0)
+    assert window.strip._count.text() == "1 problem:"
+    assert window.strip.problems[0].where.field == "rank"
+
+
+def test_a_question_that_fails_becomes_a_problem_of_its_step(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    problem = {"code": "dataset.odd", "what": "Row 3 is odd.", "remedy": "Mend it."}
+    scenario(inspect_dataset=[{"fail": problem}])
+    window.open_project(project_folder)
+    spec = window.state.spec("dataset")
+    question = commands.InspectDataset.model_validate({"dataset": spec})
+    window.pages["dataset"].ask.emit(question)
+    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
+    assert window.rail.button("dataset").state.words == "1 problem"
+    scenario()
+    window.pages["dataset"].ask.emit(question.model_copy(update={"id": "again"}))
+    qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
+
+
+def test_only_the_latest_question_of_a_kind_is_answered(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    found = {"emit": {"kind": "devices_found", "devices": []}}
+    scenario(inspect_devices=[{"sleep": 0.3}, found])
+    window.open_project(project_folder)
+    first, second = commands.InspectDevices(), commands.InspectDevices()
+    window.inspector.ask(first)
+    window.inspector.ask(second)
+    with qtbot.waitSignal(window.inspector.finished, timeout=WAIT):
+        pass
+    answers = [
+        event for event in _page(window, "model").seen if isinstance(event, events.DevicesFound)
+    ]
+    assert {event.id for event in answers} == {second.id}
+
+
+def test_an_inspector_that_dies_is_replaced(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(inspect_ollama=[{"exit": 3}])
+    window.open_project(project_folder)
+    with qtbot.waitSignal(
+        window.inspector.finished, timeout=WAIT, check_params_cb=lambda kind, _: kind == "inspect_ollama"
+    ) as ended:  # fmt: skip
+        window.inspector.ask(commands.InspectOllama())
+    assert ended.args is not None
+    assert "status 3" in ended.args[1].what
+    scenario(
+        inspect_ollama=[
+            {"emit": {"kind": "ollama_found", "host": "h", "version": "1", "models": []}}
+        ]
+    )
+    window.inspector.ask(commands.InspectOllama())
+    qtbot.waitUntil(lambda: window.state.facts.ollama is not None, timeout=WAIT)
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+def test_a_job_shows_where_it_is_in_header_and_rail_and_stops_with_its_result(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    assert window.place == "training"
+    assert window.state.running == "train"
+    assert window.rail.button("training").state.words.startswith("running")
+    assert window.header.job.isVisible()
+    window.header.job.stop.click()
+    _until_idle(window, qtbot)
+    assert run.state() == "trained"
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+    assert "kept" in window.message_bar.text
+    assert not window.header.job.isVisible()
+    assert window.state.run == run
+
+
+def test_all_steps_run_one_after_the_other_on_one_run(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=SHORT, merge=[{"make": ["merged/config.json"]}], export=[{"sleep": 0.01}])
+    window.open_project(project_folder)
+    window.flow.request("all")
+    qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=3 * WAIT)
+    _until_idle(window, qtbot)
+    (run,) = run_folder.list_runs(project_folder / "runs")
+    started = [event.command for event in run.events() if isinstance(event, events.Started)]
+    assert started == ["train", "merge", "export"]
+    assert run.state() == "exported"
+    assert window.place == "export"
+
+
+def test_export_uses_what_was_chosen_after_training(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=SHORT)
+    _train(window, qtbot, project_folder)
+    _until_idle(window, qtbot)
+    window.state.set("export", "quantizations", ["Q8_0"])
+    window.flow.request("export")
+    qtbot.waitUntil(lambda: "export is complete" in window.message_bar.text, timeout=WAIT)
+    _until_idle(window, qtbot)
+    assert window.state.run is not None
+    assert window.state.run.load_project().export.quantizations == ("Q8_0",)
+
+
+def test_a_worker_that_is_killed_is_reported_and_the_window_lives_on(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    pid = run.worker_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _until_idle(window, qtbot)
+    assert "SIGKILL" in window.message_bar.text
+    assert run.state() == "interrupted"
+    scenario(train=SHORT)
+    window.flow.request("train")
+    qtbot.waitUntil(lambda: "adapter is trained" in window.message_bar.text, timeout=WAIT)
+    _until_idle(window, qtbot)
+
+
+def test_a_job_with_a_problem_in_the_project_does_not_start(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.set("lora", "rank", 0)
+    window.flow.request("train")
+    assert not window.jobs.running
+    assert "Rank" in window.message_bar.text
+    assert run_folder.list_runs(project_folder / "runs") == []
+
+
+def test_a_second_job_waits_for_the_first(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    window.flow.request("train")
+    assert "under way" in window.message_bar.text
+    assert run_folder.list_runs(project_folder / "runs") == [run]
+
+
+def test_warnings_of_a_job_stand_among_the_problems(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    problem = Problem(code="x.y", what="3 rows are cut.", remedy="R.", severity="warning",
+                      where=Where(step="dataset"), fix=Fix(label="Longer", step="dataset",
+                      field="max_length", value=4096)).model_dump(mode="json")  # fmt: skip
+    scenario(train=[{"emit": {"kind": "warned", "problem": problem}}, *SHORT])
+    window.open_project(project_folder)
+    window.flow.request("train")
+    _until_idle(window, qtbot)
+    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
+    assert window.state.problems("dataset")[0].what == "3 rows are cut."
+
+
+# --- closing --------------------------------------------------------------------------------------
+
+
+def _closing(window: Window) -> ClosingDialog:
+    window.close()
+    assert window.isVisible()
+    dialog = window.findChild(ClosingDialog)
+    assert dialog is not None
+    assert dialog.isVisible()
+    return dialog
+
+
+def test_closing_while_training_asks_and_may_leave_it_in_the_background(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=[{"steps": 60, "seconds": 0.03}])
+    run = _train(window, qtbot, project_folder)
+    _closing(window).keep.click()
+    assert not window.isVisible()
+    assert run.is_running()
+    again = Window(Preferences.load(), plain_pages.pages)
+    qtbot.addWidget(again)
+    again.show()
+    again.open_project(project_folder)
+    assert again.place == "training"
+    qtbot.waitUntil(lambda: "adapter is trained" in again.message_bar.text, timeout=WAIT)
+    page = _page(again, "training")
+    steps = [event.step for event in page.seen if isinstance(event, events.StepDone)]
+    assert steps == list(range(1, 61))
+    _until_idle(again, qtbot)
+    again.close()
+    qtbot.waitUntil(lambda: run.worker_pid() is None, timeout=WAIT)
+
+
+def test_closing_while_training_may_stop_it_and_keep_the_adapter(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    _closing(window).stop.click()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    assert run.state() == "trained"
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+
+
+def test_closing_may_be_taken_back(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    _closing(window).go_back.click()
+    assert window.isVisible()
+    assert run.is_running()
+    assert window.jobs.running
+
+
+def test_opening_another_project_leaves_the_job_at_work(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
+) -> None:
+    scenario(train=LONG)
+    run = _train(window, qtbot, project_folder)
+    window.state.create(tmp_path / "other", "other")
+    assert not window.jobs.running
+    assert run.is_running()
+    assert "background" in window.message_bar.text
+    window.open_project(project_folder)
+    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    assert window.jobs.run == run
+
+
+def test_closing_saves_what_was_being_typed(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("lora")
+    editor = window.pages["lora"].editors["rank"]
+    editor.focus()
+    line = editor.control.focusProxy()
+    assert line is not None
+    line.selectAll()  # type: ignore[attr-defined]
+    qtbot.keyClicks(line, "24")
+    window.close()
+    assert not window.isVisible()
+    assert project.load(project_folder).get("lora", "rank") == 24
+
+
+def test_changes_that_cannot_be_saved_are_asked_about(window: Window, project_folder: Path) -> None:
+    file = project_folder / "support bot.lorastudio"
+    file.write_text("schema_version = 99\n")
+    window.open_project(file)
+    window.state.set("lora", "rank", 64)
+    window.close()
+    assert window.isVisible()
+    dialog = window.findChild(UnsavedDialog)
+    assert dialog is not None
+    dialog.discard.click()
+    assert not window.isVisible()
+    assert file.read_text() == "schema_version = 99\n"
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+def test_the_theme_is_switched_at_once_and_remembered(window: Window) -> None:
+    window.settings.look.button("dark").click()
+    assert theme.current() is theme.DARK
+    assert Preferences.load().theme == "dark"
+
+
+def test_unreadable_preferences_are_no_obstacle(tmp_path: Path) -> None:
+    file = tmp_path / "config" / "window.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"theme": "plaid"')
+    assert Preferences.load() == Preferences()
+
+
+def test_a_fault_of_the_program_is_shown_without_a_traceback(
+    window: Window, tmp_path: Path
+) -> None:
+    from lora_studio.gui.app import show_fault
+
+    show_fault(window, "ValueError: boom", tmp_path / "window.log")
+    dialog = window.findChild(ProblemDialog)
+    assert dialog is not None
+    assert "ValueError: boom" in dialog.text.text()
+    assert "Traceback" not in dialog.text.text()
+    dialog.accept()
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_window_that_was_used_leaves_no_thread(
+    qtbot: QtBot, window: Window, project_folder: Path, number: int
+) -> None:
+    window.open_project(project_folder)
+    for step in STEPS:
+        window.go(step)
+    window.close()
+    assert not [thread for thread in window.findChildren(WorkerThread) if thread.isRunning()]
