@@ -21,7 +21,7 @@ from lora_studio.core.files import write_atomic
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, disk, model_sources, weights
+from lora_studio.engine import adapters, chat, disk, model, weights
 from lora_studio.engine.adapters import Adapter, Update
 from lora_studio.engine.channel import Job
 from lora_studio.engine.weights import Planned, Stored
@@ -42,7 +42,7 @@ def merge(run: RunFolder, job: Job) -> None:
     """
     project = run.load_project()
     adapter = adapters.read(run.adapter)
-    base = model_sources.resolve(project.model, job)
+    base = model.resolve(project.model, job)
     scratch = run.temporary / "merge"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -50,6 +50,7 @@ def merge(run: RunFolder, job: Job) -> None:
         merged = scratch / "merged"
         merged.mkdir()
         dtype, changed = merge_folders(base, adapter, merged, project.merging, job)
+        _stop_at_turn_end(merged, trust=project.model.trust_remote_code)
         _swap_in(merged, run.merged, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -264,6 +265,30 @@ def _write_config(base: Path, target: Path, dtype: torch.dtype | None, *, untied
     if untied:
         config["tie_word_embeddings"] = False
     write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def _stop_at_turn_end(merged: Path, *, trust: bool) -> None:
+    """Lets generation stop at the token that ends an answer, which a base model does not know of.
+
+    A base model trained with ChatML learns to write <|im_end|>; its own settings end at its
+    end-of-text token alone, so that whoever loads the merged model would see it talk on.
+    """
+    if not (merged / "tokenizer_config.json").is_file():
+        return
+    tokenizer = model.load_tokenizer(merged, trust=trust)
+    if not tokenizer.is_fast:
+        return
+    file = merged / "generation_config.json"
+    known = _config(merged)
+    settings = {name: known[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id") if known.get(name) is not None}  # fmt: skip
+    if file.is_file():
+        settings = json.loads(file.read_text("utf-8"))
+    before = settings.get("eos_token_id")
+    ids = list(before) if isinstance(before, list) else [] if before is None else [before]
+    missing = [end for end in chat.turn_end(tokenizer).ids if end not in ids]
+    if missing:
+        settings["eos_token_id"] = ids + missing
+        write_atomic(file, json.dumps(settings, indent=2) + "\n")
 
 
 def _swap_in(merged: Path, target: Path, scratch: Path) -> None:

@@ -340,6 +340,24 @@ def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) ->
     assert shown[-1].done == shown[-1].total
 
 
+def test_the_merged_model_stops_where_training_ended_answers(tmp_path: Path) -> None:
+    base = tiny_model("qwen3", tmp_path / "base")
+    for name, changes in (
+        ("tokenizer_config.json", {"eos_token": "<|endoftext|>"}),
+        ("generation_config.json", {"eos_token_id": 3}),
+    ):
+        file = base / name
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changes), "utf-8")
+    project = Project(name="Base", model=ModelSpec(source=str(base)))
+    made = run_folder.create(tmp_path / "runs", project, tmp_path)
+    random_adapter(base, made.adapter)
+    merging.merge(made, recorded_job()[0])
+    ids = AutoTokenizer.from_pretrained(made.merged).get_vocab()
+    settings = json.loads((made.merged / "generation_config.json").read_text("utf-8"))
+    assert settings["eos_token_id"][0] == 3
+    assert set(settings["eos_token_id"]) == {3, ids["<|endoftext|>"], ids["<|im_end|>"]}
+
+
 def test_a_second_merge_replaces_the_first(run: RunFolder, llama: Path) -> None:
     job, _ = recorded_job()
     merging.merge(run, job)

@@ -1,0 +1,270 @@
+"""Answers: by torch and by llama.cpp alike, ended where training taught, cancelled at any token."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lora_studio.core import commands, events
+from lora_studio.core.commands import TextSource
+from lora_studio.core.dataset import Message
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import chat, jobs, merging, model
+from lora_studio.engine.export import gguf
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.llama import Llama, adds_bos
+from tests.helpers.ollama_server import fake_ollama
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.tiny_run import tiny_run
+
+CONVERSATIONS = (
+    (Message(role="user", content="Which lamp burns longest?"),),
+    (Message(role="user", content="And?"),),
+    (
+        Message(role="user", content="Please answer in one short sentence."),
+        Message(role="assistant", content="Yes."),
+        Message(role="user", content="What does it come to in all, 42 crates or 3.50 each?"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of a tiny Llama with its adapter, merged model and 16-bit GGUF file."""
+    made = tiny_run("llama3", tmp_path_factory.mktemp("run"), quantizations=("F16",))
+    job, _ = recorded_job()
+    merging.merge(made, job)
+    gguf.write(made, made.load_project(), job)
+    return made
+
+
+def answers(
+    run: RunFolder, *sources: TextSource, max_tokens: int = 12, **settings: float
+) -> tuple[dict[str, list[events.Generated]], Recorder]:
+    job, recorder = recorded_job()
+    command = commands.Generate(
+        run=str(run.path),
+        sources=sources,
+        conversations=CONVERSATIONS,
+        max_tokens=max_tokens,
+        **settings,  # type: ignore[arg-type]
+    )
+    jobs.generate(command, job)
+    found: dict[str, list[events.Generated]] = {source: [] for source in sources}
+    for event in recorder.of(events.Generated):
+        found[event.source].append(event)
+    for given in found.values():
+        given.sort(key=lambda event: event.index)
+        assert [event.index for event in given] == [0, 1, 2]
+    return found, recorder
+
+
+def texts(given: list[events.Generated]) -> list[str]:
+    return [event.text for event in given]
+
+
+# --- by torch ---------------------------------------------------------------------------------
+
+
+def test_a_batch_gives_the_answers_that_each_conversation_gets_alone(run: RunFolder) -> None:
+    given, _ = answers(run, "tuned")
+    project = run.load_project()
+    tokenizer = AutoTokenizer.from_pretrained(run.adapter)
+    base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
+    tuned = chat.with_adapter(base, run)
+    for conversation, event in zip(CONVERSATIONS, given["tuned"], strict=True):
+        ids = tokenizer.apply_chat_template(
+            [turn.model_dump(include={"role", "content"}) for turn in conversation],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+        for _ in range(12):
+            ids.append(int(tuned(torch.tensor([ids])).logits[0, -1].argmax()))
+        assert event.text == tokenizer.decode(ids[-12:], skip_special_tokens=True)
+        assert (event.tokens, event.finished) == (12, False)
+
+
+def test_the_base_answers_without_the_adapter_and_the_merged_model_as_the_tuned_one(
+    run: RunFolder,
+) -> None:
+    given, recorder = answers(run, "base", "tuned", "merged")
+    assert texts(given["base"]) != texts(given["tuned"])
+    assert texts(given["merged"])[0] == texts(given["tuned"])[0]
+    assert len(recorder.of(events.ModelLoaded)) == 2  # base and tuned share one
+
+
+def test_sampling_follows_the_seed(run: RunFolder) -> None:
+    first, again, other = (
+        texts(answers(run, "tuned", temperature=1.0, seed=seed)[0]["tuned"]) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_an_answer_ends_at_the_token_that_training_taught(run: RunFolder) -> None:
+    tokenizer = model.load_tokenizer(run.adapter)
+    end = chat.turn_end(tokenizer, [1, 5])
+    assert tokenizer.convert_tokens_to_ids("<|eot_id|>") in end.ids
+    assert {1, 5} <= set(end.ids)
+    assert end.text == ""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: Path) -> None:
+    tokenizer = model.load_tokenizer(tiny_model(family, tmp_path))
+    end = chat.turn_end(tokenizer)
+    assert end.text == ""
+    marks = tokenizer.convert_ids_to_tokens(list(end.ids))
+    expected = {
+        "llama3": "<|eot_id|>", "qwen3": "<|im_end|>", "gemma3": "<end_of_turn>",
+        "mistral": "</s>", "phi3": "<|end|>", "granite": "<|end_of_text|>",
+        "smollm3": "<|im_end|>", "qwen3_moe": "<|im_end|>",
+    }  # fmt: skip
+    assert expected[family] in marks
+
+
+def test_a_mark_that_is_no_token_of_its_own_ends_an_answer_as_text(tmp_path: Path) -> None:
+    tokenizer = model.load_tokenizer(tiny_model("mistral", tmp_path))
+    tokenizer.chat_template = model.chatml()
+    end = chat.turn_end(tokenizer)
+    assert end.text == "<|im_end|>"
+    assert end.cut("Yes.<|im_end|>\nmore") == ("Yes.", True)
+    assert end.cut("Yes. And") == ("Yes. And", False)
+
+
+# --- by llama.cpp -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def file(run: RunFolder) -> Path:
+    return run.gguf_file("Harbour", "F16")
+
+
+@pytest.fixture
+def llama(file: Path) -> Iterator[Llama]:
+    with Llama(file, context=1024) as opened:
+        yield opened
+
+
+def test_llama_cpp_sees_the_same_tokens_and_logits_as_torch(run: RunFolder, llama: Llama) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(run.merged)
+    text = "<|begin_of_text|>The keeper laughed.  42 crates\n\n你好 🙂<|eot_id|>" * 30
+    ids = llama.tokenize(text)
+    assert ids == tokenizer(text, add_special_tokens=False).input_ids
+    assert len(ids) > 600  # more than one batch
+    positions = [0, 1, 511, 512, len(ids) - 1]
+    network = AutoModelForCausalLM.from_pretrained(run.merged, dtype=torch.float32)
+    expected = network(torch.tensor([ids])).logits[0, positions].detach().numpy()
+    np.testing.assert_allclose(llama.logits(ids, positions), expected, atol=0.02)
+
+
+def test_greedy_answers_follow_the_logits_and_stop_at_the_limit(llama: Llama) -> None:
+    ids = llama.tokenize("The harbour master")
+    found = list(llama.generate(ids, max_tokens=7))
+    assert len(found) == 7
+    for token in found:
+        assert token == int(llama.logits(ids, [len(ids) - 1]).argmax())
+        ids.append(token)
+
+
+def test_sampling_in_llama_cpp_follows_the_seed(llama: Llama) -> None:
+    ids = llama.tokenize("The harbour master")
+    first, again, other = (
+        list(llama.generate(ids, max_tokens=8, temperature=2.0, top_p=0.9, seed=seed))
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_an_answer_ends_where_the_context_does(file: Path) -> None:
+    with Llama(file, context=256) as llama:
+        ids = (llama.tokenize("la ") * 250)[:250]
+        assert len(list(llama.generate(ids, max_tokens=100))) == 256 - 250 + 1
+
+
+def compute_for_ever(llama: Llama, ids: list[int]) -> None:
+    while True:
+        llama.logits(ids, [0])
+
+
+def test_a_cancel_ends_a_computation_in_llama_cpp(file: Path) -> None:
+    flag = threading.Event()
+    with Llama(file, context=1024, cancelled=flag.is_set) as llama:
+        ids = llama.tokenize("The harbour master")
+        began = time.monotonic()
+        threading.Timer(0.2, flag.set).start()
+        with pytest.raises(CancelledError):
+            compute_for_ever(llama, ids)
+        assert time.monotonic() - began < 5
+
+
+def test_whether_llama_cpp_adds_a_bos_is_read_from_the_file(file: Path) -> None:
+    assert adds_bos(file) is True
+
+
+def test_the_gguf_file_answers_as_the_tuned_model(run: RunFolder) -> None:
+    given, _ = answers(run, "tuned", "gguf", max_tokens=4)
+    assert texts(given["gguf"]) == texts(given["tuned"])
+    assert [event.tokens for event in given["gguf"]] == [4, 4, 4]
+
+
+# --- all together -----------------------------------------------------------------------------
+
+
+def test_ollama_is_asked_under_the_projects_name_with_the_commands_settings(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_ollama() as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.host)
+        given, _ = answers(run, "ollama", max_tokens=3)
+    assert texts(given["ollama"])[0] == "longest? burns lamp "
+    assert [event.finished for event in given["ollama"]] == [False, True, False]
+
+
+def test_a_cancel_ends_an_answer_between_two_tokens(run: RunFolder) -> None:
+    job, _ = recorded_job()
+    command = commands.Generate(
+        run=str(run.path), sources=("tuned",), conversations=CONVERSATIONS, max_tokens=900
+    )
+    threading.Timer(1.0, job.flags.cancel.set).start()
+    with pytest.raises(CancelledError):
+        jobs.generate(command, job)
+
+
+@pytest.mark.parametrize(
+    ("source", "missing", "code"),
+    [
+        ("tuned", "adapter", "chat.no_adapter"),
+        ("merged", "merged", "chat.not_merged"),
+        ("gguf", "gguf", "chat.no_gguf"),
+    ],
+)
+def test_a_model_that_is_not_there_yet_is_named_with_the_step_that_makes_it(
+    source: TextSource, missing: str, code: str, run: RunFolder, tmp_path: Path
+) -> None:
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    shutil.rmtree(copy.path / missing)
+    with pytest.raises(ProblemError) as caught:
+        answers(copy, source)
+    assert caught.value.problems[0].code == code
+
+
+def test_a_conversation_that_the_template_refuses_is_a_problem(tmp_path: Path) -> None:
+    run = tiny_run("gemma3", tmp_path)
+    two = (Message(role="user", content="a"), Message(role="user", content="b"))
+    command = commands.Generate(run=str(run.path), sources=("base",), conversations=(two,))
+    with pytest.raises(ProblemError) as caught:
+        jobs.generate(command, recorded_job()[0])
+    assert caught.value.problems[0].code == "chat.refused_by_template"

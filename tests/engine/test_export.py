@@ -1,0 +1,154 @@
+"""The whole export of a run: files, TEMPLATE, Modelfile, self-test, model in a real Ollama."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import ollama
+import pytest
+
+from lora_studio.core import commands, events
+from lora_studio.core.go_template import GoTemplate
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.template_proof import template_data
+from lora_studio.engine import jobs, selftest
+from tests.helpers import real_ollama
+from tests.helpers.ollama_server import FakeOllama, fake_ollama
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_run import tiny_run
+
+pytestmark = pytest.mark.slow
+
+SYSTEM = "You are Pim.\nYou answer briefly."
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with fake_ollama() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[real_ollama.Server]:
+    program = real_ollama.install()
+    if isinstance(program, str):
+        pytest.skip(program)
+    with real_ollama.running_server(program) as server:
+        yield server
+
+
+def exported(family: str, folder: Path, **export: Any) -> tuple[RunFolder, Recorder]:
+    settings: dict[str, Any] = {"quantizations": ("Q8_0",), "ollama_create": True} | export
+    run = tiny_run(family, folder, **settings)
+    job, recorder = recorded_job()
+    jobs.merge(commands.Merge(run=str(run.path)), job)
+    jobs.export(commands.Export(run=str(run.path)), job)
+    return run, recorder
+
+
+def rendered(template: str) -> str:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
+    return GoTemplate(template).render(template_data([*talk, talk[0]]), today=date.today())
+
+
+def codes(recorder: Recorder) -> list[str]:
+    return [event.problem.code for event in recorder.of(events.Warned)]
+
+
+@pytest.mark.parametrize("family", ["llama3", "qwen3", "phi3"])
+def test_a_real_ollama_keeps_template_stops_parameters_and_system_as_they_were_sent(
+    family: str, real: real_ollama.Server, tmp_path: Path
+) -> None:
+    run, recorder = exported(
+        family,
+        tmp_path,
+        ollama_host=real.host,
+        ollama_name=f"tiny-{family}:v1",
+        system_prompt=SYSTEM,
+        temperature=0.25,
+        num_ctx=512,
+    )
+    assert codes(recorder) == []
+    (derived,) = recorder.of(events.TemplateDerived)
+    (created,) = recorder.of(events.OllamaCreated)
+    assert derived.proven
+    assert (created.host, created.version) == (real.host, real_ollama.VERSION)
+    with ollama.Client(real.host) as client:
+        shown = client.show(created.name)
+        # This server cannot write the current date: today's stands in the llama3 TEMPLATE.
+        assert ("currentDate" in derived.template) == (family == "llama3")
+        assert shown.template == derived.template or family == "llama3"
+        assert rendered(shown.template or "") == rendered(derived.template)
+        assert (shown.modelfile or "").count("\nFROM ") == 1
+        parameters = (shown.parameters or "").split("\n")
+        found = [tuple(line.split(None, 1)) for line in parameters]
+        stops = {value.strip('"') for name, value in found if name == "stop"}
+        assert stops == set(derived.stops)
+        assert ("temperature", "0.25") in found
+        assert ("num_ctx", "512") in found
+        assert SYSTEM in (shown.modelfile or "")
+        client.delete(created.name)
+    tried = [log.text for log in recorder.of(events.Log) if created.name in log.text]
+    assert len(tried) == 1  # its answer, or the server's reason for giving none
+    assert run.modelfile.read_text("utf-8").startswith("FROM ./gguf/Harbour-Q8_0.gguf\n")
+
+
+def test_an_export_leaves_what_its_events_say_and_no_scratch(
+    fake: FakeOllama, tmp_path: Path
+) -> None:
+    run, recorder = exported(
+        "llama3", tmp_path, ollama_host=fake.host, quantizations=("Q4_K_M", "Q8_0")
+    )
+    assert codes(recorder) == []
+    stages = [result.stage for result in recorder.of(events.SelfTested)]
+    assert stages == ["merged", "Q8_0", "Q4_K_M"]
+    assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is True
+    (model,) = fake.models.values()
+    assert model["model"] == "harbour"
+    assert list(model["files"]) == ["Harbour-Q4_K_M.gguf"]
+    assert "adapters" not in model
+    text = run.modelfile.read_text("utf-8")
+    assert text.startswith("FROM ./gguf/Harbour-Q4_K_M.gguf\nTEMPLATE ")
+    assert 'PARAMETER stop """<|eot_id|>"""\n' in text
+    assert not list(run.temporary.iterdir())
+    answer = next(log.text for log in recorder.of(events.Log) if "was asked" in log.text)
+    assert "“Which lamp burns longest?” and answered: longest? burns lamp Which" in answer
+
+
+def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: Path) -> None:
+    run, recorder = exported("llama3", tmp_path, ollama_host="http://127.0.0.1:9", self_test=False)
+    assert codes(recorder) == ["ollama.not_running"]
+    assert run.gguf_file("Harbour", "Q8_0").is_file()
+    assert run.modelfile.is_file()
+    assert not run.selftest_file.exists()
+
+
+def test_a_model_that_failed_its_self_test_is_not_created(
+    fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(selftest.LIMITS, "Q8_0", selftest.Limit(1.0, 0.0))
+    _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
+    assert codes(recorder) == ["selftest.failed", "export.not_created"]
+    assert fake.models == {}
+
+
+def test_a_template_that_cannot_be_proven_makes_no_model(fake: FakeOllama, tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, ollama_create=True, ollama_host=fake.host)
+    file = run.adapter / "chat_template.jinja"
+    text = file.read_text("utf-8")
+    assert text.count("turn['content'] | trim") == 1
+    file.write_text(text.replace("['content'] | trim +", "['content'] | upper +"), "utf-8")
+    job, recorder = recorded_job()
+    jobs.merge(commands.Merge(run=str(run.path)), job)
+    jobs.export(commands.Export(run=str(run.path)), job)
+    assert "export.template_not_proven" in codes(recorder)
+    (derived,) = recorder.of(events.TemplateDerived)
+    assert not derived.proven
+    assert fake.models == {}
+    assert not run.modelfile.exists()
+    assert run.gguf_file("Harbour", "Q4_K_M").is_file()
