@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path, PurePosixPath
 
 import jinja2
@@ -22,6 +23,9 @@ from lora_studio.engine.export import ollama
 
 #: Longest answer of the test chat, in tokens.
 _TRIAL_TOKENS = 48
+
+#: Release from which a TEMPLATE may call currentDate; 0.9.3 refuses it.
+_KNOWS_DATES = (0, 11)
 
 
 def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedTemplate | None:
@@ -73,6 +77,7 @@ def create(
         for problem in error.problems:
             job.emit(events.Warned(problem=problem.model_copy(update={"severity": "warning"})))
         return
+    derived = _for_server(run, project, gguf, derived, found, job)
     recipe = ollama.Recipe(
         name=ollama.model_name(project),
         template=derived.template,
@@ -82,6 +87,34 @@ def create(
     )
     ollama.create(found, spec.ollama_host, gguf, recipe, job)
     _try_out(run, spec.ollama_host, recipe.name, job)
+
+
+def _for_server(
+    run: RunFolder,
+    project: Project,
+    gguf: Path,
+    derived: DerivedTemplate,
+    found: events.OllamaFound,
+    job: Job,
+) -> DerivedTemplate:
+    """The TEMPLATE as this server takes it: an older one cannot write the current date."""
+    if "currentDate" not in derived.template or _release(found.version) >= _KNOWS_DATES:
+        return derived
+    today = date.today()
+    tokenizer = model.load_tokenizer(run.merged, trust=project.model.trust_remote_code)
+    job.emit(
+        events.Log(
+            text=f"Ollama {found.version} cannot write the current date, which this chat template "
+            f"does: {today:%d %B %Y} stands in its place. A newer Ollama writes the day it is."
+        )
+    )
+    return _derive(tokenizer, gguf, frozen_date=today)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """A version as numbers; one that is not made of numbers counts as new."""
+    parts = version.lstrip("v").split("-")[0].split(".")
+    return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else (10**9,)
 
 
 def withheld(quantization: str) -> Problem:
@@ -96,7 +129,9 @@ def withheld(quantization: str) -> Problem:
     )
 
 
-def _derive(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> DerivedTemplate:
+def _derive(
+    tokenizer: PreTrainedTokenizerBase, gguf: Path, frozen_date: date | None = None
+) -> DerivedTemplate:
     special = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}  # fmt: skip
     try:
         template = ChatTemplate(tokenizer.get_chat_template(), special)
@@ -109,6 +144,7 @@ def _derive(tokenizer: PreTrainedTokenizerBase, gguf: Path) -> DerivedTemplate:
         bos=tokenizer.bos_token or "",
         server_adds_bos=llama.adds_bos(gguf),
         eos=ends,
+        frozen_date=frozen_date,
     )
 
 

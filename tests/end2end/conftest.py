@@ -1,0 +1,26 @@
+"""What whole flows share: one real Ollama server, folders that are not the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import real_ollama
+
+
+@pytest.fixture(scope="session")
+def ollama_server() -> Iterator[real_ollama.Server]:
+    """A real Ollama server; it manages models and cannot run them."""
+    program = real_ollama.install()
+    if isinstance(program, str):
+        pytest.skip(program)
+    with real_ollama.running_server(program) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATA", "CONFIG", "LOGS"):
+        monkeypatch.setenv(f"LORA_STUDIO_{name}", str(tmp_path / name.lower()))

@@ -1,0 +1,81 @@
+"""The demo: the sample project on the real small model, and the same project without a window."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ollama
+import pytest
+
+from lora_studio.core import events, project
+from tests.helpers.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.real_ollama import Server
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.tiny_run import heldout_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+
+def _studio(*arguments: str, host: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lora_studio", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OLLAMA_HOST": host},
+        check=False,
+    )
+
+
+@pytest.mark.timeout(2400)
+def test_the_demo_teaches_merges_exports_and_proves_it(
+    tmp_path: Path, ollama_server: Server
+) -> None:
+    result = _studio("demo", "--folder", str(tmp_path / "sample"), host=ollama_server.host)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "✗" not in result.stdout
+    assert result.stdout.count("✓") >= 6
+    assert "Keeper's note" in result.stdout
+    with ollama.Client(host=ollama_server.host) as client:
+        names = [model.model for model in client.list().models]
+    assert "saltmere-keeper:latest" in names
+
+
+def test_a_project_runs_headless_and_its_events_are_lines(
+    tmp_path: Path, ollama_server: Server
+) -> None:
+    rows = "".join(json.dumps(row) + "\n" for row in heldout_rows(20))
+    (tmp_path / "rows.jsonl").write_text(rows, "utf-8")
+    tiny_model("llama3", tmp_path / "base")
+    project.create(
+        tmp_path / "p",
+        "Tiny one",
+        {
+            "model": {"source": "../base"},
+            "dataset": {"file": "../rows.jsonl", "max_length": 512},
+            "training": {"epochs": 1.0},
+            "export": {"llama_cpp": str(llama_cpp_folder(tmp_path / "llama.cpp"))},
+        },
+    )
+    result = _studio(
+        "run", str(tmp_path / "p"), "--json", "--set", "export.quantizations=F16",
+        host=ollama_server.host,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    sent = [events.parse(line) for line in result.stdout.splitlines()]
+    assert [event.command for event in sent if isinstance(event, events.Started)] == [
+        "train",
+        "merge",
+        "export",
+    ]
+    assert [event.name for event in sent if isinstance(event, events.OllamaCreated)] == ["tiny-one"]
+    (run,) = (tmp_path / "p" / "runs").iterdir()
+    listed = _studio("runs", str(tmp_path / "p"), "--json", host=ollama_server.host)
+    assert json.loads(listed.stdout)[0]["state"] == "exported"
+    watched = _studio("watch", str(run), "--json", host=ollama_server.host)
+    assert [events.parse(line) for line in watched.stdout.splitlines()] == [
+        event for event in sent if not isinstance(event, events.Hello)
+    ]

@@ -1,0 +1,86 @@
+"""The whole path on a tiny model of each family: train, merge, GGUF, self-test, Ollama."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ollama
+import pytest
+
+from lora_studio.client import Worker
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from tests.helpers.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.real_ollama import Server
+from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.tiny_run import heldout_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+
+def _run_of(family: str, folder: Path, host: str) -> RunFolder:
+    rows = folder / "rows.jsonl"
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in heldout_rows(60))
+    rows.write_text("".join(lines), "utf-8")
+    frozen = Project.model_validate(
+        {
+            "name": f"Tiny {family}",
+            "model": {"source": str(tiny_model(family, folder / "base")), "device": "cpu"},
+            "lora": {"rank": 4, "alpha": 8},
+            "dataset": {"file": str(rows), "max_length": 512, "validation_share": 0.5},
+            "training": {"epochs": 2, "micro_batch": 4, "gradient_accumulation": 1,
+                         "learning_rate": 5e-3},
+            "export": {"quantizations": ["F16", "Q8_0"], "ollama_host": host,
+                       "llama_cpp": str(llama_cpp_folder(folder / "llama.cpp"))},
+        }
+    )  # fmt: skip
+    return run_folder.create(folder / "runs", frozen, folder)
+
+
+def _carry_out(run: RunFolder) -> list[events.Event]:
+    """All three jobs in one worker, to start Python once only; the program takes one for each."""
+    path = str(run.path)
+    jobs = (commands.Train(run=path), commands.Merge(run=path), commands.Export(run=path))
+    worker = Worker.start(run)
+    for job in jobs:
+        worker.send(job)
+    worker.close()
+    return list(worker.events())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_was_trained_is_what_ollama_gets(
+    family: str, tmp_path: Path, ollama_server: Server
+) -> None:
+    run = _run_of(family, tmp_path, ollama_server.host)
+    sent = _carry_out(run)
+    assert [event for event in sent if isinstance(event, events.Failed)] == []
+    assert run.state() == "exported"
+
+    losses = [event.loss for event in sent if isinstance(event, events.StepDone)]
+    assert losses[-1] < losses[0]
+
+    tested = {event.stage: event for event in sent if isinstance(event, events.SelfTested)}
+    assert set(tested) == {"merged", "F16", "Q8_0"}
+    assert all(result.passed and result.tokens_equal for result in tested.values())
+    assert all(result.conversations >= 30 for result in tested.values())
+
+    (derived,) = [event for event in sent if isinstance(event, events.TemplateDerived)]
+    assert derived.proven
+    (created,) = [event for event in sent if isinstance(event, events.OllamaCreated)]
+    with ollama.Client(host=ollama_server.host) as client:
+        shown = client.show(created.name)
+    assert shown.template
+    assert "{{" in shown.template
+    assert all(stop in (shown.parameters or "") for stop in derived.stops)
+
+    for explained in (run.project_file, run.manifest_file, run.events_file, run.modelfile,
+                      run.selftest_file, run.heldout_file):  # fmt: skip
+        assert explained.is_file(), explained
+    assert sorted(file.name for file in run.gguf.iterdir()) == [
+        f"Tiny {family}-F16.gguf",
+        f"Tiny {family}-Q8_0.gguf",
+    ]
+    assert not run.temporary.exists()
