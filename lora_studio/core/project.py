@@ -285,8 +285,10 @@ def allowed(about: FieldFacts) -> str:
         return f"Choose one of: {', '.join(about.choices)}."
     unit = f" {about.unit}" if about.unit else ""
     if about.minimum is not None and about.maximum is not None:
-        low = f"more than {about.minimum:g}" if about.exclusive_minimum else f"{about.minimum:g}"
-        return f"Enter a value from {low} to {about.maximum:g}{unit}."
+        low, high = f"{about.minimum:.12g}", f"{about.maximum:.12g}{unit}"
+        if about.exclusive_minimum:
+            return f"Enter a value above {low}, at most {high}."
+        return f"Enter a value from {low} to {high}."
     return f"Enter a valid value. {about.description}"
 
 
@@ -294,6 +296,7 @@ def _in_words(detail: ErrorDetails) -> str:
     value = detail["input"]
     shown = f"“{value}”" if isinstance(value, str) else repr(value)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = message.split(", unable to parse")[0]  # says the same once more
     return f"{shown} {message[0].lower()}{message[1:]}"
 
 

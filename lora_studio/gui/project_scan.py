@@ -31,6 +31,7 @@ class ProjectGlance:
     changed: float  # seconds since 1970
     run: RunFolder | None = None
     state: State | None = None
+    seen: bool = True  # False while nobody has looked at its runs
 
     @property
     def name(self) -> str:
@@ -45,6 +46,8 @@ class ProjectGlance:
     @property
     def words(self) -> str:
         """Where the project stands."""
+        if not self.seen:
+            return "Looking at its runs…"
         return STATE_WORDS[self.state] if self.state else "No run yet"
 
     @property

@@ -288,7 +288,9 @@ class Window(QMainWindow):
             return RailState("todo", "")
         if self.jobs.running and STEP_OF[self.jobs.kind] == step:
             share = self.jobs.advance.share
-            return RailState("running", "running" if share is None else f"running, {share:.0%}")
+            return RailState(
+                "running", "running" if share is None else f"running, {100 * share:.0f} %"
+            )
         found = checks.of_step(self.state.problems(), cast(Step, step))
         wrong = [item for item in checks.errors(found) if not item.code.endswith(".none")]
         if wrong:

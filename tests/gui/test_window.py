@@ -186,7 +186,8 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
     window.go("home")
-    qtbot.waitUntil(lambda: len(window.home._seen) == 2, timeout=WAIT)
+    assert len(window.home._seen) == 2, "listed before their runs are looked at"
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert [seen.name for seen in window.home._seen] == ["support bot", "later"]
     assert window.home._seen[0].words == "Interrupted"
     assert window.home._seen[0].resumable

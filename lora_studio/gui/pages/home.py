@@ -89,8 +89,10 @@ class HomePage(QWidget):
         self._fill()
 
     def show_recent(self, files: list[Path]) -> None:
-        """Looks at the projects and lists them; the list before stays until then."""
+        """Lists the projects at once and what is known of them; then looks at their runs."""
         self.leave()
+        known = {item.file: item for item in self._seen}
+        self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
         self._scan = ProjectScan(files, self)
         self._scan.found.connect(self._found)
         self._scan.start()
@@ -174,7 +176,8 @@ class _ProjectRow(QFrame):
         glyph.setPixmap(pixmap(icon, tint))
         folder = label(_place(seen.file), "caption")
         folder.setToolTip(str(seen.file))
-        state = label(f"{seen.words} · {_ago(time.time() - seen.changed)}", "caption")
+        ago = f" · {_ago(time.time() - seen.changed)}" if seen.seen else ""
+        state = label(seen.words + ago, "caption")
         self.tools = row()
         names = column(label(seen.name, "label"), row(state, None), folder, spacing=2)
         layout = row(glyph, names, None, spacing=Space.M)

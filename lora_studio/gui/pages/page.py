@@ -59,6 +59,7 @@ class Page(QWidget):
         self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE, Space.PAGE)
         self.body.setSpacing(Space.L)
         self.area.setWidget(inner)
+        self.area.verticalScrollBar().rangeChanged.connect(self._make_room)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -113,6 +114,11 @@ class Page(QWidget):
 
     def on_shown(self) -> None:
         """The user came to this page: the time to ask the inspector."""
+
+    def _make_room(self, _lowest: int, highest: int) -> None:
+        """Lets the scroll bar into the margin, so that cards keep their width."""
+        bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
+        self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE - bar, Space.PAGE)
 
     def refresh(self, *_: object) -> None:
         """Brings the primary button and the rail in line with `missing`."""

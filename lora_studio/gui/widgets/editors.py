@@ -11,7 +11,7 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, current, pixmap
-from lora_studio.gui.widgets.basics import button, label, restyle, row
+from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.controls import (
     ChipsControl,
     ComboControl,
@@ -90,10 +90,11 @@ class FieldEditor(QWidget):
             held.addWidget(label(self.about.unit, "muted"))
             held.addStretch(1)
         self._glyph.setFixedSize(16, 16)
-        error = row(self._glyph, self.error, self._fix_button, spacing=Space.XS)
+        said = column(self.error, row(self._fix_button, None), spacing=0)
+        error = row(self._glyph, said, spacing=Space.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)
-        self._error_row.setLayout(error)
         error.setStretch(1, 1)
+        self._error_row.setLayout(error)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.XS)
@@ -198,7 +199,7 @@ def _tip(about: FieldFacts) -> str:
     unit = f" {about.unit}" if about.unit else ""
     if about.minimum is not None and about.maximum is not None:
         low = "over " if about.exclusive_minimum else ""
-        lines.append(f"{low}{about.minimum:g} to {about.maximum:g}{unit}")
+        lines.append(f"{low}{about.minimum:.12g} to {about.maximum:.12g}{unit}")
     if about.kind in ("integer", "number"):
         lines.append(f"Default: {about.default:g}{unit}")
     return "\n".join(lines)

@@ -55,7 +55,6 @@ class HeaderBar(QFrame):
         layout.addWidget(self._saved)
         layout.addStretch(1)
         layout.addWidget(self._device)
-        layout.addSpacing(Space.L)
         layout.addWidget(self._job)
 
     @property
@@ -125,7 +124,9 @@ class JobView(QWidget):
         self._bar.setFixedWidth(_BAR_WIDTH)
         self._left = label("", "muted")
         self.stop: QPushButton = button("Stop", icon="stop")
-        self.setLayout(row(self.open, self._bar, self._left, self.stop))
+        layout = row(self.open, self._bar, self._left, self.stop)
+        layout.setContentsMargins(Space.L, 0, 0, 0)
+        self.setLayout(layout)
         self.hide()
 
     def show_job(

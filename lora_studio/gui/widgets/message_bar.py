@@ -41,7 +41,7 @@ class MessageBar(QFrame):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
         layout.setSpacing(Space.S)
-        layout.addWidget(self._glyph, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._glyph)
         layout.addWidget(self._text, 1)
         layout.addWidget(self._file)
         layout.addWidget(tool_button("close", "Put this message away", self.hide))

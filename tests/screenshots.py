@@ -1,0 +1,244 @@
+"""Pictures of every page: `python -m tests.screenshots OUT`, at two sizes and in both themes.
+
+The window is the real one, over a project that is made here; its workers play a scenario.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+
+from lora_studio.core import events, paths
+from lora_studio.core.problems import STEPS, Problem, Where
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers import fake_engine, model_facts
+
+SIZES = ((1280, 800), (1920, 1080))
+THEMES: tuple[theme.Mode, ...] = ("light", "dark")
+
+
+def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What the workers find and do."""
+    return {
+        "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
+        "inspect_model": [_emit(model_facts.model())],
+        "inspect_dataset": [_emit(_dataset())],
+        "inspect_ollama": [
+            _emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
+        ],
+        "train": [
+            _emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
+            _emit(model_facts.adapter()),
+            {"steps": 240, "seconds": 0.012},
+            _emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
+            {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
+        ],
+        "merge": [
+            {"make": ["merged/config.json", "merged/model.safetensors"]},
+            _emit(
+                events.Merged(
+                    folder=str(folder), bytes=6_430_000_000, dtype="bf16", tensors_changed=196
+                )
+            ),
+            _emit(_self_test("merged", 1.0, 0.0)),
+        ],
+        "export": [
+            _emit(
+                events.TemplateDerived(
+                    template=_TEMPLATE, stops=("<|im_end|>",), proven=True, conversations=24
+                )
+            ),
+            *(
+                _emit(
+                    events.GgufWritten(
+                        file=str(folder / f"support-bot-{name}.gguf"),
+                        quantization=name,
+                        bytes=size,
+                        tool="llama.cpp b6710",
+                    )
+                )
+                for name, size in (("Q4_K_M", 2_020_000_000), ("Q8_0", 3_420_000_000))
+            ),
+            _emit(_self_test("Q4_K_M", 0.962, 0.021)),
+            _emit(_self_test("Q8_0", 0.994, 0.002)),
+            _emit(
+                events.OllamaCreated(
+                    host="http://127.0.0.1:11434", name="support-bot", version="0.13.2"
+                )
+            ),
+        ],
+    }
+
+
+_TEMPLATE = """{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+
+
+def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
+    """Leads the window through its states and gives each a name."""
+    window = Window(Preferences(), wizard.pages)
+    window.show()
+    QTest.qWait(300)
+    yield "home-empty", window
+    window.projects.new()
+    dialog = window.findChild(NewProjectDialog)
+    assert dialog is not None
+    yield "dialog-new", dialog
+    dialog.reject()
+    project = _project(folder)
+    window.open_project(project)
+    _until(lambda: window.state.facts.dataset is not None or window.place != "dataset", 3)
+    for step in STEPS[:4]:
+        window.go(step)
+        QTest.qWait(900)
+        yield f"{step}", window
+    window.state.set("training", "learning_rate", "fast")
+    window.state.report("dataset", [_WARNING])
+    window.go("training")
+    window.strip._open(True)
+    yield "problems", window
+    window.state.undo.undo()
+    window.strip._open(False)
+    window.flow.request("train")
+    _until(lambda: (window.jobs.advance.share or 0) > 0.6, 30)
+    yield "training-running", window
+    window.close()
+    closing = window.findChild(ClosingDialog)
+    assert closing is not None
+    yield "dialog-closing", closing
+    closing.reject()
+    _until(lambda: not window.jobs.running, 30)
+    QTest.qWait(400)
+    yield "training-done", window
+    window.go("merging")
+    window.flow.request("merge")
+    _until(lambda: window.jobs.running, 5)
+    _until(lambda: not window.jobs.running, 30)
+    QTest.qWait(400)
+    yield "merging-done", window
+    window.message_bar.hide()
+    window.go("export")
+    QTest.qWait(900)
+    yield "export", window
+    window.flow.request("export")
+    _until(lambda: not window.jobs.running, 30)
+    QTest.qWait(400)
+    yield "export-done", window
+    window.message_bar.hide()
+    window.go("settings")
+    QTest.qWait(300)
+    yield "settings", window
+    window.go("home")
+    _until(lambda: all(item.seen for item in window.home._seen), 10)
+    yield "home", window
+    window.close()
+    window.deleteLater()
+
+
+_WARNING = Problem(
+    code="dataset.skipped",
+    what="14 rows have nothing to train.",
+    remedy="Their answers are empty; look at them under Findings.",
+    where=Where(step="dataset"),
+    severity="warning",
+)
+
+
+def main() -> None:
+    """Takes all pictures into the folder named on the command line."""
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    app = QApplication(sys.argv[:1])
+    for mode in THEMES:
+        for width, height in SIZES:
+            with tempfile.TemporaryDirectory() as name:
+                _settle(Path(name))
+                theme.apply(app, mode)
+                for shot, widget in shots(Path(name)):
+                    if isinstance(widget, Window):
+                        widget.resize(width, height)
+                    QTest.qWait(60)
+                    widget.grab().save(str(out / f"{shot}-{width}-{mode}.png"))
+                app.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+
+
+def _settle(folder: Path) -> None:
+    for name in ("DATA", "CACHE", "CONFIG", "LOGS"):
+        os.environ[f"LORA_STUDIO_{name}"] = str(folder / name.lower())
+    file = folder / "scenario.json"
+    file.write_text(json.dumps(scenario(folder)))
+    os.environ["LORA_STUDIO_ENGINE"] = fake_engine.command_line(file)
+
+
+def _project(folder: Path) -> Path:
+    target = folder / "Projects" / "support-bot"
+    (target / "Llama-3.2-3B-Instruct").mkdir(parents=True)
+    (target / "Llama-3.2-3B-Instruct" / "config.json").write_text("{}")
+    shutil.copy(paths.resources() / "sample" / "assistant.jsonl", target / "support.jsonl")
+    (target / "support-bot.lorastudio").write_text(
+        'schema_version = 1\nname = "support-bot"\n[model]\n'
+        'source = "./Llama-3.2-3B-Instruct"\nprecision = "4bit"\n'
+        '[dataset]\nfile = "support.jsonl"\n[export]\nquantizations = ["Q4_K_M", "Q8_0"]\n'
+    )
+    return target
+
+
+def _dataset() -> events.DatasetInspected:
+    questions = (
+        "Where is my order?",
+        "Do you ship abroad, and what does it cost to send a parcel to Norway?",
+        "I would like to return a jacket that I bought three weeks ago.",
+        "Which payment methods do you take?",
+        "Can I change the delivery address after I have paid?",
+    )
+    lengths = [60 + (n * n * 7919) % 900 + (n % 17) * 60 for n in range(420)]
+    rows = tuple(model_facts.row(n + 1, questions[n % len(questions)]) for n in range(20))
+    return model_facts.dataset(
+        file="support.jsonl", rows_read=434, rows_used=420, preview=rows, lengths=tuple(lengths),
+        trained_lengths=tuple(length // 3 for length in lengths),
+    )  # fmt: skip
+
+
+def _self_test(stage: str, top1: float, kl: float) -> events.SelfTested:
+    return events.SelfTested(
+        stage=stage,
+        conversations=24,
+        positions=1813,
+        tokens_equal=True,
+        top1=top1,
+        kl=kl,
+        top1_limit=0.9,
+        kl_limit=0.1,
+        passed=True,
+    )
+
+
+def _emit(event: events.Event) -> dict[str, Any]:
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def _until(holds: Any, seconds: float) -> None:
+    for _ in range(int(seconds * 50)):
+        if holds():
+            return
+        QTest.qWait(20)
+
+
+if __name__ == "__main__":
+    main()
