@@ -8,6 +8,9 @@ from typing import Literal
 from lora_studio.core import events
 from lora_studio.core.problems import Problem
 
+#: Jobs of a run. A question that the inspector answers meanwhile begins with `Started` as well.
+_KINDS = ("train", "merge", "export")
+
 Phase = Literal["none", "running", "done", "stopped", "failed", "cancelled"]
 
 
@@ -30,7 +33,7 @@ class JobRecord:
                 self.phase, self.problem, self.progress = "running", None, None
                 self.begun, self._id = event.time, event.id
                 return True
-            case events.Started():
+            case events.Started() if event.command in _KINDS:
                 self._id = ""  # a job of another kind: what follows is not about this one
                 return False
         if not self._id or getattr(event, "id", "") != self._id:

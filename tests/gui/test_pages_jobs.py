@@ -190,6 +190,17 @@ def test_a_run_that_is_joined_in_the_middle_goes_on(
     assert not page.header.primary.isEnabled()
 
 
+def test_a_question_answered_during_training_takes_nothing_from_its_curve(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    question = [events.Started(id="q", command="inspect_dataset"), events.Done(id="q")]
+    play(page, [*begun(), *training_events(20, 60), *question])
+    play(page, training_events(40, 60, start=21))
+    assert len(page.plot.training) == 40
+
+
 def test_a_training_whose_process_vanished_can_be_resumed(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

@@ -1,0 +1,126 @@
+"""All six pages by hand, with the real worker on a tiny model and a real Ollama server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ollama
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import project
+from lora_studio.core.run_folder import list_runs
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.real_ollama import Server
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.tiny_run import heldout_rows
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+#: Longest wait for a real job on a busy machine, in milliseconds.
+WAIT = 180_000
+
+
+@pytest.fixture
+def window(qtbot: QtBot, qapp: QApplication) -> Iterator[Window]:
+    theme.apply(qapp, "light")
+    made = Window(Preferences(), wizard.pages)
+    made.show()
+    yield made
+    if made.jobs.running:
+        made.jobs.cancel()
+    qtbot.waitUntil(lambda: not made.jobs.running, timeout=WAIT)
+    made.state.undo.setClean()
+    made.close()
+    made.deleteLater()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, ollama_server: Server) -> Path:
+    """A project with nothing chosen but where llama.cpp and Ollama are."""
+    made = tmp_path / "harbour desk"
+    llama_cpp = str(llama_cpp_folder(tmp_path / "llama.cpp"))
+    values = {"llama_cpp": llama_cpp, "ollama_host": ollama_server.host}
+    project.create(made, "Harbour desk", {"export": values})
+    return made
+
+
+def _type(qtbot: QtBot, editor: QWidget, text: str) -> None:
+    """Types into the line of an editor and commits it, as a person does."""
+    from PySide6.QtWidgets import QLineEdit
+
+    line = editor if isinstance(editor, QLineEdit) else editor.findChild(QLineEdit)
+    assert line is not None
+    line.setFocus()
+    line.selectAll()
+    qtbot.keyClicks(line, text)
+    qtbot.keyClick(line, Qt.Key.Key_Return)
+
+
+@pytest.mark.timeout(900)
+def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
+    qtbot: QtBot, window: Window, folder: Path, tmp_path: Path, ollama_server: Server
+) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in heldout_rows(40)), "utf-8")
+    pages: dict[str, Any] = window.pages
+
+    def primary() -> None:
+        qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+
+    window.open_project(folder)
+    assert window.place == "model"
+    assert not pages["model"].header.primary.isEnabled()
+    _type(qtbot, pages["model"].editors["source"], str(base))
+    qtbot.waitUntil(lambda: window.state.facts.model is not None, timeout=WAIT)
+    assert window.state.facts.model.architecture == "LlamaForCausalLM"
+    primary()
+
+    assert window.place == "lora"
+    _type(qtbot, pages["lora"].editors["rank"], "8")
+    primary()
+
+    assert window.place == "dataset"
+    _type(qtbot, pages["dataset"].editors["file"], str(rows))
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    assert window.state.facts.dataset.rows_used == 40
+    _type(qtbot, pages["dataset"].editors["max_length"], "512")
+    _type(qtbot, pages["dataset"].editors["validation_share"], "0.25")
+    primary()
+
+    assert window.place == "training"
+    _type(qtbot, pages["training"].editors["learning_rate"], "5e-3")
+    _type(qtbot, pages["training"].editors["epochs"], "2")
+    primary()
+    qtbot.waitUntil(pages["training"].done, timeout=WAIT)
+    assert len(pages["training"].plot.training) >= 2
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    primary()
+
+    assert window.place == "merging"
+    primary()
+    qtbot.waitUntil(pages["merging"].done, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    primary()
+
+    assert window.place == "export"
+    primary()
+    qtbot.waitUntil(pages["export"].done, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    assert pages["export"].result.created.name == "harbour-desk"
+
+    (run,) = list_runs(folder / "runs")
+    assert run.state() == "exported"
+    assert run.load_project().lora.rank == 8
+    assert run.load_project().training.learning_rate == 5e-3
+    with ollama.Client(host=ollama_server.host) as client:
+        assert "{{" in (client.show("harbour-desk").template or "")
