@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,12 @@ from lora_studio.engine.failures import CancelledError
 
 #: Tokens evaluated at once; a cancel is looked at inside a batch as well.
 BATCH = 512
+
+#: ggml_log_level
+_WARNING, _CONTINUED = 3, 5
+
+#: cffi frees a callback with its handle; llama.cpp keeps this one for as long as the process runs.
+_log: list[Any] = []
 
 
 class Llama:
@@ -35,16 +43,13 @@ class Llama:
 
         Raises ProblemError when llama.cpp refuses the file.
         """
-        from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
-
-        self._ffi, self._lib = get_ffi(), get_lib()
+        self._ffi, self._lib = _library()
         self._cancelled = cancelled
         # cffi frees a callback with its handle: both live as long as the model does.
         self._on_progress = self._ffi.callback(
             "bool(float, void *)", lambda _done, _data: not cancelled()
         )
         self._on_node = self._ffi.callback("bool(void *)", lambda _data: cancelled())
-        self._lib.llama_backend_init()
         self._context: Any = None
         self._model: Any = self._load(file)
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
@@ -231,10 +236,7 @@ class Llama:
 
 def adds_bos(file: Path) -> bool:
     """Whether llama.cpp, and so Ollama, puts a BOS token in front of a prompt by itself."""
-    from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
-
-    ffi, lib = get_ffi(), get_lib()
-    lib.llama_backend_init()
+    ffi, lib = _library()
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True
     model = lib.llama_model_load_from_file(str(file).encode(), parameters)
@@ -244,6 +246,31 @@ def adds_bos(file: Path) -> bool:
         return bool(lib.llama_vocab_get_add_bos(lib.llama_model_get_vocab(model)))
     finally:
         lib.llama_model_free(model)
+
+
+@functools.cache
+def _library() -> tuple[Any, Any]:
+    """cffi and llama.cpp, which is told to log warnings and errors only: the rest is megabytes."""
+    from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
+
+    ffi, lib = get_ffi(), get_lib()
+    _log.append(ffi.callback("void(enum ggml_log_level, char *, void *)", _Log(ffi)))
+    lib.llama_log_set(_log[0], ffi.NULL)
+    lib.llama_backend_init()
+    return ffi, lib
+
+
+class _Log:
+    """Passes on what is at least a warning; a text without a level goes on with the one before."""
+
+    def __init__(self, ffi: Any) -> None:
+        self._ffi = ffi
+        self._level = 0
+
+    def __call__(self, level: int, text: Any, _: Any) -> None:
+        self._level = self._level if level == _CONTINUED else level
+        if self._level >= _WARNING:
+            sys.stderr.write(self._ffi.string(text).decode("utf-8", errors="replace"))
 
 
 def threads() -> int:

@@ -71,7 +71,8 @@ def merge_folders(
     stored = _common_dtype(tensors)
     width = dtype.itemsize if dtype else stored.itemsize
     disk.require(target, _size(tensors, width), "The merged model")
-    reason = adapter.complication or _quantised(base, job)
+    quantised = _quantised(base, job)
+    reason = adapter.complication or quantised
     plan = None
     if reason is None:
         try:

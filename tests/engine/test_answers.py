@@ -168,6 +168,20 @@ def test_llama_cpp_sees_the_same_tokens_and_logits_as_torch(run: RunFolder, llam
     np.testing.assert_allclose(llama.logits(ids, positions), expected, atol=0.02)
 
 
+def test_llama_cpp_logs_its_troubles_and_nothing_else(
+    file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Llama(file, context=256) as llama:
+        llama.logits(llama.tokenize("The harbour master"), [0])
+    assert capfd.readouterr() == ("", "")
+    (tmp_path / "torn.gguf").write_bytes(b"torn")
+    with pytest.raises(ProblemError):
+        Llama(tmp_path / "torn.gguf")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "torn.gguf" in shown.err
+
+
 def test_greedy_answers_follow_the_logits_and_stop_at_the_limit(llama: Llama) -> None:
     ids = llama.tokenize("The harbour master")
     found = list(llama.generate(ids, max_tokens=7))

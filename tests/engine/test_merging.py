@@ -11,7 +11,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lora_studio.core import events, run_folder
 from lora_studio.core.merging import MergingSpec
@@ -314,6 +314,26 @@ def test_a_base_that_is_only_quantised_with_gptq_is_refused(llama: Path, tmp_pat
     write_config(base, quantization_config={"quant_method": "gptq", "bits": 4})
     adapter = random_adapter(llama, tmp_path / "adapter")
     assert refusal(base, adapter, tmp_path / "merged") == "merging.quantised_base"
+
+
+def test_a_base_that_is_only_quantised_with_bitsandbytes_is_merged_with_a_warning(
+    llama: Path, tmp_path: Path
+) -> None:
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    packed = AutoModelForCausalLM.from_pretrained(llama, quantization_config=settings)
+    packed.save_pretrained(tmp_path / "packed")
+    adapter = random_adapter(llama, tmp_path / "adapter", target_modules=["q_proj"])
+    _, recorder = merged(tmp_path / "packed", adapter, tmp_path / "merged")
+    (warning,) = recorder.of(events.Warned)
+    assert warning.problem.code == "merging.dequantised_base"
+    config = json.loads((tmp_path / "merged" / "config.json").read_text("utf-8"))
+    assert "quantization_config" not in config
+    exact = merged_by_peft(llama, adapter, torch.bfloat16)
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
+    for name in ("q_proj", "k_proj"):  # one with an update, one without
+        name = f"model.layers.0.self_attn.{name}.weight"
+        off = (found[name].float() - exact[name].float()).norm() / exact[name].float().norm()
+        assert 0.02 < off < 0.15  # the rounding of 4 bits, and no more
 
 
 # --- a run ------------------------------------------------------------------------------------

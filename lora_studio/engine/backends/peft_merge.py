@@ -25,6 +25,7 @@ def merge(
     model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, device_map="cpu")
     if getattr(model, "is_quantized", False):
         model = model.dequantize().to(dtype)
+        _forget_quantisation(model)
     job.progress("merging with PEFT", 0, None)
     wrapped = _with_adapter(model, adapter)
     changed = sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
@@ -37,6 +38,22 @@ def merge(
     job.progress("saving the merged model", 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
+
+
+def _forget_quantisation(model: Any) -> None:
+    """WORKAROUND: transformers 5.17 saves a dequantised model by undoing how it was loaded, and
+    reading packed weights is a step that it cannot undo (NotImplementedError in save_pretrained).
+    """
+
+    def can_be_undone(conversion: Any) -> bool:
+        try:
+            conversion.reverse_transform()
+        except NotImplementedError:
+            return False
+        return True
+
+    steps = getattr(model, "_weight_conversions", None) or ()
+    model._weight_conversions = [step for step in steps if can_be_undone(step)]
 
 
 def _with_adapter(model: Any, adapter: Adapter) -> Any:

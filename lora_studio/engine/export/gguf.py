@@ -81,7 +81,7 @@ def convert(merged: Path, target: Path, name: str, llama_cpp: str, job: Job) -> 
     def heed(line: str) -> None:
         if match := _PERCENT.search(line):
             job.progress("converting to GGUF", int(match[1]), 100, "%")
-        else:
+        elif " --> " not in line:  # one such line for each tensor
             print(line, file=sys.stderr)
 
     ended = child.run(command, job, heed)

@@ -34,9 +34,10 @@ def quantize(
     command = [str(binary), *order] if binary else child.python(__name__, *order)
 
     def heed(line: str) -> None:
-        print(line, file=sys.stderr)
         if match := _TENSOR.search(line):
             job.progress(f"quantising to {quantization}", int(match[1]), int(match[2]), "tensors")
+        else:
+            print(line, file=sys.stderr)
 
     ended = child.run(command, job, heed)
     if ended.status != 0 or not target.is_file():
