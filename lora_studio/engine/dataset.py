@@ -25,6 +25,10 @@ _ROLES: dict[str, Role] = {
     "gpt": "assistant", "assistant": "assistant", "bot": "assistant", "chatgpt": "assistant",
     "model": "assistant", "bing": "assistant", "bard": "assistant", "claude": "assistant",
 }  # fmt: skip
+_SHAPES = (
+    "Alpaca rows need instruction and output, sharegpt rows a list conversations of from and value, "
+    "messages rows a list messages of role and content."
+)
 _QUESTIONS = ("instruction", "prompt", "question", "query")
 _ANSWERS = ("output", "response", "answer", "completion")
 
@@ -107,12 +111,16 @@ def no_usable_rows(file: Path, rows_read: int, skipped: SkippedRows) -> ProblemE
         f"{entry.reason} ({entry.count} rows, the first is row {entry.rows[0]})"
         for entry in skipped.summary()[:3]
     )
+    remedy = _SHAPES
+    if "tokens" in reasons:
+        remedy = "Allow more tokens with “Longest row”, or shorten the rows."
+    elif "template" in reasons:
+        remedy = "Change the rows to what the model's chat template allows, or choose ChatML."
     return fail(
         "dataset.no_usable_rows",
         f"None of the {rows_read} rows of {file.name} can be trained on"
         f"{': ' + reasons if reasons else ''}.",
-        "Alpaca rows need instruction and output, sharegpt rows a list conversations of from and "
-        "value, messages rows a list messages of role and content.",
+        remedy,
         where=Where(step="dataset", field="file", file=str(file)),
     )
 
@@ -127,8 +135,7 @@ def detect(rows: Sequence[RawRow], file: Path) -> tuple[RowFormat, str]:
             "dataset.unknown_format",
             f"The rows of {file.name} have none of the known shapes. Their columns are: "
             f"{', '.join(columns) or 'none'}.",
-            "Alpaca rows need instruction and output, sharegpt rows a list conversations of from "
-            "and value, messages rows a list messages of role and content.",
+            _SHAPES,
             where=Where(step="dataset", field="format", file=str(file)),
         )
     shape, count = votes.most_common(1)[0]

@@ -27,6 +27,15 @@ def problem_from(error: BaseException, doing: str) -> Problem:
         return disk_full(doing, error.filename)
     if "No space left on device" in str(error):
         return disk_full(doing, None)
+    if getattr(error, "errno", None) == errno.EFBIG or "File too large" in str(error):
+        return Problem(
+            code="disk.file_too_large",
+            what=f"A file grew larger than its disk allows while {doing}.",
+            remedy="Move the project to a disk without that limit (FAT has one of 4 GB), or raise "
+            "the limit on file sizes of your account. Files that were complete before are "
+            "untouched.",
+            where=Where(file=str(getattr(error, "filename", None) or "") or None),
+        )
     if isinstance(error, PermissionError):
         return Problem(
             code="disk.not_allowed",

@@ -1,0 +1,548 @@
+"""The training loop: what it changes, what it leaves, and how it goes on, stops and fails."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from lora_studio.core import commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.tiny_models import FAMILIES
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(24)
+]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
+    """Makes a run on a tiny model: 24 rows, 2 micro-batches of 2 a step, 32-bit, on the CPU."""
+    file = write_rows(tmp_path / "rows.jsonl", ROWS)
+
+    def make(family: str = "llama3", rows: Path = file, **specs: dict[str, Any]) -> RunFolder:
+        training = {"epochs": 1, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3}  # fmt: skip
+        settings = {
+            "model": {"source": str(tiny(family)), "precision": "fp32", "device": "cpu"},
+            "dataset": {"file": str(rows), "validation_share": 0.0, "max_length": 256},
+            "training": training,
+            "lora": {"rank": 4, "alpha": 8},
+        }
+        merged = {step: settings.get(step, {}) | specs.get(step, {}) for step in settings | specs}
+        return new_run(tmp_path, **merged)
+
+    return make
+
+
+Start = Callable[..., RunFolder]
+
+
+def train(
+    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
+) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
+
+
+def losses(channel: RecordingChannel) -> dict[int, float]:
+    return {event.step: event.loss for event in channel.of(events.StepDone)}
+
+
+def adapter_of(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(run.adapter / "adapter_model.safetensors")
+
+
+def problem_of(channel: RecordingChannel) -> Any:
+    return channel.last(events.Failed).problem
+
+
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every StepDone through, however fast the steps are."""
+    from lora_studio.engine import training
+
+    monkeypatch.setattr(training, "_EVENT_INTERVAL", 0.0)
+
+
+# --- what is learned --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_loss_falls_and_only_the_adapter_has_changed(
+    start: Start, tiny: TinyModel, family: str
+) -> None:
+    before = {f.name: f.read_bytes() for f in tiny(family).iterdir()}
+    run = start(family, training={"epochs": 2})
+    channel = train(run)
+    assert channel.events[-1] == channel.last(events.Done)
+    steps = losses(channel)
+    assert steps[12] < steps[1] - 0.3
+    weights = adapter_of(run)
+    assert all("lora_" in name for name in weights)
+    assert {value.dtype for value in weights.values()} == {torch.float32}
+    assert all(value.abs().sum() > 0 for name, value in weights.items() if "lora_B" in name)
+    assert {f.name: f.read_bytes() for f in tiny(family).iterdir()} == before
+
+
+def test_losses_and_rates_are_pinned(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    every_step(monkeypatch)
+    run = start("qwen3", training={"epochs": 1, "warmup_share": 0.34, "schedule": "linear"})
+    channel = train(run)
+    steps = channel.of(events.StepDone)
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
+    # 3 of 6 steps of warm-up from zero, then down to zero; the rate is the one a step was made at.
+    expected = [0.0, 1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3]
+    assert [event.learning_rate / 5e-3 for event in steps] == pytest.approx(expected)
+    assert [event.loss for event in steps] == pytest.approx(PINNED, rel=2e-3)
+    assert [event.epoch for event in steps] == pytest.approx([n / 6 for n in range(1, 7)])
+
+
+PINNED = [6.7248, 6.6925, 6.6013, 6.4845, 6.1498, 5.8322]
+
+
+def test_the_first_loss_is_the_base_models_own_on_the_answers(start: Start) -> None:
+    run = start(training={"max_steps": 1, "micro_batch": 24, "gradient_accumulation": 1})
+    channel = train(run)
+    model = AutoModelForCausalLM.from_pretrained(
+        run.load_project().model.source, dtype=torch.float32
+    )
+    from lora_studio.engine import batches, dataset, tokens
+    from lora_studio.engine.model import load_tokenizer
+    from tests.helpers.jobs import make_job
+
+    spec = run.load_project().dataset
+    tokenizer = load_tokenizer(Path(run.load_project().model.source))
+    encoder = tokens.Encoder(tokenizer, spec)
+    rows, _ = encoder.encode_rows(dataset.read(spec, make_job()).rows, make_job())
+    batch = batches.collate([row for _, row in rows], tokenizer.pad_token_id)
+    own = model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels
+    ).loss
+    assert losses(channel)[1] == pytest.approx(float(own.detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 6])
+def test_how_a_step_is_split_does_not_change_it(start: Start, micro_batch: int) -> None:
+    def settings(size: int) -> dict[str, Any]:
+        return {"micro_batch": size, "gradient_accumulation": 6 // size, "max_steps": 3}
+
+    whole, split = start(training=settings(6)), start(training=settings(micro_batch))
+    train(whole), train(split)
+    expected = adapter_of(whole)
+    for name, value in adapter_of(split).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("precision", ["4bit", "8bit", "bf16"])
+def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precision: str) -> None:
+    run = start(model={"precision": precision}, training={"epochs": 2})
+    channel = train(run)
+    steps = losses(channel)
+    assert steps[12] < 0.85 * steps[1]
+    assert channel.last(events.ModelLoaded).precision == precision
+    assert {value.dtype for value in adapter_of(run).values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": "adamw_8bit"},
+        {"gradient_checkpointing": True},
+        {"schedule": "constant"},
+        {"max_grad_norm": 0.0, "weight_decay": 0.1},
+    ],
+)
+def test_every_recipe_trains(start: Start, settings: dict[str, Any]) -> None:
+    channel = train(start(training={"epochs": 2} | settings))
+    assert losses(channel)[12] < 0.85 * losses(channel)[1]
+
+
+def test_gradient_checkpointing_changes_memory_and_not_the_result(start: Start) -> None:
+    plain = start(training={"max_steps": 3})
+    frugal = start(training={"max_steps": 3, "gradient_checkpointing": True})
+    train(plain), train(frugal)
+    expected = adapter_of(plain)
+    for name, value in adapter_of(frugal).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_gradient_checkpointing_trains_a_16_bit_base(start: Start) -> None:
+    run = start(model={"precision": "bf16"}, training={"max_steps": 2, "gradient_checkpointing": True})  # fmt: skip
+    assert train(run).of(events.Done)
+
+
+def test_named_experts_train(start: Start) -> None:
+    run = start(
+        "qwen3_moe",
+        lora={"targets": "names", "target_names": ["q_proj", "gate_up_proj", "down_proj"]},
+        training={"epochs": 2},
+    )
+    channel = train(run)
+    assert losses(channel)[12] < losses(channel)[1]
+    assert any("experts" in name for name in adapter_of(run))
+
+
+# --- what is told and left behind -------------------------------------------------------------
+
+
+def test_the_count_is_told_before_training_starts(start: Start) -> None:
+    kinds = [event.kind for event in train(start(training={"max_steps": 1})).events]
+    order = ["started", "model_loaded", "parameters_counted", "dataset_ready", "training_started", "step_done", "checkpoint_saved", "adapter_saved", "done"]  # fmt: skip
+    assert [kind for kind in kinds if kind in order] == order
+
+
+def test_the_last_step_is_told_however_fast_steps_are(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import training
+
+    monkeypatch.setattr(training, "_EVENT_INTERVAL", 1e9)
+    channel = train(start(training={"save_every": 0}))
+    assert list(losses(channel)) == [6]
+
+
+def test_evaluations_come_at_their_steps_and_at_the_end(start: Start) -> None:
+    run = start(dataset={"validation_share": 0.25}, training={"eval_every": 2, "epochs": 1})
+    channel = train(run)
+    assert [event.step for event in channel.of(events.Evaluated)] == [2, 4, 5]
+    ready = channel.last(events.DatasetReady)
+    assert (ready.rows_train, ready.rows_validation) == (18, 6)
+    results = run.manifest()["results"]
+    assert [entry["step"] for entry in results["evaluations"]] == [2, 4, 5]
+
+
+def test_held_out_conversations_are_the_validation_rows(start: Start) -> None:
+    run = start(dataset={"validation_share": 0.25}, training={"max_steps": 1})
+    train(run)
+    lines = [json.loads(line) for line in run.heldout_file.read_text("utf-8").splitlines()]
+    assert len(lines) == 6
+    assert [turn["role"] for turn in lines[0]["messages"]] == ["user", "assistant"]
+    assert run.manifest()["heldout"]["from"] == "validation rows"
+
+
+def test_without_a_validation_split_training_rows_serve_and_the_manifest_says_so(
+    start: Start,
+) -> None:
+    run = start(training={"max_steps": 1})
+    train(run)
+    assert len(run.heldout_file.read_text("utf-8").splitlines()) == 24
+    assert "training rows" in run.manifest()["heldout"]["from"]
+
+
+def test_the_manifest_explains_the_run(start: Start) -> None:
+    run = start(training={"max_steps": 2, "seed": 7})
+    train(run)
+    manifest = run.manifest()
+    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["seed"] == 7
+    assert len(manifest["dataset"]["sha256"]) == len(manifest["base_model"]["hash"]) == 64
+    assert (manifest["device"], manifest["precision"], manifest["dtype"]) == ("cpu", "fp32", "float32")  # fmt: skip
+    assert manifest["parameters"]["trainable"] == 8192
+    assert manifest["results"]["steps"] == 2
+    assert manifest["results"]["loss"] > 0
+    assert manifest["results"]["seconds"] > 0
+
+
+def test_the_adapter_folder_is_whole_and_loads_with_peft(start: Start, tiny: TinyModel) -> None:
+    run = start(training={"max_steps": 2})
+    channel = train(run)
+    names = {file.name for file in run.adapter.iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}  # fmt: skip
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    loaded = peft.PeftModel.from_pretrained(base, run.adapter)
+    stored = adapter_of(run)
+    for name, value in peft.get_peft_model_state_dict(loaded).items():
+        torch.testing.assert_close(value, stored[name])
+    assert channel.last(events.AdapterSaved).bytes == sum(f.stat().st_size for f in run.adapter.iterdir())  # fmt: skip
+
+
+def test_chatml_chosen_for_training_is_in_the_adapters_tokenizer(start: Start) -> None:
+    run = start(dataset={"chat_template": "chatml"}, training={"max_steps": 1})
+    train(run)
+    assert "<|im_start|>" in (run.adapter / "chat_template.jinja").read_text()
+
+
+def test_a_template_that_hides_earlier_turns_is_warned_of(start: Start, tmp_path: Path) -> None:
+    turns = [("system", "S"), ("user", "Q"), ("assistant", "A"), ("user", "Q2"), ("assistant", "A2")]  # fmt: skip
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    channel = train(start("mistral", write_rows(tmp_path / "chat.jsonl", [row, row]), training={"max_steps": 1}))  # fmt: skip
+    codes = [event.problem.code for event in channel.of(events.Warned)]
+    assert codes == ["dataset.answers_left_out"]
+
+
+def test_unusable_rows_add_up(start: Start, tmp_path: Path) -> None:
+    long = {"instruction": "x " * 800, "output": "never reached"}
+    rows = write_rows(tmp_path / "mixed.jsonl", [*ROWS[:4], {"instruction": "?"}, long])
+    ready = train(start(rows=rows, training={"max_steps": 1})).last(events.DatasetReady)
+    assert ready.rows_read == 6
+    assert ready.rows_train + ready.rows_validation + sum(s.count for s in ready.skipped) == 6
+    assert {s.rows for s in ready.skipped} == {(5,), (6,)}
+
+
+# --- going on ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"optimizer": "adamw_8bit"}])
+def test_a_resumed_training_ends_bit_for_bit_where_an_unbroken_one_does(
+    start: Start, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    every_step(monkeypatch)
+    recipe = {
+        "lora": {"dropout": 0.2},
+        "dataset": {"validation_share": 0.1},
+        "training": {"epochs": 2, "save_every": 3} | settings,
+    }
+    unbroken, broken = start(**recipe), start(**recipe)
+    expected = train(unbroken)
+
+    def cancel(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 8:
+            flags.cancel.set()
+
+    cut = train(broken, cancel)
+    assert cut.of(events.Cancelled)
+    assert not broken.adapter.exists()
+    resumed = train(broken, resume=True)
+    assert resumed.last(events.TrainingStarted).step == 6
+    together = losses(cut) | losses(resumed)
+    assert together == losses(expected)
+    whole = adapter_of(unbroken)
+    assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken).items())
+    assert broken.manifest()["results"]["evaluations"] == unbroken.manifest()["results"]["evaluations"]  # fmt: skip
+
+
+def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(start: Start) -> None:
+    run = start(training={"epochs": 1, "save_every": 2, "keep_checkpoints": 3})
+    first = train(run)
+    assert run.checkpoint_steps() == [2, 4, 6]
+    state = run.checkpoint(6) / "training.pt"
+    state.write_bytes(state.read_bytes()[:-100])
+    (run.checkpoint(4) / "adapter_model.safetensors").unlink()
+    channel = train(run, resume=True)
+    assert [e.problem.code for e in channel.of(events.Warned)] == ["training.checkpoint_damaged"] * 2  # fmt: skip
+    assert channel.last(events.TrainingStarted).step == 2
+    assert losses(channel)[6] == losses(first)[6]
+
+
+def test_what_a_killed_worker_left_half_written_is_swept_away(start: Start) -> None:
+    run = start(training={"max_steps": 2})
+    half = run.checkpoints / ".step-00000001.abc.tmp"
+    half.mkdir(parents=True)
+    (half / "training.pt").write_bytes(b"half")
+    train(run, resume=True)
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000002"]
+
+
+def test_resuming_without_a_checkpoint_starts_anew(start: Start) -> None:
+    channel = train(start(training={"max_steps": 1}), resume=True)
+    assert channel.last(events.TrainingStarted).step == 0
+    assert "anew" in channel.last(events.Log).text
+
+
+def test_resuming_a_finished_training_changes_nothing(start: Start) -> None:
+    run = start(training={"max_steps": 2})
+    train(run)
+    before = adapter_of(run)
+    channel = train(run, resume=True)
+    assert not channel.of(events.StepDone)
+    assert all(torch.equal(value, before[name]) for name, value in adapter_of(run).items())
+
+
+def test_resuming_on_other_rows_is_a_problem(start: Start) -> None:
+    run = start(training={"max_steps": 2})
+    train(run)
+    write_rows(Path(run.load_project().dataset.file), ROWS[:-1])
+    assert problem_of(train(run, resume=True)).code == "training.data_changed"
+
+
+def test_older_checkpoints_are_deleted(start: Start) -> None:
+    run = start(training={"save_every": 1, "keep_checkpoints": 2})
+    train(run)
+    assert run.checkpoint_steps() == [5, 6]
+
+
+def test_a_checkpoint_is_written_when_asked_for(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_step(monkeypatch)
+
+    def ask(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 2:
+            flags.checkpoint.set()
+
+    channel = train(start(training={"save_every": 0}), ask)
+    assert [event.step for event in channel.of(events.CheckpointSaved)] == [2, 6]
+
+
+# --- stopping and failing ---------------------------------------------------------------------
+
+
+def test_stopping_keeps_a_usable_adapter(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    every_step(monkeypatch)
+
+    def stop(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 3:
+            flags.stop.set()
+
+    run = start(training={"epochs": 2})
+    channel = train(run, stop)
+    assert channel.last(events.Done).stopped
+    assert list(losses(channel)) == [1, 2, 3]
+    assert channel.last(events.AdapterSaved).step == 3
+    assert run.manifest()["results"]["stopped"]
+    assert run.checkpoint_steps() == [3]
+    assert adapter_of(run)
+    rest = train(run, resume=True)
+    assert list(losses(rest)) == list(range(4, 13))
+
+
+def test_a_cancel_is_heeded_before_the_next_micro_batch(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import training
+
+    every_step(monkeypatch)
+    computed: list[int] = []
+    own = training.sft_nll
+
+    def counted(*about: Any) -> torch.Tensor:
+        computed.append(1)
+        if len(computed) == 6:
+            cancel[0].set()
+        return own(*about)
+
+    cancel: list[Any] = []
+    monkeypatch.setattr(training, "sft_nll", counted)
+    run = start(training={"gradient_accumulation": 4, "micro_batch": 1})
+    channel = train(run, lambda event, flags: cancel.append(flags.cancel))
+    assert channel.of(events.Cancelled)
+    assert len(computed) == 6
+    assert not run.adapter.exists()
+
+
+def fail_in_step(monkeypatch: pytest.MonkeyPatch, step: int, error: Callable[[], Any]) -> None:
+    """Lets the model's own forward pass meet a fault from a certain optimizer step on."""
+    from transformers import LlamaForCausalLM
+
+    own = LlamaForCausalLM.forward
+    calls: list[int] = []
+
+    def forward(self: Any, *about: Any, **named: Any) -> Any:
+        calls.append(1)
+        found = own(self, *about, **named)
+        return found if len(calls) <= 2 * (step - 1) else error() or found
+
+    forward.__signature__ = __import__("inspect").signature(own)  # type: ignore[attr-defined]
+    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
+
+
+def test_a_lack_of_memory_is_a_problem_and_checkpoints_stay(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    fail_in_step(monkeypatch, 4, no_memory)
+    run = start(training={"save_every": 2})
+    problem = problem_of(train(run))
+    assert problem.code == "device.out_of_memory"
+    assert "micro-batch" in problem.remedy
+    assert run.checkpoint_steps() == [2]
+
+
+def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every_step(monkeypatch)
+    from lora_studio.engine import training
+
+    own = training.sft_nll
+    calls: list[int] = []
+
+    def diverging(*about: Any) -> torch.Tensor:
+        calls.append(1)
+        return own(*about) * (float("nan") if len(calls) > 6 else 1.0)
+
+    monkeypatch.setattr(training, "sft_nll", diverging)
+    run = start(training={"save_every": 1})
+    channel = train(run)
+    problem = problem_of(channel)
+    assert (problem.code, problem.where.field) == ("training.diverged", "learning_rate")
+    assert list(losses(channel)) == [1, 2, 3]
+    stored = load_file(run.checkpoint(3) / "adapter_model.safetensors")
+    assert all(value.isfinite().all() for value in stored.values())
+
+
+#: A worker's training in a process whose files may not grow over a size: the disk is full for it.
+_LIMITED = """
+import resource, sys
+from lora_studio.core import commands
+from tests.helpers import jobs
+def limit(event, flags):
+    if event.kind == "checkpoint_saved" and event.step == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+channel = jobs.handle(commands.Train(run=sys.argv[1]), limit)
+print(channel.events[-1].model_dump_json())
+"""
+
+
+@pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs limits on file sizes")
+def test_a_full_disk_is_a_problem_and_the_checkpoint_before_is_whole(start: Start) -> None:
+    run = start(training={"save_every": 2})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _LIMITED, str(run.path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    problem = json.loads(done.stdout.splitlines()[-1])["problem"]
+    assert problem["code"] in ("disk.full", "disk.file_too_large")
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step-00000002"]
+    channel = train(run, resume=True)
+    assert channel.last(events.TrainingStarted).step == 2
+    assert channel.of(events.Done)
+
+
+def test_no_usable_row_under_the_template_is_a_problem(start: Start, tmp_path: Path) -> None:
+    chat = {"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}  # fmt: skip
+    run = start("gemma3", write_rows(tmp_path / "odd.jsonl", [chat]))
+    problem = problem_of(train(run))
+    assert problem.code == "dataset.no_usable_rows"
+    assert "Roles must go user, model" in problem.what
+
+
+def test_nothing_trainable_is_a_problem(start: Start) -> None:
+    run = start(lora={"targets": "names", "target_names": ["query_key_value"]})
+    problem = problem_of(train(run))
+    assert problem.code == "lora.nothing_trainable"
+    assert "q_proj" in problem.remedy
+
+
+def test_an_unreadable_model_is_a_problem(start: Start, tmp_path: Path) -> None:
+    run = start(model={"source": str(tmp_path)})
+    assert problem_of(train(run)).code == "model.not_a_model"
+
+
+def test_training_anew_forgets_the_checkpoints_of_before(start: Start) -> None:
+    run = start(training={"save_every": 2})
+    train(run)
+
+    def stop(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.TrainingStarted):
+            flags.stop.set()
+
+    train(run, stop)
+    assert run.checkpoint_steps() == [1]
