@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import signal
+import socket
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from PySide6.QtCore import QMessageLogContext, QObject, QtMsgType, Signal, qInstallMessageHandler
+from PySide6.QtCore import (
+    QMessageLogContext,
+    QObject,
+    QSocketNotifier,
+    QtMsgType,
+    Signal,
+    qInstallMessageHandler,
+)
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
@@ -73,7 +82,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))
-    return app.exec()
+    end_listening = quit_on_signals(app)
+    status = app.exec()
+    end_listening()
+    return status
+
+
+def quit_on_signals(app: QApplication) -> Callable[[], None]:
+    """Lets Ctrl+C and a polite kill end the event loop; returns what ends the listening.
+
+    Python hears a signal only between two of its own instructions, of which an idle event loop has
+    none: the signal's number is written to a socket, and that wakes the loop up.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    handlers = {
+        number: signal.signal(number, lambda *_: app.quit())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)
+    notifier.activated.connect(lambda *_: reader.recv(64))
+
+    def end() -> None:
+        notifier.setEnabled(False)
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        reader.close()
+        writer.close()
+
+    return end
 
 
 def show_fault(window: Window, what: str, log: Path) -> None:

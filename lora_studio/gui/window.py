@@ -403,7 +403,9 @@ class Window(QMainWindow):
         self.close()
 
     def leave(self) -> None:
-        """Lets go of every thread; a job at work goes on. Harmless when done twice."""
+        """Saves and lets go of every thread; a job at work goes on. Harmless when done twice."""
+        if self.has_project and self.state.dirty:
+            self.state.save()
         self.home.leave()
         self.jobs.detach()
         self.inspector.shut_down()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import checks, events, words
 from lora_studio.core.verdict import Verdict, judge
@@ -225,7 +225,7 @@ class TrainingPage(Page):
     def refresh(self, *_: object) -> None:
         """Buttons, views and figures, in line with where the training is."""
         running, recipe = self._running(), self._shows_recipe()
-        self.views.setCurrentIndex(0 if recipe else 1)
+        self._show_view(0 if recipe else 1)
         self.stop.setVisible(running)
         self.stop.setText("Stop and keep" if self._last else "Cancel")
         self.checkpoint.setVisible(running)
@@ -240,6 +240,15 @@ class TrainingPage(Page):
         self._show_figures()
         self._show_verdict(running)
         super().refresh()
+
+    def _show_view(self, index: int) -> None:
+        """Shows the recipe or the run; the hidden one takes no room that would have to scroll."""
+        self.views.setCurrentIndex(index)
+        policy = QSizePolicy.Policy
+        for number in range(self.views.count()):
+            if (view := self.views.widget(number)) is not None:
+                height = policy.Preferred if number == index else policy.Ignored
+                view.setSizePolicy(policy.Preferred, height)
 
     def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
         if recipe:

@@ -1,0 +1,106 @@
+"""The program as a process: started with a project, ended from outside."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lora_studio.core import run_folder
+from lora_studio.core.project import load
+from tests.gui.conftest import WAIT
+
+START = """
+import sys
+from PySide6.QtCore import QTimer
+from lora_studio.gui import app, window
+from tests.helpers import plain_pages
+app.wizard.pages = plain_pages.pages
+
+class Told(window.Window):
+    def go(self, name):
+        super().go(name)
+        print(name, flush=True)
+        if name == "export":  # everything is ready
+            QTimer.singleShot(0, lambda: self.flow.request("train"))
+        elif name == "model":
+            QTimer.singleShot(0, lambda: self.state.set("lora", "rank", 24))
+            QTimer.singleShot(50, lambda: print("changed", flush=True))
+
+app.Window = Told
+sys.exit(app.main(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def _window(project: Path) -> Iterator[subprocess.Popen[str]]:
+    """A window in a process of its own, which does not outlive the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START, str(project)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _read_until(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == word:
+            return
+    pytest.fail(f"the window ended before it said {word}")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
+    scenario: Callable[..., None], project_folder: Path, number: signal.Signals
+) -> None:
+    (project_folder / "rows.jsonl").unlink()
+    (project_folder / "model" / "config.json").unlink()
+    with _window(project_folder) as process:
+        _read_until(process, "changed")
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        assert process.wait(WAIT / 1000) == 0
+    assert load(project_folder).get("lora", "rank") == 24
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
+def test_a_killed_window_leaves_its_training_at_work(
+    scenario: Callable[..., None], project_folder: Path
+) -> None:
+    scenario(train=[{"steps": 60, "seconds": 0.05}])
+    with _window(project_folder) as process:
+        _read_until(process, "training")
+        until = time.monotonic() + WAIT / 1000
+        while not (runs := run_folder.list_runs(project_folder / "runs")) or not _steps(runs[0]):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
+    run = runs[0]
+    assert run.is_running()
+    while run.is_running() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert run.state() == "trained"
+    assert _steps(run) == 60
+
+
+def _steps(run: run_folder.RunFolder) -> int:
+    return sum(event.kind == "step_done" for event in run.events())
