@@ -25,10 +25,10 @@ from lora_studio.gui.widgets.controls import (
     ListControl,
     SegmentsControl,
     TextControl,
-    stepped,
 )
 from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
 from lora_studio.gui.widgets.path_control import PathControl
+from lora_studio.gui.widgets.quantities import stepped
 
 ControlT = TypeVar("ControlT", bound=Control)
 

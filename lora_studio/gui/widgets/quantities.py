@@ -51,3 +51,41 @@ def decimal(value: float) -> str:
         digits, exponent = f"{value:.11e}".split("e")
         return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
     return f"{value:.12g}"
+
+
+def stepped(value: int | float, direction: int, about: FieldFacts) -> int | float:
+    """The next value up or down, within the bounds.
+
+    Fields with a step move by it, powers of two move by a factor of two, other whole numbers by
+    one; small decimals go 1, 2, 5 within each power of ten.
+    """
+    if about.step:
+        result: int | float = round(value / about.step + direction) * about.step
+        result = float(f"{result:.10g}")
+    elif about.kind == "integer":
+        power = value >= 8 and (int(value) & (int(value) - 1)) == 0
+        result = (
+            (int(value) * 2 if direction > 0 else int(value) // 2)
+            if power
+            else int(value) + direction
+        )
+    else:
+        result = _one_two_five(value, direction)
+    if about.minimum is not None and (
+        result < about.minimum or (about.exclusive_minimum and result <= about.minimum)
+    ):
+        return value
+    if about.maximum is not None and result > about.maximum:
+        return value
+    return int(result) if about.kind == "integer" else float(result)
+
+
+def _one_two_five(value: float, direction: int) -> float:
+    if value <= 0:
+        return value
+    steps = [digit * 10.0**exponent for exponent in range(-12, 7) for digit in (1, 2, 5)]
+    if direction > 0:
+        found = next(step for step in steps if step > value * 1.0001)
+    else:
+        found = next((step for step in reversed(steps) if step < value * 0.9999), value)
+    return float(f"{found:.6g}")
