@@ -114,8 +114,7 @@ class TokenView(QWidget):
             number = sum(span.tokens for span in self._spans if span.state == state)
             tint, mark, name = getattr(current(), _STATES[state][0]), *_STATES[state][1:]
             key.setText(
-                f'<span style="color:{tint}; {mark}">abc</span>&nbsp; '
-                f"{name} {words.number(number)}"
+                f'<span style="color:{tint}; {mark}">abc</span>&nbsp; {name} {words.number(number)}'
             )
 
 
