@@ -17,7 +17,7 @@ from lora_studio.console import Display
 from lora_studio.core import commands, events, paths, words
 from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Message
-from lora_studio.core.problems import ProblemError
+from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.run_folder import RunFolder
 
 _NAMES: dict[TextSource, str] = {"base": "Base", "tuned": "Tuned", "gguf": "GGUF"}
@@ -52,8 +52,8 @@ def run(folder: Path | None, display: Display) -> int:
     try:
         project_folder = prepare(folder)
         expected = load_expectation(project_folder / "expect.toml")
-    except ProblemError as error:
-        display.problems(error.problems)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        display.problems([_unreadable(folder, error)])
         return headless.REFUSED
     display.title(f"Sample project in {project_folder}")
     draft = headless.open_project(project_folder, [], display)
@@ -86,7 +86,7 @@ def prepare(folder: Path | None) -> Path:
 
 
 def load_expectation(file: Path) -> Expectation:
-    """Reads `expect.toml`; raises OSError or KeyError where the file is not ours."""
+    """Reads `expect.toml`; raises OSError, KeyError, TypeError or ValueError where it is not ours."""
     raw: dict[str, Any] = tomllib.loads(file.read_text("utf-8"))
     return Expectation(
         showcase=tuple(raw["showcase"]),
@@ -97,6 +97,15 @@ def load_expectation(file: Path) -> Expectation:
         tuned_at_least=float(raw["tuned_at_least"]),
         base_at_most=float(raw["base_at_most"]),
         max_tokens=int(raw["max_tokens"]),
+    )
+
+
+def _unreadable(folder: Path | None, error: Exception) -> Problem:
+    return Problem(
+        code="demo.unreadable",
+        what=f"The sample project could not be set up: {error}.",
+        remedy="Name an empty folder on a disk with room: lora-studio demo --folder FOLDER.",
+        where=Where(file=str(folder) if folder else None),
     )
 
 

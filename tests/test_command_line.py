@@ -90,3 +90,11 @@ def test_the_command_line_imports_neither_torch_nor_qt() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_a_demo_that_cannot_be_set_up_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = studio("demo", "--folder", str(tmp_path / "file" / "x"))
+    assert result.returncode == 2
+    assert "could not be set up" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
