@@ -152,7 +152,7 @@ def _cases(folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBa
         ]
         try:
             encoded = encoder.encode(messages)
-            text = tokens.render(tokenizer, messages)
+            text = encoder.text(messages)
         except UnusableRow:
             continue
         chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
@@ -238,7 +238,8 @@ def _test_merged(
         return loaded.tokenizer(text, add_special_tokens=False).input_ids
 
     faults = []
-    if any(tokens.render(loaded.tokenizer, case.messages) != case.text for case in cases):
+    renderer = tokens.Encoder(loaded.tokenizer, project.dataset)
+    if any(renderer.text(case.messages) != case.text for case in cases):
         faults.append("its chat template writes conversations otherwise")
     stops = loaded.model.generation_config.eos_token_id
     known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}

@@ -351,7 +351,8 @@ def make_optimizer(
             "Install it (pip install bitsandbytes), or choose AdamW.",
             where=Where(step="training", field="optimizer"),
         ) from error
-    if spec.optimizer == "paged_adamw_8bit":
+    # Pages are memory that a GPU can push out to the main one; elsewhere there is nowhere to push.
+    if spec.optimizer == "paged_adamw_8bit" and parameters[0].is_cuda:
         return bitsandbytes.optim.PagedAdamW8bit(parameters, **settings)
     return bitsandbytes.optim.AdamW8bit(parameters, **settings)
 

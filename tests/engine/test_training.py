@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -160,6 +161,7 @@ def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precis
     "settings",
     [
         {"optimizer": "adamw_8bit"},
+        {"optimizer": "paged_adamw_8bit"},
         {"gradient_checkpointing": True},
         {"schedule": "constant"},
         {"max_grad_norm": 0.0, "weight_decay": 0.1},
@@ -385,6 +387,37 @@ def test_a_checkpoint_is_written_when_asked_for(
 
     channel = train(start(training={"save_every": 0}), ask)
     assert [event.step for event in channel.of(events.CheckpointSaved)] == [2, 6]
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_goes_on_where_its_last_checkpoint_was(start: Start) -> None:
+    recipe = {"training": {"epochs": 8, "save_every": 5}}
+    unbroken, killed = start(**recipe), start(**recipe)
+    train(unbroken)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "lora_studio.engine"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    with worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(commands.Train(run=str(killed.path)).model_dump_json() + "\n")
+        worker.stdin.flush()
+        for line in worker.stdout:
+            event = events.parse(line)
+            if isinstance(event, events.StepDone) and event.step >= 12:
+                worker.kill()
+                break
+    assert killed.state() == "interrupted"
+    last = killed.checkpoint_steps()[-1]
+    resumed = train(killed, resume=True)
+    assert resumed.last(events.TrainingStarted).step == last >= 10
+    whole = adapter_of(unbroken)
+    assert all(torch.equal(value, whole[name]) for name, value in adapter_of(killed).items())
 
 
 # --- stopping and failing ---------------------------------------------------------------------
