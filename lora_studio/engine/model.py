@@ -24,7 +24,7 @@ from transformers.utils import logging as transformers_logging
 from lora_studio.core import events, paths
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.engine import device as devices
 from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
@@ -373,9 +373,3 @@ def has_chat_template(folder: Path) -> bool:
         return '"chat_template"' in (folder / "tokenizer_config.json").read_text("utf-8")
     except OSError:
         return False
-
-
-def warn(job: Job, code: str, what: str, remedy: str, where: Where) -> None:
-    """Tells the user something that does not end the command."""
-    problem = Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
-    job.emit(events.Warned(problem=problem))

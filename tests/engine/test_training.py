@@ -532,6 +532,7 @@ print(channel.events[-1].model_dump_json())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs limits on file sizes")
 def test_a_full_disk_is_a_problem_and_the_checkpoint_before_is_whole(start: Start) -> None:
     run = start(training={"save_every": 2})
