@@ -248,7 +248,8 @@ def test_the_manifest_explains_the_run(start: Start) -> None:
     run = start(training={"max_steps": 2, "seed": 7})
     train(run)
     manifest = run.manifest()
-    assert manifest["versions"]["torch"] == torch.__version__
+    # The package leaves the build (+cpu, +cu130) out of its version, or not.
+    assert torch.__version__.startswith(manifest["versions"]["torch"])
     assert manifest["seed"] == 7
     assert len(manifest["dataset"]["sha256"]) == len(manifest["base_model"]["hash"]) == 64
     assert (manifest["device"], manifest["precision"], manifest["dtype"]) == ("cpu", "fp32", "float32")  # fmt: skip
