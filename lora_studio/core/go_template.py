@@ -93,7 +93,7 @@ class _TailCall:
     depth: int
 
 
-class _Jump(Exception):  # noqa: N818
+class _Jump(Exception):  # noqa: N818 - control flow of the template, not an error
     def __init__(self, breaks: bool) -> None:
         self.breaks = breaks
 
