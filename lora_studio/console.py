@@ -187,7 +187,7 @@ def sentence(event: events.Event) -> str | None:
 def _dataset_sentence(event: events.DatasetReady) -> str:
     skipped = sum(item.count for item in event.skipped)
     text = (
-        f"Dataset ({event.format}): {event.rows_read} rows read, {event.rows_train} to train on, "
+        f"Dataset ({event.task}): {event.rows_read} rows read, {event.rows_train} to train on, "
         f"{event.rows_validation} to validate, {skipped} skipped"
     )
     if event.skipped:

@@ -110,29 +110,41 @@ def _check_lora(spec: LoraSpec) -> list[Problem]:
 
 
 def _check_dataset(spec: DatasetSpec) -> list[Problem]:
-    where = Where(step="dataset", field="file")
-    path = Path(spec.file)
-    if not spec.file:
+    where = Where(step="dataset", field="sources")
+    if not spec.sources:
         return [
             Problem(
                 code="dataset.none",
                 what="No dataset is chosen.",
-                remedy="Choose a JSON or JSONL file.",
+                remedy="Choose a file, a folder or a hub dataset.",
                 where=where,
             )
         ]
-    if not path.is_file():
-        return [_missing("dataset.not_found", f"There is no file {path}.", where)]
-    if path.stat().st_size == 0:
-        return [
-            Problem(
-                code="dataset.empty",
-                what=f"{path.name} is empty.",
-                remedy="Choose a file with rows.",
-                where=where,
+    found: list[Problem] = []
+    for source in spec.sources:
+        path = Path(source.path)
+        if path.is_file() and path.stat().st_size == 0:
+            found.append(
+                Problem(
+                    code="dataset.empty",
+                    what=f"{path.name} is empty.",
+                    remedy="Choose a file with rows.",
+                    where=where,
+                )
             )
-        ]
-    return []
+        elif not path.exists() and not source.is_hub:
+            found.append(
+                _missing("dataset.not_found", f"There is no file or folder {path}.", where)
+            )
+    if spec.validation_file and not Path(spec.validation_file).exists():
+        found.append(
+            _missing(
+                "dataset.not_found",
+                f"There is no file {spec.validation_file}.",
+                Where(step="dataset", field="validation_file"),
+            )
+        )
+    return found
 
 
 def _check_training(spec: TrainingSpec) -> list[Problem]:

@@ -64,12 +64,53 @@ class InspectModel(_Command):
 
 
 class InspectDataset(_Command):
-    """Reads a dataset and shows its first rows; with a model also tokens and lengths."""
+    """Recognises a dataset and shows its first rows at once, then reads all of it."""
 
     kind: Literal["inspect_dataset"] = "inspect_dataset"
     dataset: DatasetSpec
-    model: ModelSpec | None = None
     preview: int = Field(20, ge=0, le=1000)
+
+
+class ReadRows(_Command):
+    """A page of rows, of all, of those that hold `search`, or of those left out.
+
+    With `only` the page is of these (source, row) pairs, such as a finding's.
+    """
+
+    kind: Literal["read_rows"] = "read_rows"
+    dataset: DatasetSpec
+    first: int = Field(0, ge=0)
+    count: int = Field(100, ge=1, le=1000)
+    search: str = ""
+    which: Literal["all", "used", "skipped"] = "all"
+    only: tuple[tuple[int, int], ...] = ()
+
+
+class ShowRow(_Command):
+    """One row in full; with a model also its tokens."""
+
+    kind: Literal["show_row"] = "show_row"
+    dataset: DatasetSpec
+    model: ModelSpec | None = None
+    row: int = Field(1, ge=1)
+    source: int = Field(0, ge=0)
+
+
+class MeasureDataset(_Command):
+    """Tokenises the whole dataset and tells how long its rows are."""
+
+    kind: Literal["measure_dataset"] = "measure_dataset"
+    dataset: DatasetSpec
+    model: ModelSpec
+
+
+class LintDataset(_Command):
+    """Looks for faults in the whole dataset; with a model also for those that only tokens show."""
+
+    kind: Literal["lint_dataset"] = "lint_dataset"
+    dataset: DatasetSpec
+    model: ModelSpec | None = None
+    seed: int = 42
 
 
 class InspectDevices(_Command):
@@ -113,7 +154,10 @@ class Shutdown(_Command):
 
 
 Job = Train | Merge | Export | Generate
-Question = InspectModel | InspectDataset | InspectDevices | InspectOllama
+Question = (
+    InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
+    | InspectDevices | InspectOllama
+)  # fmt: skip
 Control = Cancel | Stop | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
 

@@ -2,53 +2,144 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lora_studio.core.spec import Spec, setting
 
-RowFormat = Literal["alpaca", "sharegpt", "messages"]
-Role = Literal["system", "user", "assistant"]
+#: What a dataset can be used for: supervised conversations, plain text, pairs of a better and a
+#: worse answer, answers labelled good or bad.
+Task = Literal["sft", "text", "preference", "kto"]
+RowFormat = Literal[
+    "alpaca", "sharegpt", "messages", "prompt_completion", "question_answer", "text", "preference",
+    "kto",
+]  # fmt: skip
+Role = Literal["system", "user", "assistant", "tool"]
+Fix = Literal[
+    "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
+    "repair_encoding", "drop_contradictions", "drop_minority_schema", "drop_outliers",
+]  # fmt: skip
+
+#: What each format is called and which columns it is known by.
+FORMAT_TITLES: dict[RowFormat, str] = {
+    "alpaca": "Alpaca (instruction, input, output)",
+    "sharegpt": "ShareGPT (conversations: from, value)",
+    "messages": "Messages (role, content)",
+    "prompt_completion": "Prompt and completion",
+    "question_answer": "Question and answer",
+    "text": "Plain text",
+    "preference": "Preference (chosen, rejected)",
+    "kto": "Labelled answers (completion, label)",
+}
+
+TASKS: dict[RowFormat, Task] = {
+    "alpaca": "sft", "sharegpt": "sft", "messages": "sft", "prompt_completion": "sft",
+    "question_answer": "sft", "text": "text", "preference": "preference", "kto": "kto",
+}  # fmt: skip
+
+#: Slots that a column (or a template such as "{question}\n{context}") can be mapped to, by format;
+#: those with an asterisk are needed.
+SLOTS: dict[RowFormat, tuple[str, ...]] = {
+    "alpaca": ("instruction*", "input", "output*", "system", "history"),
+    "sharegpt": ("conversations*", "system", "tools"),
+    "messages": ("messages*", "system", "tools"),
+    "prompt_completion": ("prompt*", "completion*", "system"),
+    "question_answer": ("question*", "answer*", "system"),
+    "text": ("text*",),
+    "preference": ("prompt", "chosen*", "rejected*", "system"),
+    "kto": ("prompt", "completion*", "label*", "system"),
+}
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
+_FILE_SUFFIX = re.compile(
+    r"\.(jsonl?|ndjson|csv|tsv|parquet|arrow|txt|md|markdown)(\.(gz|bz2|xz|zst|lz4))?\Z|\.zip\Z",
+    re.IGNORECASE,
+)
+
+
+class ToolCall(BaseModel):
+    """One call of a tool in an assistant's turn; `arguments` by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    id: str = ""
 
 
 class Message(BaseModel):
-    """One turn of a conversation; the single currency of data: every row becomes these first."""
+    """One turn of a conversation; the single currency of data: every row becomes these first.
+
+    `thinking` is the reasoning before an answer, kept apart from its `content`. `name` is that of
+    the tool in a tool's turn.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     role: Role
     content: str
     trained: bool = False
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+
+
+class Source(BaseModel):
+    """Where rows come from: a file, a folder of files, or a dataset id on the hub.
+
+    `mapping` says which column or template fills each slot of the format; empty is as detected.
+    A row with `weight` 2 is seen twice an epoch, of those with 0.5 a seeded half is seen.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(min_length=1)
+    format: Literal["auto"] | RowFormat = "auto"
+    mapping: dict[str, str] = Field(default_factory=dict)
+    weight: float = Field(1.0, gt=0.0, le=100.0)
+    subset: str = ""  # of a hub dataset: its configuration
+    split: str = "train"
+    revision: str = "main"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether the spelling is that of a hub id (no look at the disk)."""
+        return bool(_HUB_ID.match(self.path)) and not _FILE_SUFFIX.search(self.path)
 
 
 class DatasetSpec(Spec):
     """Which rows are trained on and how they are rendered."""
 
-    file: str = setting(
-        "",
-        "Dataset",
-        "A JSON or JSONL file with alpaca, sharegpt or messages rows.",
-        path="file",
+    sources: tuple[Source, ...] = setting(
+        (),
+        "Data",
+        "Files, folders of files or hub datasets whose rows are trained on, mixed by weight.",
     )
-    format: Literal["auto", "alpaca", "sharegpt", "messages"] = setting(
-        "auto",
-        "Format",
-        "Shape of the rows. Automatic looks at the columns.",
-        choices={
-            "auto": "Automatic",
-            "alpaca": "Alpaca (instruction, input, output)",
-            "sharegpt": "ShareGPT (conversations: from, value)",
-            "messages": "Messages (role, content)",
-        },
-    )
-    chat_template: Literal["model", "chatml"] = setting(
-        "model",
-        "Chat template",
-        "How turns are written as text. A base model without a template of its own gets ChatML, "
-        "and the merged and exported models carry it.",
-        choices={"model": "The model's own", "chatml": "ChatML"},
-        advanced=True,
+    chat_template: Literal["model", "chatml", "llama3", "gemma", "mistral", "zephyr", "alpaca"] = (
+        setting(
+            "model",
+            "Chat template",
+            "How turns are written as text. A base model without a template of its own gets ChatML "
+            "unless another is chosen, and the adapter, the merged and the exported model carry it.",
+            choices={
+                "model": "The model's own",
+                "chatml": "ChatML",
+                "llama3": "Llama 3",
+                "gemma": "Gemma",
+                "mistral": "Mistral",
+                "zephyr": "Zephyr",
+                "alpaca": "Alpaca",
+            },
+            advanced=True,
+        )
     )
     system_prompt: str = setting(
         "",
@@ -56,17 +147,30 @@ class DatasetSpec(Spec):
         "Put before every conversation that has no system message of its own. Empty: none.",
         advanced=True,
     )
-    train_on: Literal["answers", "everything"] = setting(
+    train_on: Literal["answers", "last_answer", "everything"] = setting(
         "answers",
         "Train on",
-        "Which tokens count in the loss: the assistant's answers with their end-of-turn token, or "
-        "the whole conversation.",
-        choices={"answers": "Answers only", "everything": "Everything"},
+        "Which tokens count in the loss: the assistant's answers with their end-of-turn token, the "
+        "last answer alone, or the whole conversation.",
+        choices={
+            "answers": "Answers only",
+            "last_answer": "Last answer only",
+            "everything": "Everything",
+        },
+    )
+    thinking: Literal["train", "mask", "remove"] = setting(
+        "train",
+        "Reasoning",
+        "What happens to the reasoning before an answer: it trains like the answer, it is shown to "
+        "the model without training, or it is left out.",
+        choices={"train": "Train on it", "mask": "Show, do not train", "remove": "Leave out"},
+        advanced=True,
     )
     max_length: int = setting(
         2048,
         "Longest row",
-        "Rows are cut after this many tokens. Memory grows with it.",
+        "Rows are cut after this many tokens; plain text is divided into pieces of this length. "
+        "Memory grows with it.",
         unit="tokens",
         ge=16,
         le=1_048_576,
@@ -86,3 +190,54 @@ class DatasetSpec(Spec):
         le=0.5,
         step=0.01,
     )
+    validation_count: int = setting(
+        0,
+        "Validation rows",
+        "Number of rows kept out of training, in place of the share. 0: by share.",
+        unit="rows",
+        ge=0,
+        le=1_000_000,
+        advanced=True,
+    )
+    validation_file: str = setting(
+        "",
+        "Validation file",
+        "Rows to measure the loss on, in place of a share of the data. Same format as the data.",
+        path="file",
+        advanced=True,
+    )
+    group_column: str = setting(
+        "",
+        "Keep together by",
+        "A column: rows with the same value in it stay on one side of the validation split. Equal "
+        "and nearly equal rows always do.",
+        advanced=True,
+    )
+    fixes: tuple[Fix, ...] = setting(
+        (),
+        "Repairs",
+        "What is done about findings in the data. Your files stay as they are.",
+        choices={
+            "drop_duplicates": "Keep one of equal rows",
+            "drop_near_duplicates": "Keep one of nearly equal rows",
+            "drop_leaked": "Leave validation rows out of training",
+            "drop_empty_turns": "Leave rows with empty turns out",
+            "merge_turns": "Join neighbouring turns of one role",
+            "repair_encoding": "Repair broken characters",
+            "drop_contradictions": "Leave contradictory pairs out",
+            "drop_minority_schema": "Leave rows of another shape out",
+            "drop_outliers": "Leave extremely long rows out",
+        },
+        advanced=True,
+    )
+
+    def resolved_sources(self, folder: Path) -> tuple[Source, ...]:
+        """The sources with local paths made absolute against `folder`."""
+        return tuple(
+            source
+            if source.is_hub and not (folder / source.path).exists()
+            else source.model_copy(
+                update={"path": str((folder / Path(source.path).expanduser()).resolve())}
+            )
+            for source in self.sources
+        )

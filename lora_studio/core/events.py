@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lora_studio.core.commands import TextSource
-from lora_studio.core.dataset import Message, RowFormat
+from lora_studio.core.dataset import Fix, Message, RowFormat, Task
 from lora_studio.core.problems import Problem
 
 #: Raised by one whenever a command or an event changes its meaning.
@@ -176,6 +176,9 @@ class Skipped(BaseModel):
     rows: tuple[int, ...] = ()
 
 
+TokenState = Literal["trained", "context", "cut"]
+
+
 class TokenSpan(BaseModel):
     """A run of tokens of one kind: `trained`, `context` (no loss) or `cut` (over the limit)."""
 
@@ -183,40 +186,162 @@ class TokenSpan(BaseModel):
 
     text: str
     tokens: int
-    state: Literal["trained", "context", "cut"]
+    state: TokenState
+
+
+class Token(BaseModel):
+    """One token as the model sees it; `special` marks control tokens such as <|im_end|>."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    text: str
+    state: TokenState
+    special: bool = False
 
 
 class RowPreview(BaseModel):
-    """One row as a conversation and, with a model, as the model sees it."""
+    """One row of the data; `row` counts from 1 over its source (whose position `source` is).
+
+    `text` is what plain-text rows hold; `fault` is why a row is left out, in which case `messages`
+    are what could be read of it. For pairs, `messages` is the prompt.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     row: int
-    messages: tuple[Message, ...]
-    spans: tuple[TokenSpan, ...] = ()
+    source: int = 0
+    messages: tuple[Message, ...] = ()
+    chosen: tuple[Message, ...] = ()
+    rejected: tuple[Message, ...] = ()
+    label: bool | None = None
+    text: str = ""
+    fault: str = ""
+
+
+class SourceFound(BaseModel):
+    """What one source holds and how sure that is (`confidence` 0 to 1, `evidence` in words).
+
+    `format` and `task` are None where nothing can be trained on; `problems` says why. read = used +
+    sum of skipped; `rows` is None while the source is still being read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    container: str  # in words: "JSON lines, UTF-8", "CSV with ; and Windows-1252"
+    format: RowFormat | None
+    task: Task | None
+    confidence: float
+    evidence: str
+    others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
+    columns: tuple[str, ...]
+    mapping: dict[str, str]
+    rows: int | None = None
+    used: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
 class DatasetInspected(_Event):
-    """What a dataset holds: read = used + sum of skipped. Lengths in tokens, [] without a model."""
+    """What a dataset holds: read = used + sum of skipped.
+
+    Comes twice for large data: at once with the first rows (`complete` False, the counts those of
+    the first rows alone), and when every row was read.
+    """
 
     kind: Literal["dataset_inspected"] = "dataset_inspected"
-    file: str
-    format: RowFormat
-    columns: tuple[str, ...]
+    sources: tuple[SourceFound, ...]
+    task: Task | None
+    complete: bool = True
     rows_read: int
     rows_used: int
     skipped: tuple[Skipped, ...] = ()
-    rows_cut: int = 0
-    lengths: tuple[int, ...] = ()
-    trained_lengths: tuple[int, ...] = ()
+    problems: tuple[Problem, ...] = ()
     preview: tuple[RowPreview, ...] = ()
+
+
+class RowsRead(_Event):
+    """A page of rows: those at `first`, … of the `matching` rows that the question asked for."""
+
+    kind: Literal["rows_read"] = "rows_read"
+    first: int
+    matching: int
+    rows: tuple[RowPreview, ...]
+
+
+class RowShown(_Event):
+    """One row in full: as the file has it (`raw`, JSON) and, with a model, as the model sees it.
+
+    Together the texts of `tokens` are `text`; `trained_spans` are character ranges of it, end
+    excluded. For pairs the parts of the rejected side follow in `rejected_*`.
+    """
+
+    kind: Literal["row_shown"] = "row_shown"
+    row: RowPreview
+    raw: str
+    text: str = ""
+    tokens: tuple[Token, ...] = ()
+    trained_spans: tuple[tuple[int, int], ...] = ()
+    rejected_text: str = ""
+    rejected_tokens: tuple[Token, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class LengthsMeasured(_Event):
+    """How long the rows are, in tokens, over the whole dataset (`complete`) or the rows so far.
+
+    `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
+    `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can
+    be read off. `percentiles` maps 50, 90, 95, 99, 100 to lengths. Per epoch and before any cut.
+    """
+
+    kind: Literal["lengths_measured"] = "lengths_measured"
+    complete: bool = True
+    rows: int
+    tokens: int
+    trained_tokens: int
+    edges: tuple[int, ...]
+    rows_over: tuple[int, ...]
+    trained_over: tuple[int, ...]
+    percentiles: dict[int, int]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class Finding(BaseModel):
+    """One kind of fault in the data: how many rows, some of them, and what can be done.
+
+    `code` is dotted (`lint.duplicates`). `rows` are (source, row) pairs, at most a thousand. `fix`
+    goes into the project's `dataset.fixes`; `change` is another setting that helps, as field and
+    value of the dataset step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    title: str
+    what: str
+    count: int
+    rows: tuple[tuple[int, int], ...] = ()
+    severity: Literal["error", "warning", "hint"] = "warning"
+    fix: Fix | None = None
+    fixed: bool = False
+    change: tuple[str, Any] | None = None
+
+
+class DatasetLinted(_Event):
+    """Every finding, the gravest first; `rows` were looked at."""
+
+    kind: Literal["dataset_linted"] = "dataset_linted"
+    rows: int
+    findings: tuple[Finding, ...]
 
 
 class DatasetReady(_Event):
     """The rows of a run after rendering: read = train + validation + sum of skipped."""
 
     kind: Literal["dataset_ready"] = "dataset_ready"
-    format: RowFormat
+    task: Task
     rows_read: int
     rows_train: int
     rows_validation: int
@@ -366,7 +491,7 @@ Ending = Done | Failed | Cancelled
 Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
-    | DatasetInspected | DatasetReady
+    | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
     | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
     | Merged | GgufWritten | TemplateDerived | SelfTested
     | OllamaFound | OllamaCreated | Generated

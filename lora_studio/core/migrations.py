@@ -9,7 +9,7 @@ Document = dict[str, Any]
 _Step = Callable[[Document], Document]
 
 #: Version written into project files.
-CURRENT_VERSION = 1
+CURRENT_VERSION = 2
 
 _STEPS: dict[int, _Step] = {}
 
@@ -24,6 +24,19 @@ def migration(from_version: int) -> Callable[[_Step], _Step]:
         return step
 
     return register
+
+
+@migration(1)
+def several_sources(document: Document) -> Document:
+    """One file became a list of sources, each with its format."""
+    dataset = document.get("dataset")
+    if isinstance(dataset, dict):
+        dataset = dict(dataset)
+        file, shape = dataset.pop("file", ""), dataset.pop("format", "auto")
+        if file:
+            dataset["sources"] = [{"path": file, "format": shape}]
+        document = {**document, "dataset": dataset}
+    return document
 
 
 def migrate(document: Document, version: int) -> Document:

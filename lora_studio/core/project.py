@@ -262,6 +262,8 @@ def file_name(name: str) -> str:
 def resolve(spec: Spec, folder: Path) -> Spec:
     """The spec with its local paths made absolute against `folder`."""
     changes: dict[str, Any] = {}
+    if isinstance(spec, DatasetSpec):
+        changes["sources"] = spec.resolved_sources(folder)
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if not facts(type(spec), name).path or not value:

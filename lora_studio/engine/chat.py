@@ -22,9 +22,9 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.samples import UnusableRow
 from lora_studio.engine import device, model, tokens, weights
 from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import UnusableRow
 from lora_studio.engine.llama import Llama
 
 #: Conversations answered at once by a model in torch.

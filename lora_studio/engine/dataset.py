@@ -12,6 +12,7 @@ from typing import Any
 from lora_studio.core.dataset import DatasetSpec, Message, Role, RowFormat
 from lora_studio.core.events import Skipped
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_files import RawRow, read_rows
 
@@ -31,10 +32,6 @@ _SHAPES = (
 )
 _QUESTIONS = ("instruction", "prompt", "question", "query")
 _ANSWERS = ("output", "response", "answer", "completion")
-
-
-class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an error of the program
-    """A row that cannot be trained on; its text is the reason, the same for all such rows."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +85,10 @@ class Conversations:
 
 def read(spec: DatasetSpec, job: Job) -> Conversations:
     """Every row of the dataset as a conversation; raises ProblemError when none is usable."""
-    file = Path(spec.file)
+    file, chosen = Path(spec.sources[0].path), spec.sources[0].format
     raw = read_rows(file, job)
     columns = Counter(key for row in raw if row.values is not None for key in row.values)
-    shape, evidence = (spec.format, "chosen") if spec.format != "auto" else detect(raw, file)
+    shape, evidence = (chosen, "chosen") if chosen != "auto" else detect(raw, file)
     found = Conversations(shape, evidence, tuple(columns), len(raw), [], SkippedRows())
     for row in raw:
         if row.number % 1000 == 0:
@@ -121,7 +118,7 @@ def no_usable_rows(file: Path, rows_read: int, skipped: SkippedRows) -> ProblemE
         f"None of the {rows_read} rows of {file.name} can be trained on"
         f"{': ' + reasons if reasons else ''}.",
         remedy,
-        where=Where(step="dataset", field="file", file=str(file)),
+        where=Where(step="dataset", field="sources", file=str(file)),
     )
 
 
@@ -136,7 +133,7 @@ def detect(rows: Sequence[RawRow], file: Path) -> tuple[RowFormat, str]:
             f"The rows of {file.name} have none of the known shapes. Their columns are: "
             f"{', '.join(columns) or 'none'}.",
             _SHAPES,
-            where=Where(step="dataset", field="format", file=str(file)),
+            where=Where(step="dataset", field="sources", file=str(file)),
         )
     shape, count = votes.most_common(1)[0]
     return shape, f"{count} of the first {len(sample)} rows have this shape"

@@ -78,49 +78,57 @@ def inspect_model(command: commands.InspectModel, job: Job) -> None:
 
 
 def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
-    """Rows, format and faults of a dataset; tokens and lengths when a model is named."""
+    """Rows, format and faults of a dataset."""
     from lora_studio.engine import dataset
 
     spec = command.dataset
     found = dataset.read(spec, job)
-    preview = [
-        events.RowPreview(row=row.number, messages=row.messages)
-        for row in found.rows[: command.preview]
-    ]
-    lengths: dict[str, tuple[int, ...]] = {}
-    rows_cut, rows_used = 0, len(found.rows)
-    if command.model is not None:
-        from lora_studio.engine import model, tokens
-
-        folder = model.resolve(command.model, job)
-        tokenizer = model.load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
-        encoder = tokens.Encoder(tokenizer, spec)
-        used, unusable = encoder.encode_rows(found.rows, job)
-        found.skipped.include(unusable)
-        rows_used, rows_cut = len(used), sum(item.is_cut for _, item in used)
-        lengths = {
-            "lengths": tuple(item.full_length for _, item in used),
-            "trained_lengths": tuple(int(item.trained.sum()) for _, item in used),
-        }
-        preview = [
-            events.RowPreview(
-                row=row.number, messages=row.messages, spans=encoder.preview(row.messages)
-            )
-            for row, _ in used[: command.preview]
-        ]
+    source = events.SourceFound(
+        path=spec.sources[0].path,
+        container="JSON",
+        format=found.format,
+        task="sft",
+        confidence=1.0,
+        evidence=found.evidence,
+        columns=found.columns,
+        mapping={},
+        rows=found.rows_read,
+        used=len(found.rows),
+        skipped=found.skipped.summary(),
+    )
     job.emit(
         events.DatasetInspected(
-            file=spec.file,
-            format=found.format,
-            columns=found.columns,
+            sources=(source,),
+            task="sft",
             rows_read=found.rows_read,
-            rows_used=rows_used,
+            rows_used=len(found.rows),
             skipped=found.skipped.summary(),
-            rows_cut=rows_cut,
-            preview=tuple(preview),
-            **lengths,
+            preview=tuple(
+                events.RowPreview(row=row.number, messages=row.messages)
+                for row in found.rows[: command.preview]
+            ),
         )
     )
+
+
+def read_rows(command: commands.ReadRows, job: Job) -> None:
+    """A page of rows."""
+    raise NotImplementedError
+
+
+def show_row(command: commands.ShowRow, job: Job) -> None:
+    """One row, as the file has it and as the model sees it."""
+    raise NotImplementedError
+
+
+def measure_dataset(command: commands.MeasureDataset, job: Job) -> None:
+    """Lengths of all rows in tokens."""
+    raise NotImplementedError
+
+
+def lint_dataset(command: commands.LintDataset, job: Job) -> None:
+    """Faults in the data."""
+    raise NotImplementedError
 
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:

@@ -27,7 +27,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from lora_studio.core.dataset import Message
-from lora_studio.engine.dataset import UnusableRow
+from lora_studio.core.samples import UnusableRow
 
 Span = tuple[int, int]  # characters, end excluded
 

@@ -71,7 +71,7 @@ def _text(file: Path) -> str:
             "dataset.encoding",
             f"{file.name} is not valid {encoding.upper()}: byte {error.start + 1}, in line {line}.",
             "Save the file as UTF-8 in a text editor.",
-            where=Where(step="dataset", field="file", file=str(file), line=line),
+            where=Where(step="dataset", field="sources", file=str(file), line=line),
         ) from error
 
 
@@ -119,7 +119,11 @@ def _from_document(file: Path, text: str) -> list[RawRow]:
             f"{file.name} is not valid JSON: {error.msg}.",
             "Correct that place, or write one JSON object per line and call the file .jsonl.",
             where=Where(
-                step="dataset", field="file", file=str(file), line=error.lineno, column=error.colno
+                step="dataset",
+                field="sources",
+                file=str(file),
+                line=error.lineno,
+                column=error.colno,
             ),
         ) from error
     except RecursionError as error:
@@ -163,4 +167,4 @@ def _row(number: int, value: Any, line: int | None) -> RawRow:
 
 
 def _fail(file: Path, code: str, what: str, remedy: str) -> ProblemError:
-    return fail(code, what, remedy, where=Where(step="dataset", field="file", file=str(file)))
+    return fail(code, what, remedy, where=Where(step="dataset", field="sources", file=str(file)))

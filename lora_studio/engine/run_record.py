@@ -34,9 +34,11 @@ def record_setup(run: RunFolder, project: Project, tuned: Tuned, data: events.Da
         seed=project.training.seed,
         base_model={"source": project.model.source} | model_sources.identity(tuned.base.folder),
         dataset={
-            "file": project.dataset.file,
-            "sha256": _sha256(Path(project.dataset.file)),
-            "format": data.format,
+            "sources": [
+                source.model_dump() | {"sha256": _sha256(Path(source.path))}
+                for source in project.dataset.sources
+            ],
+            "task": data.task,
             "rows_read": data.rows_read,
             "rows_train": data.rows_train,
             "rows_validation": data.rows_validation,

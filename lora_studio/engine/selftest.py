@@ -30,9 +30,9 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.samples import UnusableRow
 from lora_studio.engine import chat, disk, model, tokens
 from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import UnusableRow
 from lora_studio.engine.llama import Llama
 
 #: As many conversations are read as it takes to have at least so many of each.

@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset import DatasetSpec, Message
 from lora_studio.core.events import TokenSpan
 from lora_studio.core.problems import Where, fail
+from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import Row, SkippedRows, UnusableRow
+from lora_studio.engine.dataset import Row, SkippedRows
 from lora_studio.engine.rendering import Rendered, Renderer, Span, render
 
 __all__ = ["Encoded", "Encoder", "encode", "prompt_ids", "render"]

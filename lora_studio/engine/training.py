@@ -77,7 +77,7 @@ def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Da
     used, unusable = encoder.encode_rows(found.rows, job)
     found.skipped.include(unusable)
     if not used:
-        raise dataset.no_usable_rows(Path(spec.file), found.rows_read, found.skipped)
+        raise dataset.no_usable_rows(Path(spec.sources[0].path), found.rows_read, found.skipped)
     encoded = {row.number: item for row, item in used}
     if partial := sum(item.left_out > 0 for item in encoded.values()):
         job.emit(events.Warned(problem=_answers_left_out(partial)))
@@ -90,7 +90,7 @@ def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Da
         _fingerprint([encoded[row.number] for row in training]),
     )
     ready = events.DatasetReady(
-        format=found.format,
+        task="sft",
         rows_read=found.rows_read,
         rows_train=len(training),
         rows_validation=len(validation),
@@ -314,7 +314,7 @@ class Loop:
                 "training.data_changed",
                 "The training rows are not those that the checkpoint was made with.",
                 "Put the dataset back as it was, or start a new run.",
-                where=Where(step="dataset", field="file"),
+                where=Where(step="dataset", field="sources"),
             )
         peft.set_peft_model_state_dict(self.unwrapped, found.adapter)
         self.optimizer.load_state_dict(found.state["optimizer"])

@@ -26,6 +26,10 @@ _DOING = {
     "generate": "answering",
     "inspect_model": "looking at the model",
     "inspect_dataset": "reading the dataset",
+    "read_rows": "reading rows",
+    "show_row": "reading a row",
+    "measure_dataset": "measuring the dataset",
+    "lint_dataset": "checking the dataset",
     "inspect_devices": "looking for devices",
     "inspect_ollama": "asking Ollama",
 }
@@ -76,6 +80,14 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.inspect_model(command, job)
         case commands.InspectDataset():
             jobs.inspect_dataset(command, job)
+        case commands.ReadRows():
+            jobs.read_rows(command, job)
+        case commands.ShowRow():
+            jobs.show_row(command, job)
+        case commands.MeasureDataset():
+            jobs.measure_dataset(command, job)
+        case commands.LintDataset():
+            jobs.lint_dataset(command, job)
         case commands.InspectDevices():
             jobs.inspect_devices(command, job)
         case commands.InspectOllama():

@@ -55,7 +55,7 @@ def test_a_project_runs_headless_and_its_events_are_lines(
         "Tiny one",
         {
             "model": {"source": "../base"},
-            "dataset": {"file": "../rows.jsonl", "max_length": 512},
+            "dataset": {"sources": ["../rows.jsonl"], "max_length": 512},
             "training": {"epochs": 1.0},
             "export": {"llama_cpp": str(llama_cpp_folder(tmp_path / "llama.cpp"))},
         },

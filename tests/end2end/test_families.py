@@ -29,7 +29,7 @@ def _run_of(family: str, folder: Path, host: str) -> RunFolder:
             "name": f"Tiny {family}",
             "model": {"source": str(tiny_model(family, folder / "base")), "device": "cpu"},
             "lora": {"rank": 4, "alpha": 8},
-            "dataset": {"file": str(rows), "max_length": 512, "validation_share": 0.5},
+            "dataset": {"sources": [str(rows)], "max_length": 512, "validation_share": 0.5},
             "training": {"epochs": 2, "micro_batch": 4, "gradient_accumulation": 1,
                          "learning_rate": 5e-3},
             "export": {"quantizations": ["F16", "Q8_0"], "ollama_host": host,

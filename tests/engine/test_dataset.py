@@ -24,7 +24,7 @@ GOOD = {"instruction": "Ask", "input": "more", "output": "Answer"}
 
 
 def read_file(file: Path, **settings: Any) -> Conversations:
-    return read(DatasetSpec(file=str(file), **settings), make_job())
+    return read(DatasetSpec.model_validate({"sources": [str(file)], **settings}), make_job())
 
 
 def read_row(tmp_path: Path, *rows: Any, **settings: Any) -> Conversations:
@@ -253,7 +253,7 @@ def test_inspecting_shows_rows_tokens_and_what_trains(tmp_path: Path, tiny: Tiny
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, {"instruction": "x"}, GOOD])
     channel = handle(
         commands.InspectDataset(
-            dataset=DatasetSpec(file=str(file)), model=ModelSpec(source=str(tiny("llama3")))
+            dataset=DatasetSpec.model_validate({"sources": [str(file)]})
         )
     )
     found = channel.last(events.DatasetInspected)
@@ -273,7 +273,7 @@ def test_inspecting_without_a_model_imports_no_torch(tmp_path: Path) -> None:
         "class Job:\n"
         "    emit = staticmethod(lambda event: print(event.rows_used, 'torch' in sys.modules))\n"
         "    progress = check = staticmethod(lambda *about: None)\n"
-        f"jobs.inspect_dataset(commands.InspectDataset(dataset={{'file': {str(file)!r}}}), Job)"
+        f"jobs.inspect_dataset(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "False"]

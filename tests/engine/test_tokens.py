@@ -13,7 +13,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset import DatasetSpec, Message, Role
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.dataset import Row, UnusableRow
+from lora_studio.core.samples import UnusableRow
+from lora_studio.engine.dataset import Row
 from lora_studio.engine.model import load_tokenizer
 from lora_studio.engine.tokens import Encoded, Encoder, encode, prompt_ids
 from tests.engine.conftest import TinyModel

@@ -40,7 +40,7 @@ def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
         training = {"epochs": 1, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3}  # fmt: skip
         settings = {
             "model": {"source": str(tiny(family)), "precision": "fp32", "device": "cpu"},
-            "dataset": {"file": str(rows), "validation_share": 0.0, "max_length": 256},
+            "dataset": {"sources": [str(rows)], "validation_share": 0.0, "max_length": 256},
             "training": training,
             "lora": {"rank": 4, "alpha": 8},
         }
@@ -367,7 +367,7 @@ def test_resuming_a_finished_training_changes_nothing(start: Start) -> None:
 def test_resuming_on_other_rows_is_a_problem(start: Start) -> None:
     run = start(training={"max_steps": 2})
     train(run)
-    write_rows(Path(run.load_project().dataset.file), ROWS[:-1])
+    write_rows(Path(run.load_project().dataset.sources[0].path), ROWS[:-1])
     assert problem_of(train(run, resume=True)).code == "training.data_changed"
 
 

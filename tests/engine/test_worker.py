@@ -50,7 +50,7 @@ def long_run(tmp_path: Path, model: Path) -> RunFolder:
             "name": "long",
             "model": {"source": str(model), "precision": "fp32"},
             "lora": {"rank": 2},
-            "dataset": {"file": str(rows), "max_length": 64},
+            "dataset": {"sources": [str(rows)], "max_length": 64},
             "training": {"epochs": 1000, "micro_batch": 2, "gradient_accumulation": 1,
                          "save_every": 3},
         }

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core import run_folder
-from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.dataset import DatasetSpec, Source
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.project import Project
@@ -54,7 +54,7 @@ def tiny_run(family: str, folder: Path, **export: Any) -> RunFolder:
     project = Project(
         name="Harbour",
         model=ModelSpec(source=str(base), device="cpu"),
-        dataset=DatasetSpec(file=str(folder / "rows.jsonl")),
+        dataset=DatasetSpec(sources=(Source(path=str(folder / "rows.jsonl")),)),
         export=ExportSpec(llama_cpp=str(own), **{"ollama_create": False} | export),
     )
     run = run_folder.create(folder / "runs", project, folder)

@@ -1,0 +1,33 @@
+"""What a row becomes whatever its format was: the one form that all later steps take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lora_studio.core.dataset import Message, Task
+
+
+class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an error of the program
+    """A row that cannot be trained on; its text is the reason, the same for all such rows."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One usable row, by task:
+
+    - `sft`: `messages` is the whole conversation.
+    - `text`: `text` alone.
+    - `preference`: `messages` is the common prompt, `chosen` and `rejected` are what may follow it.
+    - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
+
+    `tools` are function descriptions (JSON Schema) that the chat template shows to the model.
+    """
+
+    task: Task
+    messages: tuple[Message, ...] = ()
+    text: str = ""
+    chosen: tuple[Message, ...] = ()
+    rejected: tuple[Message, ...] = ()
+    label: bool | None = None
+    tools: tuple[dict[str, Any], ...] = ()
