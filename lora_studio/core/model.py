@@ -37,10 +37,10 @@ class ModelSpec(Spec):
         "auto",
         "Precision",
         "How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit "
-        "halves and 4-bit quarters their memory at a small cost in quality. The adapter itself is "
-        "always trained in 32-bit.",
+        "halves and 4-bit quarters their memory at a small cost in quality. A processor without "
+        "16-bit arithmetic does best with 32-bit. The adapter itself is always trained in 32-bit.",
         choices={
-            "auto": "16-bit (best for this device)",
+            "auto": "Best for this device",
             "bf16": "bfloat16",
             "fp16": "float16",
             "fp32": "float32",

@@ -14,6 +14,7 @@ from lora_studio.core import events
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.engine import device as devices
 from lora_studio.engine import model as models
 from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
@@ -96,7 +97,7 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
         licence=models.licence(folder),
         has_chat_template=models.has_chat_template(folder),
         prequantized=models.prequantized(config),
-        weight_bytes=models.weight_bytes(model),
+        weight_bytes=models.weight_bytes(model, devices.dtype_for("auto", devices.choose("auto"))),
         linear_names=tuple(linear_names(model)),
         adapter=count_on_meta(model, lora),
     )

@@ -312,12 +312,12 @@ def _elements(parameter: torch.nn.Parameter) -> int:
     return int(state.shape.numel()) if state is not None else parameter.numel()
 
 
-def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
-    """Memory of the weights by precision, in bytes.
+def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
+    """Memory of the weights by precision, in bytes; `exact` is the device's unquantised format.
 
     4-bit: half a byte per weight of a linear layer and one scale per 64, itself in 8 bits with a
     32-bit scale per 256 (Dettmers et al. 2023, section 3). 8-bit: one byte and a 32-bit scale per
-    row. What is not a linear layer, and the output layer, stay in 16 bits.
+    row. What is not a linear layer, and the output layer, stay in the unquantised format.
     """
     everything = count_parameters(model)
     linear = [
@@ -327,7 +327,7 @@ def weight_bytes(model: PreTrainedModel) -> dict[str, int]:
     ]
     quantised = sum(weight.numel() for weight in linear)
     rows = sum(weight.shape[0] for weight in linear)
-    rest = 2 * (everything - quantised)
+    rest = exact.itemsize * (everything - quantised)
     return {
         "bf16": 2 * everything,
         "fp16": 2 * everything,

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from lora_studio.core import commands, events
 from lora_studio.core.dataset import DatasetSpec, Message
-from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.dataset import Conversations, Row, read, split
 from tests.engine.conftest import TinyModel
@@ -252,9 +251,7 @@ def test_the_split_follows_from_content_and_seed_and_not_from_order() -> None:
 def test_inspecting_shows_rows_tokens_and_what_trains(tmp_path: Path, tiny: TinyModel) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD, {"instruction": "x"}, GOOD])
     channel = handle(
-        commands.InspectDataset(
-            dataset=DatasetSpec.model_validate({"sources": [str(file)]})
-        )
+        commands.InspectDataset(dataset=DatasetSpec.model_validate({"sources": [str(file)]}))
     )
     found = channel.last(events.DatasetInspected)
     assert (found.format, found.rows_read, found.rows_used) == ("alpaca", 3, 2)

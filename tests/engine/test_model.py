@@ -19,6 +19,10 @@ from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, make_job
 from tests.helpers.tiny_models import write_config
 
+#: What this processor computes in unless told otherwise, and whether that is 32 bits.
+NATIVE = device.dtype_for("auto", torch.device("cpu"))
+IS_WIDE = torch.float32 == NATIVE
+
 
 @pytest.fixture
 def copy(tiny: TinyModel, tmp_path: Path) -> Path:
@@ -35,12 +39,11 @@ def problem_of(folder: Path, **settings: object) -> Problem:
 @pytest.mark.parametrize(
     ("precision", "held", "dtype", "size"),
     [
-        ("auto", "bf16", torch.bfloat16, 2 * 104768),
         ("bf16", "bf16", torch.bfloat16, 2 * 104768),
         ("fp16", "fp16", torch.float16, 2 * 104768),
         ("fp32", "fp32", torch.float32, 4 * 104768),
-        ("8bit", "8bit", torch.bfloat16, 139904),
-        ("4bit", "4bit", torch.bfloat16, 100112),
+        ("8bit", "8bit", NATIVE, 139904 + IS_WIDE * 2 * 31040),
+        ("4bit", "4bit", NATIVE, 100112 + IS_WIDE * 2 * 31040),
     ],
 )
 def test_each_precision_takes_the_memory_that_inspecting_foretells(
@@ -57,12 +60,23 @@ def test_each_precision_takes_the_memory_that_inspecting_foretells(
     assert told.memory_bytes == pytest.approx(size, rel=0.03)
 
 
-def test_4_bit_is_nf4_with_double_quantisation_and_bfloat16_computing(tiny: TinyModel) -> None:
+def test_4_bit_is_nf4_with_double_quantisation_and_computes_in_the_devices_format(
+    tiny: TinyModel,
+) -> None:
     spec = ModelSpec(source=str(tiny("llama3")), precision="4bit", device="cpu")
     layer = model.load(spec, make_job()).model.model.layers[0].self_attn.q_proj
     assert layer.weight.quant_state.quant_type == "nf4"
     assert layer.weight.quant_state.nested
-    assert layer.compute_dtype == torch.bfloat16
+    assert layer.compute_dtype == NATIVE
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_processor_computes_in_16_bits_only_where_it_can_multiply_them(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: native)
+    chosen = device.dtype_for("auto", torch.device("cpu"))
+    assert chosen == (torch.bfloat16 if native else torch.float32)
 
 
 def test_fp4_without_double_quantisation_can_be_chosen(tiny: TinyModel) -> None:

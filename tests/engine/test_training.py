@@ -251,7 +251,7 @@ def test_the_manifest_explains_the_run(start: Start) -> None:
     # The package leaves the build (+cpu, +cu130) out of its version, or not.
     assert torch.__version__.startswith(manifest["versions"]["torch"])
     assert manifest["seed"] == 7
-    assert len(manifest["dataset"]["sha256"]) == len(manifest["base_model"]["hash"]) == 64
+    assert len(manifest["dataset"]["sources"][0]["sha256"]) == len(manifest["base_model"]["hash"]) == 64
     assert (manifest["device"], manifest["precision"], manifest["dtype"]) == ("cpu", "fp32", "float32")  # fmt: skip
     assert manifest["parameters"]["trainable"] == 8192
     assert manifest["results"]["steps"] == 2
