@@ -341,9 +341,11 @@ def _line_numbers(text: str) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     section = ""
     for number, line in enumerate(text.split("\n"), start=1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+        if header := re.match(r"\s*\[+([^\[\]]+)\]", line):
             section = header[1].strip()
             found.setdefault((section, ""), number)
+            outer, _, inner = section.partition(".")
+            found.setdefault((outer, inner.partition(".")[0]), number)
         elif key := re.match(r"\s*([\w-]+)\s*=", line):
             found.setdefault((section, key[1]) if section else (key[1], ""), number)
     return found

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core import checks, migrations, project
+from lora_studio.core.dataset import DatasetSpec, Source
 from lora_studio.core.problems import STEPS, ProblemError
 from lora_studio.core.project import SPECS, Draft, Project
 from lora_studio.core.spec import FieldFacts, all_facts
@@ -50,7 +51,7 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
         case "list" if facts.choices:
             return st.lists(st.sampled_from(sorted(facts.choices)), min_size=1, unique=True)
         case "list":
-            return st.lists(st.text(max_size=20))
+            return st.lists(st.text(min_size=1, max_size=20))
     if facts.name in ("device", "ollama_name", "revision"):
         return st.just(facts.default)
     return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -151,10 +152,10 @@ def test_a_folder_stands_for_the_project_file_in_it(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_project_and_absolute_in_a_run(tmp_path: Path) -> None:
-    draft = project.create(tmp_path / "p", "p", {"dataset": {"file": "rows.jsonl"}})
+    draft = project.create(tmp_path / "p", "p", {"dataset": {"sources": ["rows.jsonl"]}})
     draft.set("model", "source", "../models/tiny.gguf")
     frozen = draft.freeze().resolved(tmp_path / "p")
-    assert frozen.dataset.file == str(tmp_path / "p" / "rows.jsonl")
+    assert frozen.dataset.sources[0].path == str(tmp_path / "p" / "rows.jsonl")
     assert frozen.model.source == str(tmp_path / "models" / "tiny.gguf")
 
 
@@ -175,7 +176,7 @@ def test_checks_name_every_missing_thing_of_an_empty_project() -> None:
 def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "x.lorastudio")
     draft.set("model", "source", "./nowhere")
-    draft.set("dataset", "file", "nothing.json")
+    draft.set("dataset", "sources", ["nothing.json"])
     draft.set("export", "llama_cpp", "no-llama")
     draft.set("lora", "targets", "names")
     assert {p.code for p in checks.check(draft)} == {
@@ -184,6 +185,47 @@ def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
         "export.llama_cpp_not_found",
         "lora.no_targets",
     }
+
+
+def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_path: Path) -> None:
+    file = tmp_path / "old.lorastudio"
+    file.write_text(
+        'schema_version = 1\nname = "old"\n[dataset]\nfile = "rows.json"\nformat = "alpaca"\n'
+        "max_length = 64\n"
+    )
+    draft = project.load(tmp_path)
+    assert draft.problems() == []
+    dataset = draft.freeze().dataset
+    assert [(source.path, source.format) for source in dataset.sources] == [("rows.json", "alpaca")]
+    assert dataset.max_length == 64
+
+
+def test_a_source_may_be_written_as_its_path_alone_and_is_saved_and_loaded(tmp_path: Path) -> None:
+    sources = ["a.jsonl", {"path": "b.csv", "mapping": {"answer": "{x}\n{y}"}, "weight": 0.5}]
+    project.create(tmp_path / "p", "p", {"dataset": {"sources": sources, "max_length": 99}})
+    dataset = project.load(tmp_path / "p").freeze().dataset
+    assert [source.path for source in dataset.sources] == ["a.jsonl", "b.csv"]
+    assert dataset.sources[1].mapping == {"answer": "{x}\n{y}"}
+    assert (dataset.sources[1].weight, dataset.max_length) == (0.5, 99)
+
+
+def test_a_faulty_source_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.lorastudio"
+    file.write_text('schema_version = 2\n[dataset]\n[[dataset.sources]]\npath = "a"\nweight = -1\n')
+    (problem,) = project.load(file).problems()
+    assert (problem.where.field, problem.where.line) == ("sources", 3)
+
+
+def test_a_hub_dataset_is_told_from_a_path_by_its_spelling(tmp_path: Path) -> None:
+    hub, local = Source(path="org/rows"), Source(path="data/rows.jsonl")
+    assert (hub.is_hub, local.is_hub) == (True, False)
+    (tmp_path / "org" / "rows").mkdir(parents=True)
+    spec = DatasetSpec(sources=(hub, local, Source(path="other/rows")))
+    assert [source.path for source in spec.resolved_sources(tmp_path)] == [
+        str(tmp_path / "org" / "rows"),
+        str(tmp_path / "data" / "rows.jsonl"),
+        "other/rows",
+    ]
 
 
 def test_migrations_run_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,9 +29,9 @@ def _write(run: RunFolder, *sent: events.Event) -> None:
 
 
 def test_a_new_run_holds_the_frozen_project_with_absolute_paths(tmp_path: Path) -> None:
-    frozen = Project.model_validate({"name": "x", "dataset": {"file": "rows.json"}})
+    frozen = Project.model_validate({"name": "x", "dataset": {"sources": ["rows.json"]}})
     run = run_folder.create(tmp_path / "runs", frozen, tmp_path)
-    assert run.load_project().dataset.file == str(tmp_path / "rows.json")
+    assert run.load_project().dataset.sources[0].path == str(tmp_path / "rows.json")
     assert run.manifest()["name"] == "x"
 
 
