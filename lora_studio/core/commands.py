@@ -74,7 +74,8 @@ class InspectDataset(_Command):
 class ReadRows(_Command):
     """A page of rows, of all, of those that hold `search`, or of those left out.
 
-    With `only` the page is of these (source, row) pairs, such as a finding's.
+    With `only` the page is of these (source, row) pairs, such as a finding's; with `reason`, the one
+    of a `Skipped`, of the rows left out for that reason.
     """
 
     kind: Literal["read_rows"] = "read_rows"
@@ -83,6 +84,7 @@ class ReadRows(_Command):
     count: int = Field(100, ge=1, le=1000)
     search: str = ""
     which: Literal["all", "used", "skipped"] = "all"
+    reason: str = ""
     only: tuple[tuple[int, int], ...] = ()
 
 

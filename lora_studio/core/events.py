@@ -223,7 +223,8 @@ class SourceFound(BaseModel):
     """What one source holds and how sure that is (`confidence` 0 to 1, `evidence` in words).
 
     `format` and `task` are None where nothing can be trained on; `problems` says why. read = used +
-    sum of skipped; `rows` is None while the source is still being read.
+    sum of skipped; `rows` is None while the source is still being read. `first` is the first row that
+    could be read, as a JSON object: what a mapping is tried on before it is chosen.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -237,6 +238,7 @@ class SourceFound(BaseModel):
     others: tuple[RowFormat, ...] = ()  # formats that fit as well, the likeliest first
     columns: tuple[str, ...]
     mapping: dict[str, str]
+    first: str = ""
     rows: int | None = None
     used: int = 0
     skipped: tuple[Skipped, ...] = ()
