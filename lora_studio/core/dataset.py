@@ -20,7 +20,8 @@ RowFormat = Literal[
 Role = Literal["system", "user", "assistant", "tool"]
 Fix = Literal[
     "drop_duplicates", "drop_near_duplicates", "drop_leaked", "drop_empty_turns", "merge_turns",
-    "repair_encoding", "drop_contradictions", "drop_minority_schema", "drop_outliers",
+    "drop_role_order", "repair_encoding", "drop_lost_characters", "remove_markers", "drop_refusals",
+    "drop_contradictions", "drop_minority_schema", "drop_outliers",
 ]  # fmt: skip
 
 #: What each format is called and which columns it is known by.
@@ -223,7 +224,11 @@ class DatasetSpec(Spec):
             "drop_leaked": "Leave validation rows out of training",
             "drop_empty_turns": "Leave rows with empty turns out",
             "merge_turns": "Join neighbouring turns of one role",
+            "drop_role_order": "Leave rows with turns out of order out",
             "repair_encoding": "Repair broken characters",
+            "drop_lost_characters": "Leave rows with lost characters out",
+            "remove_markers": "Take template markers off the ends of turns, leave out rows with others",
+            "drop_refusals": "Leave refusals out",
             "drop_contradictions": "Leave contradictory pairs out",
             "drop_minority_schema": "Leave rows of another shape out",
             "drop_outliers": "Leave extremely long rows out",

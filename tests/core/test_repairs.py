@@ -1,0 +1,190 @@
+"""Faults of single rows and their repairs: what is found, what is mended, what is left alone."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core.dataset import DatasetSpec, Fix, Message, ToolCall
+from lora_studio.core.faults import Fault, faults
+from lora_studio.core.repairs import REASONS, repair
+from lora_studio.core.samples import Sample, UnusableRow
+
+ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
+
+
+def turns(*spoken: tuple[str, str]) -> tuple[Message, ...]:
+    return tuple(Message(role=ROLES[who], content=what, trained=who == "a") for who, what in spoken)  # type: ignore[arg-type]
+
+
+def chat(*spoken: tuple[str, str]) -> Sample:
+    return Sample("sft", messages=turns(*spoken))
+
+
+def answer(text: str) -> Sample:
+    return chat(("u", "Ask"), ("a", text))
+
+
+def pair(chosen: str, rejected: str) -> Sample:
+    return Sample(
+        "preference",
+        messages=turns(("u", "Ask")),
+        chosen=turns(("a", chosen)),
+        rejected=turns(("a", rejected)),
+    )
+
+
+CALL = Message(role="assistant", content="", trained=True, tool_calls=(ToolCall(name="look_up"),))
+TOOL_TALK = Sample(
+    "sft",
+    messages=(
+        *turns(("s", "Be brief."), ("u", "Weather in Oslo and Rome?")),
+        CALL,
+        *turns(("t", "4 °C"), ("t", "19 °C"), ("a", "4 °C in Oslo, 19 °C in Rome.")),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        answer("Paris."),
+        answer("def f(x):\n\treturn x[0] <= 3  # [INSTALL], <span>, a < b |> c, </s> inside"),
+        answer("Déjà vu: “naïve” façade — São Paulo, Straße, €5, «ça», ½ × ² = ±3 °C, œuvre"),
+        answer("سلام دنیا، چطوری؟ Привет, ёлка! 日本語のテキスト 👩‍👩‍👧 नमस्ते"),
+        answer("Sorry to hear that! You can ask the shop to help you return it."),
+        answer("Language models and AI systems are trained on text. An AI model predicts."),
+        answer("I can't wait to help you move house."),
+        chat(("s", ""), ("u", "Q"), ("a", "A"), ("u", "Q2"), ("a", "A2")),
+        TOOL_TALK,
+        Sample("text", text="A page of a book.\n\nAnd another."),
+        pair("Better", "Worse"),
+        Sample("kto", messages=turns(("u", "Q"), ("a", "As an AI language model, no.")), label=False),
+    ],
+)  # fmt: skip
+def test_a_sound_row_has_no_fault_and_no_repair_changes_it(sample: Sample) -> None:
+    assert faults(sample) == frozenset()
+    assert repair(sample, get_args(Fix)) == sample
+
+
+@pytest.mark.parametrize(
+    ("sample", "fault"),
+    [
+        (answer(" \n\t"), "empty_turn"),
+        (chat(("u", ""), ("a", "A")), "empty_turn"),
+        (pair("", "Worse"), "empty_turn"),
+        (Sample("text", text=" \n"), "empty_turn"),
+        (chat(("u", "Q"), ("u", "and?"), ("a", "A")), "role_twice"),
+        (chat(("u", "Q"), ("a", "A"), ("a", "B")), "role_twice"),
+        (chat(("a", "A"), ("u", "Q"), ("a", "B")), "role_order"),
+        (chat(("u", "Q"), ("s", "S"), ("a", "B")), "role_order"),
+        (chat(("u", "Q"), ("a", "B"), ("u", "Q")), "role_order"),
+        (answer("cafÃ© crÃ¨me"), "mojibake"),
+        (answer("itâ€™s"), "mojibake"),
+        (answer("РџСЂРёРІРµС‚ means hello"), "mojibake"),
+        (answer("a\x00b"), "control_characters"),
+        (answer("\ufeffa"), "control_characters"),
+        (answer("caf\ufffd"), "lost_characters"),
+        (answer("Yes.<|im_end|>"), "markers"),
+        (answer("[INST] Ask [/INST] Yes."), "markers"),
+        (answer("Yes.</s>"), "markers"),
+        (answer("<start_of_turn>user\nHi<end_of_turn>"), "markers"),
+        (answer("As an AI language model, I have no opinion."), "refusal"),
+        (answer("I'm sorry, but I can't assist with that request."), "refusal"),
+        (answer("I cannot help with that."), "refusal"),
+        (pair("Same", " Same\n"), "same_pair"),
+    ],
+)
+def test_each_fault_is_found_and_found_alone(sample: Sample, fault: Fault) -> None:
+    assert faults(sample) == {fault}
+
+
+@pytest.mark.parametrize(
+    ("fix", "broken", "mended"),
+    [
+        ("repair_encoding", "cafÃ© Ã  la crÃ¨me", "café à la crème"),
+        ("repair_encoding", "fine\nitâ€™s 日本 Ã©\n", "fine\nit’s 日本 é\n"),
+        ("repair_encoding", "a\x00b\x07\x7f\ufeff\tc\r\n", "ab\tc\r\n"),
+        ("repair_encoding", "lost \ufffd stays", "lost \ufffd stays"),
+        ("remove_markers", "<s> [INST] Yes, [IN] here </s>\n", "Yes, [IN] here"),
+        ("remove_markers", "Yes.<|im_end|>\n<|endoftext|>", "Yes."),
+        ("remove_markers", "<|im_start|>Yes", "Yes"),
+    ],
+)
+def test_a_text_is_mended_where_that_is_certain(fix: Fix, broken: str, mended: str) -> None:
+    assert repair(answer(broken), [fix]).messages[-1].content == mended
+
+
+def test_a_marker_inside_a_turn_leaves_the_row_out() -> None:
+    with pytest.raises(UnusableRow, match="markers"):
+        repair(answer("a<|im_end|>\n<|im_start|>user\nb"), ["remove_markers"])
+
+
+def test_neighbouring_turns_become_one_that_trains_only_if_all_of_it_did() -> None:
+    sample = chat(("s", "S"), ("u", "One"), ("u", "Two"), ("a", "A"), ("a", "B"))
+    kept_out = sample.messages[-1].model_copy(update={"trained": False})
+    merged = repair(sample, ["merge_turns"])
+    assert merged == chat(("s", "S"), ("u", "One\n\nTwo"), ("a", "A\n\nB"))
+    partly = Sample("sft", messages=(*sample.messages[:-1], kept_out))
+    assert [turn.trained for turn in repair(partly, ["merge_turns"]).messages] == [False] * 3
+
+
+@pytest.mark.parametrize(
+    ("fix", "sample"),
+    [
+        ("drop_empty_turns", answer(" ")),
+        ("drop_role_order", chat(("a", "A"), ("u", "Q"), ("a", "A"))),
+        ("drop_lost_characters", answer("caf\ufffd")),
+        ("drop_refusals", answer("As an AI model, I cannot say.")),
+        ("drop_contradictions", pair("Same", " Same")),
+    ],
+)
+def test_a_dropping_repair_names_its_reason_and_others_leave_the_row_alone(
+    fix: Fix, sample: Sample
+) -> None:
+    with pytest.raises(UnusableRow) as verdict:
+        repair(sample, [fix])
+    assert str(verdict.value) == REASONS[fix]
+    others = [other for other in get_args(Fix) if other != fix]
+    assert repair(sample, others) == sample
+
+
+def test_a_turn_that_is_empty_once_clean_counts_as_empty() -> None:
+    with pytest.raises(UnusableRow, match="empty"):
+        repair(answer("\x00\ufeff"), ["drop_empty_turns", "repair_encoding"])
+
+
+def test_every_repair_has_its_words_in_the_setting() -> None:
+    declared = DatasetSpec.model_fields["fixes"].json_schema_extra
+    assert isinstance(declared, dict)
+    choices = declared["choices"]
+    assert isinstance(choices, dict)
+    assert set(choices) == set(get_args(Fix))
+    assert set(REASONS) == set(get_args(Fix)) - {"merge_turns", "repair_encoding"}
+
+
+PIECES = st.sampled_from(
+    ["Ã©", "â€™", "é", "Â", " ", "\x00", "\ufeff", "\x85", "</s>", "<|im_end|>", "[INST]", "\n",
+     "a", "Yes. ", "\ufffd", "РџСЂ", "日", "\x1c", "<|x", "|>", "Ð\x9f", "ƒÂ"]
+)  # fmt: skip
+TEXTS = st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=30))
+TALKS = st.lists(st.tuples(st.sampled_from("suat"), TEXTS), max_size=6).map(lambda t: chat(*t))
+
+
+@given(st.one_of(TALKS, st.builds(pair, TEXTS, TEXTS)), st.sets(st.sampled_from(get_args(Fix))))
+def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix]) -> None:
+    try:
+        once = repair(sample, fixes)
+    except UnusableRow:
+        return
+    assert repair(once, fixes) == once
+    left = faults(once)
+    if "repair_encoding" in fixes:
+        assert not left & {"mojibake", "control_characters"}
+    if "remove_markers" in fixes:
+        assert "markers" not in left
+    if "merge_turns" in fixes:
+        assert "role_twice" not in left
