@@ -410,14 +410,26 @@ class AdapterSaved(_Event):
 # --- merging and export -----------------------------------------------------------------------
 
 
+class ShardWritten(_Event):
+    """One file of the merged model is complete; `kept` when an earlier attempt had written it."""
+
+    kind: Literal["shard_written"] = "shard_written"
+    file: str
+    number: int
+    of: int
+    bytes: int
+    kept: bool = False
+
+
 class Merged(_Event):
-    """The merged model as a Hugging Face folder."""
+    """The merged model as a Hugging Face folder; `by_peft` is why PEFT had to merge in memory."""
 
     kind: Literal["merged"] = "merged"
     folder: str
     bytes: int
     dtype: str
     tensors_changed: int
+    by_peft: str | None = None
 
 
 class GgufWritten(_Event):
@@ -495,7 +507,7 @@ Event = (
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
     | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
-    | Merged | GgufWritten | TemplateDerived | SelfTested
+    | ShardWritten | Merged | GgufWritten | TemplateDerived | SelfTested
     | OllamaFound | OllamaCreated | Generated
 )  # fmt: skip
 

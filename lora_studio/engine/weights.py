@@ -6,15 +6,18 @@ Format: 8 bytes little-endian length, a JSON header {name: {dtype, shape, data_o
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import math
+import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy
 import torch
 
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -31,7 +34,8 @@ DTYPES: dict[str, torch.dtype] = {
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-_COPY_BYTES = 8 * 1024 * 1024
+#: Bytes copied at once: seldom enough to be cheap, often enough to heed a cancel at once.
+_COPY_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,22 +54,35 @@ class Stored:
         """Whether the tensor holds floating-point numbers of 16 bits or more."""
         return self.dtype in ("F64", "F32", "F16", "BF16")
 
+    @property
+    def length(self) -> int:
+        """Number of rows, along the first axis; a single value is one row."""
+        return self.shape[0] if self.shape else 1
+
     def read(self) -> torch.Tensor:
         """The tensor, in memory of its own."""
-        with self.file.open("rb") as file:
-            file.seek(self.start)
-            raw = bytearray(file.read(self.end - self.start))
-        if not raw:
-            return torch.empty(self.shape, dtype=DTYPES[self.dtype])
-        return torch.frombuffer(raw, dtype=DTYPES[self.dtype]).reshape(self.shape)
+        return self.rows(0, self.length)
 
-    def copy_to(self, target: BinaryIO) -> None:
-        """Appends the bytes of the tensor to an open file."""
-        with self.file.open("rb") as file:
-            file.seek(self.start)
-            left = self.end - self.start
-            while left:
-                left -= target.write(file.read(min(left, _COPY_BYTES)))
+    def rows(self, first: int, last: int) -> torch.Tensor:
+        """The rows `first` to `last`, that one excluded, in memory of their own."""
+        shape = (last - first, *self.shape[1:]) if self.shape else ()
+        tensor = torch.empty(shape, dtype=DTYPES[self.dtype])
+        if tensor.numel():
+            with self.file.open("rb", buffering=0) as file:
+                file.seek(self.start + first * ((self.end - self.start) // self.length))
+                _fill(file, tensor)
+        return tensor
+
+    def copy_to(self, target: BinaryIO, position: int, check: Callable[[], None]) -> None:
+        """Writes the bytes of the tensor at a position of an open, unbuffered file.
+
+        `check` is called every few megabytes; what it raises ends the copy.
+        """
+        with self.file.open("rb", buffering=0) as file:
+            for done in range(0, self.end - self.start, _COPY_BYTES):
+                check()
+                count = min(_COPY_BYTES, self.end - self.start - done)
+                _copy_range(file, self.start + done, target, position + done, count)
 
 
 @dataclass(frozen=True)
@@ -153,30 +170,82 @@ def shard_names(count: int) -> list[str]:
     return [f"model-{part:05d}-of-{count:05d}.safetensors" for part in range(1, count + 1)]
 
 
-@contextmanager
-def writing(file: Path, tensors: list[Planned]) -> Iterator[BinaryIO]:
-    """Opens a new file for the data of these tensors, to be written in this order."""
+def file_header(tensors: list[Planned]) -> tuple[bytes, list[int]]:
+    """The first bytes of a file with these tensors, and at which byte the data of each begins.
+
+    The last position is the size of the file.
+    """
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for tensor in tensors:
+    ends = [0, *itertools.accumulate(tensor.bytes for tensor in tensors)]
+    for tensor, offsets in zip(tensors, itertools.pairwise(ends), strict=True):
         entries[tensor.name] = {
             "dtype": tensor.dtype,
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.bytes],
+            "data_offsets": list(offsets),
         }
-        offset += tensor.bytes
     raw = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
     raw += b" " * (-len(raw) % 8)
-    with file.open("wb") as opened:
-        opened.write(struct.pack("<Q", len(raw)) + raw)
-        yield opened
-        if opened.tell() != 8 + len(raw) + offset:
-            raise AssertionError(f"{file.name} does not hold what its header says")
+    return struct.pack("<Q", len(raw)) + raw, [8 + len(raw) + end for end in ends]
 
 
-def append(file: BinaryIO, tensor: torch.Tensor) -> None:
-    """Appends the data of a tensor."""
-    file.write(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+def save(file: Path, tensors: Iterable[tuple[Planned, Callable[[], torch.Tensor]]]) -> None:
+    """Writes a file whose tensors are made one at a time; a reader never sees half of it."""
+    listed = list(tensors)
+    header_bytes, _ = file_header([planned for planned, _ in listed])
+    part = file.with_name(file.name + ".part")
+    with part.open("wb", buffering=0) as opened:
+        opened.write(header_bytes)
+        for planned, make in listed:
+            tensor = make().to(DTYPES[planned.dtype])
+            assert tuple(tensor.shape) == planned.shape, planned.name
+            write(opened, tensor)
+    part.replace(file)
+
+
+def write(file: BinaryIO, tensor: torch.Tensor) -> None:
+    """Writes the data of a tensor at the current position of an unbuffered file."""
+    view = memoryview(raw_bytes(tensor))
+    while view:
+        view = view[file.write(view) :]
+
+
+def raw_bytes(tensor: torch.Tensor) -> numpy.ndarray:
+    """The data of a tensor as bytes, without a copy where it lies in order."""
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy()
+
+
+def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
+    view = memoryview(raw_bytes(tensor))
+    while view:
+        count = file.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise _broken(Path(file.name), "it ends too early")
+        view = view[count:]
+
+
+def _copy_range(source: BinaryIO, start: int, target: BinaryIO, position: int, count: int) -> None:
+    """Copies bytes between two places; in the kernel where that is possible (Linux)."""
+    while count and hasattr(os, "copy_file_range"):
+        try:
+            moved = os.copy_file_range(source.fileno(), target.fileno(), count, start, position)
+        except OSError as error:
+            # Two file systems, or one that cannot do it: copied by hand below.
+            if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            break
+        if not moved:
+            break
+        start, position, count = start + moved, position + moved, count - moved
+    source.seek(start)
+    target.seek(position)
+    while count:
+        data = source.read(count)
+        if not data:
+            raise _broken(Path(source.name), "it ends too early")
+        view = memoryview(data)
+        count -= len(view)
+        while view:
+            view = view[target.write(view) :]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -50,7 +50,7 @@ def merged(
 ) -> tuple[dict[str, torch.Tensor], Recorder]:
     job, recorder = recorded_job()
     target.mkdir()
-    merging.merge_folders(base, adapters.read(adapter), target, MergingSpec(**settings), job)
+    merging.merge_folders(base, [adapters.read(adapter)], target, MergingSpec(**settings), job)
     tensors: dict[str, torch.Tensor] = {}
     for file in target.glob("*.safetensors"):
         tensors |= load_file(file)
@@ -74,6 +74,10 @@ def refusal(base: Path, adapter: Path, target: Path, **settings: Any) -> str:
     with pytest.raises(ProblemError) as caught:
         merged(base, adapter, target, **settings)
     return caught.value.problems[0].code
+
+
+def leftovers(run: RunFolder) -> list[str]:
+    return [file.name for file in run.path.iterdir() if file.name.startswith((".", "tmp"))]
 
 
 def edit_weights(adapter: Path, change: Any) -> None:
@@ -355,7 +359,7 @@ def test_the_merge_of_a_run_leaves_the_model_and_nothing_else(run: RunFolder) ->
     assert event.dtype == "bfloat16"
     assert event.tensors_changed == 14
     assert event.bytes == sum(file.stat().st_size for file in run.merged.iterdir())
-    assert not list(run.temporary.iterdir())
+    assert leftovers(run) == []
     shown = [progress for progress in recorder.of(events.Progress) if progress.stage == "merging"]
     assert shown[-1].done == shown[-1].total
 
@@ -401,7 +405,7 @@ def test_a_cancelled_merge_leaves_the_earlier_model_and_no_scratch(run: RunFolde
         merging.merge(run, job)
     after = load_file(run.merged / weights.SINGLE)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert not list(run.temporary.iterdir())
+    assert leftovers(run) == []
 
 
 def test_too_small_a_disk_is_found_before_anything_is_written(

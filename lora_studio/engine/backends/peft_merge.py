@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from lora_studio.engine.channel import Job
 
 
 def merge(
-    base: Path, adapter: Adapter, target: Path, dtype: torch.dtype, shard_limit: str, job: Job
+    base: Path,
+    adapters_merged: Sequence[Adapter],
+    target: Path,
+    dtype: torch.dtype,
+    shard_limit: str,
+    job: Job,
 ) -> int:
     """Writes the merged model into `target`; returns how many layers changed.
 
@@ -27,14 +33,17 @@ def merge(
         model = model.dequantize().to(dtype)
         _forget_quantisation(model)
     job.progress("merging with PEFT", 0, None)
-    wrapped = _with_adapter(model, adapter)
-    changed = sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
-    merged = wrapped.merge_and_unload()
+    changed = 0
+    merged = model
+    for adapter in adapters_merged:
+        wrapped = _with_adapter(merged, adapter)
+        changed += sum(hasattr(module, "get_delta_weight") for module in wrapped.modules())
+        merged = wrapped.merge_and_unload()
     named = list(merged.named_parameters())
     for done, (name, value) in enumerate(named):
         job.progress("checking the merged model", done, len(named), "tensors")
         if not bool(torch.isfinite(value).all()):
-            raise adapters.not_finite(name, value.dtype)
+            raise adapters.not_finite(name, str(value.dtype).removeprefix("torch."))
     job.progress("saving the merged model", 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed
@@ -59,6 +68,7 @@ def _forget_quantisation(model: Any) -> None:
 def _with_adapter(model: Any, adapter: Adapter) -> Any:
     """The model with the adapter's weights in place, every one of them used."""
     from peft import PeftConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
+    from peft.tuners.lora import LoraLayer
 
     config = PeftConfig.from_pretrained(str(adapter.folder))
     config.inference_mode = True
@@ -74,4 +84,7 @@ def _with_adapter(model: Any, adapter: Adapter) -> Any:
     if lost or empty:
         reason = f"it has {lost[0]} and the model does not" if lost else f"it lacks {empty[0]}"
         raise adapters.foreign(adapter.folder, reason)
+    for module in wrapped.modules():
+        if isinstance(module, LoraLayer) and adapter.weight != 1.0:
+            module.set_scale("default", adapter.weight)
     return wrapped
