@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,8 +56,8 @@ class Layer:
 
     @property
     def experts(self) -> int:
-        """How many experts share A and B."""
-        return max(self.a.shape[0] // self.rank, 1)
+        """How many experts share A and B; 0 when the rank does not divide them."""
+        return 0 if self.a.shape[0] % self.rank else self.a.shape[0] // self.rank
 
 
 @dataclass
@@ -194,7 +194,6 @@ def _complication(folder: Path, config: dict[str, Any]) -> str | None:
 
 
 def _layer(adapter: Adapter, module: str, held: dict[str, Stored]) -> Layer:
-    """Scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023)."""
     folder, config = adapter.folder, adapter.config
     table = "A-table" in held or "B-table" in held
     a, b = (held.get("A-table"), held.get("B-table")) if table else (held.get("A"), held.get("B"))
@@ -204,12 +203,11 @@ def _layer(adapter: Adapter, module: str, held: dict[str, Stored]) -> Layer:
     while module.endswith(".base_layer"):
         module, depth = module.removesuffix(".base_layer"), depth + 1
     bare = not table and _is_parameter(module, config)
-    rank = of_module(config.get("rank_pattern"), module, config["r"])
-    alpha = of_module(config.get("alpha_pattern"), module, config["lora_alpha"])
-    experts = a.shape[0] // rank if bare else 1
-    if len(a.shape) != 2 or a.shape[0] != rank * experts or b.shape[1] != rank * experts:
-        raise foreign(folder, f"the update of {module} has rank {a.shape[0]}, its settings say {rank}")  # fmt: skip
-    scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    rank, scale = _rank_and_scale(adapter, module)
+    if not bare and (a.shape[0] != rank or b.shape[1] != rank):
+        raise foreign(
+            folder, f"the update of {module} has rank {a.shape[0]}, its settings say {rank}"
+        )
     return Layer(
         module,
         a,
@@ -221,6 +219,21 @@ def _layer(adapter: Adapter, module: str, held: dict[str, Stored]) -> Layer:
         held.get("magnitude"),
         held.get("B-bias"),
     )
+
+
+def of_parameter(adapter: Adapter, layer: Layer, parameter: str) -> Layer:
+    """The layer as the update of this parameter of its module, whose rank may be one of its own."""
+    rank, scale = _rank_and_scale(adapter, f"{layer.module}.{parameter}")
+    return replace(layer, rank=rank, scale=scale)
+
+
+def _rank_and_scale(adapter: Adapter, module: str) -> tuple[int, float]:
+    """Scale is weight · alpha / rank, or weight · alpha / √rank for rsLoRA (Kalajdzievski 2023)."""
+    config = adapter.config
+    rank = of_module(config.get("rank_pattern"), module, config["r"])
+    alpha = of_module(config.get("alpha_pattern"), module, config["lora_alpha"])
+    scale = adapter.weight * alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return rank, scale
 
 
 def _is_parameter(module: str, config: dict[str, Any]) -> bool:

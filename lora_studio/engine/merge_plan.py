@@ -204,25 +204,30 @@ def _of_layer(
 def _of_parameter(
     adapter: Adapter, layer: Layer, sources: dict[str, Source], settings: dict[str, Any]
 ) -> Iterable[tuple[str, Update]]:
-    """Updates of a bare parameter: of a matrix, of stacked experts, or of experts kept apart."""
-    if layer.experts == 1:
-        change = LowRank(Factor(layer.a, True), Factor(layer.b, False), layer.scale, rounded=True)
-        yield _name(f"{layer.module}.weight", sources), change
-        return
+    """Updates of a bare parameter: of a matrix, of stacked experts, or of experts kept apart.
+
+    The names in an adapter do not say which parameter of a module they are of; shapes do.
+    """
     targets = [name.rpartition(".")[2] for name in adapter.config["target_parameters"]]
     outputs, inputs = layer.b.shape[0], layer.a.shape[1]
     for target in dict.fromkeys(targets):
-        stacked = sources.get(f"{layer.module}.{target}")
-        if stacked is not None and stacked.shape[1:] in ((outputs, inputs), (inputs, outputs)):
-            transposed = _is_transposed(stacked, (outputs, inputs), settings)
-            experts = range(layer.experts)
-            yield stacked.name, Stacked(tuple(_expert(layer, e, transposed) for e in experts))
+        each = adapters.of_parameter(adapter, layer, target)
+        found = sources.get(f"{layer.module}.{target}")
+        if found is not None and found.shape == (outputs, inputs) and each.experts == 1:
+            change = LowRank(Factor(each.a, True), Factor(each.b, False), each.scale, rounded=True)
+            yield found.name, change
             return
-        parts = _parts(layer, target, sources)
+        stacked = ((each.experts, outputs, inputs), (each.experts, inputs, outputs))
+        if found is not None and found.shape in stacked:
+            transposed = _is_transposed(found, (outputs, inputs), settings)
+            experts = tuple(_expert(each, e, transposed) for e in range(each.experts))
+            yield found.name, Stacked(experts)
+            return
+        parts = _parts(each, target, sources)
         if sum(sources[name].shape[0] for name in parts) == outputs and all(
             sources[name].shape[1] == inputs for name in parts
         ):
-            yield from _apart(layer, parts, sources)
+            yield from _apart(each, parts, sources)
             return
     raise NeedsPeftError(f"the base model's files do not hold the parameters of {layer.module}")
 
@@ -231,15 +236,22 @@ def _apart(
     layer: Layer, first_expert: Sequence[str], sources: dict[str, Source]
 ) -> Iterable[tuple[str, Update]]:
     """Updates of experts whose weights are tensors of their own."""
+    if _of_expert(first_expert[0], layer.experts) in sources:
+        raise NeedsPeftError(f"{layer.module} has more experts than the adapter")
     for expert in range(layer.experts):
         first = 0
         for name in first_expert:
             last = first + sources[name].shape[0]
-            place = re.sub(r"\.experts\.0\.", f".experts.{expert}.", name)
+            place = _of_expert(name, expert)
             if place not in sources:
                 raise NeedsPeftError(f"the base model's files hold no {place}")
             yield place, _expert(layer, expert, False, first, last)
             first = last
+
+
+def _of_expert(first_expert: str, expert: int) -> str:
+    """The name of another expert's tensor."""
+    return re.sub(r"\.experts\.0\.", f".experts.{expert}.", first_expert)
 
 
 def _expert(
