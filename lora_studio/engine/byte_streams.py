@@ -96,7 +96,6 @@ class ByteStream:
             if encoding in _UTF8
             else codecs.getincrementaldecoder(encoding)(errors="lora_studio.mark")
         )
-        self._skip_mark = encoding in _UTF8
         #: Where the next byte stands in the unpacked UTF-8, a byte-order mark included.
         self.offset = 0
 
@@ -115,10 +114,8 @@ class ByteStream:
         """The content in pieces that grow from 64 KB to 4 MB."""
         size = FIRST_CHUNK
         while data := self._read(size):
-            if self._skip_mark:
-                self._skip_mark = False
-                if data.startswith(codecs.BOM_UTF8):
-                    data, self.offset = data[3:], 3
+            if self.offset == 0 and data.startswith(codecs.BOM_UTF8):
+                data, self.offset = data[3:], 3
             yield data
             self.offset += len(data)
             size = min(size * 4, CHUNK)
@@ -136,7 +133,7 @@ class ByteStream:
         while data and not text:  # half a character: the rest of it is in the next bytes
             data = self._step(CHUNK)
             text = self._decoder.decode(data, final=not data)
-        return text.removeprefix("\ufeff").encode("utf-8", "surrogatepass")
+        return text.encode("utf-8", "surrogatepass")
 
     def _step(self, size: int) -> bytes:
         """What one step of the unpacker gives: a larger read would lose what comes before a fault."""

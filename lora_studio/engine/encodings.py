@@ -1,0 +1,126 @@
+"""Which encoding the bytes of a text file are in: told by its marks, its bytes, and at last its words."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from dataclasses import dataclass
+
+#: What an encoding is called in messages.
+TITLES = {
+    "utf-8": "UTF-8", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-32-le": "UTF-32",
+    "utf-32-be": "UTF-32", "cp1252": "Windows-1252", "cp1250": "Windows-1250",
+    "cp1251": "Windows-1251", "cp1253": "Windows-1253", "cp1254": "Windows-1254",
+    "cp1255": "Windows-1255", "cp1256": "Windows-1256", "cp1257": "Windows-1257",
+    "cp1258": "Windows-1258", "cp874": "Windows-874", "cp932": "Shift-JIS", "euc_jis_2004": "EUC-JP",
+    "gb18030": "GB 18030", "big5": "Big5", "cp949": "EUC-KR", "koi8_r": "KOI8-R",
+    "mac_roman": "Mac Roman", "iso2022_jp": "ISO-2022-JP",
+}  # fmt: skip
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+#: Encodings that files of text are met in today; UTF-8 and its kin are told without guessing.
+_CANDIDATES = [name for name in TITLES if not name.startswith("utf")]
+_LATIN = {"cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "mac_roman"}
+#: Letters of Western languages and the signs that word processors put in.
+_WESTERN = re.compile("[À-ÖØ-öø-ÿŒœŸ‘’“”–—…€£§°«»©®™•´¡¿\xa0]*")
+#: With fewer bytes than this to go by, statistics tell nothing.
+_ENOUGH = 16
+_HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """A codec of Python; `is_guessed` where nothing but the likelihood of the text speaks for it."""
+
+    codec: str
+    is_guessed: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name people know it by."""
+        return TITLES[self.codec]
+
+
+UTF8 = Encoding("utf-8")
+
+
+def encoding_of(sample: bytes, *, is_json: bool = False) -> Encoding:
+    """The encoding of a file from its beginning and, where that is ASCII, pieces of the rest.
+
+    JSON is UTF-8 by its standard: bytes that are not, in a single line, are a fault of that line.
+    """
+    for mark, codec in _MARKS:
+        if sample.startswith(mark):
+            return Encoding(codec)
+    if wide := _wide(sample[:4096]):
+        return Encoding(wide)
+    good, bad = _utf8_letters(sample)
+    if bad == 0 or good >= bad or (is_json and _lines_in_error(sample) < 2):
+        return UTF8
+    return Encoding(_likeliest(sample), is_guessed=True)
+
+
+def _wide(head: bytes) -> str:
+    """UTF-16 or UTF-32 without a mark: ASCII characters leave zeros in a pattern."""
+    if len(head) < 8:
+        return ""
+    zeros = [head[place::4].count(0) / max(1, len(head[place::4])) for place in range(4)]
+    high, low = 0.6, 0.1
+    match [share > high for share in zeros]:
+        case [False, True, True, True] if zeros[0] < low:
+            return "utf-32-le"
+        case [True, True, True, False] if zeros[3] < low:
+            return "utf-32-be"
+        case [False, True, False, True] if max(zeros[0], zeros[2]) < low:
+            return "utf-16-le"
+        case [True, False, True, False] if max(zeros[1], zeros[3]) < low:
+            return "utf-16-be"
+    return ""
+
+
+def _utf8_letters(sample: bytes) -> tuple[int, int]:
+    """How many runs of other bytes than ASCII are UTF-8, and how many are not.
+
+    A character that the sample's end cuts off is neither.
+    """
+    good = bad = 0
+    end = len(sample)
+    for run in _HIGH_RUN.finditer(sample):
+        try:
+            codecs.utf_8_decode(run[0], "strict", run.end() < end)
+            good += 1
+        except UnicodeDecodeError:
+            bad += 1
+    return good, bad
+
+
+def _lines_in_error(sample: bytes) -> int:
+    count = 0
+    for line in sample.split(b"\n")[:-1] or [sample]:
+        if not line.isascii() and _utf8_letters(line + b"\n")[1]:
+            count += 1
+    return count
+
+
+def _likeliest(sample: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    runs = _HIGH_RUN.findall(sample)
+    if sum(map(len, runs)) < _ENOUGH and _is_western(runs):
+        return "cp1252"
+    found = [match.encoding for match in from_bytes(sample, cp_isolation=_CANDIDATES)]
+    if not found:
+        return "cp1252"
+    if found[0] in _LATIN and "cp1252" in found:
+        return "cp1252"
+    return found[0]
+
+
+def _is_western(runs: list[bytes]) -> bool:
+    text = "".join(run.decode("cp1252", "replace") for run in runs)
+    return all(len(run) < 3 for run in runs) and bool(_WESTERN.fullmatch(text))

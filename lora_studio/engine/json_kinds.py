@@ -1,0 +1,181 @@
+"""Which of the ways to write rows as JSON a file uses, told from its beginning."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from lora_studio.engine.json_splitter import Splitter
+
+JsonKind = Literal["json lines", "json list", "json objects", "json columns"]
+
+_START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+#: Lines that are looked at.
+_LINES = 20
+
+
+@dataclass(frozen=True)
+class JsonShape:
+    """How rows are written. Those of a list in an object begin at `offset`, behind its bracket.
+
+    `lists` are the object's other lists of rows, or all of them where none is known to be meant.
+    """
+
+    kind: JsonKind
+    offset: int = 0
+    lists: tuple[str, ...] = ()
+
+
+def looks_like_json(start: bytes) -> bool:
+    """Whether a text may be JSON by its first characters."""
+    return bool(_START.match(start))
+
+
+def shape_of(head: bytes, *, is_whole: bool, named: bool, split: str) -> JsonShape | None:
+    """The shape of a file that begins with `head`, or None where it is something else.
+
+    `named`: the file's name says JSON, so that faults are forgiven. `split` names the list that is
+    meant in an object with several.
+    """
+    start = head.lstrip(b" \t\r\n")
+    if not named and not looks_like_json(start) and not _share_of_lines(head, is_whole=is_whole):
+        return None
+    first = _first_value(start, 0)
+    if _is_lines(start, first, named=named, is_whole=is_whole):
+        return JsonShape("json lines")
+    if start[:1] == b"[":
+        likely = named or (item := _first_value(start, 1)) is None or parses(item)
+        return JsonShape("json list") if likely else None
+    if start[:1] != b"{":
+        return None
+    if first is None or not start[len(first) :].strip(b" \t\r\n\0"):
+        return (
+            _object_shape(head, first, split) if named or first is None or parses(first) else None
+        )
+    return JsonShape("json objects") if named or parses(first) else None
+
+
+def parses(text: bytes) -> bool:
+    """Whether a text is JSON, also in the spelling that Python writes (NaN)."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            return False
+    return True
+
+
+def _is_lines(start: bytes, first: bytes | None, *, named: bool, is_whole: bool) -> bool:
+    """Whether every line is a row of its own."""
+    share = _share_of_lines(start, is_whole=is_whole)
+    if start[:1] == b"[":
+        # The items of a list may stand one on each line, and the last one then parses alone.
+        return share > 0.5 and parses(start.split(b"\n", 1)[0])
+    if share >= 0.5:
+        return True
+    if start[:1] != b"{":
+        return named and share > 0
+    return share > 0 and (first is None or not parses(first))
+
+
+def _share_of_lines(head: bytes, *, is_whole: bool) -> float:
+    """The share of the first lines that are whole objects or lists; 0 where there is one line."""
+    lines = [line for line in head.split(b"\n", 5 * _LINES) if line.strip()]
+    if not is_whole or len(lines) > _LINES:
+        lines = lines[:-1][:_LINES]
+    if len(lines) < 2:
+        return 0.0
+    good = sum(line.lstrip()[:1] in (b"{", b"[") and parses(line) for line in lines)
+    return good / len(lines)
+
+
+def _first_value(start: bytes, depth: int) -> bytes | None:
+    """The first object or list at a depth; None when it does not end here."""
+    for size in (4096, 65536, len(start)):
+        found = Splitter(depth).feed(start[:size])
+        if item := next((item for item in found if not item.is_loose), None):
+            return item.text
+    return None
+
+
+# --- one object -----------------------------------------------------------------------------------
+
+
+def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
+    """What is made of a lone object: the rows of a list in it, of its columns, or itself a row."""
+    document = _loaded(whole)
+    if document is not None and _is_columns(document):
+        return JsonShape("json columns")
+    lists = list(_lists_of(head))
+    rows = {name: offset for name, offset in lists if _holds_rows(head[offset : offset + 65536])}
+    if not rows:
+        # Of an object too large to parse here the columns are told by its first list.
+        is_columns = document is None and whole is None and bool(lists)
+        return JsonShape("json columns" if is_columns else "json objects")
+    if document is not None:
+        rows = {name: offset for name, offset in rows.items() if name in document}
+    if split in rows or len(rows) == 1:
+        name = split if split in rows else next(iter(rows))
+        others = tuple(other for other in rows if other != name)
+        return JsonShape("json list", rows[name], others)
+    return JsonShape("json objects", lists=tuple(rows))
+
+
+def _loaded(text: bytes | None) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(text) if text else None
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
+    """Name and place, behind the bracket, of every list directly in an object."""
+    depth, key, is_value = 0, b"", False
+    for token in _TOKEN.finditer(head):
+        sign = token[0]
+        if sign[:1] == b'"':
+            key = sign if depth == 1 and not is_value else key
+            is_value = False
+        elif sign == b":":
+            is_value = depth == 1
+        elif sign in b"{[":
+            if depth == 1 and sign == b"[" and is_value and parses(key):
+                yield str(orjson.loads(key)), token.end()
+            depth, is_value = depth + 1, False
+        else:
+            depth, is_value = depth - 1, False
+
+
+def _holds_rows(start: bytes) -> bool:
+    """Whether a list holds objects that are rows; the turns of one conversation are none."""
+    if start.lstrip()[:1] != b"{":
+        return False
+    turn = _loaded(_first_value(start, 0))
+    if turn is None:
+        return True
+    return not ({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys())
+
+
+def _is_columns(document: dict[str, Any]) -> bool:
+    """Lists of one length, at least one without objects, or pandas' objects with a key per row."""
+    values = list(document.values())
+    if values and all(isinstance(value, list) for value in values):
+        is_plain = any(not isinstance(item, dict) for value in values for item in value[:5])
+        return is_plain and len({len(value) for value in values}) == 1 and len(values[0]) > 0
+    if values and all(isinstance(value, dict) for value in values):
+        keys = list(values[0])
+        return (
+            bool(keys)
+            and all(key.isdigit() for key in keys)
+            and all(list(value) == keys for value in values)
+        )
+    return False

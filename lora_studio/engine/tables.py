@@ -1,0 +1,212 @@
+"""CSV and its kin: which signs a table is written with, and its rows, each fault kept to its row."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lora_studio.engine.byte_streams import ByteStream
+from lora_studio.engine.json_splitter import MAX_ROW
+
+#: Signs between cells, the likeliest first, and what they are called.
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+
+_NAMED = re.compile(r"\.(csv|tsv|tab|psv)\b", re.IGNORECASE)
+#: Rows that the signs are told from, and how long the name of a column may be.
+_LOOKED_AT, _LONGEST_NAME = 100, 100
+#: Names of columns as programs write them; text with commas in it has none.
+_COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a table is written. `columns` are those of its header, or made up where it has none."""
+
+    delimiter: str
+    columns: tuple[str, ...]
+    quote: str = '"'
+    escape: str | None = None
+    has_header: bool = True
+
+    @property
+    def title(self) -> str:
+        """In words: “commas”."""
+        return DELIMITERS[self.delimiter] if len(self.columns) > 1 else "one column"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """The cells of one row and where it begins; `fault` is why they cannot be told."""
+
+    cells: list[str]
+    offset: int
+    line: int
+    fault: str = ""
+
+
+def dialect_of(head: bytes, name: str) -> Dialect | None:
+    """How a file that begins with `head` is written if it is a table.
+
+    One that is not called so has to look like it: at least two columns, the same number in every
+    row, and a header of short names.
+    """
+    named = bool(_NAMED.search(name))
+    text = head.decode("utf-8", "replace").replace("\0", "")
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
+    lines = lines[:-1] if len(lines) > 1 and not text.endswith(("\n", "\r")) else lines
+    found: list[tuple[float, int, Dialect]] = []
+    for order, (delimiter, quote, escape) in enumerate(_ways(text)):
+        reader = csv.reader(
+            lines, delimiter=delimiter, quotechar=quote, escapechar=escape, strict=True
+        )
+        rows = [row for row in itertools.islice(_tolerant(reader), _LOOKED_AT) if row != []]
+        if not rows or not rows[0]:
+            continue
+        widths = Counter(len(row) if row else 0 for row in rows)
+        width, count = widths.most_common(1)[0]
+        header = rows[0]
+        if width < 2 or len(header) < 2:
+            continue
+        dialect = _with_header(Dialect(delimiter, tuple(header), quote, escape), rows[1:])
+        found.append((count / len(rows), -order, dialect))
+    if found:
+        share, _, dialect = max(found, key=lambda entry: entry[:2])
+        is_table = share == 1.0 and all(_COLUMN.fullmatch(name) for name in dialect.columns)
+        if named or (is_table and len(lines) > 1 and not name.endswith((".md", ".markdown"))):
+            return dialect
+    if not named:
+        return None
+    header = next(csv.reader(lines), [""])
+    return _with_header(Dialect(",", (",".join(header),)), [])
+
+
+def _ways(text: str) -> Iterator[tuple[str, str, str | None]]:
+    """Combinations of signs that may be meant, the likeliest first."""
+    quotes = ['"'] if '"' in text or "'" not in text else ['"', "'"]
+    escapes = [None, "\\"] if '\\"' in text or "\\'" in text else [None]
+    for escape, quote in itertools.product(escapes, quotes):
+        for delimiter in DELIMITERS:
+            if delimiter in text:
+                yield delimiter, quote, escape
+
+
+def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
+    """The rows, None for those that break the rules of quoting."""
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield None
+
+
+def _is_header(names: tuple[str, ...]) -> bool:
+    given = [name.strip() for name in names if name.strip()]
+    return len(set(given)) == len(given) >= 1 and all(
+        len(name) <= _LONGEST_NAME and "\n" not in name and not re.fullmatch(r"[-+\d.,]+", name)
+        for name in given
+    )
+
+
+def _with_header(dialect: Dialect, rows: list[list[str] | None]) -> Dialect:
+    """The dialect, with made-up names of columns where the first line does not look like names."""
+    if _is_header(dialect.columns):
+        return dialect
+    names = tuple(f"column {number}" for number in range(1, len(dialect.columns) + 1))
+    return Dialect(dialect.delimiter, names, dialect.quote, dialect.escape, has_header=False)
+
+
+class _Lines:
+    """Gives a stream's lines to a csv reader and remembers those of the row under way."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._source = self._split(stream)
+        self._again: deque[bytes] = deque()
+        self.taken: list[bytes] = []
+        self.offset, self.line = 0, 1
+        self.size = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._source)
+        self.taken.append(line)
+        self.size += len(line)
+        if self.size > MAX_ROW:
+            raise OverflowError
+        return line.decode("utf-8", "surrogateescape")
+
+    def advance(self, lines: int | None = None) -> None:
+        """The row under way is over: all its lines are done with, or the first ones alone."""
+        done = self.taken[:lines]
+        self._again.extendleft(reversed(self.taken[len(done) :]))
+        self.offset += sum(map(len, done))
+        self.line += len(done)
+        self.taken, self.size = [], 0
+
+    def _split(self, stream: ByteStream) -> Iterator[bytes]:
+        """Lines with their ends; a lone carriage return ends one where the file has no newlines."""
+        rest, ending = b"", b""
+        for chunk in stream.chunks():
+            if not ending:
+                self.offset = stream.offset
+                ending = b"\n" if b"\n" in chunk or b"\r" not in chunk else b"\r"
+            *lines, rest = (rest + chunk).split(ending)
+            for line in lines:
+                yield line + ending
+            if len(rest) > MAX_ROW:
+                yield rest
+                rest = b""
+        if rest:
+            yield rest
+
+
+def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
+    """The rows behind the header. A quote that is never closed costs the line it stands in."""
+    lines = _Lines(stream)
+    is_header = dialect.has_header
+    width = len(dialect.columns)
+    while True:
+        reader = csv.reader(
+            lines,
+            delimiter=dialect.delimiter,
+            quotechar=dialect.quote,
+            escapechar=dialect.escape,
+            strict=True,
+        )
+        try:
+            for cells in reader:
+                if cells and is_header:
+                    is_header = False
+                elif cells:
+                    yield TableRow(cells, lines.offset, lines.line, _fault(cells, lines, width))
+                lines.advance()
+            return
+        except csv.Error:
+            fault = "its quotes do not close"
+        except OverflowError:
+            fault = "it is larger than 64 MB"
+        if not lines.taken:
+            return
+        if not is_header:
+            yield TableRow([], lines.offset, lines.line, fault)
+        is_header = False
+        lines.advance(1)
+
+
+def _fault(cells: list[str], lines: _Lines, width: int) -> str:
+    if len(cells) < width:
+        return "it has fewer cells than the header"
+    if any(cell.strip() for cell in cells[width:]):
+        return "it has more cells than the header"
+    for line in lines.taken:
+        if b"\0" in line:
+            return "it holds a NUL byte"
+    return ""
