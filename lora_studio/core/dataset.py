@@ -44,15 +44,17 @@ TASKS: dict[RowFormat, Task] = {
 #: Slots that a column (or a template such as "{question}\n{context}") can be mapped to, by format;
 #: those with an asterisk are needed.
 SLOTS: dict[RowFormat, tuple[str, ...]] = {
-    "alpaca": ("instruction*", "input", "output*", "system", "history"),
+    "alpaca": ("instruction*", "input", "output*", "thinking", "system", "history", "tools"),
     "sharegpt": ("conversations*", "system", "tools"),
     "messages": ("messages*", "system", "tools"),
-    "prompt_completion": ("prompt*", "completion*", "system"),
-    "question_answer": ("question*", "answer*", "system"),
+    "prompt_completion": ("prompt*", "completion*", "thinking", "system", "tools"),
+    "question_answer": (
+        "question*", "context", "choices", "answer*", "thinking", "system", "tools",
+    ),
     "text": ("text*",),
-    "preference": ("prompt", "chosen*", "rejected*", "system"),
-    "kto": ("prompt", "completion*", "label*", "system"),
-}
+    "preference": ("prompt", "input", "chosen*", "rejected*", "system", "tools"),
+    "kto": ("prompt", "input", "completion*", "label*", "system", "tools"),
+}  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 _FILE_SUFFIX = re.compile(

@@ -1,0 +1,320 @@
+"""Conversations as files have them, whatever the names of their fields, become messages.
+
+What is done where the field has no one way:
+
+- An assistant's turn trains unless it says otherwise (`weight` 0; `train`, `training` or `loss`
+  false).
+- Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
+  stay as they are; joining turns is a repair (`merge_turns`).
+- Turns that are empty stay as long as one answer has text; leaving them out is a repair.
+- A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
+- `<think>…</think>` at the beginning of an answer becomes its `thinking`, without the line breaks
+  around it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from lora_studio.core.dataset import Message, Role, ToolCall
+from lora_studio.core.row_roles import speaker_of
+from lora_studio.core.row_tools import call_of, calls_of, unquoted
+from lora_studio.core.row_values import is_blank, is_missing, parsed, text_of, valid
+from lora_studio.core.samples import UnusableRow
+
+Style = Literal["messages", "sharegpt"]
+
+_WHO = ("role", "from", "speaker", "author", "sender", "user")
+_WHAT = ("content", "value", "text", "message", "utterance")
+_THINKING = ("reasoning_content", "thinking", "reasoning")
+_CALLS = ("tool_calls", "function_call")
+_TRAINS = ("train", "training", "loss")
+_MEDIA_PARTS = ("image", "audio", "video", "file")
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+_OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
+_THOUGHT = re.compile(r"\s*<think>(.*?)</think>\n*", re.DOTALL)
+
+# "\n\nHuman: …\n\nAssistant: …", and one turn a line where a whole column is a conversation.
+_SPEAKERS = (
+    "Human|Assistant|User|USER|ASSISTANT|HUMAN|SYSTEM|System|FUNCTION RESPONSE|Bot|AI|GPT|Customer|"
+    r"Agent|Patient|Doctor|Student|Teacher|\[\|Human\|\]|\[\|AI\|\]"
+)
+_PARAGRAPHS = re.compile(rf"(?:\A\s*|\n\n)({_SPEAKERS}):[^\S\n]?|(?:\A|\n)(\[\|(?:Human|AI)\|\]) ?")
+_LINES = re.compile(rf"(?:\A\s*|\n+)({_SPEAKERS}):[^\S\n]?|(?:\A|\n)(\[\|(?:Human|AI)\|\]) ?")
+_END_OF_TEXT = re.compile(r"\s*<\|endoftext\|>\s*\Z")
+_INLINE_CALL = re.compile(r"\s*<functioncall>\s*(.*?)\s*\Z", re.DOTALL)
+
+
+# --- what a value is --------------------------------------------------------------------------
+
+
+def style_of(value: Any) -> Style | None:
+    """How a value writes a conversation: `messages` with role and content, `sharegpt` with other
+    names or without any; None when it is no list of turns (bare strings are not)."""
+    turns = _listed(value)
+    if not turns or not all(_is_turn(turn) for turn in turns[:4]):
+        return None
+    first = turns[0]
+    openai = isinstance(first, dict) and "role" in first and not {"value", "text"} & set(first)
+    return "messages" if openai else "sharegpt"
+
+
+def is_turn(value: Any) -> bool:
+    """Whether a value is one turn: an object with a role and what it says."""
+    return isinstance(value, dict) and _is_turn(value)
+
+
+def opens_with_answer(value: Any) -> bool:
+    """Whether the first turn of a conversation is the assistant's (or there is none)."""
+    for turn in _listed(value) or ():
+        who = _who(turn) if isinstance(turn, dict) else None
+        return who is not None and speaker_of(str(turn[who])) in ("assistant", "call")
+    return True
+
+
+def _is_turn(turn: Any) -> bool:
+    if isinstance(turn, dict):
+        who = _who(turn)
+        if who is not None and (_what(turn) or any(turn.get(name) for name in _CALLS + _THINKING)):
+            return True
+        named = [speaker_of(str(key)) for key, item in turn.items() if isinstance(item, str)]
+        return bool(turn) and bool(named) and None not in named
+    return (
+        isinstance(turn, list | tuple)
+        and len(turn) == 2
+        and all(isinstance(item, str) for item in turn)
+    )
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """The turns in a value: a list, its spelling as text, or an object of parallel lists, which is
+    how columnar files store a list of objects."""
+    value = parsed(value)
+    if isinstance(value, dict):
+        lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
+        if not lists or len({len(item) for item in lists.values()}) != 1:
+            return None
+        return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def _who(turn: dict[str, Any]) -> str | None:
+    names = (name for name in _WHO if isinstance(turn.get(name), str))
+    who = next(names, None)
+    # {"user": "Hello"} names the speaker by the key itself.
+    return None if who == "user" and not _what(turn) else who
+
+
+def _what(turn: dict[str, Any]) -> str | None:
+    return next((name for name in _WHAT if not is_missing(turn.get(name))), None)
+
+
+# --- conversations ----------------------------------------------------------------------------
+
+
+def conversation(value: Any) -> list[Message]:
+    """The turns of a conversation; raises UnusableRow.
+
+    Takes a list of turns, of question-answer pairs, or of strings that take turns beginning with
+    the user; or a transcript with a speaker's name before each turn.
+    """
+    turns = _listed(value)
+    if turns is None:
+        if isinstance(value, str) and (spoken := transcript(value, whole=True)):
+            return spoken
+        raise UnusableRow("it has no list of turns")
+    if turns and all(isinstance(turn, str) for turn in turns):
+        roles: tuple[Role, Role] = ("user", "assistant")
+        return [message(roles[index % 2], turn) for index, turn in enumerate(turns)]
+    found = [item for turn in turns for item in _turn(turn)]
+    return _with_tool_names(found, turns)
+
+
+def pairs(value: Any) -> list[Message]:
+    """The earlier turns in a column of question-answer pairs, or of turns; raises UnusableRow."""
+    turns = _listed(value)
+    if is_blank(value):
+        return []
+    if turns is None:
+        raise UnusableRow("its history is not a list of pairs")
+    return conversation(turns)
+
+
+def transcript(text: str, *, whole: bool = False) -> list[Message] | None:
+    """The turns of a text such as "\\n\\nHuman: Hi\\n\\nAssistant: Hello"; None when it is none.
+
+    Between turns stands a blank line; with `whole`, where the text is known to be a conversation, a
+    line break is enough. The texts of turns stay as they are, but for one blank before them.
+    """
+    marks = list((_LINES if whole else _PARAGRAPHS).finditer(text))
+    speakers = [speaker_of(mark[1] or mark[2]) for mark in marks]
+    if not marks or marks[0].start() != 0 or not {"user", "assistant"} <= set(speakers):
+        return None
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    found: list[Message] = []
+    for mark, speaker, end in zip(marks, speakers, ends, strict=True):
+        said = text[mark.end() : end]
+        said = _END_OF_TEXT.sub("", said) if whole else said
+        said = said.rstrip("\n") if whole else said
+        if call := _INLINE_CALL.match(said):
+            found.append(message("assistant", "", calls=calls_of(unquoted(call[1]))))
+        elif speaker is not None and speaker != "call":
+            found.append(message(speaker, said))
+    return found
+
+
+def _turn(turn: Any) -> Iterator[Message]:
+    if isinstance(turn, list | tuple) and len(turn) == 2:
+        first, second = turn
+        speaker = speaker_of(first) if isinstance(first, str) else None
+        if speaker in ("system", "user", "assistant") and len(str(first)) > 1:
+            yield message(speaker, second)
+        else:
+            yield message("user", first)
+            yield message("assistant", second)
+        return
+    if not isinstance(turn, dict):
+        raise UnusableRow("one of its turns is not an object")
+    who = _who(turn)
+    if who is None:
+        yield from _keyed(turn)
+    else:
+        yield from _spoken(str(turn[who]), turn)
+
+
+def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
+    """Turns named by their keys: {"input": …, "output": …}, {"human": …, "assistant": …}."""
+    said = {speaker_of(str(key)): item for key, item in turn.items() if isinstance(item, str)}
+    known: tuple[Role, ...] = ("system", "user", "assistant")
+    if not any(role in said for role in known):
+        raise UnusableRow("one of its turns has no role")
+    for role in known:
+        if role in said:
+            yield message(role, said[role])
+
+
+def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
+    speaker = speaker_of(name)
+    if speaker is None:
+        raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")
+    what = _what(turn)
+    value = turn[what] if what else None
+    if speaker == "call":
+        yield _call_turn(value)
+        return
+    calls = calls_of(turn.get("tool_calls")) + calls_of(turn.get("function_call"))
+    if what is None and not calls and not any(turn.get(name) for name in _THINKING):
+        raise UnusableRow("one of its turns has no content")
+    thinking = next((turn[name] for name in _THINKING if not is_blank(turn.get(name))), "")
+    said, parts_thinking, parts_calls, results = _parts(value)
+    yield from results
+    if results and not said:
+        return
+    yield message(
+        speaker,
+        said,
+        thinking=text_of(thinking) or parts_thinking,
+        calls=calls + parts_calls,
+        name=text_of(turn.get("name")) if speaker == "tool" else "",
+        trains=_trains(turn),
+    )
+
+
+def message(
+    role: Role,
+    value: Any,
+    *,
+    thinking: str = "",
+    calls: tuple[ToolCall, ...] = (),
+    name: str = "",
+    trains: bool = True,
+) -> Message:
+    """One turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow."""
+    content = text_of(value)
+    if role == "assistant" and not thinking and (thought := _THOUGHT.match(content)):
+        thinking, content = thought[1].strip("\n"), content[thought.end() :]
+    return Message(
+        role=role,
+        content=content,
+        trained=role == "assistant" and trains,
+        thinking=thinking if role == "assistant" else "",
+        tool_calls=calls if role == "assistant" else (),
+        name=name,
+    )
+
+
+def _trains(turn: dict[str, Any]) -> bool:
+    weight = turn.get("weight")
+    if not is_missing(weight) and str(weight).strip() in ("0", "0.0", "False"):
+        return False
+    return all(turn.get(name) not in (False, "false", "False") for name in _TRAINS)
+
+
+def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
+    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own."""
+    listed = [value] if isinstance(value, dict) and _is_part(value) else value
+    if not isinstance(listed, list | tuple):
+        return text_of(value), "", (), []
+    if not all(isinstance(part, str) or _is_part(part) for part in listed):
+        return text_of(value), "", (), []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[ToolCall] = []
+    results: list[Message] = []
+    for part in listed:
+        kind = "text" if isinstance(part, str) else str(part.get("type") or "text")
+        if kind.startswith(_MEDIA_PARTS):
+            raise UnusableRow("a turn holds an image, sound or film, which is not used here")
+        if isinstance(part, str):
+            texts.append(text_of(part))
+        elif kind in ("thinking", "reasoning"):
+            thoughts.append(_part_text(part, (kind, "text", "content")))
+        elif kind in ("tool_use", "tool_call"):
+            calls.append(call_of(part))
+        elif kind == "tool_result":
+            results.append(message("tool", _part_text(part, ("content",))))
+        else:
+            texts.append(_part_text(part, ("text", "content", "value", "refusal")))
+    return "".join(texts), "".join(thoughts), tuple(calls), results
+
+
+def _is_part(part: Any) -> bool:
+    """Whether an object is a part of a turn, rather than the JSON that a turn consists of."""
+    if not isinstance(part, dict):
+        return False
+    kind = part.get("type")
+    if not isinstance(kind, str):
+        return kind is None and isinstance(part.get("text"), str)
+    return kind in _TEXT_PARTS + _OTHER_PARTS or kind.startswith(_MEDIA_PARTS)
+
+
+def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
+    name = next((name for name in names if not is_missing(part.get(name))), None)
+    if name is None:
+        raise UnusableRow("a turn holds something other than text")
+    inner = part[name]
+    return _parts(inner)[0] if isinstance(inner, list) else text_of(inner)
+
+
+def _with_tool_names(found: list[Message], turns: Sequence[Any]) -> list[Message]:
+    """Results of tools with the name of the tool that the call they belong to has."""
+    ids = {call.id: call.name for turn in found for call in turn.tool_calls if call.id}
+    if not ids or len(found) != len(turns):
+        return found
+    return [
+        turn.model_copy(update={"name": ids.get(str(raw.get("tool_call_id")), "")})
+        if turn.role == "tool" and not turn.name and isinstance(raw, dict)
+        else turn
+        for turn, raw in zip(found, turns, strict=True)
+    ]
+
+
+def _call_turn(value: Any) -> Message:
+    """A turn that is a call and nothing else; where it cannot be read as one, its text."""
+    try:
+        calls = calls_of(value)
+    except UnusableRow:
+        calls = ()
+    return message("assistant", "", calls=calls) if calls else message("assistant", value)

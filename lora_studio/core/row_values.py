@@ -1,0 +1,161 @@
+"""Values of a row as files have them: what counts as missing, what text they stand for.
+
+- `null` and NaN are missing, and so is a column that a row does not have.
+- Text stays as it is, character for character. Numbers and truth values are written as JSON writes
+  them (`3`, `0.5`, `true`), lists and objects as JSON text.
+- Where one answer is wanted and there are several, the first counts; the text of an object such as
+  SQuAD's `{"text": ["Paris"], "answer_start": [7]}` is what it has under `text`.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from typing import Any
+
+from lora_studio.core.samples import UnusableRow
+
+#: Columns that hold media when their values look like it.
+MEDIA_KEYS = frozenset(
+    ("image", "images", "img", "picture", "pixelvalues", "audio", "audios", "video", "videos")
+)
+
+_MEDIA_FILE = re.compile(
+    r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
+)
+_TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output")
+#: Longer text is never looked at as a list: parsing it as Python costs a hundred times its size.
+_LONGEST_LITERAL = 2_000_000
+
+
+def key_of(name: str) -> str:
+    """A column name as it is compared: letters and digits alone, in lower case."""
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none at all."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def is_blank(value: Any) -> bool:
+    """Whether there is nothing in a value: missing, blanks alone, an empty list or object."""
+    if isinstance(value, str):
+        return not value.strip()
+    return is_missing(value) or (isinstance(value, list | tuple | dict) and not value)
+
+
+def text_of(value: Any) -> str:
+    """The text that a value stands for, empty for a missing one; raises UnusableRow.
+
+    Half of a character (a lone surrogate, from a broken escape) is no text: no tokenizer takes it.
+    """
+    if isinstance(value, str):
+        return valid(value)
+    return "" if is_missing(value) else valid(json_text(value))
+
+
+def answer_of(value: Any) -> str:
+    """The text of an answer, the first of several; raises UnusableRow."""
+    if isinstance(value, list | tuple):
+        given = [item for item in value if not is_blank(item)]
+        if given and all(isinstance(item, str) for item in given):
+            return text_of(given[0])
+        if given and all(_field_of(item) for item in given):
+            return answer_of(given[0])
+    if field := _field_of(value):
+        return answer_of(value[field])
+    return text_of(value)
+
+
+def valid(text: str) -> str:
+    """The same text; raises UnusableRow for half a character."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UnusableRow("it holds half of a character (a lone surrogate)") from None
+    return text
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON on one line, other scripts as they are; raises UnusableRow."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError):
+        raise UnusableRow("it holds a value that cannot be written as text") from None
+
+
+def parsed(value: Any) -> Any:
+    """The list or object that a text spells out as JSON or as Python prints it, else the value.
+
+    Tables (CSV) have no other way to hold a list.
+    """
+    if not isinstance(value, str):
+        return value
+    start = value.lstrip()[:1]
+    if start not in ("[", "{") or start == "" or len(value) > _LONGEST_LITERAL:
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return value
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without fields that are null: columnar files give every object every field."""
+    if isinstance(value, dict):
+        return {str(key): without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def is_media(value: Any) -> bool:
+    """Whether a value is an image, a sound or a film: its bytes, its place, or a list of these."""
+    if isinstance(value, str):
+        return value.startswith("data:") or bool(_MEDIA_FILE.search(value[-300:]))
+    if isinstance(value, list | tuple):
+        return any(is_media(item) for item in value)
+    if isinstance(value, dict):
+        return any(value.get(field) is not None for field in ("bytes", "path", "url", "array"))
+    return isinstance(value, bytes)
+
+
+def truth_of(value: Any) -> bool | None:
+    """Whether a label says good (True) or bad (False); None when it says neither."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return {1: True, 0: False, -1: False}.get(value)
+    if isinstance(value, str):
+        word = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", value.strip().casefold().rstrip("\ufe0f"))
+        return True if word in _GOOD else False if word in _BAD else None
+    return None
+
+
+_GOOD = frozenset(
+    (
+        "true", "1", "1.0", "yes", "y", "good", "up", "thumbs up", "thumbsup", "+1", "positive",
+        "desirable", "chosen", "like", "liked", "accept", "accepted", "correct", "👍", "+",
+    )
+)  # fmt: skip
+_BAD = frozenset(
+    (
+        "false", "0", "0.0", "no", "n", "bad", "down", "thumbs down", "thumbsdown", "-1",
+        "negative", "undesirable", "rejected", "dislike", "disliked", "reject", "incorrect", "wrong",
+        "👎", "-",
+    )
+)  # fmt: skip
+
+
+def _field_of(value: Any) -> str | None:
+    """Under which name an object has its text; None for anything else."""
+    if not isinstance(value, dict):
+        return None
+    return next((name for name in _TEXT_FIELDS if value.get(name) is not None), None)
