@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lora_studio import __version__, client, demo, headless
+from lora_studio import __version__, cli_adapters, cli_template, client, demo, headless
+from lora_studio.cli_questions import answers
 from lora_studio.console import Display
 from lora_studio.core import commands, events, project, run_folder, words
 from lora_studio.core.dataset import Message
@@ -27,6 +28,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(cli_template.app, name="template")
+app.add_typer(cli_adapters.app, name="adapters")
+app.command(name="merge")(cli_adapters.merge)
+app.command(name="import")(cli_adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
@@ -64,12 +70,6 @@ def resume(path: RunArgument, as_json: JsonOption = False) -> None:
     display = Display(as_json=as_json)
     ending = headless.perform(commands.Train(run=str(path.resolve()), resume=True), display)
     raise typer.Exit(headless.exit_status(ending))
-
-
-@app.command()
-def merge(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Merge the adapter of a run into its base model."""
-    _one_stage(path, "Merge", as_json)
 
 
 @app.command()
@@ -182,7 +182,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object."
         "problems": [],
     }
     for command in (commands.InspectDevices(), commands.InspectOllama()):
-        for event in _answers(command):
+        for event in answers(command):
             match event:
                 case events.DevicesFound():
                     report["devices"] = [item.model_dump() for item in event.devices]
@@ -236,23 +236,13 @@ def _one_stage(path: Path, stage: str, as_json: bool) -> None:
     raise typer.Exit(headless.run_stages(run, (stage,), display))
 
 
-def _answers(command: commands.Question) -> list[events.Event]:
-    """All events about one question; an engine that cannot start answers with `Failed`."""
-    try:
-        worker = client.Worker.start()
-    except ProblemError as error:
-        return [events.Failed(problem=error.problems[0])]
-    worker.send(command)
-    return list(client.until_ended(worker, command.id))
-
-
 def _ask(command: commands.Question, display: Display) -> list[events.Event]:
-    answers = _answers(command)
-    for event in answers:
+    found = answers(command)
+    for event in found:
         display.show(event)
         if isinstance(event, events.Failed):
             raise typer.Exit(headless.FAILED)
-    return answers
+    return found
 
 
 def _print_model(event: events.ModelInspected) -> None:

@@ -159,6 +159,14 @@ def sentence(event: events.Event) -> str | None:
             return f"Adapter saved: {event.folder} ({words.size(event.bytes)})."
         case events.Merged():
             return f"Merged model: {event.folder} ({words.size(event.bytes)}, {event.dtype})."
+        case events.ShardWritten():
+            state = "kept from an earlier attempt" if event.kept else "written"
+            return f"{event.file} {state} ({event.number} of {event.of}, {words.size(event.bytes)})."
+        case events.AdapterCombined():
+            return (
+                f"Combined adapter ({event.method}): {event.folder}, rank {event.rank}, "
+                f"{words.plural(event.layers, 'layer')}, {words.size(event.bytes)}."
+            )
         case events.GgufWritten():
             return f"{event.quantization}: {event.file} ({words.size(event.bytes)})."
         case events.TemplateDerived() if event.proven:

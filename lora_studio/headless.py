@@ -93,6 +93,18 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
         return events.Failed(problem=error.problems[0])
 
 
+def perform_outside(command: commands.Question, display: Display) -> events.Ending | None:
+    """Carries out what belongs to no run in a worker of its own and shows it."""
+    try:
+        worker = client.Worker.start()
+        with _ctrl_c([worker], command):
+            worker.send(command)
+            return display.follow(client.until_ended(worker, command.id))
+    except ProblemError as error:
+        display.problems(error.problems)
+        return events.Failed(problem=error.problems[0])
+
+
 def watch(run: RunFolder, display: Display) -> int:
     """Shows a run from its beginning and stays with it while a worker is at work on it."""
     links: list[client.Link] = [client.Watched(run)]
@@ -124,7 +136,9 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 
 @contextmanager
-def _ctrl_c(links: list[client.Link], command: commands.Job) -> Iterator[None]:
+def _ctrl_c(
+    links: list[client.Link], command: commands.Job | commands.Question
+) -> Iterator[None]:
     """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible."""
     pressed = 0
 

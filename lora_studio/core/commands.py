@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from lora_studio.core.adapters import Method, WeightedAdapter
 from lora_studio.core.dataset import DatasetSpec, Message
 from lora_studio.core.lora import LoraSpec
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
+from lora_studio.core.template_render import Request
 
 TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 
@@ -32,6 +36,21 @@ class Merge(_Command):
     """Merges the adapter of a run into its base model."""
 
     kind: Literal["merge"] = "merge"
+    run: str
+
+
+class ImportAdapter(_Command):
+    """Puts an adapter made elsewhere into a new run, as if it had been trained there."""
+
+    kind: Literal["import_adapter"] = "import_adapter"
+    run: str
+    adapter: str
+
+
+class ImportModel(_Command):
+    """Puts the model of a new run into it as its merged model, so that it can be exported."""
+
+    kind: Literal["import_model"] = "import_model"
     run: str
 
 
@@ -128,6 +147,74 @@ class InspectOllama(_Command):
     host: str = ""
 
 
+class DeriveTemplate(_Command):
+    """Derives the Ollama TEMPLATE of a model folder or template file; overrides where not None.
+
+    `adds_bos`: whether the server puts `bos` in front itself. `frozen_date` writes that day.
+    """
+
+    kind: Literal["derive_template"] = "derive_template"
+    path: str
+    bos: str | None = None
+    eos: str | None = None
+    adds_bos: bool | None = None
+    frozen_date: date | None = None
+
+
+class RenderTemplate(_Command):
+    """Renders a TEMPLATE as a server would; `today` is what it prints as the current date."""
+
+    kind: Literal["render_template"] = "render_template"
+    template: str
+    request: Request
+    today: date | None = None
+
+
+class PlanMerge(_Command):
+    """What merging a run would do and need, from the headers of its files."""
+
+    kind: Literal["plan_merge"] = "plan_merge"
+    run: str
+    merging: MergingSpec = MergingSpec()
+
+
+class MergeAdapters(_Command):
+    """Merges adapters into a base model, outside any run."""
+
+    kind: Literal["merge_adapters"] = "merge_adapters"
+    base: ModelSpec
+    adapters: tuple[WeightedAdapter, ...] = Field(min_length=1)
+    out: str
+    merging: MergingSpec = MergingSpec()
+
+
+class ListAdapters(_Command):
+    """Looks for adapters in folders and what lies in them."""
+
+    kind: Literal["list_adapters"] = "list_adapters"
+    folders: tuple[str, ...]
+
+
+class ShowAdapter(_Command):
+    """An adapter layer by layer; with a model also whether it fits."""
+
+    kind: Literal["show_adapter"] = "show_adapter"
+    folder: str
+    model: ModelSpec | None = None
+
+
+class CombineAdapters(_Command):
+    """Makes one adapter of several; `rank` is for svd, `density` for ties, dare and pruning."""
+
+    kind: Literal["combine_adapters"] = "combine_adapters"
+    adapters: tuple[WeightedAdapter, ...] = Field(min_length=1)
+    method: Method = "cat"
+    out: str
+    rank: int | None = Field(None, ge=1, le=4096)
+    density: float = Field(0.5, gt=0.0, le=1.0)
+    seed: int = 0
+
+
 class Cancel(_Command):
     """Ends the command `target` without a result; heeded within ten seconds or enforced."""
 
@@ -155,10 +242,11 @@ class Shutdown(_Command):
     kind: Literal["shutdown"] = "shutdown"
 
 
-Job = Train | Merge | Export | Generate
+Job = Train | Merge | ImportAdapter | ImportModel | Export | Generate
 Question = (
-    InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
-    | InspectDevices | InspectOllama
+    PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
+    | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
+    | InspectDevices | InspectOllama | DeriveTemplate | RenderTemplate
 )  # fmt: skip
 Control = Cancel | Stop | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from lora_studio.core.adapters import AdapterFacts, Fit, Method
 from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Fix, Message, RowFormat, Task
+from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem
 
 #: Raised by one whenever a command or an event changes its meaning.
@@ -410,6 +412,51 @@ class AdapterSaved(_Event):
 # --- merging and export -----------------------------------------------------------------------
 
 
+class AdaptersFound(_Event):
+    """The adapters in the folders that were asked about, the newest first."""
+
+    kind: Literal["adapters_found"] = "adapters_found"
+    adapters: tuple[AdapterFacts, ...]
+
+
+class AdapterShown(_Event):
+    """An adapter with its layers, and whether it fits the model that was named."""
+
+    kind: Literal["adapter_shown"] = "adapter_shown"
+    adapter: AdapterFacts
+    fit: Fit | None = None
+
+
+class AdapterCombined(_Event):
+    """A new adapter made of several, in PEFT's layout; `rank` is that of its widest layer."""
+
+    kind: Literal["adapter_combined"] = "adapter_combined"
+    folder: str
+    method: Method
+    rank: int
+    layers: int
+    bytes: int
+
+
+class MergePlanned(_Event):
+    """What a merge would do. Sizes in bytes: `bytes` of the model, `missing` what is not on disk yet,
+    `free` on the disk, `memory` at its peak above an idle worker. `by_peft` is why PEFT has to do it.
+    """
+
+    kind: Literal["merge_planned"] = "merge_planned"
+    bytes: int
+    missing: int
+    free: int
+    memory: int
+    dtype: str
+    shards: int
+    tensors: int
+    tensors_changed: int
+    finished_shards: int = 0
+    by_peft: str | None = None
+    problems: tuple[Problem, ...] = ()
+
+
 class ShardWritten(_Event):
     """One file of the merged model is complete; `kept` when an earlier attempt had written it."""
 
@@ -433,17 +480,26 @@ class Merged(_Event):
 
 
 class GgufWritten(_Event):
-    """One GGUF file; `tool` says which llama.cpp made it."""
+    """One GGUF file; `tool` says which llama.cpp made it.
+
+    `quantization` is "adapter" for the adapter alone. `estimated_bytes` is what the quantiser's dry
+    run said before, None for what was not quantised; `imatrix`: made with an importance matrix.
+    """
 
     kind: Literal["gguf_written"] = "gguf_written"
     file: str
     quantization: str
     bytes: int
     tool: str
+    estimated_bytes: int | None = None
+    imatrix: bool = False
 
 
 class TemplateDerived(_Event):
-    """The Ollama TEMPLATE made from the chat template, and whether it renders the same text."""
+    """The Ollama TEMPLATE made from the chat template, and whether it renders the same text.
+
+    `derived` has everything that is known about it, `chat_template` is what it was made from.
+    """
 
     kind: Literal["template_derived"] = "template_derived"
     template: str
@@ -451,6 +507,15 @@ class TemplateDerived(_Event):
     proven: bool
     conversations: int
     difference: str | None = None
+    chat_template: str = ""
+    derived: DerivedTemplate | None = None
+
+
+class TemplateRendered(_Event):
+    """What a TEMPLATE wrote."""
+
+    kind: Literal["template_rendered"] = "template_rendered"
+    text: str
 
 
 class SelfTested(_Event):
@@ -507,7 +572,8 @@ Event = (
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
     | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
-    | ShardWritten | Merged | GgufWritten | TemplateDerived | SelfTested
+    | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
+    | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
     | OllamaFound | OllamaCreated | Generated
 )  # fmt: skip
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
+from lora_studio.core import adapters
 from lora_studio.core.spec import Spec, setting
 
 
@@ -21,6 +23,30 @@ class MergingSpec(Spec):
             "fp32": "float32",
         },
     )
+    base: str = setting(
+        "",
+        "Merge into",
+        "Folder of the model to merge into, when it is not the one that was trained on: the 16-bit "
+        "original of a quantised model. Empty for the model of this project.",
+        path="folder",
+        advanced=True,
+    )
+    weight: float = setting(
+        1.0,
+        "Weight of the adapter",
+        "Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.",
+        ge=-10.0,
+        le=10.0,
+        step=0.1,
+        advanced=True,
+    )
+    further: tuple[str, ...] = setting(
+        (),
+        "Further adapters",
+        "Folders of other adapters of the same base model, merged after this one, each with its "
+        "weight: adapters/style=0.5.",
+        advanced=True,
+    )
     shard_size_gb: float = setting(
         5.0,
         "Shard size",
@@ -31,3 +57,11 @@ class MergingSpec(Spec):
         step=0.5,
         advanced=True,
     )
+
+    def resolved_further(self, folder: Path) -> tuple[str, ...]:
+        """The further adapters with absolute paths; raises ProblemError for what is no weight."""
+        found = [adapters.parse_weighted(text) for text in self.further]
+        return tuple(
+            f"{(folder / Path(each.folder).expanduser()).resolve()}={each.weight:g}"
+            for each in found
+        )

@@ -264,6 +264,8 @@ def resolve(spec: Spec, folder: Path) -> Spec:
     changes: dict[str, Any] = {}
     if isinstance(spec, DatasetSpec):
         changes["sources"] = spec.resolved_sources(folder)
+    if isinstance(spec, MergingSpec):
+        changes["further"] = spec.resolved_further(folder)
     for name in type(spec).model_fields:
         value = getattr(spec, name)
         if not facts(type(spec), name).path or not value:

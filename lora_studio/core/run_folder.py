@@ -21,13 +21,17 @@ from lora_studio.core.dataset import Message
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
+from lora_studio.core.samples import Sample
 
 State = Literal[
     "new", "running", "stopped", "interrupted", "failed", "trained", "merged", "exported"
 ]
 
 #: State of a run after each command that changes it.
-_AFTER: dict[str, State] = {"train": "trained", "merge": "merged", "export": "exported"}
+_AFTER: dict[str, State] = {
+    "train": "trained", "import_adapter": "trained", "merge": "merged", "import_model": "merged",
+    "export": "exported",
+}  # fmt: skip
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
@@ -103,12 +107,21 @@ class RunFolder:
         """Conversations kept out of training, one JSON line each; the self-test runs on them."""
         return self.path / "heldout.jsonl"
 
-    def heldout(self) -> list[tuple[Message, ...]]:
-        """The conversations that were not trained on, rows `{"messages": […]}`; [] without any."""
+    def heldout(self) -> list[Sample]:
+        """What was not trained on: rows `{"messages": […], "tools": […]}` or `{"text": …}`; [] without any."""
         if not self.heldout_file.is_file():
             return []
         rows = map(json.loads, self.heldout_file.read_text("utf-8").split("\n")[:-1])
-        return [tuple(Message.model_validate(turn) for turn in row["messages"]) for row in rows]
+        return [
+            Sample("text", text=row["text"])
+            if "text" in row
+            else Sample(
+                "sft",
+                tuple(Message.model_validate(turn) for turn in row["messages"]),
+                tools=tuple(row.get("tools", ())),
+            )
+            for row in rows
+        ]
 
     @property
     def temporary(self) -> Path:

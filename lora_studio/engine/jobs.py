@@ -27,6 +27,56 @@ def merge(command: commands.Merge, job: Job) -> None:
     merging.merge(RunFolder(Path(command.run)), job)
 
 
+def import_adapter(command: commands.ImportAdapter, job: Job) -> None:
+    """Puts an adapter made elsewhere into a new run."""
+    from lora_studio.engine import imports
+
+    imports.adapter(RunFolder(Path(command.run)), Path(command.adapter), job)
+
+
+def import_model(command: commands.ImportModel, job: Job) -> None:
+    """Puts the model of a new run into it as its merged model."""
+    from lora_studio.engine import imports
+
+    imports.model(RunFolder(Path(command.run)), job)
+
+
+def plan_merge(command: commands.PlanMerge, job: Job) -> None:
+    """What merging a run would do and need."""
+    from lora_studio.engine import merging
+
+    job.emit(merging.preview(RunFolder(Path(command.run)), command.merging, job))
+
+
+def merge_adapters(command: commands.MergeAdapters, job: Job) -> None:
+    """Merges adapters into a base model, outside any run."""
+    from lora_studio.engine import merging
+
+    merging.merge_adapters(command, job)
+
+
+def list_adapters(command: commands.ListAdapters, job: Job) -> None:
+    """Looks for adapters in folders."""
+    from lora_studio.engine import adapter_library
+
+    found = adapter_library.find([Path(folder) for folder in command.folders], job)
+    job.emit(events.AdaptersFound(adapters=tuple(found)))
+
+
+def show_adapter(command: commands.ShowAdapter, job: Job) -> None:
+    """An adapter layer by layer."""
+    from lora_studio.engine import adapter_library
+
+    job.emit(adapter_library.show(Path(command.folder), command.model, job))
+
+
+def combine_adapters(command: commands.CombineAdapters, job: Job) -> None:
+    """Makes one adapter of several."""
+    from lora_studio.engine import combining
+
+    job.emit(combining.combine(command, job))
+
+
 def export(command: commands.Export, job: Job) -> None:
     """Writes GGUF files, derives TEMPLATE and Modelfile, tests every stage, creates in Ollama.
 
@@ -143,3 +193,22 @@ def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:
     from lora_studio.engine.export import ollama
 
     job.emit(ollama.find(command.host))
+
+
+def derive_template(command: commands.DeriveTemplate, job: Job) -> None:
+    """The Ollama TEMPLATE of a chat template on disk."""
+    from lora_studio.core import template_source
+    from lora_studio.engine.export import template_limits
+
+    source = template_source.find(
+        Path(command.path), bos=command.bos, eos=command.eos, adds_bos=command.adds_bos
+    )
+    job.progress("deriving the Ollama template", 0, None)
+    job.emit(template_limits.derive(source, job, frozen_date=command.frozen_date))
+
+
+def render_template(command: commands.RenderTemplate, job: Job) -> None:
+    """What a TEMPLATE makes of a conversation."""
+    from lora_studio.engine.export import template_limits
+
+    job.emit(template_limits.render(command.template, command.request, command.today, job))

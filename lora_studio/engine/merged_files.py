@@ -35,6 +35,13 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
                 shutil.copyfile(file, target / file.name)
 
 
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """The files of a tokenizer, and those only."""
+    for file in _small_files(source):
+        if file.name.startswith(_TOKENIZER):
+            shutil.copyfile(file, target / file.name)
+
+
 def _small_files(folder: Path) -> Iterator[Path]:
     wanted = {".json", ".jinja", ".txt", ".model", ".py", ".tiktoken"}
     for file in sorted(folder.iterdir()):

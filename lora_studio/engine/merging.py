@@ -16,7 +16,11 @@ from pathlib import Path
 import torch
 
 from lora_studio.core import events
+from lora_studio.core.adapters import WeightedAdapter, parse_weighted
+from lora_studio.core.commands import MergeAdapters
 from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import adapters, disk, merge_plan, merged_files, model, quantised, weights
 from lora_studio.engine import shards as sharding
@@ -51,6 +55,15 @@ class Plan:
         return sum(output.changed for output in self.outputs)
 
     @property
+    def memory(self) -> int:
+        """Largest memory above an idle worker, in bytes: estimated from what is held at once."""
+        if self.by_peft is not None:
+            return int(2.2 * self.bytes)
+        threads = torch.get_num_threads()
+        held = [sharding.memory(output, threads) for output in self.outputs]
+        return max(held, default=0)
+
+    @property
     def untied(self) -> bool:
         """Whether the model has a head of its own from now on."""
         ends = {output.name: output.changed for output in self.outputs}
@@ -58,15 +71,86 @@ class Plan:
 
 
 def merge(run: RunFolder, job: Job) -> None:
-    """Merges the adapter of a run into its base model; raises ProblemError.
+    """Merges the adapter of a run, and further ones that are named; raises ProblemError.
 
-    The base is the original, whatever precision it was trained in.
+    The base is the 16-bit original where it is at hand, whatever precision was trained in.
     """
     project = run.load_project()
-    adapter = adapters.read(run.adapter)
-    base = model.resolve(project.model, job)
+    merged = _adapters(run, project.merging)
+    base = quantised.original(_base(project.model, project.merging, job), project.model, job)
     trust = project.model.trust_remote_code
-    merge_into(run.merged, base, [adapter], project.merging, job, trust=trust)
+    merge_into(run.merged, base, merged, project.merging, job, trust=trust)
+
+
+def merge_adapters(command: MergeAdapters, job: Job) -> None:
+    """Merges adapters into a base model, outside any run; raises ProblemError."""
+    out = Path(command.out)
+    if out.exists() and not (out / "config.json").is_file() and any(out.iterdir()):
+        raise fail(
+            "merging.not_empty",
+            f"{out} holds something that is no model.",
+            "Choose a new folder for the merged model.",
+            where=Where(file=str(out)),
+        )
+    merged = [adapters.read(Path(each.folder), each.weight) for each in command.adapters]
+    base = quantised.original(_base(command.base, command.merging, job), command.base, job)
+    if out.resolve() == base.resolve():
+        raise fail(
+            "merging.onto_base",
+            "The merged model would take the place of its base model.",
+            "Choose another folder for the merged model.",
+            where=Where(file=str(out)),
+        )
+    trust = command.base.trust_remote_code
+    merge_into(out, base, merged, command.merging, job, trust=trust)
+
+
+def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
+    """What merging a run would do and need; raises ProblemError when it is impossible."""
+    project = run.load_project()
+    merged = _adapters(run, spec)
+    base = quantised.original(_base(project.model, spec, job), project.model, job)
+    plan = make_plan(base, merged, spec)
+    record = Record(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
+    finished = record.finished_bytes(plan.shards)
+    warning = quantised.warning(base)
+    return events.MergePlanned(
+        bytes=plan.bytes,
+        missing=plan.bytes - finished,
+        free=shutil.disk_usage(run.path).free,
+        memory=plan.memory,
+        dtype=_name(plan.dtype),
+        shards=len(plan.shards),
+        tensors=len(plan.outputs),
+        tensors_changed=plan.changed,
+        finished_shards=sum(record.knows(shard) for shard in plan.shards),
+        by_peft=plan.by_peft,
+        problems=(warning,) if warning else (),
+    )
+
+
+def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
+    """The run's own adapter and the further ones; one with the weight 0 is left out."""
+    named = [parse_weighted(text) for text in spec.further]
+    chosen = [WeightedAdapter(folder=str(run.adapter), weight=spec.weight), *named]
+    used = [each for each in chosen if each.weight != 0.0]
+    if not used:
+        raise fail(
+            "merging.no_weight",
+            "Every adapter has the weight 0, so that nothing would be merged.",
+            "Give at least one adapter a weight; 1 is as it was trained.",
+            where=Where(step="merging", field="weight"),
+        )
+    return [adapters.read(Path(each.folder), each.weight) for each in used]
+
+
+def _base(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
+    return model.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+
+
+def scratch_of(target: Path) -> Path:
+    """Where a merge is written until it is complete."""
+    return target.with_name(f".{target.name}.unfinished")
 
 
 def merge_into(
@@ -83,7 +167,7 @@ def merge_into(
     A killed merge leaves its finished shards beside `target`, and the same merge goes on with them;
     one that fails or is cancelled leaves nothing.
     """
-    scratch = target.with_name(f".{target.name}.unfinished")
+    scratch = scratch_of(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         event = merge_folders(base, merged, scratch, spec, job)
@@ -123,7 +207,7 @@ def merge_folders(
     return events.Merged(
         folder=str(target),
         bytes=plan.bytes,
-        dtype=str(plan.dtype).removeprefix("torch."),
+        dtype=_name(plan.dtype),
         tensors_changed=changed,
         by_peft=plan.by_peft,
     )
@@ -157,6 +241,10 @@ def _key(base: Path, merged: Sequence[Adapter], plan: Plan) -> str:
         facts.append((digest.hexdigest(), int(adapter.weight * 1e9), 0))
     planned = [(shard.file, shard.planned) for shard in plan.shards]
     return hashlib.sha256(repr((_VERSION, facts, planned)).encode()).hexdigest()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _swap_in(merged: Path, target: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 
 import torch
 
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core import events
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.engine import weights
+from lora_studio.engine.channel import Job
 from lora_studio.engine.merge_plan import Source
 from lora_studio.engine.weights import Stored
 
 _METHOD = "bitsandbytes"
+_SUFFIX = re.compile(r"-(unsloth-)?bnb-(4|8)bit\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,34 @@ def warning(base: Path) -> Problem | None:
         where=Where(step="model", field="source", file=str(base)),
         severity="warning",
     )
+
+
+def original(base: Path, spec: ModelSpec, job: Job) -> Path:
+    """The 16-bit original of a base that is quantised, where it lies in the hub's cache, else the
+    base itself.
+
+    Hubs call the quantised form by the original's name and a suffix; shapes must agree as well.
+    """
+    if not _settings(base) or spec.kind != "hub":
+        return base
+    name = _SUFFIX.sub("", spec.source)
+    if name == spec.source:
+        return base
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(name, "config.json")
+    if not isinstance(found, str):
+        return base
+    folder = Path(found).parent
+    try:
+        shapes = {key: value.shape for key, value in weights.index(folder).items()}
+    except ProblemError:
+        return base  # only its small files are cached
+    packed = unpacked(base, weights.index(base))
+    if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
+        return base
+    job.emit(events.Log(text=f"Merging into the 16-bit original, which is in the cache: {name}."))
+    return folder
 
 
 def _settings(base: Path) -> dict[str, Any]:

@@ -70,8 +70,8 @@ class Record:
     emptied.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
-        """Reads what an earlier attempt has left."""
+    def __init__(self, folder: Path, key: str, *, only_look: bool = False) -> None:
+        """Reads what an earlier attempt has left; with `only_look` nothing is changed."""
         self._file, self._folder, self._key = folder / RECORD, folder, key
         self._sums: dict[str, str] = {}
         try:
@@ -80,7 +80,7 @@ class Record:
                 self._sums = dict(found["shards"])
         except (OSError, ValueError, KeyError, TypeError):
             pass  # nothing finished, or nothing that can be trusted: all is done again
-        if not self._sums:
+        if not self._sums and not only_look:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
 
@@ -89,9 +89,13 @@ class Record:
         self._sums[shard.file] = total
         write_atomic(self._file, json.dumps({"key": self._key, "shards": self._sums}))
 
+    def knows(self, shard: Shard) -> bool:
+        """Whether the shard was finished by an earlier attempt."""
+        return shard.file in self._sums
+
     def finished_bytes(self, shards: Sequence[Shard]) -> int:
         """Size of what need not be written again."""
-        return sum(shard.bytes for shard in shards if shard.file in self._sums)
+        return sum(shard.bytes for shard in shards if self.knows(shard))
 
     def holds(self, shard: Shard, job: Job) -> bool:
         """Whether the shard is there, complete, and just as it was written.
@@ -100,7 +104,7 @@ class Record:
         """
         file = self._folder / shard.file
         header, positions = weights.file_header(shard.planned)
-        if shard.file not in self._sums or not file.is_file():
+        if not self.knows(shard) or not file.is_file():
             return False
         if file.stat().st_size != positions[-1]:
             return False
@@ -153,6 +157,20 @@ def write(shards: Sequence[Shard], folder: Path, record: Record, job: Job) -> No
         placed = {output.name: shard.file for shard in shards for output in shard.outputs}
         index = {"metadata": {"total_size": total}, "weight_map": placed}
         write_atomic(folder / weights.INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def memory(output: Output, threads: int) -> int:
+    """Bytes that are held while a tensor is computed: its factors, and for each thread a block as
+    read, as summed and as written, with two more in 32 bits.
+    """
+    if output.copied:
+        return 0
+    values = max((last - first for first, last in _blocks(output)), default=0)
+    for length in output.source.shape[1:]:
+        values *= length
+    factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
+    packed = 0 if isinstance(output.source, Stored) else 3 * output.planned.bytes
+    return factors + packed + threads * values * (2 * output.dtype.itemsize + 8)
 
 
 def _write_shard(

@@ -37,6 +37,11 @@ class Update(Protocol):
         ...
 
     @property
+    def rank(self) -> int:
+        """The rank of B·A, 0 without one."""
+        ...
+
+    @property
     def whole(self) -> bool:
         """Whether it needs the weight in one piece."""
         ...
@@ -109,6 +114,11 @@ class LowRank:
         return shape[::-1] if self.transposed else shape
 
     @property
+    def rank(self) -> int:
+        """Rows of A."""
+        return self.a.shape[0]
+
+    @property
     def whole(self) -> bool:
         """Never: each row stands alone."""
         return False
@@ -156,6 +166,11 @@ class Dora:
         return self.low_rank.shape
 
     @property
+    def rank(self) -> int:
+        """That of the low-rank update."""
+        return self.low_rank.rank
+
+    @property
     def whole(self) -> bool:
         """Stored [in, out], an output's inputs lie in a column, which needs every row."""
         return self.low_rank.transposed
@@ -195,6 +210,11 @@ class Stacked:
         return (len(self.parts), *self.parts[0].shape)
 
     @property
+    def rank(self) -> int:
+        """That of one expert."""
+        return self.parts[0].rank
+
+    @property
     def whole(self) -> bool:
         """Never: each expert stands alone."""
         return False
@@ -224,6 +244,11 @@ class Bias:
     def shape(self) -> tuple[int, ...]:
         """[out]."""
         return self.bias.shape
+
+    @property
+    def rank(self) -> int:
+        """None."""
+        return 0
 
     @property
     def whole(self) -> bool:

@@ -22,6 +22,13 @@ from lora_studio.engine.failures import CancelledError, problem_from
 _DOING = {
     "train": "training",
     "merge": "merging",
+    "import_adapter": "importing the adapter",
+    "import_model": "importing the model",
+    "plan_merge": "planning the merge",
+    "merge_adapters": "merging",
+    "list_adapters": "looking for adapters",
+    "show_adapter": "reading the adapter",
+    "combine_adapters": "combining adapters",
     "export": "exporting",
     "generate": "answering",
     "inspect_model": "looking at the model",
@@ -32,7 +39,14 @@ _DOING = {
     "lint_dataset": "checking the dataset",
     "inspect_devices": "looking for devices",
     "inspect_ollama": "asking Ollama",
+    "derive_template": "deriving the template",
+    "render_template": "rendering the template",
 }
+
+#: Commands that change a run, hold its lock and write its record.
+_CHANGING = (
+    commands.Train, commands.Merge, commands.Export, commands.ImportAdapter, commands.ImportModel,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -72,6 +86,20 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             return events.Done(stopped=jobs.train(command, job))
         case commands.Merge():
             jobs.merge(command, job)
+        case commands.ImportAdapter():
+            jobs.import_adapter(command, job)
+        case commands.ImportModel():
+            jobs.import_model(command, job)
+        case commands.PlanMerge():
+            jobs.plan_merge(command, job)
+        case commands.MergeAdapters():
+            jobs.merge_adapters(command, job)
+        case commands.ListAdapters():
+            jobs.list_adapters(command, job)
+        case commands.ShowAdapter():
+            jobs.show_adapter(command, job)
+        case commands.CombineAdapters():
+            jobs.combine_adapters(command, job)
         case commands.Export():
             jobs.export(command, job)
         case commands.Generate():
@@ -92,6 +120,10 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.inspect_devices(command, job)
         case commands.InspectOllama():
             jobs.inspect_ollama(command, job)
+        case commands.DeriveTemplate():
+            jobs.derive_template(command, job)
+        case commands.RenderTemplate():
+            jobs.render_template(command, job)
     return events.Done()
 
 
@@ -109,7 +141,7 @@ def _recording(
     command: commands.Job | commands.Question, channel: Channel, inbox: Inbox
 ) -> Iterator[None]:
     """Holds the run's lock and records its events while a job that changes it is at work."""
-    if not isinstance(command, commands.Train | commands.Merge | commands.Export):
+    if not isinstance(command, _CHANGING):
         yield
         return
     run = RunFolder(Path(command.run))

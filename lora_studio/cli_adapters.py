@@ -1,0 +1,331 @@
+"""`lora-studio merge`, `adapters` and `import`: adapters found, looked at, combined and merged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from lora_studio import headless
+from lora_studio.cli_questions import ask
+from lora_studio.console import Display
+from lora_studio.core import checks, commands, events, project, run_folder, words
+from lora_studio.core.adapters import METHODS, AdapterFacts, Method, parse_weighted
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.run_folder import RunFolder
+
+app = typer.Typer(help="Find adapters, look into them, make one of several.", no_args_is_help=True)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+WeightedOption = Annotated[
+    list[str] | None,
+    typer.Option("--adapter", help="Folder of an adapter, with its weight: DIR or DIR=0.5."),
+]
+Dtype = Literal["auto", "bf16", "fp16", "fp32"]
+
+
+def merge(
+    run: Annotated[
+        Path | None, typer.Argument(help="Folder of a run. Leave out with --base.")
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Model to merge into: folder, hub id or builtin:NAME.")
+    ] = None,
+    adapter: WeightedOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the merged model; needed without a run.")
+    ] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Precision of the merged model.")] = None,
+    shard_size: Annotated[
+        float | None, typer.Option(help="Largest size of one file, in GB.")
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Weight of the run's adapter.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only say what the merge of a run would do and need.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge the adapter of a run, or adapters anywhere, into a base model.
+
+    With a run, --adapter adds further adapters and --base names the 16-bit original of a base that
+    is quantised. Without one: --base MODEL --adapter DIR[=weight] --out DIR. A merge that was killed
+    goes on with the files it had finished when it is started again.
+    """
+    display = Display(as_json=as_json)
+    settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
+    given = {name: value for name, value in settings.items() if value is not None}
+    try:
+        if run is None:
+            _merge_outside(base, adapter or [], out, given, display)
+        if adapter:
+            each = [parse_weighted(text) for text in adapter]
+            given["further"] = tuple(f"{_absolute(a.folder)}={a.weight:g}" for a in each)
+        if base is not None:
+            given["base"] = _absolute(base)
+        assert run is not None
+        _merge_run(RunFolder(run.resolve()), given, plan, display)
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+
+
+def import_(
+    path: Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")],
+    adapter: Annotated[
+        Path | None, typer.Option(help="Folder of an adapter in PEFT's layout: a run to merge.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model: with --adapter its base; alone, a run ready to be exported."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a run with what was made elsewhere: an adapter to merge, or a model to export.
+
+    The base of an adapter is the project's model unless --model names another.
+    """
+    display = Display(as_json=as_json)
+    try:
+        if adapter is None and model is None:
+            raise fail(
+                "import.nothing",
+                "Nothing to import is named.",
+                "Name --adapter DIR, or --model MODEL to export a model as it is.",
+            )
+        run = _new_run(path, model)
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+    display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
+    command: commands.ImportAdapter | commands.ImportModel = (
+        commands.ImportModel(run=str(run.path))
+        if adapter is None
+        else commands.ImportAdapter(run=str(run.path), adapter=_absolute(str(adapter)))
+    )
+    raise typer.Exit(headless.exit_status(headless.perform(command, display)))
+
+
+@app.command(name="list")
+def list_(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders to look in: projects, runs, anything. Left out: here."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the adapters in folders and what lies in them, the newest first."""
+    display = Display(as_json=as_json)
+    named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
+    event = next(
+        e
+        for e in ask(commands.ListAdapters(folders=named), display)
+        if isinstance(e, events.AdaptersFound)
+    )
+    if as_json:
+        print(json.dumps([facts.model_dump(mode="json") for facts in event.adapters]))
+        return
+    table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
+    for facts in event.adapters:
+        table.add_row(*_cells(facts))
+    display.console.print(table if event.adapters else f"No adapters in {', '.join(named)}.")
+
+
+@app.command()
+def show(
+    folder: Annotated[Path, typer.Argument(help="Folder of an adapter.")],
+    model: Annotated[str | None, typer.Option(help="Also say whether it fits this model.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an adapter layer by layer; with --model the exit status is 1 when it does not fit."""
+    display = Display(as_json=as_json)
+    command = commands.ShowAdapter(
+        folder=_absolute(str(folder)), model=_model(model) if model else None
+    )
+    event = next(e for e in ask(command, display) if isinstance(e, events.AdapterShown))
+    if as_json:
+        print(json.dumps(event.model_dump(mode="json", exclude={"id", "time", "kind"})))
+    else:
+        _print_shown(event, display)
+    raise typer.Exit(headless.FAILED if event.fit is not None and not event.fit.fits else 0)
+
+
+@app.command()
+def combine(
+    adapters: Annotated[
+        list[str], typer.Argument(help="Folders of adapters, each with its weight: DIR or DIR=0.5.")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the combined adapter.")],
+    method: Annotated[
+        Method, typer.Option(help=" ".join(f"{name}: {text}" for name, text in METHODS.items()))
+    ] = "cat",
+    rank: Annotated[int | None, typer.Option(help="Rank of the result, for svd.")] = None,
+    density: Annotated[
+        float, typer.Option(help="Share of values kept, for ties, dare and pruning.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(help="What dare's draws follow from.")] = 0,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print events as JSON lines instead.")
+    ] = False,
+) -> None:
+    """Make one adapter of several, in PEFT's layout, without loading a model."""
+    display = Display(as_json=as_json)
+    try:
+        each = [parse_weighted(text) for text in adapters]
+        command = commands.CombineAdapters(
+            adapters=tuple(a.model_copy(update={"folder": _absolute(a.folder)}) for a in each),
+            method=method,
+            out=_absolute(str(out)),
+            rank=rank,
+            density=density,
+            seed=seed,
+        )
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
+    except ValidationError as error:
+        display.problems([_invalid(error)])
+        raise typer.Exit(headless.REFUSED) from None
+    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+
+
+def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> None:
+    """Notes the settings in the run, as the window does, and merges."""
+    frozen = run.load_project()
+    spec = _spec(frozen.merging.model_dump() | given)
+    if problem := headless.missing(run, "Merge"):
+        raise ProblemError(problem)
+    if plan:
+        found = ask(commands.PlanMerge(run=str(run.path), merging=spec), display)
+        event = next(e for e in found if isinstance(e, events.MergePlanned))
+        _print_plan(event, display)
+        raise typer.Exit
+    if given:
+        run.take_later_settings(frozen.model_copy(update={"merging": spec}), run.path)
+    raise typer.Exit(headless.run_stages(run, ("Merge",), display))
+
+
+def _merge_outside(
+    base: str | None, adapters: list[str], out: Path | None, given: dict[str, Any], display: Display
+) -> None:
+    if base is None or not adapters or out is None:
+        raise fail(
+            "merging.what",
+            "What to merge is not named.",
+            "Name a run, or --base MODEL, --adapter DIR and --out DIR.",
+        )
+    if "weight" in given:
+        raise fail(
+            "merging.what",
+            "--weight is of a run's adapter.",
+            "Write the weight behind the folder: --adapter DIR=0.5.",
+        )
+    each = [parse_weighted(text) for text in adapters]
+    command = commands.MergeAdapters(
+        base=_model(base),
+        adapters=tuple(a.model_copy(update={"folder": _absolute(a.folder)}) for a in each),
+        out=_absolute(str(out)),
+        merging=_spec(given),
+    )
+    raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+
+
+def _new_run(path: Path, model: str | None) -> RunFolder:
+    """A run of a project of which only the model has to be in order."""
+    draft = project.load(path)
+    if model is not None:
+        draft.set("model", "source", _model(model).source)
+    wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
+    if wrong:
+        raise ProblemError(wrong)
+    assert draft.folder is not None
+    return run_folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
+
+
+def _spec(values: dict[str, Any]) -> MergingSpec:
+    try:
+        return MergingSpec.model_validate(values)
+    except ValidationError as error:
+        raise ProblemError(_invalid(error)) from None
+
+
+def _invalid(error: ValidationError) -> Problem:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"]) or "value"
+    return Problem(
+        code="command.invalid",
+        what=f"{name}: {first['msg']}.",
+        remedy="Change it, or leave it out.",
+        where=Where(field=name),
+    )
+
+
+def _model(source: str) -> ModelSpec:
+    local = Path(source).expanduser()
+    return ModelSpec(source=str(local.resolve()) if local.exists() else source)
+
+
+def _absolute(folder: str) -> str:
+    return str(Path(folder).expanduser().resolve())
+
+
+def _cells(facts: AdapterFacts) -> list[str]:
+    if facts.problem is not None:
+        return [facts.folder, "✗", "", facts.problem.what, "", ""]
+    low, high = facts.ranks
+    return [
+        facts.folder,
+        facts.kind,
+        str(low) if low == high else f"{low}–{high}",
+        ", ".join(facts.modules),
+        facts.base,
+        words.size(facts.bytes),
+    ]
+
+
+def _print_shown(event: events.AdapterShown, display: Display) -> None:
+    facts = event.adapter
+    table = Table(box=None, show_header=False)
+    table.add_row("Adapter", facts.folder)
+    table.add_row("Kind", facts.kind)
+    table.add_row("Base", facts.base or "not named")
+    table.add_row("Rank, alpha", f"{_cells(facts)[2]}, {facts.alpha:g}")
+    table.add_row("Parameters", f"{words.count(facts.parameters)}, {words.size(facts.bytes)}")
+    if facts.trained_whole:
+        table.add_row("Trained whole", ", ".join(facts.trained_whole))
+    if facts.note:
+        table.add_row("Note", facts.note)
+    if event.fit is not None:
+        verdict = "fits" if event.fit.fits else "does not fit"
+        table.add_row(f"Model {event.fit.model}", f"{verdict}. {event.fit.reason}".strip())
+        if event.fit.warning:
+            table.add_row("", event.fit.warning)
+    display.console.print(table)
+    layers = Table("Layer", "Rank", "Scale", "‖ΔW‖", box=None)
+    for layer in facts.layers:
+        norm = "" if layer.norm is None else f"{layer.norm:.3g}"
+        layers.add_row(layer.module, str(layer.rank), f"{layer.scale:.3g}", norm)
+    display.console.print(layers)
+
+
+def _print_plan(event: events.MergePlanned, display: Display) -> None:
+    if display.as_json:
+        print(json.dumps(event.model_dump(mode="json", exclude={"id", "time", "kind"})))
+        return
+    table = Table(box=None, show_header=False)
+    table.add_row("Changes", f"{event.tensors_changed} of {event.tensors} tensors")
+    table.add_row("Stored as", f"{event.dtype}, {words.plural(event.shards, 'file')}")
+    table.add_row("Disk", f"{words.size(event.missing)} needed, {words.size(event.free)} free")
+    table.add_row("Memory", f"about {words.memory(event.memory)} at its peak")
+    if event.finished_shards:
+        table.add_row("Finished", words.plural(event.finished_shards, "file"))
+    if event.by_peft:
+        table.add_row("By PEFT", event.by_peft)
+    display.console.print(table)
+    for problem in event.problems:
+        display.problem(problem)

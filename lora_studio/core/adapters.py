@@ -1,0 +1,98 @@
+"""What is known of an adapter without a model: its facts, and how several become one."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.problems import Problem, fail
+
+#: Ways to make one adapter of several, as PEFT's `add_weighted_adapter` names them.
+Method = Literal["linear", "cat", "svd", "ties", "dare_linear", "dare_ties", "magnitude_prune"]
+
+METHODS: dict[Method, str] = {
+    "cat": "Concatenation: exactly the weighted sum of the updates; the ranks add up.",
+    "svd": "The best approximation of the weighted sum at the rank you choose.",
+    "linear": "A and B are added apart: small and quick, a rough approximation. Needs equal ranks.",
+    "ties": "Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.",
+    "dare_linear": "Values are dropped at random and the rest scaled up, then added (DARE).",
+    "dare_ties": "Values are dropped at random, the rest votes on its sign (DARE with TIES).",
+    "magnitude_prune": "Small values are dropped, the rest is added. Needs equal ranks.",
+}
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class WeightedAdapter(_Facts):
+    """An adapter's folder, and how strongly it takes part; 1 is as it was trained."""
+
+    folder: str
+    weight: float = Field(1.0, allow_inf_nan=False)
+
+
+class LayerFacts(_Facts):
+    """The update of one module; `norm` is the Frobenius norm of scale · B·A."""
+
+    module: str
+    rank: int
+    scale: float
+    shape_a: tuple[int, ...]
+    shape_b: tuple[int, ...]
+    norm: float | None = None
+    dora: bool = False
+
+
+class AdapterFacts(_Facts):
+    """What an adapter is. Sizes in bytes; `ranks` are the lowest and the highest of its layers.
+
+    `run` is the run that it lies in; `problem` is why it cannot be used, `note` what needs PEFT.
+    """
+
+    folder: str
+    run: str | None = None
+    kind: str = "LoRA"  # LoRA, rsLoRA, DoRA, or what PEFT calls it
+    base: str = ""
+    rank: int = 0
+    ranks: tuple[int, int] = (0, 0)
+    alpha: float = 0.0
+    modules: tuple[str, ...] = ()
+    trained_whole: tuple[str, ...] = ()
+    parameters: int = 0
+    bytes: int = 0
+    changed: float = 0.0  # when its file was written, seconds since 1970
+    note: str | None = None
+    problem: Problem | None = None
+    layers: tuple[LayerFacts, ...] = ()
+
+
+class Fit(_Facts):
+    """Whether an adapter fits a model; `reason` says why not, `warning` what to mind."""
+
+    model: str
+    fits: bool
+    reason: str = ""
+    warning: str = ""
+
+
+def parse_weighted(text: str) -> WeightedAdapter:
+    """`DIR` or `DIR=weight`; raises ProblemError when the weight is no number."""
+    folder, equals, weight = text.rpartition("=")
+    if not equals or not folder:
+        return WeightedAdapter(folder=text)
+    try:
+        value = float(weight)
+    except ValueError:
+        if "/" in weight or "\\" in weight:  # the = belongs to the name of a folder
+            return WeightedAdapter(folder=text)
+        value = math.nan
+    if not math.isfinite(value):
+        raise fail(
+            "adapters.weight",
+            f"“{weight}” is no weight.",
+            "Write the folder alone, or folder=number such as adapters/style=0.5.",
+        )
+    return WeightedAdapter(folder=folder, weight=value)

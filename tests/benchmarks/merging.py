@@ -1,0 +1,267 @@
+"""How long and how large a merge is: ours, PEFT's load + merge + save, and copying the files.
+
+    python -m tests.benchmarks.merging [--gb 3] [--rounds 2] [--folder DIR] [--json]
+
+Writes a random Llama-shaped model of that size in bfloat16 and an adapter of rank 16 on all its
+linear layers. Each way runs in a process of its own, in turns (A-B-A-B), so that neither the page
+cache nor a neighbour favours one of them. The results are compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+GOALS = {"time / PEFT": 0.35, "memory / PEFT": 0.25, "time / copy": 4.0}
+
+HIDDEN, INNER, KEYS, VOCABULARY, RANK = 2048, 5632, 512, 32000, 16
+SHAPES = {
+    "self_attn.q_proj": (HIDDEN, HIDDEN),
+    "self_attn.k_proj": (KEYS, HIDDEN),
+    "self_attn.v_proj": (KEYS, HIDDEN),
+    "self_attn.o_proj": (HIDDEN, HIDDEN),
+    "mlp.gate_proj": (INNER, HIDDEN),
+    "mlp.up_proj": (INNER, HIDDEN),
+    "mlp.down_proj": (HIDDEN, INNER),
+}
+
+
+def write_model(folder: Path, size: float) -> None:
+    """A model of `size` bytes, in shards of 1 GB, tensor by tensor."""
+    import torch
+
+    from lora_studio.engine import weights
+    from lora_studio.engine.weights import Planned
+
+    per_layer = 2 * (sum(a * b for a, b in SHAPES.values()) + 2 * HIDDEN)
+    layers = max(round((size - 4 * VOCABULARY * HIDDEN) / per_layer), 1)
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (VOCABULARY, HIDDEN)}
+    for layer in range(layers):
+        for name, shape in SHAPES.items():
+            shapes[f"model.layers.{layer}.{name}.weight"] = shape
+        for name in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"model.layers.{layer}.{name}.weight"] = (HIDDEN,)
+    shapes |= {"model.norm.weight": (HIDDEN,), "lm_head.weight": (VOCABULARY, HIDDEN)}
+    groups: list[list[Planned]] = [[]]
+    for name, shape in shapes.items():
+        planned = Planned(name, "BF16", shape)
+        if sum(item.bytes for item in groups[-1]) + planned.bytes > 1e9:
+            groups.append([])
+        groups[-1].append(planned)
+    folder.mkdir(parents=True)
+    placed = {}
+    for file, group in zip(weights.shard_names(len(groups)), groups, strict=True):
+        # A fortieth of each tensor is drawn and repeated: drawing all would take minutes.
+        def values(planned: Planned) -> torch.Tensor:
+            count = 1
+            for length in planned.shape:
+                count *= length
+            drawn = (torch.randn(count // 40 + 1) * 0.02).bfloat16()
+            return drawn.repeat(41)[:count].view(planned.shape)
+
+        weights.save(folder / file, [(p, lambda p=p: values(p)) for p in group])
+        placed |= {planned.name: file for planned in group}
+    if len(groups) > 1:
+        (folder / weights.INDEX).write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": HIDDEN,
+        "intermediate_size": INNER,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+        "dtype": "bfloat16",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_adapter(folder: Path, layers: int) -> None:
+    """A random adapter on every linear layer."""
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {}
+    for layer in range(layers):
+        for name, (outputs, inputs) in SHAPES.items():
+            key = f"base_model.model.model.layers.{layer}.{name}"
+            tensors[f"{key}.lora_A.weight"] = torch.randn(RANK, inputs) * 0.05
+            tensors[f"{key}.lora_B.weight"] = torch.randn(outputs, RANK) * 0.01
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": RANK,
+        "lora_alpha": 3 * RANK // 2,
+        "target_modules": [name.rpartition(".")[2] for name in SHAPES],
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
+    """The streaming merge, timed without the imports."""
+    from lora_studio.core.merging import MergingSpec
+    from lora_studio.engine import adapters, merging
+    from tests.helpers.recorded_job import recorded_job
+
+    job, _ = recorded_job()
+    idle = _peak()
+    began = time.perf_counter()
+    merging.merge_into(target, base, [adapters.read(adapter)], MergingSpec(), job)
+    return {"seconds": time.perf_counter() - began, "peak": _peak(), "idle": idle}
+
+
+def by_peft(base: Path, adapter: Path, target: Path) -> dict[str, float]:
+    """PEFT's load + merge + save, timed without the imports."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    idle = _peak()
+    began = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(target)
+    return {"seconds": time.perf_counter() - began, "peak": _peak(), "idle": idle}
+
+
+def by_copying(base: Path, _adapter: Path, target: Path) -> dict[str, float]:
+    """`cp -r --reflink=never`."""
+    began = time.perf_counter()
+    subprocess.run(["cp", "-r", "--reflink=never", base, target], check=True)
+    return {"seconds": time.perf_counter() - began, "peak": 0.0, "idle": 0.0}
+
+
+WAYS = {"ours": by_us, "peft": by_peft, "copy": by_copying}
+
+
+def _peak() -> float:
+    """Largest resident memory of this process so far, in bytes."""
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def measure(way: str, work: Path) -> dict[str, float]:
+    """One run in a fresh process, the files read once before and the disk at rest."""
+    target = work / way
+    shutil.rmtree(target, ignore_errors=True)
+    os.sync()
+    subprocess.run("cat base/*.safetensors > /dev/null", shell=True, cwd=work, check=True)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.merging",
+        "--way",
+        way,
+        "--folder",
+        str(work),
+    ]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found: dict[str, float] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Names of tensors whose bytes differ between two models."""
+    from lora_studio.engine import weights
+
+    ours, theirs = weights.index(one), weights.index(other)
+    names = sorted(ours.keys() ^ theirs.keys())
+    for name in ours.keys() & theirs.keys():
+        a, b = ours[name], theirs[name]
+        if bytes(weights.raw_bytes(a.read())) != bytes(weights.raw_bytes(b.read())):
+            names.append(name)
+    return names
+
+
+def main() -> int:
+    """Measures, compares with the goals; 1 when one is missed or the results differ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gb", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way:
+        work = given.folder
+        print(json.dumps(WAYS[given.way](work / "base", work / "adapter", work / given.way)))
+        return 0
+    work = Path(tempfile.mkdtemp(prefix="merging-", dir=given.folder))
+    try:
+        report = compare(work, given.gb * 1e9, given.rounds)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(json.dumps(report, indent=2) if given.json else in_words(report))
+    missed = [name for name, goal in GOALS.items() if report["ratios"][name] > goal]
+    return 1 if missed or report["differing"] else 0
+
+
+def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
+    """All ways in turns on one model; medians, and ours in relation to the others."""
+    write_model(work / "base", size)
+    layers = json.loads((work / "base" / "config.json").read_text())["num_hidden_layers"]
+    write_adapter(work / "adapter", layers)
+    runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            runs[way].append(measure(way, work))
+    seconds = {
+        way: statistics.median(run["seconds"] for run in found) for way, found in runs.items()
+    }
+    peak = {way: max(run["peak"] for run in found) for way, found in runs.items()}
+    above = {way: max(run["peak"] - run["idle"] for run in found) for way, found in runs.items()}
+    largest = 2 * VOCABULARY * HIDDEN
+    return {
+        "gigabytes": sum(f.stat().st_size for f in (work / "base").glob("*.safetensors")) / 1e9,
+        "runs": runs,
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "above_idle_bytes": above,
+        "above_idle_in_largest_tensors": above["ours"] / largest,
+        "ratios": {
+            "time / PEFT": seconds["ours"] / seconds["peft"],
+            "memory / PEFT": peak["ours"] / peak["peft"],
+            "time / copy": seconds["ours"] / seconds["copy"],
+        },
+        "differing": differing(work / "ours", work / "peft"),
+    }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    lines = [f"Model of {report['gigabytes']:.2f} GB, {os.cpu_count()} cores"]
+    for way in WAYS:
+        every = " · ".join(f"{run['seconds']:.1f}" for run in report["runs"][way])
+        lines.append(
+            f"{way:5} {report['seconds'][way]:7.1f} s ({every})   peak "
+            f"{report['peak_bytes'][way] / 1e9:5.2f} GB, above idle "
+            f"{report['above_idle_bytes'][way] / 1e6:7.0f} MB"
+        )
+    for name, goal in GOALS.items():
+        ratio = report["ratios"][name]
+        lines.append(f"{name:14} {ratio:6.3f}  (goal ≤ {goal:g}) {'✓' if ratio <= goal else '✗'}")
+    lines.append(
+        f"above idle: {report['above_idle_in_largest_tensors']:.2f} × the largest tensor (goal ≤ 3)"
+    )
+    different = report["differing"]
+    lines.append(
+        f"{len(different)} tensors differ: {different[:3]}" if different else "bit-equal to PEFT ✓"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
