@@ -1,10 +1,11 @@
 """Which column or template fills each slot of a format, and what that gives for one row.
 
 A value that equals a column's name is that column, with the kind of value it has. Otherwise the
-names in braces are columns, substituted in one pass into text: `{question}\\n{context}`. Whatever the
-data holds stays as it is, braces too; so do braces of a template that enclose other braces. A dot
-leads into an object: `translation.en`. Where a value is missing or empty, blanks of the template that
-would join it to the others go with it. A slot mapped to "" is left empty.
+names in braces are columns, substituted in one pass into text: `{question}\\n{context}`, where `\\n`
+and `\\t` may be written out. Whatever the data holds stays as it is, braces too; so do braces of a
+template that enclose other braces. A dot leads into an object: `translation.en`. Where a value is
+missing or empty, blanks of the template that would join it to the others go with it. A slot mapped
+to "" is left empty.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ def _value(values: Mapping[str, Any], source: str) -> Any:
 @functools.lru_cache(maxsize=256)
 def _pieces(template: str) -> tuple[str, ...]:
     """Text and column names by turns, beginning with text; one piece alone holds no column."""
-    return tuple(_PLACE.split(template))
+    pieces = _PLACE.split(template)
+    pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
+    return tuple(pieces)
 
 
 def _column(values: Mapping[str, Any], name: str) -> Any:

@@ -7,8 +7,15 @@ import re
 from typing import Any
 
 from lora_studio.core.dataset import ToolCall
-from lora_studio.core.row_values import is_blank, is_missing, json_text, parsed, text_of, valid
-from lora_studio.core.row_values import without_nulls
+from lora_studio.core.row_values import (
+    is_blank,
+    is_missing,
+    json_text,
+    parsed,
+    text_of,
+    valid,
+    without_nulls,
+)
 from lora_studio.core.samples import UnusableRow
 
 _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DOTALL)

@@ -54,10 +54,13 @@ def style_of(value: Any) -> Style | None:
     """How a value writes a conversation: `messages` with role and content, `sharegpt` with other
     names or without any; None when it is no list of turns (bare strings are not)."""
     turns = _listed(value)
-    if not turns or not all(_is_turn(turn) for turn in turns[:4]):
+    if not turns or not all(isinstance(turn, dict) and _is_turn(turn) for turn in turns[:4]):
         return None
-    first = turns[0]
-    openai = isinstance(first, dict) and "role" in first and not {"value", "text"} & set(first)
+    if all(_who(turn) is None for turn in turns[:4]):
+        # {"answer": …, "model": …} alone are no turns of a conversation.
+        named = {speaker_of(str(key)) for turn in turns[:4] for key in turn}
+        return "sharegpt" if {"user", "assistant"} <= named else None
+    openai = "role" in turns[0] and not {"value", "text"} & set(turns[0])
     return "messages" if openai else "sharegpt"
 
 
@@ -74,18 +77,11 @@ def opens_with_answer(value: Any) -> bool:
     return True
 
 
-def _is_turn(turn: Any) -> bool:
-    if isinstance(turn, dict):
-        who = _who(turn)
-        if who is not None and (_what(turn) or any(turn.get(name) for name in _CALLS + _THINKING)):
-            return True
-        named = [speaker_of(str(key)) for key, item in turn.items() if isinstance(item, str)]
-        return bool(turn) and bool(named) and None not in named
-    return (
-        isinstance(turn, list | tuple)
-        and len(turn) == 2
-        and all(isinstance(item, str) for item in turn)
-    )
+def _is_turn(turn: dict[str, Any]) -> bool:
+    if _who(turn) is not None:
+        return _what(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
+    named = [speaker_of(str(key)) for key, item in turn.items() if isinstance(item, str)]
+    return bool(named) and None not in named
 
 
 def _listed(value: Any) -> list[Any] | None:

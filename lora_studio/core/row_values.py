@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import math
 import re
@@ -30,6 +31,7 @@ _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output")
 _LONGEST_LITERAL = 2_000_000
 
 
+@functools.lru_cache(maxsize=4096)
 def key_of(name: str) -> str:
     """A column name as it is compared: letters and digits alone, in lower case."""
     return re.sub(r"[\W_]+", "", name).casefold()

@@ -1,0 +1,235 @@
+"""Every way in which the columns of some rows could be read, with how telling that reading is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lora_studio.core import row_columns as names
+from lora_studio.core.dataset import RowFormat
+from lora_studio.core.row_columns import Column, Columns, first, named
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One reading of the columns.
+
+    `weight` ranks readings of the same rows: pairs say more than their parts, a conversation more
+    than a text. `sure` is how much names and values alone speak for it, 0 to 1. `rivals` are columns
+    that could be meant in place of the one chosen for `rivalled`.
+    """
+
+    format: RowFormat
+    mapping: dict[str, str]
+    weight: float
+    sure: float
+    rivalled: str = ""
+    rivals: tuple[str, ...] = ()
+    guessed: bool = False
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The columns it reads."""
+        return tuple(self.mapping.values())
+
+
+def candidates(columns: Columns) -> list[Candidate]:
+    """All readings, the most telling first; [] where no columns fit any format."""
+    finders = (_preference, _kto, _conversation, _question_and_answer, _transformed, _text, _guess)
+    return [found for finder in finders for found in finder(columns)]
+
+
+# --- pairs and labels -------------------------------------------------------------------------
+
+
+def _preference(columns: Columns) -> list[Candidate]:
+    rejected = first(columns, names.REJECTED)
+    chosen = first(columns, names.CHOSEN)
+    talk = _first(names.conversations(columns))
+    if rejected is None:
+        return []
+    if chosen is None:
+        # A whole conversation and another last answer to it.
+        if talk is None or talk.kind != "turns":
+            return []
+        mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
+        return [Candidate("preference", mapping, 1.0, 0.9)]
+    mapping = {}
+    if asked := _asked(columns):
+        mapping = asked
+    elif talk is not None and (chosen.kind != "turns" or chosen.openers):
+        mapping = {"prompt": talk.name}
+    mapping |= {"chosen": chosen.name, "rejected": rejected.name} | _extras(columns)
+    sure = 0.99 if (chosen.key, rejected.key) == ("chosen", "rejected") else 0.93
+    return [Candidate("preference", mapping, 1.0, sure)]
+
+
+def _kto(columns: Columns) -> list[Candidate]:
+    label = next((item for item in named(columns, names.LABELS) if item.is_label), None)
+    if label is None or first(columns, names.CHOICES, "texts", "object", "list"):
+        return []
+    answer = _first([item for item in names.answers(columns) if item != label])
+    talk = _first(names.conversations(columns))
+    explicit = label.key in ("label", "ktotag", "kto", "thumbs", "thumbsup", "desirable", "isgood")
+    sure = 0.97 if explicit else 0.75
+    weight = 0.99 if explicit else 0.85
+    if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
+        asked = _asked(columns, besides=(answer, label))
+        mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
+        return [Candidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
+    if talk is not None and talk.kind == "turns":
+        mapping = {"completion": talk.name, "label": label.name} | _extras(columns)
+        return [Candidate("kto", mapping, weight, sure)]
+    return []
+
+
+def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]:
+    """Where the prompt of an answer stands, with the input that belongs to an instruction."""
+    found = [item for item in names.questions(columns) if item not in besides]
+    # A prompt column is what was asked in full, also where its parts have columns too.
+    found.sort(key=lambda item: item.key not in names.PROMPTS)
+    if not found:
+        return {}
+    mapping = {"prompt": found[0].name}
+    added = first(columns, names.INPUTS, "text")
+    if found[0].key in names.INSTRUCTIONS and added and added not in (*besides, found[0]):
+        mapping["input"] = added.name
+    return mapping
+
+
+# --- conversations ----------------------------------------------------------------------------
+
+
+def _conversation(columns: Columns) -> list[Candidate]:
+    found = []
+    for rank, column in enumerate(names.conversations(columns)):
+        openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
+        row_format: RowFormat = "messages" if openai else "sharegpt"
+        slot = "messages" if openai else "conversations"
+        usual = column.key in names.CONVERSATIONS
+        sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
+        weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
+        mapping = {slot: column.name} | _extras(columns)
+        found.append(Candidate(row_format, mapping, weight, sure))
+    return found[:3]
+
+
+# --- questions and answers --------------------------------------------------------------------
+
+
+def _question_and_answer(columns: Columns) -> list[Candidate]:
+    choices = first(columns, names.CHOICES, "texts", "object", "list", "text")
+    answers = names.answers(columns)
+    if choices is not None and (keyed := named(columns, names.CHOICE_ANSWERS)):
+        answers = [*keyed, *(item for item in answers if item not in keyed)]
+    asked = [item for item in names.questions(columns) if item not in answers]
+    if not answers:
+        return []
+    answer = answers[0]
+    asked = [item for item in asked if item != choices]
+    if not asked:
+        return []
+    row_format, mapping = _asked_as(columns, asked[0], answer, choices)
+    slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
+    mapping[slot] = answer.name
+    mapping |= _extras(columns)
+    thinking = first(columns, names.THINKING, "text")
+    if thinking is not None and thinking.name not in mapping.values():
+        mapping["thinking"] = thinking.name
+    rivals = tuple(
+        item.name
+        for item in answers[1:]
+        if item.filled * 2 > answer.filled and item.name not in mapping.values()
+    )
+    exact = answer.key in names.ANSWERS and asked[0].key in _USUAL_QUESTIONS
+    sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
+    weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
+    return [Candidate(row_format, mapping, weight, sure, slot, rivals)]
+
+
+_USUAL_QUESTIONS = frozenset((*names.INSTRUCTIONS, *names.PROMPTS, *names.QUESTIONS, *names.INPUTS))
+
+
+def _asked_as(
+    columns: Columns, asked: Column, answer: Column, choices: Column | None
+) -> tuple[RowFormat, dict[str, str]]:
+    """The format that fits what is asked, and the slots of the question."""
+    history = first(columns, names.HISTORIES, "list", "turns", "texts", "text")
+    added = next(
+        (item for item in named(columns, names.INPUTS) if item not in (asked, answer)), None
+    )
+    if asked.key in names.INSTRUCTIONS or history is not None:
+        mapping = {"instruction": asked.name}
+        if added is not None and asked.key in names.INSTRUCTIONS:
+            mapping["input"] = added.name
+        if history is not None:
+            mapping["history"] = history.name
+        return "alpaca", mapping
+    if asked.key in (*names.PROMPTS, "input", "inputs") and choices is None:
+        return "prompt_completion", {"prompt": asked.name}
+    mapping = {"question": asked.name}
+    context = next(
+        (item for item in named(columns, names.CONTEXTS) if item not in (asked, answer)), None
+    )
+    if context is not None:
+        mapping["context"] = context.name
+    if choices is not None:
+        mapping["choices"] = choices.name
+    return "question_answer", mapping
+
+
+def _transformed(columns: Columns) -> list[Candidate]:
+    """A text and what is made of it: its summary, its translation."""
+    source = first(columns, names.SOURCES, "text")
+    target = next(
+        (item for item in named(columns, names.TARGETS[:-1]) if item.kind == "text"), None
+    )
+    if source is None or target is None or source == target:
+        return []
+    mapping = {"question": source.name, "answer": target.name} | _extras(columns)
+    return [Candidate("question_answer", mapping, 0.7, 0.8)]
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def _text(columns: Columns) -> list[Candidate]:
+    column = first(columns, names.TEXTS, "text")
+    if column is None or _is_classified(columns):
+        return []
+    sure = 0.97 if column.key == "text" else 0.85
+    return [Candidate("text", {"text": column.name}, 0.5, sure)]
+
+
+def _guess(columns: Columns) -> list[Candidate]:
+    """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
+    texts = names.free_texts(columns)
+    if _is_classified(columns):
+        return []
+    if len(texts) == 2:
+        mapping = {"question": texts[0].name, "answer": texts[1].name}
+        return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
+    if len(texts) == 1 and not names.questions(columns):
+        return [Candidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
+    return []
+
+
+def _is_classified(columns: Columns) -> bool:
+    """Whether texts have classes: numbers, or words beside a text."""
+    return any(
+        item.kind in ("number", "flag", "text") for item in named(columns, names.CLASSES[:6])
+    ) or any(item.kind in ("number", "flag") for item in named(columns, names.CLASSES[6:]))
+
+
+def _extras(columns: Columns) -> dict[str, str]:
+    """System message and tools, which every format of conversations can have."""
+    mapping = {}
+    if system := first(columns, names.SYSTEMS, "text"):
+        mapping["system"] = system.name
+    if tools := first(columns, names.TOOLS, "list", "text", "object", "turns", "texts", "turn"):
+        mapping["tools"] = tools.name
+    return mapping
+
+
+def _first(found: Sequence[Column]) -> Column | None:
+    return found[0] if found else None

@@ -1,0 +1,302 @@
+"""Which columns could fill which slots: by what they hold first, by their names second.
+
+Names are compared without case, blanks and punctuation. What they are called in the datasets people
+train on is written down here in order of preference; no dataset is known by its own name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lora_studio.core.row_turns import is_turn, opens_with_answer, style_of
+from lora_studio.core.row_values import (
+    MEDIA_KEYS,
+    is_blank,
+    is_media,
+    is_missing,
+    key_of,
+    truth_of,
+)
+
+Kind = Literal[
+    "text", "number", "flag", "turns", "turn", "texts", "numbers", "flags", "object", "list", "media"
+]  # fmt: skip
+
+_LONG_VECTOR = 8
+
+CONVERSATIONS = (
+    "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
+    "turns", "chat", "chats", "thread", "msgs", "data",
+)  # fmt: skip
+INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
+PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
+INPUTS = ("input", "inputs", "context", "contexts", "inputtext", "输入", "eingabe")
+QUESTIONS = (
+    "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "问题", "質問", "질문",
+    "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
+)  # fmt: skip
+ANSWERS = (
+    "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
+    "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
+    "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
+    "modeloutput", "assistantresponse", "generatedtext", "canonicalsolution", "longanswer",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "sql", "code", "chosen",
+    "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
+    "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
+)  # fmt: skip
+#: Texts that are transformed into one another: asked for without a question.
+SOURCES = (
+    "article",
+    "document",
+    "dialogue",
+    "dialog",
+    "passage",
+    "source",
+    "src",
+    "text",
+    "context",
+)
+TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
+SYSTEMS = ("system", "systemprompt", "systemmessage", "sys", "systeminstruction", "系统")
+HISTORIES = ("history", "histories", "chathistory", "previousturns")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools")
+THINKING = (
+    "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
+    "thought", "thoughts",
+)  # fmt: skip
+CONTEXTS = ("context", "contexts", "passage", "paragraph", "support", "background", "story")
+CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
+CHOICE_ANSWERS = (
+    "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
+    "target", "cop", "bestanswer",
+)  # fmt: skip
+TEXTS = (
+    "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
+    "abstract", "code", "sentence",
+)  # fmt: skip
+#: A better and a worse answer, in pairs.
+CHOSEN = (
+    "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
+    "preferred", "preferredresponse", "accepted", "acceptedresponse", "responsechosen",
+    "answerchosen", "responsej", "win", "winner", "winningresponse", "good", "goodresponse",
+    "preferredoutput", "chosenconversations", "chosenconversation",
+)  # fmt: skip
+REJECTED = (
+    "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
+    "nonpreferred", "dispreferredresponse", "rejectedoutput", "rejectedresponse", "responserejected",
+    "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
+    "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
+)  # fmt: skip
+LABELS = (
+    "label", "ktotag", "labels", "kto", "thumbs", "thumbsup", "feedback", "desirable", "isgood",
+    "isdesirable", "liked", "vote", "rating", "preference", "quality", "score",
+)  # fmt: skip
+CLASSES = (
+    "label", "labels", "class", "classes", "sentiment", "emotion", "intent", "category", "stars",
+    "labeltext", "coarselabel", "finelabel", "toxic", "toxicity", "isduplicate", "entailment",
+    "nertags", "topic",
+)  # fmt: skip
+_TO_ANSWER = (
+    "answer",
+    "answers",
+    "response",
+    "output",
+    "completion",
+    "reply",
+    "solution",
+    "antwort",
+)
+_TO_QUESTION = ("question", "prompt", "instruction", "query", "problem", "frage")
+_NEGATIVE = (
+    "incorrect", "wrong", "reject", "negative", "false", "bad", "worse", "worst", "distractor",
+    "dispreferred", "nonpreferred",
+)  # fmt: skip
+_SECONDARY = (
+    "original",
+    "system",
+    "negative",
+    "count",
+    "length",
+    "tokens",
+    "score",
+    "model",
+    "type",
+)
+_METADATA = (
+    "id", "ids", "uuid", "idx", "index", "hash", "url", "link", "date", "time", "timestamp", "source",
+    "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
+    "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
+    "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
+    "tokens", "score", "unnamed0", "rating", "status",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
+
+    `truths` counts values that a label of good or bad could have.
+    """
+
+    name: str
+    kinds: Counter[Kind] = field(default_factory=Counter)
+    truths: int = 0
+    openers: int = 0  # conversations that the assistant opens
+    openai: int = 0  # conversations of role and content
+
+    @property
+    def key(self) -> str:
+        """The name as it is compared."""
+        return key_of(self.name)
+
+    @property
+    def filled(self) -> int:
+        """How many rows have a value here."""
+        return self.kinds.total()
+
+    @property
+    def kind(self) -> Kind | None:
+        """What most values are; None for a column without any."""
+        return max(sorted(self.kinds), key=lambda kind: self.kinds[kind], default=None)
+
+    @property
+    def is_label(self) -> bool:
+        """Whether every value says good or bad."""
+        return 0 < self.filled == self.truths
+
+    @property
+    def is_textual(self) -> bool:
+        """Whether its values are text, or several texts of which one can be taken."""
+        return self.kind in ("text", "texts")
+
+
+Columns = Sequence[Column]
+
+
+def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[Column]:
+    """Every column of some rows, in the order of `names`, then as they come by name."""
+    rest = sorted({name for row in rows for name in row} - set(names))
+    order = [name for name in [*dict.fromkeys(names), *rest] if _is_writable(name)]
+    return [_column(name, rows) for name in order]
+
+
+def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
+    kinds: Counter[Kind] = Counter()
+    truths = openers = openai = 0
+    media = key_of(name) in MEDIA_KEYS
+    for row in rows:
+        value = row.get(name)
+        if is_blank(value):
+            continue
+        kind = kind_of(value, media=media)
+        kinds[kind] += 1
+        truths += kind in ("text", "number", "flag") and truth_of(value) is not None
+        if kind == "turns":
+            openers += opens_with_answer(value)
+            openai += style_of(value) == "messages"
+    return Column(name, kinds, truths, openers, openai)
+
+
+def kind_of(value: Any, *, media: bool = False) -> Kind:
+    """What a value is that is not blank; with `media` its column is one of pictures or sounds."""
+    if media and is_media(value):
+        return "media"
+    if isinstance(value, bool):
+        return "flag"
+    if isinstance(value, int | float):
+        return "number"
+    if isinstance(value, str):
+        # Only what could be a list of turns is worth parsing.
+        if value.lstrip()[:1] == "[" and "{" in value[:200] and style_of(value):
+            return "turns"
+        return "text"
+    if isinstance(value, dict):
+        return "turn" if is_turn(value) else "turns" if style_of(value) else "object"
+    if isinstance(value, list | tuple):
+        return _list_kind(value)
+    return "object"
+
+
+def _list_kind(value: Sequence[Any]) -> Kind:
+    items = [item for item in value[:_LONG_VECTOR] if not is_missing(item)]
+    if items and all(isinstance(item, bool) for item in items):
+        return "flags"
+    if items and all(isinstance(item, str) for item in items):
+        return "texts"
+    if items and all(isinstance(item, int | float) for item in items):
+        return "numbers"
+    return "turns" if style_of(value) else "list"
+
+
+def named(columns: Columns, names: Sequence[str]) -> list[Column]:
+    """The columns with one of these names and a value, those named first before others."""
+    ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
+    found = [column for column in columns if column.filled and column.key in ranks]
+    return sorted(found, key=lambda column: (ranks[column.key], column.name))
+
+
+def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+    """The best column by name, of these kinds if any are given."""
+    return next((item for item in named(columns, names) if not kinds or item.kind in kinds), None)
+
+
+def conversations(columns: Columns) -> list[Column]:
+    """Columns that hold whole conversations, those with a usual name first."""
+    others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, "completion", "response", "output"}
+    by_kind = [
+        column
+        for column in columns
+        if column.kind == "turns" and column.key not in others and column.key not in CONVERSATIONS
+    ]
+    by_name = [
+        column
+        for column in named(columns, CONVERSATIONS)
+        if column.kind in ("turns", "texts", "text", "list", "object")
+    ]
+    turns_first = sorted(by_name, key=lambda column: column.kind != "turns")
+    return turns_first + sorted(by_kind, key=lambda column: column.name)
+
+
+def questions(columns: Columns) -> list[Column]:
+    """Columns that could hold what is asked, the likeliest first."""
+    exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS[:2]))
+    return _with_endings(columns, exact, _TO_QUESTION)
+
+
+def answers(columns: Columns) -> list[Column]:
+    """Columns that could hold what is answered, the likeliest first."""
+    return _with_endings(columns, named(columns, ANSWERS), _TO_ANSWER)
+
+
+def _with_endings(columns: Columns, exact: list[Column], endings: Sequence[str]) -> list[Column]:
+    rest = [
+        column
+        for column in columns
+        if column not in exact
+        and column.kind in ("text", "texts", "object", "turns")
+        and column.key.endswith(tuple(endings))
+        and not any(word in column.key for word in _NEGATIVE + _SECONDARY)
+        and column.key not in CHOSEN + REJECTED
+    ]
+    return exact + sorted(rest, key=lambda column: (-column.filled, column.name))
+
+
+def free_texts(columns: Columns) -> list[Column]:
+    """Text columns whose names do not say that they only describe the row, in the file's order."""
+    return [
+        column
+        for column in columns
+        if column.kind == "text" and column.key not in _METADATA and not column.key.endswith("id")
+    ]
+
+
+def _is_writable(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,190 @@
+"""What cannot be trained on, recognised by its columns and refused with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lora_studio.core import row_columns as names
+from lora_studio.core.problems import Problem, Where
+from lora_studio.core.row_columns import Column, Columns, first, named
+from lora_studio.core.row_turns import style_of
+from lora_studio.core.row_values import MEDIA_KEYS
+from lora_studio.core.words import listed
+
+Rows = Sequence[Mapping[str, Any]]
+
+_STEPS = ("completions", "steps", "stepwise", "solutions", "trajectory")
+_STEP_LABELS = ("labels", "stepwiselabels", "ratings", "steplabels", "rewards")
+_TOKENS = ("inputids", "tokenids", "tokens", "attentionmask", "inputidschosen", "promptinputids")
+_VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
+_TRIPLETS = (
+    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
+    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
+)  # fmt: skip
+_COLUMNS_SHOWN = 12
+
+
+def of_shape(rows: Rows, columns: Columns) -> Problem | None:
+    """Why these rows are refused although some column could be read as an answer."""
+    for kind in (_media, _stepwise, _tree):
+        if problem := kind(rows, columns):
+            return problem
+    return None
+
+
+def of_rest(rows: Rows, columns: Columns) -> Problem:
+    """Why rows that no format fits cannot be trained on."""
+    for kind in (_single_turns, _embeddings, _classes, _tokens, _questions_alone):
+        if problem := kind(rows, columns):
+            return problem
+    shown = [column.name for column in columns if column.filled][:_COLUMNS_SHOWN]
+    return _refused(
+        "unknown_format",
+        f"The rows have none of the known shapes. Their columns are: {', '.join(shown) or 'none'}.",
+        "Choose a format and say which column holds what, or rename the columns: instruction and "
+        "output, messages, prompt and completion, question and answer, text, or prompt, chosen and "
+        "rejected.",
+    )
+
+
+def empty() -> Problem:
+    """The problem of a source without a row that can be read."""
+    return _refused("no_rows", "There is no row in it.", "Choose data with rows.")
+
+
+def _media(rows: Rows, columns: Columns) -> Problem | None:
+    held = [item for item in columns if item.key in MEDIA_KEYS and item.kinds["media"]]
+    if not any(2 * item.kinds["media"] > len(rows) for item in held):
+        return None
+    return _refused(
+        "media",
+        f"The rows come with images, sound or film ({_named(held)}), which language models trained "
+        "here do not see.",
+        "Choose data of text alone, or remove these columns if the text is enough.",
+    )
+
+
+def _stepwise(rows: Rows, columns: Columns) -> Problem | None:
+    steps = first(columns, _STEPS, "texts", "list", "turns")
+    labels = first(columns, _STEP_LABELS, "flags", "numbers")
+    if steps is None:
+        return None
+    inner = _share(rows, steps.name, _is_labelled)
+    if inner <= 0.5 and (labels is None or _parallel(rows, steps.name, labels.name) <= 0.5):
+        return None
+    return _refused(
+        "stepwise",
+        f"Every step of an answer has a label of its own (stepwise supervision, {_named([steps])}). "
+        "That trains a reward model, which is not done here.",
+        "Choose data with one answer to a prompt, or with a better and a worse one.",
+    )
+
+
+def _tree(rows: Rows, columns: Columns) -> Problem | None:
+    text, role = first(columns, ("text", "content"), "text"), first(columns, ("role",), "text")
+    parent = first(columns, ("parentid", "parent", "messagetreeid"))
+    return _single_turn() if text and role and parent else None
+
+
+def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
+    who = first(columns, ("role", "from", "speaker"), "text")
+    what = first(columns, ("content", "value", "text"), "text")
+    return _single_turn() if who and what else None
+
+
+def _single_turn() -> Problem:
+    return _refused(
+        "single_turns",
+        "Each row is a single turn with its role, so no row holds a question with its answer.",
+        'Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.',
+    )
+
+
+def _embeddings(rows: Rows, columns: Columns) -> Problem | None:
+    vectors = [item for item in named(columns, _VECTORS) if item.kind == "numbers"]
+    keys = {item.key for item in columns if item.filled}
+    pairs = any({one, other} <= keys for one, other in _TRIPLETS)
+    if not vectors and not pairs:
+        return None
+    return _refused(
+        "embeddings",
+        "The rows compare texts with one another or hold their vectors. That trains an embedding "
+        "model, which is not done here.",
+        "Choose data with questions and answers, conversations or plain text.",
+    )
+
+
+def _classes(rows: Rows, columns: Columns) -> Problem | None:
+    held = named(columns, names.CLASSES)
+    if not held or not any(item.kind == "text" for item in columns):
+        return None
+    return _refused(
+        "classification",
+        f"The rows give texts a class ({_named(held[:1])}). That trains a classifier; a language "
+        "model needs answers in words.",
+        "To train on it all the same, choose the format “Question and answer” and say which columns "
+        "are the question and the answer.",
+    )
+
+
+def _tokens(rows: Rows, columns: Columns) -> Problem | None:
+    held = [item for item in named(columns, _TOKENS) if item.kind == "numbers"]
+    if not held:
+        return None
+    return _refused(
+        "tokenised",
+        f"The rows are tokens already ({_named(held)}), made with a tokenizer that may be another "
+        "than your model’s.",
+        "Choose the data as text, from before it was tokenised.",
+    )
+
+
+def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
+    held = names.questions(columns) or names.conversations(columns)
+    if not held:
+        return None
+    return _refused(
+        "prompts_only",
+        f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",
+        "Add a column with the answers. If one has them under another name, choose it under "
+        "“Columns”.",
+    )
+
+
+def _share(rows: Rows, name: str, holds: Callable[[Any], bool]) -> float:
+    return sum(holds(row.get(name)) for row in rows) / max(1, len(rows))
+
+
+def _is_labelled(value: Any) -> bool:
+    """Whether a value is a list of steps, each an object with a rating of its own."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and style_of(value) is None
+        and all(
+            isinstance(item, dict) and {"label", "rating", "correct"} & set(item) for item in value
+        )
+    )
+
+
+def _parallel(rows: Rows, steps: str, labels: str) -> float:
+    def alike(row: Mapping[str, Any]) -> bool:
+        one, other = row.get(steps), row.get(labels)
+        return isinstance(one, list) and isinstance(other, list) and len(one) == len(other) > 0
+
+    return sum(map(alike, rows)) / max(1, len(rows))
+
+
+def _named(columns: Sequence[Column]) -> str:
+    noun = "column" if len(columns) == 1 else "columns"
+    return f"{noun} {listed([f'“{column.name}”' for column in columns])}"
+
+
+def _refused(code: str, what: str, remedy: str) -> Problem:
+    return Problem(
+        code=f"dataset.{code}",
+        what=what,
+        remedy=remedy,
+        where=Where(step="dataset", field="sources"),
+    )
