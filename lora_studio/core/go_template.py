@@ -55,9 +55,9 @@ MAX_DEPTH = 100_000  # Go's own limit on templates that call templates
 class GoTemplate:
     """A parsed template that can be rendered many times."""
 
-    def __init__(self, source: str) -> None:
-        """Parses `source`; raises GoTemplateError with line and column."""
-        self.tree = parse(source)
+    def __init__(self, source: str | Tree) -> None:
+        """Parses `source`, unless it is a tree; raises GoTemplateError with line and column."""
+        self.tree = parse(source) if isinstance(source, str) else source
 
     def render(self, data: Mapping[str, object], *, today: date | None = None) -> str:
         """The text for `data`; bytes that are no UTF-8 (a cut character) become U+FFFD."""

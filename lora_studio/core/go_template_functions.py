@@ -6,15 +6,29 @@ A Go string is a Python `bytes` (UTF-8), nil is None, a map is a dict, a slice a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 Value = Any  # None | bool | int | float | bytes | list[Value] | dict[str, Value]
 
 
 class Struct(dict[str, Value]):
-    """A Go struct: a name it does not have is an error, not an empty value."""
+    """A Go struct: a name it does not have is an error, not an empty value.
+
+    `tags` are the JSON names of its fields in their order; one that ends in ? is left out of JSON
+    when it is empty. A struct with tags prints itself as JSON, one without cannot be printed.
+    """
+
+    tags: ClassVar[Mapping[str, str]] = {}
+
+    def tagged(self) -> list[tuple[str, Value]]:
+        """What JSON shows of it, in order."""
+        return [
+            (tag.rstrip("?"), self.get(name))
+            for name, tag in self.tags.items()
+            if self.get(name) or not tag.endswith("?")
+        ]
 
 
 class JsonMap(dict[str, Value]):
@@ -177,6 +191,8 @@ def show(value: Value) -> bytes:
         case JsonMap() | JsonList():
             return to_json(value)
         case Struct():
+            if value.tags:
+                return to_json(value)
             raise CallError("printing a whole struct is not supported here")
         case dict():
             pairs = (key.encode() + b":" + show(item) for key, item in sorted_items(value))
@@ -297,7 +313,8 @@ def to_json(value: Value) -> bytes:
         case bool() | int():
             return show(value)
         case dict():
-            items = list(value.items()) if isinstance(value, Struct) else sorted_items(value)
+            tagged = isinstance(value, Struct) and value.tags
+            items = value.tagged() if tagged else sorted_items(value)
             pairs = (_json_string(key) + b":" + to_json(item) for key, item in items)
             return b"{" + b",".join(pairs) + b"}"
         case list() | tuple():

@@ -15,6 +15,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core import words
+from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.go_template_functions import quote
 from lora_studio.core.problems import fail
 from lora_studio.core.template_emit import Forms, emit
@@ -45,9 +47,10 @@ class DerivedTemplate(BaseModel):
 
     `proven` says that all `conversations` (renderings compared) were equal. `limits` are the
     unusual conversations in which the original and this template are known to part; `needs` is
-    what a server must have. `system` tells what becomes of a system message; `tools` whether the
-    TEMPLATE can offer tools. `template` is empty when nothing could be derived; `reason` says why
-    it is not proven.
+    what a server must have. `system` tells what becomes of a system message; `tools` and `thinking`
+    whether the TEMPLATE can offer tools and writes thoughts; `notes` what was left out and why.
+    `template` is empty when nothing could be derived; `reason` says why it is not proven, and
+    `alternative` is the nearest TEMPLATE that is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,8 +63,31 @@ class DerivedTemplate(BaseModel):
     reason: str = ""
     system: Literal["used", "ignored", "refused"] = "used"
     tools: bool = False
+    thinking: bool = False
+    notes: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    alternative: Alternative | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether it is proven, in one sentence."""
+        if not self.proven:
+            return f"The TEMPLATE is not proven: {self.reason}"
+        extras = [name for name in ("tools", "thinking") if getattr(self, name)]
+        return (
+            f"The TEMPLATE is proven: {self.conversations} renderings were equal"
+            f"{f', with {words.listed(extras)}' if extras else ''}."
+        )
+
+
+class Alternative(BaseModel):
+    """A proven TEMPLATE for less than the chat template does; `what` says what it gives up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    derived: DerivedTemplate
 
 
 def derive(
@@ -94,6 +120,24 @@ def derive(
         limits = (f"the server puts {bos} in front, the chat template does not", *limits)
     stops = tuple(dict.fromkeys([*eos, *plan.marks(bos)]))[:MOST_STOPS]
     return derived.model_copy(update={"stops": stops, "limits": limits})
+
+
+def derive_from(
+    template: ChatTemplate,
+    *,
+    bos: str = "",
+    server_adds_bos: bool = False,
+    eos: Iterable[str] = (),
+    frozen_date: date | None = None,
+) -> DerivedTemplate:
+    """The same for a chat template whose source is at hand, so that what hinders can be named."""
+    return derive(
+        template.render,
+        bos=bos,
+        server_adds_bos=server_adds_bos,
+        eos=eos,
+        frozen_date=frozen_date,
+    )
 
 
 def _accepted(render: Renderer) -> tuple[Renderer, str]:

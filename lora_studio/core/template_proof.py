@@ -7,12 +7,13 @@ role merged) before either side renders them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.go_template import GoTemplate, GoTemplateError, Struct
+from lora_studio.core.go_template import GoTemplate, GoTemplateError
+from lora_studio.core.template_data import prepare, template_data
 from lora_studio.core.template_probe import THINK_END, Message, Prober
 
 
@@ -30,28 +31,6 @@ class Difference(BaseModel):
     position: int
     expected: str
     actual: str
-
-
-def prepare(messages: Sequence[Mapping[str, str]]) -> list[Message]:
-    """Messages as the server hands them to a TEMPLATE: neighbours of one role become one."""
-    prepared: list[Message] = []
-    for message in messages:
-        if prepared and prepared[-1]["role"] == message["role"] != "tool":
-            prepared[-1]["content"] += "\n\n" + message["content"]
-        else:
-            prepared.append(dict(message))
-    return prepared
-
-
-def template_data(messages: Sequence[Mapping[str, str]]) -> dict[str, object]:
-    """What a TEMPLATE sees of a conversation: .System has every system text, .Messages all."""
-    system = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
-    fields = {"Thinking": "", "Images": [], "ToolCalls": [], "ToolName": "", "ToolCallID": ""}
-    turns = [
-        Struct({"Role": m["role"], "Content": m["content"], **fields}) for m in prepare(messages)
-    ]
-    extra = {"Tools": [], "Response": "", "Think": False, "ThinkLevel": "", "IsThinkSet": False}
-    return {"System": system, "Messages": turns, **extra}
 
 
 # One day in each month, so that every month name is seen; the first two differ in all digits.

@@ -20,9 +20,10 @@ from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.go_template import GoTemplateError
 from lora_studio.core.ollama_template import DerivedTemplate, derive, modelfile
 from lora_studio.core.problems import ProblemError
+from lora_studio.core.template_data import prepare, template_data
 from lora_studio.core.template_emit import literal
 from lora_studio.core.template_probe import Message, Prober
-from lora_studio.core.template_proof import DAYS, Proof, conversations, prepare, template_data
+from lora_studio.core.template_proof import DAYS, Proof, conversations
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
 

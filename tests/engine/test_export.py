@@ -14,7 +14,7 @@ import pytest
 from lora_studio.core import commands, events
 from lora_studio.core.go_template import GoTemplate
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.template_proof import template_data
+from lora_studio.core.template_data import template_data
 from lora_studio.engine import jobs, selftest
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
