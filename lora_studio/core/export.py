@@ -1,8 +1,9 @@
-"""The export step: GGUF files and the Ollama model."""
+"""The export step: GGUF files and the Ollama model; what is known of each quantisation."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import field_validator
@@ -10,15 +11,76 @@ from pydantic import field_validator
 from lora_studio.core.spec import Spec, setting
 
 Quantization = Literal[
-    "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q4_K_M", "Q4_K_S", "Q3_K_L", "Q3_K_M", "Q3_K_S",
-    "Q2_K",
+    "F32", "BF16", "F16", "Q8_0", "MXFP4_MOE", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1",
+    "Q4_K_M", "IQ4_NL", "Q4_K_S", "Q4_0", "IQ4_XS", "Q3_K_L", "Q3_K_M", "IQ3_M", "IQ3_S",
+    "Q3_K_S", "IQ3_XS", "IQ3_XXS", "Q2_K", "Q2_K_S", "IQ2_M", "IQ2_S", "Q2_0", "IQ2_XS", "TQ2_0",
+    "IQ2_XXS", "TQ1_0", "IQ1_M", "IQ1_S", "Q1_0",
 ]  # fmt: skip
 
-#: Bits per weight of a 7-billion-parameter Llama, as llama.cpp's quantiser documents them.
+
+@dataclass(frozen=True)
+class QuantFacts:
+    """What is known of a quantisation before any model is.
+
+    `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantiser
+    in a dry run. `loss` says in words what it costs. With `needs_imatrix` the quantiser refuses to
+    work without an importance matrix. `only_for` names the models it was made for, "" for all.
+    """
+
+    bits: float
+    loss: str
+    needs_imatrix: bool = False
+    only_for: str = ""
+
+
+#: Every file type that llama.cpp's quantiser writes, from the largest to the smallest.
+QUANTIZATIONS: dict[Quantization, QuantFacts] = {
+    "F32": QuantFacts(32.0, "exact"),
+    "BF16": QuantFacts(16.0, "exact for bfloat16 models"),
+    "F16": QuantFacts(16.0, "exact but for the tiniest values"),
+    "Q8_0": QuantFacts(8.5, "no loss to speak of"),
+    "MXFP4_MOE": QuantFacts(8.5, "small loss", only_for="mixtures of experts"),
+    "Q6_K": QuantFacts(6.56, "hardly any loss"),
+    "Q5_1": QuantFacts(6.04, "very small loss, older kind"),
+    "Q5_K_M": QuantFacts(5.7, "very small loss"),
+    "Q5_K_S": QuantFacts(5.57, "very small loss"),
+    "Q5_0": QuantFacts(5.57, "very small loss, older kind"),
+    "Q4_1": QuantFacts(5.1, "small loss, older kind"),
+    "Q4_K_M": QuantFacts(4.89, "small loss, most used"),
+    "IQ4_NL": QuantFacts(4.68, "small loss"),
+    "Q4_K_S": QuantFacts(4.67, "small loss"),
+    "Q4_0": QuantFacts(4.64, "noticeable loss, older kind"),
+    "IQ4_XS": QuantFacts(4.46, "small loss"),
+    "Q3_K_L": QuantFacts(4.3, "noticeable loss"),
+    "Q3_K_M": QuantFacts(4.0, "noticeable loss"),
+    "IQ3_M": QuantFacts(3.76, "noticeable loss"),
+    "IQ3_S": QuantFacts(3.66, "noticeable loss"),
+    "Q3_K_S": QuantFacts(3.64, "large loss"),
+    "IQ3_XS": QuantFacts(3.5, "large loss", needs_imatrix=True),
+    "IQ3_XXS": QuantFacts(3.37, "large loss", needs_imatrix=True),
+    "Q2_K": QuantFacts(3.16, "very large loss"),
+    "Q2_K_S": QuantFacts(2.97, "very large loss", needs_imatrix=True),
+    "IQ2_M": QuantFacts(2.93, "very large loss", needs_imatrix=True),
+    "IQ2_S": QuantFacts(2.74, "very large loss", needs_imatrix=True),
+    "Q2_0": QuantFacts(2.68, "ruinous unless trained for it", only_for="models trained in 2 bits"),
+    "IQ2_XS": QuantFacts(2.59, "very large loss", needs_imatrix=True),
+    "TQ2_0": QuantFacts(2.52, "ruinous unless trained for it", only_for="ternary models"),
+    "IQ2_XXS": QuantFacts(2.38, "extreme loss", needs_imatrix=True),
+    "TQ1_0": QuantFacts(2.19, "ruinous unless trained for it", only_for="ternary models"),
+    "IQ1_M": QuantFacts(2.15, "extreme loss", needs_imatrix=True),
+    "IQ1_S": QuantFacts(2.0, "extreme loss", needs_imatrix=True),
+    "Q1_0": QuantFacts(1.48, "ruinous unless trained for it", only_for="binary models"),
+}
+
+#: Bits per weight of each.
 BITS_PER_WEIGHT: dict[Quantization, float] = {
-    "F16": 16.0, "Q8_0": 8.5, "Q6_K": 6.56, "Q5_K_M": 5.67, "Q5_K_S": 5.52, "Q4_K_M": 4.83,
-    "Q4_K_S": 4.57, "Q3_K_L": 4.27, "Q3_K_M": 3.89, "Q3_K_S": 3.5, "Q2_K": 3.0,
-}  # fmt: skip
+    name: facts.bits for name, facts in QUANTIZATIONS.items()
+}
+
+#: Those that most people choose between.
+COMMON: tuple[Quantization, ...] = (
+    "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K",
+)  # fmt: skip
 
 _OLLAMA_NAME = re.compile(
     r"(?:[a-z0-9._-]+(?::\d+)?/)?(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9][\w.-]*(?::[\w.-]+)?\Z"
@@ -31,8 +93,22 @@ class ExportSpec(Spec):
     quantizations: tuple[Quantization, ...] = setting(
         ("Q4_K_M",),
         "Quantisations",
-        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is exact.",
+        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is exact. The "
+        "first one becomes the Ollama model.",
         min_length=1,
+    )
+    imatrix: Literal["needed", "always"] = setting(
+        "needed",
+        "Importance matrix",
+        "Measures on the training data which weights matter, so that few bits are spent well. The "
+        "smallest quantisations cannot do without; from Q6_K up it makes no difference.",
+        choices={"needed": "Where it is needed", "always": "For every quantisation"},
+    )
+    adapter_gguf: bool = setting(
+        False,
+        "Adapter as GGUF too",
+        "Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.",
+        advanced=True,
     )
     llama_cpp: str = setting(
         "",
@@ -108,6 +184,15 @@ class ExportSpec(Spec):
         if value and not _OLLAMA_NAME.match(value):
             raise ValueError("is not a model name such as my-model or my-model:v2")
         return value
+
+
+def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:
+    """Whether a file of this quantisation is made with an importance matrix.
+
+    Types that hold the weights as they are, or in 8 bits, take no notice of one.
+    """
+    facts = QUANTIZATIONS[quantization]
+    return facts.needs_imatrix or (spec.imatrix == "always" and facts.bits < 8)
 
 
 def suggested_ollama_name(project_name: str) -> str:

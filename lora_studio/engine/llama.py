@@ -29,7 +29,9 @@ class Llama:
     """One GGUF model with one context. Close it: its memory is not Python's.
 
     `cancelled` is asked while the model loads and while it computes; when it says True the call
-    under way raises CancelledError.
+    under way raises CancelledError. `observe` is called with the address of each node of the
+    computation (a `struct ggml_tensor`): before it is computed with True, to answer whether to
+    come back when it is there, then with False, to answer whether to go on.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Llama:
         *,
         context: int = 0,
         cancelled: Callable[[], bool] = lambda: False,
+        observe: Callable[[int, bool], bool] | None = None,
     ) -> None:
         """Loads the model; `context` in tokens, 0 for what the model was trained with.
 
@@ -50,6 +53,7 @@ class Llama:
             "bool(float, void *)", lambda _done, _data: not cancelled()
         )
         self._on_node = self._ffi.callback("bool(void *)", lambda _data: cancelled())
+        self._observer = self._ffi.NULL if observe is None else self._observing(observe)
         self._context: Any = None
         self._model: Any = self._load(file)
         self._vocabulary = self._lib.llama_model_get_vocab(self._model)
@@ -128,6 +132,16 @@ class Llama:
                     row += 1
         return result
 
+    def read(self, ids: Sequence[int]) -> None:
+        """Computes everything at every position, for the sake of what `observe` sees.
+
+        At positions that nothing is asked of llama.cpp leaves out most of the last layer.
+        """
+        self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
+        for start in range(0, len(ids), BATCH):
+            part = ids[start : start + BATCH]
+            self._decode(part, start, set(range(len(part))))
+
     def generate(
         self,
         ids: Sequence[int],
@@ -161,11 +175,20 @@ class Llama:
     def _load(self, file: Path) -> Any:
         parameters = self._lib.llama_model_default_params()
         parameters.progress_callback = self._on_progress
+        if self._observer != self._ffi.NULL:
+            parameters.n_gpu_layers = 0
         model = self._lib.llama_model_load_from_file(str(file).encode(), parameters)
         if model == self._ffi.NULL:
             self._heed_cancel()
             raise _refused(file, "llama.cpp could not load it")
         return model
+
+    def _observing(self, observe: Callable[[int, bool], bool]) -> Any:
+        ffi = self._ffi
+        return ffi.callback(
+            "bool(struct ggml_tensor *, bool, void *)",
+            lambda node, ask, _: observe(int(ffi.cast("uintptr_t", node)), bool(ask)),
+        )
 
     def _new_context(self, file: Path, tokens: int) -> Any:
         parameters = self._lib.llama_context_default_params()
@@ -174,6 +197,9 @@ class Llama:
         parameters.n_outputs_max_per_seq = 0  # every position of a batch may be asked for
         parameters.n_threads = parameters.n_threads_batch = threads()
         parameters.abort_callback = self._on_node
+        if self._observer != self._ffi.NULL:
+            parameters.cb_eval = self._observer
+            parameters.offload_kqv = parameters.op_offload = False  # what is looked at stays here
         context = self._lib.llama_init_from_model(self._model, parameters)
         if context == self._ffi.NULL:
             raise _refused(file, f"there was no memory for a context of {tokens} tokens")

