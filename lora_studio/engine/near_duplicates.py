@@ -245,11 +245,12 @@ class Groups:
         one, other = sorted((self.leader(one), self.leader(other)))
         self.parent[other] = one
 
-    def join_equal(self, keys: NDArray) -> None:
-        """Joins rows with equal keys, by columns of arrays of at most 8 bytes an element."""
+    def join_equal(self, keys: NDArray, rows: NDArray[np.int64] | None = None) -> None:
+        """Joins rows with equal keys; `rows` are the rows that the keys belong to, if not all."""
         order = np.argsort(keys, kind="stable")
         same = keys[order[1:]] == keys[order[:-1]]
-        for one, other in zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True):
+        pairs = np.column_stack([order[:-1][same], order[1:][same]])
+        for one, other in (pairs if rows is None else rows[pairs]).tolist():
             self.join(one, other)
 
     def leaders(self) -> NDArray[np.int64]:

@@ -1,0 +1,391 @@
+"""One pass over all rows that leaves what comparing them takes: keys, lengths, faults, sketches.
+
+Some 240 bytes a row, in files once there are many, so that two million rows need no memory to speak
+of. The pass takes about 0.2 ms a row and runs on all cores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_studio.core import paths
+from lora_studio.core.dataset import Fix, Message
+from lora_studio.core.faults import Fault, faults
+from lora_studio.core.repairs import repair
+from lora_studio.core.row_mapping import names_in
+from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.engine import dataset
+from lora_studio.engine.channel import Job
+from lora_studio.engine.dataset import Rows
+from lora_studio.engine.near_duplicates import (
+    BANDS,
+    BINS,
+    Hashes,
+    Sides,
+    boilerplate,
+    normalised,
+    sketch,
+)
+
+#: A row by the position of its source and its own in it, both from 0.
+RowId = tuple[int, int]
+
+#: Rows that boilerplate is told from, rows per piece of work, rows from which on other processes
+#: help (they take two seconds to start) and from which on facts are kept in files.
+_SAMPLED = 2000
+_PIECE = 2000
+_MANY = 20_000
+_IN_FILES = 200_000
+
+#: Rows named for each fault and each reason to leave some out.
+_NAMED = 1000
+
+_COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "source": (np.uint16, ()),
+    "index": (np.uint32, ()),
+    "length": (np.uint32, ()),  # in characters
+    "exact": (np.uint64, ()),  # equal for rows that are equal but for spacing
+    "prompt": (np.uint64, ()),  # of what comes before the last answer, 0 where nothing does
+    "answer": (np.uint64, ()),  # of the last or the chosen answer
+    "other": (np.uint64, ()),  # of the rejected answer
+    "near": (np.uint64, ()),  # equal for rows that are equal but for case and punctuation too
+    "group": (np.uint64, ()),  # of the value in the group column, 0 where there is none
+    "shape": (np.uint64, ()),  # of the columns and their kinds
+    "label": (np.int8, ()),  # -1 where there is none
+    "bands": (np.uint32, (BANDS,)),
+    "prints": (np.uint8, (BINS,)),
+}
+
+
+@dataclass
+class Tally:
+    """How many rows something is true of, and the first of them."""
+
+    count: int = 0
+    rows: list[RowId] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Counts the rows of another tally too."""
+        self.count += other.count
+        self.rows = [*self.rows, *other.rows][:_NAMED]
+
+
+@dataclass
+class Facts:
+    """Facts of the usable rows, one element a row in every array, in the order of the sources.
+
+    `left_out` are the other rows by reason, `faults` the rows with each fault, before repairs;
+    `shapes` spells out the keys in the column `shape`.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    common: Hashes
+    left_out: dict[str, Tally] = field(default_factory=dict)
+    faults: dict[Fault, Tally] = field(default_factory=dict)
+    shapes: dict[int, str] = field(default_factory=dict)
+    _folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __getitem__(self, column: str) -> NDArray[Any]:
+        """A column."""
+        return self.columns[column]
+
+    def __len__(self) -> int:
+        """How many usable rows there are."""
+        return len(self.columns["index"])
+
+    def add(self, other: Facts) -> None:
+        """Takes what another such object counted, but for its columns."""
+        for reason, tally in other.left_out.items():
+            self.left_out.setdefault(reason, Tally()).add(tally)
+        for fault, tally in other.faults.items():
+            self.faults.setdefault(fault, Tally()).add(tally)
+        self.shapes |= other.shapes
+
+
+def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool = False) -> Facts:
+    """The facts of all rows after the row-wise repairs among `fixes`; raises CancelledError.
+
+    Faults of rows before those repairs, which take a third of the time, only `with_faults`.
+    """
+    total = sum(len(store.data) for store in rows.stores)
+    work = _Work(rows, frozenset(fixes), with_faults, _common(rows, fixes, total, job))
+    facts = _room(total, work.common)
+    pieces = [
+        (source, start, min(start + _PIECE, len(store.data)))
+        for source, store in enumerate(rows.stores)
+        for start in range(0, len(store.data), _PIECE)
+    ]
+    used = done = 0
+    for piece, found in zip(pieces, _results(work, pieces, job), strict=True):
+        for name, values in found.columns.items():
+            facts.columns[name][used : used + len(found)] = values
+        facts.add(found)
+        used += len(found)
+        done += piece[2] - piece[1]
+        job.progress("reading rows", done, total, "rows")
+    facts.columns = {name: values[:used] for name, values in facts.columns.items()}
+    return facts
+
+
+# --- one row ----------------------------------------------------------------------------------
+
+
+def sides_of(sample: Sample) -> Sides:
+    """What is asked and what is answered, normalised for comparing."""
+    if sample.task == "text":
+        return (normalised(sample.text),)
+    asked = [turn.content for turn in sample.messages if turn.role in ("user", "tool")]
+    answers = [[turn for turn in sample.messages if turn.role == "assistant"]]
+    if sample.task == "preference":
+        answers = [[*sample.chosen], [*sample.rejected]]
+    spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]
+    return tuple(normalised(text) for text in ("\n".join(asked), *spoken))
+
+
+def text_of(sample: Sample) -> str:
+    """All of a row but its spacing; the same for equal rows alone."""
+    turns = (sample.messages, sample.chosen, sample.rejected)
+    return "\x1d".join(
+        [" ".join(sample.text.split()), *map(_exact, turns), str(sample.label), _tools(sample)]
+    )
+
+
+def context_of(sample: Sample) -> str:
+    """What has to be equal in nearly equal rows: task, system message, tools and label."""
+    system = [turn for turn in sample.messages if turn.role == "system"]
+    return "\x1d".join([sample.task, _exact(system), str(sample.label), _tools(sample)])
+
+
+def parts_of(sample: Sample) -> tuple[str, str, str]:
+    """(prompt, answer, rejected answer) of a row, "" for what it has not."""
+    if sample.task == "preference":
+        prompt, answer = sample.messages, sample.chosen
+    else:
+        answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
+        last = answers[-1] if answers else len(sample.messages)
+        prompt, answer = sample.messages[:last], sample.messages[last:]
+    asked = _exact(prompt)
+    return asked and asked + _tools(sample), _exact(answer), _exact(sample.rejected)
+
+
+def _exact(turns: Sequence[Message]) -> str:
+    return "\x1f".join(f"{turn.role}\x1e{' '.join(_spoken(turn).split())}" for turn in turns)
+
+
+def _spoken(turn: Message) -> str:
+    if not turn.thinking and not turn.tool_calls:
+        return turn.content
+    calls = [json.dumps([call.name, call.arguments], sort_keys=True) for call in turn.tool_calls]
+    return "\n".join([turn.thinking, turn.content, *calls])
+
+
+def _tools(sample: Sample) -> str:
+    return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
+
+
+def key_of(text: str) -> int:
+    """64 bits that tell texts apart (two of two million collide with a chance of 10^-7); "" is 0."""
+    if not text:
+        return 0
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def shape_of(values: dict[str, Any]) -> str:
+    """The columns of a row and the kinds of their values: `a: text; b: list of (role value)`."""
+    kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
+    return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
+
+
+def kind_of(value: Any) -> str:
+    """What sort of value it is, in words; "" for nothing at all."""
+    match value:
+        case bool():
+            return "yes or no"
+        case int() | float():
+            return "number"
+        case str():
+            return "text"
+        case list():
+            return f"list of {kind_of(value[0]) or 'nothing'}" if value else ""
+        case dict():
+            return f"({' '.join(sorted(map(str, value)))})"
+    return ""
+
+
+# --- the pass ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process needs to read a piece of the rows."""
+
+    rows: Rows
+    fixes: frozenset[Fix]
+    with_faults: bool
+    common: Hashes
+
+    def read(self, source: int, start: int, stop: int) -> Facts:
+        """The facts of the rows from `start` to `stop`, the end excluded."""
+        facts = Facts({}, self.common)
+        entries: list[dict[str, int]] = []
+        sides: list[Sides] = []
+        contexts: list[int] = []
+        for index, values, fault in self._raw(source, start, stop):
+            here = Tally(1, [(source, index)])
+            try:
+                sample = self._repaired(source, values, fault, facts, here)
+            except UnusableRow as verdict:
+                facts.left_out.setdefault(str(verdict), Tally()).add(here)
+                continue
+            sides.append(sides_of(sample))
+            contexts.append(key_of(context_of(sample)))
+            shape = self._shape(source, values)
+            facts.shapes[key_of(shape)] = shape
+            near = key_of("\x1d".join((*sides[-1], str(contexts[-1]))))
+            entries.append(
+                {
+                    "source": source,
+                    "index": index,
+                    "group": key_of(self._group(values)),
+                    "near": near,
+                    "shape": key_of(shape),
+                }
+                | _keys(sample)
+            )
+        bands, prints = sketch(sides, np.array(contexts, dtype=np.uint64), self.common)
+        facts.columns = {
+            name: np.array([entry[name] for entry in entries], dtype=kind)
+            for name, (kind, shape) in _COLUMNS.items()
+            if not shape
+        }
+        facts.columns |= {"bands": bands, "prints": prints}
+        return facts
+
+    def _raw(self, source: int, start: int, stop: int) -> Iterator[tuple[int, Any, str]]:
+        """(index, values, fault) of some rows. One slice: row by row takes thirty times as long."""
+        batch = self.rows.stores[source].data[start:stop]
+        for index, raw, fault in zip(range(start, stop), batch["raw"], batch["fault"], strict=True):
+            yield index, None if fault else json.loads(raw), fault
+
+    def _repaired(self, source: int, values: Any, fault: str, facts: Facts, here: Tally) -> Sample:
+        if fault:
+            raise UnusableRow(fault)
+        found = self.rows.found[source]
+        if found.format is None:
+            raise UnusableRow("its source has no known format")
+        sample = dataset.sample_of(values, found.format, found.mapping, self.rows.spec)
+        if self.with_faults and source < len(self.rows.spec.sources):
+            for kind in faults(sample):
+                facts.faults.setdefault(kind, Tally()).add(here)
+        return repair(sample, self.fixes)
+
+    def _shape(self, source: int, values: dict[str, Any]) -> str:
+        """The shape of the columns that are used, where somebody asks for it."""
+        if not self.with_faults and "drop_minority_schema" not in self.fixes:
+            return ""
+        mapping = self.rows.found[source].mapping
+        used = {
+            name for text in mapping.values() for name in names_in(text, values)
+        } or values.keys()
+        return shape_of({name: value for name, value in values.items() if name in used})
+
+    def _group(self, values: dict[str, Any]) -> str:
+        value = values.get(self.rows.spec.group_column)
+        return "" if value is None else json.dumps(value, sort_keys=True)
+
+
+def _keys(sample: Sample) -> dict[str, int]:
+    text = text_of(sample)
+    prompt, answer, other = parts_of(sample)
+    return {
+        "length": len(text),
+        "exact": key_of(text),
+        "prompt": key_of(prompt),
+        "answer": key_of(answer),
+        "other": key_of(other),
+        "label": -1 if sample.label is None else int(sample.label),
+    }
+
+
+def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
+    """Boilerplate, told from rows all over the dataset, equal ones taken once."""
+    step = max(1, total // _SAMPLED)
+    found: dict[Sides, None] = {}
+    for source, store in enumerate(rows.stores):
+        for index in range(0, len(store.data), step):
+            job.check()
+            try:
+                found[sides_of(repair(rows.sample(source, index), fixes))] = None
+            except UnusableRow:
+                continue
+    return boilerplate(list(found))
+
+
+def _room(total: int, common: Hashes) -> Facts:
+    """Arrays for so many rows: in memory, or in files that go when the facts do."""
+    if total < _IN_FILES:
+        return Facts(
+            {name: np.zeros((total, *shape), kind) for name, (kind, shape) in _COLUMNS.items()},
+            common,
+        )
+    paths.cache_folder().mkdir(parents=True, exist_ok=True)
+    folder = tempfile.TemporaryDirectory(prefix="facts-", dir=paths.cache_folder())
+    return Facts(
+        {
+            name: np.memmap(Path(folder.name, name), dtype=kind, mode="w+", shape=(total, *shape))
+            for name, (kind, shape) in _COLUMNS.items()
+        },
+        common,
+        _folder=folder,
+    )
+
+
+def _results(work: _Work, pieces: Sequence[tuple[int, int, int]], job: Job) -> Iterator[Facts]:
+    """What each piece yields, in order; by all cores where there are many rows."""
+    cores = os.cpu_count() or 1
+    if len(pieces) * _PIECE < _MANY or cores < 2:
+        for piece in pieces:
+            job.check()
+            yield work.read(*piece)
+        return
+    # Spawned, not forked: this process has threads, and a fork of one that holds a lock hangs.
+    pool = ProcessPoolExecutor(
+        cores, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work,)
+    )
+    try:
+        waiting = iter(pieces)
+        # Few at a time, so that results never pile up in memory.
+        futures = [pool.submit(_read, piece) for piece in islice(waiting, 2 * cores)]
+        while futures:
+            found = futures.pop(0).result()
+            futures += [pool.submit(_read, piece) for piece in islice(waiting, 1)]
+            yield found
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_work: _Work | None = None
+
+
+def _begin(work: _Work) -> None:
+    global _work
+    _work = work
+
+
+def _read(piece: tuple[int, int, int]) -> Facts:
+    assert _work is not None
+    return _work.read(*piece)
