@@ -1,9 +1,11 @@
-"""Models of the Hugging Face hub: only the needed files, each failure with its remedy."""
+"""Fetching from the Hugging Face hub: only the needed files, each failure with its remedy."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
@@ -20,78 +22,84 @@ _FILES = [
 def fetch(repository: str, revision: str, job: Job) -> Path:
     """The snapshot folder of a hub model in the hub's own cache; raises ProblemError."""
     import huggingface_hub
-    from huggingface_hub import errors
 
-    try:
+    with reported(repository, revision, "model"):
         folder = huggingface_hub.snapshot_download(
             repository,
             revision=revision,
             allow_patterns=_FILES,
             ignore_patterns=["original/*", "*/*.safetensors"],
-            tqdm_class=_bar_for(job),
+            tqdm_class=bar_for(job, "fetching model"),
         )
+    return Path(folder)
+
+
+@contextmanager
+def reported(repository: str, revision: str, kind: Literal["model", "dataset"]) -> Iterator[None]:
+    """Turns whatever goes wrong with the hub in the block into ProblemError."""
+    from huggingface_hub import errors
+
+    def problem(code: str, what: str, remedy: str, field: str = "") -> ProblemError:
+        where = Where(step=kind, field=field or ("source" if kind == "model" else "sources"))
+        return fail(f"{kind}.{code}", what, remedy, where=where)
+
+    try:
+        yield
     except errors.GatedRepoError as error:
-        raise _problem(
-            "model.gated",
+        raise problem(
+            "gated",
             f"{repository} is open only to people who accepted its terms.",
-            "Accept them on the model's page, then sign in with `hf auth login` or set HF_TOKEN.",
+            f"Accept them on the {kind}'s page, then sign in with `hf auth login` or set HF_TOKEN.",
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise fail(
-            "model.revision_not_found",
+        raise problem(
+            "revision_not_found",
             f"{repository} has no branch, tag or commit called {revision}.",
-            "Use main, or copy a commit from the model's page.",
-            where=Where(step="model", field="revision"),
+            f"Use main, or copy a commit from the {kind}'s page.",
+            field="revision" if kind == "model" else "",
         ) from error
     except errors.RepositoryNotFoundError as error:
-        raise _problem(
-            "model.not_found",
-            f"The hub has no model {repository} that you may see.",
-            "Check the spelling. A private model needs a token: `hf auth login` or HF_TOKEN.",
+        raise problem(
+            "not_found",
+            f"The hub has no {kind} {repository} that you may see.",
+            f"Check the spelling. A private {kind} needs a token: `hf auth login` or HF_TOKEN.",
         ) from error
     except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        raise _offline(repository) from error
+        raise problem(
+            "offline",
+            f"{repository} is not on this computer yet and the hub cannot be reached.",
+            "Connect to the network (and unset HF_HUB_OFFLINE), or choose a "
+            f"{kind if kind == 'model' else 'file or'} folder.",
+        ) from error
     except errors.HFValidationError as error:
-        raise _problem(
-            "model.not_found",
+        raise problem(
+            "not_found",
             f"{repository} is neither a folder nor a hub id.",
             "A hub id looks like organisation/name.",
         ) from error
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else "no answer"
-        raise _problem(
-            "model.hub_failed",
+        raise problem(
+            "hub_failed",
             f"The hub answered with {status} while {repository} was being fetched.",
             "Try again later; what has arrived so far is kept.",
         ) from error
-    except _network_errors() as error:
-        raise _problem(
-            "model.interrupted",
+    except network_errors() as error:
+        raise problem(
+            "interrupted",
             f"Fetching {repository} was interrupted: {error or type(error).__name__}.",
             "Check the network and try again; what has arrived so far is kept.",
         ) from error
-    return Path(folder)
 
 
-def _network_errors() -> tuple[type[BaseException], ...]:
+def network_errors() -> tuple[type[BaseException], ...]:
+    """What is raised when a connection fails."""
     import httpx
 
     return (httpx.HTTPError, ConnectionError, TimeoutError)
 
 
-def _offline(repository: str) -> ProblemError:
-    return _problem(
-        "model.offline",
-        f"{repository} is not on this computer yet and the hub cannot be reached.",
-        "Connect to the network (and unset HF_HUB_OFFLINE), or choose a model folder.",
-    )
-
-
-def _problem(code: str, what: str, remedy: str) -> ProblemError:
-    return fail(code, what, remedy, where=Where(step="model", field="source"))
-
-
-def _bar_for(job: Job) -> type[tqdm]:
+def bar_for(job: Job, stage: str) -> type[tqdm]:
     """A progress bar that shows nothing itself, reports to the job and lets a cancel through."""
 
     class Bar(tqdm):
@@ -106,7 +114,7 @@ def _bar_for(job: Job) -> type[tqdm]:
             self.n += n or 0
             job.check()
             if self.counts_bytes:
-                job.progress("fetching model", self.n, self.total or None, "bytes")
+                job.progress(stage, self.n, self.total or None, "bytes")
             return None
 
     return Bar

@@ -122,6 +122,21 @@ def _with_header(dialect: Dialect, rows: list[list[str] | None]) -> Dialect:
     return Dialect(dialect.delimiter, names, dialect.quote, dialect.escape, has_header=False)
 
 
+def column_names(dialect: Dialect) -> list[str]:
+    """Names of the columns, each once; "" for an index column, which is no data."""
+    names: list[str] = []
+    for place, given in enumerate(dialect.columns):
+        name = given.strip()
+        if place == 0 and len(dialect.columns) > 1 and name in ("", "Unnamed: 0"):
+            names.append("")
+            continue
+        name = name or f"column {place + 1}"
+        while name in names:
+            name += "_2"
+        names.append(name)
+    return names
+
+
 class _Lines:
     """Gives a stream's lines to a csv reader and remembers those of the row under way."""
 

@@ -1,0 +1,182 @@
+"""What readers hand on: some rows at a time, as JSON text with their places and faults."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+#: Rows and bytes after which a block is handed on.
+BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
+
+_NAN = "NaN or Infinity, which JSON does not have, is read as a missing value"
+_CONTROL = "control characters stand unescaped inside a text, which is read as it stands"
+_LISTED = "a row is a list of turns alone, which is read as its conversation"
+_TURN_KEYS = (({"role", "content"}, b'{"messages":'), ({"from", "value"}, b'{"conversations":'))
+
+
+@dataclass
+class Block:
+    """Rows that follow one another: four lists of one length.
+
+    `raws` are JSON objects, empty where `faults` says why a row is unusable. `lines` count from 1
+    (0: none), `offsets` are bytes in the file (-1: none).
+    """
+
+    raws: list[bytes] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def add(self, raw: bytes, line: int, offset: int, fault: str = "") -> None:
+        """Takes one row."""
+        self.raws.append(raw)
+        self.lines.append(line)
+        self.offsets.append(offset)
+        self.faults.append(fault)
+
+    def __len__(self) -> int:
+        """How many rows it has."""
+        return len(self.raws)
+
+
+@dataclass
+class Notes:
+    """What was met while reading: columns in order, and odd spellings that were read all the same.
+
+    `oddities` maps what it is to the number of rows and the number of the first.
+    """
+
+    columns: dict[str, None] = field(default_factory=dict)
+    oddities: dict[str, tuple[int, int]] = field(default_factory=dict)
+    rows: int = 0
+
+    def meet(self, values: dict[str, Any]) -> None:
+        """Notes the columns of one row."""
+        if not self.columns.keys() >= values.keys():
+            self.columns |= dict.fromkeys(values)
+
+    def odd(self, what: str, row: int) -> None:
+        """Notes that a row (from 1) is spelt oddly."""
+        count, first = self.oddities.get(what, (0, row))
+        self.oddities[what] = (count + 1, first)
+
+
+def values_of(raw: bytes | str) -> dict[str, Any]:
+    """The values of a usable row; escapes of half a character are kept as Python reads them."""
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return json.loads(raw)
+
+
+def judged(text: bytes, row: int, notes: Notes, encoding: str = "UTF-8") -> tuple[bytes, str]:
+    """The row as a JSON object, or b"" and the fault. `row` is its number, for the notes."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        return _judged_again(text, error, row, notes, encoding)
+    if isinstance(value, dict):
+        notes.meet(value)
+        return text, ""
+    return _object_of(value, text, row, notes)
+
+
+def _judged_again(
+    text: bytes, error: orjson.JSONDecodeError, row: int, notes: Notes, encoding: str
+) -> tuple[bytes, str]:
+    """What a strict parser refuses: faults by name, and spellings of other programs."""
+    try:
+        decoded = text.decode("utf-8")
+    except UnicodeDecodeError:
+        return b"", f"it is not valid {encoding}"
+    if "\0" in decoded:
+        return b"", "it holds a NUL byte"
+    odd: list[str] = []
+    try:
+        value = json.loads(decoded, strict=False, parse_constant=odd.append)
+    except RecursionError:
+        return b"", "it is nested too deeply"
+    except ValueError:
+        return b"", "it is nested too deeply" if "ecursion" in str(
+            error
+        ) else "it is not valid JSON"
+    if not isinstance(value, dict):
+        return _object_of(value, text, row, notes)
+    notes.meet(value)
+    if odd:
+        notes.odd(_NAN, row)
+    elif _is_strict(decoded):
+        # Half of a character, or a number of many digits: JSON for Python, and kept as it is.
+        return text, ""
+    else:
+        notes.odd(_CONTROL, row)
+    return json.dumps(value, ensure_ascii=True).encode(), ""
+
+
+def _is_strict(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _object_of(value: Any, text: bytes, row: int, notes: Notes) -> tuple[bytes, str]:
+    """A row that is no object: the turns of a conversation are taken for it, all else is a fault."""
+    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+        for keys, opening in _TURN_KEYS:
+            if all(keys <= turn.keys() for turn in value):
+                notes.odd(_LISTED, row)
+                return judged(opening + text + b"}", row, notes)
+    return b"", "the row is not an object"
+
+
+def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[Block]:
+    """Rows that come one by one, as blocks that grow from a few rows to a few thousand."""
+    block, size, limit = Block(), 0, 64
+    for raw, line, offset, fault in rows:
+        block.add(raw, line, offset, fault)
+        size += len(raw)
+        if len(block) >= limit or size >= BLOCK_BYTES:
+            yield block
+            block, size, limit = Block(), 0, min(limit * 4, BLOCK_ROWS)
+    if len(block):
+        yield block
+
+
+Dumps = Callable[[dict[str, Any]], bytes]
+
+
+def written(values: dict[str, Any]) -> tuple[bytes, str]:
+    """Values of a table's row as JSON, or b"" and the fault."""
+    try:
+        return orjson.dumps(values, default=_as_text, option=_OPTIONS), ""
+    except (TypeError, ValueError, RecursionError):
+        pass
+    try:
+        return json.dumps(_plain(values)).encode(), ""
+    except (TypeError, ValueError, RecursionError):
+        return b"", "it holds a value that cannot be written as JSON"
+
+
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    return str(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else _as_text(value)

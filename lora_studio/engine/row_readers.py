@@ -1,0 +1,253 @@
+"""The rows of one file of any kind, block by block; a faulty row is a fault and never an end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+from lora_studio.engine import tables
+from lora_studio.engine.byte_streams import ByteStream
+from lora_studio.engine.containers import Container, problem
+from lora_studio.engine.json_splitter import MAX_ROW, Item, Splitter
+from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, written
+
+#: A text up to this many bytes is one row; a larger one is divided at blank lines.
+TEXT_ROW = 64 * 1024
+#: A file of columns has to be parsed at once.
+_MOST_COLUMNS = 128 * 1024 * 1024
+
+_TOO_LARGE = "it is larger than 64 MB"
+_SPACE = b" \t\r\n"
+
+
+def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+    """The rows of a file that is no Parquet or Arrow; raises ProblemError when there are none."""
+    match container.kind:
+        case "json lines":
+            return _lines(container, stream, notes)
+        case "json list" | "json objects":
+            return _items(container, stream, notes)
+        case "json columns":
+            return in_blocks(_columns(container, stream, notes))
+        case "csv":
+            return in_blocks(_table(container, stream, notes))
+        case _:
+            return in_blocks(_texts(container, stream, notes))
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+    """One row a line; empty lines are none."""
+    encoding = container.encoding.title
+    rest, line, row, is_skipping = b"", 0, notes.rows, False
+    for chunk in stream.chunks():
+        start = stream.offset - len(rest)
+        *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        block = Block()
+        for text in lines:
+            line += 1
+            if is_skipping:
+                is_skipping = False
+            elif stripped := text.strip(_SPACE):
+                row += 1
+                raw, fault = judged(stripped, row, notes, encoding)
+                block.add(raw, line, start if stream.is_exact else -1, fault)
+            start += len(text) + 1
+        if len(rest) > MAX_ROW:
+            if not is_skipping:
+                row += 1
+                block.add(b"", line + 1, start if stream.is_exact else -1, _TOO_LARGE)
+            rest, is_skipping = b"", True
+        yield block
+    if stripped := rest.strip(_SPACE):
+        block = Block()
+        if not is_skipping:
+            start = stream.offset - len(rest)
+            raw, fault = judged(stripped, row + 1, notes, encoding)
+            block.add(raw, line + 1, start if stream.is_exact else -1, fault)
+        yield block
+
+
+def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
+    """The items of a list, or objects one after another."""
+    assert container.shape is not None
+    inside = container.shape.offset
+    depth = 2 if inside else 1 if container.kind == "json list" else 0
+    splitter: Splitter | None = None
+    judge = _ItemJudge(container, stream, notes)
+    seen = b""
+    for chunk in stream.chunks():
+        if splitter is None:
+            seen += chunk
+            if len(seen) < inside:
+                continue
+            line = 1 + seen.count(b"\n", 0, inside)
+            start = stream.offset + len(chunk) - len(seen) + inside
+            splitter = Splitter(depth, offset=start, line=line)
+            chunk, seen = seen[inside:], b""
+        yield judge.block(splitter, splitter.feed(chunk))
+        if splitter.is_over:
+            return
+    if splitter is not None:
+        yield judge.block(splitter, splitter.finish())
+
+
+class _ItemJudge:
+    """Turns the pieces of a splitter into rows."""
+
+    def __init__(self, container: Container, stream: ByteStream, notes: Notes) -> None:
+        self._encoding = container.encoding.title
+        self._stream, self._notes = stream, notes
+        self._row = notes.rows
+
+    def block(self, splitter: Splitter, items: list[Item]) -> Block:
+        block = Block()
+        for item in items:
+            if item.is_loose:
+                self._add_loose(block, item)
+            elif item.is_overlong:
+                self._add(block, item, b"", _TOO_LARGE)
+            else:
+                self._add_item(block, splitter, item)
+        return block
+
+    def _add_item(self, block: Block, splitter: Splitter, item: Item) -> None:
+        raw, fault = judged(item.text.strip(_SPACE), self._row + 1, self._notes, self._encoding)
+        pieces = splitter.salvage(item) if fault else []
+        if len(pieces) < 2:
+            self._add(block, item, raw, fault)
+            return
+        for piece in pieces:
+            text = piece.text.strip(_SPACE + b",")
+            self._add(block, piece, *judged(text, self._row + 1, self._notes, self._encoding))
+
+    def _add_loose(self, block: Block, item: Item) -> None:
+        """What stands between items: values that are no objects, or something that is no JSON."""
+        text = item.text.strip(_SPACE + b",[]")
+        try:
+            values: list[Any] = orjson.loads(b"[" + text + b"]")
+        except orjson.JSONDecodeError:
+            self._add(block, item, b"", "something that is not JSON stands between the rows")
+            return
+        for _ in values:
+            self._add(block, item, b"", "the row is not an object")
+
+    def _add(self, block: Block, item: Item, raw: bytes, fault: str) -> None:
+        self._row += 1
+        block.add(raw, item.line, item.offset if self._stream.is_exact else -1, fault)
+
+
+def _columns(
+    container: Container, stream: ByteStream, notes: Notes
+) -> Iterator[tuple[bytes, int, int, str]]:
+    """The rows of an object with a list, or an object by row number, per column."""
+    data = b""
+    for chunk in stream.chunks():
+        data += chunk
+        if len(data) > _MOST_COLUMNS:
+            raise problem(
+                container.path,
+                "dataset.too_large",
+                f"{container.name} holds its rows as columns, which cannot be read piece by piece, "
+                "and is larger than 128 MB.",
+                "Save the rows as JSON lines or Parquet.",
+            )
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise problem(
+            container.path,
+            "dataset.not_json",
+            f"{container.name} is not valid JSON: {error.msg}.",
+            "Correct that place, or write one JSON object per line.",
+            line=error.lineno,
+        ) from error
+    lists = {
+        name: list(value.values()) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if isinstance(value, dict | list)
+    }
+    notes.columns |= dict.fromkeys(lists)
+    for index in range(max(map(len, lists.values()), default=0)):
+        if any(index >= len(values) for values in lists.values()):
+            yield b"", 0, -1, "one of its columns is shorter than the others"
+            continue
+        raw, fault = written({name: values[index] for name, values in lists.items()})
+        yield raw, 0, -1, fault
+
+
+# --- tables and text ------------------------------------------------------------------------------
+
+
+def _table(
+    container: Container, stream: ByteStream, notes: Notes
+) -> Iterator[tuple[bytes, int, int, str]]:
+    assert container.dialect is not None
+    names = tables.column_names(container.dialect)
+    notes.columns |= dict.fromkeys(name for name in names if name)
+    encoding = container.encoding.title
+    for row in tables.rows_of(stream, container.dialect):
+        offset = row.offset if stream.is_exact else -1
+        if row.fault:
+            yield b"", row.line, offset, row.fault
+            continue
+        values = dict(zip(names, row.cells, strict=False))
+        values.pop("", None)
+        try:
+            yield orjson.dumps(values), row.line, offset, ""
+        except TypeError:  # bytes that the encoding does not have
+            yield b"", row.line, offset, f"it is not valid {encoding}"
+
+
+def _texts(
+    container: Container, stream: ByteStream, notes: Notes
+) -> Iterator[tuple[bytes, int, int, str]]:
+    """A document, or the parts of a large one; blank lines between parts are not lost but ended."""
+    notes.columns |= {"text": None}
+    encoding = container.encoding.title
+    buffer, start, line, is_over = b"", -1, 1, False
+    chunks = stream.chunks()
+    while not is_over:
+        if len(buffer) <= TEXT_ROW and (chunk := next(chunks, b"")):
+            start = stream.offset if start < 0 else start
+            buffer += chunk
+            continue
+        is_over = len(buffer) <= TEXT_ROW
+        cut = len(buffer) if is_over else _place_to_cut(buffer)
+        yield from _text(buffer[:cut], line, start if stream.is_exact else -1, encoding)
+        line += buffer.count(b"\n", 0, cut)
+        buffer, start = buffer[cut:], start + cut
+
+
+def _place_to_cut(buffer: bytes) -> int:
+    """Where a row ends within the limit: behind a blank line, else a line, a word, a character."""
+    window = buffer[:TEXT_ROW]
+    for mark in (b"\n\n", b"\r\n\r\n", b"\n", b" "):
+        place = window.rfind(mark)
+        if place > TEXT_ROW // 8:
+            return place + len(mark)
+    cut = TEXT_ROW
+    while cut > TEXT_ROW - 4 and buffer[cut] & 0xC0 == 0x80:
+        cut -= 1
+    return cut
+
+
+def _text(
+    part: bytes, line: int, offset: int, encoding: str
+) -> Iterator[tuple[bytes, int, int, str]]:
+    if not part.strip(_SPACE):
+        return
+    try:
+        text = part.decode("utf-8")
+    except UnicodeDecodeError:
+        yield b"", line, offset, f"it is not valid {encoding}"
+        return
+    if "\0" in text:
+        yield b"", line, offset, "it holds a NUL byte"
+        return
+    yield json.dumps({"text": text}, ensure_ascii=False).encode(), line, offset, ""

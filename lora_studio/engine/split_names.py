@@ -1,0 +1,21 @@
+"""Which split a file belongs to, by the names of itself and its folders."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+_SPLITS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
+    "evaluation": "test", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation",
+}  # fmt: skip
+
+
+def split_of(path: str) -> str:
+    """The split that a path speaks of, "" for none; the file's name counts before its folders'."""
+    for part in reversed(PurePosixPath(path).parts):
+        for word in re.split(r"[^a-z]+", part.lower()):
+            if word in _SPLITS:
+                return _SPLITS[word]
+    return ""
