@@ -168,9 +168,7 @@ def _asked_as(
     if asked.key in (*names.PROMPTS, "input", "inputs") and choices is None:
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
-    context = next(
-        (item for item in named(columns, names.CONTEXTS) if item not in (asked, answer)), None
-    )
+    context = next((item for item in names.contexts(columns) if item not in (asked, answer)), None)
     if context is not None:
         mapping["context"] = context.name
     if choices is not None:
@@ -195,7 +193,7 @@ def _transformed(columns: Columns) -> list[Candidate]:
 
 def _text(columns: Columns) -> list[Candidate]:
     column = first(columns, names.TEXTS, "text")
-    if column is None or _is_classified(columns):
+    if column is None or _is_other(columns):
         return []
     sure = 0.97 if column.key == "text" else 0.85
     return [Candidate("text", {"text": column.name}, 0.5, sure)]
@@ -204,7 +202,7 @@ def _text(columns: Columns) -> list[Candidate]:
 def _guess(columns: Columns) -> list[Candidate]:
     """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
     texts = names.free_texts(columns)
-    if _is_classified(columns):
+    if _is_other(columns):
         return []
     if len(texts) == 2:
         mapping = {"question": texts[0].name, "answer": texts[1].name}
@@ -214,11 +212,10 @@ def _guess(columns: Columns) -> list[Candidate]:
     return []
 
 
-def _is_classified(columns: Columns) -> bool:
-    """Whether texts have classes: numbers, or words beside a text."""
-    return any(
-        item.kind in ("number", "flag", "text") for item in named(columns, names.CLASSES[:6])
-    ) or any(item.kind in ("number", "flag") for item in named(columns, names.CLASSES[6:]))
+def _is_other(columns: Columns) -> bool:
+    """Whether texts are there for something else than to be learnt."""
+    kinds = (names.is_classified, names.is_compared, names.is_single_turn)
+    return any(kind(columns) for kind in kinds)
 
 
 def _extras(columns: Columns) -> dict[str, str]:

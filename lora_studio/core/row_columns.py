@@ -33,7 +33,7 @@ CONVERSATIONS = (
 )  # fmt: skip
 INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
 PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
-INPUTS = ("input", "inputs", "context", "contexts", "inputtext", "输入", "eingabe")
+INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
     "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "问题", "質問", "질문",
@@ -77,6 +77,12 @@ CHOICE_ANSWERS = (
 TEXTS = (
     "text", "content", "document", "rawcontent", "body", "article", "story", "markdown", "passage",
     "abstract", "code", "sentence",
+)  # fmt: skip
+#: Numbers in place of texts, and texts that are compared with one another.
+VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
+COMPARED = (
+    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
+    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
 )  # fmt: skip
 #: A better and a worse answer, in pairs.
 CHOSEN = (
@@ -261,9 +267,14 @@ def conversations(columns: Columns) -> list[Column]:
     return turns_first + sorted(by_kind, key=lambda column: column.name)
 
 
+def contexts(columns: Columns) -> list[Column]:
+    """Columns that could hold what a question is about, the likeliest first."""
+    return _with_endings(columns, named(columns, CONTEXTS), ("context",))
+
+
 def questions(columns: Columns) -> list[Column]:
     """Columns that could hold what is asked, the likeliest first."""
-    exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS[:2]))
+    exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
     return _with_endings(columns, exact, _TO_QUESTION)
 
 
@@ -282,7 +293,26 @@ def _with_endings(columns: Columns, exact: list[Column], endings: Sequence[str])
         and not any(word in column.key for word in _NEGATIVE + _SECONDARY)
         and column.key not in CHOSEN + REJECTED
     ]
-    return exact + sorted(rest, key=lambda column: (-column.filled, column.name))
+    return exact + sorted(rest, key=lambda column: -column.filled)
+
+
+def is_classified(columns: Columns) -> bool:
+    """Whether texts have classes: numbers, or words under a name that says so."""
+    numbers = any(item.kind in ("number", "flag") for item in named(columns, CLASSES))
+    return numbers or any(item.kind == "text" for item in named(columns, CLASSES[:6]))
+
+
+def is_compared(columns: Columns) -> bool:
+    """Whether texts stand beside their vectors or beside texts that they are compared with."""
+    keys = {item.key for item in columns if item.filled}
+    vectors = any(item.kind == "numbers" for item in named(columns, VECTORS))
+    return vectors or any({one, other} <= keys for one, other in COMPARED)
+
+
+def is_single_turn(columns: Columns) -> bool:
+    """Whether each row is one turn: who speaks and what is said."""
+    who = first(columns, ("role", "from", "speaker"), "text")
+    return who is not None and first(columns, ("content", "value", "text"), "text") is not None
 
 
 def free_texts(columns: Columns) -> list[Column]:

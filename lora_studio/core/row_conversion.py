@@ -320,20 +320,27 @@ def _behind(prompt: list[Message], turns: list[Message]) -> list[Message]:
 def _split_turns(
     prompt: list[Message], better: list[Message], worse: list[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """Takes from both sides the turns that they begin with alike, but for a last one each."""
+    """Takes from both sides the turns that they begin with alike, but for a last one each.
+
+    Where one side is the whole conversation and the other an answer alone, all but the last turn of
+    the conversation is the prompt.
+    """
+    if worse[0].role == "assistant":
+        return _behind_prompt(prompt, better[:-1]), better[-1:], worse
     shared = 0
     for one, other in zip(better[:-1], worse[:-1], strict=False):
         if one != other:
             break
         shared += 1
-    common = better[:shared]
-    said, added = [_said(turn) for turn in common], [_said(turn) for turn in prompt]
-    # The prompt column usually repeats the end (or all) of what the sides begin with.
-    if not said or said[len(said) - len(added) :] == added or added[: len(said)] == said:
-        before = common if len(common) >= len(prompt) else prompt
-    else:
-        before = [*prompt, *common]
-    return before, better[shared:], worse[shared:]
+    return _behind_prompt(prompt, better[:shared]), better[shared:], worse[shared:]
+
+
+def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
+    """A prompt and what follows it; the one alone where it repeats the other, whole or in part."""
+    asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
+    if said[len(said) - len(asked) :] == asked or said[: len(asked)] == asked:
+        return common
+    return prompt if not said or asked[: len(said)] == said else [*prompt, *common]
 
 
 def _said(turn: Message) -> tuple[str, str]:

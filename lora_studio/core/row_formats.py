@@ -20,6 +20,7 @@ from lora_studio.core.row_candidates import Candidate, candidates
 from lora_studio.core.row_columns import Column, profile
 from lora_studio.core.row_conversion import convert
 from lora_studio.core.row_mapping import check, names_in, needed
+from lora_studio.core.row_turns import transcript
 from lora_studio.core.samples import UnusableRow
 from lora_studio.core.words import listed, number, percent
 
@@ -78,7 +79,7 @@ def detect(
     fitting = sorted((item for item in tried if item.share >= _LEAST), key=_Tried.rank)
     if not fitting:
         return _refusal(_nothing_fits(sample, found, tried))
-    return _verdict(fitting[0], found, sample, _others(fitting))
+    return _verdict(fitting[0], sample, _others(fitting))
 
 
 @dataclass(frozen=True)
@@ -129,13 +130,15 @@ def _readings(sample: Rows, columns: Sequence[Column], order: Iterable[str]) -> 
 
 def _others(fitting: Sequence[_Tried]) -> tuple[RowFormat, ...]:
     best = fitting[0].candidate.format
-    others = [item.candidate.format for item in fitting[1:] if item.share >= 0.5]
+    others = [
+        item.candidate.format
+        for item in fitting[1:]
+        if item.share >= 0.5 and not item.candidate.guessed
+    ]
     return tuple(dict.fromkeys(item for item in others if item != best))
 
 
-def _verdict(
-    best: _Tried, columns: Sequence[Column], sample: Rows, others: tuple[RowFormat, ...] = ()
-) -> Verdict:
+def _verdict(best: _Tried, sample: Rows, others: tuple[RowFormat, ...] = ()) -> Verdict:
     candidate = best.candidate
     return Verdict(
         format=candidate.format,
@@ -144,7 +147,7 @@ def _verdict(
         confidence=round(candidate.sure * best.share, 2),
         evidence=_evidence(best),
         others=others,
-        problems=tuple(_warnings(best, columns)),
+        problems=tuple(_warnings(best, sample)),
     )
 
 
@@ -165,7 +168,7 @@ def _evidence(best: _Tried) -> str:
     return f"{noun} {columns} {verb} “{FORMAT_TITLES[candidate.format]}” in {share}."
 
 
-def _warnings(best: _Tried, columns: Sequence[Column]) -> list[Problem]:
+def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
     """What the user should know about the choice that was made."""
     candidate = best.candidate
     found = []
@@ -188,7 +191,7 @@ def _warnings(best: _Tried, columns: Sequence[Column]) -> list[Problem]:
                 "Check the rows below, and choose other columns if that is wrong.",
             )
         )
-    if candidate.format == "preference" and "prompt" not in candidate.mapping:
+    if candidate.format == "preference" and _split_in_words(candidate.mapping, sample):
         found.append(
             _warning(
                 "implicit_prompt",
@@ -197,6 +200,15 @@ def _warnings(best: _Tried, columns: Sequence[Column]) -> list[Problem]:
             )
         )
     return found
+
+
+def _split_in_words(mapping: Mapping[str, str], sample: Rows) -> bool:
+    """Whether most prompts are what two plain texts begin with, which may be chance."""
+    if "prompt" in mapping:
+        return False
+    sides = [row.get(mapping["chosen"]) for row in sample]
+    plain = [side for side in sides if isinstance(side, str) and transcript(side) is None]
+    return 2 * len(plain) > len(sides)
 
 
 # --- as the user says -------------------------------------------------------------------------
@@ -236,7 +248,7 @@ def _as_told(
     if not told.used:
         reason = max(sorted(told.reasons), key=lambda text: told.reasons[text])
         return _refusal(_none_usable(row_format, reason), mapping=mapping)
-    return _verdict(told, columns, sample)
+    return _verdict(told, sample)
 
 
 def _format_of(

@@ -17,17 +17,12 @@ Rows = Sequence[Mapping[str, Any]]
 _STEPS = ("completions", "steps", "stepwise", "solutions", "trajectory")
 _STEP_LABELS = ("labels", "stepwiselabels", "ratings", "steplabels", "rewards")
 _TOKENS = ("inputids", "tokenids", "tokens", "attentionmask", "inputidschosen", "promptinputids")
-_VECTORS = ("embedding", "embeddings", "vector", "vectors", "emb", "features")
-_TRIPLETS = (
-    ("anchor", "positive"), ("sentence1", "sentence2"), ("premise", "hypothesis"), ("query", "pos"),
-    ("query", "positive"), ("question1", "question2"), ("text1", "text2"),
-)  # fmt: skip
 _COLUMNS_SHOWN = 12
 
 
 def of_shape(rows: Rows, columns: Columns) -> Problem | None:
     """Why these rows are refused although some column could be read as an answer."""
-    for kind in (_media, _stepwise, _tree):
+    for kind in (_media, _stepwise):
         if problem := kind(rows, columns):
             return problem
     return None
@@ -81,19 +76,9 @@ def _stepwise(rows: Rows, columns: Columns) -> Problem | None:
     )
 
 
-def _tree(rows: Rows, columns: Columns) -> Problem | None:
-    text, role = first(columns, ("text", "content"), "text"), first(columns, ("role",), "text")
-    parent = first(columns, ("parentid", "parent", "messagetreeid"))
-    return _single_turn() if text and role and parent else None
-
-
 def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
-    who = first(columns, ("role", "from", "speaker"), "text")
-    what = first(columns, ("content", "value", "text"), "text")
-    return _single_turn() if who and what else None
-
-
-def _single_turn() -> Problem:
+    if not names.is_single_turn(columns):
+        return None
     return _refused(
         "single_turns",
         "Each row is a single turn with its role, so no row holds a question with its answer.",
@@ -102,10 +87,7 @@ def _single_turn() -> Problem:
 
 
 def _embeddings(rows: Rows, columns: Columns) -> Problem | None:
-    vectors = [item for item in named(columns, _VECTORS) if item.kind == "numbers"]
-    keys = {item.key for item in columns if item.filled}
-    pairs = any({one, other} <= keys for one, other in _TRIPLETS)
-    if not vectors and not pairs:
+    if not names.is_compared(columns):
         return None
     return _refused(
         "embeddings",
