@@ -43,37 +43,89 @@ _NO_DATA = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A file that may have rows; `member` is its name in an archive, `name` that for messages."""
+
+    file: Path
+    name: str
+    member: str = ""
+
+
 @dataclass
 class SourceFiles:
-    """The files of a source in order, each recognised, and those left out with the reason."""
+    """The files a source consists of, in order, and those left out with the reason."""
 
-    containers: list[Container] = field(default_factory=list)
+    source: Source
+    candidates: list[Candidate] = field(default_factory=list)
     left_out: list[tuple[str, str]] = field(default_factory=list)
 
-    def problems(self, source: Source) -> list[Problem]:
-        """One warning that names the files left out."""
-        reasons = list(dict.fromkeys(reason for _, reason in self.left_out))
+    def containers(self, job: Job) -> Iterator[Container]:
+        """The files that have rows, recognised one by one; the others go to `left_out`.
+
+        Raises ProblemError when there is none.
+        """
+        found = False
+        for number, candidate in enumerate(self.candidates):
+            job.progress("looking at files", number, len(self.candidates), "files")
+            try:
+                container = recognise(candidate.file, candidate.member, self.source.split)
+            except ProblemError as error:
+                if len(self.candidates) == 1:
+                    raise
+                self.left_out.append((candidate.name, error.problems[0].what))
+                continue
+            found = True
+            yield container
+        if not found:
+            raise self._nothing()
+
+    def problems(self) -> list[Problem]:
+        """Warnings that name the files left out, one for each reason."""
+        reasons = dict.fromkeys(reason for _, reason in self.left_out)
         return [
-            _left_out([name for name, why in self.left_out if why == reason], reason, source)
+            _left_out([name for name, why in self.left_out if why == reason], reason, self.source)
             for reason in reasons
         ]
 
+    def _nothing(self) -> ProblemError:
+        path = Path(self.source.path)
+        what = "; ".join(f"{name}: {why.rstrip('.')}" for name, why in self.left_out[:_NAMED])
+        return problem(
+            path,
+            "dataset.no_rows",
+            f"There is no file with rows in {path.name}{f' ({what})' if what else ''}.",
+            "Choose a folder with JSON, CSV, Parquet, Arrow or text files.",
+        )
+
 
 def files_of(source: Source, job: Job) -> SourceFiles:
-    """Every file of a source, recognised by its content; raises ProblemError when there is none."""
+    """Every file that a source may have rows in; raises ProblemError when it cannot be found."""
     path = Path(source.path)
     if source.is_hub and not path.exists():
-        return _recognised(hub_dataset.fetch(source, job), path, source, job, is_one=False)
-    if path.is_dir():
-        return _recognised(_in_folder(path), path, source, job, is_one=False)
-    if not path.exists():
+        files = hub_dataset.fetch(source, job)
+    elif path.is_dir():
+        files = _in_folder(path)
+    elif path.exists():
+        files = [(path, path.name)]
+    else:
         raise problem(
             path,
             "dataset.unreadable",
             f"{path.name} could not be read: there is no such file or folder.",
             "Choose the file again.",
         )
-    return _recognised([(path, path.name)], path, source, job, is_one=True)
+    result = SourceFiles(source)
+    members = [member for file, name in files for member in _members(file, name)]
+    if len(members) == 1:
+        result.candidates = members
+        return result
+    for candidate in _of_split(members, source.split, result):
+        if reason := no_data(candidate.name):
+            result.left_out.append((candidate.name, reason))
+        else:
+            result.candidates.append(candidate)
+    return result
 
 
 def _in_folder(folder: Path) -> list[tuple[Path, str]]:
@@ -91,42 +143,13 @@ def _in_folder(folder: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _recognised(
-    files: list[tuple[Path, str]], path: Path, source: Source, job: Job, *, is_one: bool
-) -> SourceFiles:
-    result = SourceFiles()
-    members = [member for file, name in files for member in _members(file, name)]
-    wanted = members if is_one and len(members) == 1 else _of_split(members, source.split, result)
-    for number, (file, name, member) in enumerate(wanted):
-        job.progress("looking at files", number, len(wanted), "files")
-        reason = "" if len(members) == 1 else no_data(name)
-        if reason:
-            result.left_out.append((name, reason))
-            continue
-        try:
-            result.containers.append(recognise(file, member, source.split))
-        except ProblemError as error:
-            if len(wanted) == 1:
-                raise
-            result.left_out.append((name, error.problems[0].what))
-    if not result.containers:
-        what = "; ".join(f"{name}: {why}" for name, why in result.left_out[:_NAMED])
-        raise problem(
-            path,
-            "dataset.no_rows",
-            f"There is no file with rows in {path.name}{f' ({what})' if what else ''}.",
-            "Choose a folder with JSON, CSV, Parquet, Arrow or text files.",
-        )
-    return result
-
-
-def _members(file: Path, name: str) -> Iterator[tuple[Path, str, str]]:
-    """The file itself, or what a ZIP archive holds: (file, name, member)."""
+def _members(file: Path, name: str) -> Iterator[Candidate]:
+    """The file itself, or what a ZIP archive holds."""
     try:
         with file.open("rb") as stream:
             is_archive = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
         if not is_archive:
-            yield file, name, ""
+            yield Candidate(file, name)
             return
         with zipfile.ZipFile(file) as archive:
             entries = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
@@ -135,7 +158,7 @@ def _members(file: Path, name: str) -> Iterator[tuple[Path, str, str]]:
     refuse_office(file, entries)
     if not entries:
         raise problem(file, "dataset.empty", f"{file.name} is empty.", "Choose a file with rows.")
-    yield from ((file, f"{name}/{entry}", entry) for entry in sorted(entries))
+    yield from (Candidate(file, f"{name}/{entry}", entry) for entry in sorted(entries))
 
 
 def no_data(name: str) -> str:
@@ -151,22 +174,17 @@ def no_data(name: str) -> str:
     return "not a file of rows" if _NO_DATA.search(last) else ""
 
 
-def _of_split(
-    members: list[tuple[Path, str, str]], split: str, result: SourceFiles
-) -> list[tuple[Path, str, str]]:
+def _of_split(candidates: list[Candidate], split: str, result: SourceFiles) -> Iterator[Candidate]:
     """Those of the split that is meant, where the names speak of it and of others too."""
     meant = split_of(split) or split
-    splits = {name: split_of(name) for _, name, _ in members if not no_data(name)}
-    if meant not in splits.values() or len({*splits.values()} - {""}) < 2:
-        return members
-    kept = []
-    for member in members:
-        other = splits.get(member[1], "")
-        if other and other != meant:
-            result.left_out.append((member[1], f"of the split {other}"))
+    splits = {one.name: split_of(one.name) for one in candidates if not no_data(one.name)}
+    is_divided = meant in splits.values() and len({*splits.values()} - {""}) > 1
+    for candidate in candidates:
+        other = splits.get(candidate.name, "")
+        if is_divided and other not in ("", meant):
+            result.left_out.append((candidate.name, f"of the split {other}"))
         else:
-            kept.append(member)
-    return kept
+            yield candidate
 
 
 def _left_out(names: list[str], reason: str, source: Source) -> Problem:
