@@ -194,7 +194,7 @@ def _project(folder: Path) -> Path:
     (target / "support-bot.lorastudio").write_text(
         'schema_version = 1\nname = "support-bot"\n[model]\n'
         'source = "./Llama-3.2-3B-Instruct"\nprecision = "4bit"\n'
-        '[dataset]\nfile = "support.jsonl"\n[export]\nquantizations = ["Q4_K_M", "Q8_0"]\n'
+        '[dataset]\nsources = ["support.jsonl"]\n[export]\nquantizations = ["Q4_K_M", "Q8_0"]\n'
     )
     return target
 

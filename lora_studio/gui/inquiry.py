@@ -37,7 +37,7 @@ class Inquiry(QObject):
         """`make` gives the question, None while there is nothing to ask."""
         super().__init__(parent)
         self._make = make
-        self._asked: Question | None = None
+        self.asked: Question | None = None
         self.busy = False
         self._timer = QTimer(self, singleShot=True, interval=PAUSE)
         self._timer.timeout.connect(self.now)
@@ -53,18 +53,18 @@ class Inquiry(QObject):
         if question is None:
             self.forget()
         elif not self._same(question):
-            self._asked = question
+            self.asked = question
             self._set_busy(True)
             self.ask.emit(question)
 
     def forget(self) -> None:
         """The next question is asked whatever it is: another project, or the last one failed."""
-        self._asked = None
+        self.asked = None
         self._set_busy(False)
 
     def take(self, event: object) -> None:
         """Watches for the end of the question under way."""
-        if self._asked is None or getattr(event, "id", None) != self._asked.id:
+        if self.asked is None or getattr(event, "id", None) != self.asked.id:
             return
         match event:
             case events.Done():
@@ -73,9 +73,9 @@ class Inquiry(QObject):
                 self.forget()
 
     def _same(self, question: Question) -> bool:
-        if self._asked is None:
+        if self.asked is None:
             return False
-        return question == self._asked.model_copy(update={"id": question.id})
+        return question == self.asked.model_copy(update={"id": question.id})
 
     def _set_busy(self, busy: bool) -> None:
         if busy != self.busy:

@@ -1,6 +1,8 @@
-"""The warm worker for questions: the latest of each kind counts, a dead one is replaced."""
+"""Warm workers for questions: the latest of each kind counts, a dead worker is replaced."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from PySide6.QtCore import QObject, Signal
 
@@ -12,7 +14,21 @@ from lora_studio.gui.worker_thread import WorkerThread
 ABOUT: dict[str, Step] = {
     "inspect_model": "model",
     "inspect_dataset": "dataset",
+    "read_rows": "dataset",
+    "show_row": "dataset",
+    "measure_dataset": "dataset",
+    "lint_dataset": "dataset",
     "inspect_ollama": "export",
+}
+
+#: Questions that do not share the common worker. Reading all of a dataset takes minutes, and a page
+#: of rows has to come while that goes on, or while another question imports transformers (seconds).
+#: Each worker costs a light process of about 60 MB, which starts with its first question.
+_LANES = {
+    "inspect_dataset": "scanner",
+    "measure_dataset": "scanner",
+    "lint_dataset": "scanner",
+    "read_rows": "reader",
 }
 
 
@@ -30,15 +46,15 @@ class Inspector(QObject):
     busy_changed = Signal(str, bool)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """The worker starts with the first question."""
+        """A worker starts with the first question for it."""
         super().__init__(parent)
-        self._thread: WorkerThread | None = None
+        self._threads: dict[str, WorkerThread] = {}  # by lane
         self._over = False
         self._latest: dict[str, commands.Question] = {}  # by kind, while under way
 
     def ask(self, question: commands.Question) -> None:
         """Asks; an older question of the same kind is dropped, its answer too."""
-        thread = self._running()
+        thread = self._running(_lane(question.kind))
         if older := self._latest.get(question.kind):
             thread.send(commands.Cancel(target=older.id))
         self._latest[question.kind] = question
@@ -46,28 +62,36 @@ class Inspector(QObject):
         if not older:
             self.busy_changed.emit(question.kind, True)
 
+    def cancel(self, kind: str) -> None:
+        """Ends the question of a kind, if one is under way; it is answered by `Cancelled`."""
+        question, thread = self._latest.get(kind), self._threads.get(_lane(kind))
+        if question is not None and thread is not None:
+            thread.cancel(question.id)
+
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
         for kind, question in list(self._latest.items()):
-            if self._thread is not None:
-                self._thread.send(commands.Cancel(target=question.id))
+            if (thread := self._threads.get(_lane(kind))) is not None:
+                thread.send(commands.Cancel(target=question.id))
             del self._latest[kind]
             self.busy_changed.emit(kind, False)
 
     def shut_down(self) -> None:
-        """Ends the worker at once; questions hold nothing worth waiting for."""
+        """Ends the workers at once; questions hold nothing worth waiting for."""
         self._over = True
-        if self._thread is not None:
-            self._thread.kill()
-            self._thread.wait()
+        for thread in self._threads.values():
+            thread.kill()
+        for thread in self._threads.values():
+            thread.wait()
 
-    def _running(self) -> WorkerThread:
-        if self._thread is None:
-            self._thread = WorkerThread.starting(parent=self)
-            self._thread.event_received.connect(self._take)
-            self._thread.ended.connect(self._gone)
-            self._thread.start()
-        return self._thread
+    def _running(self, lane: str) -> WorkerThread:
+        if lane not in self._threads:
+            thread = WorkerThread.starting(parent=self)
+            thread.event_received.connect(self._take)
+            thread.ended.connect(partial(self._gone, lane))
+            self._threads[lane] = thread
+            thread.start()
+        return self._threads[lane]
 
     def _take(self, event: events.Event) -> None:
         kind = next((kind for kind, asked in self._latest.items() if asked.id == event.id), None)
@@ -80,14 +104,17 @@ class Inspector(QObject):
             self.busy_changed.emit(kind, False)
             self.finished.emit(kind, _placed(problem, kind))
 
-    def _gone(self) -> None:
-        """The worker ended; what it was asked too late, and the next question, start another."""
-        if self._thread is not None:
-            self._thread.deleteLater()
-            self._thread = None
+    def _gone(self, lane: str) -> None:
+        """A worker ended; what it was asked too late, and the next question, start another."""
+        self._threads.pop(lane).deleteLater()
         if not self._over:
             for question in self._latest.values():
-                self._running().send(question)
+                if _lane(question.kind) == lane:
+                    self._running(lane).send(question)
+
+
+def _lane(kind: str) -> str:
+    return _LANES.get(kind, "common")
 
 
 def _placed(problem: Problem | None, kind: str) -> Problem | None:

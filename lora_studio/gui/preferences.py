@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lora_studio.core import paths
 from lora_studio.core.files import write_atomic
 
-#: More recent projects than this are forgotten, the oldest first.
+#: More recent projects, or sources of data, than this are forgotten, the oldest first.
 _RECENT = 12
 
 
@@ -27,6 +27,8 @@ class Preferences(BaseModel):
     projects_folder: str = ""
     #: Project files, the latest first.
     recent: list[str] = []
+    #: Files, folders and hub ids that were data of a project, the latest first.
+    recent_data: list[str] = []
 
     @classmethod
     def load(cls) -> Preferences:
@@ -45,6 +47,12 @@ class Preferences(BaseModel):
         """Puts a project first among the recent ones."""
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
+        self.save()
+
+    def used_data(self, source: str) -> None:
+        """Puts a file, folder or hub id first among the recent ones."""
+        rest = (other for other in self.recent_data if other != source)
+        self.recent_data = [source, *rest][:_RECENT]
         self.save()
 
     def drop(self, project: Path) -> None:

@@ -16,6 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, all_facts, facts
+from lora_studio.gui import data_sources
 from lora_studio.gui.messages import Messages
 
 #: Milliseconds without a change after which a project that has a file saves itself.
@@ -33,6 +34,8 @@ class Facts:
 
     model: events.ModelInspected | None = None
     dataset: events.DatasetInspected | None = None
+    lengths: events.LengthsMeasured | None = None
+    findings: events.DatasetLinted | None = None
     devices: events.DevicesFound | None = None
     ollama: events.OllamaFound | None = None
 
@@ -45,6 +48,12 @@ class Facts:
             case events.DatasetInspected():
                 self.dataset = event
                 return "dataset"
+            case events.LengthsMeasured():
+                self.lengths = event
+                return "lengths"
+            case events.DatasetLinted():
+                self.findings = event
+                return "findings"
             case events.DevicesFound():
                 self.devices = event
                 return "devices"
@@ -63,7 +72,7 @@ class ProjectState(QObject):
         problems_changed(list[Problem]): every problem there is now.
         saved(Path): the project file was written.
         dirty_changed(bool): whether there are changes that are in no file yet.
-        facts_changed(name): `facts.model`, `.dataset`, `.devices` or `.ollama` is new or gone.
+        facts_changed(name): the attribute of `facts` with this name is new or gone.
         run_changed: `run` or `running` is another one.
     """
 
@@ -138,6 +147,8 @@ class ProjectState(QObject):
         before = self.draft.folder
         draft = copy.deepcopy(self.draft)
         draft.name, draft.read_only, draft.keep_backup = name, False, False
+        if before and (sources := data_sources.plain(draft.values["dataset"].get("sources"))):
+            draft.values["dataset"]["sources"] = data_sources.moved(sources, before)
         for step, spec in SPECS.items():
             for about in all_facts(spec):
                 value = draft.values[step].get(about.name)
@@ -228,7 +239,7 @@ class ProjectState(QObject):
             self.facts_changed.emit(name)
 
     def forget(self, name: str) -> None:
-        """Drops an answer that is no longer true: "model", "dataset", "devices" or "ollama"."""
+        """Drops an answer that is no longer true; `name` is that of the attribute of `facts`."""
         if getattr(self.facts, name) is not None:
             setattr(self.facts, name, None)
             self.facts_changed.emit(name)
@@ -306,10 +317,12 @@ class _Edit(QUndoCommand):
         self._put(self._before)
 
     def id(self) -> int:
-        """Qt merges neighbours with the same id; -1 stands alone."""
+        """Qt merges neighbours with the same id; -1 stands alone, as does each change of a list."""
         if len(self._after) != 1:
             return -1
-        step, name, _ = self._after[0]
+        step, name, value = self._after[0]
+        if isinstance(value, list | tuple):
+            return -1
         return hash((step, name)) & 0x3FFFFFFF
 
     def mergeWith(self, other: QUndoCommand) -> bool:

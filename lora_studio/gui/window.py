@@ -50,7 +50,7 @@ class Window(QMainWindow):
     def __init__(
         self,
         preferences: Preferences,
-        make_pages: Callable[[ProjectState], Sequence[Page]],
+        make_pages: Callable[[ProjectState, Preferences], Sequence[Page]],
     ) -> None:
         """Opens on Home; `open_project` goes further. `make_pages` gives one page per step."""
         super().__init__()
@@ -65,7 +65,8 @@ class Window(QMainWindow):
         self._closing = False  # closes as soon as the job under way has ended
         self.home = HomePage()
         self.settings = SettingsPage(self.state)
-        self.pages: dict[str, Page] = {page.step: page for page in make_pages(self.state)}
+        made = make_pages(self.state, preferences)
+        self.pages: dict[str, Page] = {page.step: page for page in made}
         self.header = HeaderBar(self.actions_.menu)
         self.message_bar = MessageBar()
         self.strip = ProblemStrip()
@@ -140,6 +141,7 @@ class Window(QMainWindow):
         page.continue_clicked.connect(lambda: self._neighbour(page, 1))
         page.back_clicked.connect(lambda: self._neighbour(page, -1))
         page.ask.connect(self.inspector.ask)
+        page.question_dropped.connect(self.inspector.cancel)
         page.run_requested.connect(self._run_requested)
         page.stop_requested.connect(self.flow.stop)
         page.cancel_requested.connect(self.jobs.cancel)

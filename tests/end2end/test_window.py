@@ -90,7 +90,7 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     primary()
 
     assert window.place == "dataset"
-    _type(qtbot, pages["dataset"].editors["file"], str(rows))
+    _type(qtbot, pages["dataset"].editors["sources"], str(rows))
     qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
     assert window.state.facts.dataset.rows_used == 40
     _type(qtbot, pages["dataset"].editors["max_length"], "512")

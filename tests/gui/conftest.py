@@ -109,7 +109,7 @@ def project_folder(tmp_path: Path) -> Path:
     (folder / "rows.jsonl").write_text('{"instruction": "Hi", "output": "Hello"}\n')
     (folder / "support bot.lorastudio").write_text(
         'schema_version = 1\nname = "support bot"\n'
-        '[model]\nsource = "./model"\n[dataset]\nfile = "rows.jsonl"\n'
+        '[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
     )
     return folder
 

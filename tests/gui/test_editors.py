@@ -82,7 +82,7 @@ def control(made: FieldEditor, kind: type[ControlT]) -> ControlT:
         ("training", "schedule", SegmentsControl),
         ("lora", "targets", ComboControl),
         ("export", "self_test", FlagControl),
-        ("dataset", "file", PathControl),
+        ("dataset", "validation_file", PathControl),
         ("export", "quantizations", ChipsControl),
         ("lora", "target_names", ListControl),
     ],
@@ -195,9 +195,11 @@ def test_undo_reaches_the_control(form: Form, state: ProjectState) -> None:
 def test_another_project_reaches_the_control(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
-    made, line = form.line("dataset", "file")
+    made, line = form.line("dataset", "validation_file")
+    state.set("dataset", "validation_file", "held.jsonl")
+    assert line.text() == "held.jsonl"
     state.open(project_folder)
-    assert line.text() == "rows.jsonl"
+    assert line.text() == ""
     assert control(made, PathControl).base == project_folder
 
 
@@ -318,10 +320,9 @@ def test_a_dropped_file_inside_the_project_is_named_relative_to_it(
     form: Form, state: ProjectState, project_folder: Path
 ) -> None:
     state.open(project_folder)
-    state.set("dataset", "file", "")
-    made = form.add("dataset", "file")
+    made = form.add("dataset", "validation_file")
     _drop(made.control, project_folder / "rows.jsonl")
-    assert state.get("dataset", "file") == "rows.jsonl"
+    assert state.get("dataset", "validation_file") == "rows.jsonl"
 
 
 def test_a_dropped_file_elsewhere_is_named_by_its_full_path(
@@ -330,22 +331,22 @@ def test_a_dropped_file_elsewhere_is_named_by_its_full_path(
     state.open(project_folder)
     other = tmp_path / "Ünï code.jsonl"
     other.write_text("{}")
-    _drop(form.add("dataset", "file").control, other)
-    assert state.get("dataset", "file") == str(other)
+    _drop(form.add("dataset", "validation_file").control, other)
+    assert state.get("dataset", "validation_file") == str(other)
 
 
 def test_a_folder_is_no_file_and_is_not_taken(
     form: Form, state: ProjectState, tmp_path: Path
 ) -> None:
-    _drop(form.add("dataset", "file").control, tmp_path)
-    assert state.get("dataset", "file") == ""
+    _drop(form.add("dataset", "validation_file").control, tmp_path)
+    assert state.get("dataset", "validation_file") == ""
 
 
 def test_a_pasted_path_in_quotation_marks_is_a_path(form: Form, state: ProjectState) -> None:
-    _, line = form.line("dataset", "file")
+    _, line = form.line("dataset", "validation_file")
     form.retype(line, '"/data/my rows.jsonl"')
     form.qtbot.keyClick(line, Qt.Key.Key_Return)
-    assert state.get("dataset", "file") == "/data/my rows.jsonl"
+    assert state.get("dataset", "validation_file") == "/data/my rows.jsonl"
 
 
 def test_more_is_folded_until_it_is_asked_for(qtbot: QtBot) -> None:

@@ -13,6 +13,7 @@ from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.core.project import SPECS
 from lora_studio.gui import theme, wizard
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import More
 from lora_studio.gui.widgets.editors import FieldEditor
@@ -20,7 +21,7 @@ from lora_studio.gui.widgets.editors import FieldEditor
 
 @pytest.fixture
 def pages(qtbot: QtBot, state: ProjectState) -> Iterator[dict[str, Page]]:
-    made = {page.step: page for page in wizard.pages(state)}
+    made = {page.step: page for page in wizard.pages(state, Preferences())}
     for page in made.values():
         qtbot.addWidget(page)
         page.resize(1100, 740)
@@ -81,7 +82,7 @@ def test_advanced_fields_wait_under_more(pages: dict[str, Page]) -> None:
             parent = parent.parentWidget()
         return False
 
-    shown_anyway = {("model", "device")}
+    shown_anyway = {("model", "device"), ("dataset", "fixes")}
     for step, page in pages.items():
         for field, editor in page.editors.items():
             advanced = editor.about.advanced and (step, field) not in shown_anyway

@@ -1,4 +1,4 @@
-"""Model, LoRA and dataset: what is asked and when, what the answers show, what a hand changes."""
+"""Model and LoRA: what is asked and when, what the answers show, what a hand changes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from PySide6.QtGui import QDropEvent
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
-from lora_studio.core.commands import InspectDataset, InspectModel
+from lora_studio.core.commands import InspectModel
 from lora_studio.core.problems import Problem
 from lora_studio.gui.inquiry import PAUSE
-from lora_studio.gui.pages.dataset import DatasetPage
 from lora_studio.gui.pages.lora import LoraPage
 from lora_studio.gui.pages.model import ModelPage
 from lora_studio.gui.pages.page import Page
@@ -27,7 +26,7 @@ class Asked:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.questions: list[InspectModel | InspectDataset] = []
+        self.questions: list[InspectModel] = []
         page.ask.connect(self.questions.append)
 
     def answer(self, *found: events.Event, ending: events.Event | None = None) -> None:
@@ -270,100 +269,3 @@ def test_a_layer_is_toggled_by_keyboard(qtbot: QtBot, opened: ProjectState) -> N
     qtbot.keyClick(page.drawing.buttons["k_proj"], Qt.Key.Key_Space)
     assert "k_proj" not in opened.get("lora", "target_names")
     assert "q_proj" in opened.get("lora", "target_names")
-
-
-# --- dataset ----------------------------------------------------------------------------------
-
-
-def test_rows_are_read_without_a_model_and_again_with_its_tokens(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
-    asked = Asked(shown(qtbot, DatasetPage(opened)))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
-    assert isinstance(first := asked.questions[0], InspectDataset)
-    assert first.model is None
-    opened.take_answer(model_facts.model())
-    qtbot.waitUntil(lambda: len(asked.questions) == 2)
-    assert isinstance(second := asked.questions[1], InspectDataset)
-    assert second.model is not None
-    opened.set("dataset", "validation_share", 0.2)
-    qtbot.wait(2 * PAUSE)
-    assert len(asked.questions) == 2, "the split changes nothing in the rows"
-
-
-def test_the_footer_adds_up_and_names_why_rows_are_skipped(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
-    page = DatasetPage(opened)
-    shown(qtbot, page)
-    opened.take_answer(model_facts.dataset())
-    assert page.footer.text().startswith("105 rows read = 100 used + 5 skipped  ·  2 cut")
-    assert "14,950 tokens per epoch" in page.footer.text()
-    assert "5 % kept for validation" in page.footer.text()
-    assert page.skipped.text().split("\n") == [
-        "⚠ 4 rows skipped: the answer is empty (rows 3, 9, 11, 40)",
-        "⚠ 1 row skipped: not valid JSON (row 77)",
-    ]
-    opened.set("dataset", "validation_share", 0.2)
-    assert "20 % kept for validation" in page.footer.text()
-
-
-def test_a_row_is_shown_as_chat_and_as_tokens(qtbot: QtBot, opened: ProjectState) -> None:
-    page = DatasetPage(opened)
-    shown(qtbot, page)
-    opened.take_answer(model_facts.dataset())
-    assert page.chat.text().startswith("User\nWhere is my order?\nAssistant  ·  trained\n")
-    qtbot.keyClick(page.table, Qt.Key.Key_Down)
-    assert "Do you ship abroad?" in page.chat.text()
-    assert page.tokens.text() == "<user>Do you ship abroad?<assistant>On its way to you."
-    cursor = page.tokens.box.textCursor()
-    cursor.setPosition(page.tokens.text().index("On its") + 1)
-    assert cursor.charFormat().fontUnderline(), "trained tokens are underlined, not only coloured"
-    cursor.setPosition(len(page.tokens.text()))
-    assert cursor.charFormat().fontStrikeOut(), "cut tokens are struck out"
-    assert "trained 4" in page.tokens._keys["trained"].text()
-
-
-def test_the_cut_off_line_sets_the_longest_row_and_follows_it(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
-    page = DatasetPage(opened)
-    shown(qtbot, page)
-    opened.take_answer(model_facts.dataset())
-    page.histogram.fit.click()
-    assert opened.get("dataset", "max_length") == 200
-    opened.set("dataset", "max_length", 149)
-    assert page.histogram.limit() == 149
-    assert page.histogram.sentence.text().startswith("149 cuts 50 % of rows")
-    opened.set("dataset", "too_long", "skip")
-    assert page.histogram.sentence.text().startswith("149 leaves out 50 % of rows")
-
-
-def test_the_detected_format_is_named_and_can_be_overridden(
-    qtbot: QtBot, opened: ProjectState
-) -> None:
-    page = DatasetPage(opened)
-    asked = Asked(shown(qtbot, page))
-    qtbot.waitUntil(lambda: len(asked.questions) == 1)
-    assert page.found.text() == "Reading…"
-    asked.answer(model_facts.dataset())
-    assert page.found.text() == "Alpaca rows with the columns instruction and output."
-    opened.set("dataset", "format", "messages")
-    qtbot.waitUntil(lambda: len(asked.questions) == 2)
-    assert isinstance(question := asked.questions[1], InspectDataset)
-    assert question.dataset.format == "messages"
-
-
-def test_another_file_empties_the_table_until_it_is_read(
-    qtbot: QtBot, opened: ProjectState, project_folder: Path
-) -> None:
-    page = DatasetPage(opened)
-    shown(qtbot, page)
-    opened.take_answer(model_facts.dataset())
-    assert page.data.currentIndex() == 1
-    (project_folder / "other.jsonl").write_text("{}\n")
-    page.dropEvent(drop(project_folder / "other.jsonl"))
-    assert opened.get("dataset", "file") == "other.jsonl"
-    assert opened.facts.dataset is None
-    assert page.data.currentIndex() == 0
-    assert page.table.rows.rowCount() == 0

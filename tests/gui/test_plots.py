@@ -14,8 +14,9 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.gui import theme
 from lora_studio.gui.plots.chart import REDRAW_EVERY
-from lora_studio.gui.plots.length_histogram import LengthHistogram, lost_shares
+from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
 from lora_studio.gui.plots.loss_plot import Curve, LossPlot, smoothed
+from tests.helpers import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
 NO_MODIFIER = Qt.KeyboardModifier.NoModifier
@@ -210,24 +211,36 @@ def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
 # --- row lengths ------------------------------------------------------------------------------
 
 
-def test_lost_shares_count_rows_and_the_answers_at_their_ends() -> None:
-    lengths, trained = [100, 200, 300, 400], [50, 50, 50, 250]
-    rows, tokens = lost_shares(lengths, trained, 250)
-    assert rows == 0.5
-    assert tokens == pytest.approx((50 + 150) / 400)
-    assert lost_shares(lengths, trained, 250, "skip")[1] == pytest.approx(300 / 400)
-    assert lost_shares(lengths, trained, 400) == (0.0, 0.0)
-    assert lost_shares([], [], 10) == (0.0, 0.0)
+def test_shares_behind_a_limit_are_exact_at_edges_and_straight_between_them() -> None:
+    measured = Lengths(model_facts.lengths([100, 200, 300, 400], trained=50))
+    assert measured.over(0) == (1.0, 1.0)
+    assert measured.over(200) == (0.5, 0.5)
+    assert measured.over(250)[0] == 0.5
+    assert measured.over(349.5)[1] == pytest.approx((0.25 + 0.005) / 2)
+    assert measured.over(400) == (0.0, 0.0)
+    assert measured.over(9000) == (0.0, 0.0)
+
+
+def test_bins_hold_every_row_once() -> None:
+    measured = Lengths(model_facts.lengths(range(10, 979)))
+    assert measured.binned(np.arange(0.0, 1001.0, 20.0)).sum() == pytest.approx(969)
+
+
+def test_a_few_giants_do_not_squeeze_the_rest_of_the_rows(histogram: LengthHistogram) -> None:
+    histogram.set_limit(100)
+    histogram.set_lengths(model_facts.lengths([*range(50, 250), 90_000], trained=10))
+    assert histogram.chart.x_range()[1] < 700
+    assert histogram.sentence.text().endswith("the longest row has 90,000 tokens.")
 
 
 def test_the_sentence_says_what_the_limit_costs(histogram: LengthHistogram) -> None:
     lengths = [*range(10, 979), *[3000] * 31]
-    histogram.set_lengths(lengths, [length // 2 for length in lengths])
+    histogram.set_lengths(model_facts.lengths(lengths))
     histogram.set_limit(2048)
     assert histogram.sentence.text().startswith("2,048 cuts 3.1 % of rows, ")
     assert histogram.sentence.text().endswith("the longest row has 3,000 tokens.")
     histogram.set_limit(2048, "skip")
-    assert "leaves out 3.1 % of rows" in histogram.sentence.text()
+    assert "leaves out 3.1 % of rows;" in histogram.sentence.text()
     histogram.set_limit(4096)
     assert histogram.sentence.text() == "4,096 cuts nothing: the longest row has 3,000 tokens."
 
@@ -235,7 +248,7 @@ def test_the_sentence_says_what_the_limit_costs(histogram: LengthHistogram) -> N
 def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
     qtbot: QtBot, histogram: LengthHistogram
 ) -> None:
-    histogram.set_lengths([100, 500, 900], [10, 10, 10])
+    histogram.set_lengths(model_facts.lengths([100, 500, 900], trained=10))
     histogram.set_limit(600)
     chosen: list[int] = []
     histogram.limit_chosen.connect(chosen.append)
@@ -271,7 +284,7 @@ def test_dragging_the_line_sets_the_limit_when_it_is_dropped(
 def test_keys_move_the_line_and_never_below_the_smallest_limit(
     qtbot: QtBot, histogram: LengthHistogram
 ) -> None:
-    histogram.set_lengths([100, 500, 900], [10, 10, 10])
+    histogram.set_lengths(model_facts.lengths([100, 500, 900], trained=10))
     histogram.set_limit(600)
     qtbot.keyClick(histogram, Qt.Key.Key_Right)
     assert histogram.limit() == 608
@@ -285,7 +298,7 @@ def test_keys_move_the_line_and_never_below_the_smallest_limit(
 def test_one_click_fits_the_limit_to_the_longest_row(
     qtbot: QtBot, histogram: LengthHistogram
 ) -> None:
-    histogram.set_lengths([100, 213], [10, 10])
+    histogram.set_lengths(model_facts.lengths([100, 213], trained=10))
     histogram.set_limit(2048)
     with qtbot.waitSignal(histogram.limit_chosen) as chosen:
         histogram.fit.click()

@@ -137,7 +137,7 @@ def test_a_copy_finds_the_files_of_the_project_it_was_made_from(
     assert state.name == "copy"
     assert state.draft.folder == tmp_path / "copies" / "copy"
     assert state.problems() == []
-    assert state.get("dataset", "file") == str(project_folder / "rows.jsonl")
+    assert state.get("dataset", "sources") == [{"path": str(project_folder / "rows.jsonl")}]
     assert state.get("lora", "rank") == 64
     assert not state.dirty
 

@@ -81,9 +81,9 @@ def test_the_rail_says_what_is_ready_and_what_is_wrong(
 ) -> None:
     window.open_project(project_folder)
     assert window.rail.button("model").state.words == "ready"
-    window.state.set("dataset", "file", "")
+    window.state.set("dataset", "sources", [])
     assert window.rail.button("dataset").state.words == "to do"
-    window.state.set("dataset", "file", "gone.jsonl")
+    window.state.set("dataset", "sources", [{"path": "gone.jsonl"}])
     assert window.rail.button("dataset").state.words == "1 problem"
     assert window.rail.button("dataset").accessibleName() == "Dataset, 1 problem"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lora_studio.core import events
@@ -48,37 +49,127 @@ def devices(free: int = 23 * GIB) -> events.DevicesFound:
     return events.DevicesFound(devices=(card, cpu))
 
 
-def row(number: int, question: str = "Where is my order?") -> events.RowPreview:
-    """A conversation of 12 tokens: 7 context, 4 trained, 1 cut."""
-    return events.RowPreview(
-        row=number,
-        messages=(
+def row(number: int, question: str = "Where is my order?", **changes: Any) -> events.RowPreview:
+    """A conversation with one answer, which trains."""
+    values: dict[str, Any] = {
+        "row": number,
+        "messages": (
             Message(role="user", content=question),
             Message(role="assistant", content="On its way to you.", trained=True),
         ),
-        spans=(
-            events.TokenSpan(text=f"<user>{question}<assistant>", tokens=7, state="context"),
-            events.TokenSpan(text="On its way", tokens=4, state="trained"),
-            events.TokenSpan(text=" to you.", tokens=1, state="cut"),
-        ),
+    }
+    return events.RowPreview(**(values | changes))
+
+
+def pair(number: int) -> events.RowPreview:
+    """A prompt with a better and a worse answer."""
+    return events.RowPreview(
+        row=number,
+        messages=(Message(role="user", content="May I return a jacket?"),),
+        chosen=(Message(role="assistant", content="Yes, within 30 days.", trained=True),),
+        rejected=(Message(role="assistant", content="No.", trained=True),),
     )
 
 
-def dataset(**changes: Any) -> events.DatasetInspected:
-    """105 rows read, 100 used, 5 skipped for two reasons."""
+def shown(preview: events.RowPreview, **changes: Any) -> events.RowShown:
+    """A row in full: 12 tokens, of which 7 are context, 4 train and 1 is cut; 3 are special."""
+    question = preview.messages[0].content if preview.messages else ""
+    first, *others = question.split(" ") or [""]
+    parts: list[tuple[str, events.TokenState, bool]] = [
+        ("<|user|>", "context", True), (first, "context", False),
+        *((f" {word}", "context", False) for word in others),
+        ("<|end|>", "context", True), ("<|assistant|>", "context", True),
+        ("On", "trained", False), (" its", "trained", False), (" way", "trained", False),
+        (" to", "trained", False), (" you.", "cut", False),
+    ]  # fmt: skip
+    tokens = tuple(
+        events.Token(id=100 + number, text=text, state=state, special=special)
+        for number, (text, state, special) in enumerate(parts)
+    )
     values: dict[str, Any] = {
-        "file": "rows.jsonl",
+        "row": preview,
+        "raw": f'{{"instruction": "{question}", "output": "On its way to you."}}',
+        "text": "".join(token.text for token in tokens),
+        "tokens": tokens,
+    }
+    return events.RowShown(**(values | changes))
+
+
+def source(path: str = "rows.jsonl", **changes: Any) -> events.SourceFound:
+    """An Alpaca file of 105 rows, 5 of them skipped for two reasons."""
+    values: dict[str, Any] = {
+        "path": path,
+        "container": "JSON lines, UTF-8",
         "format": "alpaca",
-        "columns": ("instruction", "output"),
+        "task": "sft",
+        "confidence": 0.99,
+        "evidence": "105 of 105 rows have instruction and output",
+        "columns": ("instruction", "input", "output"),
+        "mapping": {"instruction": "instruction", "input": "input", "output": "output"},
+        "first": '{"instruction": "Where is my order?", "input": "", "output": "On its way to you."}',
+        "rows": 105,
+        "used": 100,
+        "skipped": SKIPPED,
+    }
+    return events.SourceFound(**(values | changes))
+
+
+SKIPPED = (
+    events.Skipped(reason="the answer is empty", count=4, rows=(3, 9, 11, 40)),
+    events.Skipped(reason="not valid JSON", count=1, rows=(77,)),
+)
+
+
+def dataset(**changes: Any) -> events.DatasetInspected:
+    """105 rows read, 100 used, 5 skipped for two reasons; the first two as a preview."""
+    values: dict[str, Any] = {
+        "sources": (source(),),
+        "task": "sft",
         "rows_read": 105,
         "rows_used": 100,
-        "skipped": (
-            events.Skipped(reason="the answer is empty", count=4, rows=(3, 9, 11, 40)),
-            events.Skipped(reason="not valid JSON", count=1, rows=(77,)),
-        ),
-        "rows_cut": 2,
-        "lengths": tuple(range(100, 200)),
-        "trained_lengths": (40,) * 100,
+        "skipped": SKIPPED,
         "preview": (row(1), row(2, "Do you ship abroad?")),
     }
     return events.DatasetInspected(**(values | changes))
+
+
+def lengths(each: Sequence[int] = range(100, 200), trained: int = 40) -> events.LengthsMeasured:
+    """Rows of these lengths, the last `trained` tokens of each of which train."""
+    edges = tuple(sorted({0, *each, *(n - 1 for n in each)}))
+    rank = {level: -(-level * len(each) // 100) - 1 for level in (50, 90, 95, 99, 100)}
+    rising = sorted(each)
+    return events.LengthsMeasured(
+        rows=len(each),
+        tokens=sum(each),
+        trained_tokens=trained * len(each),
+        edges=edges,
+        rows_over=tuple(sum(n > edge for n in each) for edge in edges),
+        trained_over=tuple(sum(max(0, min(trained, n - edge)) for n in each) for edge in edges),
+        percentiles={level: rising[max(0, place)] for level, place in rank.items()},
+    )
+
+
+def findings(*more: events.Finding) -> events.DatasetLinted:
+    """Two faults, one with a fix and one with another setting that helps."""
+    return events.DatasetLinted(
+        rows=100,
+        findings=(
+            events.Finding(
+                code="lint.duplicates",
+                title="Equal rows",
+                what="These rows say the same as an earlier one and would count twice.",
+                count=2,
+                rows=((0, 12), (0, 40)),
+                fix="drop_duplicates",
+            ),
+            events.Finding(
+                code="lint.cut_answers",
+                title="Answers are cut",
+                what="The answers of these rows end behind the longest row.",
+                count=3,
+                rows=((0, 5), (0, 6), (0, 7)),
+                change=("max_length", 4096),
+            ),
+            *more,
+        ),
+    )

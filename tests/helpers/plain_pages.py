@@ -5,6 +5,7 @@ from __future__ import annotations
 from lora_studio.core.problems import STEPS
 from lora_studio.core.project import SPECS
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import Card, More
 
@@ -40,7 +41,7 @@ class PlainPage(Page):
             super().on_primary()
 
 
-def pages(state: ProjectState) -> list[Page]:
+def pages(state: ProjectState, preferences: Preferences) -> list[Page]:
     """One page per step."""
     made = []
     for step, title in zip(STEPS, TITLES, strict=True):

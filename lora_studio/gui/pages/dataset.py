@@ -1,299 +1,345 @@
-"""The dataset step: which rows, how they read as tokens, and how long they are."""
+"""The dataset step: which rows, what the model sees of them, how long they are, what is wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFrame, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
+from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
-from lora_studio.core import checks, events, words
-from lora_studio.core.commands import InspectDataset
-from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core import events, words
 from lora_studio.core.problems import Step
-from lora_studio.gui.inquiry import Inquiry, named_model
+from lora_studio.core.training import TrainingSpec
+from lora_studio.gui import data_sources, plan
+from lora_studio.gui.dataset_inquiries import DatasetInquiries, Kind
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.plots.length_histogram import LengthHistogram
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, EmptyState, More, column, label, restyle
+from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import ComboControl
-from lora_studio.gui.widgets.conversation import ChatView, TokenView
-from lora_studio.gui.widgets.path_control import PathControl, dropped_path
-from lora_studio.gui.widgets.row_table import RowTable
+from lora_studio.gui.widgets.dataset_footer import DatasetFooter
+from lora_studio.gui.widgets.editors import FieldEditor
+from lora_studio.gui.widgets.findings_view import FindingsView
+from lora_studio.gui.widgets.lengths_view import LengthsView
+from lora_studio.gui.widgets.row_browser import RowBrowser
+from lora_studio.gui.widgets.source_list import SourceList, dropped_paths
+from lora_studio.gui.widgets.task_status import TaskStatus
 
-#: Rows shown in the table.
-_PREVIEW = 200
-#: Fields on which the answer of an inspection rests.
-_ASKED = ("file", "format", "chat_template", "system_prompt", "train_on", "max_length", "too_long")
 _STEP: Step = "dataset"
+_ROWS, _LENGTHS, _FINDINGS = range(3)
 
 
 class DatasetPage(Page):
-    """Asks the inspector about the file, with the model's tokenizer where there is a model."""
+    """Sources above; rows, lengths and findings below them; to the right how rows are used."""
 
     step = "dataset"
     title = "Dataset"
 
-    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """File on top; rows and lengths below to the left, settings to the right."""
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """`preferences` keeps the sources that were used before."""
         super().__init__(state, parent)
-        self.inquiry = Inquiry(self._question, self)
-        self.inquiry.ask.connect(self.ask)
-        self.file = PathControl(state.about(_STEP, "file"))
-        self.drop = _DropZone(self.file)
-        self.table = RowTable()
-        self.chat, self.tokens = ChatView(), TokenView()
-        self.histogram = LengthHistogram()
-        self.found = label(role="muted", wrap=True)
-        self.footer = label(wrap=True)
-        self.skipped = label(role="warn", wrap=True)
+        self._preferences = preferences or Preferences()
+        self.inquiries = DatasetInquiries(state, self)
+        self.sources = SourceList(self._preferences.recent_data)
+        self.rows, self.lengths = RowBrowser(), LengthsView()
+        self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
+        self.group = ComboControl({"": "Nothing"}, editable=True)
+        self.status, self.footer = TaskStatus(), DatasetFooter()
         self.tabs, self.data = QTabWidget(), QStackedWidget()
+        self._shown: events.DatasetInspected | None = None
+        self._columns: dict[str, str] = {}
         self._lay_out()
-        self.setAcceptDrops(True)
-        self.table.row_chosen.connect(self._show_row)
-        self.histogram.limit_chosen.connect(lambda limit: state.set(_STEP, "max_length", limit))
-        self.inquiry.busy_changed.connect(lambda _: self._show_answer())
-        state.value_changed.connect(self._value_changed)
-        state.opened.connect(self._opened)
-        state.facts_changed.connect(self._facts_changed)
-        state.problems_changed.connect(lambda _: self._show_answer())
+        self._wire()
         self._opened()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        self.file.line.setPlaceholderText("Drop a JSON or JSONL file here, or choose one")
-        file = self.add_editor("file", control=self.file)
-        file.set_label_visible(False)
-        file.set_help("")
-        inside = column(file, self.found, spacing=Space.S)
-        inside.setContentsMargins(Space.CARD, Space.CARD, Space.CARD, Space.CARD)
-        self.drop.setLayout(inside)
-        detail = QTabWidget()
-        detail.addTab(self.chat, "Chat")
-        detail.addTab(self.tokens, "Tokens")
-        self.tabs.addTab(_beside(self.table, detail), "Rows")
-        self.tabs.addTab(self.histogram, "Lengths")
-        self.tabs.setMinimumSize(520, 300)
-        rows = QWidget()
-        rows.setLayout(column(self.tabs, self.footer, self.skipped))
+        sources = self.add_editor("sources", control=self.sources)
+        _bare(sources)
+        fixes = self.add_editor("fixes", control=self.findings)
+        _bare(fixes)
+        self.tabs.addTab(self.rows, "Rows")
+        self.tabs.addTab(self.lengths, "Lengths")
+        self.tabs.addTab(fixes, "Findings")
+        self.tabs.setCornerWidget(self.status)
+        self.tabs.setMinimumHeight(340)
+        shown = QWidget()
+        shown.setLayout(column(self.tabs, self.footer))
         self.data.addWidget(
             EmptyState(
                 "No rows yet",
-                "Choose a file above: its rows appear here as conversations and as tokens, with "
-                "what trains in colour.",
+                "Add a file, a folder or a hub dataset above: its rows appear here as conversations "
+                "and as tokens, with what trains marked.",
                 example="A few hundred good rows teach a tone or a format; a thousand a task.",
             )
         )
-        self.data.addWidget(rows)
+        self.data.addWidget(shown)
         card = Card()
+        card.setMinimumWidth(520)
         card.add(self.data)
-        self.body.addWidget(self.drop)
-        self.body.addWidget(Columns(card, column(self._settings(), None), (1, 0)), 1)
+        self.body.addWidget(sources)
+        self.body.addWidget(Columns(card, column(*self._settings(), None), (1, 0)), 1)
+        self.setAcceptDrops(True)
 
-    def _settings(self) -> Card:
-        card = Card("How it is used")
-        card.setFixedWidth(320)
-        names = {value: _short(name) for value, name in self._formats().items()}
-        card.add(
-            self.add_editor("format", control=ComboControl(names)),
-            self.add_editor("train_on"),
-            self.add_editor("max_length"),
-            self.add_editor("validation_share"),
-        )
+    def _settings(self) -> Sequence[Card]:
+        used = Card("How it is used")
+        used.add(self.add_editor("train_on"), self.add_editor("max_length"))
         more = More()
         more.add(
             self.add_editor("too_long"),
+            self.add_editor("thinking", style="combo"),
             self.add_editor("chat_template"),
             self.add_editor("system_prompt", style="text"),
         )
-        card.add(more)
-        return card
+        used.add(more)
+        validation = Card("Validation")
+        validation.add(self.add_editor("validation_share"))
+        more = More()
+        more.add(
+            self.add_editor("validation_count"),
+            self.add_editor("validation_file"),
+            self.add_editor("group_column", control=self.group),
+        )
+        validation.add(more)
+        for card in (used, validation):
+            card.setFixedWidth(308)
+        return used, validation
+
+    def _wire(self) -> None:
+        state = self.state
+        self.inquiries.ask.connect(self.ask)
+        self.inquiries.dropped.connect(self.question_dropped)
+        self.inquiries.changed.connect(self._show_status)
+        self.rows.ask.connect(self.ask)
+        self.status.cancel_clicked.connect(lambda kind: self.inquiries.drop(cast(Kind, kind)))
+        self.status.resume_clicked.connect(lambda kind: self.inquiries.resume(cast(Kind, kind)))
+        self.sources.added.connect(self._remember)
+        self.lengths.limit_chosen.connect(lambda limit: state.set(_STEP, "max_length", limit))
+        self.findings.rows_wanted.connect(self._show_finding)
+        self.findings.change_wanted.connect(lambda field, value: state.set(_STEP, field, value))
+        self.footer.reason_clicked.connect(self._show_reason)
+        state.value_changed.connect(self._value_changed)
+        state.opened.connect(self._opened)
+        state.facts_changed.connect(self._facts_changed)
+        find = QShortcut("Ctrl+F", self, self._find)
+        find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
 
     # --- what the user does -------------------------------------------------------------------
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        """A file, anywhere on the page."""
-        if dropped_path(event, "file") is not None:
-            self.drop.set_hot(True)
+        """Files and folders, anywhere on the page."""
+        if dropped_paths(event):
+            self.sources.set_hot(True)
             event.acceptProposedAction()
 
     def dragLeaveEvent(self, event: object) -> None:
         """Carried away again."""
-        self.drop.set_hot(False)
+        self.sources.set_hot(False)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        """Takes it as the dataset."""
-        self.drop.set_hot(False)
-        if (path := dropped_path(event, "file")) is not None:
+        """Adds them to the sources."""
+        self.sources.set_hot(False)
+        if paths := dropped_paths(event):
             event.acceptProposedAction()
-            self.file.take(path)
+            self.sources.take(paths)
 
     def on_shown(self) -> None:
         """The disk may have changed meanwhile."""
         self.state.check_again()
-        self.inquiry.now()
+        self.inquiries.now()
+
+    def reveal(self, found: FieldEditor) -> None:
+        """Also shows the tab that holds it."""
+        super().reveal(found)
+        if found.field == "fixes":
+            self.data.setCurrentIndex(1)
+            self.tabs.setCurrentIndex(_FINDINGS)
+
+    def _find(self) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.search.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.rows.search.selectAll()
+
+    def _remember(self, paths: Sequence[str]) -> None:
+        folder = self.state.draft.folder
+        for path in paths:
+            local = (folder / path) if folder else Path(path)
+            self._preferences.used_data(str(local.absolute()) if local.exists() else path)
+        self.sources.set_recent(self._preferences.recent_data)
+
+    def _show_finding(self, finding: events.Finding) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.show_only(finding.title, finding.rows)
+
+    def _show_reason(self, reason: str) -> None:
+        self.tabs.setCurrentIndex(_ROWS)
+        self.rows.show_only(f"Skipped: {reason}", reason=reason)
 
     # --- questions and answers ----------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
-        """Watches for the end of the inspection; answers come through the project's facts."""
-        self.inquiry.take(event)
-
-    def _question(self) -> InspectDataset | None:
-        """The split asks nothing anew; without a usable model there are no tokens."""
-        dataset, model = self.state.spec(_STEP), self.state.spec("model")
-        problems = checks.check(self.state.draft)
-        wrong = checks.errors(checks.of_step(problems, _STEP))
-        if not isinstance(dataset, DatasetSpec) or wrong:
-            return None
-        usable = isinstance(model, ModelSpec) and self.state.facts.model is not None
-        asked = DatasetSpec(**{name: getattr(dataset, name) for name in _ASKED})
-        named = named_model(model) if usable and isinstance(model, ModelSpec) else None
-        return InspectDataset(dataset=asked, model=named, preview=_PREVIEW)
+        """Watches the questions; what they found comes through the project's facts."""
+        self.inquiries.on_event(event)
+        self.rows.on_event(event)
 
     def _opened(self) -> None:
-        self.inquiry.forget()
-        self.inquiry.soon()
+        self.sources.base = self.state.draft.folder
+        self._shown = None
         self._show_limit()
-        self._show_answer()
+        self._show_dataset()
+        self._show_lengths()
+        self._show_findings()
+        self._show_status()
 
     def _value_changed(self, step: str, field: str) -> None:
-        if step == _STEP:
-            if field in ("max_length", "too_long"):
-                self._show_limit()
-            if field == "validation_share":
-                self._show_footer()
-            if field in _ASKED:
-                self.state.report("inspect_dataset", [])
-                self.inquiry.soon()
-            if field == "file":
-                self.state.forget("dataset")
+        if step == "training":
+            self._show_lengths()
+        if step != _STEP:
+            return
+        if field in ("max_length", "too_long"):
+            self._show_limit()
+        if field == "sources":
+            self._sources_changed()
+        if field == "fixes":
+            self._count_findings()
+        self.rows.set_tokens_of(*self.inquiries.detailed())
+        self._show_footer()
+
+    def _sources_changed(self) -> None:
+        """What is known stays until the new answer, unless none of it is left."""
+        answer = self.state.facts.dataset
+        before = {self._absolute(item.path) for item in answer.sources} if answer else set()
+        now = {self._absolute(item["path"]) for item in data_sources.plain(self._sources())}
+        if not before & now:
+            for name in ("dataset", "lengths", "findings"):
+                self.state.forget(name)
+        self._show_sources()
 
     def _facts_changed(self, name: str) -> None:
-        if name == "dataset":
-            self._show_answer()
-        elif name == "model":
-            self.inquiry.soon()
+        match name:
+            case "dataset":
+                self._show_dataset()
+            case "lengths":
+                self._show_lengths()
+                self._show_footer()
+            case "findings":
+                self._show_findings()
+            case "model":
+                self.rows.set_tokens_of(*self.inquiries.detailed())
 
     # --- what is shown ------------------------------------------------------------------------
+
+    def _sources(self) -> Any:
+        return self.state.get(_STEP, "sources")
+
+    def _absolute(self, path: str) -> str:
+        local = Path(path).expanduser()
+        folder = self.state.draft.folder
+        return str((folder / local).resolve()) if folder and (folder / local).exists() else path
+
+    def _show_sources(self) -> None:
+        answer = self.state.facts.dataset
+        known = {self._absolute(item.path): item for item in answer.sources} if answer else {}
+        sources = data_sources.plain(self._sources())
+        found = [known.get(self._absolute(item["path"])) for item in sources]
+        self.sources.show_found(found, busy=self.inquiries.is_busy("inspect_dataset"))
+        columns = {name: name for item in known.values() for name in item.columns}
+        if columns != self._columns:
+            self._columns = columns
+            self.group.set_choices({"": "Nothing"} | columns)
+
+    def _show_dataset(self) -> None:
+        answer = self.state.facts.dataset
+        self.data.setCurrentIndex(0 if answer is None else 1)
+        self._show_sources()
+        self._show_footer()
+        if answer is self._shown:
+            return
+        self._shown = answer
+        if answer is None:
+            self.rows.set_dataset(None)
+            return
+        asked = self.inquiries.inspected() if answer.complete else None
+        self.rows.set_dataset(
+            asked, answer.preview, rows=answer.rows_read, task=answer.task,
+            sources=len(answer.sources),
+        )  # fmt: skip
+        self.rows.set_tokens_of(*(self.inquiries.detailed() if asked else (None, None)))
 
     def _show_limit(self) -> None:
         limit, too_long = self.state.get(_STEP, "max_length"), self.state.get(_STEP, "too_long")
         if isinstance(limit, int) and limit >= 16:
-            self.histogram.set_limit(limit, "skip" if too_long == "skip" else "cut")
+            self.lengths.set_limit(limit, "skip" if too_long == "skip" else "cut")
 
-    def _show_answer(self) -> None:
-        answer = self.state.facts.dataset
-        self.data.setCurrentIndex(0 if answer is None else 1)
-        self.drop.set_empty(not self.state.get(_STEP, "file"))
-        self.found.setText(self._what_was_found(answer))
-        if answer is None:
-            self.table.show_rows(())
-            self.histogram.set_lengths((), ())
-        elif answer.preview != self.table.rows.rows:
-            self.table.show_rows(answer.preview)
-        if answer is not None:
-            self.histogram.set_lengths(answer.lengths, answer.trained_lengths)
-        self._show_footer()
+    def _show_lengths(self) -> None:
+        self.lengths.show_lengths(self.state.facts.lengths)
+        training, split = self.state.spec("training"), plan.split(self.state)
+        if isinstance(training, TrainingSpec) and split and split.train:
+            total, _ = plan.steps(training, split.train)
+            self.lengths.show_steps(f"about {words.number(total)}")
+        else:
+            self.lengths.show_steps("")
 
-    def _what_was_found(self, answer: events.DatasetInspected | None) -> str:
-        if self.inquiry.busy:
-            return "Reading…"
-        if answer is not None:
-            detected = _short(self._formats()[answer.format])
-            return f"{detected} rows with the columns {words.listed(answer.columns)}."
-        if self.state.get(_STEP, "file"):
-            return ""
-        return (
-            "One conversation per line, for example "
-            '{"messages": [{"role": "user", "content": "…"}, '
-            '{"role": "assistant", "content": "…"}]}'
-        )
+    def _show_findings(self) -> None:
+        busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
+        self.findings.show_findings(self.state.facts.findings, "Looking…" if busy else "")
+        self._count_findings()
 
-    def _formats(self) -> dict[str, str]:
-        return self.state.about(_STEP, "format").choices
+    def _count_findings(self) -> None:
+        count = self.findings.open_count()
+        self.tabs.setTabText(_FINDINGS, f"Findings ({count})" if count else "Findings")
+        found = self.state.facts.findings
+        listed = [item for item in (found.findings if found else ()) if item.rows]
+        every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
+        filters = [("With a finding", every, "")] if every else []
+        self.rows.set_filters([*filters, *((item.title, item.rows, "") for item in listed)])
 
-    def _show_row(self, shown: events.RowPreview | None) -> None:
-        self.chat.show_messages(shown.messages if shown else ())
-        self.tokens.show_spans(shown.spans if shown else ())
+    def _show_status(self) -> None:
+        running, declined = self.inquiries.running(), self.inquiries.declined()
+        if running is not None:
+            self.status.show_running(*running)
+        elif declined is not None:
+            self.status.show_stopped(declined)
+        else:
+            self.status.show_nothing()
+        self._show_sources()
+        self._show_findings()
 
     def _show_footer(self) -> None:
-        answer = self.state.facts.dataset
-        self.footer.setVisible(answer is not None)
-        self.skipped.setVisible(answer is not None and bool(answer.skipped))
+        answer, lengths = self.state.facts.dataset, self.state.facts.lengths
         if answer is None:
             return
-        self.footer.setText(_footer(answer, self.state.get(_STEP, "validation_share")))
-        self.skipped.setText(_skipped(answer.skipped))
+        left_out = sum(item.count for item in answer.skipped)
+        read = words.plural(answer.rows_read, "row")
+        split = plan.split(self.state)
+        parts = [
+            f"{read} read = {words.number(answer.rows_used)} used + {words.number(left_out)} skipped"
+            if answer.complete
+            else f"{read} so far",
+            f"{words.count(lengths.tokens)} tokens per epoch" if lengths else "",
+            split.in_words() if split and answer.complete else "",
+        ]
+        self.footer.show_figures(parts, answer.skipped)
+
+    def _setting_in_words(self, field: str, value: Any) -> str:
+        about = self.state.about(_STEP, field)
+        shown = about.choices.get(str(value), words.number(value) if type(value) is int else value)
+        unit = f" {about.unit}" if about.unit else ""
+        return f"{about.title}: {shown}{unit}"
 
 
-def _beside(left: QWidget, right: QWidget) -> QSplitter:
-    """Two parts with a thin handle between them, as wide as each other at first."""
-    made = QSplitter()
-    for part, margins in ((left, (0, Space.M, Space.M, 0)), (right, (Space.M, Space.S, 0, 0))):
-        holder = QWidget()
-        inside = column(part)
-        inside.setContentsMargins(*margins)
-        holder.setLayout(inside)
-        made.addWidget(holder)
-        made.setStretchFactor(made.count() - 1, 1)
-    made.setHandleWidth(1)
-    made.setChildrenCollapsible(False)
-    made.setSizes([500, 500])
-    return made
-
-
-def _short(name: str) -> str:
-    """The name of a format without its columns."""
-    return name.split(" (")[0]
-
-
-class _DropZone(QFrame):
-    """Around the file: dashed while empty, a card afterwards, lit while something hovers."""
-
-    def __init__(self, file: PathControl) -> None:
-        super().__init__()
-        self.setProperty("surface", "drop")
-        file.setAcceptDrops(False)  # the page takes drops anywhere
-
-    def set_empty(self, empty: bool) -> None:
-        self._set("surface", "drop" if empty else "card")
-
-    def set_hot(self, hot: bool) -> None:
-        self._set("hot", hot)
-
-    def _set(self, name: str, value: object) -> None:
-        if self.property(name) != value:
-            self.setProperty(name, value)
-            restyle(self)
-
-
-def _footer(answer: events.DatasetInspected, share: object) -> str:
-    left_out = sum(item.count for item in answer.skipped)
-    parts = [
-        f"{words.plural(answer.rows_read, 'row')} read = "
-        f"{words.number(answer.rows_used)} used + {words.number(left_out)} skipped"
-    ]
-    if answer.rows_cut:
-        parts.append(f"{words.number(answer.rows_cut)} cut")
-    if answer.lengths:
-        parts.append(f"{words.plural(sum(answer.lengths), 'token')} per epoch")
-    if isinstance(share, int | float) and 0 <= share <= 0.5:
-        parts.append(f"{words.percent(float(share))} kept for validation")
-    return "  ·  ".join(parts)
-
-
-def _skipped(skipped: Sequence[events.Skipped]) -> str:
-    """Each reason with its count and first rows."""
-    lines = []
-    for item in skipped:
-        first = ", ".join(map(words.number, item.rows[:5]))
-        more = ", …" if item.count > len(item.rows[:5]) else ""
-        where = f" (row{'s' if len(item.rows) > 1 else ''} {first}{more})" if first else ""
-        lines.append(f"⚠ {words.plural(item.count, 'row')} skipped: {item.reason}{where}")
-    return "\n".join(lines)
+def _bare(editor: FieldEditor) -> None:
+    """The page says in its own way what it is."""
+    editor.set_label_visible(False)
+    editor.set_help("")

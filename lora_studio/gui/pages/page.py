@@ -21,6 +21,7 @@ class Page(QWidget):
     Signals:
         continue_clicked, back_clicked: the user wants to go on, or back.
         ask(command): a question for the inspector; the answer comes through `on_event`.
+        question_dropped(kind): the user does not want to wait for the answer.
         run_requested(kind): "train", "resume", "merge", "export" or "all".
         stop_requested: end the training after this step and keep the adapter.
         cancel_requested: end the job under way without a result.
@@ -31,6 +32,7 @@ class Page(QWidget):
     continue_clicked = Signal()
     back_clicked = Signal()
     ask = Signal(object)
+    question_dropped = Signal(str)
     run_requested = Signal(str)
     stop_requested = Signal()
     cancel_requested = Signal()

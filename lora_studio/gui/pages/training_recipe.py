@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import Qt
@@ -11,6 +10,7 @@ from PySide6.QtWidgets import QGridLayout, QWidget
 from lora_studio.core import events, words
 from lora_studio.core.problems import Step
 from lora_studio.core.training import TrainingSpec
+from lora_studio.gui import plan
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, More, column, label
@@ -50,19 +50,19 @@ class Recipe(QWidget):
         self._show()
 
     def _show(self, *_: object) -> None:
-        training, rows = self.state.spec(_STEP), self._training_rows()
+        training, split = self.state.spec(_STEP), plan.split(self.state)
         if isinstance(training, TrainingSpec):
-            self.estimate.setText(plan_in_words(training, rows))
+            self.estimate.setText(plan.steps_in_words(training, split.train if split else None))
         else:
             self.estimate.setText("Correct the values above to see the number of steps.")
-        model, data = self.state.facts.model, self.state.facts.dataset
+        model = self.state.facts.model
         adapter = model.adapter if model else None
         self.ready.show_facts(
             [
                 ("Model", str(self.state.get("model", "source")) or "none chosen"),
                 ("Precision", self._precision()),
                 ("Trains", _adapter_in_words(adapter) if adapter else "not counted yet"),
-                ("Rows", _rows_in_words(data, rows) if data else "not read yet"),
+                ("Rows", split.in_words() if split else "not read yet"),
                 ("Device", self._device()),
             ]
         )
@@ -78,29 +78,6 @@ class Recipe(QWidget):
             if name in ("auto", device.name):
                 return device.title
         return str(name)
-
-    def _training_rows(self) -> int | None:
-        """Rows that are trained on, None while nothing is known of the dataset."""
-        data, share = self.state.facts.dataset, self.state.get("dataset", "validation_share")
-        if data is None or not isinstance(share, int | float):
-            return None
-        return data.rows_used - round(float(share) * data.rows_used)
-
-
-def plan_in_words(training: TrainingSpec, rows: int | None) -> str:
-    """Effective batch and number of optimizer steps; `rows` is the number to train on."""
-    batch = training.effective_batch
-    said = f"Effective batch: {words.plural(batch, 'row')} per step."
-    if not rows:
-        return f"{said} The number of steps appears once the dataset is read."
-    per_epoch = math.ceil(rows / batch)
-    steps = math.ceil(rows / batch * training.epochs)
-    limited = 0 < training.max_steps < steps
-    total = training.max_steps if limited else steps
-    limit = ", ended by the step limit" if limited else ""
-    return (
-        f"{said} About {words.plural(total, 'step')}{limit}, {words.number(per_epoch)} per epoch."
-    )
 
 
 def _grid(editors: Sequence[FieldEditor]) -> QGridLayout:
@@ -118,10 +95,3 @@ def _grid(editors: Sequence[FieldEditor]) -> QGridLayout:
 
 def _adapter_in_words(adapter: events.ParametersCounted) -> str:
     return f"{words.count(adapter.trainable)} parameters ({words.percent(adapter.percent / 100)})"
-
-
-def _rows_in_words(data: events.DatasetInspected, rows: int | None) -> str:
-    if rows is None:
-        return words.number(data.rows_used)
-    kept = data.rows_used - rows
-    return f"{words.number(rows)} to train on, {words.number(kept)} to validate on"

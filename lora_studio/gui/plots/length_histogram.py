@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from lora_studio.core import words
+from lora_studio.core import events, words
 from lora_studio.gui import theme
 from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
 from lora_studio.gui.widgets.basics import button, label, row
@@ -20,26 +19,33 @@ GRAIN = 8
 _BINS = 48
 
 
-def lost_shares(
-    lengths: Sequence[int],
-    trained: Sequence[int],
-    limit: int,
-    too_long: Literal["cut", "skip"] = "cut",
-) -> tuple[float, float]:
-    """Shares of rows over the limit and of trained tokens lost by it, each from 0 to 1.
+class Lengths:
+    """Counts of a measured dataset at any length, between its edges by a straight line."""
 
-    A cut row loses its end; its trained tokens are taken to be at its end, as answers are, so for
-    a conversation of several turns the second figure is an upper bound.
-    """
-    long = np.asarray(lengths, dtype=np.int64)
-    answer = np.asarray(trained, dtype=np.int64)
-    if not long.size:
-        return 0.0, 0.0
-    over = long > limit
-    gone = answer if too_long == "skip" else np.minimum(answer, long - limit)
-    total = int(answer.sum())
-    tokens = float(gone[over].sum()) / total if total else 0.0
-    return float(over.mean()), tokens
+    def __init__(self, measured: events.LengthsMeasured) -> None:
+        """Takes the counts as a worker gives them."""
+        self.rows, self.tokens = measured.rows, measured.tokens
+        self.trained_tokens = measured.trained_tokens
+        self.percentiles = measured.percentiles
+        self.longest = measured.percentiles.get(100, measured.edges[-1] if measured.edges else 0)
+        inside = [n for n, edge in enumerate(measured.edges) if 0 < edge < self.longest]
+        self._at = np.array(
+            [0, *(measured.edges[n] for n in inside), self.longest], dtype=np.float64
+        )
+        self._rows = np.array([self.rows, *(measured.rows_over[n] for n in inside), 0], np.float64)
+        self._trained = np.array(
+            [self.trained_tokens, *(measured.trained_over[n] for n in inside), 0], np.float64
+        )
+
+    def over(self, limit: float) -> tuple[float, float]:
+        """Shares of rows longer than a limit and of trained tokens behind it, each from 0 to 1."""
+        rows = float(np.interp(limit, self._at, self._rows))
+        trained = float(np.interp(limit, self._at, self._trained))
+        return rows / max(1, self.rows), trained / max(1, self.trained_tokens)
+
+    def binned(self, edges: Values) -> Values:
+        """Number of rows between neighbouring edges."""
+        return -np.diff(np.interp(edges, self._at, self._rows))
 
 
 class LengthHistogram(QWidget):
@@ -54,8 +60,7 @@ class LengthHistogram(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until lengths are set."""
         super().__init__(parent)
-        self._lengths: tuple[int, ...] = ()
-        self._trained: tuple[int, ...] = ()
+        self._lengths: Lengths | None = None
         self._limit = 2048
         self._too_long: Literal["cut", "skip"] = "cut"
         self._edges: Values = np.empty(0)
@@ -79,9 +84,9 @@ class LengthHistogram(QWidget):
         theme.theme().changed.connect(self._repaint)
         self._say()
 
-    def set_lengths(self, lengths: Sequence[int], trained: Sequence[int]) -> None:
-        """Tokens of each row, and how many of them count in the loss."""
-        self._lengths, self._trained = tuple(lengths), tuple(trained)
+    def set_lengths(self, measured: events.LengthsMeasured | None) -> None:
+        """How long the rows are; None while nobody knows."""
+        self._lengths = Lengths(measured) if measured is not None and measured.rows else None
         self._bin()
         self._say()
 
@@ -131,19 +136,23 @@ class LengthHistogram(QWidget):
 
     def _fitting(self) -> int:
         """The shortest limit that cuts nothing, divisible by 8."""
-        longest = max(self._lengths, default=16)
+        longest = self._lengths.longest if self._lengths else 16
         return max(16, GRAIN * -(-longest // GRAIN))
 
     # --- what is shown ------------------------------------------------------------------------
 
     def _bin(self) -> None:
-        """Counts the rows; a limit far beyond the longest row stays at the right border."""
-        longest = max(self._lengths, default=1)
-        end = float(max(longest * 1.1, min(self._limit * 1.04, longest * 1.6)))
+        """Counts the rows; a few giants and a limit far beyond the longest row stay outside."""
+        longest = self._lengths.longest if self._lengths else 1
+        common = self._lengths.percentiles.get(99, longest) if self._lengths else 1
+        reach = longest if longest <= 3 * common else 2 * common
+        end = float(max(reach * 1.1, min(self._limit * 1.04, reach * 1.6)))
         # Whole tokens per bin, or some bins would hold more lengths than others.
-        width = max(1, -(-longest // _BINS))
-        self._edges = np.arange(0, longest + width + 1, width, dtype=np.float64)
-        self._heights = np.histogram(self._lengths, self._edges)[0].astype(np.float64)
+        width = max(1, -(-reach // _BINS))
+        self._edges = np.arange(0, reach + width + 1, width, dtype=np.float64)
+        self._heights = (
+            self._lengths.binned(self._edges) if self._lengths else np.zeros(len(self._edges) - 1)
+        )
         self.chart.set_x_range(0.0, end)
         self._line.set_bounds(16.0 if end > 16 else 0.0, end * 0.995)
         self._line.set_value(min(float(self._limit), end * 0.995))
@@ -158,19 +167,22 @@ class LengthHistogram(QWidget):
         self._line.paint(theme.color("text"), theme.color("accent"))
 
     def _say(self) -> None:
-        self.fit.setVisible(bool(self._lengths) and self._limit != self._fitting())
+        self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
         self.fit.setText(f"Fit longest row ({words.number(self._fitting())})")
         self.sentence.setText(self._sentence())
         self.setAccessibleDescription(self.sentence.text())
 
     def _sentence(self) -> str:
-        if not self._lengths:
+        if self._lengths is None:
             return "Lengths appear here once a model and a dataset are chosen."
-        longest = words.number(max(self._lengths))
+        longest = words.number(self._lengths.longest)
         limit = words.number(self._limit)
-        rows, tokens = lost_shares(self._lengths, self._trained, self._limit, self._too_long)
+        rows, tokens = self._lengths.over(self._limit)
         if not rows:
             return f"{limit} cuts nothing: the longest row has {longest} tokens."
-        verb = "cuts" if self._too_long == "cut" else "leaves out"
-        figures = f"{words.percent(rows)} of rows, {words.percent(tokens)} of trained tokens"
-        return f"{limit} {verb} {figures}; the longest row has {longest} tokens."
+        if self._too_long == "skip":
+            said = f"{limit} leaves out {words.percent(rows)} of rows"
+        else:
+            lost = f"{words.percent(tokens)} of trained tokens"
+            said = f"{limit} cuts {words.percent(rows)} of rows, {lost}"
+        return f"{said}; the longest row has {longest} tokens."

@@ -1,165 +1,112 @@
-"""One row of a dataset: as a chat, and as the tokens that the model sees."""
+"""One row of a dataset as a chat: roles, reasoning, tools; pairs side by side; labels in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QFont, QTextBlockFormat, QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
-from lora_studio.core import words
 from lora_studio.core.dataset import Message
-from lora_studio.core.events import TokenSpan
-from lora_studio.gui.theme import Size, Space, color, current, monospace_family, theme
-from lora_studio.gui.widgets.basics import FlowLayout, label
+from lora_studio.core.events import RowPreview
+from lora_studio.gui.theme import Size, Space
+from lora_studio.gui.widgets.basics import column, label
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 
-_ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
+_ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 
-class _ReadOnly(QTextEdit):
-    """Text that is painted again in the colours of the theme; selectable, by keyboard too."""
+class MessagesView(RichText):
+    """Messages one below the other, each with its role."""
 
-    def __init__(self, paint: Callable[[], None], name: str) -> None:
-        super().__init__()
-        self.setReadOnly(True)
-        self.setTextInteractionFlags(
-            Qt.TextInteractionFlag.TextSelectableByMouse
-            | Qt.TextInteractionFlag.TextSelectableByKeyboard
-        )
-        self.setAccessibleName(name)
-        self.setTabChangesFocus(True)
-        theme().changed.connect(paint)
+    def __init__(self, name: str = "Conversation") -> None:
+        """Empty until `show_messages`."""
+        self._messages: tuple[Message, ...] = ()
+        self._plain = ""
+        super().__init__(self._paint, name)
+
+    def show_messages(self, messages: Sequence[Message], text: str = "") -> None:
+        """Replaces the conversation; `text` is what a row of plain text holds instead."""
+        if (tuple(messages), text) != (self._messages, self._plain):
+            self._messages, self._plain = tuple(messages), text
+            self._paint()
+
+    def text(self) -> str:
+        """What is shown, as plain text."""
+        return self.toPlainText()
+
+    def _paint(self) -> None:
+        cursor = self.emptied()
+        caption = Size.CAPTION
+        for message in self._messages:
+            above = 0 if self.document().isEmpty() else Space.L
+            tint = "accent" if message.role == "assistant" else "muted"
+            heading = words_in(tint, size=caption, bold=True)
+            paragraph(cursor, spaced(above, 2), _heading(message), heading)
+            if message.thinking:
+                quoted = spaced(0, Space.XS, Space.M)
+                paragraph(cursor, quoted, "Reasoning", words_in("muted", size=caption))
+                paragraph(cursor, quoted, message.thinking, words_in("muted", italic=True))
+            if message.content:
+                paragraph(cursor, spaced(), message.content, words_in("text"))
+            for call in message.tool_calls:
+                arguments = json.dumps(call.arguments, ensure_ascii=False)
+                said = f"calls {call.name}({arguments})"
+                paragraph(cursor, spaced(Space.XS), said, words_in("text", mono=True))
+        if self._plain:
+            paragraph(cursor, spaced(), self._plain, words_in("text"))
+        self.moveCursor(cursor.MoveOperation.Start)
 
 
 class ChatView(QWidget):
-    """Messages one below the other, each with its role."""
+    """A whole row: the conversation, for pairs with both continuations, and why it is left out."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_messages`."""
+        """Empty until `show_row`."""
         super().__init__(parent)
-        self._messages: tuple[Message, ...] = ()
-        self.box = _ReadOnly(self._paint, "Conversation")
-        self.setFocusProxy(self.box)
+        self.fault = Statement()
+        self.verdict = Statement()
+        self.messages = MessagesView()
+        self.chosen, self.rejected = MessagesView("Chosen answer"), MessagesView("Rejected answer")
+        self._pair = QSplitter()
+        self._pair.setChildrenCollapsible(False)
+        for name, part in (("Chosen", self.chosen), ("Rejected", self.rejected)):
+            side = QWidget()
+            side.setLayout(column(label(name, "label"), part, spacing=Space.XS))
+            self._pair.addWidget(side)
+        self._pair.setHandleWidth(Space.S)
         layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.box)
-
-    def show_messages(self, messages: Sequence[Message]) -> None:
-        """Replaces the conversation."""
-        if tuple(messages) != self._messages:
-            self._messages = tuple(messages)
-            self._paint()
-
-    def text(self) -> str:
-        """What is shown, as plain text."""
-        return self.box.toPlainText()
-
-    def _paint(self) -> None:
-        cursor = _emptied(self.box)
-        for number, message in enumerate(self._messages):
-            role = _ROLES[message.role] + ("  ·  trained" if message.trained else "")
-            tint = "accent" if message.role == "assistant" else "muted"
-            heading = QTextBlockFormat()
-            heading.setTopMargin(Space.L if number else 0)
-            heading.setBottomMargin(2)
-            _block(cursor, heading, role, _format(tint, size=Size.CAPTION, bold=True), number == 0)
-            _block(cursor, QTextBlockFormat(), message.content, _format("text"), False)
-        self.box.moveCursor(QTextCursor.MoveOperation.Start)
-
-
-class TokenView(QWidget):
-    """The rendered text; what trains, what is context and what is cut look different."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_spans`."""
-        super().__init__(parent)
-        self._spans: tuple[TokenSpan, ...] = ()
-        self.box = _ReadOnly(self._paint, "Tokens")
-        self.setFocusProxy(self.box)
-        self._keys = {state: label(role="caption") for state in _STATES}
-        legend = QWidget()
-        flow = FlowLayout(legend, spacing=Space.M)
-        for key in self._keys.values():
-            key.setTextFormat(Qt.TextFormat.RichText)
-            key.setToolTip(_HELP)
-            flow.addWidget(key)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setContentsMargins(0, Space.S, 0, 0)
         layout.setSpacing(Space.S)
-        layout.addSpacing(Space.XS)
-        layout.addWidget(legend)
-        layout.addWidget(self.box, 1)
-        self._paint()
+        layout.addWidget(self.fault)
+        layout.addWidget(self.verdict)
+        layout.addWidget(self.messages, 1)
+        layout.addWidget(self._pair, 1)
+        self.setFocusProxy(self.messages)
+        self.show_row(None)
 
-    def show_spans(self, spans: Sequence[TokenSpan]) -> None:
-        """Replaces the row."""
-        if tuple(spans) != self._spans:
-            self._spans = tuple(spans)
-            self._paint()
+    def show_row(self, row: RowPreview | None) -> None:
+        """Another row, or none."""
+        paired = row is not None and bool(row.chosen or row.rejected)
+        self.messages.show_messages(row.messages if row else (), row.text if row else "")
+        self.chosen.show_messages(row.chosen if row else ())
+        self.rejected.show_messages(row.rejected if row else ())
+        self.messages.setVisible(not paired or bool(row and row.messages))
+        self._pair.setVisible(paired)
+        self.fault.setVisible(bool(row and row.fault))
+        self.fault.say(f"Left out: {row.fault}" if row else "", "warn")
+        labelled = row.label if row else None
+        self.verdict.setVisible(labelled is not None)
+        good = "The answer is labelled good." if labelled else "The answer is labelled bad."
+        self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
 
     def text(self) -> str:
-        """What is shown, as plain text."""
-        return self.box.toPlainText()
-
-    def _paint(self) -> None:
-        cursor = _emptied(self.box)
-        looks = {state: _token_format(state) for state in _STATES}
-        for span in self._spans:
-            cursor.insertText(span.text, looks[span.state])
-        self.box.moveCursor(QTextCursor.MoveOperation.Start)
-        if not self._spans:
-            self.box.setPlaceholderText("Choose a model to see the tokens of this row.")
-        for state, key in self._keys.items():
-            number = sum(span.tokens for span in self._spans if span.state == state)
-            tint, mark, name = getattr(current(), _STATES[state][0]), *_STATES[state][1:]
-            key.setText(
-                f'<span style="color:{tint}; {mark}">abc</span>&nbsp; {name} {words.number(number)}'
-            )
+        """What is shown, as plain text; both sides of a pair follow the prompt."""
+        parts = (self.messages, self.chosen, self.rejected)
+        return "\n".join(part.text() for part in parts if part.text())
 
 
-#: Role of the colour, mark beside the colour, words.
-_STATES = {
-    "trained": ("accent", "text-decoration: underline", "trained"),
-    "context": ("muted", "", "context"),
-    "cut": ("warn", "text-decoration: line-through", "cut"),
-}
-
-
-_HELP = "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
-
-
-def _token_format(state: str) -> QTextCharFormat:
-    made = _format(_STATES[state][0])
-    made.setFontFamilies([monospace_family()])
-    made.setFontUnderline(state == "trained")
-    made.setFontStrikeOut(state == "cut")
-    if state == "trained":
-        made.setForeground(color("text"))
-        made.setUnderlineColor(color("accent"))
-        made.setBackground(color("selected"))
-    return made
-
-
-def _format(role: str, *, size: int = Size.BODY, bold: bool = False) -> QTextCharFormat:
-    made = QTextCharFormat()
-    made.setForeground(color(role))
-    made.setProperty(QTextCharFormat.Property.FontPixelSize, size)
-    if bold:
-        made.setFontWeight(QFont.Weight.DemiBold)
-    return made
-
-
-def _emptied(box: QTextEdit) -> QTextCursor:
-    box.clear()
-    return QTextCursor(box.document())
-
-
-def _block(
-    cursor: QTextCursor, block: QTextBlockFormat, text: str, look: QTextCharFormat, first: bool
-) -> None:
-    if first:
-        cursor.setBlockFormat(block)
-    else:
-        cursor.insertBlock(block)
-    cursor.insertText(text, look)
+def _heading(message: Message) -> str:
+    name = f"  ·  {message.name}" if message.name else ""
+    return _ROLES[message.role] + name + ("  ·  trained" if message.trained else "")

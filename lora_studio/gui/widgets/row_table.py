@@ -1,69 +1,22 @@
-"""Rows of a dataset as a table."""
+"""Rows of a dataset as a table to choose from."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
+from PySide6.QtCore import QModelIndex, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from lora_studio.core import words
+from lora_studio.core.dataset import Task
 from lora_studio.core.events import RowPreview
+from lora_studio.gui.widgets.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
 
-_Index = QModelIndex | QPersistentModelIndex
-_COLUMNS = ("Row", "Question", "Answer", "Tokens", "Trained")
-_ANSWER, _TOKENS, _TRAINED = 2, 3, 4
 #: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
 _NARROW = 560
-#: Longer texts are not worth measuring: the column ends before.
-_LETTERS = 300
-
-
-class RowModel(QAbstractTableModel):
-    """Rows as conversations: their first question, their last answer, their length."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """No rows."""
-        super().__init__(parent)
-        self.rows: tuple[RowPreview, ...] = ()
-
-    def set_rows(self, rows: Sequence[RowPreview]) -> None:
-        """Replaces all rows."""
-        self.beginResetModel()
-        self.rows = tuple(rows)
-        self.endResetModel()
-
-    def rowCount(self, parent: _Index | None = None) -> int:
-        """A table has no rows below a row."""
-        return 0 if parent is not None and parent.isValid() else len(self.rows)
-
-    def columnCount(self, parent: _Index | None = None) -> int:
-        """The same for every row."""
-        return len(_COLUMNS)
-
-    def headerData(
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> Any:
-        """Names of the columns."""
-        if orientation != Qt.Orientation.Horizontal:
-            return None
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _aligned(section)
-        return _COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
-
-    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Words of a cell; numbers stand to the right."""
-        if role == Qt.ItemDataRole.TextAlignmentRole:
-            return _aligned(index.column())
-        if role != Qt.ItemDataRole.DisplayRole:
-            return None
-        return _cell(self.rows[index.row()], index.column())
 
 
 class RowTable(QTableView):
-    """Rows to choose from.
+    """Stays smooth with millions of rows: no column ever measures its rows.
 
     Signals:
         row_chosen(RowPreview | None): the row to show beside the table.
@@ -75,6 +28,8 @@ class RowTable(QTableView):
         """Whole rows are chosen, one at a time, by mouse or arrow keys."""
         super().__init__(parent)
         self.rows = RowModel(self)
+        self._has_answers = True
+        self._wanted: tuple[int, int] | None = None  # (source, row) to choose again
         self.setModel(self.rows)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
@@ -82,70 +37,68 @@ class RowTable(QTableView):
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)
         self.setAccessibleName("Rows of the dataset")
+        self.setMinimumWidth(200)
         self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         self.verticalHeader().setDefaultSectionSize(30)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
-        header.setMinimumSectionSize(56)
-        for column in range(len(_COLUMNS)):
-            stretched = column in (1, 2)
-            header.setSectionResizeMode(
-                column,
-                QHeaderView.ResizeMode.Stretch
-                if stretched
-                else QHeaderView.ResizeMode.ResizeToContents,
-            )
+        header.setMinimumSectionSize(48)
+        for column, stretched in ((NUMBER, 0), (SOURCE, 0), (QUESTION, 1), (ANSWER, 1)):
+            mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Fixed
+            header.setSectionResizeMode(column, mode)
+        self.set_shape(None, sources=1)
         self.selectionModel().currentRowChanged.connect(self._chosen)
+        self.rows.modelReset.connect(self._choose_again)
+        self.rows.dataChanged.connect(self._arrived)
 
-    def show_rows(self, rows: Sequence[RowPreview]) -> None:
-        """Replaces all rows and chooses the first, or the one that was chosen before."""
-        before = self.chosen()
-        self.rows.set_rows(rows)
-        with_model = any(row.spans for row in rows)
-        self.setColumnHidden(_TOKENS, not with_model)
-        self.setColumnHidden(_TRAINED, not with_model)
-        if not rows:
-            self.row_chosen.emit(None)
-            return
-        numbers = [row.row for row in rows]
-        wanted = numbers.index(before.row) if before and before.row in numbers else 0
-        self.selectRow(wanted)
-        self._chosen(self.rows.index(wanted, 0))
+    def set_shape(self, task: Task | None, *, sources: int) -> None:
+        """Columns for a task; the source is told where there are several."""
+        self.rows.set_task(task)
+        self._has_answers = task != "text"
+        self.setColumnHidden(SOURCE, sources < 2)
+        self._fit()
 
     def chosen(self) -> RowPreview | None:
-        """The row that is chosen."""
+        """The row that is chosen, as far as it is here."""
         index = self.currentIndex()
-        return self.rows.rows[index.row()] if index.isValid() else None
+        return self.rows.row_at(index.row()) if index.isValid() else None
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Shows as much as there is room for."""
-        self.setColumnHidden(_ANSWER, event.size().width() < _NARROW)
         super().resizeEvent(event)
+        self._fit()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _fit(self) -> None:
+        narrow = self.viewport().width() < _NARROW
+        if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
+            self.setColumnHidden(ANSWER, narrow or not self._has_answers)
+        digits = words.number(max(999, self.rows.rowCount()))
+        width = self.fontMetrics().horizontalAdvance(digits) + 24
+        if self.columnWidth(NUMBER) != width:
+            self.setColumnWidth(NUMBER, width)
+            self.setColumnWidth(SOURCE, 64)
 
     def _chosen(self, index: QModelIndex) -> None:
-        self.row_chosen.emit(self.rows.rows[index.row()] if index.isValid() else None)
+        row = self.rows.row_at(index.row()) if index.isValid() else None
+        if row is not None:
+            self._wanted = (row.source, row.row)
+        self.row_chosen.emit(row)
 
+    def _choose_again(self) -> None:
+        """After a reset: the row that was chosen before, or the first."""
+        self._fit()
+        if not self.rows.rowCount():
+            self.row_chosen.emit(None)
+            return
+        place = self.rows.place_of(*self._wanted) if self._wanted else None
+        self.selectRow(place or 0)
+        self._chosen(self.rows.index(place or 0, 0))
 
-def _aligned(column: int) -> Qt.AlignmentFlag:
-    side = Qt.AlignmentFlag.AlignLeft if column in (1, 2) else Qt.AlignmentFlag.AlignRight
-    return side | Qt.AlignmentFlag.AlignVCenter
-
-
-def _cell(row: RowPreview, column: int) -> str:
-    match column:
-        case 0:
-            return words.number(row.row)
-        case 1:
-            return _line(next((m.content for m in row.messages if m.role == "user"), ""))
-        case 2:
-            answers = [m.content for m in row.messages if m.role == "assistant"]
-            return _line(answers[-1] if answers else "")
-        case 3:
-            return words.number(sum(span.tokens for span in row.spans))
-        case _:
-            trained = sum(span.tokens for span in row.spans if span.state == "trained")
-            return words.number(trained)
-
-
-def _line(text: str) -> str:
-    return " ".join(text[:_LETTERS].split())
+    def _arrived(self, first: QModelIndex, last: QModelIndex) -> None:
+        """The chosen row may be among those that came."""
+        current = self.currentIndex()
+        if current.isValid() and first.row() <= current.row() <= last.row():
+            self._chosen(current)

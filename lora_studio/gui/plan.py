@@ -1,0 +1,61 @@
+"""What an epoch consists of, from the dataset and the recipe: rows, validation rows, steps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lora_studio.core import words
+from lora_studio.core.training import TrainingSpec
+from lora_studio.gui import data_sources
+from lora_studio.gui.project_state import ProjectState
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one epoch to train on and rows to validate on; `separate`: those from a file."""
+
+    train: int
+    validation: int
+    separate: bool = False
+
+    def in_words(self) -> str:
+        """Both numbers."""
+        if self.separate:
+            return f"{words.number(self.train)} to train on, validation from a file"
+        return f"{words.number(self.train)} to train on, {words.number(self.validation)} to validate on"
+
+
+def split(state: ProjectState) -> Split | None:
+    """How the rows are divided, None while nothing is known of the dataset."""
+    data = state.facts.dataset
+    share, count = (state.get("dataset", name) for name in ("validation_share", "validation_count"))
+    if data is None or not isinstance(share, int | float) or not isinstance(count, int):
+        return None
+    used = data.rows_used
+    separate = bool(state.get("dataset", "validation_file"))
+    held = 0 if separate else min(used, count) if count > 0 else round(float(share) * used)
+    per_epoch = data_sources.rows_per_epoch(
+        data_sources.plain(state.get("dataset", "sources")), [item.used for item in data.sources]
+    )
+    kept = per_epoch * (used - held) / used if used else 0.0
+    return Split(train=round(kept), validation=held, separate=separate)
+
+
+def steps_in_words(training: TrainingSpec, rows: int | None) -> str:
+    """Effective batch and number of optimizer steps; `rows` is the number to train on."""
+    batch = training.effective_batch
+    said = f"Effective batch: {words.plural(batch, 'row')} per step."
+    if not rows:
+        return f"{said} The number of steps appears once the dataset is read."
+    total, limited = steps(training, rows)
+    limit = ", ended by the step limit" if limited else ""
+    per_epoch = words.number(math.ceil(rows / batch))
+    return f"{said} About {words.plural(total, 'step')}{limit}, {per_epoch} per epoch."
+
+
+def steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
+    """Optimizer steps of a whole training, and whether the step limit ends it."""
+    wanted = math.ceil(rows / training.effective_batch * training.epochs)
+    limited = 0 < training.max_steps < wanted
+    return (training.max_steps if limited else wanted), limited

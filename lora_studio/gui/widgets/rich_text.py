@@ -1,0 +1,73 @@
+"""Read-only text that is painted in the colours of the theme, and the formats it is painted with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QFont, QTextBlockFormat, QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QTextEdit
+
+from lora_studio.gui.theme import Size, color, monospace_family, theme
+
+
+class RichText(QTextEdit):
+    """Text that paints itself again when the theme changes; selectable, by keyboard too."""
+
+    def __init__(self, paint: Callable[[], None], name: str) -> None:
+        """`name` is what a screen reader says; Tab leaves the text."""
+        super().__init__()
+        self.setReadOnly(True)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.setAccessibleName(name)
+        self.setTabChangesFocus(True)
+        self.setMinimumHeight(90)
+        theme().changed.connect(paint)
+
+    def emptied(self) -> QTextCursor:
+        """A cursor in the empty document."""
+        self.clear()
+        return QTextCursor(self.document())
+
+
+def words_in(
+    role: str,
+    *,
+    size: int = Size.BODY,
+    bold: bool = False,
+    italic: bool = False,
+    mono: bool = False,
+) -> QTextCharFormat:
+    """The look of words in a colour of the palette; `size` in pixels."""
+    made = QTextCharFormat()
+    made.setForeground(color(role))
+    made.setProperty(QTextCharFormat.Property.FontPixelSize, size)
+    made.setFontItalic(italic)
+    if bold:
+        made.setFontWeight(QFont.Weight.DemiBold)
+    if mono:
+        made.setFontFamilies([monospace_family()])
+    return made
+
+
+def spaced(above: int = 0, below: int = 0, indent: int = 0) -> QTextBlockFormat:
+    """A paragraph with room around it, in pixels."""
+    made = QTextBlockFormat()
+    made.setTopMargin(above)
+    made.setBottomMargin(below)
+    made.setLeftMargin(indent)
+    return made
+
+
+def paragraph(
+    cursor: QTextCursor, block: QTextBlockFormat, text: str, look: QTextCharFormat
+) -> None:
+    """Writes a paragraph at the end of a document."""
+    if cursor.document().isEmpty() and cursor.position() == 0:
+        cursor.setBlockFormat(block)
+    else:
+        cursor.insertBlock(block)
+    cursor.insertText(text, look)

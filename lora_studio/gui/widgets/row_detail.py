@@ -1,0 +1,83 @@
+"""One row in full: as a chat, as tokens, and as the file has it."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
+
+from lora_studio.core import events
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import column, label
+from lora_studio.gui.widgets.conversation import ChatView
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
+from lora_studio.gui.widgets.token_view import TokenView
+
+_NO_MODEL = "Choose a model to see the tokens of this row."
+_NO_TOKENS = "This row is left out, so it has no tokens."
+_WAITING = "Tokens appear in a moment."
+
+
+class RowDetail(QTabWidget):
+    """Chat · Tokens · Raw."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until a row is shown."""
+        super().__init__(parent)
+        self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
+        self.raw = RichText(self._paint_raw, "The row as the file has it")
+        self._raw = ""
+        self.problem = Statement()
+        self._rejected = QWidget()
+        self._rejected.setLayout(column(label("Rejected", "label"), self.rejected, spacing=0))
+        self._chosen = label("Chosen", "label")
+        tokens = QWidget()
+        inside = QVBoxLayout(tokens)
+        inside.setContentsMargins(0, Space.S, 0, 0)
+        inside.setSpacing(Space.XS)
+        inside.addWidget(self.problem)
+        inside.addWidget(self._chosen)
+        inside.addWidget(self.tokens, 1)
+        inside.addWidget(self._rejected, 1)
+        raw = QWidget()
+        raw.setLayout(column(self.raw))
+        self.addTab(self.chat, "Chat")
+        self.addTab(tokens, "Tokens")
+        self.addTab(raw, "Raw")
+        self.setMinimumWidth(240)
+        self.show_preview(None, has_model=False)
+
+    def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
+        """What is known of a row before the worker has looked at it."""
+        self.chat.show_row(row)
+        waiting = _NO_TOKENS if row and row.fault else _WAITING if has_model else _NO_MODEL
+        self._show_tokens((), (), waiting)
+        self.problem.hide()
+        self._raw = ""
+        self._paint_raw()
+
+    def show_row(self, shown: events.RowShown, *, has_model: bool) -> None:
+        """All of a row."""
+        self.chat.show_row(shown.row)
+        empty = _NO_TOKENS if shown.row.fault else _NO_MODEL if not has_model else ""
+        self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
+        self.problem.setVisible(bool(shown.problems))
+        self.problem.say("\n".join(f"{p.what} {p.remedy}" for p in shown.problems), "warn")
+        self._raw = shown.raw
+        self._paint_raw()
+
+    def raw_text(self) -> str:
+        """The row as the file has it."""
+        return self.raw.toPlainText()
+
+    def _show_tokens(
+        self, tokens: tuple[events.Token, ...], rejected: tuple[events.Token, ...], empty: str
+    ) -> None:
+        self.tokens.show_tokens(tokens, empty)
+        self.rejected.show_tokens(rejected)
+        self._chosen.setVisible(bool(rejected))
+        self._rejected.setVisible(bool(rejected))
+
+    def _paint_raw(self) -> None:
+        cursor = self.raw.emptied()
+        paragraph(cursor, spaced(), self._raw, words_in("text", mono=True))
+        self.raw.moveCursor(cursor.MoveOperation.Start)

@@ -1,0 +1,192 @@
+"""One row as the tokens that the model sees: what trains, what is context, what is cut."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QHelpEvent, QTextCharFormat, QTextCursor
+from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
+
+from lora_studio.core import words
+from lora_studio.core.events import Token
+from lora_studio.gui.theme import Space, color, current, theme
+from lora_studio.gui.widgets.basics import FlowLayout, button, label
+from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
+
+#: Tokens painted at first; a row of a hundred thousand would take seconds.
+SHOWN = 8000
+#: Role of the colour, mark beside the colour, words.
+_STATES = {
+    "trained": ("accent", "text-decoration: underline", "trained"),
+    "context": ("muted", "", "context"),
+    "cut": ("warn", "text-decoration: line-through", "cut off"),
+}
+_HELP = "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
+
+
+class TokenView(QWidget):
+    """Every token apart from its neighbours; what it is stands below and under the mouse."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until `show_tokens`."""
+        super().__init__(parent)
+        self._tokens: tuple[Token, ...] = ()
+        self._starts: list[int] = []  # position in the document of each painted token
+        self._all = False
+        self.box = _TokenBox(self._paint, self.token_at)
+        self.about = label(role="caption")
+        self.more = button("", self._show_all, kind="link")
+        self.total = label(role="caption")
+        self._keys = {state: label(role="caption") for state in (*_STATES, "special")}
+        self._empty = "Choose a model to see the tokens of this row."
+        legend = QWidget()
+        flow = FlowLayout(legend, spacing=Space.M)
+        for key in (self.total, *self._keys.values()):
+            key.setTextFormat(Qt.TextFormat.RichText)
+            key.setToolTip(_HELP)
+            flow.addWidget(key)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.S, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(legend)
+        layout.addWidget(self.box, 1)
+        layout.addWidget(self.more)
+        layout.addWidget(self.about)
+        self.setFocusProxy(self.box)
+        self.box.cursorPositionChanged.connect(self._say_token)
+        theme().changed.connect(self._show_legend)
+        self._paint()
+
+    def show_tokens(self, tokens: Sequence[Token], empty: str = "") -> None:
+        """Replaces the row; `empty` says why there are no tokens."""
+        if (tuple(tokens), empty or self._empty) != (self._tokens, self._empty):
+            self._tokens, self._empty = tuple(tokens), empty or self._empty
+            self._all = False
+            self._paint()
+
+    def text(self) -> str:
+        """The text of all tokens."""
+        return "".join(token.text for token in self._tokens)
+
+    def counts(self) -> dict[str, int]:
+        """Tokens by state; special ones count twice, under their state and as special."""
+        found = dict.fromkeys(_STATES, 0)
+        for token in self._tokens:
+            found[token.state] += 1
+        return found | {"special": sum(token.special for token in self._tokens)}
+
+    def legend(self) -> str:
+        """The legend without its colours."""
+        found = self.counts()
+        named = {state: what for state, (_, _, what) in _STATES.items()}
+        return ", ".join(f"{named[state]} {words.number(found[state])}" for state in _STATES)
+
+    def token_at(self, position: int) -> str:
+        """The token at a place of the document in words, "" where there is none."""
+        index = bisect_right(self._starts, position) - 1
+        if not 0 <= index < len(self._starts):
+            return ""
+        token = self._tokens[index]
+        kind = "special, " if token.special else ""
+        place = f"Token {words.number(index + 1)} of {words.number(len(self._tokens))}"
+        return f"{place}: id {token.id}, {kind}{_STATES[token.state][2]}  {token.text!r}"
+
+    # --- painting -----------------------------------------------------------------------------
+
+    def _paint(self) -> None:
+        shown = self._tokens if self._all else self._tokens[:SHOWN]
+        cursor = self.box.emptied()
+        cursor.beginEditBlock()  # one layout at the end instead of one per token
+        looks = _Looks()
+        self._starts = []
+        before: Token | None = None
+        for number, token in enumerate(shown):
+            if before is not None and _opens_turn(before, token):
+                cursor.insertBlock(spaced(Space.S))
+            self._starts.append(cursor.position())
+            cursor.insertText(_visible(token), looks.of(token, number))
+            if token.text.strip() or before is None:
+                before = token
+        cursor.endEditBlock()
+        self.box.moveCursor(QTextCursor.MoveOperation.Start)
+        self.box.setPlaceholderText(self._empty)
+        hidden = len(self._tokens) - len(shown)
+        self.more.setVisible(hidden > 0)
+        self.more.setText(f"Show the other {words.plural(hidden, 'token')}")
+        self._show_legend()
+        self._say_token()
+
+    def _show_all(self) -> None:
+        self._all = True
+        self._paint()
+
+    def _show_legend(self) -> None:
+        found = self.counts()
+        self.total.setText(f"<b>{words.plural(len(self._tokens), 'token')}</b>")
+        self.total.setVisible(bool(self._tokens))
+        for state, (role, mark, name) in _STATES.items():
+            tint = getattr(current(), role)
+            sample = f'<span style="color:{tint}; {mark}">abc</span>'
+            self._keys[state].setText(f"{sample}&nbsp; {name} {words.number(found[state])}")
+        chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
+        self._keys["special"].setText(f"{chip}&nbsp; special {words.number(found['special'])}")
+        self.setAccessibleDescription(self.legend())
+
+    def _say_token(self) -> None:
+        self.about.setText(self.token_at(self.box.textCursor().position()))
+
+
+class _TokenBox(RichText):
+    """Says under the mouse which token it is."""
+
+    def __init__(self, paint: object, token_at: object) -> None:
+        super().__init__(paint, "Tokens")  # type: ignore[arg-type]
+        self._token_at = token_at
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            place = self.viewport().mapFrom(self, event.pos())
+            position = self.cursorForPosition(place).position()
+            QToolTip.showText(event.globalPos(), self._token_at(position))  # type: ignore[operator]
+            return True
+        return super().event(event)
+
+
+class _Looks:
+    """Formats by state, kind and evenness: neighbours differ in shade, so that each is seen."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, bool, bool], QTextCharFormat] = {}
+
+    def of(self, token: Token, number: int) -> QTextCharFormat:
+        key = (token.state, token.special, number % 2 == 0)
+        if key not in self._made:
+            self._made[key] = _format(*key)
+        return self._made[key]
+
+
+def _format(state: str, special: bool, even: bool) -> QTextCharFormat:
+    made = words_in("text" if state == "trained" else _STATES[state][0], mono=True, bold=special)
+    made.setFontUnderline(state == "trained")
+    made.setFontStrikeOut(state == "cut")
+    if state == "trained":
+        made.setUnderlineColor(color("accent"))
+    tint = color("selected" if state == "trained" else "hover")
+    if special:
+        tint = color("line")
+    elif not even:
+        tint.setAlphaF(0.45)
+    made.setBackground(tint)
+    return made
+
+
+def _visible(token: Token) -> str:
+    """The token's text with what cannot be seen made visible."""
+    return token.text.replace("\n", "↵\n").replace("\t", "⇥\t") or "·"
+
+
+def _opens_turn(before: Token, token: Token) -> bool:
+    """A control token right behind another one: between them one turn ends and the next begins."""
+    return token.special and before.special
