@@ -1,0 +1,166 @@
+"""Nearly equal rows: how sketches estimate, what counts as near, what is found and what is not."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.engine.near_duplicates import (
+    BINS,
+    SHORT,
+    THRESHOLD,
+    Comparison,
+    Groups,
+    Sides,
+    boilerplate,
+    normalised,
+    shingles,
+    similarity,
+    sketch,
+)
+from tests.benchmarks.near_duplicates import Writer, grouped, measure
+
+NOTHING = np.zeros(0, dtype=np.uint64)
+LONG = "Light from the sun takes about eight minutes and twenty seconds to reach the earth."
+
+
+def near(one: Sides, other: Sides) -> bool:
+    rows = [tuple(map(normalised, one)), tuple(map(normalised, other))]
+    return Comparison(lambda row: rows[row], NOTHING).nearly_equal(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  What is\t it?\n", "what is it"),
+        ("“Straße”, ﬁne…", "strasse fine"),
+        ("3-2 = 1; a*b", "3-2 = 1 a*b"),
+        ("، سلام؟ دنیا", "سلام دنیا"),
+        ("...", ""),
+    ],
+)
+def test_case_spacing_and_punctuation_do_not_count_but_signs_of_arithmetic_do(
+    text: str, expected: str
+) -> None:
+    assert normalised(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (("Why?", LONG), ("why", LONG.upper()), True),
+        (("Why?", LONG), ("Why?", LONG.replace("about", "roughly")), True),
+        (("Why?", LONG), ("How?", LONG), False),  # short sides have to be equal
+        ((LONG, "Yes"), (LONG, "No"), False),  # one document, two answers
+        ((LONG, LONG), (LONG, LONG[::-1]), False),
+        ((LONG + " Now?", "Yes"), (LONG, "Yes"), True),
+        (("What is 12 + 15?", "27"), ("What is 12 + 16?", "28"), False),
+        ((LONG,), (LONG, LONG), False),
+    ],
+)
+def test_rows_are_near_when_every_side_is(one: Sides, other: Sides, expected: bool) -> None:
+    assert near(one, other) is expected
+
+
+def test_what_is_longer_than_is_compared_is_told_by_its_length() -> None:
+    writer = Writer(3)
+    long = writer.text(20_000, 20_000)
+    assert near((long,), (long + " end",))
+    assert not near((long,), (long + " " + writer.text(20_000, 20_000),))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_sketches_agree_in_as_many_bins_as_the_texts_share_shingles(share: float) -> None:
+    writer = Writer(7)
+    one = writer.text(300, 300)
+    other = writer.edited(one, share) if share else one
+    _, prints = sketch([(one,), (other,)], np.zeros(2, np.uint64), NOTHING)
+    truth = similarity(shingles((one,))[0], shingles((other,))[0], NOTHING)
+    estimate = float((prints[0] == prints[1]).mean())
+    assert estimate == pytest.approx(truth, abs=4 * (0.25 / BINS) ** 0.5)
+    assert estimate == 1.0 or share
+
+
+def test_sketches_do_not_depend_on_the_rows_beside_them() -> None:
+    writer = Writer(1)
+    rows = [(writer.text(1, 3), writer.text(0, 400)) for _ in range(50)] + [("", "")]
+    contexts = np.arange(len(rows), dtype=np.uint64)
+    keys, prints = sketch(rows, contexts, NOTHING)
+    for row in (0, 17, 50):
+        alone = sketch([rows[row]], contexts[row : row + 1], NOTHING)
+        assert np.array_equal(alone[0][0], keys[row])
+        assert np.array_equal(alone[1][0], prints[row])
+
+
+def test_rows_of_another_context_share_no_key() -> None:
+    keys, _ = sketch([(LONG,), (LONG,)], np.array([1, 2], dtype=np.uint64), NOTHING)
+    assert not (keys[0] == keys[1]).any()
+
+
+def test_a_template_that_every_row_shares_makes_none_of_them_near() -> None:
+    writer = Writer(5)
+    frame = "Read this review and say whether its author liked the film, in one word. Review: "
+    reviews = [writer.text(8, 15) for _ in range(300)]
+    rows = [(frame * 4 + review, "positive") for review in reviews]
+    assert grouped(rows) == list(range(300))
+    copied = [*rows, (frame * 4 + reviews[7].upper() + "!", "positive")]
+    assert grouped(copied) == [*range(300), 7]
+
+
+def test_boilerplate_is_told_from_enough_rows_only() -> None:
+    assert len(boilerplate([(LONG,)] * 9)) == 0
+    assert np.array_equal(boilerplate([(LONG,)] * 10), shingles((LONG,))[0])
+
+
+@pytest.mark.parametrize(
+    ("share", "least", "most"), [(0.02, 0.99, 1.0), (0.05, 0.98, 1.0), (0.1, 0.85, 1.0), (0.2, 0.0, 0.03)]
+)  # fmt: skip
+def test_edited_copies_are_found_by_how_many_words_were_edited(
+    share: float, least: float, most: float
+) -> None:
+    precision, recall = measure(600, share, seed=2)
+    assert precision == 1.0
+    assert least <= recall <= most
+
+
+def test_a_row_in_very_many_copies_is_one_group() -> None:
+    writer = Writer(9)
+    row = writer.text(60, 60)
+    rows = [(writer.edited(row, 0.03),) for _ in range(8)] + [(writer.text(60, 60),) for _ in range(80)]  # fmt: skip
+    leaders = grouped(rows)
+    assert leaders == [0] * 8 + list(range(8, 88))
+
+
+def test_similarity_is_zero_and_one_at_its_ends_and_ignores_boilerplate() -> None:
+    one, other = shingles((LONG,))[0], shingles((LONG[::-1],))[0]
+    assert similarity(one, one, NOTHING) == 1.0
+    assert similarity(one, other, NOTHING) == 0.0
+    assert similarity(one, one, one) == 1.0  # nothing but boilerplate is compared whole
+    half = np.union1d(one, other)
+    assert similarity(half, one, one) == 0.0
+    assert 0 < THRESHOLD < 1
+    assert SHORT > 9
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40))
+def test_groups_join_transitively_and_are_led_by_their_first_row(pairs: list[tuple[int, int]]) -> None:  # fmt: skip
+    groups = Groups(31)
+    sets = [{row} for row in range(31)]
+    for one, other in pairs:
+        groups.join(one, other)
+        merged = sets[one] | sets[other]
+        for row in merged:
+            sets[row] = merged
+    assert groups.leaders().tolist() == [min(sets[row]) for row in range(31)]
+
+
+def test_joining_by_keys_joins_equal_ones() -> None:
+    rng = random.Random(1)
+    keys = np.array([rng.randrange(5) for _ in range(40)], dtype=np.uint64)
+    groups = Groups(40)
+    groups.join_equal(keys)
+    assert groups.leaders().tolist() == [keys.tolist().index(key) for key in keys.tolist()]

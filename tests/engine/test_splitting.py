@@ -1,0 +1,189 @@
+"""The validation split: disjoint, complete, stable, groups whole, never an empty side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.engine import dataset
+from lora_studio.engine.near_duplicates import mixed
+from lora_studio.engine.splitting import RowIds, Split, choose, split
+from tests.benchmarks.near_duplicates import Writer
+from tests.helpers.jobs import make_job, write_rows
+
+
+def numbers_of(groups: np.ndarray) -> np.ndarray:
+    """A number for each group, as a hash of what its first row holds."""
+    return mixed(groups.astype(np.uint64) + np.uint64(12345))
+
+
+def chosen(groups: list[int], share: float, count: int = 0) -> list[bool]:
+    column = np.array(groups, dtype=np.int64)
+    return choose(column, numbers_of(column), share, count).tolist()
+
+
+GROUPS = st.lists(st.integers(0, 12), min_size=1, max_size=60)
+
+
+@given(GROUPS, st.floats(0.001, 0.5), st.integers(0, 40))
+def test_groups_stay_whole_and_neither_side_is_empty(
+    groups: list[int], share: float, count: int
+) -> None:
+    held_out = chosen(groups, share, count)
+    sides: dict[int, set[bool]] = {}
+    for group, side in zip(groups, held_out, strict=True):
+        sides.setdefault(group, set()).add(side)
+    assert all(len(both) == 1 for both in sides.values())
+    assert False in held_out
+    assert (True in held_out) == (len(sides) > 1)
+
+
+@given(st.integers(2, 400), st.floats(0.01, 0.5), st.integers(0, 50))
+def test_single_rows_meet_the_share_within_a_tenth_and_the_count_exactly(
+    rows: int, share: float, count: int
+) -> None:
+    held_out = sum(chosen(list(range(rows)), share, count))
+    wanted = min(max(count or round(share * rows), 1), rows - 1)
+    if count:
+        assert held_out == wanted
+    else:
+        assert abs(held_out - wanted) <= 0.1 * wanted
+
+
+def test_a_share_of_zero_holds_nothing_out() -> None:
+    assert not any(chosen(list(range(100)), 0.0))
+    assert sum(chosen(list(range(100)), 0.0, count=7)) == 7
+
+
+def test_a_group_larger_than_the_share_stays_in_training() -> None:
+    for first in range(20):  # whatever its number, so whether or not it comes first
+        held_out = chosen([first] * 900 + [100 + row for row in range(100)], 0.05)
+        assert not any(held_out[:900])
+        assert sum(held_out) == pytest.approx(50, rel=0.1)
+
+
+def test_appended_rows_move_none_of_many_rows() -> None:
+    before = chosen(list(range(50_000)), 0.05)
+    after = chosen(list(range(90_000)), 0.05)
+    assert after[:50_000] == before
+    assert sum(after) == pytest.approx(4500, rel=0.1)
+
+
+@given(st.integers(20, 300), st.integers(1, 300), st.floats(0.02, 0.5))
+def test_appended_rows_move_few_of_few_rows(rows: int, more: int, share: float) -> None:
+    before = chosen(list(range(rows)), share)
+    after = chosen(list(range(rows + more)), share)[:rows]
+    moved = sum(one != other for one, other in zip(before, after, strict=True))
+    # The threshold wanders by the deviation of a binomial count at most four times out of 10^5.
+    assert moved <= 1 + 4 * (share * (1 - share) * (rows + more)) ** 0.5
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 1 << 39)), max_size=20))
+def test_row_ids_are_the_pairs_they_were_made_of(pairs: list[tuple[int, int]]) -> None:
+    array = np.array(pairs, dtype=np.int64).reshape(-1, 2)
+    ids = RowIds(array[:, 0], array[:, 1])
+    assert list(ids) == pairs
+    assert [ids[place] for place in range(len(ids))] == pairs
+    assert ids[1:3] == pairs[1:3]
+    assert ids.array().tolist() == [list(pair) for pair in pairs]
+    assert bool(ids) == bool(pairs)
+
+
+# --- of real rows -----------------------------------------------------------------------------
+
+
+def alpaca(question: str, answer: str, **more: Any) -> dict[str, Any]:
+    return {"instruction": question, "output": answer, **more}
+
+
+def rows_of_text(count: int, seed: int = 1) -> list[dict[str, Any]]:
+    writer = Writer(seed)
+    return [alpaca(writer.text(6, 20), writer.text(10, 60)) for _ in range(count)]
+
+
+def split_of(folder: Path, rows: list[Any], seed: int = 42, **settings: Any) -> Split:
+    file = write_rows(folder / "rows.jsonl", rows)
+    spec = DatasetSpec.model_validate({"sources": [str(file)], **settings})
+    return split(dataset.open(spec, make_job()), seed, make_job())
+
+
+def held_out(found: Split) -> set[int]:
+    assert not set(found.training) & set(found.validation)
+    return {index for _, index in found.validation}
+
+
+def test_every_row_is_on_one_side_in_the_order_of_the_file(tmp_path: Path) -> None:
+    found = split_of(tmp_path, rows_of_text(60), validation_share=0.2)
+    assert sorted([*found.training, *found.validation]) == [(0, row) for row in range(60)]
+    assert list(found.training) == sorted(found.training)
+    assert list(found.validation) == sorted(found.validation)
+    assert abs(len(found.validation) - 12) <= 1
+
+
+def test_the_same_seed_gives_the_same_split_and_another_another(tmp_path: Path) -> None:
+    rows = rows_of_text(60)
+    assert held_out(split_of(tmp_path, rows)) == held_out(split_of(tmp_path, rows))
+    assert held_out(split_of(tmp_path, rows, 1)) != held_out(split_of(tmp_path, rows, 2))
+
+
+def test_the_side_of_a_row_follows_from_its_content_and_not_from_its_place(tmp_path: Path) -> None:
+    rows = rows_of_text(80)
+    before = held_out(split_of(tmp_path, rows, validation_share=0.25))
+    after = held_out(split_of(tmp_path, rows[::-1], validation_share=0.25))
+    assert {79 - index for index in after} == before
+
+
+def test_equal_and_nearly_equal_rows_never_cross(tmp_path: Path) -> None:
+    writer = Writer(4)
+    rows = rows_of_text(40, 4)
+    copies = [alpaca(f" {row['instruction']}\n", row["output"].upper()) for row in rows]
+    edited = [alpaca(row["instruction"], writer.edited(row["output"], 0.04)) for row in rows]
+    found = held_out(split_of(tmp_path, [*rows, *copies, *edited], validation_share=0.3))
+    assert found
+    long = [i for i, row in enumerate(rows) if len(row["output"]) >= 150]
+    for index in long:
+        assert len({index in found, 40 + index in found, 80 + index in found}) == 1
+    for index in range(40):
+        assert (index in found) == (40 + index in found)
+
+
+def test_rows_with_the_same_value_in_the_group_column_stay_together(tmp_path: Path) -> None:
+    rows = [row | {"patient": i % 12} for i, row in enumerate(rows_of_text(120))]
+    rows[3].pop("patient")
+    found = held_out(split_of(tmp_path, rows, group_column="patient", validation_share=0.25))
+    patients = [{i in found for i in range(120) if rows[i].get("patient") == p} for p in range(12)]
+    assert all(len(sides) == 1 for sides in patients)
+    assert {True} in patients
+    assert {False} in patients
+
+
+def test_appending_to_a_file_keeps_the_sides_of_its_groups(tmp_path: Path) -> None:
+    rows = [row | {"patient": i % 12} for i, row in enumerate(rows_of_text(120))]
+    grown = [*rows, *(row | {"patient": 3} for row in rows_of_text(1, 9))]
+    settings = {"group_column": "patient", "validation_share": 0.25}
+    before = held_out(split_of(tmp_path, rows, **settings))
+    assert {i for i in held_out(split_of(tmp_path, grown, **settings)) if i < 120} == before
+
+
+def test_what_recorded_repairs_drop_is_on_neither_side_and_counted(tmp_path: Path) -> None:
+    rows = rows_of_text(30)
+    found = split_of(tmp_path, [*rows, *rows[:5]], fixes=["drop_duplicates"])
+    assert {reason: list(ids) for reason, ids in found.dropped.items()} == {
+        "it equals an earlier row": [(0, index) for index in range(30, 35)]
+    }
+    assert len(found.training) + len(found.validation) == 30
+
+
+def test_only_usable_rows_are_divided(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", rows_of_text(30))
+    rows = dataset.open(DatasetSpec.model_validate({"sources": [str(file)]}), make_job())
+    usable = np.array([(0, index) for index in range(0, 30, 3)])
+    found = split(rows, 1, make_job(), usable)
+    assert sorted([*found.training, *found.validation]) == [(0, i) for i in range(0, 30, 3)]
+    assert len(found.validation) == 1
