@@ -127,6 +127,8 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
         return []
     answer = answers[0]
     asked = [item for item in asked if item != choices]
+    # Rows whose instruction is empty, with all they ask in the input, are still of this format.
+    asked = [item for item in columns if item.key in names.INSTRUCTIONS and not item.filled] + asked
     if not asked:
         return []
     row_format, mapping = _asked_as(columns, asked[0], answer, choices)

@@ -1,0 +1,546 @@
+"""Rows of every shape: what they are recognised as, and exactly what they become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lora_studio.core.dataset import Message, ToolCall
+from lora_studio.core.row_formats import Verdict, convert, detect
+from lora_studio.core.samples import Sample, UnusableRow
+
+
+def system(text: str) -> Message:
+    return Message(role="system", content=text)
+
+
+def user(text: str) -> Message:
+    return Message(role="user", content=text)
+
+
+def told(text: str, **fields: Any) -> Message:
+    """An answer that does not train."""
+    return Message(role="assistant", content=text, **fields)
+
+
+def answer(text: str, **fields: Any) -> Message:
+    return Message(role="assistant", content=text, trained=True, **fields)
+
+
+def tool(text: str, name: str = "") -> Message:
+    return Message(role="tool", content=text, name=name)
+
+
+def call(tool_name: str, call_id: str = "", **arguments: Any) -> ToolCall:
+    return ToolCall(name=tool_name, arguments=arguments, id=call_id)
+
+
+def sft(*messages: Message, tools: tuple[dict[str, Any], ...] = ()) -> Sample:
+    return Sample("sft", messages, tools=tools)
+
+
+def pair(
+    prompt: list[Message], chosen: list[Message], rejected: list[Message], **fields: Any
+) -> Sample:
+    return Sample(
+        "preference", tuple(prompt), chosen=tuple(chosen), rejected=tuple(rejected), **fields
+    )
+
+
+def kto(label: bool, *messages: Message) -> Sample:
+    return Sample("kto", messages, label=label)
+
+
+QA = sft(user("Who?"), answer("I."))
+CHAT = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "I."}]
+MESSAGES = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]
+WEATHER = {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}}
+GOOD_BAD = pair([user("Who?")], [answer("I.")], [answer("You.")])
+
+ALPACA: list[tuple[dict[str, Any], Sample]] = [
+    ({"instruction": "Add.", "input": "1 2", "output": "3"}, sft(user("Add.\n1 2"), answer("3"))),
+    ({"instruction": "Who?", "input": "", "output": "I."}, QA),
+    ({"instruction": "Who?", "input": None, "output": "I."}, QA),
+    ({"instruction": "Who?", "input": "  ", "output": "I."}, QA),
+    ({"instruction": "", "input": "Who?", "output": "I."}, QA),
+    ({"instruction": "Who?", "output": "I."}, QA),
+    ({"Instruction": "Who?", "Output": "I."}, QA),
+    ({"INSTRUCTION": "Who?", "RESPONSE": "I."}, QA),
+    ({"instruction": "Who?", "response": "I."}, QA),
+    ({"instruction": "Who?", "context": "A mirror.", "response": "I.", "category": "open_qa"}, sft(user("Who?\nA mirror."), answer("I."))),
+    ({"instruction": "Who?", "input": "", "output": "I.", "text": "Below is … Who? … I."}, QA),
+    ({"instruction": "Who?", "input": "", "output": "I.", "prompt": "Below is …"}, QA),
+    ({"instruction": "Who?", "output": "I.", "system": "Be brief."}, sft(system("Be brief."), user("Who?"), answer("I."))),
+    ({"instruction": "Who?", "output": "I.", "system": ""}, QA),
+    (
+        {"instruction": "Why?", "input": "", "output": "So.", "history": [["Who?", "I."], ["When?", "Now."]]},
+        sft(user("Who?"), answer("I."), user("When?"), answer("Now."), user("Why?"), answer("So.")),
+    ),
+    ({"instruction": "Who?", "output": "I.", "history": []}, QA),
+    ({"query": "Why?", "response": "So.", "history": [["Who?", "I."]]}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
+    ({"instruction": "Who?", "output": ["I.", "Me."]}, QA),
+    ({"instruction": "Add 1 and 2.", "output": 3}, sft(user("Add 1 and 2."), answer("3"))),
+    ({"instruction": "Half?", "output": 0.5}, sft(user("Half?"), answer("0.5"))),
+    ({"instruction": "List.", "output": {"a": [1, "é"]}}, sft(user("List."), answer('{"a": [1, "é"]}'))),
+    ({"instruction": "Who?", "output": "<think>\nHm.\n</think>\n\nI."}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"definition": "Name it.", "inputs": "Who?", "targets": "I."}, sft(user("Name it.\nWho?"), answer("I."))),
+]  # fmt: skip
+
+QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
+    ({"question": "Who?", "answer": "I."}, QA),
+    ({"Question": "Who?", "Answer": "I."}, QA),
+    ({"query": "Who?", "response": "I.", "type": "x", "original_question": "Whom?"}, QA),
+    ({"system_prompt": "Be brief.", "question": "Who?", "response": "I.", "id": "cot.1"}, sft(system("Be brief."), user("Who?"), answer("I."))),
+    ({"system_prompt": "", "question": "Who?", "response": "I."}, QA),
+    ({"problem": "Who?", "solution": "I."}, QA),
+    ({"id": "1", "title": "T", "context": "A mirror.", "question": "Who?", "answers": {"text": ["I.", "Me."], "answer_start": [1, 2]}}, sft(user("A mirror.\n\nWho?"), answer("I."))),
+    ({"question": "Who?", "passage": "A mirror.", "answer": True}, sft(user("A mirror.\n\nWho?"), answer("true"))),
+    ({"question": "Who?", "choices": ["You", "I"], "answer": 1}, sft(user("Who?\nA. You\nB. I"), answer("B. I"))),
+    ({"question": "Who?", "choices": {"text": ["You", "I"], "label": ["1", "2"]}, "answerKey": "2"}, sft(user("Who?\n1. You\n2. I"), answer("2. I"))),
+    ({"question": "Who?", "options": {"A": "You", "B": "I"}, "answer_idx": "B", "answer": "I"}, sft(user("Who?\nA. You\nB. I"), answer("B. I"))),
+    ({"question": "Who?", "options": "['You', 'I']", "answer": "I"}, sft(user("Who?\nA. You\nB. I"), answer("B. I"))),
+    ({"ctx": "He", "endings": ["ran", "sat"], "label": "0"}, sft(user("He\nA. ran\nB. sat"), answer("A. ran"))),
+    ({"Question": "Who?", "Complex_CoT": "Hm.", "Response": "I."}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"Context": "Who?", "Response": "I."}, QA),
+    ({"user": "Who?", "assistant": "I."}, QA),
+    ({"问题": "谁？", "答案": "我。"}, sft(user("谁？"), answer("我。"))),
+    ({"Frage": "Wer?", "Antwort": "Ich."}, sft(user("Wer?"), answer("Ich."))),
+    ({"question": "Who?", "answer": {"value": "I.", "aliases": ["Me."]}}, QA),
+    ({"article": "Long.", "highlights": "Short.", "id": "7"}, sft(user("Long."), answer("Short."))),
+    ({"dialogue": "Amy: Hi!\r\nBob: Hello.", "summary": "They greet."}, sft(user("Amy: Hi!\r\nBob: Hello."), answer("They greet."))),
+    ({"Links": "Who?", "Rechts": "I."}, QA),
+    (
+        {"query": "Weather?", "answers": '[{"name": "weather", "arguments": {"city": "Rome"}}]', "tools": [WEATHER]},
+        sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tools=(WEATHER,)),
+    ),
+]  # fmt: skip
+
+PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
+    ({"prompt": "The sky is", "completion": " blue."}, sft(user("The sky is"), answer(" blue."))),
+    ({"prompt": "Who?", "response": "I."}, QA),
+    ({"input": "Who?", "output": "I."}, QA),
+    ({"inputs": "Who?", "targets": "I."}, QA),
+    ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]}, QA),
+    (
+        {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]},
+        sft(system("S"), user("Hi"), told("Yes"), user("Who?"), answer("I.")),
+    ),
+    ({"prompt": [{"role": "user", "content": "Who?"}], "completion": "I."}, QA),
+    ({"prompt": "[{'role': 'user', 'content': 'Who?'}]", "completion": '[{"role": "assistant", "content": "I."}]'}, QA),
+    ({"prompt": "Give JSON", "completion": '[{"role": "user", "content": "Who?"}]'}, sft(user("Give JSON"), answer('[{"role": "user", "content": "Who?"}]'))),
+    ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "completion": "I."}, QA),
+    ({"prompt": "def f():", "canonical_solution": "    pass", "task_id": "1"}, sft(user("def f():"), answer("    pass"))),
+]  # fmt: skip
+
+SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
+    ({"conversations": CHAT}, QA),
+    ({"id": "x", "conversations": CHAT, "source": "s"}, QA),
+    ({"conversations": [{"from": "user", "value": "Who?"}, {"from": "assistant", "value": "I."}]}, QA),
+    ({"conversations": [{"from": "Human", "value": "Who?"}, {"from": "ChatGPT", "value": "I."}]}, QA),
+    ({"conversations": [{"from": "human", "value": "Who?"}, {"from": "bot", "value": "I."}]}, QA),
+    ({"conversation": [{"from": "prompter", "value": "Who?"}, {"from": "model", "value": "I."}]}, QA),
+    ({"dialog": [{"speaker": "user", "text": "Who?"}, {"speaker": "agent", "text": "I."}]}, QA),
+    ({"chat": [{"user": "human", "text": "Who?"}, {"user": "bot", "text": "I."}]}, QA),
+    ({"turns": [{"user": "Who?"}, {"assistant": "I."}]}, QA),
+    ({"conversation": [{"human": "Who?", "assistant": "I."}]}, QA),
+    ({"conversation": [{"input": "Who?", "output": "I."}, {"input": "Why?", "output": "So."}]}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
+    ({"conversations": ["Who?", "I."], "source": "s"}, QA),
+    ({"id": "0", "data": ["Who?", "I."]}, QA),
+    ({"conversations": [["Who?", "I."]]}, QA),
+    ({"conversations": [["human", "Who?"], ["gpt", "I."]]}, QA),
+    ({"conversations": '[{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "I."}]'}, QA),
+    ({"conversations": {"from": ["human", "gpt"], "value": ["Who?", "I."]}}, QA),
+    ({"conversation": "User: Who?\nAssistant: I."}, QA),
+    ({"conversations": [{"from": "system", "value": "S"}, *CHAT], "system": "Other"}, sft(system("S"), user("Who?"), answer("I."))),
+    ({"conversations": CHAT, "system": "S"}, sft(system("S"), user("Who?"), answer("I."))),
+    ({"conversations": [*CHAT, {"from": "human", "value": "left over"}]}, QA),
+    ({"conversations": [{"from": "gpt", "value": "Hello."}, *CHAT]}, sft(answer("Hello."), user("Who?"), answer("I."))),
+    ({"conversations": [{"from": "human", "value": "Hey."}, *CHAT]}, sft(user("Hey."), user("Who?"), answer("I."))),
+    ({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": ""}, *CHAT]}, sft(user(""), answer(""), user("Who?"), answer("I."))),
+    ({"conversations": [{"from": "system", "value": "S", "weight": None}, {"from": "human", "value": "Who?", "weight": 0.0}, {"from": "gpt", "value": "I.", "weight": 1.0}]}, sft(system("S"), user("Who?"), answer("I."))),
+    (
+        {"conversations": [{"from": "human", "value": "Weather?"}, {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"from": "observation", "value": '{"sun": true}'}, {"from": "gpt", "value": "Sunny."}], "tools": '[{"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}}]'},
+        sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}'), answer("Sunny."), tools=(WEATHER,)),
+    ),
+    (
+        {"conversations": [{"from": "human", "value": "Weather?"}, {"from": "function-call", "value": "weather(Rome)"}, {"from": "function-response", "value": "sun"}, {"from": "gpt", "value": "Sunny."}]},
+        sft(user("Weather?"), answer("weather(Rome)"), tool("sun"), answer("Sunny.")),
+    ),
+    (
+        {"system": 'SYSTEM: Use functions -\n{"name": "f", "parameters": {}}', "chat": "USER: Go\n\n\nASSISTANT: <functioncall> {\"name\": \"f\", \"arguments\": '{\"a\": 1}'} <|endoftext|>\n\n\nFUNCTION RESPONSE: {\"b\": 2}\n\n\nASSISTANT: Two. <|endoftext|>"},
+        sft(system("Use functions -"), user("Go"), answer("", tool_calls=(call("f", a=1),)), tool('{"b": 2}'), answer("Two."), tools=({"name": "f", "parameters": {}},)),
+    ),
+]  # fmt: skip
+
+CALLS = [
+    {"role": "user", "content": "Weather?"},
+    {"role": "assistant", "content": None, "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}]},
+    {"role": "tool", "tool_call_id": "c1", "content": "sun"},
+    {"role": "assistant", "content": "Sunny."},
+]  # fmt: skip
+CALLED = (
+    user("Weather?"),
+    answer("", tool_calls=(call("weather", "c1", city="Rome"),)),
+    tool("sun", "weather"),
+    answer("Sunny."),
+)
+
+MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
+    ({"messages": MESSAGES}, QA),
+    ({"conversations": MESSAGES}, QA),
+    ({"prompt": "Who?", "prompt_id": "1", "messages": MESSAGES, "category": "QA"}, QA),
+    ({"messages": [{"role": "developer", "content": "S"}, *MESSAGES]}, sft(system("S"), user("Who?"), answer("I."))),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Wh"}, {"type": "text", "text": "o?"}]}, {"role": "Assistant", "content": "I."}]}, QA),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "content": "Who?"}]}, {"role": "assistant", "content": "I."}]}, QA),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "weight": 0}, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So.", "weight": 1}]}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "reasoning_content": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "thinking": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I.", "reasoning": "Hm."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "<think>Hm.</think>I."}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": [{"role": "user", "content": "<think>x</think>Who?"}, {"role": "assistant", "content": "I. <think> is a tag </think>"}]}, sft(user("<think>x</think>Who?"), answer("I. <think> is a tag </think>"))),
+    ({"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "Hm."}, {"type": "text", "text": "I."}]}]}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": CALLS, "tools": [{"type": "function", "function": WEATHER}]}, sft(*CALLED, tools=({"type": "function", "function": WEATHER},))),
+    ({"messages": CALLS, "tools": '[{"type": "function", "function": {"name": "f", "x": null}}]'}, sft(*CALLED, tools=({"type": "function", "function": {"name": "f"}},))),
+    ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome", "unit": None}}}]}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)))),
+    ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}}, {"role": "function", "name": "weather", "content": {"sun": True}}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."))),
+    ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun"), answer("Sunny."))),
+    ({"messages": {"role": ["user", "assistant"], "content": ["Who?", "I."]}}, QA),
+    ({"messages": "[{'role': 'user', 'content': 'Who?'}, {'role': 'assistant', 'content': 'I.'}]"}, QA),
+    ({"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "I."}]}, sft(user("7"), answer("I."))),
+    ({"messages": MESSAGES, "problem": "Who?", "solution": "I.", "source": "s"}, QA),
+    ({"messages": MESSAGES, "images": []}, QA),
+]  # fmt: skip
+
+TEXT: list[tuple[dict[str, Any], Sample]] = [
+    ({"text": " The sky.\n"}, Sample("text", text=" The sky.\n")),
+    ({"text": "The sky.", "meta": {"a": 1}, "url": "u", "score": 0.9}, Sample("text", text="The sky.")),
+    ({"content": "The sky.", "path": "a.py", "size": 3}, Sample("text", text="The sky.")),
+    ({"document": "The sky."}, Sample("text", text="The sky.")),
+    ({"Abschnitt": "The sky.", "nr": 3}, Sample("text", text="The sky.")),
+    ({"text": "### Human: Who?### Assistant: I."}, Sample("text", text="### Human: Who?### Assistant: I.")),
+]  # fmt: skip
+
+HH = "\n\nHuman: Hi\n\nAssistant: Yes?\n\nHuman: Who?\n\nAssistant: "
+PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
+    ({"prompt": "Who?", "chosen": "I.", "rejected": "You."}, GOOD_BAD),
+    ({"question": "Who?", "chosen": "I.", "rejected": "You."}, GOOD_BAD),
+    ({"system": "S", "question": "Who?", "chosen": "I.", "rejected": "You."}, pair([system("S"), user("Who?")], [answer("I.")], [answer("You.")])),
+    ({"instruction": "Add.", "input": "1 2", "chosen": "3", "rejected": "4"}, pair([user("Add.\n1 2")], [answer("3")], [answer("4")])),
+    ({"instruction": "Who?", "input": "", "chosen": "I.", "rejected": "You."}, GOOD_BAD),
+    ({"prompt": "Who?", "chosen": "I.", "rejected": "You.", "score_chosen": 9.0, "score_rejected": 1.0}, GOOD_BAD),
+    ({"question": "Who?", "response_j": "I.", "response_k": "You."}, GOOD_BAD),
+    ({"prompt": "Who?", "chosen_response": "I.", "rejected_response": "You."}, GOOD_BAD),
+    ({"prompt": [{"role": "user", "content": "Who?"}], "chosen": [{"role": "assistant", "content": "I."}], "rejected": [{"role": "assistant", "content": "You."}]}, GOOD_BAD),
+    ({"chosen": MESSAGES, "rejected": [MESSAGES[0], {"role": "assistant", "content": "You."}]}, GOOD_BAD),
+    ({"prompt": "Who?", "chosen": MESSAGES, "rejected": [MESSAGES[0], {"role": "assistant", "content": "You."}], "messages": MESSAGES}, GOOD_BAD),
+    ({"conversations": CHAT[:1], "chosen": {"from": "gpt", "value": "I."}, "rejected": {"from": "gpt", "value": "You."}}, GOOD_BAD),
+    ({"messages": MESSAGES[:1], "chosen": {"role": "assistant", "content": "I."}, "rejected": {"role": "assistant", "content": "You."}}, GOOD_BAD),
+    ({"conversation": [{"speaker": "human", "text": "Who?"}], "better": {"speaker": "agent", "text": "I."}, "worse": {"speaker": "agent", "text": "You."}}, GOOD_BAD),
+    ({"messages": MESSAGES, "rejected_response": "You."}, GOOD_BAD),
+    ({"chosen": HH + "I.", "rejected": HH + "You."}, pair([user("Hi"), told("Yes?"), user("Who?")], [answer("I.")], [answer("You.")])),
+    ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "chosen": " I.", "rejected": " You."}, GOOD_BAD),
+    ({"chosen": "The sky is blue.", "rejected": "The sky is green."}, pair([user("The sky is")], [answer(" blue.")], [answer(" green.")])),
+    ({"chosen": "Blue.", "rejected": "Green."}, pair([], [answer("Blue.")], [answer("Green.")])),
+    ({"chosen": "The grey sky", "rejected": "The green sky"}, pair([user("The")], [answer(" grey sky")], [answer(" green sky")])),
+    ({"chosen": MESSAGES, "rejected": MESSAGES}, pair([user("Who?")], [answer("I.")], [answer("I.")])),
+    ({"prompt": "Who?", "chosen": "<think>Hm.</think>I.", "rejected": "You."}, pair([user("Who?")], [answer("I.", thinking="Hm.")], [answer("You.")])),
+    ({"prompt": "Who?", "chosen": '[{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]', "rejected": '[{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "You."}]'}, GOOD_BAD),
+    (
+        {"chosen": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "rejected": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Dunno."}]},
+        pair([user("Who?"), told("I."), user("Why?")], [answer("So.")], [answer("Dunno.")]),
+    ),
+    (
+        {"prompt": MESSAGES[:1], "chosen": [{"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"a": "b"}}}]}, {"role": "tool", "name": "f", "content": "c"}, {"role": "assistant", "content": "I."}], "rejected": [{"role": "assistant", "content": "You."}], "tools": [{"type": "function", "function": WEATHER}]},
+        pair([user("Who?")], [answer("", tool_calls=(call("f", a="b"),)), tool("c", "f"), answer("I.")], [answer("You.")], tools=({"type": "function", "function": WEATHER},)),
+    ),
+]  # fmt: skip
+
+KTO: list[tuple[dict[str, Any], Sample]] = [
+    ({"prompt": "Who?", "completion": "I.", "label": True}, kto(True, user("Who?"), answer("I."))),
+    ({"prompt": "Who?", "completion": "I.", "label": 0}, kto(False, user("Who?"), answer("I."))),
+    ({"prompt": "Who?", "completion": "I.", "label": "true"}, kto(True, user("Who?"), answer("I."))),
+    ({"prompt": "Who?", "completion": "I.", "label": "👎"}, kto(False, user("Who?"), answer("I."))),
+    ({"prompt": "Who?", "response": "I.", "thumbs": "thumbs_up"}, kto(True, user("Who?"), answer("I."))),
+    ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}], "label": False}, kto(False, user("Who?"), answer("I."))),
+    ({"instruction": "Add.", "input": "1 2", "output": "3", "kto_tag": True}, kto(True, user("Add.\n1 2"), answer("3"))),
+    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "label": True}, kto(True, user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"completion": "I.", "label": False}, kto(False, answer("I."))),
+]  # fmt: skip
+
+TABLE = [
+    (name, row, expected)
+    for name, table in (
+        ("alpaca", ALPACA), ("question_answer", QUESTION_ANSWER), ("text", TEXT),
+        ("prompt_completion", PROMPT_COMPLETION), ("sharegpt", SHAREGPT),
+        ("messages", MESSAGE_LISTS), ("preference", PREFERENCE), ("kto", KTO),
+    )
+    for row, expected in table
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row_format", "row", "expected"), TABLE, ids=[f"{item[0]}-{n}" for n, item in enumerate(TABLE)]
+)
+def test_each_shape_is_recognised_and_becomes_exactly_this(
+    row_format: str, row: dict[str, Any], expected: Sample
+) -> None:
+    verdict = detect([row], list(row))
+    assert (verdict.format, verdict.task) == (row_format, expected.task), verdict.evidence
+    assert verdict.format is not None
+    assert convert(row, verdict.format, verdict.mapping) == expected
+
+
+@pytest.mark.parametrize(
+    ("row_format", "row", "expected"), TABLE, ids=[f"{item[0]}-{n}" for n, item in enumerate(TABLE)]
+)
+def test_a_row_says_by_itself_what_fills_the_slots_where_no_mapping_is_given(
+    row_format: Any, row: dict[str, Any], expected: Sample
+) -> None:
+    assert convert(row, row_format) == expected
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    ("prompts_only", {"prompt": "Who?"}),
+    ("prompts_only", {"prompt": MESSAGES[:1]}),
+    ("prompts_only", {"messages": MESSAGES[:1]}),
+    ("prompts_only", {"question": "Who?", "answer": None}),
+    ("stepwise", {"prompt": "Who?", "completions": ["I", "am."], "labels": [True, False]}),
+    ("stepwise", {"prompt": "Who?", "steps": [{"text": "I", "rating": 1}, {"text": "am", "rating": -1}]}),
+    ("media", {"messages": MESSAGES, "images": ["photos/1.jpg"]}),
+    ("media", {"question": "Who?", "answer": "I.", "image": {"bytes": None, "path": "1.png"}}),
+    ("media", {"text": "Hello.", "audio": {"path": "a.wav", "array": [0.1], "sampling_rate": 16000}}),
+    ("media", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "u"}}, {"type": "text", "text": "Who?"}]}, MESSAGES[1]]}),
+    ("embeddings", {"text": "Who?", "embedding": [0.5] * 16}),
+    ("embeddings", {"sentence1": "Who?", "sentence2": "Whom?", "score": 0.5}),
+    ("embeddings", {"anchor": "Who?", "positive": "Whom?", "negative": "When?"}),
+    ("classification", {"text": "Nice.", "label": 1}),
+    ("classification", {"text": "Nice.", "label": "positive"}),
+    ("classification", {"review": "Nice.", "stars": 5}),
+    ("tokenised", {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1], "labels": [1, 2, 3]}),
+    ("single_turns", {"role": "user", "content": "Who?"}),
+    ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
+    ("unknown_format", {"a": 1, "b": [2, 3]}),
+    ("unknown_format", {"translation": {"en": "Who?", "de": "Wer?"}}),
+    ("unknown_format", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "row"), REFUSED, ids=[f"{c}-{n}" for n, (c, _) in enumerate(REFUSED)]
+)
+def test_what_cannot_be_trained_on_is_refused_with_the_reason(
+    code: str, row: dict[str, Any]
+) -> None:
+    verdict = detect([row] * 3, list(row))
+    assert (verdict.format, verdict.task, verdict.confidence) == (None, None, 0.0)
+    (problem,) = verdict.problems
+    assert problem.code == f"dataset.{code}"
+    assert problem.severity == "error"
+    assert problem.remedy
+    assert verdict.evidence == problem.what
+
+
+def test_no_rows_at_all_are_refused() -> None:
+    assert detect([]).problems[0].code == "dataset.no_rows"
+    assert detect([None, 3, "x"]).problems[0].code == "dataset.no_rows"
+
+
+UNUSABLE: list[tuple[str, Any, str]] = [
+    ("alpaca", {"instruction": "Who?", "output": ""}, "its answer is empty"),
+    ("alpaca", {"instruction": "Who?", "output": None}, "it has no answer"),
+    ("alpaca", {"instruction": "Who?"}, "it has no answer"),
+    ("alpaca", {"output": "I."}, "it has no question"),
+    ("alpaca", {"instruction": " ", "input": "", "output": "I."}, "its question is empty"),
+    ("alpaca", {"instruction": "Who?", "output": "\ud800"}, "it holds half of a character (a lone surrogate)"),
+    ("alpaca", {"instruction": "Who?", "output": "I.", "history": "x"}, "its history is not a list of pairs"),
+    ("messages", {"messages": None}, "it has no messages"),
+    ("messages", {"messages": "hello"}, "it has no list of turns"),
+    ("messages", {"messages": [3]}, "one of its turns is not an object"),
+    ("messages", {"messages": [{"content": "Who?"}]}, "one of its turns has no role"),
+    ("messages", {"messages": [{"role": "user", "content": None}]}, "one of its turns has no content"),
+    ("messages", {"messages": MESSAGES[:1]}, "there is no answer in it"),
+    ("messages", {"messages": []}, "there is no answer in it"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "its answer is empty"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}]}, "none of its answers is meant to train"),
+    ("messages", {"messages": [{"role": "narrator", "content": "Once"}, *MESSAGES]}, "it has a turn of the role “narrator”, which is not known"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "not JSON"}}]}]}, "the arguments of a tool call are not an object"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {}}]}]}, "a tool call has no name"),
+    ("messages", {"messages": MESSAGES, "tools": "nonsense"}, "its tools are not a list of function descriptions"),
+    ("messages", {"messages": [{"role": "user", "content": [{"type": "image", "image": "x"}]}, MESSAGES[1]]}, "a turn holds an image, sound or film, which is not used here"),
+    ("messages", {"messages": MESSAGES, "images": ["a.png"]}, "it comes with an image, sound or film, which is not used here"),
+    ("text", {"text": " \n"}, "its text is empty"),
+    ("text", {"text": None}, "it has no text"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "its rejected answer is empty"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "it has no rejected"),
+    ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "its chosen side has no answer"),
+    ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "its label says neither good nor bad"),
+    ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "it has no label"),
+    ("alpaca", ["not", "an", "object"], "the row is not an object"),
+]  # fmt: skip
+IDENTITY = {
+    "alpaca": ("instruction", "input", "output", "history"),
+    "messages": ("messages", "tools"),
+    "text": ("text",),
+    "preference": ("prompt", "chosen", "rejected"),
+    "kto": ("prompt", "completion", "label"),
+}
+
+
+@pytest.mark.parametrize(("row_format", "row", "reason"), UNUSABLE)
+def test_an_unusable_row_says_why(row_format: Any, row: Any, reason: str) -> None:
+    with pytest.raises(UnusableRow) as caught:
+        convert(row, row_format, {slot: slot for slot in IDENTITY[row_format]})
+    assert str(caught.value) == reason
+
+
+# --- the verdict ------------------------------------------------------------------------------
+
+
+def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named() -> None:
+    row = {"Type": "A", "Question": "Who?", "Best Answer": "I.", "Correct Answers": "I.; Me.",
+           "Incorrect Answers": "You.; He.", "Source": "https://x.y"}  # fmt: skip
+    verdict = detect([row] * 5, list(row))
+    assert verdict.mapping == {"question": "Question", "answer": "Best Answer"}
+    (note,) = verdict.problems
+    assert note.severity == "warning"
+    assert "“Correct Answers”" in note.what
+    assert "Incorrect" not in note.what
+
+
+def test_a_guess_by_position_is_unsure_and_says_so() -> None:
+    verdict = detect([{"left": "Who?", "right": "I."}], ["left", "right"])
+    assert verdict.mapping == {"question": "left", "answer": "right"}
+    assert verdict.confidence < 0.5
+    assert verdict.problems[0].code == "dataset.guessed_columns"
+
+
+def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdict() -> None:
+    rows: list[Any] = [{"messages": MESSAGES}] * 80 + [{"instruction": "Who?", "output": "I."}] * 20
+    verdict = detect(rows, ["messages", "instruction", "output"])
+    assert verdict.format == "messages"
+    assert verdict.confidence == pytest.approx(0.79, abs=0.01)
+    assert "80 of 100 rows" in verdict.evidence
+    with pytest.raises(UnusableRow, match="it has no messages"):
+        convert(rows[-1], "messages", verdict.mapping)
+
+
+def test_an_optional_column_that_most_rows_lack_is_still_used() -> None:
+    rows = [{"instruction": "Who?", "output": "I."}] * 30
+    rows += [{"instruction": "Add.", "input": "1 2", "output": "3"}]
+    verdict = detect(rows, ["instruction", "output", "input"])
+    assert verdict.mapping["input"] == "input"
+    assert verdict.confidence > 0.95
+
+
+def test_a_few_broken_rows_among_many_leave_the_verdict_as_it_is() -> None:
+    rows: list[Any] = [{"conversations": CHAT}] * 95 + [{"conversations": "broken"}] * 3 + [None, 7]
+    assert detect(rows, ["conversations"]).format == "sharegpt"
+
+
+def test_other_formats_that_fit_are_named() -> None:
+    row = {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "messages": MESSAGES}
+    assert "messages" in detect([row], list(row)).others
+
+
+def test_rows_with_a_picture_among_rows_of_text_are_left_out_one_by_one() -> None:
+    rows: list[Any] = [{"messages": MESSAGES, "image": None}] * 9
+    rows += [{"messages": MESSAGES, "image": "1.jpg"}]
+    verdict = detect(rows, ["messages", "image"])
+    assert verdict.format == "messages"
+    with pytest.raises(UnusableRow, match="image"):
+        convert(rows[-1], "messages", verdict.mapping)
+
+
+def test_a_column_named_image_that_holds_words_is_no_picture() -> None:
+    row = {"question": "Which base?", "answer": "Debian", "image": "debian:13"}
+    assert detect([row], list(row)).format == "question_answer"
+
+
+# --- the user's word --------------------------------------------------------------------------
+
+
+def told_so(row: dict[str, Any], chosen: Any = "auto", **mapping: str) -> tuple[Verdict, Sample]:
+    verdict = detect([row], list(row), chosen, mapping)
+    assert verdict.format is not None, verdict.problems
+    return verdict, convert(row, verdict.format, verdict.mapping)
+
+
+def test_a_mapping_names_columns_and_the_format_follows_from_its_slots() -> None:
+    row = {"a": "Who?", "b": "no", "c": "I."}
+    verdict, sample = told_so(row, question="a", answer="c")
+    assert (verdict.format, verdict.confidence) == ("question_answer", 1.0)
+    assert sample == QA
+
+
+def test_one_slot_of_a_mapping_changes_and_the_others_stay_as_detected() -> None:
+    row = {"Question": "Who?", "Best Answer": "I.", "Correct Answers": "I.; Me."}
+    verdict, _ = told_so(row, answer="Correct Answers")
+    assert verdict.mapping == {"question": "Question", "answer": "Correct Answers"}
+
+
+def test_a_slot_can_be_left_empty() -> None:
+    row = {"instruction": "Who?", "input": "noise", "output": "I."}
+    assert told_so(row, input="")[1] == QA
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "text"),
+    [
+        ("{a}\n{b}", {"a": "1", "b": "2"}, "1\n2"),
+        (r"{a}\n{b}", {"a": "1", "b": "2"}, "1\n2"),
+        ("{a}\n{b}", {"a": "{b}", "b": "{a}"}, "{b}\n{a}"),
+        ("{a}\n{b}", {"a": "1", "b": None}, "1"),
+        ("{a}\n{b}", {"a": "", "b": "2"}, "2"),
+        ("{a}\n\n{b}\n\n{c}", {"a": "1", "b": "", "c": "3"}, "1\n\n3"),
+        ("Q: {a}", {"a": "{{ x }} %s {% if %} \\n {a}"}, "Q: {{ x }} %s {% if %} \\n {a}"),
+        ('{"q": "{a}"}', {"a": "1"}, '{"q": "1"}'),
+        ("{{a}}", {"a": "1"}, "{1}"),
+        ("{a b}!", {"a b": "1"}, "1!"),
+        ("{a.b} and {a.c}", {"a": {"b": "1", "c": 2}}, "1 and 2"),
+        ("a.b", {"a": {"b": "1"}}, "1"),
+        ("{n}, {t}, {l}, {o}", {"n": 1.5, "t": True, "l": [1, "x"], "o": {"k": None}}, '1.5, true, [1, "x"], {"k": null}'),
+        ("{a}", {"{a}": "the column", "a": "another"}, "the column"),
+    ],
+)  # fmt: skip
+def test_a_template_fills_in_columns_once_and_leaves_the_data_alone(
+    template: str, row: dict[str, Any], text: str
+) -> None:
+    _, sample = told_so({**row, "reply": "I."}, question=template, answer="reply")
+    assert sample.messages[0].content == text
+
+
+@pytest.mark.parametrize("wrong", ["nowhere", "{nowhere}", "{a}\n{nowhere}", "nowhere.b"])
+def test_a_column_that_there_is_not_is_a_problem_that_names_those_there_are(wrong: str) -> None:
+    verdict = detect([{"a": "1", "b": "2"}], ["a", "b"], "auto", {"question": wrong, "answer": "b"})
+    assert verdict.format is None
+    (problem,) = verdict.problems
+    assert problem.code == "dataset.unknown_column"
+    assert "nowhere" in problem.what
+    assert "a, b" in problem.remedy
+
+
+def test_a_slot_that_the_format_has_not_is_a_problem_that_names_those_it_has() -> None:
+    verdict = detect([{"a": "1"}], ["a"], "text", {"body": "a"})
+    assert verdict.problems[0].code == "dataset.unknown_slot"
+    assert "text" in verdict.problems[0].remedy
+
+
+def test_a_chosen_format_without_a_needed_column_asks_for_it() -> None:
+    verdict = detect([{"a": "1", "b": "2", "c": "3"}], ["a", "b", "c"], "preference")
+    assert verdict.format is None
+    assert "“chosen” and “rejected”" in verdict.problems[0].what
+
+
+def test_a_chosen_format_wins_over_the_detected_one() -> None:
+    row = {"text": "Nice.", "label": "positive"}
+    _, sample = told_so(row, "question_answer", question="text", answer="label")
+    assert sample == sft(user("Nice."), answer("positive"))
+
+
+def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
+    verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
+    assert verdict.format is None
+    assert "it has no list of turns" in verdict.problems[0].what
