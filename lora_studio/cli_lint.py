@@ -1,0 +1,93 @@
+"""`lora-studio data lint`: faults in a dataset, with the rows that have them and what can be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lora_studio import headless
+from lora_studio.cli_questions import ask
+from lora_studio.console import Display
+from lora_studio.core import commands, events, words
+from lora_studio.core.dataset import DatasetSpec, Fix, Source
+from lora_studio.core.model import ModelSpec
+
+_SHOWN_ROWS = 8
+_COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
+
+
+def lint(
+    source: Annotated[
+        list[str], typer.Argument(help="Files, folders or hub datasets.", metavar="FILE...")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Model whose tokens count: folder, hub id, builtin:NAME.")
+    ] = None,
+    max_length: Annotated[
+        int, typer.Option(min=16, help="Longest row, in tokens of the model.")
+    ] = 2048,
+    validation: Annotated[
+        Path | None, typer.Option(help="Validation file that no row should be in.")
+    ] = None,
+    fix: Annotated[
+        list[Fix] | None,
+        typer.Option(help="Look at the data as this repair leaves it; may be given repeatedly."),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything but hints is found.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Find faults in a dataset. Files stay as they are: repairs are settings of a project."""
+    display = Display(as_json=as_json)
+    command = commands.LintDataset(
+        dataset=DatasetSpec(
+            sources=tuple(Source(path=_absolute(each)) for each in source),
+            validation_file=_absolute(str(validation)) if validation else "",
+            fixes=tuple(fix or ()),
+            max_length=max_length,
+        ),
+        model=ModelSpec(source=_absolute(model)) if model else None,
+    )
+    found = next(e for e in ask(command, display) if isinstance(e, events.DatasetLinted))
+    if as_json:
+        kept = found.model_dump(mode="json", include={"rows", "findings"})
+        print(json.dumps(kept, ensure_ascii=False, indent=2))
+    else:
+        _print(found, display)
+    grave = any(each.severity != "hint" and not each.fixed for each in found.findings)
+    raise typer.Exit(headless.FAILED if strict and grave else 0)
+
+
+def _absolute(source: str) -> str:
+    local = Path(source).expanduser()
+    return str(local.resolve()) if local.exists() or local.suffix else source
+
+
+def _print(found: events.DatasetLinted, display: Display) -> None:
+    say = display.console.print
+    for each in found.findings:
+        state = "fixed" if each.fixed else each.severity
+        colour = "green" if each.fixed else _COLOURS[each.severity]
+        say(f"[{colour}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
+        say(f"         {each.what}", markup=False)
+        say(f"         {_rows(each)}", markup=False, style="dim")
+        if each.fix and not each.fixed:
+            say(f"         Repair: {each.fix}", markup=False, style="dim")
+        if each.change:
+            say(f"         Try: {each.change[0]} = {each.change[1]}", markup=False, style="dim")
+    rows = words.plural(found.rows, "row")
+    open_ = sum(not each.fixed for each in found.findings)
+    say(f"{rows} looked at: {words.plural(open_, 'finding') if open_ else 'nothing found'}.")
+
+
+def _rows(finding: events.Finding) -> str:
+    several = any(source for source, _ in finding.rows)
+    named = [f"{source + 1}:{row}" if several else f"{row}" for source, row in finding.rows]
+    shown = ", ".join(named[:_SHOWN_ROWS])
+    more = finding.count - min(len(named), _SHOWN_ROWS)
+    what = "Rows (source:row)" if several else "Rows" if finding.count > 1 else "Row"
+    return f"{what} {shown}{f' and {words.number(more)} more' if more else ''}"
