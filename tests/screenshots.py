@@ -36,7 +36,11 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return {
         "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
         "inspect_model": [_emit(model_facts.model())],
-        "inspect_dataset": [_emit(_dataset())],
+        "inspect_dataset": [_emit(_dataset(folder / "Projects" / "support-bot"))],
+        "read_rows": [_emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
+        "show_row": [_emit(_long_row())],
+        "measure_dataset": [_emit(_lengths())],
+        "lint_dataset": [_emit(model_facts.findings(_LEAKED))],
         "inspect_ollama": [
             _emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
         ],
@@ -108,6 +112,8 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
         window.go(step)
         QTest.qWait(900)
         yield f"{step}", window
+        if step == "dataset":
+            yield from _dataset_shots(window)
     window.state.set("training", "learning_rate", "fast")
     window.state.report("dataset", [_WARNING])
     window.go("training")
@@ -151,6 +157,15 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.deleteLater()
 
 
+_LEAKED = events.Finding(
+    code="lint.leaked",
+    title="Validation rows stand among the training rows",
+    what="The loss on them would look better than it is.",
+    count=4,
+    rows=((0, 20), (0, 33), (0, 120), (0, 256)),
+    severity="error",
+    fix="drop_leaked",
+)
 _WARNING = Problem(
     code="dataset.skipped",
     what="14 rows have nothing to train.",
@@ -191,28 +206,112 @@ def _project(folder: Path) -> Path:
     (target / "Llama-3.2-3B-Instruct").mkdir(parents=True)
     (target / "Llama-3.2-3B-Instruct" / "config.json").write_text("{}")
     shutil.copy(paths.resources() / "sample" / "assistant.jsonl", target / "support.jsonl")
+    (target / "faq.csv").write_text("topic;question;reply\nShipping;How long?;Two days.\n")
     (target / "support-bot.lorastudio").write_text(
         'schema_version = 1\nname = "support-bot"\n[model]\n'
         'source = "./Llama-3.2-3B-Instruct"\nprecision = "4bit"\n'
-        '[dataset]\nsources = ["support.jsonl"]\n[export]\nquantizations = ["Q4_K_M", "Q8_0"]\n'
+        '[dataset]\nsources = ["support.jsonl", "faq.csv"]\n[export]\nquantizations = ["Q4_K_M", "Q8_0"]\n'
     )
     return target
 
 
-def _dataset() -> events.DatasetInspected:
-    questions = (
-        "Where is my order?",
-        "Do you ship abroad, and what does it cost to send a parcel to Norway?",
-        "I would like to return a jacket that I bought three weeks ago.",
-        "Which payment methods do you take?",
-        "Can I change the delivery address after I have paid?",
+_QUESTIONS = (
+    "Where is my order?",
+    "Do you ship abroad, and what does it cost to send a parcel to Norway?",
+    "I would like to return a jacket that I bought three weeks ago.",
+    "Which payment methods do you take?",
+    "Can I change the delivery address after I have paid?",
+)
+
+
+def _rows(count: int) -> tuple[events.RowPreview, ...]:
+    return tuple(
+        model_facts.row(number + 1, _QUESTIONS[number % len(_QUESTIONS)]) for number in range(count)
     )
-    lengths = [60 + (n * n * 7919) % 900 + (n % 17) * 60 for n in range(420)]
-    rows = tuple(model_facts.row(n + 1, questions[n % len(questions)]) for n in range(20))
-    return model_facts.dataset(
-        file="support.jsonl", rows_read=434, rows_used=420, preview=rows, lengths=tuple(lengths),
-        trained_lengths=tuple(length // 3 for length in lengths),
+
+
+def _dataset(project: Path) -> events.DatasetInspected:
+    """Two sources: one that is certain, and a table that had to be guessed."""
+    skipped = (
+        events.Skipped(reason="the answer is empty", count=11, rows=(3, 9, 11, 40)),
+        events.Skipped(reason="not valid JSON", count=3, rows=(77, 78, 402)),
+    )
+    first = model_facts.source(
+        str(project / "support.jsonl"), rows=434, used=420, skipped=skipped,
+        evidence="200 of 200 rows have instruction and output",
     )  # fmt: skip
+    second = model_facts.source(
+        str(project / "faq.csv"),
+        container="CSV with ; and Windows-1252",
+        format="question_answer",
+        confidence=0.8,
+        evidence="two columns of text, the first ends in a question mark in 91 % of rows",
+        others=("prompt_completion",),
+        columns=("topic", "question", "reply"),
+        mapping={"question": "question", "answer": "reply"},
+        first='{"topic": "Shipping", "question": "How long does it take?", "reply": "Two days."}',
+        rows=120,
+        used=120,
+        skipped=(),
+    )
+    return model_facts.dataset(
+        sources=(first, second), rows_read=554, rows_used=540, skipped=skipped,
+        preview=_rows(200),
+    )  # fmt: skip
+
+
+def _long_row() -> events.RowShown:
+    """A row with a system turn and several sentences, as ChatML writes it."""
+    texts = [
+        ("<|im_start|>", 0, 1), ("system", 0, 0), ("\n", 0, 0), ("You", 0, 0), (" answer", 0, 0),
+        (" customers", 0, 0), (" of", 0, 0), (" a", 0, 0), (" shop", 0, 0), (".", 0, 0),
+        ("<|im_end|>", 0, 1), ("\n", 0, 0), ("<|im_start|>", 0, 1), ("user", 0, 0), ("\n", 0, 0),
+        ("Where", 0, 0), (" is", 0, 0), (" my", 0, 0), (" order", 0, 0), ("?", 0, 0),
+        ("<|im_end|>", 0, 1), ("\n", 0, 0), ("<|im_start|>", 0, 1), ("assistant", 0, 0),
+        ("\n", 0, 0), ("On", 1, 0), (" its", 1, 0), (" way", 1, 0), (" to", 1, 0), (" you", 1, 0),
+        (".", 1, 0), (" It", 1, 0), (" left", 1, 0), (" our", 1, 0), (" ware", 1, 0), ("house", 1, 0),
+        (" yesterday", 2, 0), (" evening", 2, 0), (".", 2, 0), ("<|im_end|>", 2, 1),
+    ]  # fmt: skip
+    states: tuple[events.TokenState, ...] = ("context", "trained", "cut")
+    tokens = tuple(
+        events.Token(id=1000 + 37 * number, text=text, state=states[state], special=bool(special))
+        for number, (text, state, special) in enumerate(texts)
+    )
+    preview = model_facts.row(1)
+    raw = '{\n  "instruction": "Where is my order?",\n  "output": "On its way to you."\n}'
+    return model_facts.shown(preview, tokens=tokens, raw=raw)
+
+
+def _lengths() -> events.LengthsMeasured:
+    return model_facts.lengths(
+        [
+            60 + (n * n * 7919) % 900 + (n % 17) * 60 + (2000 if n % 90 == 7 else 0)
+            for n in range(540)
+        ]
+    )
+
+
+def _dataset_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    page: Any = window.pages["dataset"]
+    page.sources.cards[1].set_open(True)
+    QTest.qWait(200)
+    yield "dataset-mapping", window
+    page.sources.cards[1].panel.slots["question"].combo.edited.emit("\0template")
+    QTest.qWait(200)
+    page.area.ensureWidgetVisible(page.sources.cards[1].panel.note)
+    yield "dataset-template", window
+    page.sources.cards[1].set_open(False)
+    page.rows.detail.setCurrentIndex(1)
+    QTest.qWait(200)
+    yield "dataset-tokens", window
+    page.tabs.setCurrentIndex(1)
+    QTest.qWait(200)
+    yield "dataset-lengths", window
+    page.tabs.setCurrentIndex(2)
+    QTest.qWait(200)
+    yield "dataset-findings", window
+    page.tabs.setCurrentIndex(0)
+    page.rows.detail.setCurrentIndex(0)
 
 
 def _self_test(stage: str, top1: float, kl: float) -> events.SelfTested:

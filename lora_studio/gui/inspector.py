@@ -18,6 +18,7 @@ ABOUT: dict[str, Step] = {
     "show_row": "dataset",
     "measure_dataset": "dataset",
     "lint_dataset": "dataset",
+    "plan_merge": "merging",
     "inspect_ollama": "export",
 }
 

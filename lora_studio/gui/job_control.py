@@ -11,9 +11,21 @@ from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.worker_thread import WorkerThread
 
-Kind = Literal["train", "merge", "export"]
+Kind = Literal["train", "merge", "export", "import_adapter", "import_model"]
 
-DOING = {"train": "Training", "merge": "Merging", "export": "Exporting"}
+DOING = {
+    "train": "Training", "merge": "Merging", "export": "Exporting",
+    "import_adapter": "Importing", "import_model": "Importing",
+}  # fmt: skip
+
+#: What is done to a run, one at a time.
+RunJob = (
+    commands.Train
+    | commands.Merge
+    | commands.Export
+    | commands.ImportAdapter
+    | commands.ImportModel
+)
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,7 @@ class JobControl(QObject):
         """Whether more events can come, of a job or of a run read again."""
         return self._thread is not None
 
-    def start(
-        self, command: commands.Train | commands.Merge | commands.Export, run: RunFolder
-    ) -> None:
+    def start(self, command: RunJob, run: RunFolder) -> None:
         """Starts a job in a fresh worker, as soon as the one before has given its memory back."""
         assert not self.running, "one job at a time"
         before, self._thread = self._thread, None

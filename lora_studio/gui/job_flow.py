@@ -11,7 +11,10 @@ from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.project_state import ProjectState
 
 #: The step whose page shows a job.
-STEP_OF: dict[str, Step] = {"train": "training", "merge": "merging", "export": "export"}
+STEP_OF: dict[str, Step] = {
+    "train": "training", "merge": "merging", "export": "export",
+    "import_adapter": "merging", "import_model": "export",
+}  # fmt: skip
 
 #: What follows a job when the user asked for all of them.
 _NEXT = {"train": "merge", "merge": "export"}
@@ -20,6 +23,8 @@ _DONE = {
     "train": "The adapter is trained.",
     "merge": "The adapter is merged into the model.",
     "export": "The export is complete.",
+    "import_adapter": "The adapter is in a run of its own, ready to be merged.",
+    "import_model": "The model is in a run of its own, ready to be exported.",
 }
 
 
@@ -52,6 +57,29 @@ class JobFlow(QObject):
         except ProblemError as error:
             self._refuse(error)
 
+    def request_import(self, what: str, place: str) -> None:
+        """Begins a run with an adapter in the folder `place`, or with the project's model as it is.
+
+        Only the model has to be in order: nothing is trained.
+        """
+        self._chain = False
+        try:
+            self._check_free()
+            if not self._state.save():
+                return
+            if wrong := checks.errors(self._state.problems("model")):
+                raise ProblemError(wrong[0])
+            run = self._make_run()
+            command = (
+                commands.ImportAdapter(run=str(run.path), adapter=place)
+                if what == "adapter"
+                else commands.ImportModel(run=str(run.path))
+            )
+            self._jobs.start(command, run)
+            self.started.emit(STEP_OF[command.kind])
+        except ProblemError as error:
+            self._refuse(error)
+
     def stop(self) -> None:
         """Ends training after this step, other jobs as soon as they notice; nothing follows."""
         self._chain = False
@@ -73,23 +101,32 @@ class JobFlow(QObject):
     # --- inside -------------------------------------------------------------------------------
 
     def _start(self, kind: str) -> None:
-        if self._jobs.running:
-            raise fail(
-                "run.busy", "A job is under way.", "Wait until it has ended, or stop it first."
-            )
+        self._check_free()
         if not self._state.save():
             return
-        if wrong := checks.errors(self._state.problems()):
+        steps: tuple[Step, ...] = ("model", STEP_OF.get(kind, "training"))
+        needed = [problem for step in steps for problem in self._state.problems(step)]
+        found = needed if kind in ("merge", "export") else self._state.problems()
+        if wrong := checks.errors(found):
             raise ProblemError(wrong[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
         self._jobs.start(command, run)
         self.started.emit(STEP_OF[command.kind])
 
-    def _new_run(self) -> tuple[commands.Train, RunFolder]:
+    def _check_free(self) -> None:
+        if self._jobs.running:
+            raise fail(
+                "run.busy", "A job is under way.", "Wait until it has ended, or stop it first."
+            )
+
+    def _make_run(self) -> RunFolder:
         folder, runs = self._state.draft.folder, self._state.runs_folder
         assert folder is not None
         assert runs is not None
-        run = run_folder.create(runs, self._state.draft.freeze(), folder)
+        return run_folder.create(runs, self._state.draft.freeze(), folder)
+
+    def _new_run(self) -> tuple[commands.Train, RunFolder]:
+        run = self._make_run()
         return commands.Train(run=str(run.path)), run
 
     def _on_run(

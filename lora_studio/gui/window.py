@@ -143,6 +143,7 @@ class Window(QMainWindow):
         page.ask.connect(self.inspector.ask)
         page.question_dropped.connect(self.inspector.cancel)
         page.run_requested.connect(self._run_requested)
+        page.import_requested.connect(self.flow.request_import)
         page.stop_requested.connect(self.flow.stop)
         page.cancel_requested.connect(self.jobs.cancel)
         page.checkpoint_requested.connect(self.jobs.checkpoint)

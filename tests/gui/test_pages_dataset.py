@@ -232,7 +232,7 @@ def test_a_template_is_clicked_together_and_shows_the_first_row_by_it(played: Pl
     assert slot.preview.text() == "Who? ↵ A {reply} in braces", "braces in the data stay literal"
     slot.line.entered.emit()
     kept = played.state.get("dataset", "sources")[0]["mapping"]
-    assert kept["question"] == "{question}\n{context}"
+    assert kept["question"] == "{question}\\n{context}"
 
 
 def test_another_format_has_other_slots_and_asks_anew(played: Played) -> None:

@@ -94,7 +94,7 @@ class DatasetPage(Page):
 
     def _settings(self) -> Sequence[Card]:
         used = Card("How it is used")
-        used.add(self.add_editor("train_on"), self.add_editor("max_length"))
+        used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
         more = More()
         more.add(
             self.add_editor("too_long"),
@@ -113,7 +113,7 @@ class DatasetPage(Page):
         )
         validation.add(more)
         for card in (used, validation):
-            card.setFixedWidth(308)
+            card.setFixedWidth(320)
         return used, validation
 
     def _wire(self) -> None:

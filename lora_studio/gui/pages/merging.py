@@ -6,12 +6,16 @@ from pathlib import Path
 
 from PySide6.QtCore import QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QFileDialog, QWidget
 
-from lora_studio.core import checks, events, words
+from lora_studio.core import checks, commands, events, words
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.problems import Problem, Step
+from lora_studio.gui.inquiry import Inquiry
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.adapter_list import AdapterList
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
@@ -20,7 +24,7 @@ from lora_studio.gui.widgets.quant_table import badge
 
 
 class MergingPage(Page):
-    """Merges the adapter of the run that the window follows."""
+    """Merges the adapter of the run that the window follows, or one from elsewhere."""
 
     step = "merging"
     title = "Merge"
@@ -32,14 +36,23 @@ class MergingPage(Page):
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.tested: events.SelfTested | None = None
+        self.plan: events.MergePlanned | None = None
+        self.shard: events.ShardWritten | None = None
+        self.inquiry = Inquiry(self._question, self)
+        self.inquiry.ask.connect(self.ask)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.progress, self.facts = ProgressLine(), FactList()
         self.show_folder = button("Show folder", self._show_folder, icon="folder")
         self.again = button("Merge again", lambda: self.run_requested.emit("merge"), icon="refresh")
         self.cancel = button("Cancel", self.cancel_requested.emit, icon="stop")
+        self.elsewhere = button("Use an adapter from elsewhere…", self.pick, icon="folder")
+        self.as_it_is = button(
+            "Export the model as it is", lambda: self.import_requested.emit("model", "")
+        )
         self._run = state.run
         self._lay_out()
+        state.value_changed.connect(self._changed)
         state.run_changed.connect(self._run_changed)
         self.refresh()
 
@@ -57,11 +70,16 @@ class MergingPage(Page):
             self.add_editor("dtype"),
         )
         more = More()
-        more.add(self.add_editor("shard_size_gb"))
+        more.add(
+            self.add_editor("weight"),
+            self.add_editor("further", control=AdapterList()),
+            self.add_editor("base"),
+            self.add_editor("shard_size_gb"),
+        )
         settings.add(more)
         result = Card("Result")
         result.add(self.what, self.advice, self.progress, self.facts)
-        result.add(row(self.show_folder, None))
+        result.add(row(self.show_folder, self.elsewhere, self.as_it_is, None))
         self.body.addWidget(Columns(column(settings, None), column(result, None)))
         self.body.addStretch(1)
 
@@ -69,17 +87,24 @@ class MergingPage(Page):
 
     def on_event(self, event: object) -> None:
         """Needs the adapter of the training; follows the merge."""
+        self.inquiry.take(event)
         mine = self.record.take(event)
         match event:
             case events.AdapterSaved():
                 self.adapter = event
+                self.inquiry.forget()
+                self.inquiry.soon()
+            case events.MergePlanned():
+                self.plan = event
+            case events.ShardWritten() if mine:
+                self.shard = event
             case events.Started(command="train"):
                 self.adapter = self.merged = self.tested = None
                 self.record.clear()
             case events.Started() if mine:
-                self.merged = self.tested = None
+                self.merged = self.tested = self.shard = None
             case events.Merged():
-                self.merged = event
+                self.merged, self.plan = event, None
             case events.SelfTested(stage="merged"):
                 self.tested = event
             case _ if not mine:
@@ -90,8 +115,33 @@ class MergingPage(Page):
         if self.state.run != self._run:
             self._run = self.state.run
             self.record.clear()
-            self.adapter = self.merged = self.tested = None
+            self.adapter = self.merged = self.tested = self.plan = self.shard = None
+            self.inquiry.forget()
         self.refresh()
+
+    def on_shown(self) -> None:
+        """The time to find out what a merge would do."""
+        self.inquiry.now()
+
+    def _changed(self, step: str, _field: str) -> None:
+        if step == "merging":
+            self.inquiry.soon()
+
+    def _question(self) -> commands.PlanMerge | None:
+        """What merging would do, once there is an adapter and nothing else at work."""
+        spec = self.state.draft.spec("merging")
+        ready = self.adapter is not None and not self.state.running and not self.done()
+        if not ready or self.state.run is None or not isinstance(spec, MergingSpec):
+            return None
+        return commands.PlanMerge(run=str(self.state.run.path), merging=spec)
+
+    def pick(self) -> None:
+        """Asks for the folder of an adapter, which begins a run of its own."""
+        dialog = QFileDialog(self.window(), "Folder of an adapter")
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(lambda name: self.import_requested.emit("adapter", name))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
 
     # --- where we are -------------------------------------------------------------------------
 
@@ -108,14 +158,22 @@ class MergingPage(Page):
             return "Merging is under way." if self._running() else "A job is under way."
         if self.done():
             return None
-        wrong = checks.errors(self.state.problems())
-        if wrong:
+        if wrong := self._wrong():
             return wrong[0].what
         return None if self.adapter is not None else "Train an adapter first."
 
+    def _wrong(self) -> list[Problem]:
+        """What keeps a merge from starting: the model and how to merge. What trained the adapter
+        matters no more.
+        """
+        steps: tuple[Step, ...] = ("model", "merging")
+        problems = [problem for step in steps for problem in self.state.problems(step)]
+        return checks.errors(problems)
+
     def done(self) -> bool:
-        """The merged model is there."""
-        return self.merged is not None and self.record.phase == "done" and not self._running()
+        """The merged model is there: merged here, or imported as it is."""
+        ended_well = self.record.phase in ("done", "none")
+        return self.merged is not None and ended_well and not self._running()
 
     def _running(self) -> bool:
         return self.record.is_running(self.state.running)
@@ -134,26 +192,59 @@ class MergingPage(Page):
         self.again.setVisible(done and not self.state.running)
         self.progress.setVisible(running)
         self.show_folder.setVisible(done)
-        progress = self.record.progress
-        if progress is not None:
-            share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(progress.stage, share, progress.eta_s)
-        else:
-            self.progress.show_progress("Starting…", None)
+        begin = not self.state.running and not checks.errors(self.state.problems("model"))
+        for other in (self.elsewhere, self.as_it_is):
+            other.setVisible(not running and not done)
+            other.setEnabled(begin)
+        self._show_progress()
         self._say(running)
-        self.facts.setVisible(done)
-        if self.merged is not None:
-            self.facts.show_facts(
-                [
-                    ("Folder", self.merged.folder),
-                    ("Size", words.size(self.merged.bytes)),
-                    ("Stored as", self.merged.dtype),
-                    ("Changed", words.plural(self.merged.tensors_changed, "tensor")),
-                    ("Self-test", badge(self.tested) if self.tested else ""),
-                    ("Took", words.duration(self.record.seconds)),
-                ]
-            )
+        facts = self._merged_facts() if done else [] if running else self._planned_facts()
+        self.facts.setVisible(bool(facts))
+        self.facts.show_facts(facts)
         super().refresh()
+
+    def _show_progress(self) -> None:
+        progress = self.record.progress
+        if progress is None:
+            self.progress.show_progress("Starting…", None)
+            return
+        doing = progress.stage
+        if self.shard is not None and doing == "merging" and self.shard.number < self.shard.of:
+            doing = f"merging file {self.shard.number + 1} of {self.shard.of}"
+        share = progress.done / progress.total if progress.total else None
+        self.progress.show_progress(doing, share, progress.eta_s)
+
+    def _merged_facts(self) -> list[tuple[str, str]]:
+        merged = self.merged
+        assert merged is not None
+        return [
+            ("Folder", merged.folder),
+            ("Size", words.size(merged.bytes)),
+            ("Stored as", merged.dtype),
+            ("Changed", words.plural(merged.tensors_changed, "tensor")),
+            ("Self-test", badge(self.tested) if self.tested else ""),
+            ("Took", words.duration(self.record.seconds) if self.record.seconds else ""),
+            ("By PEFT", merged.by_peft or ""),
+        ]
+
+    def _planned_facts(self) -> list[tuple[str, str]]:
+        plan = self.plan
+        if plan is None or self.adapter is None:
+            return []
+        short = " ✗ too little" if plan.free < plan.missing else ""
+        finished = f"{plan.finished_shards} of {plan.shards}, from an earlier attempt"
+        return [
+            (
+                "Changes",
+                f"{plan.tensors_changed} of {plan.tensors} tensors" if plan.tensors else "",
+            ),
+            ("Stored as", plan.dtype),
+            ("Disk", f"{words.size(plan.missing)} needed, {words.size(plan.free)} free{short}"),
+            ("Memory", f"about {words.memory(plan.memory)} at its peak"),
+            ("Files finished", finished if plan.finished_shards else ""),
+            ("By PEFT", plan.by_peft or ""),
+            ("Mind", " ".join(problem.what for problem in plan.problems)),
+        ]
 
     def _say(self, running: bool) -> None:
         failed = self.record.phase == "failed" and not running

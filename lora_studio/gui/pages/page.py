@@ -23,6 +23,7 @@ class Page(QWidget):
         ask(command): a question for the inspector; the answer comes through `on_event`.
         question_dropped(kind): the user does not want to wait for the answer.
         run_requested(kind): "train", "resume", "merge", "export" or "all".
+        import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         stop_requested: end the training after this step and keep the adapter.
         cancel_requested: end the job under way without a result.
         checkpoint_requested: write a checkpoint now.
@@ -34,6 +35,7 @@ class Page(QWidget):
     ask = Signal(object)
     question_dropped = Signal(str)
     run_requested = Signal(str)
+    import_requested = Signal(str, str)
     stop_requested = Signal()
     cancel_requested = Signal()
     checkpoint_requested = Signal()

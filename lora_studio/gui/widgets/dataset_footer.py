@@ -30,6 +30,7 @@ class DatasetFooter(QWidget):
         self.figures = label(wrap=True)
         self.reasons = QWidget()
         self._flow = FlowLayout(self.reasons, spacing=Space.L)
+        self.reasons.setContentsMargins(Space.XS, 0, 0, 0)  # a link reaches out to the left
         self._shown: tuple[events.Skipped, ...] | None = None
         self.setLayout(column(self.figures, self.reasons, spacing=Space.XS))
 

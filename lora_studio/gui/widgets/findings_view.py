@@ -108,10 +108,10 @@ class FindingsView(Control):
     def _row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
         name, role = _FIXED if fixed else _SIGNS[finding.severity]
-        title = label(finding.title, "label", wrap=True)
-        count = label(words.plural(finding.count, "row"), "muted")
-        said = column(row(title, count), label(finding.what, "muted", wrap=True), spacing=2)
-        said.itemAt(0).layout().setStretch(0, 1)  # type: ignore[union-attr]
+        title = f"{finding.title}  ·  {words.plural(finding.count, 'row')}"
+        said = column(
+            label(title, "label", wrap=True), label(finding.what, "muted", wrap=True), spacing=2
+        )
         acts = [self._show_rows(finding)] if finding.rows else []
         if finding.fix is not None:
             acts.append(self._fix_button(finding.fix, fixed, finding.title))
@@ -136,6 +136,7 @@ class FindingsView(Control):
 
     def _fix_button(self, fix: str, fixed: bool, title: str) -> QWidget:
         made = button("Undo fix" if fixed else "Fix", lambda: self._toggle(fix))
+        made.setMinimumWidth(96)
         made.setToolTip(self._titles.get(fix, fix))
         made.setAccessibleName(f"{made.text()}: {title}")
         return made

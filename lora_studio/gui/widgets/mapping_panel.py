@@ -9,12 +9,15 @@ from typing import Any, cast, get_args
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
-from lora_studio.core import events
+from lora_studio.core import events, words
 from lora_studio.core.dataset import FORMAT_TITLES, SLOTS, RowFormat
+from lora_studio.core.row_formats import convert
+from lora_studio.core.samples import UnusableRow
 from lora_studio.gui.data_sources import Plain, is_hub
-from lora_studio.gui.theme import Space
+from lora_studio.gui.theme import Role, Space
 from lora_studio.gui.widgets.basics import button, column, label, line, row
 from lora_studio.gui.widgets.controls import ComboControl, Line
+from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.slot_editor import SlotEditor
 
 _AUTO = "auto"
@@ -43,8 +46,10 @@ class MappingPanel(QWidget):
         self._grid.setHorizontalSpacing(Space.M)
         self._grid.setVerticalSpacing(Space.S)
         self._grid.setColumnStretch(1, 1)
+        self.others = button("", self._show_others, kind="link")
+        self._all = False  # whether the slots that nothing fills are shown
         self.reset = button("Reset to detected", self._reset, kind="link")
-        self.note = label(role="caption", wrap=True)
+        self.note = Statement()
         self.hub = {name: Line() for name in _HUB}
         self._hub_row = QWidget()
         self._build()
@@ -62,7 +67,8 @@ class MappingPanel(QWidget):
             fields += [label(words_, "caption"), field]
         self._hub_row.setLayout(row(*fields, None))
         layout = column(
-            line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.note,
+            line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.others,
+            self.note,
             spacing=Space.S,
         )  # fmt: skip
         layout.setContentsMargins(0, Space.S, 0, Space.XS)
@@ -112,18 +118,44 @@ class MappingPanel(QWidget):
         first, filled = _first_row(self._found), self.mapping()
         for name, slot in self.slots.items():
             slot.show_value(str(filled.get(name, "")), columns, first)
-        self.note.setText(
-            "A slot takes a column, or a template that joins several, such as {question} {context}."
-            if wanted
-            else "Choose a format to say which column is what."
-        )
+        self._fold(filled)
+        self.note.say(*self._about_first_row(first, filled))
+
+    def _about_first_row(
+        self, first: Mapping[str, Any], mapping: Mapping[str, str]
+    ) -> tuple[str, Role]:
+        """Whether the first row can be used like this; the preview behind each slot shows how."""
+        if self._format is None:
+            return "Choose a format to say which column is what.", "muted"
+        if first:
+            try:
+                convert(first, self._format, mapping)
+            except UnusableRow as fault:
+                return f"Like this the first row is left out: {fault}.", "warn"
+        return "A slot takes a column, or a template such as {question}\\n{context}.", "muted"
+
+    def _fold(self, filled: Mapping[str, str]) -> None:
+        """Slots that are neither needed nor filled wait behind a link that names them."""
+        unused = [
+            name for name, slot in self.slots.items() if not slot.needed and name not in filled
+        ]
+        for name, slot in self.slots.items():
+            shown = self._all or name not in unused
+            slot.setVisible(shown)
+            self._names[name].setVisible(shown)
+        self.others.setVisible(bool(unused) and not self._all)
+        self.others.setText(f"Also: {words.listed(unused)}")
+
+    def _show_others(self) -> None:
+        self._all = True
+        self._fold(self.mapping())
 
     def _make_slots(self, wanted: tuple[str, ...]) -> None:
         for old in (*self.slots.values(), *self._names.values()):
             self._grid.removeWidget(old)
             old.hide()
             old.deleteLater()
-        self.slots, self._names = {}, {}
+        self.slots, self._names, self._all = {}, {}, False
         for number, spelled in enumerate(wanted):
             name = spelled.rstrip("*")
             needed = spelled.endswith("*")
@@ -142,9 +174,13 @@ class MappingPanel(QWidget):
         self.changed.emit({"format": value, "mapping": {}})
 
     def _slot_changed(self, name: str, value: str) -> None:
-        """The whole mapping and its format are kept: a new detection must not shift them."""
+        """The whole mapping and its format are kept: a new detection must not shift them.
+
+        A detected slot that is left empty on purpose stays in the mapping as "".
+        """
+        detected = self._found.mapping if self._found else {}
         mapping = self.mapping() | {name: value}
-        kept = {slot: filled for slot, filled in mapping.items() if filled}
+        kept = {slot: filled for slot, filled in mapping.items() if filled or slot in detected}
         self.changed.emit({"format": self._format or _AUTO, "mapping": kept})
 
     def _reset(self) -> None:

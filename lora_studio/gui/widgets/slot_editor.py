@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
+from lora_studio.core import row_mapping
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 from lora_studio.gui.widgets.controls import ComboControl, Line
 from lora_studio.gui.widgets.glyph import Elided
 
 _NOTHING, _TEMPLATE = "", "\0template"
+#: How a template writes a line break.
+_NEW_LINE = "\\n"
 #: Letters of a value that are shown; more than fit in a line.
 _SHOWN = 200
 
@@ -32,7 +34,7 @@ class SlotEditor(QWidget):
     def __init__(self, name: str, *, needed: bool, parent: QWidget | None = None) -> None:
         """`needed` slots cannot be left empty on purpose."""
         super().__init__(parent)
-        self.name, self._needed = name, needed
+        self.name, self.needed = name, needed
         self._value = ""
         self._columns: tuple[str, ...] = ()
         self._first: Mapping[str, Any] = {}
@@ -44,6 +46,7 @@ class SlotEditor(QWidget):
         self.preview = Elided(role="muted")
         self._chips = QWidget()
         self._flow = FlowLayout(self._chips)
+        self.combo.setFixedWidth(240)
         layout = column(row(self.combo, self.preview), self.line, self._chips, spacing=Space.XS)
         self.setLayout(layout)
         self.line.hide()
@@ -57,9 +60,10 @@ class SlotEditor(QWidget):
     def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
         """What fills the slot, the columns there are, and the first row for the preview."""
         self._value, self._first = value, first
-        choices = {} if self._needed and value else {_NOTHING: "not used"}
+        choices = {} if self.needed and value else {_NOTHING: "not used"}
         choices |= {name: name for name in columns}
         self.combo.set_choices(choices | {_TEMPLATE: "Template…"})
+        self.combo.box.setMinimumWidth(self.combo.width())
         if tuple(columns) != self._columns:
             self._columns = tuple(columns)
             self._make_chips()
@@ -86,7 +90,7 @@ class SlotEditor(QWidget):
         self.line.setText(self._value.replace("\n", "\\n"))
 
     def _typed(self) -> str:
-        return self.line.text().replace("\\n", "\n")
+        return self.line.text()
 
     def _chosen(self, value: str) -> None:
         if value == _TEMPLATE:
@@ -104,9 +108,9 @@ class SlotEditor(QWidget):
             if (old := item.widget()) is not None:
                 old.hide()
                 old.deleteLater()
-        for name in (*self._columns, "\n"):
-            words = "new line" if name == "\n" else name
-            text = "\\n" if name == "\n" else f"{{{name}}}"
+        for name in (*self._columns, _NEW_LINE):
+            words = "new line" if name == _NEW_LINE else name
+            text = name if name == _NEW_LINE else f"{{{name}}}"
             chip = button(words, kind="")
             chip.setProperty("kind", "chip")
             chip.setToolTip(f"Insert {text}")
@@ -122,24 +126,13 @@ class SlotEditor(QWidget):
         return insert
 
     def _preview(self, value: str) -> None:
-        self.preview.setText(_in_a_line(filled(value, self._columns, self._first)))
+        given = row_mapping.filled(self._first, {self.name: value}) if value else {}
+        self.preview.setText(_in_a_line(_text(given.get(self.name))))
 
 
 def is_template(value: str, columns: Sequence[str]) -> bool:
     """Whether a filling is a template rather than the name of a column."""
     return value not in columns and "{" in value
-
-
-def filled(value: str, columns: Sequence[str], row_: Mapping[str, Any]) -> str:
-    """What a column or template gives for a row; braces within the row's own text stay as they are."""
-    if not value or not row_:
-        return ""
-    if not is_template(value, columns):
-        return _text(row_.get(value))
-    names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
-    if not names:
-        return value
-    return re.sub(rf"\{{({names})\}}", lambda match: _text(row_.get(match[1])), value)
 
 
 def _text(value: Any) -> str:

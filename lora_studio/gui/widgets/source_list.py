@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 from lora_studio.core import events
 from lora_studio.gui import data_sources
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import FlowLayout, button, column, label, restyle
+from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.controls import Control, Line
 from lora_studio.gui.widgets.source_card import SourceCard
 
@@ -60,19 +60,16 @@ class SourceList(Control):
     def _build(self) -> None:
         self.line.setPlaceholderText(_HINT)
         self.line.setAccessibleName("Add a file, a folder or a hub dataset")
-        self.line.setMinimumWidth(220)
+        self.line.setMinimumWidth(160)
         self.files.setToolTip("Choose one or more data files (Ctrl+Shift+O)")
         self.files.setShortcut("Ctrl+Shift+O")
         self.folder.setToolTip("Choose a folder of data files")
         self.hub.setToolTip("Type the id of a dataset on the Hugging Face hub")
         self.recent.setToolTip("Sources that were used before")
-        ways = QWidget()
-        flow = FlowLayout(ways)
-        for part in (self.files, self.folder, self.hub, self.recent):
-            flow.addWidget(part)
         self._list.setSpacing(Space.S)
-        self._ways = column(self.hint, ways, self.line, self.example, spacing=Space.S)
-        inside = column(self._list, self._ways, spacing=Space.S)
+        ways = row(self.line, self.files, self.folder, self.hub, self.recent)
+        ways.setStretch(0, 1)
+        inside = column(self._list, self.hint, ways, self.example, spacing=Space.S)
         inside.setContentsMargins(Space.CARD, Space.M, Space.CARD, Space.M)
         self.zone.setLayout(inside)
         self.zone.setProperty("surface", "drop")

@@ -97,16 +97,22 @@ class TokenView(QWidget):
 
     def _paint(self) -> None:
         shown = self._tokens if self._all else self._tokens[:SHOWN]
+        self._starts = []  # before the cursor moves: it asks what stands there
         cursor = self.box.emptied()
         cursor.beginEditBlock()  # one layout at the end instead of one per token
         looks = _Looks()
-        self._starts = []
         before: Token | None = None
         for number, token in enumerate(shown):
             if before is not None and _opens_turn(before, token):
-                cursor.insertBlock(spaced(Space.S))
+                if not cursor.atBlockStart():
+                    cursor.insertBlock()
+                cursor.setBlockFormat(spaced(Space.S))
             self._starts.append(cursor.position())
-            cursor.insertText(_visible(token), looks.of(token, number))
+            first, *rest = _visible(token).split("\n")
+            cursor.insertText(first, looks.of(token, number))
+            for line in rest:
+                cursor.insertBlock(spaced())
+                cursor.insertText(line, looks.of(token, number))
             if token.text.strip() or before is None:
                 before = token
         cursor.endEditBlock()
