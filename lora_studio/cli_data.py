@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lora_studio import client, headless
+from lora_studio import cli_lint, client, headless
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.dataset import FORMAT_TITLES, DatasetSpec, Source
@@ -19,6 +19,7 @@ from lora_studio.core.events import SourceFound
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 
 app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
+app.command()(cli_lint.lint)
 
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
@@ -132,17 +133,117 @@ def _answer(
     """The last word of a worker on a dataset; raises ProblemError when none can be started."""
     worker = client.Worker.start()
     worker.send(command)
-    found: events.DatasetInspected | None = None
-    quiet = Display(as_json=False)
+    answer: events.DatasetInspected | Problem | None = None
     stream = client.until_ended(worker, command.id)
     try:
-        for event in stream if display.as_json else quiet.shown(_but_failures(stream)):
+        for event in stream if display.as_json else display.progress(stream):
             match event:
                 case events.DatasetInspected():
-                    found = event
+                    answer = event
                 case events.Failed():
-                    return event.problem
+                    answer = event.problem
     except KeyboardInterrupt:
         worker.kill()
         raise typer.Exit(headless.INTERRUPTED) from None
-    return found or client.crashed("ended without a result", None)
+    return answer or client.crashed("ended without a result", None)
+
+
+def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:
+    """0 when there is something to train on, 2 when the data is refused, 1 when the engine failed."""
+    if isinstance(answer, Problem) and not answer.code.startswith(("dataset.", "hub.")):
+        return headless.FAILED
+    return 0 if report["task"] != "unsupported" and report["used"] else headless.REFUSED
+
+
+# --- as one object ----------------------------------------------------------------------------
+
+
+def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
+    """What was found as plain data; rows = used + the counts of `skipped`."""
+    found: SourceFound = answer.sources[0]
+    return {
+        "file": file,
+        "container": found.container,
+        "format": found.format,
+        "task": found.task or "unsupported",
+        "confidence": found.confidence,
+        "evidence": found.evidence,
+        "others": list(found.others),
+        "columns": list(found.columns),
+        "mapping": found.mapping,
+        "rows": answer.rows_read,
+        "used": answer.rows_used,
+        "skipped": [entry.model_dump(mode="json") for entry in found.skipped],
+        "problems": [problem.model_dump(mode="json") for problem in answer.problems],
+    }
+
+
+def _refused(problem: Problem, file: str) -> dict[str, Any]:
+    return {
+        "file": file,
+        "container": "",
+        "format": None,
+        "task": "unsupported",
+        "confidence": 0.0,
+        "evidence": problem.what,
+        "others": [],
+        "columns": [],
+        "mapping": {},
+        "rows": 0,
+        "used": 0,
+        "skipped": [],
+        "problems": [problem.model_dump(mode="json")],
+    }
+
+
+# --- for a person -----------------------------------------------------------------------------
+
+
+def _show(report: dict[str, Any], display: Display) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    title = FORMAT_TITLES.get(report["format"], "not recognised")
+    for name, value in (
+        ("Data", report["file"]),
+        ("File", report["container"]),
+        ("Format", title),
+        ("Use", _TASKS[report["task"]]),
+        ("Sure", words.percent(report["confidence"]) if report["format"] else ""),
+        ("Because", report["evidence"] if report["format"] else ""),
+        ("Fits too", words.listed([FORMAT_TITLES[name] for name in report["others"]], "or")),
+        ("Columns", _columns(report["columns"])),
+        ("Mapping", "\n".join(f"{slot} ← {name!r}" for slot, name in report["mapping"].items())),
+        ("Rows", _sum(report)),
+    ):
+        if value:
+            table.add_row(name, escape(value))
+    display.console.print(table)
+    for entry in report["skipped"][:_REASONS_SHOWN]:
+        display.say(f"{words.number(entry['count'])} × {entry['reason']} ({_places(entry)})")
+    if (more := len(report["skipped"]) - _REASONS_SHOWN) > 0:
+        display.say(f"and {words.plural(more, 'more reason')}")
+    display.problems(Problem.model_validate(problem) for problem in report["problems"])
+
+
+def _columns(names: Sequence[str]) -> str:
+    more = len(names) - _COLUMNS_SHOWN
+    shown = ", ".join(names[:_COLUMNS_SHOWN])
+    return f"{shown} and {words.number(more)} more" if more > 0 else shown
+
+
+def _sum(report: dict[str, Any]) -> str:
+    skipped = sum(entry["count"] for entry in report["skipped"])
+    read, used = words.number(report["rows"]), words.number(report["used"])
+    return f"{read} read = {used} used + {words.number(skipped)} left out"
+
+
+def _places(entry: dict[str, Any]) -> str:
+    rows = [words.number(row) for row in entry["rows"]]
+    more = entry["count"] - len(rows)
+    shown = ", ".join(rows)
+    return f"{'row' if entry['count'] == 1 else 'rows'} {shown}{', …' if more > 0 else ''}"
+
+
+def _wrong(code: str, what: str, remedy: str) -> ProblemError:
+    return fail(code, what, remedy, where=Where(step="dataset", field="sources"))

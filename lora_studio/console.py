@@ -59,6 +59,21 @@ class Display:
             if live:
                 self._progress.stop()
 
+    def progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
+        """The same events, with a bar for stages alone: for verbs that show the answer themselves."""
+        live = not self.as_json and self.console.is_terminal
+        if live:
+            self._progress.start()
+        try:
+            for event in stream:
+                if live and isinstance(event, events.Progress):
+                    self.show(event)
+                yield event
+        finally:
+            self._end_stage()
+            if live:
+                self._progress.stop()
+
     def show(self, event: events.Event) -> None:
         """Shows one event."""
         if self.as_json:
