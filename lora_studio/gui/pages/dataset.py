@@ -31,6 +31,8 @@ from lora_studio.gui.widgets.task_status import TaskStatus
 
 _STEP: Step = "dataset"
 _ROWS, _LENGTHS, _FINDINGS = range(3)
+#: Width of the settings beside the rows, in pixels.
+_SETTINGS = 320
 
 
 class DatasetPage(Page):
@@ -89,7 +91,8 @@ class DatasetPage(Page):
         card.setMinimumWidth(520)
         card.add(self.data)
         self.body.addWidget(sources)
-        self.body.addWidget(Columns(card, column(*self._settings(), None), (1, 0)), 1)
+        settings = column(*self._settings(), None)
+        self.body.addWidget(Columns(card, settings, (1, 0), right_width=_SETTINGS), 1)
         self.setAcceptDrops(True)
 
     def _settings(self) -> Sequence[Card]:
@@ -112,8 +115,6 @@ class DatasetPage(Page):
             self.add_editor("group_column", control=self.group),
         )
         validation.add(more)
-        for card in (used, validation):
-            card.setFixedWidth(320)
         return used, validation
 
     def _wire(self) -> None:

@@ -8,6 +8,9 @@ from PySide6.QtWidgets import QBoxLayout, QLayout, QWidget
 
 from lora_studio.gui.theme import Space
 
+#: Qt's QWIDGETSIZE_MAX: no limit.
+_WIDEST = 16_777_215
+
 
 class Columns(QWidget):
     """Keeps the upper edges in line; either part may be a widget or a layout."""
@@ -17,14 +20,21 @@ class Columns(QWidget):
         left: QWidget | QLayout,
         right: QWidget | QLayout,
         stretch: tuple[int, int] = (1, 1),
+        *,
+        right_width: int = 0,
         parent: QWidget | None = None,
     ) -> None:
-        """`stretch` divides the width; a part with 0 takes only what it needs."""
+        """`stretch` divides the width; a part with 0 takes only what it needs.
+
+        `right_width` pixels are what the right part gets beside the left one; below it, it is as
+        wide as there is room.
+        """
         super().__init__(parent)
         self._parts = [_widget(left), _widget(right)]
         self._box = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
         self._box.setContentsMargins(0, 0, 0, 0)
         self._box.setSpacing(Space.L)
+        self._right_width = right_width
         for part, share in zip(self._parts, stretch, strict=True):
             self._box.addWidget(part, share)
 
@@ -34,19 +44,36 @@ class Columns(QWidget):
 
     def minimumSizeHint(self) -> QSize:
         """The wider of the two: below that nothing helps."""
-        hints = [part.minimumSizeHint().expandedTo(part.minimumSize()) for part in self._parts]
-        return QSize(max(hint.width() for hint in hints), self._box.minimumSize().height())
+        left, right = self._widths()
+        return QSize(max(left, self._right_width or right), self._box.minimumSize().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Side by side as soon as both fit."""
         super().resizeEvent(event)
-        hints = [part.minimumSizeHint().expandedTo(part.minimumSize()) for part in self._parts]
-        needed = sum(hint.width() for hint in hints) + self._box.spacing()
+        left, right = self._widths()
+        needed = left + (self._right_width or right) + self._box.spacing()
         fits = event.size().width() >= needed
         direction = QBoxLayout.Direction.LeftToRight if fits else QBoxLayout.Direction.TopToBottom
         if direction != self._box.direction():
             self._box.setDirection(direction)
             self.updateGeometry()
+        if self._right_width:
+            # A fixed width below the left part would be given too little height: wrapped words are
+            # measured at the width of the column.
+            if fits:
+                self._parts[1].setFixedWidth(self._right_width)
+            else:
+                _free(self._parts[1])
+
+    def _widths(self) -> list[int]:
+        return [
+            part.minimumSizeHint().expandedTo(part.minimumSize()).width() for part in self._parts
+        ]
+
+
+def _free(part: QWidget) -> None:
+    part.setMinimumWidth(0)
+    part.setMaximumWidth(_WIDEST)
 
 
 def _widget(part: QWidget | QLayout) -> QWidget:

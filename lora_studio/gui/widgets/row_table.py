@@ -79,7 +79,7 @@ class RowTable(QTableView):
         width = self.fontMetrics().horizontalAdvance(digits) + 24
         if self.columnWidth(NUMBER) != width:
             self.setColumnWidth(NUMBER, width)
-            self.setColumnWidth(SOURCE, 64)
+            self.setColumnWidth(SOURCE, self.fontMetrics().horizontalAdvance("Source") + 24)
 
     def _chosen(self, index: QModelIndex) -> None:
         row = self.rows.row_at(index.row()) if index.isValid() else None
