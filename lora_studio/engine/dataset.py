@@ -1,267 +1,214 @@
-"""Rows become conversations: shapes, their detection, unusable rows by reason, the split."""
+"""Several sources become one dataset: what each holds, one sample per row, how often a row is seen."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lora_studio.core.dataset import DatasetSpec, Message, Role, RowFormat
-from lora_studio.core.events import Skipped
-from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.core.samples import UnusableRow
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_studio.core.dataset import DatasetSpec, Message, RowFormat, Source, Task
+from lora_studio.core.events import SourceFound
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.repairs import repair
+from lora_studio.core.row_formats import Verdict, convert, detect
+from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine.channel import Job
-from lora_studio.engine.row_files import RawRow, read_rows
+from lora_studio.engine.row_store import RowStore, open_store
 
-#: Rows that the shape of a dataset is told from, and row numbers named per reason.
-_EVIDENCE_ROWS = 200
-_NAMED_ROWS = 10
-
-_ROLES: dict[str, Role] = {
-    "system": "system", "developer": "system",
-    "human": "user", "user": "user", "prompter": "user", "instruction": "user",
-    "gpt": "assistant", "assistant": "assistant", "bot": "assistant", "chatgpt": "assistant",
-    "model": "assistant", "bing": "assistant", "bard": "assistant", "claude": "assistant",
-}  # fmt: skip
-_SHAPES = (
-    "Alpaca rows need instruction and output, sharegpt rows a list conversations of from and value, "
-    "messages rows a list messages of role and content."
-)
-_QUESTIONS = ("instruction", "prompt", "question", "query")
-_ANSWERS = ("output", "response", "answer", "completion")
+#: Rows that a format is told from, and the number of places in a source that they are taken from.
+_EVIDENCE, _PLACES = 500, 20
 
 
 @dataclass(frozen=True)
-class Row:
-    """One usable row. `number` counts from 1 over all rows of the file."""
+class Rows:
+    """All sources of a dataset, read; after those of the spec comes that of its validation file.
 
-    number: int
-    messages: tuple[Message, ...]
-    line: int | None = None
-
-
-@dataclass
-class SkippedRows:
-    """Rows left out, by reason."""
-
-    rows: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, reason: str, number: int) -> None:
-        """Notes one row."""
-        self.rows.setdefault(reason, []).append(number)
-
-    def include(self, other: SkippedRows) -> None:
-        """Notes all rows of another such list."""
-        for reason, numbers in other.rows.items():
-            self.rows.setdefault(reason, []).extend(numbers)
-
-    def __len__(self) -> int:
-        """How many rows were left out."""
-        return sum(len(numbers) for numbers in self.rows.values())
-
-    def summary(self) -> tuple[Skipped, ...]:
-        """Reasons with counts and the first row numbers, most frequent first."""
-        found = sorted(self.rows.items(), key=lambda item: -len(item[1]))
-        return tuple(
-            Skipped(reason=reason, count=len(numbers), rows=tuple(sorted(numbers)[:_NAMED_ROWS]))
-            for reason, numbers in found
-        )
-
-
-@dataclass
-class Conversations:
-    """What a file holds: rows_read = len(rows) + len(skipped). `evidence` says why this shape."""
-
-    format: RowFormat
-    evidence: str
-    columns: tuple[str, ...]
-    rows_read: int
-    rows: list[Row]
-    skipped: SkippedRows
-
-
-def read(spec: DatasetSpec, job: Job) -> Conversations:
-    """Every row of the dataset as a conversation; raises ProblemError when none is usable."""
-    file, chosen = Path(spec.sources[0].path), spec.sources[0].format
-    raw = read_rows(file, job)
-    columns = Counter(key for row in raw if row.values is not None for key in row.values)
-    shape, evidence = (chosen, "chosen") if chosen != "auto" else detect(raw, file)
-    found = Conversations(shape, evidence, tuple(columns), len(raw), [], SkippedRows())
-    for row in raw:
-        if row.number % 1000 == 0:
-            job.progress("reading rows", row.number, len(raw), "rows")
-        try:
-            found.rows.append(Row(row.number, _messages(row, shape, spec), row.line))
-        except UnusableRow as verdict:
-            found.skipped.add(str(verdict), row.number)
-    if not found.rows:
-        raise no_usable_rows(file, found.rows_read, found.skipped)
-    return found
-
-
-def no_usable_rows(file: Path, rows_read: int, skipped: SkippedRows) -> ProblemError:
-    """The problem of a dataset from which nothing is left."""
-    reasons = "; ".join(
-        f"{entry.reason} ({entry.count} rows, the first is row {entry.rows[0]})"
-        for entry in skipped.summary()[:3]
-    )
-    remedy = _SHAPES
-    if "tokens" in reasons:
-        remedy = "Allow more tokens with “Longest row”, or shorten the rows."
-    elif "template" in reasons:
-        remedy = "Change the rows to what the model's chat template allows, or choose ChatML."
-    return fail(
-        "dataset.no_usable_rows",
-        f"None of the {rows_read} rows of {file.name} can be trained on"
-        f"{': ' + reasons if reasons else ''}.",
-        remedy,
-        where=Where(step="dataset", field="sources", file=str(file)),
-    )
-
-
-def detect(rows: Sequence[RawRow], file: Path) -> tuple[RowFormat, str]:
-    """The shape that most of the first rows have, and how many; raises ProblemError for none."""
-    sample = [row.values for row in rows[:_EVIDENCE_ROWS] if row.values is not None]
-    votes = Counter(shape for values in sample if (shape := _shape_of(values)) is not None)
-    if not votes:
-        columns = list(dict.fromkeys(key for values in sample for key in values))
-        raise fail(
-            "dataset.unknown_format",
-            f"The rows of {file.name} have none of the known shapes. Their columns are: "
-            f"{', '.join(columns) or 'none'}.",
-            _SHAPES,
-            where=Where(step="dataset", field="sources", file=str(file)),
-        )
-    shape, count = votes.most_common(1)[0]
-    return shape, f"{count} of the first {len(sample)} rows have this shape"
-
-
-def _shape_of(values: dict[str, Any]) -> RowFormat | None:
-    turns = _turns(values)
-    if turns:
-        keys = set(turns[0]) if isinstance(turns[0], dict) else set()
-        if {"role", "content"} <= keys:
-            return "messages"
-        if {"from", "value"} <= keys:
-            return "sharegpt"
-    if _first_key(values, _QUESTIONS) and _first_key(values, _ANSWERS):
-        return "alpaca"
-    return None
-
-
-def _turns(values: dict[str, Any]) -> list[Any] | None:
-    for name in ("messages", "conversations", "conversation"):
-        if isinstance(values.get(name), list):
-            return values[name]
-    return None
-
-
-def _first_key(values: dict[str, Any], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in values), None)
-
-
-# --- one row ----------------------------------------------------------------------------------
-
-
-def _messages(row: RawRow, shape: RowFormat, spec: DatasetSpec) -> tuple[Message, ...]:
-    """The conversation of a row; raises UnusableRow."""
-    if row.values is None:
-        raise UnusableRow(row.fault or "the row is not an object")
-    turns = _alpaca(row.values) if shape == "alpaca" else _chat(row.values, shape)
-    # What stands after the last answer can teach nothing.
-    while turns and turns[-1].role != "assistant":
-        turns.pop()
-    if not any(turn.trained for turn in turns):
-        raise UnusableRow("there is no answer in it")
-    if spec.system_prompt and turns[0].role != "system":
-        turns.insert(0, Message(role="system", content=spec.system_prompt))
-    return tuple(turns)
-
-
-def _alpaca(values: dict[str, Any]) -> list[Message]:
-    question, answer = _first_key(values, _QUESTIONS), _first_key(values, _ANSWERS)
-    if question is None or answer is None:
-        raise UnusableRow(f"it has no {'instruction' if question is None else 'output'}")
-    turns: list[Message] = []
-    if values.get("system"):
-        turns.append(Message(role="system", content=_text(values["system"])))
-    for pair in values.get("history") or []:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise UnusableRow("its history is not a list of pairs")
-        turns += [_turn("user", pair[0]), _turn("assistant", pair[1])]
-    asked = _text(values[question])
-    if added := _text(values.get("input") or ""):
-        asked = f"{asked}\n\n{added}" if asked.strip() else added
-    return [*turns, _turn("user", asked), _turn("assistant", values[answer])]
-
-
-def _chat(values: dict[str, Any], shape: RowFormat) -> list[Message]:
-    turns = _turns(values)
-    if turns is None:
-        raise UnusableRow(f"it has no list of {'messages' if shape == 'messages' else 'turns'}")
-    who, what = ("role", "content") if shape == "messages" else ("from", "value")
-    found: list[Message] = []
-    if isinstance(values.get("system"), str) and values["system"].strip():
-        found.append(Message(role="system", content=_text(values["system"])))
-    for turn in turns:
-        if not isinstance(turn, dict) or who not in turn or what not in turn:
-            raise UnusableRow(f"one of its turns has no {who} or no {what}")
-        name = str(turn[who])
-        role = _ROLES.get(name.strip().lower())
-        if role is None:
-            raise UnusableRow(f"it has a turn of the role {name!r}, which is not used here")
-        if turn.get("tool_calls"):
-            raise UnusableRow("it has tool calls, which are not used here")
-        message = _turn(role, turn[what])
-        if turn.get("weight") == 0:
-            message = message.model_copy(update={"trained": False})
-        found.append(message)
-    return found
-
-
-def _turn(role: Role, value: Any) -> Message:
-    content = _text(value)
-    if not content.strip() and role != "system":
-        raise UnusableRow("an answer is empty" if role == "assistant" else "a question is empty")
-    return Message(role=role, content=content, trained=role == "assistant")
-
-
-def _text(value: Any) -> str:
-    """The text of a turn; content in parts is joined. Raises UnusableRow for anything else."""
-    if isinstance(value, list):
-        if not all(isinstance(part, dict) and part.get("type") == "text" for part in value):
-            raise UnusableRow("a turn holds something other than text")
-        value = "".join(str(part.get("text", "")) for part in value)
-    if not isinstance(value, str):
-        raise UnusableRow("a turn is not text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UnusableRow("a turn holds half of a character (a lone surrogate)") from None
-    return value
-
-
-# --- the split --------------------------------------------------------------------------------
-
-
-def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """(training, validation) in the file's order; `share` of the rows, at least one of each side.
-
-    Which side a row falls on follows from its content and the seed: adding or moving other rows
-    hardly changes it, and equal rows stay together.
+    `found` says what each source is, without counts of usable rows: only what looks at every row
+    (`engine.verdicts`, tokenising) knows them. `task` is what the sources have in common.
     """
-    wanted = round(share * len(rows))
-    if share > 0 and len(rows) > 1:
-        wanted = min(max(wanted, 1), len(rows) - 1)
-    ranked = sorted(rows, key=lambda row: (_rank(row, seed), row.number))
-    kept_out = {row.number for row in ranked[:wanted]}
-    training = [row for row in rows if row.number not in kept_out]
-    return training, [row for row in rows if row.number in kept_out]
+
+    spec: DatasetSpec
+    task: Task
+    found: tuple[SourceFound, ...]
+    stores: tuple[RowStore, ...]
+
+    def sample(self, source: int, position: int) -> Sample:
+        """One row by its source and its position there, from 0; raises UnusableRow."""
+        row = self.stores[source].raw(position)
+        if row.values is None:
+            raise UnusableRow(row.fault)
+        found = self.found[source]
+        if found.format is None:
+            raise UnusableRow("its source has no known format")
+        return sample_of(row.values, found.format, found.mapping, self.spec)
 
 
-def _rank(row: Row, seed: int) -> bytes:
-    content = "\x1f".join(f"{turn.role}\x1e{turn.content}" for turn in row.messages)
-    return hashlib.sha256(f"{seed}\x1f{content}".encode()).digest()
+def sample_of(
+    values: dict[str, Any], source_format: RowFormat, mapping: dict[str, str], spec: DatasetSpec
+) -> Sample:
+    """The sample that a row holds, repaired, under the spec's system prompt; raises UnusableRow."""
+    sample = convert(values, source_format, mapping)
+    if spec.fixes:
+        sample = repair(sample, spec.fixes)
+    if spec.system_prompt and sample.task != "text":
+        return _with_system(sample, spec.system_prompt)
+    return sample
+
+
+def _with_system(sample: Sample, prompt: str) -> Sample:
+    if any(turn.role == "system" for turn in sample.messages):
+        return sample
+    system = Message(role="system", content=prompt)
+    return replace(sample, messages=(system, *sample.messages))
+
+
+def open(spec: DatasetSpec, job: Job) -> Rows:  # noqa: A001 - dataset.open is what it does
+    """Every source of a dataset, scanned or from the cache; raises ProblemError.
+
+    A source that nothing can be trained on is an error here, and so are sources of different tasks.
+    """
+    if not spec.sources:
+        raise fail(
+            "dataset.no_sources",
+            "There is no data yet.",
+            "Choose a file, a folder or a dataset of the hub.",
+            where=Where(step="dataset", field="sources"),
+        )
+    stores = [open_store(source, job) for source in sources_of(spec)]
+    found = [
+        described(source, store, recognised(store, source))
+        for source, store in zip(sources_of(spec), stores, strict=True)
+    ]
+    refused = [
+        problem
+        for source in found
+        if source.format is None
+        for problem in source.problems
+        if problem.severity == "error"
+    ]
+    if refused:
+        raise ProblemError(refused)
+    task, problems = common_task(found)
+    if task is None:
+        raise ProblemError(problems)
+    return Rows(spec, task, tuple(found), tuple(stores))
+
+
+def sources_of(spec: DatasetSpec) -> tuple[Source, ...]:
+    """The sources of a spec, that of its validation file as the last one."""
+    if not spec.validation_file:
+        return spec.sources
+    return (*spec.sources, Source(path=spec.validation_file, split="validation"))
+
+
+def recognised(store: RowStore, source: Source) -> Verdict:
+    """What the rows of a source are, told from rows all over it."""
+    return detect(evidence(store), store.facts.columns, source.format, source.mapping)
+
+
+def evidence(store: RowStore) -> list[dict[str, Any]]:
+    """Rows from all over a source, from some places only: each costs reading a block of rows."""
+    count = len(store.facts.batches)
+    places = sorted({round(index * (count - 1) / (_PLACES - 1)) for index in range(_PLACES)})
+    each = -(-_EVIDENCE // len(places))
+    found = []
+    for place in places:
+        rows = store.batch(place).num_rows
+        first = store.facts.batches[place][1]
+        for index in range(0, rows, max(1, rows // each)):
+            values = store.raw(first + index).values
+            if values is not None:
+                found.append(values)
+    return found
+
+
+def described(
+    source: Source, store: RowStore, verdict: Verdict, problems: Sequence[Problem] = ()
+) -> SourceFound:
+    """What a source is, before its rows are judged one by one (`rows` is None)."""
+    return SourceFound(
+        path=source.path,
+        container=store.title,
+        format=verdict.format,
+        task=verdict.task,
+        confidence=verdict.confidence,
+        evidence=verdict.evidence,
+        others=verdict.others,
+        columns=store.facts.columns,
+        mapping=verdict.mapping,
+        problems=(*located(verdict.problems, source), *store.facts.problems, *problems),
+    )
+
+
+def located(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    """The problems of a verdict with the source they are about."""
+    where = {"step": "dataset", "field": "sources", "file": source.path}
+    return [
+        found
+        if found.where.file
+        else found.model_copy(update={"where": found.where.model_copy(update=where)})
+        for found in problems
+    ]
+
+
+def common_task(found: Sequence[SourceFound]) -> tuple[Task | None, list[Problem]]:
+    """The task of all sources; None with the problem where they differ or have none."""
+    tasks = {source.task: source for source in found if source.task is not None}
+    if len(tasks) == 1:
+        return next(iter(tasks)), []
+    if not tasks:
+        return None, []
+    parts = "; ".join(
+        f"{Path(source.path).name} is for {_WORDS[task]}" for task, source in tasks.items()
+    )
+    return None, [
+        Problem(
+            code="dataset.mixed_tasks",
+            what=f"The sources cannot be trained on together: {parts}.",
+            remedy="Train on one sort of data at a time, or choose another format for one of them.",
+            where=Where(step="dataset", field="sources"),
+        )
+    ]
+
+
+_WORDS: dict[Task, str] = {
+    "sft": "conversations",
+    "text": "plain text",
+    "preference": "pairs of answers",
+    "kto": "labelled answers",
+}
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def weighted(places: NDArray[np.int64], weights: Sequence[float], seed: int) -> NDArray[np.int64]:
+    """The rows of one epoch: (source, position) pairs, [rows, 2], each as often as its weight says.
+
+    A row of weight 2.5 is there twice, and of such rows a seeded half once more. Which ones follows
+    from seed, source and position alone, so that appended rows hardly change it.
+    """
+    if all(weights[source] == 1.0 for source in np.unique(places[:, 0])):
+        return places
+    times = np.ones(len(places), dtype=np.int64)
+    for source, weight in enumerate(weights):
+        here = np.flatnonzero(places[:, 0] == source)
+        whole = int(weight)
+        times[here] = whole
+        more = round((weight - whole) * len(here))
+        numbers = _mixed(places[here, 1].astype(np.uint64), seed * 1_000_003 + source)
+        times[here[np.argsort(numbers, kind="stable")[:more]]] += 1
+    return np.repeat(places, times, axis=0)
+
+
+def _mixed(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """64 evenly spread bits for each value: the finaliser of SplitMix64 (Steele et al., 2014)."""
+    with np.errstate(over="ignore"):
+        mixed = (values + np.uint64(seed & (2**64 - 1))) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return mixed ^ (mixed >> np.uint64(31))

@@ -129,41 +129,16 @@ def inspect_model(command: commands.InspectModel, job: Job) -> None:
 
 def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
     """Rows, format and faults of a dataset."""
-    from lora_studio.engine import dataset
+    from lora_studio.engine import row_pages
 
-    spec = command.dataset
-    found = dataset.read(spec, job)
-    source = events.SourceFound(
-        path=spec.sources[0].path,
-        container="JSON",
-        format=found.format,
-        task="sft",
-        confidence=1.0,
-        evidence=found.evidence,
-        columns=found.columns,
-        mapping={},
-        rows=found.rows_read,
-        used=len(found.rows),
-        skipped=found.skipped.summary(),
-    )
-    job.emit(
-        events.DatasetInspected(
-            sources=(source,),
-            task="sft",
-            rows_read=found.rows_read,
-            rows_used=len(found.rows),
-            skipped=found.skipped.summary(),
-            preview=tuple(
-                events.RowPreview(row=row.number, messages=row.messages)
-                for row in found.rows[: command.preview]
-            ),
-        )
-    )
+    row_pages.inspect(command, job)
 
 
 def read_rows(command: commands.ReadRows, job: Job) -> None:
     """A page of rows."""
-    raise NotImplementedError
+    from lora_studio.engine import row_pages
+
+    row_pages.read(command, job)
 
 
 def show_row(command: commands.ShowRow, job: Job) -> None:
@@ -178,7 +153,9 @@ def measure_dataset(command: commands.MeasureDataset, job: Job) -> None:
 
 def lint_dataset(command: commands.LintDataset, job: Job) -> None:
     """Faults in the data."""
-    raise NotImplementedError
+    from lora_studio.engine import lint
+
+    job.emit(lint.lint(command.dataset, job))
 
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:

@@ -95,7 +95,7 @@ class ScanFacts(BaseModel):
 
 @dataclass(frozen=True)
 class FirstRows:
-    """The beginning of a source; `is_all` when there is no more of it."""
+    """The beginning of a source; `is_all` when there is no more of it, or it was scanned before."""
 
     rows: tuple[RawRow, ...]
     columns: tuple[str, ...]
@@ -111,6 +111,15 @@ class RowStore:
         self.folder, self.facts = folder, facts
         self._starts = [first for _, first in facts.batches]
         self._last: tuple[int, pa.RecordBatch] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes: they read the same files."""
+        return RowStore, (self.folder, self.facts)
+
+    @property
+    def key(self) -> str:
+        """Stands for the content of all its files."""
+        return self.facts.fingerprint
 
     @property
     def file(self) -> Path:
@@ -197,7 +206,7 @@ def first_rows(source: Source, count: int, job: Job) -> FirstRows:
     files = files_of(source, job)
     if (store := _cached(_key(files))) is not None:
         found = tuple(store.raw(position) for position in range(min(count, len(store))))
-        return FirstRows(found, store.facts.columns, store.title, len(found) == len(store))
+        return FirstRows(found, store.facts.columns, store.title, is_all=True)
     notes, rows, titles = Notes(), [], []
     for container in files.containers(job):
         titles.append(container.title)

@@ -1,0 +1,194 @@
+"""Which rows of a source are usable, and why the others are not: one verdict a row, kept in the cache."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lora_studio import __version__
+from lora_studio.core.dataset import DatasetSpec, RowFormat
+from lora_studio.core.events import Skipped, SourceFound
+from lora_studio.core.files import write_atomic
+from lora_studio.core.samples import UnusableRow
+from lora_studio.engine import dataset
+from lora_studio.engine.channel import Job
+from lora_studio.engine.row_blocks import values_of
+from lora_studio.engine.row_store import RowStore
+
+#: Rows from which other processes help; each needs half a second and 60 MB to begin.
+_MANY = 20_000
+_MOST_PROCESSES = 8
+#: Row numbers named for each reason.
+_NAMED_ROWS = 10
+#: Seconds between two looks at a cancel while processes work.
+_PATIENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """One code a row, int32: 0 for usable, else the place of the reason in `reasons`, from 1."""
+
+    codes: NDArray[np.int32]
+    reasons: tuple[str, ...]
+
+    @property
+    def used(self) -> int:
+        """How many rows are usable."""
+        return int(np.count_nonzero(self.codes == 0))
+
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Reasons with counts and the first row numbers, the most frequent first."""
+        counts = np.bincount(self.codes, minlength=len(self.reasons) + 1)
+        found = [
+            Skipped(
+                reason=reason,
+                count=int(counts[code]),
+                rows=tuple(
+                    int(row) + 1 for row in np.flatnonzero(self.codes == code)[:_NAMED_ROWS]
+                ),
+            )
+            for code, reason in enumerate(self.reasons, start=1)
+            if counts[code]
+        ]
+        return tuple(sorted(found, key=lambda entry: (-entry.count, entry.rows)))
+
+    def positions(self, which: str, reason: str = "") -> NDArray[np.int64]:
+        """Positions (from 0) of the `used` or the `skipped` rows, or those skipped for one reason."""
+        if reason:
+            code = self.reasons.index(reason) + 1 if reason in self.reasons else -1
+            return np.flatnonzero(self.codes == code)
+        return np.flatnonzero((self.codes == 0) == (which == "used"))
+
+
+def of_source(store: RowStore, found: SourceFound, spec: DatasetSpec, job: Job) -> Verdicts:
+    """The verdict on every row of a source; raises CancelledError."""
+    work = _Work(store, found.format, found.mapping, spec.model_copy(update={"system_prompt": ""}))
+    file = store.folder / f"verdicts-{work.key()}"
+    if (kept := _kept(file, len(store))) is not None:
+        return kept
+    codes = np.zeros(len(store), dtype=np.int32)
+    reasons: dict[str, int] = {}
+    for first, part, named in _results(work, job):
+        places = np.array([0, *(reasons.setdefault(r, len(reasons) + 1) for r in named)], np.int32)
+        codes[first : first + len(part)] = places[part]
+    verdicts = Verdicts(codes, tuple(reasons))
+    head = json.dumps(verdicts.reasons).encode()
+    write_atomic(file, head + b"\n" + codes.tobytes())
+    return verdicts
+
+
+def _kept(file: Path, rows: int) -> Verdicts | None:
+    try:
+        head, _, data = file.read_bytes().partition(b"\n")
+        codes = np.frombuffer(data, dtype=np.int32)
+        reasons = tuple(json.loads(head))
+    except (OSError, ValueError):
+        return None
+    return Verdicts(codes, reasons) if len(codes) == rows else None
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process needs to judge some rows."""
+
+    store: RowStore
+    format: RowFormat | None
+    mapping: dict[str, str]
+    spec: DatasetSpec
+
+    def key(self) -> str:
+        """Stands for all that a verdict rests on, this program's own code included."""
+        facts: list[Any] = [
+            _program(),
+            self.format,
+            sorted(self.mapping.items()),
+            sorted(self.spec.fixes),
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    def judge(self, index: int) -> tuple[NDArray[np.int32], list[str]]:
+        """Codes of the rows of one batch, and the reasons they stand for."""
+        batch = self.store.batch(index)
+        reasons: dict[str, int] = {}
+        codes = np.zeros(batch.num_rows, dtype=np.int32)
+        raws, faults = batch.column("raw"), batch.column("fault")
+        for place, (raw, fault) in enumerate(zip(raws, faults.to_pylist(), strict=True)):
+            if reason := fault or self._fault(raw.as_buffer()):
+                codes[place] = reasons.setdefault(reason, len(reasons) + 1)
+        return codes, list(reasons)
+
+    def _fault(self, raw: Any) -> str:
+        if self.format is None:
+            return "its source has no known format"
+        try:
+            dataset.sample_of(values_of(bytes(raw)), self.format, self.mapping, self.spec)
+        except UnusableRow as verdict:
+            return str(verdict)
+        return ""
+
+
+def _results(work: _Work, job: Job) -> Iterator[tuple[int, NDArray[np.int32], list[str]]]:
+    """(first row, codes, reasons) of every batch, by several processes where there is much to do."""
+    firsts = [first for _, first in work.store.facts.batches]
+    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
+    rows = len(work.store)
+    if rows < _MANY or cores < 2 or work.format is None:
+        for index, first in enumerate(firsts):
+            job.progress("checking rows", first, rows, "rows")
+            yield first, *work.judge(index)
+        return
+    # Spawned, not forked: a fork of a process with threads can hang on a lock that one of them holds.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(cores, context, initializer=_begin, initargs=(work,))
+    try:
+        waiting = iter(range(len(firsts)))
+        running: dict[Future[tuple[NDArray[np.int32], list[str]]], int] = {}
+        done = 0
+        while True:
+            while len(running) < 2 * cores and (index := next(waiting, None)) is not None:
+                running[pool.submit(_judge, index)] = index
+            if not running:
+                return
+            ended, _ = wait(running, _PATIENCE, FIRST_COMPLETED)
+            job.check()
+            for future in ended:
+                first = firsts[running.pop(future)]
+                codes, reasons = future.result()
+                done += len(codes)
+                job.progress("checking rows", done, rows, "rows")
+                yield first, codes, reasons
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_work: _Work | None = None
+
+
+def _begin(work: _Work) -> None:
+    global _work
+    _work = work
+
+
+def _judge(index: int) -> tuple[NDArray[np.int32], list[str]]:
+    assert _work is not None
+    return _work.judge(index)
+
+
+@functools.cache
+def _program() -> str:
+    """This program's version, and its code where that lies open: both decide what rows become."""
+    digest = hashlib.sha256(__version__.encode())
+    for file in sorted((Path(__file__).resolve().parents[1] / "core").glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
