@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -14,6 +14,7 @@ from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.dataset import DatasetSpec, Fix, Source
 from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError, Where, fail
 
 _SHOWN_ROWS = 8
 _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
@@ -33,7 +34,7 @@ def lint(
         Path | None, typer.Option(help="Validation file that no row should be in.")
     ] = None,
     fix: Annotated[
-        list[Fix] | None,
+        list[str] | None,
         typer.Option(help="Look at the data as this repair leaves it; may be given repeatedly."),
     ] = None,
     strict: Annotated[
@@ -43,11 +44,14 @@ def lint(
 ) -> None:
     """Find faults in a dataset. Files stay as they are: repairs are settings of a project."""
     display = Display(as_json=as_json)
+    known = {name: name for name in get_args(Fix)}
+    if wrong := [name for name in fix or () if name not in known]:
+        raise typer.BadParameter(f"No repair is called {wrong[0]}. There are: {', '.join(known)}.")
     command = commands.LintDataset(
         dataset=DatasetSpec(
             sources=tuple(Source(path=_absolute(each)) for each in source),
             validation_file=_absolute(str(validation)) if validation else "",
-            fixes=tuple(fix or ()),
+            fixes=tuple(known[name] for name in fix or ()),
             max_length=max_length,
         ),
         model=ModelSpec(source=_absolute(model)) if model else None,
@@ -60,6 +64,18 @@ def lint(
         _print(found, display)
     grave = any(each.severity != "hint" and not each.fixed for each in found.findings)
     raise typer.Exit(headless.FAILED if strict and grave else 0)
+
+
+def _fix(name: str) -> Fix:
+    for known in get_args(Fix):
+        if name == known:
+            return known
+    raise fail(
+        "dataset.unknown_fix",
+        f"There is no repair “{name}”.",
+        f"The repairs are: {', '.join(get_args(Fix))}.",
+        where=Where(step="dataset", field="fixes"),
+    )
 
 
 def _absolute(source: str) -> str:
