@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
+from rich.padding import Padding
+from rich.text import Text
 
 from lora_studio import headless
 from lora_studio.cli_questions import ask
@@ -14,7 +16,6 @@ from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.dataset import DatasetSpec, Fix, Source
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import ProblemError, Where, fail
 
 _SHOWN_ROWS = 8
 _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
@@ -66,18 +67,6 @@ def lint(
     raise typer.Exit(headless.FAILED if strict and grave else 0)
 
 
-def _fix(name: str) -> Fix:
-    for known in get_args(Fix):
-        if name == known:
-            return known
-    raise fail(
-        "dataset.unknown_fix",
-        f"There is no repair “{name}”.",
-        f"The repairs are: {', '.join(get_args(Fix))}.",
-        where=Where(step="dataset", field="fixes"),
-    )
-
-
 def _absolute(source: str) -> str:
     local = Path(source).expanduser()
     return str(local.resolve()) if local.exists() or local.suffix else source
@@ -89,12 +78,13 @@ def _print(found: events.DatasetLinted, display: Display) -> None:
         state = "fixed" if each.fixed else each.severity
         colour = "green" if each.fixed else _COLOURS[each.severity]
         say(f"[{colour}]{state:8}[/] [bold]{each.title}[/]  [dim]{each.code}[/]")
-        say(f"         {each.what}", markup=False)
-        say(f"         {_rows(each)}", markup=False, style="dim")
+        details = [_rows(each)]
         if each.fix and not each.fixed:
-            say(f"         Repair: {each.fix}", markup=False, style="dim")
+            details.append(f"Repair: {each.fix}")
         if each.change:
-            say(f"         Try: {each.change[0]} = {each.change[1]}", markup=False, style="dim")
+            details.append(f"Try: {each.change[0]} = {each.change[1]}")
+        text = Text(each.what).append("".join(f"\n{line}" for line in details), style="dim")
+        say(Padding(text, (0, 0, 0, 9)))
     rows = words.plural(found.rows, "row")
     open_ = sum(not each.fixed for each in found.findings)
     say(f"{rows} looked at: {words.plural(open_, 'finding') if open_ else 'nothing found'}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,18 @@ from numpy.typing import NDArray
 from lora_studio.core.dataset import Fix
 from lora_studio.core.repairs import repair
 from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import Rows
+from lora_studio.engine.dataset import Rows, sample_of
 from lora_studio.engine.near_duplicates import Comparison, Groups, Hashes, join_near, mixed
 from lora_studio.engine.row_facts import Facts, sides_of
+from lora_studio.engine.row_store import RowStore
 
 Mask = NDArray[np.bool_]
 
 #: A shape is foreign, and a length extreme, only where few rows have it.
 _FOREIGN_SHARE = 0.1
 _EXTREME_SHARE = 0.01
+#: Rows of a source from which on it is worth the two seconds that importing datasets takes.
+_MANY = 20_000
 #: Rows below which nothing is said about what is usual.
 _ENOUGH = 20
 
@@ -42,8 +46,11 @@ def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compa
     """Finds the groups of equal and nearly equal rows; raises CancelledError."""
 
     def sides(row: int) -> tuple[str, ...]:
-        sample = rows.sample(int(facts["source"][row]), int(facts["index"][row]))
-        return sides_of(repair(sample, fixes))
+        source, index = int(facts["source"][row]), int(facts["index"][row])
+        found = rows.found[source]
+        assert found.format is not None
+        values = _values(rows.stores[source], index)
+        return sides_of(repair(sample_of(values, found.format, found.mapping, rows.spec), fixes))
 
     groups = Groups(len(facts))
     groups.join_equal(facts["near"])
@@ -53,6 +60,13 @@ def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compa
     )
     held_out = facts["source"] >= len(rows.spec.sources)
     return Compared(facts, groups.leaders(), held_out)
+
+
+def _values(store: RowStore, index: int) -> Any:
+    """A row by itself. One of many is looked up in the mapped file: `raw` reads those around it too."""
+    if len(store) < _MANY:
+        return store.raw(index).values
+    return json.loads(store.data[index]["raw"])
 
 
 def left_out(

@@ -73,7 +73,7 @@ def lint(spec: DatasetSpec, job: Job, tables: Sequence[TokenTable] = ()) -> Data
     if tables and rows.task != "text":
         _add_tokens(report, tables, spec)
     report.findings.sort(key=lambda found: (found.fixed, GRAVITY[found.severity], -found.count))
-    looked_at = sum(len(store.data) for store in rows.stores[: len(spec.sources)])
+    looked_at = sum(len(store) for store in rows.stores[: len(spec.sources)])
     return DatasetLinted(rows=looked_at, findings=tuple(report.findings))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset import DatasetSpec, Fix, Message, ToolCall
@@ -174,6 +174,7 @@ TEXTS = st.one_of(st.lists(PIECES, max_size=8).map("".join), st.text(max_size=30
 TALKS = st.lists(st.tuples(st.sampled_from("suat"), TEXTS), max_size=6).map(lambda t: chat(*t))
 
 
+@settings(max_examples=60)
 @given(st.one_of(TALKS, st.builds(pair, TEXTS, TEXTS)), st.sets(st.sampled_from(get_args(Fix))))
 def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix]) -> None:
     try:

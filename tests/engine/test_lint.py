@@ -61,7 +61,7 @@ def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
     spec = DatasetSpec.model_validate({"sources": [str(folder / "rows.jsonl")], **settings})
     rows = dataset.open(spec, make_job())
     skipped: dict[str, int] = {}
-    for index in range(len(rows.stores[0].data)):
+    for index in range(len(rows.stores[0])):
         try:
             rows.sample(0, index)
         except dataset.UnusableRow as verdict:
