@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -108,7 +109,10 @@ def import_(
         if adapter is None
         else commands.ImportAdapter(run=str(run.path), adapter=_absolute(str(adapter)))
     )
-    raise typer.Exit(headless.exit_status(headless.perform(command, display)))
+    status = headless.exit_status(headless.perform(command, display))
+    if status:
+        shutil.rmtree(run.path, ignore_errors=True)  # it holds nothing but the attempt
+    raise typer.Exit(status)
 
 
 @app.command(name="list")

@@ -12,7 +12,7 @@ from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, merge_plan, merged_files, model, quantised, weights
+from lora_studio.engine import adapters, merge_plan, merged_files, model_sources, quantised, weights
 from lora_studio.engine.adapters import Adapter, Layer
 from lora_studio.engine.channel import Job
 from lora_studio.engine.merge_plan import NeedsPeftError
@@ -82,14 +82,13 @@ def describe(folder: Path, norms_for: Job | None = None) -> AdapterFacts:
 
 def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
     """Whether each tensor of an adapter has its place in a model; no weights are read."""
-    base = model.resolve(spec, job)
+    base = model_sources.resolve(spec, job)
     try:
         adapter = adapters.read(folder)
         tensors = quantised.unpacked(base, weights.index(base))
         outputs = merge_plan.make(dict(tensors), [adapter], None, merged_files.read_config(base))
     except NeedsPeftError as error:
-        reason = f"PEFT has to tell when it merges: {error}"
-        return Fit(model=spec.source, fits=True, warning=reason)
+        return _fit_in_memory(adapter, spec, base, str(error))
     except ProblemError as error:
         return Fit(model=spec.source, fits=False, reason=error.problems[0].what)
     changed = sum(output.changed for output in outputs)
@@ -100,6 +99,25 @@ def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
         reason=f"All its layers have their place: {changed} tensors change.",
         warning=warning,
     )
+
+
+def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> Fit:
+    """Whether the modules of an adapter exist in the model as it is in memory, without its weights:
+    its files may call them by other names.
+    """
+    from lora_studio.engine import model  # transformers takes seconds to import
+
+    modules = dict(model.on_meta(base, spec, model.read_config(base, spec)).named_modules())
+    for layer in adapter.layers:
+        if layer.module not in modules:
+            reason = f"The model has no {layer.module}."
+            return Fit(model=spec.source, fits=False, reason=reason)
+        weight = getattr(modules[layer.module], "weight", None)
+        wanted = {(layer.b.shape[0], layer.a.shape[1]), (layer.a.shape[1], layer.b.shape[0])}
+        if layer.of != "parameter" and (weight is None or tuple(weight.shape) not in wanted):
+            reason = f"{layer.module} has another shape in this model."
+            return Fit(model=spec.source, fits=False, reason=reason)
+    return Fit(model=spec.source, fits=True, warning=f"PEFT merges it, in memory: {why}.")
 
 
 def _places(folder: Path, depth: int) -> Iterator[Path]:

@@ -13,8 +13,14 @@ from lora_studio.core.adapters import Fit
 from lora_studio.core.files import folder_atomic
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapter_library, adapters, disk, merged_files, weights
-from lora_studio.engine import model as models
+from lora_studio.engine import (
+    adapter_library,
+    adapters,
+    disk,
+    merged_files,
+    model_sources,
+    weights,
+)
 from lora_studio.engine.channel import Job
 
 
@@ -38,7 +44,7 @@ def adapter(run: RunFolder, source: Path, job: Job) -> None:
                 job.check()
                 shutil.copy2(file, folder / file.name)
         if not (folder / "tokenizer_config.json").is_file():
-            merged_files.copy_tokenizer(models.resolve(spec, job), folder)
+            merged_files.copy_tokenizer(model_sources.resolve(spec, job), folder)
     weights_file = run.adapter / adapters.WEIGHTS
     with weights_file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -62,7 +68,7 @@ def model(run: RunFolder, job: Job) -> None:
     Weights on the same disk are linked, which takes no space; else they are copied.
     """
     spec = run.load_project().model
-    source = models.resolve(spec, job)
+    source = model_sources.resolve(spec, job)
     tensors = weights.index(source)  # refuses what is no safetensors model
     files = [file for file in sorted(source.iterdir()) if file.is_file() and _belongs(file)]
     linked = _can_link(files, run.path)

@@ -12,7 +12,7 @@ import torch
 
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import adapters, chat, model
+from lora_studio.engine import adapters
 from lora_studio.engine.merge_plan import EMBEDDING, Output
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
@@ -87,6 +87,8 @@ def stop_at_turn_end(merged: Path, *, trust: bool) -> None:
     """
     if not (merged / "tokenizer_config.json").is_file():
         return
+    from lora_studio.engine import chat, model  # transformers takes seconds to import
+
     tokenizer = model.load_tokenizer(merged, trust=trust)
     if not tokenizer.is_fast:
         return

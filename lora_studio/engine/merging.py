@@ -22,7 +22,15 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, disk, merge_plan, merged_files, model, quantised, weights
+from lora_studio.engine import (
+    adapters,
+    disk,
+    merge_plan,
+    merged_files,
+    model_sources,
+    quantised,
+    weights,
+)
 from lora_studio.engine import shards as sharding
 from lora_studio.engine.adapters import Adapter
 from lora_studio.engine.channel import Job
@@ -145,7 +153,7 @@ def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
 
 
 def _base(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
-    return model.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+    return model_sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
 
 
 def scratch_of(target: Path) -> Path:

@@ -112,6 +112,11 @@ def write_adapter(folder: Path, layers: int) -> None:
     (folder / "adapter_config.json").write_text(json.dumps(config))
 
 
+def layers_of(model: Path) -> int:
+    """Number of layers of a model."""
+    return int(json.loads((model / "config.json").read_text())["num_hidden_layers"])
+
+
 def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
     """The streaming merge, timed without the imports."""
     from lora_studio.core.merging import MergingSpec
@@ -212,8 +217,7 @@ def main() -> int:
 def compare(work: Path, size: float, rounds: int) -> dict[str, Any]:
     """All ways in turns on one model; medians, and ours in relation to the others."""
     write_model(work / "base", size)
-    layers = json.loads((work / "base" / "config.json").read_text())["num_hidden_layers"]
-    write_adapter(work / "adapter", layers)
+    write_adapter(work / "adapter", layers_of(work / "base"))
     runs: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for _ in range(rounds):
         for way in WAYS:

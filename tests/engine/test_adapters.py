@@ -1,0 +1,365 @@
+"""Adapters as things of their own: found, described, held against a model, combined, imported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from lora_studio.core import commands, events
+from lora_studio.core.adapters import METHODS, Method, WeightedAdapter, parse_weighted
+from lora_studio.core.merging import MergingSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import adapter_library, adapters, combining, imports, merging, weights
+from tests.helpers.adapters import ATTENTION, random_adapter
+from tests.helpers.jobs import handle, new_run
+from tests.helpers.recorded_job import recorded_job
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The density 1.0:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model("llama3", tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def pair(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two adapters of one rank on different layers."""
+    folder = tmp_path_factory.mktemp("pair")
+    return [
+        random_adapter(base, folder / "one", seed=1, target_modules=ATTENTION),
+        random_adapter(base, folder / "two", seed=2, target_modules=["q_proj", "up_proj"]),
+    ]
+
+
+def problem(action: Callable[[], object]) -> str:
+    with pytest.raises(ProblemError) as caught:
+        action()
+    return caught.value.problems[0].code
+
+
+# --- found and described ----------------------------------------------------------------------
+
+
+def test_adapters_are_found_in_run_folders_and_anywhere_below_a_folder(
+    base: Path, tmp_path: Path
+) -> None:
+    run = new_run(tmp_path / "project", model={"source": str(base)})
+    random_adapter(base, run.adapter)
+    random_adapter(base, tmp_path / "elsewhere" / "deep" / "style")
+    broken = tmp_path / "elsewhere" / "broken"
+    broken.mkdir()
+    (broken / adapters.CONFIG).write_text('{"peft_type": "LORA", "r": 4}', "utf-8")
+    job, _ = recorded_job()
+    found = {Path(f.folder): f for f in adapter_library.find([tmp_path], job)}
+    assert set(found) == {run.adapter, tmp_path / "elsewhere" / "deep" / "style", broken}
+    assert found[run.adapter].run == str(run.path)
+    assert found[run.adapter].rank == 4
+    assert found[run.adapter].base == str(base)
+    assert found[broken].problem is not None
+
+
+def test_norms_are_those_of_the_full_update(pair: list[Path]) -> None:
+    facts = adapter_library.show(pair[0], None, recorded_job()[0]).adapter
+    tensors = load_file(pair[0] / adapters.WEIGHTS)
+    for layer in facts.layers:
+        a, b = (tensors[f"base_model.model.{layer.module}.lora_{h}.weight"] for h in "AB")
+        assert layer.norm == pytest.approx(float((2 * b @ a).norm()), rel=1e-5)
+    assert facts.parameters == sum(value.numel() for value in tensors.values())
+
+
+def test_an_adapter_fits_its_model_and_no_other(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    other = tiny_model("phi3", tmp_path / "phi3")
+    job, _ = recorded_job()
+    own = adapter_library.fit(pair[0], ModelSpec(source=str(base)), job)
+    assert own.fits
+    assert not own.warning
+    strange = adapter_library.fit(pair[0], ModelSpec(source=str(other)), job)
+    assert not strange.fits
+    assert "no model.layers.0.self_attn." in strange.reason
+    alike = tiny_model("llama3", tmp_path / "alike")
+    twin = adapter_library.fit(pair[0], ModelSpec(source=str(alike)), job)
+    assert twin.fits
+    assert "trained on" in twin.warning
+
+
+@pytest.mark.parametrize(
+    ("text", "folder", "weight"),
+    [
+        ("a/b", "a/b", 1.0),
+        ("a/b=0.5", "a/b", 0.5),
+        ("a=-1", "a", -1.0),
+        ("x=y/z", "x=y/z", 1.0),
+        ("x=y/z=2", "x=y/z", 2.0),
+    ],
+)
+def test_an_adapter_is_named_with_its_weight(text: str, folder: str, weight: float) -> None:
+    assert parse_weighted(text) == WeightedAdapter(folder=folder, weight=weight)
+
+
+@pytest.mark.parametrize("text", ["a=nan", "a=half", "a="])
+def test_what_is_no_weight_is_refused(text: str) -> None:
+    assert problem(lambda: parse_weighted(text)) == "adapters.weight"
+
+
+# --- combined ---------------------------------------------------------------------------------
+
+
+def combined(pair: list[Path], out: Path, method: Method, **settings: Any) -> Path:
+    each = (WeightedAdapter(folder=str(pair[0]), weight=0.7), WeightedAdapter(folder=str(pair[1]), weight=-1.5))  # fmt: skip
+    command = commands.CombineAdapters(adapters=each, out=str(out), method=method, **settings)
+    job, _ = recorded_job()
+    event = combining.combine(command, job)
+    assert event.layers == 2 * len({*ATTENTION, "up_proj"})
+    return out
+
+
+def by_peft(base: Path, pair: list[Path], method: str, **settings: Any) -> Any:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    wrapped = PeftModel.from_pretrained(model, pair[0], adapter_name="one")
+    wrapped.load_adapter(pair[1], adapter_name="two")
+    wrapped.add_weighted_adapter(["one", "two"], [0.7, -1.5], "new", method, **settings)
+    return wrapped
+
+
+def updates_of(wrapped: Any, name: str) -> dict[str, torch.Tensor]:
+    return {
+        key: module.get_delta_weight(name)
+        for key, module in wrapped.named_modules()
+        if hasattr(module, "get_delta_weight") and name in module.lora_A
+    }
+
+
+@pytest.mark.parametrize("method", ["cat", "svd", "linear", "ties", "magnitude_prune"])
+def test_a_combined_adapter_is_loaded_by_peft_and_equals_its_own(
+    method: Method, base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    settings: dict[str, Any] = {"density": 0.4} if method in ("ties", "magnitude_prune") else {}
+    folder = combined(pair, tmp_path / "new", method, **settings)
+    expected = updates_of(by_peft(base, pair, method, **settings), "new")
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    found = updates_of(PeftModel.from_pretrained(model, folder), "default")
+    assert found.keys() == expected.keys()
+    exact = method not in ("cat", "svd")  # PEFT decomposes the large product in 32 bits
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value, expected[name], rtol=0, atol=0 if exact else 2e-5, msg=name
+        )
+
+
+@pytest.mark.parametrize("method", ["dare_linear", "dare_ties"])
+def test_dropping_at_random_follows_the_seed_and_peft_s_rule(
+    method: Method, pair: list[Path], tmp_path: Path
+) -> None:
+    def tensors(name: str, **settings: Any) -> dict[str, torch.Tensor]:
+        return load_file(combined(pair, tmp_path / name, method, **settings) / adapters.WEIGHTS)
+
+    one, again, other = tensors("a", seed=5), tensors("b", seed=5), tensors("c", seed=6)
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    whole = tensors("d", density=1.0)
+    plain: Method = "ties" if method == "dare_ties" else "linear"
+    settings = {"density": 1.0} if plain == "ties" else {}
+    undropped = load_file(combined(pair, tmp_path / "e", plain, **settings) / adapters.WEIGHTS)
+    assert all(torch.equal(whole[name], undropped[name]) for name in whole)
+
+
+def test_concatenation_is_the_exact_sum_and_adds_the_ranks(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    folder = combined(pair, tmp_path / "new", "cat")
+    config = json.loads((folder / adapters.CONFIG).read_text("utf-8"))
+    assert config["r"] == config["lora_alpha"] == 8
+    tensors = load_file(folder / adapters.WEIGHTS)
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_{}.weight"
+    parts = [load_file(each / adapters.WEIGHTS) for each in pair]
+    expected = sum(
+        weight * 2 * part[name.format("B")] @ part[name.format("A")]
+        for weight, part in zip((0.7, -1.5), parts, strict=True)
+    )
+    torch.testing.assert_close(tensors[name.format("B")] @ tensors[name.format("A")], expected)
+
+
+def test_a_scale_by_the_root_of_the_rank_is_not_applied_twice(base: Path, tmp_path: Path) -> None:
+    one = random_adapter(base, tmp_path / "one", target_modules=["q_proj"], use_rslora=True)
+    command = commands.CombineAdapters(
+        adapters=(WeightedAdapter(folder=str(one)),), out=str(tmp_path / "new"), method="cat"
+    )
+    combining.combine(command, recorded_job()[0])
+    (before, *_), (after, *_) = (
+        adapter_library.show(folder, None, recorded_job()[0]).adapter.layers
+        for folder in (one, tmp_path / "new")
+    )
+    assert after.norm == pytest.approx(before.norm, rel=1e-5)
+    assert after.scale == 1.0
+
+
+def test_different_ranks_are_refused_with_the_ways_that_work(base: Path, tmp_path: Path) -> None:
+    mixed = [
+        random_adapter(base, tmp_path / str(r), r=r, target_modules=["q_proj"]) for r in (2, 4)
+    ]
+    each = tuple(WeightedAdapter(folder=str(folder)) for folder in mixed)
+    for method in get_args(Method):
+        command = commands.CombineAdapters(
+            adapters=each, out=str(tmp_path / "out" / method), method=method
+        )
+        if method in ("cat", "svd"):
+            event = combining.combine(command, recorded_job()[0])
+            assert event.rank == (6 if method == "cat" else 4)
+        else:
+            found = problem(lambda c=command: combining.combine(c, recorded_job()[0]))  # type: ignore[misc]
+            assert found == "adapters.ranks_differ"
+            assert not (tmp_path / "out" / method).exists()
+    assert set(METHODS) == set(get_args(Method))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_dora": True}, {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}],
+    ids=["dora", "head trained whole"],
+)
+def test_what_does_not_add_up_is_not_combined(
+    settings: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    one = random_adapter(base, tmp_path / "one", **settings)
+    command = commands.CombineAdapters(
+        adapters=(WeightedAdapter(folder=str(one)),), out=str(tmp_path / "new")
+    )
+    assert problem(lambda: combining.combine(command, recorded_job()[0])) == "adapters.not_combined"
+
+
+# --- several in one merge ---------------------------------------------------------------------
+
+
+def test_several_weighted_adapters_merge_as_peft_merges_them_one_after_another(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    command = commands.MergeAdapters(
+        base=ModelSpec(source=str(base)),
+        adapters=(
+            WeightedAdapter(folder=str(pair[0]), weight=0.7),
+            WeightedAdapter(folder=str(pair[1]), weight=-1.5),
+        ),
+        out=str(tmp_path / "merged"),
+    )
+    channel = handle(command)
+    assert channel.last(events.Done)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    wrapped = PeftModel.from_pretrained(model, pair[0], adapter_name="one")
+    wrapped.load_adapter(pair[1], adapter_name="two")
+    for module in wrapped.modules():
+        if hasattr(module, "set_scale"):
+            module.set_scale("one", 0.7)
+            module.set_scale("two", -1.5)
+    expected = wrapped.merge_and_unload(adapter_names=["one", "two"]).state_dict()
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto").state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_run_merges_further_adapters_at_the_weights_it_is_given(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    further = (f"{pair[1]}=-1.5",)
+    run = new_run(
+        tmp_path, model={"source": str(base)}, merging={"weight": 0.7, "further": further}
+    )
+    (run.path / "adapter").mkdir()
+    for file in pair[0].iterdir():
+        (run.adapter / file.name).write_bytes(file.read_bytes())
+    planned = merging.preview(run, run.load_project().merging, recorded_job()[0])
+    assert planned.tensors_changed == 10
+    assert planned.by_peft is None
+    merging.merge(run, recorded_job()[0])
+    one = load_file(run.merged / weights.SINGLE)
+    job, _ = recorded_job()
+    both = [adapters.read(pair[0], 0.7), adapters.read(pair[1], -1.5)]
+    merging.merge_into(tmp_path / "again", base, both, MergingSpec(), job)
+    two = load_file(tmp_path / "again" / weights.SINGLE)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_layer_trained_whole_is_neither_weighted_nor_brought_twice(
+    base: Path, tmp_path: Path
+) -> None:
+    whole: dict[str, Any] = {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}
+    one, two = (random_adapter(base, tmp_path / str(s), seed=s, **whole) for s in (1, 2))
+
+    def merge(*merged: adapters.Adapter) -> None:
+        merging.merge_into(tmp_path / "m", base, merged, MergingSpec(), recorded_job()[0])
+
+    assert problem(lambda: merge(adapters.read(one, 0.5))) == "merging.weighted_whole"
+    assert problem(lambda: merge(adapters.read(one), adapters.read(two))) == "merging.two_wholes"
+
+
+@pytest.mark.parametrize("initial", ["pissa_niter_4", "corda", "loftq"])
+def test_an_adapter_whose_beginning_changed_the_base_is_refused(
+    initial: str, pair: list[Path], tmp_path: Path
+) -> None:
+    for file in pair[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / adapters.CONFIG).read_text("utf-8"))
+    (tmp_path / adapters.CONFIG).write_text(json.dumps(config | {"init_lora_weights": initial}))
+    assert problem(lambda: adapters.read(tmp_path)) == "merging.changed_base"
+
+
+def test_a_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> None:
+    (tmp_path / adapters.CONFIG).write_bytes((pair[0] / adapters.CONFIG).read_bytes())
+    (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
+    assert problem(lambda: adapters.read(tmp_path)) == "merging.pickle"
+
+
+# --- imported ---------------------------------------------------------------------------------
+
+
+def test_a_run_can_begin_with_an_adapter_from_elsewhere(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    run = new_run(tmp_path, model={"source": str(base)})
+    channel = handle(commands.ImportAdapter(run=str(run.path), adapter=str(pair[0])))
+    assert channel.last(events.AdapterSaved).folder == str(run.adapter)
+    assert run.state() == "trained"
+    assert run.manifest()["imported"]["from"] == str(pair[0])
+    handle(commands.Merge(run=str(run.path)))
+    assert run.state() == "merged"
+
+
+def test_an_adapter_of_another_model_is_not_imported(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    other = tiny_model("phi3", tmp_path / "phi3")
+    run = new_run(tmp_path, model={"source": str(other)})
+    job, _ = recorded_job()
+    assert problem(lambda: imports.adapter(run, pair[0], job)) == "adapters.does_not_fit"
+    assert not run.adapter.exists()
+
+
+def test_a_run_can_begin_with_a_model_to_export_whose_weights_are_linked(
+    base: Path, tmp_path: Path
+) -> None:
+    run = new_run(tmp_path, model={"source": str(base)})
+    channel = handle(commands.ImportModel(run=str(run.path)))
+    assert channel.last(events.Merged).tensors_changed == 0
+    assert run.state() == "merged"
+    original, here = base / weights.SINGLE, run.merged / weights.SINGLE
+    assert original.samefile(here) or original.read_bytes() == here.read_bytes()
+    before = original.read_bytes()
+    AutoModelForCausalLM.from_pretrained(run.merged, dtype="auto")
+    assert original.read_bytes() == before
+    assert RunFolder(run.path).manifest()["imported"]["what"] == "model"
