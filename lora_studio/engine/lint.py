@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from lora_studio.engine.channel import Job
 from lora_studio.engine.comparing import Compared, Mask
 from lora_studio.engine.lint_kinds import COMPARED, FAULTS, GRAVITY, KINDS
 from lora_studio.engine.row_facts import Facts, RowId, Tally
-from lora_studio.engine.tokenised import TokenTable
+
+if TYPE_CHECKING:  # it imports transformers, which takes seconds
+    from lora_studio.engine.tokenised import TokenTable
 
 #: Rows named in a finding.
 _NAMED = 1000
