@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from lora_studio.core.repairs import repair
 from lora_studio.core.row_formats import Verdict, convert, detect
 from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine.channel import Job
-from lora_studio.engine.row_store import RowStore, open_store
+from lora_studio.engine.row_store import RawRow, RowStore, open_store
 
 #: Rows that a format is told from, and the number of places in a source that they are taken from.
 _EVIDENCE, _PLACES = 500, 20
+
+#: Rows among which one is looked for that a mapping can be tried on, and its longest in characters.
+_TRIED, _LONGEST = 20, 65_536
 
 
 @dataclass(frozen=True)
@@ -140,8 +143,14 @@ def described(
         others=verdict.others,
         columns=store.facts.columns,
         mapping=verdict.mapping,
+        first=first_raw(store.raw(position) for position in range(min(len(store), _TRIED))),
         problems=(*located(verdict.problems, source), *store.facts.problems, *problems),
     )
+
+
+def first_raw(rows: Iterable[RawRow]) -> str:
+    """The first row that can be read and is not too long to be shown; "" where there is none."""
+    return next((row.raw for row in rows if 0 < len(row.raw) <= _LONGEST), "")
 
 
 def located(problems: Sequence[Problem], source: Source) -> list[Problem]:

@@ -105,6 +105,7 @@ def _early(
             others=verdict.others,
             columns=start.columns,
             mapping=verdict.mapping,
+            first=dataset.first_raw(start.rows),
             problems=tuple(dataset.located(verdict.problems, source)),
         )
         shown = [_shown(row, about, index, spec) for row in start.rows]

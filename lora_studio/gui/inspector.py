@@ -22,6 +22,9 @@ ABOUT: dict[str, Step] = {
     "inspect_ollama": "export",
 }
 
+#: Questions that only show more of what was read.
+_LOOKS = ("read_rows", "show_row", "measure_dataset", "lint_dataset")
+
 #: Questions that do not share the common worker. Reading all of a dataset takes minutes, and a page
 #: of rows has to come while that goes on, or while another question imports transformers (seconds).
 #: Each worker costs a light process of about 60 MB, which starts with its first question.
@@ -119,8 +122,12 @@ def _lane(kind: str) -> str:
 
 
 def _placed(problem: Problem | None, kind: str) -> Problem | None:
-    """The problem with the step it belongs to, so that a click on it leads somewhere."""
-    if problem is None or problem.where.step is not None or kind not in ABOUT:
+    """The problem with the step it belongs to, so that a click on it leads somewhere.
+
+    A look at rows that fails keeps nobody from training on them.
+    """
+    if problem is None or kind not in ABOUT:
         return problem
-    where = problem.where.model_copy(update={"step": ABOUT[kind]})
-    return problem.model_copy(update={"where": where})
+    where = problem.where.model_copy(update={"step": problem.where.step or ABOUT[kind]})
+    severity = "warning" if kind in _LOOKS else problem.severity
+    return problem.model_copy(update={"where": where, "severity": severity})

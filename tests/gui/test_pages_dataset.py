@@ -332,6 +332,18 @@ def test_without_a_model_the_tokens_say_what_is_missing(played: Played) -> None:
     assert "Choose a model" in played.page.rows.detail.tokens.box.placeholderText()
 
 
+def test_a_row_that_cannot_be_looked_at_says_why_beside_its_chat(played: Played) -> None:
+    played.state.take_answer(model_facts.model())
+    played.read()
+    question = played.wait_for(ShowRow)
+    problem = Problem(code="model.template", what="The template is broken.", remedy="Choose one.")
+    failed = events.Failed(problem=problem)
+    played.answer(question, failed, ending=False)
+    detail = played.page.rows.detail
+    assert detail.problem.text() == "The template is broken. Choose one."
+    assert "Where is my order?" in detail.chat.text()
+
+
 def test_both_sides_of_a_pair_stand_beside_each_other(played: Played) -> None:
     played.read(task="preference", preview=(model_facts.pair(1), model_facts.pair(2)))
     chat = played.page.rows.detail.chat

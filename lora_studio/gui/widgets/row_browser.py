@@ -162,7 +162,12 @@ class RowBrowser(QWidget):
                 self._show_count()
             case events.RowShown() if event.id == self._row_asked:
                 self.detail.show_row(event, has_model=self._model is not None)
-            case events.Failed() | events.Cancelled() if event.id == self._rows_asked:
+            case events.Failed() if event.id == self._row_asked:
+                self.detail.show_problem(event.problem)
+            case events.Failed() if event.id == self._rows_asked:
+                self.table.rows.forget_asked()
+                self.count.setText("Rows could not be read")
+            case events.Cancelled() if event.id == self._rows_asked:
                 self.table.rows.forget_asked()
 
     # --- questions ----------------------------------------------------------------------------

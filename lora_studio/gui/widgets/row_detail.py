@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import events
+from lora_studio.core.problems import Problem
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import column, label
 from lora_studio.gui.widgets.conversation import ChatView
@@ -64,6 +65,12 @@ class RowDetail(QTabWidget):
         self.problem.say("\n".join(f"{p.what} {p.remedy}" for p in shown.problems), "warn")
         self._raw = shown.raw
         self._paint_raw()
+
+    def show_problem(self, problem: Problem) -> None:
+        """The row could not be looked at; what was known of it stays."""
+        self._show_tokens((), (), "There are no tokens to show.")
+        self.problem.show()
+        self.problem.say(f"{problem.what} {problem.remedy}", "warn")
 
     def raw_text(self) -> str:
         """The row as the file has it."""

@@ -1,0 +1,149 @@
+"""The dataset page by hand, with the real workers: drop, map, look, search, repair, go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
+from PySide6.QtGui import QDropEvent
+from PySide6.QtWidgets import QApplication, QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import project
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+#: Longest wait for a worker on a busy machine, in milliseconds.
+WAIT = 120_000
+
+#: A table as a spreadsheet program in Europe writes it: semicolons, Windows-1252; the last two rows
+#: are equal, one reply is missing.
+_TABLE = (
+    "topic;question;reply\r\n"
+    "Shipping;How long does a parcel take?;Two days within the country.\r\n"
+    "Shipping;Do you ship to Norway?;Yes, for nine euros.\r\n"
+    "Café;When does the café open?;At eight.\r\n"
+    "Returns;May I return a jacket?;\r\n"
+    + "".join(f"Sizes;Is there a size {n}?;Size {n} is in stock.\r\n" for n in range(34, 60))
+    + "Payment;Do you take cards?;We take every card.\r\n" * 2
+).encode("cp1252")
+
+
+@pytest.fixture
+def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]:
+    """The window over a project with a tiny model and no data yet, on the dataset page."""
+    theme.apply(qapp, "light")
+    base = tiny_model("llama3", tmp_path / "base")
+    folder = tmp_path / "shop"
+    project.create(folder, "Shop", {"model": {"source": str(base)}})
+    made = Window(Preferences(), wizard.pages)
+    made.resize(1280, 800)
+    made.show()
+    made.open_project(folder)
+    qtbot.waitUntil(lambda: made.place == "dataset", timeout=WAIT)
+    made.pages["model"].on_shown()
+    yield made
+    made.state.undo.setClean()
+    made.close()
+    made.deleteLater()
+
+
+@pytest.mark.timeout(600)
+def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
+    qtbot: QtBot, window: Window, tmp_path: Path
+) -> None:
+    state, page = window.state, _page(window)
+
+    def wait(holds: Any) -> None:
+        qtbot.waitUntil(holds, timeout=WAIT)
+
+    table = tmp_path / "shop" / "faq.csv"
+    table.write_bytes(_TABLE)
+    page.dropEvent(_drop(table))
+    assert state.get("dataset", "sources") == [{"path": "faq.csv"}]
+    wait(lambda: state.facts.dataset is not None and state.facts.dataset.complete)
+    card = page.sources.cards[0]
+    assert card.verdict.text().startswith("Question and answer, ")
+    assert "32 rows, 1 skipped" in card.holds.text()
+    assert page.footer.figures.text().startswith("32 rows read = 31 used + 1 skipped")
+
+    slot = card.panel.slots["question"]
+    assert slot.preview.text() == "How long does a parcel take?"
+    slot.combo.edited.emit("\0template")
+    slot.line.setText("{topic}: {question}")
+    slot.line.entered.emit()
+    chat = page.rows.detail.chat
+    wait(lambda: "Shipping: How long does a parcel take?" in chat.text())
+    assert "Two days within the country." in chat.text()
+
+    wait(lambda: state.facts.model is not None)
+    tokens = page.rows.detail.tokens
+    wait(lambda: bool(tokens.text()))
+    assert "Shipping: How long does a parcel take?" in tokens.text()
+    assert tokens.counts()["trained"] > 2
+    assert tokens.counts()["context"] > tokens.counts()["special"] > 0
+    assert '"reply"' in page.rows.detail.raw_text()
+
+    page.rows.search.setText("NORWAY")
+    page.rows.search.entered.emit()
+    wait(lambda: page.rows.count.text() == "1 row")
+    wait(lambda: "nine euros" in chat.text())
+    page.rows.clear.click()
+    wait(lambda: page.rows.count.text() == "32 rows")
+
+    page.footer.reasons.findChildren(QPushButton)[0].click()
+    wait(lambda: page.rows.count.text() == "1 row")
+    wait(lambda: chat.fault.isVisibleTo(chat))
+    page.rows.show_all()
+
+    wait(lambda: state.facts.lengths is not None)
+    assert state.facts.lengths is not None
+    assert state.facts.lengths.rows == 31
+    assert page.lengths.tiles.text("rows") == "31"
+
+    wait(lambda: state.facts.findings is not None)
+    assert state.facts.findings is not None
+    equal = next(item for item in state.facts.findings.findings if item.fix == "drop_duplicates")
+    page.findings.rows_wanted.emit(equal)
+    wait(lambda: page.rows.count.text() in ("1 row", "2 rows"))
+    wait(lambda: "We take every card." in chat.text())
+    _press(page, f"Fix: {equal.title}")
+    assert state.get("dataset", "fixes") == ["drop_duplicates"]
+    _press(page, f"Undo fix: {equal.title}")
+    state.undo.undo()
+    assert state.get("dataset", "fixes") == ["drop_duplicates"]
+
+    assert window.save()
+    wait(lambda: page.missing() is None)
+    qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert window.place == "training"
+    again = project.load(tmp_path / "shop")
+    assert again.problems() == []
+    assert again.get("dataset", "sources") == state.get("dataset", "sources")
+    assert table.read_bytes() == _TABLE, "the user's file stays as it is"
+
+
+def _page(window: Window) -> Any:
+    return window.pages["dataset"]
+
+
+def _press(page: Any, name: str) -> None:
+    buttons = page.findings.findChildren(QPushButton)
+    [part for part in buttons if part.accessibleName() == name and not part.isHidden()][-1].click()
+
+
+def _drop(path: Path) -> QDropEvent:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path))])
+    _drop.data = data  # type: ignore[attr-defined]  # the event does not keep it alive
+    return QDropEvent(
+        QPointF(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
