@@ -18,6 +18,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.engine import weights
 from lora_studio.engine.channel import Job
 from lora_studio.engine.merge_plan import Source
+from lora_studio.engine.merged_files import read_config
 from lora_studio.engine.weights import Stored
 
 _METHOD = "bitsandbytes"
@@ -77,7 +78,7 @@ def unpacked(base: Path, tensors: dict[str, Stored]) -> Mapping[str, Source]:
             scale = tensors.get(name.removesuffix("weight") + "SCB")
             if scale is not None:
                 parts = {"SCB": scale}
-            found[name] = _packed(name, tensor, parts) if parts else tensor
+            found[name] = _packed(base, name, tensor, parts) if parts else tensor
         elif not name.endswith((".SCB", ".weight_format")) and ".weight." not in name:
             found[name] = tensor
     return found
@@ -126,15 +127,16 @@ def original(base: Path, spec: ModelSpec, job: Job) -> Path:
 
 
 def _settings(base: Path) -> dict[str, Any]:
-    config = json.loads((base / "config.json").read_text("utf-8"))
-    found: dict[str, Any] = config.get("quantization_config") or {}
+    found: dict[str, Any] = read_config(base).get("quantization_config") or {}
     return found
 
 
-def _packed(name: str, tensor: Stored, parts: dict[str, Stored]) -> Packed:
+def _packed(base: Path, name: str, tensor: Stored, parts: dict[str, Stored]) -> Packed:
     held = (("", tensor), *parts.items())
-    if "SCB" in parts:
-        return Packed(name, held, tensor.shape, "F16")
+    if "SCB" in parts:  # only the model's settings tell what it was before
+        config = read_config(base)
+        before = config.get("dtype") or config.get("torch_dtype") or "float16"
+        return Packed(name, held, tensor.shape, _dtype(str(before)))
     state = _state(parts)
     return Packed(name, held, tuple(state["shape"]), _dtype(state["dtype"]))
 
@@ -152,13 +154,13 @@ def _dtype(name: str) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _unpack(packed: Packed) -> torch.Tensor:
-    """The weight in 16 bits, as bitsandbytes computes it."""
+    """The weight as bitsandbytes computes it: from 4 bits in 16, from 8 bits in 32."""
     from bitsandbytes import functional
 
     parts = {key: stored.read() for key, stored in packed.parts}
     values = parts.pop("")
     if "SCB" in parts:
         # One scale for each row: w = q · s / 127 (Dettmers et al. 2022, LLM.int8()).
-        return functional.int8_vectorwise_dequant(values, parts["SCB"].float()).to(torch.float16)
+        return functional.int8_vectorwise_dequant(values, parts["SCB"].float())
     state = functional.QuantState.from_dict(parts, device=torch.device("cpu"))
     return functional.dequantize_4bit(values, state)
