@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
@@ -11,25 +12,33 @@ import jinja2
 import jinja2.nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 Conversation = Sequence[Mapping[str, Any]]
 
 
+#: Variable with the pair of marks that a rendering puts around generation blocks.
+_MARKS = "lora_studio_generation_marks"
+
+
 class _Generation(Extension):
-    """{% generation %}…{% endgeneration %} marks what the model writes; the text stays as it is."""
+    """{% generation %}…{% endgeneration %} marks what the model writes; the text stays as it is,
+    unless marks to put around such blocks are asked for."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja reads it from the class
 
     def parse(self, parser: Parser) -> jinja2.nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        block = jinja2.nodes.CallBlock(self.call_method("_keep"), [], [], body)
+        marks = jinja2.nodes.ContextReference()
+        block = jinja2.nodes.CallBlock(self.call_method("_keep", [marks]), [], [], body)
         return block.set_lineno(line)
 
     @staticmethod
-    def _keep(caller: Callable[[], str]) -> str:
-        return caller()
+    def _keep(context: Context, caller: Callable[[], str]) -> str:
+        marks = context.get(_MARKS)
+        return caller() if marks is None else f"{marks[0]}{caller()}{marks[1]}"
 
 
 def _raise_exception(message: str) -> NoReturn:
@@ -52,6 +61,9 @@ def _to_json(
     )
 
 
+_BLOCK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
 class ChatTemplate:
     """A compiled chat template. Rendering runs foreign code in Jinja's sandbox: give it limits."""
 
@@ -68,6 +80,7 @@ class ChatTemplate:
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self.source = source
         self.special_tokens = dict(special_tokens or {})
+        self._environment = environment
         self._template = environment.from_string(source)
 
     def render(
@@ -79,3 +92,22 @@ class ChatTemplate:
         return self._template.render(
             messages=messages, add_generation_prompt=add_generation_prompt, **context
         )
+
+    @property
+    def tree(self) -> jinja2.nodes.Template:
+        """The template's syntax tree."""
+        return self._environment.parse(self.source)
+
+    @property
+    def has_generation(self) -> bool:
+        """Whether the template says itself what the model writes, with {% generation %}."""
+        return bool(_BLOCK.search(self.source))
+
+    def render_marked(
+        self, messages: Conversation, begin: str, end: str, **variables: object
+    ) -> str:
+        """The text with `begin` and `end` around each {% generation %} block; raises as `render`.
+
+        Marks in the text, rather than counted places, stay true in a macro and under a filter.
+        """
+        return self.render(messages, False, **{_MARKS: (begin, end)}, **variables)

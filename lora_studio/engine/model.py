@@ -21,12 +21,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from lora_studio.core import events, paths
+from lora_studio.core import events
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
+from lora_studio.engine import base_templates, model_sources
 from lora_studio.engine import device as devices
-from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
 from lora_studio.engine.failures import is_out_of_memory
 
@@ -123,9 +123,9 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer with the chat template that the dataset spec chooses and a token to pad with.
 
-    Nothing is added to the vocabulary: ChatML's marks are ordinary text to a tokenizer that does
-    not have them. Padding never reaches the loss, which is masked by position: a pad token that
-    is also the end token does no harm.
+    A model without a template gets ChatML. Nothing is added to the vocabulary (see
+    `base_templates` for how answers end without the marks of a format). Padding never reaches the
+    loss, which is masked by position: a pad token that is also the end token does no harm.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -133,19 +133,17 @@ def load_tokenizer(
         )
     except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
         raise model_sources.unreadable(folder, f"its tokenizer: {_first_line(error)}") from error
-    if (dataset is not None and dataset.chat_template == "chatml") or not tokenizer.chat_template:
-        tokenizer.chat_template = chatml()
+    chosen = dataset.chat_template if dataset is not None else "model"
+    if chosen != "model" or not tokenizer.chat_template:
+        tokenizer.chat_template = base_templates.template(
+            "chatml" if chosen == "model" else chosen, tokenizer
+        )
     elif isinstance(tokenizer.chat_template, dict):
         tokenizer.chat_template = tokenizer.get_chat_template()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = _pad_token(tokenizer)
     tokenizer.padding_side = "right"
     return tokenizer
-
-
-def chatml() -> str:
-    """The ChatML template, for base models that have none of their own."""
-    return (paths.resources() / "chat_templates" / "chatml.jinja").read_text("utf-8")
 
 
 def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:

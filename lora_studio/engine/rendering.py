@@ -1,162 +1,312 @@
 """Conversations become text, and the part of it that the model has to write is found exactly.
 
 What trains is what the model will be asked for: from where the prompt for an answer ends to the
-mark that ends the answer. It is found by rendering, never by searching for the template's marks,
-which a user may have typed:
+mark that ends the answer, its reasoning and tool calls included. It is found by rendering, never by
+searching for the template's marks, which a user may have typed:
 
 1. Every answer is replaced by a marker and the conversation rendered again. Where putting the
    answers back gives the original text, the template shows them unchanged and their places are
-   exact; where it does not, the row is left out and says so.
+   exact; where it does not, the row is left out and says so. Where tool calls end is told by
+   giving the last of them one more argument.
 2. The prompt for an answer is rendered as it would be asked. The answer begins where that ends (so
    an empty thinking block that the template writes is trained as well). Some templates write
    earlier turns otherwise once they are answered, such as without the system message: then the
    text of the last answer is put behind its true prompt, and earlier answers do not train.
 3. What a conversation that ends with this answer has behind it begins with the end of the turn.
 
-A template with `{% generation %}` blocks narrows this to what they enclose.
+A template with `{% generation %}` blocks narrows this to what they enclose. `shapes` does all this
+once for conversations of one shape, where the template allows it.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from lora_studio.core.dataset import Message
 from lora_studio.core.samples import UnusableRow
+from lora_studio.engine.chat_format import ChatFormat, Tools, common_length
 
 Span = tuple[int, int]  # characters, end excluded
 
-_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_THINKING = re.compile(r"(?s)(.*<think>|)(.*?)(</think>)(.*)")
+#: A reasoning block in the text of an answer: what opens it, the reasoning, its end, the answer.
+THINKING = re.compile(r"(?s)(.*<think>|)(.*?)(</think>)(.*)")
+
+#: What a special mark looks like, also to a tokenizer that does not have it.
+_MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
+
+_TITLES = {"system": "system message", "user": "question", "tool": "result of a tool"}
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A text and the parts of it that train; `left_out` answers of it cannot be trained exactly."""
+    """A text and the parts of it that train, one span for each answer.
+
+    `thoughts` are the reasoning within them, with the marks around it. `left_out` answers cannot be
+    trained exactly, `unshown` are reasonings before earlier answers that the template drops.
+    """
 
     text: str
     spans: list[Span]
+    thoughts: list[Span] = field(default_factory=list)
     left_out: int = 0
+    unshown: int = 0
+    at_prompts: bool = True  # whether every span begins where its prompt ends
 
 
 def render(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    tools: Tools = (),
+    *,
+    prompt: bool = False,
 ) -> str:
     """The conversation as text by the tokenizer's chat template, with `prompt` up to where the
     next answer begins; raises UnusableRow when the template refuses it."""
-    try:
-        return tokenizer.apply_chat_template(
-            _plain(messages), tokenize=False, add_generation_prompt=prompt
-        )
-    except jinja2.TemplateError as error:
-        raise UnusableRow(f"the chat template refuses it: {error}") from error
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise UnusableRow(f"the chat template fails on it: {error}") from error
+    return ChatFormat(tokenizer).render(messages, tools, prompt=prompt)
 
 
-class Renderer:
-    """Renders conversations for one tokenizer, with the parts that train."""
+class ExactRenderer:
+    """Renders conversations for one tokenizer, with the parts that train; every one anew."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Takes the tokenizer with its chat template."""
-        self.tokenizer = tokenizer
+        """Takes the tokenizer with its chat template; raises UnusableRow when that is broken."""
+        self.format = ChatFormat(tokenizer)
+        self._eos = str(tokenizer.eos_token or "")
         added = tokenizer.get_added_vocab()
         self._marks = sorted((mark for mark in added if mark.strip()), key=len, reverse=True)
+        self._missing: dict[tuple[tuple[str, bool], ...], str] = {}
 
-    def answers(self, messages: Sequence[Message]) -> Rendered:
+    def answers(self, messages: Sequence[Message], tools: Tools = ()) -> Rendered:
         """The text in which the trained answers of a conversation train; raises UnusableRow."""
-        text = render(self.tokenizer, messages)
-        blocks = self._generation_blocks(messages, text)
+        text = self.format.render(messages, tools)
+        self._require_shown(messages, tools, text)
+        blocks = self._generation_blocks(messages, tools, text)
         try:
-            rendered = self._exact(messages, text)
+            rendered = self._exact(messages, tools, text)
         except UnusableRow:
-            if not blocks:
+            trained = [turn.trained for turn in messages if turn.role == "assistant"]
+            if len(blocks) != len(trained) or any(turn.tool_calls for turn in messages):
                 raise
-            return Rendered(text, [self._with_end(text, block) for block in blocks])
+            wanted = [block for block, on in zip(blocks, trained, strict=True) if on]
+            return Rendered(text, [self._with_end(text, block) for block in wanted], at_prompts=False)  # fmt: skip
         if blocks and rendered.text.startswith(text):
-            return Rendered(
-                rendered.text,
-                [_narrowed(span, blocks) for span in rendered.spans],
-                rendered.left_out,
-            )
+            return _narrowed(rendered, blocks)
         return rendered
 
-    def _exact(self, messages: Sequence[Message], text: str) -> Rendered:
-        marked = _mark(messages, text)
-        places = _places(render(self.tokenizer, marked.messages), marked, text)
+    def whole(self, messages: Sequence[Message], tools: Tools = ()) -> str:
+        """The text of a conversation, ended where the template ends no turn; raises UnusableRow."""
+        text = self.format.render(messages, tools)
+        self._require_shown(messages, tools, text)
+        if messages and messages[-1].role == "assistant" and not self._ends_turns:
+            text += self._eos
+        return text
+
+    # --- the exact method ---------------------------------------------------------------------
+
+    def _exact(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
+        marked = _mark(turns, text)
+        places = _places(self.format.render(marked.messages, tools), marked, text)
+        wanted = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
+        thoughts: list[Span] = []
         left_out = 0
-        wanted = [index for index, message in enumerate(messages) if message.trained]
+        at_prompts = True
         for index in wanted:
-            begin, end = places[index]
-            ending = self._ending(messages, index, marked, text[end:])
+            begin, end = _extent(places, index)
+            has_text = end > 0
+            if turns[index].tool_calls:
+                end = max(end, self._end_of_calls(turns, tools, text, index))
+            ending = self._ending(turns, tools, index, marked, text[end:])
             if ending is None:
                 raise UnusableRow("the chat template ends an answer otherwise within a chat")
             if not text.startswith(ending, end):
                 # The template ends no answer. The model still has to learn where to stop.
+                end = len(text)
                 text += ending
             span = begin - len(marked.lead(index, text[:begin])), end + len(ending)
-            prompt = render(self.tokenizer, messages[:index], prompt=True) if index else ""
+            self._require_calls(turns[index], text[slice(*span)])
+            prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
-                spans.append((len(prompt) if index else span[0], span[1]))
-            elif _asks_alike(prompt, text[: span[0]], messages[index - 1]):
-                spans.append(span)
+                span = (len(prompt) if index else span[0], span[1])
+            elif (asked := _asks_alike(prompt, text, turns[index - 1])) is not None:
+                span = (span[0] if has_text else asked), span[1]
+                at_prompts = False
             elif index == wanted[-1]:
+                thought = self._thought(places, index, text, span)
                 return _behind_prompt(
-                    prompt, text, span, messages[index - 1], left_out + len(spans)
+                    prompt, text, span, turns[index - 1], left_out + len(spans), thought
                 )
             else:
                 left_out += 1
-        return Rendered(text, spans, left_out)
+                continue
+            spans.append(span)
+            if thought := self._thought(places, index, text, span):
+                thoughts.append(thought)
+        unshown = self._unshown(turns, places, wanted)
+        return Rendered(text, spans, thoughts, left_out, unshown, at_prompts)
 
     def _ending(
-        self, messages: Sequence[Message], index: int, marked: _Marked, behind: str
+        self, turns: Sequence[Message], tools: Tools, index: int, marked: _Marked, behind: str
     ) -> str | None:
         """What ends an answer: through the first mark behind it, or all but blanks.
 
         `behind` is what stands behind the answer; None when an answer that ends the conversation
-        has something else there. Where there is nothing at all, the end-of-sequence token ends it.
+        has something else there. Where there is nothing at all, the mark that opens the next turn
+        ends it, as models of such templates are taught, and the end-of-sequence token at the end.
         """
+        is_last = index == len(turns) - 1
         alone = behind
-        if index < len(messages) - 1:
-            alone = render(self.tokenizer, [*messages[:index], marked.messages[index]])
+        if not is_last and turns[index].tool_calls:
+            alone = self.format.render(turns[: index + 1], tools)
+            alone = alone[self._end_of_calls(turns[: index + 1], tools, alone, index) :]
+        elif not is_last:
+            alone = self.format.render([*turns[:index], marked.messages[index]], tools)
             alone = alone[marked.end_in(alone) :]
-        blanks = len(alone) - len(alone.lstrip())
-        mark = next((mark for mark in self._marks if alone.startswith(mark, blanks)), None)
-        ending = alone.rstrip() if mark is None else alone[: blanks + len(mark)]
-        if not ending and index == len(messages) - 1:
-            return str(self.tokenizer.eos_token or "")
-        return ending if behind.startswith(ending) else None
+        ending: str | None = self._mark_at_start(alone) or alone.rstrip()
+        if turns[index].tool_calls:
+            ending = self._shared_end(alone, behind)
+        if ending is None or not behind.startswith(ending):
+            # Within a chat some templates end an answer with another mark than the last one.
+            other = _MARK.match(behind)
+            return other[0] if other and not is_last else None
+        if self._ends_turns and ending:
+            return ending
+        following = self._mark_at_start(behind[len(ending) :])
+        return ending + (self._eos if is_last else following)
 
-    def _generation_blocks(self, messages: Sequence[Message], text: str) -> list[Span]:
-        """What the template itself marks as written by the model; [] when it cannot be relied on."""
-        template = self.tokenizer.chat_template
-        if not _GENERATION.search(template):
-            return []
-        rendered, blocks = render_jinja_template(
-            conversations=[_plain(messages)],
-            chat_template=template,
-            return_assistant_tokens_mask=True,
-            **self.tokenizer.special_tokens_map,
+    def _mark_at_start(self, text: str) -> str:
+        """Blanks and the special mark that a text begins with; "" where it begins otherwise."""
+        blanks = len(text) - len(text.lstrip())
+        mark = next((mark for mark in self._marks if text.startswith(mark, blanks)), None)
+        return "" if mark is None else text[: blanks + len(mark)]
+
+    def _shared_end(self, alone: str, behind: str) -> str | None:
+        """What stands behind the calls of a turn, less marks that only end a conversation."""
+        ending = alone.rstrip()
+        while not behind.startswith(ending):
+            mark = next((mark for mark in self._marks if ending.endswith(mark)), None)
+            if mark is None:
+                return None
+            ending = ending.removesuffix(mark).rstrip()
+        return ending
+
+    @cached_property
+    def _ends_turns(self) -> bool:
+        """Whether the template writes anything behind an answer that ends a conversation."""
+        turns = [Message(role="user", content="Zu0uZ"), Message(role="assistant", content="Za0aZ")]
+        try:
+            return bool(self.format.render(turns).rpartition("Za0aZ")[2].strip())
+        except UnusableRow:
+            return True
+
+    # --- reasoning ----------------------------------------------------------------------------
+
+    def _thought(self, places: Places, index: int, text: str, span: Span) -> Span | None:
+        """The reasoning of an answer with the marks around it, from the answer's begin on."""
+        thought = places.get((index, 2), places.get((index, 0)))
+        if thought is None:
+            return None
+        if answer := places.get((index, _ANSWER)):
+            return span[0], answer[0]
+        behind = text[thought[1] :]
+        return span[0], thought[1] + common_length(behind, self.format.between)
+
+    def _unshown(self, turns: Sequence[Message], places: Places, wanted: list[int]) -> int:
+        """How many reasonings of trained answers are not in the text; the last one has to be."""
+        missing = [i for i in wanted if turns[i].thinking.strip() and (i, 0) not in places]
+        if wanted and wanted[-1] in missing:
+            raise UnusableRow("the chat template leaves the reasoning of the last answer out")
+        return len(missing)
+
+    # --- tool calls ---------------------------------------------------------------------------
+
+    def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
+        """Where the arguments of a turn's last call end in `text`: one more is put behind them."""
+        calls = turns[index].tool_calls
+        extra = _unused("zqarg", text)
+        last = calls[-1].model_copy(
+            update={"arguments": calls[-1].arguments | {extra: f"{extra}v"}}
         )
-        answers = [
-            message.content.rpartition("</think>")[2].strip()
-            for message in messages
-            if message.role == "assistant"
+        changed = turns[index].model_copy(update={"tool_calls": (*calls[:-1], last)})
+        shown = self.format.render([*turns[:index], changed, *turns[index + 1 :]], tools)
+        end = common_length(text, shown)
+        added = shown[end : len(shown) - (len(text) - end)]
+        if len(added) != len(shown) - len(text) or not shown.endswith(text[end:]):
+            raise UnusableRow("the chat template shows a tool call in more than one place")
+        if added.count(f"{extra}v") != 1:
+            raise UnusableRow("the chat template leaves the arguments of a tool call out")
+        return end
+
+    @staticmethod
+    def _require_calls(turn: Message, shown: str) -> None:
+        for call in turn.tool_calls:
+            if call.name not in shown:
+                raise UnusableRow("the chat template leaves a tool call out")
+            for leaf in _leaves(call.arguments):
+                if not any(form in shown for form in _spellings(leaf)):
+                    raise UnusableRow("the chat template leaves the arguments of a tool call out")
+
+    def _require_shown(self, turns: Sequence[Message], tools: Tools, text: str) -> None:
+        """Raises UnusableRow where the template has no place for what is not an answer."""
+        for tool in tools:
+            if str((tool.get("function") or tool).get("name", "")) not in text:
+                raise UnusableRow("the chat template does not show which tools there are")
+        key = tuple((turn.role, bool(turn.content.strip())) for turn in turns)
+        if key not in self._missing:
+            self._missing[key] = self._first_missing(turns, tools)
+        if role := self._missing[key]:
+            raise UnusableRow(f"the chat template leaves a {_TITLES[role]} out")
+
+    def _first_missing(self, turns: Sequence[Message], tools: Tools) -> str:
+        probe = [
+            turn
+            if turn.role == "assistant" or not turn.content.strip()
+            else turn.model_copy(update={"content": f"Zc{index}cZ"})
+            for index, turn in enumerate(turns)
         ]
-        shown = [text[begin:end] for begin, end in blocks[0]]
-        # Blocks inside a macro come with wrong places; an answer missing from its block tells.
-        if rendered[0] != text or len(shown) != len(answers):
+        try:
+            shown = self.format.render(probe, tools)
+            if probe[-1].role == "assistant" and len(probe) > 1:
+                # What only the prompt for the last answer shows is put back with that prompt.
+                shown += self.format.render(probe[:-1], tools, prompt=True)
+        except UnusableRow:
+            return ""
+        missing = (t.role for i, t in enumerate(probe) if t is not turns[i] and t.content not in shown)  # fmt: skip
+        return next(missing, "")
+
+    # --- generation blocks --------------------------------------------------------------------
+
+    def _generation_blocks(self, turns: Sequence[Message], tools: Tools, text: str) -> list[Span]:
+        """What the template itself marks as written by the model; [] when it cannot be relied on."""
+        if not self.format.template.has_generation:
             return []
-        if any(answer[-40:] not in block for answer, block in zip(answers, shown, strict=True)):
+        begin, end = _unused("zqgenB", text), _unused("zqgenE", text)
+        shown = self.format.render_marked(turns, tools, begin, end)
+        blocks: list[Span] = []
+        position, start = 0, 0
+        for piece in re.split(f"({begin}|{end})", shown):
+            if piece == begin:
+                start = position
+            elif piece == end:
+                blocks.append((start, position))
+            else:
+                position += len(piece)
+        if shown.replace(begin, "").replace(end, "") != text:
             return []
-        trained = [message.trained for message in messages if message.role == "assistant"]
-        return [block for block, wanted in zip(blocks[0], trained, strict=True) if wanted]
+        answers = [
+            turn.content.rpartition("</think>")[2].strip()
+            for turn in turns
+            if turn.role == "assistant"
+        ]
+        written = "".join(text[slice(*block)] for block in blocks)
+        return blocks if all(answer[-40:] in written for answer in answers) else []
 
     def _with_end(self, text: str, block: Span) -> Span:
         """A template's block, through the mark that ends the turn and no further."""
@@ -164,47 +314,57 @@ class Renderer:
         end = block[0] + len(inside)
         if any(inside.endswith(mark) for mark in self._marks):
             return block[0], end
-        behind = text[end:]
-        blanks = len(behind) - len(behind.lstrip())
-        mark = next((mark for mark in self._marks if behind.startswith(mark, blanks)), "")
-        return block[0], end + (blanks + len(mark) if mark else 0)
+        return block[0], end + len(self._mark_at_start(text[end:]))
 
 
-def _narrowed(span: Span, blocks: list[Span]) -> Span:
-    """The span within the block it meets, always through the end of the turn."""
-    for begin, end in blocks:
-        if begin < span[1] and end > span[0]:
-            return max(begin, span[0]), span[1]
-    return span
+def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
+    """The spans within the blocks they meet, each through the end of its turn all the same."""
+    spans: list[Span] = []
+    for begin, end in rendered.spans:
+        met = [block for block in blocks if block[0] < end and block[1] > begin]
+        if not met:
+            return rendered
+        pieces = [(max(begin, block[0]), min(end, block[1])) for block in met]
+        pieces[-1] = pieces[-1][0], end
+        spans += pieces
+    return replace(rendered, spans=spans, at_prompts=False)
 
 
-def _asks_alike(prompt: str, shown: str, question: Message) -> bool:
-    """Whether a prompt and the text before an answer differ only behind the question: a template
+def _asks_alike(prompt: str, text: str, question: Message) -> int | None:
+    """Where an answer begins when prompt and text differ only behind the question: a template
     may open a thinking block in the prompt that it leaves out of the finished turn."""
     asked = question.content.strip()
     behind = prompt.rfind(asked) + len(asked)
-    return asked in prompt and shown.startswith(prompt[:behind])
+    if asked not in prompt or not text.startswith(prompt[:behind]):
+        return None
+    begin = behind + common_length(prompt[behind:], text[behind:])
+    # Two marks may begin alike: none is cut in two.
+    marks = _MARK.finditer(text, behind)
+    return next((mark.start() for mark in marks if mark.start() < begin < mark.end()), begin)
 
 
 def _behind_prompt(
-    prompt: str, text: str, span: Span, question: Message, left_out: int
+    prompt: str, text: str, span: Span, question: Message, left_out: int, thought: Span | None
 ) -> Rendered:
     """The last answer behind its true prompt; raises UnusableRow when they do not fit together."""
     asked = question.content.strip()
-    in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0])
+    in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
     header = prompt[in_prompt + len(asked) :]
     begin = in_text + len(asked) + len(header)
-    if in_prompt < 0 or in_text < 0 or not text[: span[0]].startswith(header, begin - len(header)):
+    if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
         raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
-    length = len(prompt) + span[1] - begin
-    return Rendered(prompt + text[begin : span[1]], [(len(prompt), length)], left_out)
-
-
-def _plain(messages: Sequence[Message]) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.content} for message in messages]
+    shift = len(prompt) - begin
+    thoughts = [(len(prompt), thought[1] + shift)] if thought else []
+    text = prompt + text[begin : span[1]]
+    return Rendered(text, [(len(prompt), len(text))], thoughts, left_out, at_prompts=False)
 
 
 # --- markers ----------------------------------------------------------------------------------
+
+#: Parts of an answer: its reasoning is 0, a reasoning block in its text 2, the rest from here on.
+_ANSWER = 4
+
+Places = dict[tuple[int, int], Span]  # (turn, part) -> where it stands
 
 
 @dataclass(frozen=True)
@@ -227,35 +387,43 @@ class _Marked:
         return next((part for part in (lead, lead.lstrip()) if before.endswith(part)), "")
 
 
-def _mark(messages: Sequence[Message], text: str) -> _Marked:
+def _mark(turns: Sequence[Message], text: str) -> _Marked:
     """Puts markers for answers.
 
     Blanks around an answer stay, so that a template that strips them strips them here too. The
-    thinking before an answer gets a marker of its own: templates move it or leave it out.
+    reasoning before an answer gets a marker of its own: templates move it or leave it out.
     """
-    nonce = next(number for number in range(1_000_000) if f"zqmark{number}n" not in text)
+    nonce = _unused("zqmark", text)
     cores: dict[tuple[int, int], str] = {}
+
+    def marker(index: int, part: int, value: str) -> str:
+        core = value.strip()
+        if not core:
+            return value
+        cores[index, part] = core
+        return value.replace(core, f"{nonce}n{index}p{part}zq", 1)
+
     marked: list[Message] = []
-    for index, message in enumerate(messages):
-        if message.role == "assistant":
-            parts = _THINKING.match(message.content)
-            pieces = list(parts.groups()) if parts else [message.content]
-            for part in range(1 if parts else 0, len(pieces), 2):
-                core = pieces[part].strip()
-                if core:
-                    cores[index, part] = core
-                    marker = f"zqmark{nonce}n{index}p{part}zq"
-                    pieces[part] = pieces[part].replace(core, marker, 1)
-            message = message.model_copy(update={"content": "".join(pieces)})
-        marked.append(message)
-    return _Marked(marked, cores, re.compile(rf"zqmark{nonce}n(\d+)p(\d)zq"))
+    for index, turn in enumerate(turns):
+        if turn.role == "assistant":
+            parts = THINKING.match(turn.content)
+            lead, thought, close, answer = parts.groups() if parts else ("", "", "", turn.content)
+            content = lead + marker(index, 2, thought) + close + marker(index, _ANSWER, answer)
+            changes = {"thinking": marker(index, 0, turn.thinking), "content": content}
+            turn = turn.model_copy(update=changes)
+        marked.append(turn)
+    return _Marked(marked, cores, re.compile(rf"{nonce}n(\d+)p(\d)zq"))
 
 
-def _places(shown: str, marked: _Marked, text: str) -> dict[int, Span]:
-    """Where each answer stands in `text`; raises UnusableRow unless that is beyond doubt."""
+def _unused(stem: str, text: str) -> str:
+    """A word made of `stem` and a number that the text does not hold."""
+    return next(word for number in range(1_000_000) if (word := f"{stem}{number}q") not in text)
+
+
+def _places(shown: str, marked: _Marked, text: str) -> Places:
+    """Where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
     pieces: list[str] = []
-    places: dict[int, Span] = {}
-    seen: set[tuple[int, int]] = set()
+    places: Places = {}
     length = position = 0
     for match in marked.pattern.finditer(shown):
         key = int(match[1]), int(match[2])
@@ -264,16 +432,41 @@ def _places(shown: str, marked: _Marked, text: str) -> dict[int, Span]:
         begin = length + len(before)
         length = begin + len(marked.cores[key])
         position = match.end()
-        if key in seen:
+        if key in places:
             raise UnusableRow("the chat template writes an answer twice")
-        seen.add(key)
-        first = places.get(key[0], (begin, 0))[0]
-        places[key[0]] = (first, length)
+        places[key] = begin, length
     pieces.append(shown[position:])
     if "".join(pieces) != text:
         raise UnusableRow("the chat template changes the text of an answer")
-    for index in {index for index, _ in marked.cores}:
-        last = max(part for known, part in marked.cores if known == index)
-        if (index, last) not in seen:
+    for index, turn in enumerate(marked.messages):
+        parts = [part for known, part in marked.cores if known == index]
+        # Of a turn that calls tools the reasoning may go, as it may before any earlier answer.
+        if parts and (max(parts) or not turn.tool_calls) and (index, max(parts)) not in places:
             raise UnusableRow("the chat template leaves an answer out")
     return places
+
+
+def _extent(places: Places, index: int) -> Span:
+    """From the first to the last part of a turn; (0, 0) for one without any."""
+    found = [span for (known, _), span in places.items() if known == index]
+    return min((b for b, _ in found), default=0), max((e for _, e in found), default=0)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _leaves(item)
+    elif value is not None:
+        yield value
+
+
+def _spellings(leaf: Any) -> set[str]:
+    """The ways in which a template may write a value: as JSON, as Python, or as it is."""
+    written = {json.dumps(leaf, ensure_ascii=ascii_only) for ascii_only in (True, False)}
+    if isinstance(leaf, str):
+        return {leaf, leaf.strip(), repr(leaf)[1:-1]} | {text[1:-1] for text in written}
+    return {str(leaf)} | written

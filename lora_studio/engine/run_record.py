@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
@@ -15,19 +12,24 @@ from lora_studio.core import events
 from lora_studio.core.files import write_atomic
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.samples import Sample
 from lora_studio.engine import model_sources
 from lora_studio.engine.backends import Tuned
-from lora_studio.engine.dataset import Row
+from lora_studio.engine.dataset import Rows
+from lora_studio.engine.splitting import Split
 
 _LIBRARIES = (
     "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors",
 )  # fmt: skip
 
-#: Conversations taken from training where none are kept out of it.
+#: Rows kept for the self-test, and those taken from training where none are kept out of it.
+_HELD_OUT = 512
 _BORROWED = 32
 
 
-def record_setup(run: RunFolder, project: Project, tuned: Tuned, data: events.DatasetReady) -> None:
+def record_setup(
+    run: RunFolder, project: Project, tuned: Tuned, data: events.DatasetReady, rows: Rows
+) -> None:
     """Notes everything that is needed to understand or repeat the training."""
     run.update_manifest(
         versions=_versions(),
@@ -35,8 +37,8 @@ def record_setup(run: RunFolder, project: Project, tuned: Tuned, data: events.Da
         base_model={"source": project.model.source} | model_sources.identity(tuned.base.folder),
         dataset={
             "sources": [
-                source.model_dump() | {"sha256": _sha256(Path(source.path))}
-                for source in project.dataset.sources
+                source.model_dump() | {"content": store.key}
+                for source, store in zip(project.dataset.sources, rows.stores, strict=False)
             ],
             "task": data.task,
             "rows_read": data.rows_read,
@@ -52,26 +54,33 @@ def record_setup(run: RunFolder, project: Project, tuned: Tuned, data: events.Da
     )
 
 
-def write_heldout(run: RunFolder, training: Sequence[Row], validation: Sequence[Row]) -> None:
-    """Writes the validation conversations, one JSON line each, for the self-test to run on.
+def write_heldout(run: RunFolder, rows: Rows, split: Split) -> None:
+    """Writes validation rows, one JSON line each, for the self-test to run on.
 
-    Without a validation split some training conversations serve, and the manifest says so.
+    Without a validation split some training rows serve, and the manifest says so.
     """
-    rows = validation or training[:_BORROWED]
-    lines = [
-        json.dumps(
-            {"messages": [{"role": turn.role, "content": turn.content} for turn in row.messages]},
-            ensure_ascii=False,
-        )
-        for row in rows
-    ]
-    write_atomic(run.heldout_file, "".join(f"{line}\n" for line in lines))
+    chosen = split.validation[:_HELD_OUT] or split.training[:_BORROWED]
+    samples = [rows.sample(*place) for place in chosen]
+    write_atomic(run.heldout_file, "".join(f"{_line(sample)}\n" for sample in samples))
     run.update_manifest(
         heldout={
-            "conversations": len(rows),
-            "from": "validation rows" if validation else "training rows: none were kept out",
+            "conversations": len(samples),
+            "from": "validation rows" if split.validation else "training rows: none were kept out",
         }
     )
+
+
+def _line(sample: Sample) -> str:
+    """A sample as it is read back by `RunFolder.heldout`; of a pair the better side."""
+    turns = (*sample.messages, *sample.chosen)
+    held: dict[str, Any] = {
+        "messages": [turn.model_dump(exclude_defaults=True, exclude={"trained"}) for turn in turns]
+    }
+    if sample.tools:
+        held["tools"] = sample.tools
+    if sample.task == "text":
+        held = {"text": sample.text}
+    return json.dumps(held, ensure_ascii=False)
 
 
 def _versions() -> dict[str, str]:
@@ -94,8 +103,3 @@ def _counts(tuned: Tuned) -> dict[str, Any]:
         "percent": round(counted.percent, 4),
         "targets": counted.targets,
     }
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

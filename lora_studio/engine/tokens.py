@@ -1,26 +1,33 @@
-"""Conversations become token ids, and each token is marked as trained or not."""
+"""Conversations, documents and pairs become token ids, and each token is marked as trained or not."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
+from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset import DatasetSpec, Message
-from lora_studio.core.events import TokenSpan
+from lora_studio.core.events import Token, TokenState
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.samples import UnusableRow
-from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import Row, SkippedRows
-from lora_studio.engine.rendering import Rendered, Renderer, Span, render
+from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.engine.chat_format import Tools
+from lora_studio.engine.rendering import Rendered, Span, render
+from lora_studio.engine.shapes import Renderer
 
-__all__ = ["Encoded", "Encoder", "encode", "prompt_ids", "render"]
+__all__ = [
+    "Encoded", "EncodedLabelled", "EncodedPair", "Encoder", "Shown", "Tokenised", "encode",
+    "prompt_ids", "render",
+]  # fmt: skip
 
 _IGNORED = -100
-_CHUNK = 256
+_START = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -47,11 +54,66 @@ class Encoded:
         return self.full_length > len(self.ids)
 
 
+@dataclass(frozen=True)
+class EncodedPair:
+    """The same prompt with the better and with the worse answer; the answers alone are trained."""
+
+    chosen: Encoded
+    rejected: Encoded
+
+
+@dataclass(frozen=True)
+class EncodedLabelled:
+    """A conversation whose last answer, which alone is trained, is good or bad."""
+
+    answer: Encoded
+    label: bool
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A text in tokens, before any cut: `spans` are the ranges of tokens that train, in order.
+
+    `unshown` counts reasonings before earlier answers that the template does not show.
+    """
+
+    ids: list[int]
+    spans: list[Span]
+    left_out: int = 0
+    unshown: int = 0
+
+    @property
+    def first(self) -> int:
+        """The first position with something to predict that is trained; -1 when there is none."""
+        return next((max(begin, 1) for begin, end in self.spans if end > max(begin, 1)), -1)
+
+    @property
+    def targets(self) -> int:
+        """How many tokens are trained."""
+        return sum(end - begin for begin, end in self.spans)
+
+    def cut(self, limit: int) -> Encoded:
+        """The first `limit` tokens."""
+        ids = np.asarray(self.ids[:limit], np.int32)
+        trained = trained_mask(len(ids), self.spans)
+        return Encoded(ids, trained, len(self.ids), self.left_out)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A text with its tokens, whose texts make it up, and the character ranges that train."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    trained_spans: tuple[Span, ...]
+
+
 class Encoder:
-    """Turns conversations into tokens for one tokenizer and one dataset spec."""
+    """Turns samples into tokens for one tokenizer and one dataset spec."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec) -> None:
-        """Raises ProblemError for a tokenizer that cannot say where its tokens stand."""
+        """Raises ProblemError for a tokenizer that cannot say where its tokens stand, or whose chat
+        template is broken."""
         if not tokenizer.is_fast:
             raise fail(
                 "model.slow_tokenizer",
@@ -67,104 +129,162 @@ class Encoder:
         self._backend.post_processor = None
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._renderer = Renderer(tokenizer)
+        try:
+            self._renderer = Renderer(tokenizer, spec.train_on, spec.thinking)
+            self._answer_renderer = self._renderer
+            if spec.train_on == "everything":
+                self._answer_renderer = Renderer(tokenizer, "answers", spec.thinking)
+        except UnusableRow as error:
+            raise fail(
+                "dataset.template_broken",
+                f"The chat template of the model cannot be used: {error}.",
+                "Choose another chat template in the dataset step.",
+                where=Where(step="dataset", field="chat_template"),
+            ) from error
+        self._begins_with, self._ends_with = _document_edges(tokenizer)
 
-    def encode(self, messages: Sequence[Message]) -> Encoded:
-        """One conversation; raises UnusableRow."""
-        return self._tokenize([self._render(messages)])[0][0]
+    def encode(self, messages: Sequence[Message], tools: Tools = ()) -> Encoded:
+        """One conversation, cut to the limit; raises UnusableRow."""
+        return self.encode_sample(Sample("sft", tuple(messages), tools=tuple(map(dict, tools))))[0]
 
-    def encode_rows(
-        self, rows: Iterable[Row], job: Job
-    ) -> tuple[list[tuple[Row, Encoded]], SkippedRows]:
-        """Every row that can be used, in order, and the others by reason."""
-        rows = list(rows)
-        used: list[tuple[Row, Encoded]] = []
-        skipped = SkippedRows()
-        for begin in range(0, len(rows), _CHUNK):
-            job.progress("tokenising rows", begin, len(rows), "rows")
-            rendered: list[tuple[Row, Rendered]] = []
-            for row in rows[begin : begin + _CHUNK]:
-                try:
-                    rendered.append((row, self._render(row.messages)))
-                except UnusableRow as verdict:
-                    skipped.add(str(verdict), row.number)
-            results = self._tokenize([item for _, item in rendered])
-            for (row, _), (encoded, fault) in zip(rendered, results, strict=True):
-                if fault:
-                    skipped.add(fault, row.number)
-                else:
-                    used.append((row, encoded))
-        job.progress("tokenising rows", len(rows), len(rows), "rows")
-        return used, skipped
+    def encode_sample(self, sample: Sample) -> list[Encoded]:
+        """A sample cut to the limit: one, of a pair two, of a document all pieces.
 
-    def preview(self, messages: Sequence[Message]) -> tuple[TokenSpan, ...]:
-        """The rendered text in runs of trained, context and cut tokens; raises UnusableRow."""
-        rendered = self._render(messages)
-        encoding = self._backend.encode(rendered.text, add_special_tokens=False)
-        trained = self._trained(rendered, encoding.offsets)
-        states = [
-            "cut" if index >= self.spec.max_length else "trained" if is_trained else "context"
-            for index, is_trained in enumerate(trained)
-        ]
-        return tuple(_runs(rendered.text, encoding.offsets, states))
+        Raises UnusableRow for what is left out by the spec as well.
+        """
+        result = self.tokenise([sample])[0]
+        if isinstance(result, UnusableRow):
+            raise result
+        limit = self.spec.max_length
+        if sample.task == "text":
+            ids = np.asarray(result[0].ids, np.int32)
+            edges = pieces(len(ids), limit)
+            return [Encoded(ids[a:b], np.ones(b - a, bool), b - a) for a, b in edges]
+        for item in result:
+            if fault := fault_of(len(item.ids), item.first, self.spec):
+                raise UnusableRow(fault)
+        return [item.cut(limit) for item in result]
 
-    def text(self, messages: Sequence[Message]) -> str:
-        """The text that `encode` takes the tokens of; raises UnusableRow."""
-        return self._render(messages).text
-
-    def _render(self, messages: Sequence[Message]) -> Rendered:
-        if self.spec.train_on == "everything":
-            text = render(self.tokenizer, messages)
-            return Rendered(text, [(0, len(text))])
-        return self._renderer.answers(messages)
-
-    def _tokenize(self, rendered: Sequence[Rendered]) -> list[tuple[Encoded, str]]:
-        """Tokens of each text, or the reason why there is nothing to train on."""
-        encodings = self._backend.encode_batch(
-            [item.text for item in rendered], add_special_tokens=False
-        )
-        found: list[tuple[Encoded, str]] = []
-        for item, encoding in zip(rendered, encodings, strict=True):
-            limit = self.spec.max_length
-            fault = ""
-            trained = np.zeros(0, bool)
+    def tokenise(self, samples: Sequence[Sample]) -> list[list[Tokenised] | UnusableRow]:
+        """Each sample in tokens before any cut (of a pair the chosen, then the rejected side), or
+        why it is unusable."""
+        found: list[list[Rendered] | UnusableRow] = []
+        for sample in samples:
             try:
-                trained = self._trained(item, encoding.offsets)
+                found.append(self._sides(sample))
             except UnusableRow as verdict:
-                fault = str(verdict)
-            encoded = Encoded(
-                np.asarray(encoding.ids[:limit], np.int32),
-                trained[:limit],
-                len(encoding.ids),
-                item.left_out,
+                found.append(verdict)
+        texts = [side.text for sides in found if isinstance(sides, list) for side in sides]
+        encodings = iter(self._backend.encode_batch(texts, add_special_tokens=False))
+        results: list[list[Tokenised] | UnusableRow] = []
+        for sample, sides in zip(samples, found, strict=True):
+            if isinstance(sides, UnusableRow):
+                results.append(sides)
+                continue
+            pairs = [(side, next(encodings)) for side in sides]
+            try:
+                results.append([self._tokens(sample, side, encoded) for side, encoded in pairs])
+            except UnusableRow as verdict:
+                results.append(verdict)
+        return results
+
+    def show(self, sample: Sample) -> list[Shown]:
+        """The text of a sample token by token, of a pair both; raises UnusableRow."""
+        return [self._show(sample, side) for side in self._sides(sample)]
+
+    def text(self, sample: Sample) -> str:
+        """The text that a sample's tokens are taken of, of a pair the better side; raises
+        UnusableRow."""
+        return self._sides(sample)[0].text
+
+    # --- one sample ---------------------------------------------------------------------------
+
+    def _sides(self, sample: Sample) -> list[Rendered]:
+        """What of a sample is tokenised as one text each."""
+        match sample.task:
+            case "text":
+                text = self._begins_with + sample.text + self._ends_with
+                return [Rendered(text, [(0, len(text))])]
+            case "preference":
+                return [
+                    self._answer_renderer.render(_answered(sample.messages, side), sample.tools)
+                    for side in (sample.chosen, sample.rejected)
+                ]
+            case "kto":
+                *earlier, last = sample.messages
+                return [self._answer_renderer.render(_answered(earlier, [last]), sample.tools)]
+        return [self._renderer.render(sample.messages, sample.tools)]
+
+    def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> Tokenised:
+        spans = list(_token_spans(rendered, encoding.offsets))
+        item = Tokenised(encoding.ids, spans, rendered.left_out, rendered.unshown)
+        if item.first < 0:
+            what = (
+                "the text is a single token" if sample.task == "text" else "no answer in it trains"
             )
-            if not fault and encoded.is_cut and self.spec.too_long == "skip":
-                fault = f"it has more than {limit} tokens"
-            elif not fault and not encoded.trained[1:].any():
-                fault = f"no part of an answer is within the first {limit} tokens"
-            found.append((encoded, fault))
-        return found
+            raise UnusableRow(what)
+        return item
 
-    def _trained(self, rendered: Rendered, offsets: Sequence[Span]) -> np.ndarray:
-        """Which tokens train, [length] bool; raises UnusableRow where a token is on both sides."""
-        starts = np.fromiter((start for start, _ in offsets), np.int64, len(offsets))
-        ends = np.fromiter((end for _, end in offsets), np.int64, len(offsets))
-        trained = np.zeros(len(offsets), bool)
-        for begin, end in rendered.spans:
-            trained |= (starts >= begin) & (starts < end)
-            # A token across an edge does no harm where the part on the other side is blank.
-            for index in np.flatnonzero((starts < begin) & (ends > begin)):
-                if rendered.text[begin : ends[index]].strip():
-                    raise UnusableRow("one token holds the end of a question and an answer's begin")
-            for index in np.flatnonzero((starts < end) & (ends > end)):
-                if rendered.text[end : ends[index]].strip():
-                    raise UnusableRow("one token holds the end of an answer and what follows it")
-        return trained
+    def _show(self, sample: Sample, rendered: Rendered) -> Shown:
+        encoding = self._backend.encode(rendered.text, add_special_tokens=False)
+        spans = list(_token_spans(rendered, encoding.offsets))
+        trained = trained_mask(len(encoding.ids), spans)
+        limit = len(trained) if sample.task == "text" else self.spec.max_length
+        special = {
+            index for index, token in self.tokenizer.added_tokens_decoder.items() if token.special
+        } | set(self.tokenizer.all_special_ids)
+        tokens: list[Token] = []
+        ranges: list[Span] = []
+        covered = 0
+        for place, (index, (_, end)) in enumerate(zip(encoding.ids, encoding.offsets, strict=True)):
+            # Tokens that share a character: the first of them shows it, the others nothing.
+            begin, covered = covered, max(covered, end)
+            if place == len(trained) - 1:
+                covered = len(rendered.text)
+            state: TokenState = "trained" if trained[place] else "context"
+            if place >= limit:
+                state = "cut"
+            elif trained[place]:
+                if ranges and ranges[-1][1] == begin:
+                    begin_of_run = ranges.pop()[0]
+                    ranges.append((begin_of_run, covered))
+                else:
+                    ranges.append((begin, covered))
+            text = rendered.text[begin:covered]
+            tokens.append(Token(id=index, text=text, state=state, special=index in special))
+        return Shown(rendered.text, tuple(tokens), tuple(r for r in ranges if r[0] < r[1]))
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+def trained_mask(length: int, spans: Sequence[Span]) -> np.ndarray:
+    """Which of `length` tokens lie in ranges, [length] bool."""
+    trained = np.zeros(length, bool)
+    for begin, end in spans:
+        trained[begin:end] = True
+    return trained
+
+
+def pieces(length: int, limit: int) -> list[Span]:
+    """A document in pieces of at most `limit` tokens; none has one token, which predicts nothing."""
+    edges = [*range(0, length, limit), length]
+    if len(edges) > 2 and edges[-1] - edges[-2] == 1:
+        edges[-2] -= 1
+    return list(pairwise(edges))
+
+
+def fault_of(length: int, first: int, spec: DatasetSpec) -> str:
+    """Why the limit leaves a row out, "" when it does not; `first` as in `Tokenised`."""
+    if length > spec.max_length and spec.too_long == "skip":
+        return f"it has more than {spec.max_length} tokens"
+    if first >= spec.max_length:
+        return f"no part of an answer is within the first {spec.max_length} tokens"
+    return ""
+
+
+def prompt_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools = ()
+) -> list[int]:
     """Tokens to continue from for the next answer; raises UnusableRow."""
-    text = render(tokenizer, messages, prompt=True)
+    text = render(tokenizer, messages, tools, prompt=True)
     return tokenizer(text, add_special_tokens=False).input_ids
 
 
@@ -175,13 +295,35 @@ def encode(
     return Encoder(tokenizer, spec).encode(messages)
 
 
-def _runs(text: str, offsets: Sequence[Span], states: Sequence[str]) -> Iterator[TokenSpan]:
-    """Neighbouring tokens of one state as one span; together they are the whole text."""
-    begin = 0
-    for index in range(1, len(states) + 1):
-        if index < len(states) and states[index] == states[begin]:
-            continue
-        left = 0 if begin == 0 else offsets[begin][0]
-        right = len(text) if index == len(states) else offsets[index][0]
-        yield TokenSpan(text=text[left:right], tokens=index - begin, state=states[begin])
-        begin = index
+def _answered(prompt: Sequence[Message], answer: Sequence[Message]) -> list[Message]:
+    """A conversation of which the answer alone trains."""
+    return [
+        *(turn.model_copy(update={"trained": False}) for turn in prompt),
+        *(turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in answer),
+    ]
+
+
+def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
+    """What a document begins and ends with: the first token where the tokenizer itself puts one
+    in front of a text, and the end-of-sequence token."""
+    ids = tokenizer("a").input_ids
+    bos = tokenizer.bos_token or ""
+    begins = bool(bos) and bool(ids) and ids[0] == tokenizer.bos_token_id
+    return (bos if begins else ""), str(tokenizer.eos_token or "")
+
+
+def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
+    """The ranges of tokens that train; raises UnusableRow where a token is on both sides.
+
+    A token across an edge does no harm where the part on the other side is blank.
+    """
+    text = rendered.text
+    for begin, end in rendered.spans:
+        first = bisect_left(offsets, begin, key=_START)
+        last = bisect_left(offsets, end, key=_START)
+        if first and offsets[first - 1][1] > begin and text[begin : offsets[first - 1][1]].strip():
+            raise UnusableRow("one token holds the end of a question and an answer's begin")
+        if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
+            raise UnusableRow("one token holds the end of an answer and what follows it")
+        if first < last:
+            yield first, last

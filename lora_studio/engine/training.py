@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import peft
@@ -19,18 +16,19 @@ from transformers import get_scheduler
 
 from lora_studio.core import events
 from lora_studio.core.files import folder_atomic
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, dataset, run_record
+from lora_studio.engine import checkpoints, run_record
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.batches import Batch, Plan, by_length, collate
 from lora_studio.engine.channel import Job
+from lora_studio.engine.encoded_rows import EncodedRows
 from lora_studio.engine.objectives import sft_nll
-from lora_studio.engine.tokens import Encoded, Encoder
+from lora_studio.engine.prepared import prepare
 
 #: Shortest time between two StepDone events, in seconds. The last one is never left out.
 _EVENT_INTERVAL = 0.05
@@ -41,10 +39,10 @@ _WINDOW = 20
 
 @dataclass(frozen=True)
 class Data:
-    """The rows of a run after rendering."""
+    """The rows of a run after rendering; they are read from disk one by one."""
 
-    training: list[Encoded]
-    validation: list[Encoded]
+    training: EncodedRows
+    validation: EncodedRows
     fingerprint: str
 
 
@@ -70,58 +68,17 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
 
 
 def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Data:
-    """Reads, renders and splits the dataset; emits DatasetReady and writes the run's record."""
+    """Reads, tokenises and splits the dataset; emits DatasetReady and writes the run's record."""
     spec = project.dataset
-    found = dataset.read(spec, job)
-    encoder = Encoder(tuned.base.tokenizer, spec)
-    used, unusable = encoder.encode_rows(found.rows, job)
-    found.skipped.include(unusable)
-    if not used:
-        raise dataset.no_usable_rows(Path(spec.sources[0].path), found.rows_read, found.skipped)
-    encoded = {row.number: item for row, item in used}
-    if partial := sum(item.left_out > 0 for item in encoded.values()):
-        job.emit(events.Warned(problem=_answers_left_out(partial)))
-    training, validation = dataset.split(
-        [row for row, _ in used], spec.validation_share, project.training.seed
+    prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
+    for problem in prepared.warnings:
+        job.emit(events.Warned(problem=problem))
+    job.emit(prepared.ready)
+    run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
+    run_record.write_heldout(run, prepared.rows, prepared.split)
+    return Data(
+        EncodedRows(prepared.training), EncodedRows(prepared.validation), prepared.fingerprint
     )
-    data = Data(
-        [encoded[row.number] for row in training],
-        [encoded[row.number] for row in validation],
-        _fingerprint([encoded[row.number] for row in training]),
-    )
-    ready = events.DatasetReady(
-        task="sft",
-        rows_read=found.rows_read,
-        rows_train=len(training),
-        rows_validation=len(validation),
-        skipped=found.skipped.summary(),
-        rows_cut=sum(item.is_cut for item in encoded.values()),
-        tokens=sum(len(item.ids) for item in data.training),
-        trained_tokens=sum(int(item.trained.sum()) for item in data.training),
-    )
-    job.emit(ready)
-    run_record.record_setup(run, project, tuned, ready)
-    run_record.write_heldout(run, training, validation)
-    return data
-
-
-def _answers_left_out(rows: int) -> Problem:
-    return Problem(
-        code="dataset.answers_left_out",
-        what=f"In {rows} rows only the last answer trains: this chat template writes earlier turns "
-        "otherwise than it asked for them, for example without the system message.",
-        remedy="To train every answer, make a row of each, or leave the system message out.",
-        where=Where(step="dataset", field="chat_template"),
-        severity="warning",
-    )
-
-
-def _fingerprint(rows: Sequence[Encoded]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(row.ids.tobytes())
-        digest.update(row.trained.tobytes())
-    return digest.hexdigest()
 
 
 class Loop:
@@ -140,7 +97,7 @@ class Loop:
             cpu=self.device.type == "cpu", mixed_precision="fp16" if is_scaled else "no"
         )
         self.plan = Plan(
-            [len(row.ids) for row in data.training],
+            data.training.lengths,
             spec.micro_batch,
             spec.gradient_accumulation,
             spec.seed,
@@ -236,8 +193,7 @@ class Loop:
         self.meter.flush()
         self.model.eval()
         rows = self.data.validation
-        lengths = [len(row.ids) for row in rows]
-        chosen = by_length(range(len(rows)), lengths, self.spec.micro_batch)
+        chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
         nll, targets = 0.0, 0
         with torch.no_grad():
             for done, indices in enumerate(chosen):

@@ -14,6 +14,7 @@ from lora_studio.core.dataset import Message
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.core.samples import Sample
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
 
@@ -140,7 +141,5 @@ def test_held_out_conversations_are_read_one_a_line(tmp_path: Path) -> None:
     rows = [{"messages": [asked, answered]}, {"messages": [asked]}]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     run.heldout_file.write_text("".join(lines), "utf-8")
-    assert run.heldout() == [
-        (Message.model_validate(asked), Message.model_validate(answered)),
-        (Message.model_validate(asked),),
-    ]
+    first, second = (Message.model_validate(turn) for turn in (asked, answered))
+    assert run.heldout() == [Sample("sft", (first, second)), Sample("sft", (first,))]

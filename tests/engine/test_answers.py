@@ -24,7 +24,7 @@ from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.llama import Llama, adds_bos
 from tests.helpers.ollama_server import fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
-from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.tiny_models import FAMILIES, TEMPLATES, tiny_model
 from tests.helpers.tiny_run import tiny_run
 
 CONVERSATIONS = (
@@ -135,7 +135,7 @@ def test_every_family_has_one_token_that_ends_an_answer(family: str, tmp_path: P
 
 def test_a_mark_that_is_no_token_of_its_own_ends_an_answer_as_text(tmp_path: Path) -> None:
     tokenizer = model.load_tokenizer(tiny_model("mistral", tmp_path))
-    tokenizer.chat_template = model.chatml()
+    tokenizer.chat_template = (TEMPLATES / "chatml.jinja").read_text("utf-8")
     end = chat.turn_end(tokenizer)
     assert end.text == "<|im_end|>"
     assert end.cut("Yes.<|im_end|>\nmore") == ("Yes.", True)

@@ -13,12 +13,10 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset import DatasetSpec, Message, Role
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.samples import UnusableRow
-from lora_studio.engine.dataset import Row
+from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine.model import load_tokenizer
 from lora_studio.engine.tokens import Encoded, Encoder, encode, prompt_ids
 from tests.engine.conftest import TinyModel
-from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES, TEMPLATES
 
 #: What ends an answer, by family. Phi-3's mark takes the line break behind it in.
@@ -62,8 +60,9 @@ def trained_texts(
     tokenizer: PreTrainedTokenizerBase, messages: tuple[Message, ...], **settings: object
 ) -> list[str]:
     """The stretches of text whose tokens train."""
-    spans = Encoder(tokenizer, DatasetSpec(**settings)).preview(messages)
-    return [span.text for span in spans if span.state == "trained"]
+    shown = Encoder(tokenizer, DatasetSpec(**settings)).show(Sample("sft", messages))[0]
+    assert "".join(token.text for token in shown.tokens) == shown.text
+    return [shown.text[slice(*span)] for span in shown.trained_spans]
 
 
 def trained_runs(encoded: Encoded) -> list[list[int]]:
@@ -212,8 +211,8 @@ def test_an_end_of_sequence_is_added_where_the_template_ends_no_answer(tiny: Tin
     assert trained_texts(tokenizer, chat) == ["C.<|im_end|>"]
 
 
-def test_chatml_marks_that_are_plain_text_train_through_the_mark(tiny: TinyModel) -> None:
-    tokenizer = load_tokenizer(tiny("granite"), DatasetSpec(chat_template="chatml"))
+def test_marks_that_are_plain_text_train_through_the_mark(tiny: TinyModel) -> None:
+    tokenizer = with_template(tiny, (TEMPLATES / "chatml.jinja").read_text("utf-8"), "granite")
     assert "<|im_end|>" not in tokenizer.get_vocab()
     texts = trained_texts(tokenizer, CHAT)
     assert [text.rstrip("\n") for text in texts] == [
@@ -277,24 +276,32 @@ def test_a_row_over_the_limit_is_cut_at_its_end(tokenizer: PreTrainedTokenizerBa
 
 
 def test_a_row_over_the_limit_is_left_out_when_that_is_chosen(tiny: TinyModel) -> None:
-    encoder = Encoder(load_tokenizer(tiny("llama3")), DatasetSpec(max_length=20, too_long="skip"))
-    used, skipped = encoder.encode_rows([Row(7, CHAT)], make_job())
-    assert used == []
-    assert [(e.reason, e.rows) for e in skipped.summary()] == [("it has more than 20 tokens", (7,))]
+    spec = DatasetSpec(max_length=20, too_long="skip")
+    with pytest.raises(UnusableRow, match="more than 20 tokens"):
+        encode(load_tokenizer(tiny("llama3")), CHAT, spec)
 
 
 def test_a_row_whose_answers_are_all_beyond_the_limit_is_left_out(tiny: TinyModel) -> None:
-    encoder = Encoder(load_tokenizer(tiny("llama3")), DatasetSpec(max_length=16))
-    _, skipped = encoder.encode_rows([Row(1, CHAT)], make_job())
-    assert "within the first 16 tokens" in skipped.summary()[0].reason
+    with pytest.raises(UnusableRow, match="within the first 16 tokens"):
+        encode(load_tokenizer(tiny("llama3")), CHAT, DatasetSpec(max_length=16))
 
 
-def test_the_preview_shows_the_whole_text_and_what_is_cut(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
-    encoder = Encoder(tokenizer, DatasetSpec(max_length=30))
-    spans = encoder.preview(CHAT)
-    assert "".join(span.text for span in spans) == encoder.text(CHAT)
-    assert sum(span.tokens for span in spans if span.state != "cut") == 30
-    assert spans[-1].state == "cut"
+def test_all_tokens_are_shown_and_which_are_cut(tokenizer: PreTrainedTokenizerBase) -> None:
+    shown = Encoder(tokenizer, DatasetSpec(max_length=30)).show(Sample("sft", CHAT))[0]
+    assert "".join(token.text for token in shown.tokens) == shown.text
+    assert [token.state == "cut" for token in shown.tokens] == [i >= 30 for i in range(len(shown.tokens))]  # fmt: skip
+    assert all(token.special for token in shown.tokens if token.text in set(tokenizer.all_special_tokens))  # fmt: skip
+
+
+def test_tokens_that_split_a_character_show_it_once(tiny: TinyModel) -> None:
+    tokenizer = load_tokenizer(tiny("qwen3"))
+    chat = (turn("user", "𒀀?"), turn("assistant", "𒀁 and 👩‍👩‍👧"))
+    shown = Encoder(tokenizer, DatasetSpec()).show(Sample("sft", chat))[0]
+    assert any(token.text == "" for token in shown.tokens)
+    assert "".join(token.text for token in shown.tokens) == shown.text
+    assert [shown.text[slice(*span)] for span in shown.trained_spans] == [
+        "<think>\n\n</think>\n\n𒀁 and 👩‍👩‍👧<|im_end|>"
+    ]
 
 
 def test_a_tokenizer_without_places_is_refused_by_name(tiny: TinyModel, tmp_path: Path) -> None:

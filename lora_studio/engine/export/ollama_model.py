@@ -166,7 +166,8 @@ def _not_proven(derived: DerivedTemplate) -> Problem:
 
 def _try_out(run: RunFolder, host: str, name: str, job: Job) -> None:
     """Asks the new model a first question; a server that cannot run it says why."""
-    asked = next((turns[:1] for turns in run.heldout() if turns[0].role == "user"), None)
+    held_out = (sample.messages for sample in run.heldout() if sample.messages)
+    asked = next((turns[:1] for turns in held_out if turns[0].role == "user"), None)
     turns = asked or (Message(role="user", content="Hello! Who are you?"),)
     job.progress("asking the new model in Ollama", 0, None)
     try:

@@ -1,0 +1,465 @@
+"""All rows of a dataset in tokens, on disk: made once with all cores, read by index ever after.
+
+What is kept depends on the rows, on how they become samples, on tokenizer and chat template, and on
+this program: the key of the cache. It does not depend on the longest row allowed, so moving that
+limit costs nothing: rows are cut as they are read. Nor does it depend on the day, though some
+templates write one: a run that goes on tomorrow finds the tokens that it began with.
+
+Work is divided into chunks of rows, each of which becomes an Arrow file. Small data is done here and
+now. Otherwise processes do it that come from a fork server, a clean process that has neither threads
+nor CUDA: forking this one, which may have both, can lock up. A worker needs two to three seconds to
+be there (measured: imports and a vocabulary of 150,000), which is why small data has none.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio import __version__
+from lora_studio.core import paths
+from lora_studio.core.dataset import DatasetSpec, RowFormat, Task
+from lora_studio.core.files import folder_atomic, write_atomic
+from lora_studio.core.problems import fail
+from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.engine import dataset
+from lora_studio.engine.channel import Job
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.row_blocks import values_of
+from lora_studio.engine.row_store import RowStore
+from lora_studio.engine.tokens import Encoder, Tokenised
+
+#: Rows of a chunk and of a batch within it; at most so many tokens are held before they are written.
+CHUNK = 8192
+BATCH = 256
+_HELD_TOKENS = 4_000_000
+
+#: Rows from which on several processes are worth their start.
+MANY = 20_000
+
+#: Days after which tokens that nothing asked for are deleted.
+_KEPT_DAYS = 30
+
+#: Row numbers named for each reason to leave rows out.
+NAMED = 10
+
+_STAGE = "tokenising rows"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one source and how they become samples."""
+
+    store: RowStore
+    format: RowFormat
+    mapping: dict[str, str]
+
+    def __len__(self) -> int:
+        """How many rows there are, usable or not."""
+        return len(self.store)
+
+
+@dataclass
+class Left:
+    """Rows left out for one reason: how many, and the first few, counted from 1."""
+
+    count: int = 0
+    rows: list[int] = field(default_factory=list)
+
+    def add(self, rows: Sequence[int], count: int | None = None) -> None:
+        """Notes some rows; `count` where they are only the first of more."""
+        self.count += len(rows) if count is None else count
+        self.rows = sorted([*self.rows, *rows[:NAMED]])[:NAMED]
+
+
+class TokenTable:
+    """The rows of one source in tokens. Lengths and the like are in memory, tokens stay on disk.
+
+    All are arrays with one entry per usable row, in the order of the source: `row` is its position
+    there (from 0), `length` its tokens before any cut, `first` the first trained position that is
+    predicted, `targets` its trained tokens. For pairs `length` and `first` are the greater of both
+    sides; `targets` is their sum.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Opens the folder that `tokenise` has written."""
+        about = json.loads((folder / "about.json").read_text("utf-8"))
+        self.digest: str = about["digest"]
+        self.rows_read: int = about["rows"]
+        self.skipped = {reason: Left(*entry) for reason, entry in about["skipped"].items()}
+        files = [str(folder / name) for name in about["files"]]
+        self.data = datasets.concatenate_datasets([datasets.Dataset.from_file(f) for f in files])
+        table = self.data.data.table
+        self.has_pairs = "rejected_ids" in table.column_names
+        sides = ("", "rejected_") if self.has_pairs else ("",)
+        self.row = self._column("row")
+        self.length = np.maximum.reduce([self._column(f"{side}length") for side in sides])
+        self.first = np.maximum.reduce([self._column(f"{side}first") for side in sides])
+        self.targets = np.add.reduce([self._column(f"{side}targets") for side in sides])
+        self.left_out = self._column("left_out")
+        self.unshown = self._column("unshown")
+        self.label = self._column("label") if "label" in table.column_names else None
+        self._lists = {
+            f"{side}{name}": _Lists(table.column(f"{side}{name}"))
+            for side in sides
+            for name in ("ids", "spans")
+        }
+
+    def __len__(self) -> int:
+        """How many rows are usable whatever their length."""
+        return len(self.row)
+
+    def item(self, place: int, side: str = "") -> Tokenised:
+        """A row in tokens by its place in the table; of a pair, `side` "rejected_" is the other."""
+        ids = self._lists[f"{side}ids"][place]
+        edges = self._lists[f"{side}spans"][place].reshape(-1, 2)
+        return Tokenised(ids, [(int(a), int(b)) for a, b in edges], int(self.left_out[place]))
+
+    def trained_within(self, limits: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Trained tokens before position `limits` of the rows at `places`, both [rows]."""
+        return sum(
+            (lists.trained_within(limits, places) for name, lists in self._lists.items() if "spans" in name),
+            np.zeros(len(places), np.int64),
+        )  # fmt: skip
+
+    def spans(self) -> Iterator[np.ndarray]:
+        """The trained ranges of tokens of all rows, [ranges, 2] int32 each, chunk by chunk."""
+        for name, lists in self._lists.items():
+            if name.endswith("spans"):
+                yield from (values.reshape(-1, 2) for values in lists.chunks())
+
+    def _column(self, name: str) -> np.ndarray:
+        return self.data.data.table.column(name).to_numpy()
+
+
+class _Lists:
+    """A column of lists of numbers; an entry is a view of the file, read when it is looked at."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in chunks)])
+        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+        self._values = [chunk.values.to_numpy() for chunk in chunks]
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        chunk = int(np.searchsorted(self._starts, place, "right")) - 1
+        offsets = self._offsets[chunk]
+        at = place - int(self._starts[chunk])
+        return self._values[chunk][offsets[at] : offsets[at + 1]]
+
+    def trained_within(self, limits: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Of lists that hold ranges: how much of each lies before a limit."""
+        found = np.zeros(len(places), np.int64)
+        chunk_of = np.searchsorted(self._starts, places, "right") - 1
+        for chunk in np.unique(chunk_of):
+            mine = chunk_of == chunk
+            at = places[mine] - self._starts[chunk]
+            offsets, values = self._offsets[chunk], self._values[chunk]
+            counts = (offsets[at + 1] - offsets[at]) // 2
+            row = np.repeat(np.arange(len(at)), counts)
+            nth = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+            ranges = offsets[at][row] + 2 * nth
+            limit = limits[mine][row]
+            begin, end = (np.minimum(values[ranges + side], limit) for side in (0, 1))
+            found[mine] = np.bincount(row, end - begin, len(at)).astype(np.int64)
+        return found
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        for offsets, values in zip(self._offsets, self._values, strict=True):
+            yield values[offsets[0] : offsets[-1]]
+
+
+def tokenise(
+    parts: Sequence[Part],
+    tokenizer: PreTrainedTokenizerBase,
+    spec: DatasetSpec,
+    task: Task,
+    job: Job,
+) -> list[TokenTable]:
+    """Every part in tokens, from the cache where it is known; raises ProblemError."""
+    stands_for = tokenizer_key(tokenizer)
+    folders = [_folder(part, stands_for, spec, task) for part in parts]
+    missing = [
+        (part, folder)
+        for part, folder in dict(
+            zip(folders, zip(parts, folders, strict=True), strict=True)
+        ).values()
+        if not (folder / "about.json").is_file()
+    ]
+    total = sum(len(part) for part, _ in missing)
+    done = 0
+    for part, folder in missing:
+        _sweep(folders)
+        with folder_atomic(folder) as fresh:
+            _run(_Work(part, tokenizer, spec, task, fresh), done, total, job)
+        done += len(part)
+    if missing:
+        job.progress(_STAGE, total, total, "rows")
+    for folder in folders:
+        os.utime(folder)
+    return [TokenTable(folder) for folder in folders]
+
+
+# --- the key ----------------------------------------------------------------------------------
+
+
+def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Stands for everything about a tokenizer that decides which tokens a conversation becomes."""
+    digest = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode())
+    special = {name: str(text) for name, text in tokenizer.special_tokens_map.items()}
+    digest.update(json.dumps([special, tokenizer.get_chat_template()], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _folder(part: Part, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
+    facts = [
+        _program(), part.store.key, part.format, part.mapping, task, tokenizer, spec.system_prompt,
+        spec.train_on, spec.thinking, sorted(spec.fixes),
+    ]  # fmt: skip
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return paths.cache_folder() / "tokens" / key[:32]
+
+
+@functools.cache
+def _program() -> str:
+    """This program's version, and its code where that lies open: it decides what rows become."""
+    digest = hashlib.sha256(__version__.encode())
+    package = Path(__file__).resolve().parents[1]
+    for file in sorted((*package.glob("core/*.py"), *package.glob("engine/*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _sweep(kept: Sequence[Path]) -> None:
+    """Deletes tokens that nothing has asked for in a month."""
+    oldest = time.time() - _KEPT_DAYS * 86_400
+    for folder in (paths.cache_folder() / "tokens").glob("*"):
+        if folder not in kept and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# --- the work ---------------------------------------------------------------------------------
+
+
+@dataclass
+class _Work:
+    """One part to be tokenised into a folder; goes to every worker once."""
+
+    part: Part
+    tokenizer: PreTrainedTokenizerBase
+    spec: DatasetSpec
+    task: Task
+    folder: Path
+
+    @functools.cached_property
+    def encoder(self) -> Encoder:
+        """Made where it is needed: a compiled chat template does not travel."""
+        return Encoder(self.tokenizer, self.spec)
+
+    @property
+    def cancelled(self) -> Path:
+        """A file that appears when the work is to end."""
+        return self.folder / "cancelled"
+
+    def chunk(self, begin: int, job: Job | None = None, done: int = 0, total: int = 0) -> _Result:
+        """Tokenises the rows of one chunk into a file of its own.
+
+        Raises CancelledError. `done` of `total` rows are what `job` is told at the begin.
+        """
+        end = min(begin + CHUNK, len(self.part))
+        file = self.folder / f"{begin // CHUNK:06d}.arrow"
+        result = _Result(begin, file.name, "", {})
+        digest = hashlib.sha256()
+        with _Writer(file, self.task) as writer:
+            for at in range(begin, end, BATCH):
+                if job is not None:
+                    job.progress(_STAGE, done + at - begin, total, "rows")
+                elif self.cancelled.exists():
+                    raise CancelledError
+                rows = list(range(at, min(at + BATCH, end)))
+                self._batch(rows, writer, result, digest)
+        result.digest = digest.hexdigest()
+        return result
+
+    def _batch(
+        self, rows: list[int], writer: _Writer, result: _Result, digest: hashlib._Hash
+    ) -> None:
+        table = self.part.store.data.data.slice(rows[0], len(rows))
+        raws, faults = (table.column(name).to_pylist() for name in ("raw", "fault"))
+        samples: list[tuple[int, Sample]] = []
+        for row, raw, fault in zip(rows, raws, faults, strict=True):
+            try:
+                if fault:
+                    raise UnusableRow(fault)
+                samples.append((row, self._sample(raw)))
+            except UnusableRow as verdict:
+                result.skip(str(verdict), row)
+        found = self.encoder.tokenise([sample for _, sample in samples])
+        for (row, sample), sides in zip(samples, found, strict=True):
+            if isinstance(sides, UnusableRow):
+                result.skip(str(sides), row)
+                continue
+            writer.add(row, sides, sample.label)
+            for side in sides:
+                digest.update(np.asarray([row, *side.ids], np.int64).tobytes())
+                digest.update(np.asarray(side.spans, np.int64).tobytes())
+
+    def _sample(self, raw: str) -> Sample:
+        part = self.part
+        return dataset.sample_of(values_of(raw), part.format, part.mapping, self.spec)
+
+
+@dataclass
+class _Result:
+    """What became of a chunk: its file, a digest of its tokens, and rows left out by reason."""
+
+    begin: int
+    file: str
+    digest: str
+    skipped: dict[str, Left]
+
+    def skip(self, reason: str, row: int) -> None:
+        self.skipped.setdefault(reason, Left()).add([row + 1])
+
+
+class _Writer:
+    """Writes rows of tokens to an Arrow stream, which `datasets` maps into memory."""
+
+    _SIDE = (
+        ("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32())),
+        ("length", pa.int32()), ("first", pa.int32()), ("targets", pa.int32()),
+    )  # fmt: skip
+
+    def __init__(self, file: Path, task: Task) -> None:
+        self._sides = ("", "rejected_") if task == "preference" else ("",)
+        fields = [("row", pa.int64()), ("left_out", pa.int32()), ("unshown", pa.int32())]
+        fields += [(side + name, kind) for side in self._sides for name, kind in self._SIDE]
+        if task == "kto":
+            fields.append(("label", pa.bool_()))
+        self._schema = pa.schema(fields)
+        self._file = file
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._schema.names}
+        self._held = 0
+
+    def __enter__(self) -> _Writer:
+        self._sink = pa.OSFile(str(self._file), "wb")
+        self._stream = pa.ipc.new_stream(self._sink, self._schema)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._stream.close()
+        self._sink.close()
+
+    def add(self, row: int, sides: Sequence[Tokenised], label: bool | None) -> None:
+        columns = self._columns
+        columns["row"].append(row)
+        columns["left_out"].append(sum(side.left_out for side in sides))
+        columns["unshown"].append(sum(side.unshown for side in sides))
+        for prefix, side in zip(self._sides, sides, strict=True):
+            columns[f"{prefix}ids"].append(side.ids)
+            columns[f"{prefix}spans"].append([edge for span in side.spans for edge in span])
+            columns[f"{prefix}length"].append(len(side.ids))
+            columns[f"{prefix}first"].append(side.first)
+            columns[f"{prefix}targets"].append(side.targets)
+            self._held += len(side.ids)
+        if "label" in columns:
+            columns["label"].append(label)
+        if self._held >= _HELD_TOKENS:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._stream.write_batch(pa.record_batch(self._columns, schema=self._schema))
+        self._columns = {name: [] for name in self._schema.names}
+        self._held = 0
+
+
+def _run(work: _Work, done: int, total: int, job: Job) -> None:
+    """All chunks of a part, and `about.json` once they are there."""
+    begins = list(range(0, max(len(work.part), 1), CHUNK))
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if len(work.part) < MANY or cores == 1:
+        results = [work.chunk(begin, job, done + begin, total) for begin in begins]
+    else:
+        results = _in_processes(work, begins, min(cores, len(begins)), done, total, job)
+    results.sort(key=lambda result: result.begin)
+    skipped: dict[str, Left] = {}
+    for result in results:
+        for reason, left in result.skipped.items():
+            skipped.setdefault(reason, Left()).add(left.rows, left.count)
+    about = {
+        "rows": len(work.part),
+        "files": [result.file for result in results],
+        "digest": hashlib.sha256("".join(r.digest for r in results).encode()).hexdigest(),
+        "skipped": {reason: [left.count, left.rows] for reason, left in skipped.items()},
+    }
+    write_atomic(work.folder / "about.json", json.dumps(about))
+
+
+def _in_processes(
+    work: _Work, begins: list[int], processes: int, done: int, total: int, job: Job
+) -> list[_Result]:
+    method = "spawn" if sys.platform == "win32" else "forkserver"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([__name__])
+    job.progress(_STAGE, done, total, "rows")
+    results: list[_Result] = []
+    pool = ProcessPoolExecutor(processes, context, _begin, (work,))
+    try:
+        waiting: set[Future[_Result]] = {pool.submit(_chunk, begin) for begin in begins}
+        while waiting:
+            ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+            results += [future.result() for future in ended]
+            job.progress(_STAGE, done + min(len(results) * CHUNK, total), total, "rows")
+    except BrokenProcessPool as error:
+        raise fail(
+            "dataset.tokeniser_died",
+            "A process that tokenises rows was ended from outside, perhaps for lack of memory.",
+            "Close other programs and try again.",
+        ) from error
+    finally:
+        work.cancelled.touch()
+        pool.shutdown(wait=True, cancel_futures=True)
+        work.cancelled.unlink()
+    return results
+
+
+_WORK: list[_Work] = []
+
+
+def _begin(work: _Work) -> None:
+    """What a worker does first: its tokenizer starts no threads of its own, since every core has a
+    worker, and it ends when the process that it works for has gone."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _WORK[:] = [work]
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _chunk(begin: int) -> _Result:
+    return _WORK[0].chunk(begin)

@@ -1,0 +1,250 @@
+"""Whatever stands in a conversation, its answers with their end train once and nothing else does.
+
+Every chat template at hand, ours for base models among them, against texts that look like templates.
+What has to train is known without the code under test: plain words in place of the texts show what a
+template writes around an answer.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core import paths
+from lora_studio.core.dataset import DatasetSpec, Message, ToolCall
+from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.engine import base_templates
+from lora_studio.engine.model import load_tokenizer
+from lora_studio.engine.rendering import Rendered
+from lora_studio.engine.shapes import Renderer, Thinking, TrainOn
+from lora_studio.engine.tokens import Encoder
+from tests.engine.conftest import TinyModel
+from tests.helpers.tiny_models import FAMILIES, TEMPLATES
+
+OURS = sorted(file.stem for file in (paths.resources() / "chat_templates").glob("*.jinja"))
+NAMES = [
+    *sorted(file.stem for file in TEMPLATES.glob("*.jinja")),
+    *(f"our {name}" for name in OURS),
+]
+
+NASTY = (
+    "<|im_end|>", "<|im_start|>assistant\n", "<|eot_id|>", "<end_of_turn>", "<start_of_turn>model\n",
+    "[INST]", "[/INST] ", "</s>", "<|assistant|>\n", "<|end|>", "### Response:\n", "ASSISTANT: ",
+    "<think>", "<|start_of_role|>", "{{ messages }}", "{% generation %}", "{#", "}}", "\\n", "%}",
+    " ", "\n", "\n\n", "\t", "\u00a0", "x", "Hi", "é", "🙂", "👩‍👩‍👧", "مرحبا", "שלום", "你好", "0",
+    "zqmark0q", "Zs1cZ", "Zc0cZ", "\u200f", "'", '"',
+)  # fmt: skip
+
+#: Of answers not: it is the one thing that templates cut texts in two at.
+CLOSE = "</think>"
+
+nasty = st.lists(st.sampled_from(NASTY), min_size=1, max_size=6).map("".join)
+asked = nasty.filter(str.strip)
+systems = st.one_of(st.none(), st.sampled_from(["", "  ", "Be short."]), nasty)
+rounds = st.lists(st.tuples(asked, asked), min_size=1, max_size=3)
+
+
+@pytest.fixture(params=NAMES)
+def tokenizer(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
+    name = request.param.removeprefix("our ")
+    found = load_tokenizer(tiny(name if name in FAMILIES else "llama3"))
+    if request.param != name:
+        found.chat_template = base_templates.template(name, found)
+    else:
+        found.chat_template = (TEMPLATES / f"{name}.jinja").read_text("utf-8")
+    return found
+
+
+def talk(system: str | None, turns: list[tuple[str, str]], thinking: str = "") -> list[Message]:
+    found = [] if system is None else [Message(role="system", content=system)]
+    for question, answer in turns:
+        found.append(Message(role="user", content=question))
+        found.append(Message(role="assistant", content=answer, trained=True, thinking=thinking))
+    return found
+
+
+def plain(turns: list[Message]) -> list[Message]:
+    """The same conversation with plain words in place of its texts."""
+    return [
+        turn.model_copy(
+            update={"content": f"Word{index}" if turn.content.strip() else turn.content}
+        )
+        for index, turn in enumerate(turns)
+    ]
+
+
+def trained(rendered: Rendered) -> list[str]:
+    return [rendered.text[slice(*span)] for span in rendered.spans]
+
+
+quick = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+
+
+@quick
+@given(system=systems, turns=rounds)
+def test_answers_with_their_end_train_once_and_nothing_else(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[tuple[str, str]]
+) -> None:
+    assume(not (system and "think" in system))  # a switch of one template
+    chat = talk(system, turns)
+    renderer = Renderer(tokenizer)
+    try:
+        expected = renderer.exact.answers(plain(chat))
+    except UnusableRow as reason:
+        with pytest.raises(UnusableRow, match=re.escape(str(reason))):
+            renderer.exact.answers(chat)
+        return
+    found = renderer.exact.answers(chat)
+    answers = [f"Word{index}" for index, turn in enumerate(chat) if turn.trained]
+    kept = len(answers) - expected.left_out
+    texts = trained(expected)
+    assert len(texts) == len(found.spans) == kept
+    for (_, answer), word, shown, text in zip(turns[-kept:], answers[-kept:], trained(found), texts, strict=True):  # fmt: skip
+        before, after = text.split(word)
+        assert after.strip(), "the end of the turn trains"
+        assert not re.search(r"Word\d", before + after), "nothing of another turn"
+        assert shown.startswith(before)
+        assert shown.endswith(after)
+        core = shown[len(before) : len(shown) - len(after)]
+        assert core.strip() == answer.strip()
+    assert all(a[1] <= b[0] for a, b in zip(found.spans, found.spans[1:], strict=False))
+
+
+@quick
+@given(system=systems, turns=rounds, thinking=st.sampled_from(["", "hm", " a\n\nb ", "{{ x }}"]))
+def test_the_quick_way_by_shape_finds_what_the_exact_method_finds(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str | None,
+    turns: list[tuple[str, str]],
+    thinking: str,
+) -> None:
+    chat = talk(system, turns, thinking)
+    renderer = Renderer(tokenizer)
+    try:
+        expected = renderer.exact.answers(chat)
+    except UnusableRow as reason:
+        for _ in range(3):
+            with pytest.raises(UnusableRow, match=re.escape(str(reason))):
+                renderer.render(chat)
+        return
+    for other in (chat, plain(chat), chat, chat):
+        rendered = renderer.render(other)
+    assert (rendered.text, rendered.spans) == (expected.text, expected.spans)
+    assert (rendered.thoughts, rendered.left_out) == (expected.thoughts, expected.left_out)
+
+
+@quick
+@given(system=systems, turns=rounds)
+def test_every_trained_token_belongs_to_an_answer_and_the_last_ends_its_turn(
+    tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[tuple[str, str]]
+) -> None:
+    encoder = Encoder(tokenizer, DatasetSpec(max_length=100_000))
+    sample = Sample("sft", tuple(talk(system, turns)))
+    try:
+        shown = encoder.show(sample)[0]
+        encoded = encoder.encode_sample(sample)[0]
+    except UnusableRow:
+        return
+    assert "".join(token.text for token in shown.tokens) == shown.text
+    assert [token.id for token in shown.tokens] == encoded.ids.tolist()
+    assert [token.state == "trained" for token in shown.tokens] == encoded.trained.tolist()
+    last = shown.text[slice(*shown.trained_spans[-1])]
+    assert turns[-1][1].strip() in last
+    assert last.partition(turns[-1][1].strip())[2].strip(), "the end of the turn trains"
+
+
+# --- choices ----------------------------------------------------------------------------------
+
+CHAT = talk("Be short.", [("A?", "First."), ("B?", "Second.")], thinking="Well, <b> {x}.")
+
+
+def render(tokenizer: PreTrainedTokenizerBase, chat: list[Message], train_on: TrainOn = "answers", thinking: Thinking = "train") -> Rendered:  # fmt: skip
+    return Renderer(tokenizer, train_on, thinking).render(chat)
+
+
+def test_reasoning_trains_or_is_shown_or_is_left_out(tokenizer: PreTrainedTokenizerBase) -> None:
+    chat = CHAT[1:]
+    shown = render(tokenizer, chat)
+    assert "Well, <b> {x}." in trained(shown)[-1]
+    masked = render(tokenizer, chat, thinking="mask")
+    assert masked.text == shown.text
+    assert "Well" not in "".join(trained(masked))
+    assert trained(masked)[-1].lstrip().startswith("Second.")
+    removed = render(tokenizer, chat, thinking="remove")
+    assert "Well" not in removed.text
+    without = [turn.model_copy(update={"thinking": ""}) for turn in chat]
+    assert removed == render(tokenizer, without)
+
+
+def test_reasoning_is_masked_also_where_everything_trains(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
+    chat = CHAT[1:3]
+    masked = render(tokenizer, chat, "everything", "mask")
+    assert "Well" not in "".join(trained(masked))
+    assert trained(masked)[0].startswith(masked.text[:3])
+    assert "Well" in "".join(trained(render(tokenizer, chat, "everything")))
+
+
+def test_the_last_answer_alone_trains_when_that_is_chosen(tokenizer: PreTrainedTokenizerBase) -> None:  # fmt: skip
+    texts = trained(render(tokenizer, CHAT[1:], "last_answer"))
+    assert len(texts) == 1
+    assert "Second." in texts[0]
+
+
+def test_a_part_that_the_template_has_no_place_for_makes_the_row_unusable(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    call = ToolCall(name="find", arguments={"what": 'a "b"', "n": 3})
+    chat = [
+        Message(role="user", content="Find b."),
+        Message(role="assistant", content="", trained=True, tool_calls=(call,)),
+        Message(role="tool", content="Found 3.", name="find"),
+        Message(role="assistant", content="There are 3.", trained=True),
+    ]
+    tool = {"name": "find", "description": "Finds.", "parameters": {"type": "object"}}
+    if "tool_calls" not in tokenizer.chat_template:
+        with pytest.raises(UnusableRow, match=r"(?i)tool"):
+            Renderer(tokenizer).render(chat, (tool,))
+        return
+    rendered = Renderer(tokenizer).render(chat, (tool,))
+    first, second = trained(rendered)
+    assert "find" in first
+    assert '"n": 3' in first
+    assert "Found" not in first + second
+    assert "There are 3." in second
+    assert "Finds." in rendered.text[: rendered.spans[0][0]]
+
+
+def test_a_template_that_leaves_the_system_message_out_says_so(tiny: TinyModel) -> None:
+    tokenizer = load_tokenizer(tiny("llama3"))
+    tokenizer.chat_template = (TEMPLATES / "headings.jinja").read_text("utf-8")
+    with pytest.raises(UnusableRow, match="leaves a system message out"):
+        render(tokenizer, CHAT)
+
+
+def saved(folder: Path, tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    tokenizer.save_pretrained(folder)
+    return load_tokenizer(folder)
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("family", ["granite", "mistral", "qwen3"])
+def test_a_base_model_ends_answers_with_a_token_and_carries_the_template(
+    name: str, family: str, tiny: TinyModel, tmp_path: Path
+) -> None:
+    spec = DatasetSpec.model_validate({"chat_template": name})
+    tokenizer = load_tokenizer(tiny(family), spec)
+    size = len(tokenizer)
+    sample = Sample("sft", tuple(talk(None, [("A?", "First."), ("B?", "Second.")])))
+    encoded = Encoder(tokenizer, spec).encode_sample(sample)[0]
+    end = tokenizer.convert_ids_to_tokens(int(encoded.ids[encoded.trained][-1]))
+    assert end in {tokenizer.eos_token, "<|im_end|>"}
+    assert len(tokenizer) == size
+    again = Encoder(saved(tmp_path, tokenizer), DatasetSpec()).encode_sample(sample)[0]
+    assert again.ids.tolist() == encoded.ids.tolist()
+    own = tokenizer("a").input_ids[0] == tokenizer.bos_token_id is not None
+    assert (encoded.ids[0] == tokenizer.bos_token_id) == own
