@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
 #: Rows and bytes after which a block is handed on.
@@ -85,6 +86,27 @@ def judged(text: bytes, row: int, notes: Notes, encoding: str = "UTF-8") -> tupl
     return _object_of(value, text, row, notes)
 
 
+def sound_lines(lines: list[bytes], line: int, offset: int, notes: Notes) -> Block | None:
+    """Rows from lines behind line `line` at `offset`; None unless every one is an object.
+
+    Most chunks of a file are sound. Without a step in Python for each row, these take half the time.
+    """
+    try:
+        values = list(map(orjson.loads, lines))
+    except orjson.JSONDecodeError:
+        return None
+    if set(map(type, values)) != {dict}:
+        return None
+    if not notes.columns.keys() >= set().union(*values):
+        for row in values:
+            notes.meet(row)
+    count = len(lines)
+    starts = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
+    offsets = offset + np.cumsum(starts) - starts
+    raws = [text.strip() for text in lines] if lines[0].endswith(b"\r") else lines
+    return Block(raws, list(range(line + 1, line + 1 + count)), offsets.tolist(), [""] * count)
+
+
 def _judged_again(
     text: bytes, error: orjson.JSONDecodeError, row: int, notes: Notes, encoding: str
 ) -> tuple[bytes, str]:
@@ -146,9 +168,6 @@ def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[Block]:
             block, size, limit = Block(), 0, min(limit * 4, BLOCK_ROWS)
     if len(block):
         yield block
-
-
-Dumps = Callable[[dict[str, Any]], bytes]
 
 
 def written(values: dict[str, Any]) -> tuple[bytes, str]:

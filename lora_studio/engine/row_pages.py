@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -247,7 +246,7 @@ def search(store: RowStore, words: str, job: Job) -> NDArray[np.int64]:
         hits = pc.match_substring_regex(batch.column("raw"), pattern, ignore_case=True)
         places = np.flatnonzero(hits.to_numpy(zero_copy_only=False))
         if is_name and places.size:
-            raws = batch.column("raw").take(pa.array(places)).to_pylist()
+            raws = batch.column("raw").filter(hits).to_pylist()
             folded = words.casefold()
             holds = [_holds(values_of(raw), folded) for raw in raws]
             places = places[np.array(holds, dtype=bool)]

@@ -12,7 +12,7 @@ from lora_studio.engine import tables
 from lora_studio.engine.byte_streams import ByteStream
 from lora_studio.engine.containers import Container, problem
 from lora_studio.engine.json_splitter import MAX_ROW, Item, Splitter
-from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, written
+from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, sound_lines, written
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
@@ -48,6 +48,12 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
     for chunk in stream.chunks():
         start = stream.offset - len(rest)
         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+        if not is_skipping and (block := sound_lines(lines, line, start, notes)) is not None:
+            if not stream.is_exact:
+                block.offsets = [-1] * len(block)
+            line, row = line + len(lines), row + len(lines)
+            yield block
+            lines = []
         block = Block()
         for text in lines:
             line += 1

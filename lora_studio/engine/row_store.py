@@ -10,7 +10,7 @@ import bisect
 import functools
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -305,7 +305,7 @@ class _Scan:
 
     def _write(self, block: Block, sink: Any, writer: Any) -> None:
         first = self._notes.rows
-        for index, fault in enumerate(block.faults):
+        for index, fault in enumerate(block.faults if any(block.faults) else ()):
             if fault:
                 count, rows = self._faults.get(fault, (0, ()))
                 named = (*rows, first + index + 1) if len(rows) < _NAMED_ROWS else rows
@@ -350,22 +350,28 @@ def _blocks(
 
 
 def _batch(block: Block, number: int) -> pa.RecordBatch:
-    """The rows as Arrow data; the texts are put together without a Python object for each."""
+    """The rows as Arrow data."""
     count = len(block)
-    lengths = np.fromiter(map(len, block.raws), dtype=np.int64, count=count)
-    ends = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    raws = pa.LargeStringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(b"".join(block.raws)))  # fmt: skip
-    return pa.record_batch(
-        [
-            pa.array(np.arange(number, number + count)),
-            pa.array(np.asarray(block.lines, dtype=np.int64)),
-            pa.array(np.asarray(block.offsets, dtype=np.int64)),
-            raws,
-            pa.array(block.faults, pa.string()),
-        ],
-        schema=SCHEMA,
-    )
+    numbers = (np.arange(number, number + count), block.lines, block.offsets)
+    # pa.array would do as well, but imports pandas: 40 MB, and a second before the first row.
+    integers = [
+        pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.asarray(values, np.int64))])
+        for values in numbers
+    ]
+    faults = [fault.encode() for fault in block.faults]
+    texts = [
+        _strings(block.raws, pa.large_string(), np.int64),
+        _strings(faults, pa.string(), np.int32),
+    ]
+    return pa.record_batch([*integers, *texts], schema=SCHEMA)
+
+
+def _strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
+    """UTF-8 texts as an Arrow array, without a Python object for each."""
+    ends = np.zeros(len(texts) + 1, dtype=offsets)
+    np.cumsum(np.fromiter(map(len, texts), dtype=offsets, count=len(texts)), out=ends[1:])
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(kind, len(texts), buffers)
 
 
 def _rows_of(block: Block, number: int, most: int) -> list[RawRow]:
