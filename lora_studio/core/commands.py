@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from lora_studio.core.adapters import Method, WeightedAdapter
+from lora_studio.core.adapters import AdapterMix, Method, WeightedAdapter
 from lora_studio.core.dataset import DatasetSpec, Message
+from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
@@ -61,12 +62,55 @@ class Export(_Command):
     run: str
 
 
+class SelfTest(_Command):
+    """Tests the merged model and the GGUF files that a run has, all anew."""
+
+    kind: Literal["selftest"] = "selftest"
+    run: str
+
+
+class Push(_Command):
+    """Uploads what a run has made to a repository on the hub, with a card of the run."""
+
+    kind: Literal["push"] = "push"
+    run: str
+    repository: str = Field(min_length=1)
+    what: What = "adapter"
+    private: bool = True
+
+
+class Convert(_Command):
+    """Makes GGUF files of any Hugging Face folder, outside any run.
+
+    `data` are rows that an importance matrix is measured on, "" where none is wanted.
+    """
+
+    kind: Literal["convert"] = "convert"
+    model: ModelSpec
+    out: str
+    export: ExportSpec
+    data: str = ""
+
+
+class EstimateSizes(_Command):
+    """Asks the quantiser how large every GGUF file of a model would be; `run` may hold it merged."""
+
+    kind: Literal["estimate_sizes"] = "estimate_sizes"
+    model: ModelSpec
+    export: ExportSpec
+    run: str = ""
+
+
 class Generate(_Command):
-    """Answers conversations with one or more models of a run, greedily unless told otherwise."""
+    """Answers conversations with one or more models of a run, greedily unless told otherwise.
+
+    `mixes` are adapters from anywhere on the run's base model, which is loaded once for all of them.
+    """
 
     kind: Literal["generate"] = "generate"
     run: str
     sources: tuple[TextSource, ...]
+    mixes: tuple[AdapterMix, ...] = ()
     conversations: tuple[tuple[Message, ...], ...]
     max_tokens: int = Field(128, ge=1, le=65536)
     temperature: float = Field(0.0, ge=0.0, le=2.0)
@@ -242,11 +286,11 @@ class Shutdown(_Command):
     kind: Literal["shutdown"] = "shutdown"
 
 
-Job = Train | Merge | ImportAdapter | ImportModel | Export | Generate
+Job = Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
-    | InspectDevices | InspectOllama | DeriveTemplate | RenderTemplate
+    | InspectDevices | InspectOllama | DeriveTemplate | RenderTemplate | Convert | EstimateSizes
 )  # fmt: skip
 Control = Cancel | Stop | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

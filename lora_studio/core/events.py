@@ -9,11 +9,12 @@ import json
 import time
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from lora_studio.core.adapters import AdapterFacts, Fit, Method
 from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Fix, Message, RowFormat, Task
+from lora_studio.core.export import What
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem
 
@@ -518,15 +519,21 @@ class TemplateRendered(_Event):
     text: str
 
 
+#: `failed`: something is wrong; `lossy`: only the few bits of the quantisation show.
+Verdict = Literal["passed", "lossy", "failed"]
+
+
 class SelfTested(_Event):
     """How well one stage agrees with base + adapter on held-out rows.
 
     `top1` is the share of answer positions with the same likeliest token, `kl` the mean
-    Kullback-Leibler divergence in nats from base + adapter to the stage.
+    Kullback-Leibler divergence in nats from base + adapter to the stage; the limits are those that
+    it fails beyond. `passed` says that it did not fail: a lossy stage is what was trained, in few
+    bits. `cause` is the likeliest one of a failure, empty when none was found.
     """
 
     kind: Literal["self_tested"] = "self_tested"
-    stage: str  # merged, or the name of a quantisation
+    stage: str  # merged, converted (what quantisations are made of), or a quantisation
     conversations: int
     positions: int
     tokens_equal: bool
@@ -535,6 +542,33 @@ class SelfTested(_Event):
     top1_limit: float
     kl_limit: float
     passed: bool
+    verdict: Verdict = "passed"
+    cause: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _verdict_of_older_runs(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "verdict" not in value and not value.get("passed", True):
+            return value | {"verdict": "failed"}
+        return value
+
+
+class SizesEstimated(_Event):
+    """Bytes of each quantisation's file, by the quantiser itself; what it cannot make is left out."""
+
+    kind: Literal["sizes_estimated"] = "sizes_estimated"
+    bytes: dict[str, int]
+
+
+class Pushed(_Event):
+    """Everything is in the repository."""
+
+    kind: Literal["pushed"] = "pushed"
+    repository: str
+    what: What
+    url: str
+    files: int
+    bytes: int
 
 
 class OllamaFound(_Event):
@@ -556,10 +590,13 @@ class OllamaCreated(_Event):
 
 
 class Generated(_Event):
-    """An answer of one model to the conversation with this index."""
+    """An answer of one model to the conversation with this index; `mix` names its adapters, if the
+    command did.
+    """
 
     kind: Literal["generated"] = "generated"
     source: TextSource
+    mix: str = ""
     index: int
     text: str
     tokens: int
@@ -574,7 +611,7 @@ Event = (
     | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
-    | OllamaFound | OllamaCreated | Generated
+    | OllamaFound | OllamaCreated | Generated | SizesEstimated | Pushed
 )  # fmt: skip
 
 ModelInspected.model_rebuild()

@@ -82,6 +82,9 @@ COMMON: tuple[Quantization, ...] = (
     "F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "IQ4_XS", "Q3_K_M", "Q2_K",
 )  # fmt: skip
 
+#: What of a run can be uploaded.
+What = Literal["adapter", "merged", "gguf"]
+
 _OLLAMA_NAME = re.compile(
     r"(?:[a-z0-9._-]+(?::\d+)?/)?(?:[A-Za-z0-9_-]+/)?[A-Za-z0-9][\w.-]*(?::[\w.-]+)?\Z"
 )
@@ -108,6 +111,19 @@ class ExportSpec(Spec):
         False,
         "Adapter as GGUF too",
         "Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.",
+        advanced=True,
+    )
+    lm_studio: bool = setting(
+        False,
+        "Put into LM Studio",
+        "Links the files into LM Studio's models folder, which takes no space on the same disk.",
+        advanced=True,
+    )
+    lm_studio_folder: str = setting(
+        "",
+        "LM Studio's models folder",
+        "Empty: looked for in your home folder.",
+        path="folder",
         advanced=True,
     )
     llama_cpp: str = setting(

@@ -50,10 +50,10 @@ def answer_in_torch(
     """Answers with the base and the tuned model, which share their weights in memory."""
     loaded = model.load(widened(project.model, job), job, project.dataset)
     if "base" in sources:
-        _answer(loaded.model, loaded.tokenizer, "base", command, job)
+        answer(loaded.model, loaded.tokenizer, "base", command, job)
     if "tuned" in sources:
         tuned = with_adapter(loaded.model, run)
-        _answer(tuned, loaded.tokenizer, "tuned", command, job)
+        answer(tuned, loaded.tokenizer, "tuned", command, job)
 
 
 def answer_merged(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
@@ -71,7 +71,7 @@ def answer_merged(run: RunFolder, project: Project, command: commands.Generate, 
         trust_remote_code=project.model.trust_remote_code,
     )
     loaded = model.load(widened(spec, job), job)
-    _answer(loaded.model, loaded.tokenizer, "merged", command, job)
+    answer(loaded.model, loaded.tokenizer, "merged", command, job)
 
 
 def answer_gguf(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
@@ -166,7 +166,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase, stops: Any = None) -> TurnEnd:
     return TurnEnd(tuple(ids), ending)
 
 
-def _answer(
+def answer(
     network: Any,
     tokenizer: PreTrainedTokenizerBase,
     source: TextSource,
@@ -194,14 +194,14 @@ def _answer(
                 **inputs,
                 generation_config=settings,
                 tokenizer=tokenizer,
-                stopping_criteria=[_HeedCancel(job)],
+                stopping_criteria=[HeedCancel(job)],
             )
         for index, ids in zip(batch, outputs[:, inputs.input_ids.shape[1] :].tolist(), strict=True):
             job.emit(_generated(tokenizer, ids, end, source, index))
         done += len(batch)
 
 
-class _HeedCancel(StoppingCriteria):
+class HeedCancel(StoppingCriteria):
     """Looks for a cancel after each token."""
 
     def __init__(self, job: Job) -> None:

@@ -21,10 +21,15 @@ def train(command: commands.Train, job: Job) -> bool:
 
 
 def merge(command: commands.Merge, job: Job) -> None:
-    """Merges the adapter of a run into its base model."""
-    from lora_studio.engine import merging
+    """Merges the adapter of a run into its base model and tests what came of it."""
+    from lora_studio.engine import merging, selftest
 
-    merging.merge(RunFolder(Path(command.run)), job)
+    run = RunFolder(Path(command.run))
+    selftest.sweep(run)
+    merging.merge(run, job)
+    project = run.load_project()
+    if project.export.self_test and run.heldout_file.is_file():
+        selftest.run(run, project, {}, job)
 
 
 def import_adapter(command: commands.ImportAdapter, job: Job) -> None:
@@ -83,28 +88,87 @@ def export(command: commands.Export, job: Job) -> None:
     A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
     """
     from lora_studio.engine import selftest
-    from lora_studio.engine.export import gguf, ollama_model
+    from lora_studio.engine.export import gguf, lm_studio, ollama_model
 
     run = RunFolder(Path(command.run))
     project = run.load_project()
-    files = gguf.write(run, project, job)
+    selftest.sweep(run)
     chosen = project.export.quantizations[0]
-    derived = ollama_model.describe(run, project, files[chosen], job)
     failed: set[str] = set()
-    if project.export.self_test:
-        results = selftest.run(run, project, files, job)
-        failed = {result.stage for result in results if not result.passed}
+    with gguf.writing(run, project, job) as made:
+        file = made.files[chosen]
+        derived = ollama_model.describe(run, project, file, job)
+        if project.export.self_test:
+            results = selftest.run(run, project, made.stages(), job)
+            failed = {result.stage for result in results if not result.passed}
+    if project.export.lm_studio:
+        lm_studio.place(project, made.files.values(), job)
     if project.export.ollama_create and derived is not None:
-        if failed & {"merged", chosen}:
+        if failed & {"merged", "converted", chosen}:
             job.emit(events.Warned(problem=ollama_model.withheld(chosen)))
         else:
-            ollama_model.create(run, project, files[chosen], derived, job)
+            ollama_model.create(run, project, file, derived, job)
+
+
+def selftest(command: commands.SelfTest, job: Job) -> None:
+    """Tests every stage that a run has, all anew."""
+    from lora_studio.core.export import QUANTIZATIONS
+    from lora_studio.core.problems import Where, fail
+    from lora_studio.engine import selftest as testing
+
+    run = RunFolder(Path(command.run))
+    project = run.load_project()
+    testing.sweep(run)
+    if not (run.merged / "config.json").is_file():
+        raise fail(
+            "selftest.not_merged",
+            "There is no merged model to test.",
+            "Merge the adapter first.",
+            where=Where(step="merging", file=str(run.merged)),
+        )
+    files = {str(name): run.gguf_file(project.name, name) for name in QUANTIZATIONS}
+    found = {name: file for name, file in files.items() if file.is_file()}
+    testing.run(run, project, found, job, fresh=True)
+
+
+def push(command: commands.Push, job: Job) -> None:
+    """Uploads what a run has made."""
+    from lora_studio.engine.export import hub
+
+    run = RunFolder(Path(command.run))
+    hub.push(
+        run, run.load_project(), command.repository, command.what, job, private=command.private
+    )
+
+
+def convert(command: commands.Convert, job: Job) -> None:
+    """Makes GGUF files of a model outside any run."""
+    from lora_studio.engine import model
+    from lora_studio.engine.export import gguf
+
+    gguf.convert_folder(command, model.resolve(command.model, job), job)
+
+
+def estimate_sizes(command: commands.EstimateSizes, job: Job) -> None:
+    """How large every GGUF file would be."""
+    from lora_studio.engine import model
+    from lora_studio.engine.export import gguf
+
+    merged = RunFolder(Path(command.run)).merged
+    has_merged = bool(command.run) and (merged / "config.json").is_file()
+    folder = merged if has_merged else model.resolve(command.model, job)
+    found = gguf.estimate(folder, command.export, job)
+    job.emit(events.SizesEstimated(bytes=dict(found)))
 
 
 def generate(command: commands.Generate, job: Job) -> None:
     """Answers conversations with the models of a run, one model in memory at a time."""
     run = RunFolder(Path(command.run))
     project = run.load_project()
+    if command.mixes:
+        from lora_studio.engine import chat_adapters
+
+        chat_adapters.answer(project, command, job)
     if {"base", "tuned", "merged", "gguf"} & {*command.sources}:
         from lora_studio.engine import chat
 

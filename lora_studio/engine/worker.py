@@ -30,6 +30,10 @@ _DOING = {
     "show_adapter": "reading the adapter",
     "combine_adapters": "combining adapters",
     "export": "exporting",
+    "selftest": "testing",
+    "push": "uploading",
+    "convert": "making GGUF files",
+    "estimate_sizes": "estimating sizes",
     "generate": "answering",
     "inspect_model": "looking at the model",
     "inspect_dataset": "reading the dataset",
@@ -46,6 +50,7 @@ _DOING = {
 #: Commands that change a run, hold its lock and write its record.
 _CHANGING = (
     commands.Train, commands.Merge, commands.Export, commands.ImportAdapter, commands.ImportModel,
+    commands.SelfTest,
 )  # fmt: skip
 
 
@@ -102,6 +107,14 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.combine_adapters(command, job)
         case commands.Export():
             jobs.export(command, job)
+        case commands.SelfTest():
+            jobs.selftest(command, job)
+        case commands.Push():
+            jobs.push(command, job)
+        case commands.Convert():
+            jobs.convert(command, job)
+        case commands.EstimateSizes():
+            jobs.estimate_sizes(command, job)
         case commands.Generate():
             jobs.generate(command, job)
         case commands.InspectModel():

@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lora_studio.core import events
-from lora_studio.core.export import Quantization
+from lora_studio.core.export import QUANTIZATIONS
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, merging, selftest, weights
+from lora_studio.engine import adapters, merging, selftest, stage_limits, weights
 from lora_studio.engine.export import gguf
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
@@ -41,7 +41,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def check(
-    run: RunFolder, files: dict[Quantization, Path] | None = None
+    run: RunFolder, files: dict[str, Path] | None = None
 ) -> tuple[dict[str, events.SelfTested], Recorder]:
     job, recorder = recorded_job()
     results = selftest.run(run, run.load_project(), files or {}, job)
@@ -78,11 +78,43 @@ def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
     assert selftest.agreement(reference, padded) == selftest.agreement(reference, logits)
 
 
-def test_every_quantisation_has_limits_that_loosen_with_fewer_bits() -> None:
-    assert set(selftest.LIMITS) == {"merged", *get_args(Quantization)}
-    found = [selftest.LIMITS[name] for name in get_args(Quantization)]
-    assert [limit.top1 for limit in found] == sorted((x.top1 for x in found), reverse=True)
-    assert [limit.kl for limit in found] == sorted(limit.kl for limit in found)
+def test_every_quantisation_has_limits_and_exact_stages_are_held_to_the_strictest() -> None:
+    for name, facts in QUANTIZATIONS.items():
+        found = stage_limits.limit(name, "float32")
+        assert 0 <= found.top1 < 1
+        assert found.kl < math.inf
+        assert (found == stage_limits.EXACT) == (facts.bits >= 16), name
+    assert stage_limits.limit("merged", "float32") == stage_limits.EXACT
+    assert stage_limits.limit("converted", "bfloat16") == stage_limits.EXACT_IN_16_BITS
+
+
+@pytest.mark.parametrize(
+    ("stage", "top1", "kl", "faults", "expected"),
+    [
+        ("Q4_K_M", 0.92, 0.03, False, "passed"),
+        ("Q4_K_M", 0.92, 0.03, True, "failed"),
+        ("Q4_K_M", 0.40, 3.0, False, "failed"),
+        ("Q2_K", 0.71, 0.44, False, "lossy"),
+        ("IQ1_S", 0.50, 2.2, False, "lossy"),
+        ("IQ1_S", 0.50, 40.0, False, "failed"),
+        ("TQ1_0", 0.01, 9.0, False, "lossy"),
+        ("merged", 0.92, 0.03, False, "failed"),
+        ("F16", 0.99, math.nan, False, "failed"),
+    ],
+)
+def test_a_loss_that_the_bits_explain_is_no_failure(
+    stage: str, top1: float, kl: float, faults: bool, expected: str
+) -> None:
+    assert stage_limits.verdict(stage, "float32", top1, kl, faults=faults) == expected
+
+
+def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
+    facts = {
+        "kind": "self_tested", "stage": "Q8_0", "conversations": 1, "positions": 1,
+        "tokens_equal": True, "top1": 0.1, "kl": 9.0, "top1_limit": 0.9, "kl_limit": 0.1,
+    }  # fmt: skip
+    assert events.parse(json.dumps(facts | {"passed": False})).verdict == "failed"  # type: ignore[union-attr]  # of this kind
+    assert events.parse(json.dumps(facts | {"passed": True})).verdict == "passed"  # type: ignore[union-attr]  # of this kind
 
 
 # --- right ------------------------------------------------------------------------------------
@@ -172,14 +204,27 @@ def swapped_halves_of_layers(adapter: Path) -> None:
     save_file(swapped, file)
 
 
-@pytest.mark.parametrize("change", [wrong_scale, missing_module, swapped_halves_of_layers])
-def test_a_wrong_merge_is_caught(change: Callable[[Path], None], run: RunFolder) -> None:
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (wrong_scale, "merged at 1.10 times their scale"),
+        (missing_module, "the updates of model.layers.1.self_attn.v_proj are missing"),
+        (swapped_halves_of_layers, "do not hold the updates that belong to them"),
+    ],
+)
+def test_a_wrong_merge_is_caught_with_its_cause(
+    change: Callable[[Path], None], cause: str, run: RunFolder
+) -> None:
     merge_wrongly(run, change)
     results, recorder = check(run)
     assert not results["merged"].passed
     assert results["merged"].tokens_equal
     assert results["merged"].kl > results["merged"].kl_limit
-    assert "The merged model is not what was trained" in fault(recorder)
+    assert results["merged"].verdict == "failed"
+    assert cause in results["merged"].cause
+    said = fault(recorder)
+    assert "The merged model is not what was trained" in said
+    assert cause in said
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is False
 
 
@@ -211,6 +256,46 @@ def test_a_wrong_end_token_is_caught_and_named(run: RunFolder) -> None:
     results, recorder = check(run)
     assert not results["merged"].passed
     assert "does not stop" in fault(recorder)
+
+
+def test_an_untied_head_in_the_merged_model_is_caught_with_its_cause(run: RunFolder) -> None:
+    untied_head(run.merged)
+    results, _ = check(run)
+    assert results["merged"].verdict == "failed"
+    assert "output layer are no longer the same" in results["merged"].cause
+
+
+def test_base_weights_in_the_place_of_merged_ones_are_named_as_such(run: RunFolder) -> None:
+    shutil.copyfile(run.path.parents[1] / "base" / weights.SINGLE, run.merged / weights.SINGLE)
+    results, _ = check(run)
+    assert results["merged"].verdict == "failed"
+    assert "has not been merged at all" in results["merged"].cause
+
+
+# --- what was tested before -------------------------------------------------------------------
+
+
+def test_an_unchanged_merged_model_is_not_tested_again_and_a_changed_one_is(
+    run: RunFolder,
+) -> None:
+    first, _ = check(run)
+    again, recorder = check(run)
+    assert again["merged"].kl == first["merged"].kl
+    assert not recorder.of(events.ModelLoaded)
+    assert any("tested before" in log.text for log in recorder.of(events.Log))
+    untied_head(run.merged)
+    changed, recorder = check(run)
+    assert recorder.of(events.ModelLoaded)
+    assert changed["merged"].verdict == "failed"
+
+
+def test_answers_of_every_stage_stand_side_by_side(run: RunFolder) -> None:
+    check(run)
+    rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"]
+    assert len(rows) == selftest.ANSWERS
+    for row in rows:
+        assert set(row) == {"prompt", "base + adapter", "merged"}
+        assert row["merged"] == row["base + adapter"]
 
 
 # --- faults in the conversion -----------------------------------------------------------------
@@ -249,15 +334,23 @@ def wrong_rotary_base(model: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [untied_head, one_layer_left_out, wrong_rotary_base])
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (untied_head, "an output layer of its own"),
+        (one_layer_left_out, "1 of 2 layers"),
+        (wrong_rotary_base, "base 500 instead of 500000"),
+    ],
+)
 def test_a_wrong_conversion_is_caught_though_the_merge_is_right(
-    change: Callable[[Path], None], run: RunFolder
+    change: Callable[[Path], None], cause: str, run: RunFolder
 ) -> None:
     results, recorder = check(run, {"F16": converted_wrongly(run, change)})
     assert results["merged"].passed
     assert not results["F16"].passed
     assert results["F16"].tokens_equal
     assert "The F16 file is not what was trained" in fault(recorder)
+    assert cause in results["F16"].cause
 
 
 @pytest.mark.slow

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core.dataset import DatasetSpec, Message, Source
+from lora_studio.core.dataset import DatasetSpec, Source
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.samples import UnusableRow
+from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine import dataset, model, tokens
 from lora_studio.engine.channel import Job
 
@@ -21,7 +21,7 @@ _ROWS = 2000
 def of_run(run: RunFolder, project: Project, job: Job) -> list[list[int]]:
     """Token ids of a run's training rows, without those held out; raises ProblemError."""
     tokenizer = model.load_tokenizer(run.adapter, trust=project.model.trust_remote_code)
-    kept_out = {_key(turns) for turns in run.heldout()}
+    kept_out = {_key(sample) for sample in run.heldout()}
     return _ids(project.dataset, tokenizer, kept_out, job)
 
 
@@ -41,17 +41,21 @@ def of_file(data: str, folder: Path, job: Job, *, trust: bool) -> list[list[int]
 def _ids(
     spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, kept_out: set[str], job: Job
 ) -> list[list[int]]:
-    rows = [row for row in dataset.read(spec, job).rows if _key(row.messages) not in kept_out]
+    rows = dataset.open(spec, job)
     encoder = tokens.Encoder(tokenizer, spec)
+    total = sum(len(store.data) for store in rows.stores)
     found: list[list[int]] = []
-    for row in rows[:: max(1, len(rows) // _ROWS)]:
-        job.check()
-        try:
-            found.append(encoder.encode(row.messages).ids.tolist())
-        except UnusableRow:
-            continue
+    for source, store in enumerate(rows.stores):
+        for row in range(0, len(store.data), max(1, total // _ROWS)):
+            job.check()
+            try:
+                sample = rows.sample(source, row)
+                if _key(sample) not in kept_out:
+                    found.append(encoder.encode_sample(sample)[0].ids.tolist())
+            except UnusableRow:
+                continue
     return found
 
 
-def _key(turns: tuple[Message, ...]) -> str:
-    return "\n".join(f"{turn.role}\t{turn.content}" for turn in turns)
+def _key(sample: Sample) -> str:
+    return sample.text or "\n".join(f"{turn.role}\t{turn.content}" for turn in sample.messages)

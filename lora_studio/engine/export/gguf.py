@@ -10,14 +10,15 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core import events
+from lora_studio.core import commands, events
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
     QUANTIZATIONS,
@@ -27,7 +28,7 @@ from lora_studio.core.export import (
 )
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project, file_name
-from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_folder import RunFolder, RunLock
 from lora_studio.engine import disk, weights
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import calibration, child, imatrix
@@ -67,14 +68,31 @@ class Plan:
 
 @dataclass(frozen=True)
 class Made:
-    """The files by quantisation, and with what they were made, for the record."""
+    """The files by quantisation, and with what they were made, for the record.
+
+    `converted` is what the quantiser started from, None when that is one of the files.
+    """
 
     files: dict[Quantization, Path]
+    converted: Path | None
     record: dict[str, Any]
+
+    def stages(self) -> dict[str, Path]:
+        """What a self-test reads, in the order in which a fault would be passed on."""
+        found: dict[str, Path] = {} if self.converted is None else {"converted": self.converted}
+        found.update({str(name): file for name, file in self.files.items()})
+        return found
 
 
 def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
     """Writes every chosen GGUF file of a merged run; raises ProblemError."""
+    with writing(run, project, job) as made:
+        return made.files
+
+
+@contextmanager
+def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
+    """The same; the converted file is there until the block ends."""
     if not (run.merged / "config.json").is_file():
         raise fail(
             "export.not_merged",
@@ -90,11 +108,11 @@ def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path
         file=lambda quantization: run.gguf_file(project.name, quantization),
         conversations=lambda: calibration.of_run(run, project, job),
     )
-    made = make(plan, job)
-    if project.export.adapter_gguf:
-        _write_adapter(run, project, job)
-    run.update_manifest(gguf=made.record)
-    return made.files
+    with making(plan, job) as made:
+        if project.export.adapter_gguf:
+            _write_adapter(run, project, plan.scratch, job)
+        run.update_manifest(gguf=made.record)
+        yield made
 
 
 def scratch_of(run: RunFolder) -> Path:
@@ -102,7 +120,8 @@ def scratch_of(run: RunFolder) -> Path:
     return run.temporary / "gguf"
 
 
-def make(plan: Plan, job: Job) -> Made:
+@contextmanager
+def making(plan: Plan, job: Job) -> Iterator[Made]:
     """Converts once and quantises from that; raises ProblemError and leaves nothing half-made.
 
     The pass is in the 16 bits that the model is stored in (float16 for a float32 model), so that a
@@ -113,7 +132,7 @@ def make(plan: Plan, job: Job) -> Made:
     shutil.rmtree(plan.scratch, ignore_errors=True)
     plan.scratch.mkdir(parents=True)
     try:
-        return _make(plan, wanted, job)
+        yield _make(plan, wanted, job)
     finally:
         shutil.rmtree(plan.scratch, ignore_errors=True)
 
@@ -149,7 +168,7 @@ def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
         job.emit(event)
         files[quantization] = Path(event.file)
         record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
-    return Made(files, record)
+    return Made(files, converted if converted.exists() else None, record)
 
 
 def _first_pass(model: Path, wanted: Sequence[Quantization]) -> FirstPass:
@@ -189,6 +208,38 @@ def _expected_sizes(
             expected |= quantize_module.sizes(converted, group, job, imatrix=helped)
     disk.require(plan.scratch, sum(expected.values()), "The export")
     return expected
+
+
+def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
+    """Makes the files of any Hugging Face folder in `command.out`; raises ProblemError."""
+    out = Path(command.out)
+    scratch = out / ".gguf.tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
+    lock = RunLock(scratch / "lock")
+    if not lock.acquire({"pid": os.getpid()}):
+        raise fail(
+            "export.busy",
+            f"Another export into {out} is under way.",
+            "Wait until it has ended, or choose another folder.",
+            where=Where(file=str(out)),
+        )
+    name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
+    plan = Plan(
+        model=model,
+        name=name,
+        spec=command.export,
+        scratch=scratch / "files",
+        file=lambda quantization: out / f"{file_name(name)}-{quantization}.gguf",
+        conversations=lambda: calibration.of_file(
+            command.data, model, job, trust=command.model.trust_remote_code
+        ),
+    )
+    try:
+        with making(plan, job) as made:
+            return made
+    finally:
+        lock.release()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def estimate(model: Path, spec: ExportSpec, job: Job) -> dict[Quantization, int]:
@@ -250,16 +301,11 @@ def convert_adapter(adapter: Path, base: Path, target: Path, llama_cpp: str, job
     return tool
 
 
-def _write_adapter(run: RunFolder, project: Project, job: Job) -> None:
-    scratch = scratch_of(run)
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        part = scratch / "adapter.gguf"
-        tool = convert_adapter(run.adapter, run.merged, part, project.export.llama_cpp, job)
-        written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
-        job.emit(events.GgufWritten(**written, tool=tool))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _write_adapter(run: RunFolder, project: Project, scratch: Path, job: Job) -> None:
+    part = scratch / "adapter.gguf"
+    tool = convert_adapter(run.adapter, run.merged, part, project.export.llama_cpp, job)
+    written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
+    job.emit(events.GgufWritten(**written, tool=tool))
     job.emit(
         events.Log(
             text="The adapter file is for llama.cpp (llama-cli -m BASE.gguf --lora ADAPTER.gguf). "

@@ -239,4 +239,4 @@ def _tensor_bytes(shape: str, kind: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit({"quantize": _quantize, "sizes": _sizes}[sys.argv[1]](*sys.argv[2:]))
+    sys.exit((_sizes if sys.argv[1] == "sizes" else _quantize)(*sys.argv[2:]))

@@ -1,0 +1,148 @@
+"""Why a stage fails its self-test: the likeliest cause, found by looking at the files themselves.
+
+Called only when a test has failed, so it may take its time: every update of the adapter is compared
+with what the merge made of it, and a GGUF file's header with the merged model's settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import adapters, weights
+from lora_studio.engine.adapters import Adapter, Layer
+
+#: An update merged at 1 ± this is there; rounding to 16 bits blurs small updates.
+_TOLERANCE = 0.05
+
+#: Of a larger weight so many rows are looked at, evenly spaced.
+_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How much of each module's update is in the merged weights: 1 all, 0 nothing.
+
+    The least-squares factor f of W' − W ≈ f · s·B·A: f = ⟨W' − W, s·B·A⟩ / ⟨s·B·A, s·B·A⟩. Modules
+    that are `untouched` have the base's weights.
+    """
+
+    factors: dict[str, float]
+    untouched: frozenset[str]
+    untied: bool
+
+    def cause(self) -> str:
+        """In words; empty when every update is there once and at its scale."""
+        missing = [name for name in self.factors if name in self.untouched]
+        wrong = [
+            (name, factor)
+            for name, factor in self.factors.items()
+            if abs(factor - 1) > _TOLERANCE and name not in self.untouched
+        ]
+        if missing and len(missing) == len(self.factors):
+            return "the adapter has not been merged at all: these are the base model's weights"
+        if missing:
+            return f"the updates of {_named(missing)} are missing from the merged weights"
+        if wrong and len(wrong) == len(self.factors) and _alike([f for _, f in wrong]):
+            return f"the updates were merged at {wrong[0][1]:.2f} times their scale"
+        if wrong:
+            return (
+                f"{_named([name for name, _ in wrong])} do not hold the updates that belong to them"
+            )
+        return "its embedding and its output layer are no longer the same" if self.untied else ""
+
+
+def of_merged(base: Path, adapter: Path, merged: Path) -> str:
+    """The likeliest cause of a merged model that is wrong; "" when the weights look right."""
+    try:
+        found = merging(base, adapters.read(adapter), merged)
+    except (ProblemError, OSError, KeyError, ValueError):
+        return ""  # nothing can be said of files that cannot be compared
+    return found.cause()
+
+
+def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
+    """Compares base and merged weights with the adapter's updates; raises ProblemError."""
+    before, after = weights.index(base), weights.index(merged)
+    factors: dict[str, float] = {}
+    untouched: set[str] = set()
+    for layer in adapter.layers:
+        name = f"{layer.module}.weight"
+        if layer.of == "linear" and layer.magnitude is None and name in before and name in after:
+            rows = torch.arange(0, before[name].shape[0], max(1, before[name].shape[0] // _ROWS))
+            difference = after[name].read()[rows].float() - before[name].read()[rows].float()
+            factors[layer.module] = _factor(difference, rows, layer, adapter.weight)
+            if not difference.any():
+                untouched.add(layer.module)
+    head, table = "lm_head.weight", "model.embed_tokens.weight"
+    untied = head in after and head not in before and not adapter.replacements
+    untied = untied and not torch.equal(after[head].read(), after[table].read())
+    return Merging(factors, frozenset(untouched), untied)
+
+
+def _factor(difference: torch.Tensor, rows: torch.Tensor, layer: Layer, weight: float) -> float:
+    scale = layer.scale * weight
+    update = (layer.b.read()[rows].float() @ layer.a.read().float() * scale).flatten()
+    size = float(update @ update)
+    return float(difference.flatten() @ update) / size if size else 1.0
+
+
+def _named(modules: list[str]) -> str:
+    more = f" and {len(modules) - 3} more" if len(modules) > 3 else ""
+    return ", ".join(modules[:3]) + more
+
+
+def _alike(factors: list[float]) -> bool:
+    return max(factors) - min(factors) < _TOLERANCE
+
+
+# --- a GGUF file ------------------------------------------------------------------------------
+
+
+def of_gguf(file: Path, merged: Path) -> str:
+    """The likeliest cause of a GGUF file that is wrong; "" when its header looks right."""
+    try:
+        header = _header(file)
+        config: dict[str, Any] = json.loads((merged / "config.json").read_text("utf-8"))
+    except (OSError, ValueError, KeyError):
+        return ""
+    return next(_differences(header, config.get("text_config", config)), "")
+
+
+def _differences(header: dict[str, Any], config: dict[str, Any]) -> Iterator[str]:
+    architecture = header.get("general.architecture", "")
+    layers, expected = header.get(f"{architecture}.block_count"), config.get("num_hidden_layers")
+    if layers and expected and layers < expected:
+        yield f"it has {layers} of {expected} layers"
+    if config.get("tie_word_embeddings") and "output.weight" in header["tensors"]:
+        yield "it has an output layer of its own, where the model uses its embedding"
+    rope = config.get("rope_parameters") or {}
+    theta = rope.get("rope_theta", config.get("rope_theta"))
+    base = header.get(f"{architecture}.rope.freq_base")
+    if theta and base and abs(base - theta) > 1e-3 * theta:
+        yield f"its rotary embedding has the base {base:g} instead of {theta:g}"
+    for key, name in (
+        ("embedding_length", "hidden_size"),
+        ("attention.head_count", "num_attention_heads"),
+    ):
+        got, wanted = header.get(f"{architecture}.{key}"), config.get(name)
+        if got and wanted and got != wanted:
+            yield f"its {key} is {got} instead of {wanted}"
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """Scalars of a GGUF header by name, and the names of its tensors."""
+    from gguf import GGUFReader
+
+    reader = GGUFReader(file)
+    found: dict[str, Any] = {"tensors": {tensor.name for tensor in reader.tensors}}
+    for name, entry in reader.fields.items():
+        if len(entry.types) == 1:  # arrays, such as the vocabulary, are not asked for
+            found[name] = entry.contents()
+    return found
