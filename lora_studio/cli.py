@@ -11,7 +11,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from lora_studio import __version__, cli_adapters, cli_data, cli_template, client, demo, headless
+from lora_studio import (
+    __version__,
+    cli_adapters,
+    cli_data,
+    cli_render,
+    cli_template,
+    client,
+    demo,
+    headless,
+)
 from lora_studio.cli_questions import answers
 from lora_studio.console import Display
 from lora_studio.core import commands, events, project, run_folder, words
@@ -32,6 +41,7 @@ app = typer.Typer(
 app.add_typer(cli_template.app, name="template")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
+cli_data.app.command()(cli_render.render)
 app.command(name="merge")(cli_adapters.merge)
 app.command(name="import")(cli_adapters.import_)
 

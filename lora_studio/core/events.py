@@ -290,11 +290,13 @@ class RowShown(_Event):
     trained_spans: tuple[tuple[int, int], ...] = ()
     rejected_text: str = ""
     rejected_tokens: tuple[Token, ...] = ()
+    rejected_trained_spans: tuple[tuple[int, int], ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
 class LengthsMeasured(_Event):
-    """How long the rows are, in tokens, over the whole dataset (`complete`) or the rows so far.
+    """How long the rows are, in tokens, over the whole dataset; estimated from a sample of it, as
+    if that were all, until it is `complete`.
 
     `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
     `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can

@@ -207,19 +207,29 @@ def read_rows(command: commands.ReadRows, job: Job) -> None:
 
 def show_row(command: commands.ShowRow, job: Job) -> None:
     """One row, as the file has it and as the model sees it."""
-    raise NotImplementedError
+    from lora_studio.engine import row_shown
+
+    row_shown.show(command, job)
 
 
 def measure_dataset(command: commands.MeasureDataset, job: Job) -> None:
     """Lengths of all rows in tokens."""
-    raise NotImplementedError
+    from lora_studio.engine import lengths
+
+    lengths.measure(command, job)
 
 
 def lint_dataset(command: commands.LintDataset, job: Job) -> None:
     """Faults in the data."""
     from lora_studio.engine import lint
 
-    job.emit(lint.lint(command.dataset, job))
+    if command.model is None:
+        job.emit(lint.lint(command.dataset, job))
+        return
+    from lora_studio.engine import lengths
+
+    tables = lengths.tables(command.dataset, command.model, job)
+    job.emit(lint.lint(command.dataset, job, tables))
 
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:

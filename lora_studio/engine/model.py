@@ -13,7 +13,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,10 +24,17 @@ from lora_studio.core import events
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import base_templates, model_sources
 from lora_studio.engine import device as devices
+from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
 from lora_studio.engine.failures import is_out_of_memory
+from lora_studio.engine.tokenizer import load_tokenizer
+
+__all__ = [
+    "Loaded", "count_parameters", "has_chat_template", "is_head", "licence", "load",
+    "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve", "stored_dtype",
+    "weight_bytes",
+]  # fmt: skip
 
 transformers_logging.disable_progress_bar()
 
@@ -116,43 +122,6 @@ def load(
         )
     )
     return loaded
-
-
-def load_tokenizer(
-    folder: Path, dataset: DatasetSpec | None = None, *, trust: bool = False
-) -> PreTrainedTokenizerBase:
-    """The tokenizer with the chat template that the dataset spec chooses and a token to pad with.
-
-    A model without a template gets ChatML. Nothing is added to the vocabulary (see
-    `base_templates` for how answers end without the marks of a format). Padding never reaches the
-    loss, which is masked by position: a pad token that is also the end token does no harm.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=trust, local_files_only=True
-        )
-    except (ValueError, KeyError, OSError, ImportError, TypeError) as error:
-        raise model_sources.unreadable(folder, f"its tokenizer: {_first_line(error)}") from error
-    chosen = dataset.chat_template if dataset is not None else "model"
-    if chosen != "model" or not tokenizer.chat_template:
-        tokenizer.chat_template = base_templates.template(
-            "chatml" if chosen == "model" else chosen, tokenizer
-        )
-    elif isinstance(tokenizer.chat_template, dict):
-        tokenizer.chat_template = tokenizer.get_chat_template()
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = _pad_token(tokenizer)
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def _pad_token(tokenizer: PreTrainedTokenizerBase) -> str:
-    """A token made for padding where the vocabulary has one, else the end-of-sequence token."""
-    vocabulary = tokenizer.get_vocab()
-    for token in ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|pad|>", "<|padding|>"):
-        if token in vocabulary:
-            return token
-    return tokenizer.eos_token or next(iter(vocabulary))
 
 
 def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:

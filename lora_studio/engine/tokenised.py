@@ -202,7 +202,7 @@ def tokenise(
         for part, folder in dict(
             zip(folders, zip(parts, folders, strict=True), strict=True)
         ).values()
-        if not (folder / "about.json").is_file()
+        if not _is_done(folder)
     ]
     total = sum(len(part) for part, _ in missing)
     done = 0
@@ -216,6 +216,14 @@ def tokenise(
     for folder in folders:
         os.utime(folder)
     return [TokenTable(folder) for folder in folders]
+
+
+def are_known(
+    parts: Sequence[Part], tokenizer: PreTrainedTokenizerBase, spec: DatasetSpec, task: Task
+) -> bool:
+    """Whether all parts are in the cache."""
+    stands_for = tokenizer_key(tokenizer)
+    return all(_is_done(_folder(part, stands_for, spec, task)) for part in parts)
 
 
 # --- the key ----------------------------------------------------------------------------------
@@ -236,6 +244,10 @@ def _folder(part: Part, tokenizer: str, spec: DatasetSpec, task: Task) -> Path:
     ]  # fmt: skip
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     return paths.cache_folder() / "tokens" / key[:32]
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "about.json").is_file()
 
 
 @functools.cache
