@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.events import Finding
 from lora_studio.engine import dataset
+from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.lint import lint
 from lora_studio.engine.lint_kinds import COMPARED, FAULTS, KINDS
 from lora_studio.engine.splitting import split
@@ -67,7 +74,8 @@ def left(folder: Path, **settings: Any) -> tuple[int, dict[str, int]]:
         except dataset.UnusableRow as verdict:
             skipped[str(verdict)] = skipped.get(str(verdict), 0) + 1
     found = split(rows, 42, make_job())
-    skipped |= {reason: len(ids) for reason, ids in found.dropped.items()}
+    for reason, ids in found.dropped.items():
+        skipped[reason] = skipped.get(reason, 0) + len(ids)
     return len(found.training) + len(found.validation), skipped
 
 
@@ -93,7 +101,7 @@ def test_each_planted_fault_is_found_in_exactly_its_row(tmp_path: Path) -> None:
     rows = sound(200)
     places = {}
     rng = random.Random(3)
-    for code, planted in PLANTED.items():
+    for planted in PLANTED.values():
         for row in planted:
             rows.insert(rng.randrange(len(rows)), row)
     for code, planted in PLANTED.items():
@@ -203,3 +211,164 @@ def test_real_data_has_the_findings_that_it_should(name: str, expected: dict[str
     spec = DatasetSpec.model_validate({"sources": [str(REAL / name)]})
     found = {finding.code: finding.count for finding in lint(spec, make_job()).findings}
     assert found == expected
+
+
+# --- pairs, labels, other shapes, validation files ------------------------------------------------
+
+
+def preferred(question: str, chosen: str, rejected: str) -> Row:
+    return {"prompt": question, "chosen": chosen, "rejected": rejected}
+
+
+def labelled(question: str, answer: str, label: bool) -> Row:
+    return {"prompt": question, "completion": answer, "label": label}
+
+
+def pairs(count: int) -> list[Row]:
+    writer = Writer(6)
+    return [preferred(*(writer.text(10, 20) for _ in range(3))) for _ in range(count)]
+
+
+def test_pairs_that_contradict_themselves_or_each_other_are_left_out_together(
+    tmp_path: Path,
+) -> None:
+    rows = [*pairs(30), preferred("Which is it?", "This one.", " This one.\n")]
+    rows += [preferred("Tea or coffee?", "Tea.", "Coffee."), preferred("Tea or coffee?", "Coffee.", "Tea.")]  # fmt: skip
+    found = findings(tmp_path, rows)
+    assert sorted(rows_of(found["lint.contradictions"])) == [30, 31, 32]
+    assert set(found) == {"lint.contradictions"}
+    fixes = ["drop_contradictions"]
+    assert findings(tmp_path, rows, fixes=fixes)["lint.contradictions"].fixed
+    used, skipped = left(tmp_path, fixes=fixes)
+    assert (used, sum(skipped.values())) == (30, 3)
+
+
+def test_an_answer_labelled_good_and_bad_is_a_contradiction(tmp_path: Path) -> None:
+    writer = Writer(8)
+    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index % 2 == 0) for index in range(30)]
+    rows += [labelled("Is it?", "It is.", True), labelled("Is it?", "It is.", False)]
+    found = findings(tmp_path, rows)
+    assert rows_of(found["lint.contradictions"]) == [30, 31]
+    assert set(found) == {"lint.contradictions"}
+
+
+@pytest.mark.parametrize(
+    ("good", "code", "severity"),
+    [(0, "lint.one_label", "error"), (40, "lint.one_label", "error"), (3, "lint.rare_label", "warning")],
+)  # fmt: skip
+def test_labels_of_one_kind_or_hardly_any_of_the_other_are_reported(
+    tmp_path: Path, good: int, code: str, severity: str
+) -> None:
+    writer = Writer(8)
+    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index < good) for index in range(40)]
+    found = findings(tmp_path, rows)
+    assert set(found) == {code}
+    assert found[code].severity == severity
+    assert found[code].count == (40 if code == "lint.one_label" else good)
+
+
+def test_balanced_labels_are_no_finding(tmp_path: Path) -> None:
+    writer = Writer(8)
+    rows = [labelled(writer.text(8, 12), writer.text(9, 20), index % 4 == 0) for index in range(40)]
+    assert findings(tmp_path, rows) == {}
+
+
+def test_rows_of_another_shape_are_told_from_rows_with_a_column_less(tmp_path: Path) -> None:
+    rows: list[Row] = [{"id": index, **row} for index, row in enumerate(sound(40))]
+    del rows[3]["id"]
+    rows[5]["id"] = "five"  # it is not used, so it makes no difference
+    rows[7]["messages"] = json.dumps(rows[7]["messages"])
+    found = findings(tmp_path, rows)
+    assert rows_of(found["lint.other_shape"]) == [7]
+    assert set(found) == {"lint.other_shape"}
+    fixes = ["drop_minority_schema"]
+    used, skipped = left(tmp_path, fixes=fixes)
+    assert (used, sum(skipped.values())) == (39, 1)
+
+
+def test_extremely_long_rows_are_left_out_when_asked_for(tmp_path: Path) -> None:
+    rows = [*sound(40), *PLANTED["lint.outliers"]]
+    findings(tmp_path, rows)
+    assert left(tmp_path) == (41, {})
+    assert left(tmp_path, fixes=["drop_outliers"]) == (40, {"it is extremely long": 1})
+
+
+def test_rows_of_the_validation_file_are_found_in_training_and_left_out_of_it(
+    tmp_path: Path,
+) -> None:
+    writer = Writer(2)
+    rows, others = sound(40), sound(12, seed=5)
+    asked, answered = (turn["content"] for turn in rows[11]["messages"])
+    edited = chat(f"{asked}!", writer.edited(answered + " " + LONG, 0.03))
+    rows[11] = chat(asked, f"{answered} {LONG}")
+    file = write_rows(tmp_path / "validation.jsonl", [*others, rows[4], edited])
+    found = findings(tmp_path, rows, validation_file=str(file))
+    assert rows_of(found["lint.leaked"]) == [4, 11]
+    assert found["lint.leaked"].severity == "error"
+    assert set(found) == {"lint.leaked"}
+    settings: dict[str, Any] = {"validation_file": str(file), "fixes": ["drop_leaked"]}
+    assert findings(tmp_path, rows, **settings)["lint.leaked"].fixed
+    assert left(tmp_path, **settings) == (38 + 14, {"it is among the validation rows": 2})
+
+
+def test_faults_of_the_validation_file_are_not_those_of_the_data(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "validation.jsonl", [*sound(20, seed=5), *PLANTED["lint.markers"]])
+    assert findings(tmp_path, sound(40), validation_file=str(file)) == {}
+
+
+def test_rows_of_several_sources_are_named_with_their_source(tmp_path: Path) -> None:
+    one, two = sound(20), sound(20, seed=2)
+    files = [write_rows(tmp_path / "one.jsonl", one), write_rows(tmp_path / "two.jsonl", [*two, one[6]])]  # fmt: skip
+    spec = DatasetSpec.model_validate({"sources": [str(file) for file in files]})
+    found = lint(spec, make_job()).findings
+    assert [(finding.code, finding.rows) for finding in found] == [("lint.duplicates", ((1, 21),))]
+
+
+def test_a_cancel_ends_it(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", sound(20))
+    job = make_job()
+    job.flags.cancel.set()
+    with pytest.raises(CancelledError):
+        lint(DatasetSpec.model_validate({"sources": [str(file)]}), job)
+
+
+@given(
+    st.lists(st.integers(0, 5), min_size=1, max_size=25),
+    st.sets(st.sampled_from(["drop_duplicates", "drop_near_duplicates"]), min_size=1),
+)
+@settings(max_examples=15, deadline=None)
+def test_dropping_equal_rows_leaves_one_of_each(contents: list[int], fixes: set[str]) -> None:
+    known = sound(6)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write_rows(Path(folder, "rows.jsonl"), [known[content] for content in contents])
+        spec = DatasetSpec.model_validate({"sources": [str(file)], "fixes": sorted(fixes)})
+        found = split(dataset.open(spec, make_job()), 1, make_job())
+    kept = sorted(index for _, index in [*found.training, *found.validation])
+    assert kept == sorted({contents.index(content) for content in contents})
+    assert len(kept) + sum(map(len, found.dropped.values())) == len(contents)
+
+
+@pytest.mark.slow
+def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
+    rows = [*sound(30), *PLANTED["lint.markers"], *PLANTED["lint.refusals"]]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+
+    def run(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "lora_studio", "data", "lint", str(file), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    machine = run("--json", "--strict")
+    found = json.loads(machine.stdout)
+    assert machine.returncode == 1
+    assert found["rows"] == 32
+    assert [(f["code"], f["count"], f["rows"]) for f in found["findings"]] == [
+        ("lint.markers", 1, [[0, 31]]),
+        ("lint.refusals", 1, [[0, 32]]),
+    ]
+    person = run("--fix", "remove_markers", "--strict")
+    assert person.returncode == 0
+    assert "fixed" in person.stdout
+    assert "32 rows looked at: 1 finding." in person.stdout
+    refused = run("--fix", "drop_everything")
+    assert refused.returncode == 2
+    assert "drop_duplicates" in refused.stderr
