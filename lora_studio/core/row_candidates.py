@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lora_studio.core import row_columns as names
 from lora_studio.core.dataset import RowFormat
-from lora_studio.core.row_columns import Column, Columns, first, named
+from lora_studio.core.row_columns import Column, Columns, first, named, optional
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]
     if not found:
         return {}
     mapping = {"prompt": found[0].name}
-    added = first(columns, names.INPUTS, "text")
-    if found[0].key in names.INSTRUCTIONS and added and added not in (*besides, found[0]):
+    added = optional([item for item in columns if item not in besides], names.INPUTS, "text")
+    if found[0].key in names.INSTRUCTIONS and added and added != found[0]:
         mapping["input"] = added.name
     return mapping
 
@@ -135,7 +135,7 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
     slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
     mapping[slot] = answer.name
     mapping |= _extras(columns)
-    thinking = first(columns, names.THINKING, "text")
+    thinking = optional(columns, names.THINKING, "text")
     if thinking is not None and thinking.name not in mapping.values():
         mapping["thinking"] = thinking.name
     rivals = tuple(
@@ -156,13 +156,14 @@ def _asked_as(
     columns: Columns, asked: Column, answer: Column, choices: Column | None
 ) -> tuple[RowFormat, dict[str, str]]:
     """The format that fits what is asked, and the slots of the question."""
-    history = first(columns, names.HISTORIES, "list", "turns", "texts", "text")
-    added = next(
-        (item for item in named(columns, names.INPUTS) if item not in (asked, answer)), None
-    )
-    if asked.key in names.INSTRUCTIONS or history is not None:
+    rest = [item for item in columns if item not in (asked, answer)]
+    is_instruction = asked.key in names.INSTRUCTIONS
+    find = optional if is_instruction else first
+    history = find(rest, names.HISTORIES, "list", "turns", "texts", "text")
+    if is_instruction or history is not None:
         mapping = {"instruction": asked.name}
-        if added is not None and asked.key in names.INSTRUCTIONS:
+        added = optional(rest, names.INPUTS)
+        if added is not None and is_instruction:
             mapping["input"] = added.name
         if history is not None:
             mapping["history"] = history.name
@@ -170,7 +171,7 @@ def _asked_as(
     if asked.key in (*names.PROMPTS, "input", "inputs") and choices is None:
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
-    context = next((item for item in names.contexts(columns) if item not in (asked, answer)), None)
+    context = _first(names.contexts(rest)) or optional(rest, names.CONTEXTS)
     if context is not None:
         mapping["context"] = context.name
     if choices is not None:
@@ -223,9 +224,9 @@ def _is_other(columns: Columns) -> bool:
 def _extras(columns: Columns) -> dict[str, str]:
     """System message and tools, which every format of conversations can have."""
     mapping = {}
-    if system := first(columns, names.SYSTEMS, "text"):
+    if system := optional(columns, names.SYSTEMS, "text"):
         mapping["system"] = system.name
-    if tools := first(columns, names.TOOLS, "list", "text", "object", "turns", "texts", "turn"):
+    if tools := optional(columns, names.TOOLS, "list", "text", "object", "turns", "texts", "turn"):
         mapping["tools"] = tools.name
     return mapping
 

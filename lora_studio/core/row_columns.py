@@ -250,6 +250,16 @@ def first(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None
     return next((item for item in named(columns, names) if not kinds or item.kind in kinds), None)
 
 
+def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | None:
+    """The same for a slot that may stay empty: also a column without a value in these rows, for the
+    rows that are not among them."""
+    ranks = {name: rank for rank, name in reversed(list(enumerate(names)))}
+    empty = [column for column in columns if not column.filled and column.key in ranks]
+    return first(columns, names, *kinds) or min(
+        empty, key=lambda column: (ranks[column.key], column.name), default=None
+    )
+
+
 def conversations(columns: Columns) -> list[Column]:
     """Columns that hold whole conversations, those with a usual name first."""
     others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, "completion", "response", "output"}

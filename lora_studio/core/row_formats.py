@@ -105,11 +105,16 @@ class _Tried:
     def share(self) -> float:
         return self.used / self.rows
 
-    def rank(self) -> tuple[float, float, str, str]:
-        """Sorts the best first, without regard to the order of rows or columns."""
+    def rank(self) -> tuple[float, float, int, str, str]:
+        """Sorts the best first, without regard to the order of rows or columns.
+
+        Of readings that do equally well the one that leaves the fewest columns out is better: the
+        others drop what some rows have.
+        """
         candidate = self.candidate
         score = candidate.weight * self.share
-        return (-round(score, 6), -candidate.sure, candidate.format, str(candidate.mapping))
+        slots = str(sorted(candidate.mapping.items()))
+        return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
 
 
 def _readings(sample: Rows, columns: Sequence[Column], order: Iterable[str]) -> list[Candidate]:

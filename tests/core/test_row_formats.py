@@ -435,6 +435,24 @@ def test_an_optional_column_that_most_rows_lack_is_still_used() -> None:
     assert verdict.confidence > 0.95
 
 
+@pytest.mark.parametrize(
+    ("row", "slots"),
+    [
+        ({"instruction": "Who?", "input": "", "output": "I."}, {"input", "system", "history"}),
+        ({"question": "Who?", "answer": "I."}, {"context", "system", "thinking"}),
+        ({"instruction": "Who?", "chosen": "I.", "rejected": "You."}, {"input", "system"}),
+        ({"messages": MESSAGES}, {"system", "tools"}),
+    ],
+)
+def test_an_optional_column_is_used_although_the_rows_looked_at_leave_it_empty(
+    row: dict[str, Any], slots: set[str]
+) -> None:
+    rows = [{**row, **dict.fromkeys(slots)}] * 3
+    verdict = detect(rows, [*row, *slots])
+    assert slots <= set(verdict.mapping)
+    assert detect([row] * 3, [*row, *slots]).mapping == verdict.mapping
+
+
 def test_a_few_broken_rows_among_many_leave_the_verdict_as_it_is() -> None:
     rows: list[Any] = [{"conversations": CHAT}] * 95 + [{"conversations": "broken"}] * 3 + [None, 7]
     assert detect(rows, ["conversations"]).format == "sharegpt"

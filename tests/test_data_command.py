@@ -1,0 +1,166 @@
+"""`data inspect`: one object on stdout whose sums add up, whatever the file holds."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.jobs import write_rows
+
+KEYS = {
+    "file", "container", "format", "task", "confidence", "evidence", "others", "columns", "mapping",
+    "rows", "used", "skipped", "problems",
+}  # fmt: skip
+GOOD = {"instruction": "Who?", "input": "", "output": "I."}
+CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def data(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lora_studio", "data", "inspect", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"PYTHONUTF8": "1", "COLUMNS": "100"},
+    )
+
+
+def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
+    """The one object on stdout, checked for what is true of all of them."""
+    result = data(*arguments, "--json", folder=folder)
+    assert "Traceback" not in result.stdout + result.stderr
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert set(found) == KEYS
+    assert found["rows"] == found["used"] + sum(entry["count"] for entry in found["skipped"])
+    assert (found["task"] == "unsupported") == (found["format"] is None)
+    refused = found["task"] == "unsupported" or not found["used"]
+    assert result.returncode == (2 if refused else 0)
+    assert found["problems"] or not refused
+    return found
+
+
+def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: Path) -> None:
+    rows = [GOOD, {**GOOD, "output": ""}, "no object", {**GOOD, "output": None}, GOOD]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    found = report(str(file))
+    assert (found["format"], found["task"]) == ("alpaca", "sft")
+    assert found["columns"] == ["instruction", "input", "output"]
+    assert found["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
+    assert (found["rows"], found["used"]) == (5, 2)
+    reasons = {entry["reason"]: entry["rows"] for entry in found["skipped"]}
+    assert reasons["its answer is empty"] == [2]
+    assert reasons["it has no answer"] == [4]
+    assert [3] in reasons.values()
+    assert 0.5 < found["confidence"] < 1.0
+
+
+def test_a_refused_file_still_gives_the_object_and_says_why(tmp_path: Path) -> None:
+    found = report(str(write_rows(tmp_path / "prompts.jsonl", [{"prompt": "Who?"}] * 3)))
+    assert (found["task"], found["rows"], found["used"]) == ("unsupported", 3, 0)
+    assert found["problems"][0]["code"] == "dataset.prompts_only"
+    assert found["problems"][0]["remedy"]
+
+
+@pytest.mark.end2end
+def test_what_is_not_there_is_refused_with_the_object(tmp_path: Path) -> None:
+    found = report(str(tmp_path / "nothing.jsonl"))
+    assert (found["task"], found["rows"]) == ("unsupported", 0)
+    assert "nothing.jsonl" in found["problems"][0]["what"]
+
+
+@pytest.mark.end2end
+def test_columns_are_mapped_by_name_and_template(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [{"t": "Who?", "b": "Me", "r": "I."}])
+    found = report(str(file), "--map", r"question={t}\n{b}", "--map", "answer=r")
+    assert (found["format"], found["confidence"]) == ("question_answer", 1.0)
+    assert found["mapping"] == {"question": r"{t}\n{b}", "answer": "r"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--map", "answer=nowhere"), "instruction, input, output"),
+        (("--map", "answer"), "SLOT=COLUMN"),
+        (("--format", "novel"), "alpaca, sharegpt"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_there_is(
+    tmp_path: Path, options: tuple[str, ...], says: str
+) -> None:
+    found = report(str(write_rows(tmp_path / "rows.jsonl", [GOOD])), *options)
+    assert found["task"] == "unsupported"
+    assert says in found["problems"][0]["remedy"]
+
+
+def test_without_json_a_person_reads_the_same(tmp_path: Path) -> None:
+    rows = [GOOD] * 3 + [{**GOOD, "output": "[b]" if n else ""} for n in range(2)]
+    result = data("rows.jsonl", folder=write_rows(tmp_path / "rows.jsonl", rows).parent)
+    assert result.returncode == 0
+    for text in ("Alpaca", "instruction, input, output", "5 read = 4 used + 1 left out",
+                 "1 × its answer is empty (row 4)"):  # fmt: skip
+        assert text in result.stdout
+    assert not result.stderr
+
+
+@pytest.mark.end2end
+def test_a_folder_is_read_as_one(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data" / "a.jsonl", [CHAT] * 3)
+    (tmp_path / "data" / "b.json").write_text(json.dumps([CHAT] * 2), encoding="utf-8")
+    found = report("data", folder=tmp_path)
+    assert (found["format"], found["used"]) == ("messages", 5)
+
+
+# --- files that are broken --------------------------------------------------------------------
+
+LINE = json.dumps(GOOD).encode()
+CSV = b"question,answer\n"
+#: Bytes of a file by name, with how many rows are used, and of which task.
+BROKEN: dict[str, tuple[bytes, int, str]] = {
+    "truncated.json": (json.dumps([GOOD] * 20).encode()[:-30], 19, "sft"),
+    "truncated.jsonl": (b"\n".join([LINE] * 5)[:-10], 4, "sft"),
+    "ragged.csv": (CSV + b"Who?,I.\nWho?\nWho?,I.,more\n,\nWho?,You.\n", 2, "sft"),
+    "types_late.jsonl": (b"\n".join([LINE] * 50 + [b"7", b'{"instruction": [1], "output": {}}', b"null", b'["a"]', LINE]), 52, "sft"),
+    "nul.jsonl": (LINE + b"\n\x00\x00\n" + LINE.replace(b"Who?", b"Wh\\u0000o?") + b"\n", 2, "sft"),
+    "deep.jsonl": (LINE + b"\n" + b'{"instruction": ' + b"[" * 100_000 + b"]" * 100_000 + b', "output": "x"}\n' + LINE, 2, "sft"),
+    "mixed.jsonl": (b"\n".join([LINE] * 6 + [json.dumps(CHAT).encode()] * 3), 6, "sft"),
+    "latin.jsonl": (b"\n".join([LINE, b'{"instruction": "caf\xe9", "output": "I."}', LINE]), 2, "sft"),
+    "broken_utf8.csv": (CSV + "Où?,là\n".encode() + b"\xff\xfe\x00x,\x80\n" + b"Who?,I.\n", 2, "sft"),
+    "rtl.jsonl": (json.dumps({"question": "מי? 👩🏽‍🚀", "answer": "‏أنا‎"}, ensure_ascii=False).encode(), 1, "sft"),
+    "surrogate.jsonl": (LINE + b'\n{"instruction": "\\ud83d", "output": "I."}\n', 1, "sft"),
+    "single_column.csv": (b"text\nOne.\nTwo.\n", 2, "text"),
+    "semicolons.csv": (b"\xef\xbb\xbfFrage;Antwort\n\"Wer; was?\";Ich\n", 1, "sft"),
+    "packed.jsonl.gz": (gzip.compress(b"\n".join([LINE] * 3)), 3, "sft"),
+    "torn.jsonl.gz": (gzip.compress(b"\n".join([LINE] * 3))[:-12], 1, "sft"),
+    "empty.jsonl": (b"", 0, "unsupported"),
+    "blank.csv": (b"\n\n", 0, "unsupported"),
+    "picture.png": (b"\x89PNG\r\n\x1a\n" + bytes(64), 0, "unsupported"),
+    "not.parquet": (b"PAR1 nothing", 0, "unsupported"),
+    "numbers.json": (b"[1, 2, 3]", 0, "unsupported"),
+    "scalar.json": (b'"hello"', 0, "unsupported"),
+}  # fmt: skip
+
+
+@pytest.mark.end2end
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_ends_in_usable_rows_and_named_faults_or_in_one_refusal(
+    name: str, tmp_path: Path
+) -> None:
+    content, used, task = BROKEN[name]
+    (tmp_path / name).write_bytes(content)
+    found = report(name, folder=tmp_path)
+    assert (found["task"], found["used"]) == (task, used), found
