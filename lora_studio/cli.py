@@ -15,6 +15,7 @@ from lora_studio import (
     __version__,
     cli_adapters,
     cli_data,
+    cli_export,
     cli_render,
     cli_template,
     client,
@@ -43,6 +44,9 @@ app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
 cli_data.app.command()(cli_render.render)
 app.command(name="merge")(cli_adapters.merge)
+app.command(name="export")(cli_export.export)
+app.command(name="selftest")(cli_export.selftest)
+app.command(name="push")(cli_export.push)
 app.command(name="import")(cli_adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
@@ -81,12 +85,6 @@ def resume(path: RunArgument, as_json: JsonOption = False) -> None:
     display = Display(as_json=as_json)
     ending = headless.perform(commands.Train(run=str(path.resolve()), resume=True), display)
     raise typer.Exit(headless.exit_status(ending))
-
-
-@app.command()
-def export(path: RunArgument, as_json: JsonOption = False) -> None:
-    """Write the GGUF files of a run, test them and create the Ollama model."""
-    _one_stage(path, "Export", as_json)
 
 
 @app.command()
@@ -148,18 +146,25 @@ def chat(
     with_model: Annotated[
         str, typer.Option("--with", help="base, tuned, merged, gguf or ollama.")
     ] = "tuned",
+    adapter: cli_adapters.WeightedOption = None,
     max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="Randomness; 0 is greedy.")] = 0.0,
 ) -> None:
-    """Chat with a model of a run; an empty line ends it."""
+    """Chat with a model of a run, or adapters from anywhere on its base; an empty line ends it."""
     display = Display()
+    try:
+        mixes = cli_adapters.mixes(adapter or [])
+    except ProblemError as error:
+        display.problems(error.problems)
+        raise typer.Exit(headless.REFUSED) from None
     turns: list[Message] = []
     while text := typer.prompt("You", default="", show_default=False):
         turns.append(Message(role="user", content=text))
         command = commands.Generate.model_validate(
             {
                 "run": str(path.resolve()),
-                "sources": (with_model,),
+                "sources": () if mixes else (with_model,),
+                "mixes": mixes,
                 "conversations": (tuple(turns),),
                 "max_tokens": max_tokens,
                 "temperature": temperature,
@@ -236,15 +241,6 @@ def _new_run(path: Path, stages: tuple[str, ...], as_json: bool, change: list[st
         raise typer.Exit(headless.FAILED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     raise typer.Exit(headless.run_stages(run, stages, display))
-
-
-def _one_stage(path: Path, stage: str, as_json: bool) -> None:
-    display = Display(as_json=as_json)
-    run = RunFolder(path.resolve())
-    if problem := headless.missing(run, stage):
-        display.problems([problem])
-        raise typer.Exit(headless.REFUSED)
-    raise typer.Exit(headless.run_stages(run, (stage,), display))
 
 
 def _ask(command: commands.Question, display: Display) -> list[events.Event]:

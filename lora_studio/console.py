@@ -176,7 +176,9 @@ def sentence(event: events.Event) -> str | None:
             return f"Merged model: {event.folder} ({words.size(event.bytes)}, {event.dtype})."
         case events.ShardWritten():
             state = "kept from an earlier attempt" if event.kept else "written"
-            return f"{event.file} {state} ({event.number} of {event.of}, {words.size(event.bytes)})."
+            return (
+                f"{event.file} {state} ({event.number} of {event.of}, {words.size(event.bytes)})."
+            )
         case events.AdapterCombined():
             return (
                 f"Combined adapter ({event.method}): {event.folder}, rank {event.rank}, "
@@ -189,12 +191,17 @@ def sentence(event: events.Event) -> str | None:
         case events.TemplateDerived():
             return f"The Ollama template is not proven: {event.difference}"
         case events.SelfTested():
-            verdict = "passed" if event.passed else "FAILED"
+            verdict = {"passed": "passed", "lossy": "LOSSY", "failed": "FAILED"}[event.verdict]
             return (
                 f"Self-test of {event.stage} {verdict}: same first choice at "
                 f"{words.percent(event.top1)} of {event.positions} positions "
                 f"(at least {100 * event.top1_limit:.0f} %), KL {event.kl:.4f} "
                 f"(at most {event.kl_limit:g})."
+            )
+        case events.Pushed():
+            return (
+                f"Uploaded the {event.what} ({event.files} files, {words.size(event.bytes)}): "
+                f"{event.url}"
             )
         case events.OllamaFound():
             return f"Ollama {event.version} answers at {event.host}."
