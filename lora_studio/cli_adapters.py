@@ -15,7 +15,14 @@ from lora_studio import headless
 from lora_studio.cli_questions import ask
 from lora_studio.console import Display
 from lora_studio.core import checks, commands, events, project, run_folder, words
-from lora_studio.core.adapters import METHODS, AdapterFacts, Method, parse_weighted
+from lora_studio.core.adapters import (
+    METHODS,
+    AdapterFacts,
+    AdapterMix,
+    Method,
+    WeightedAdapter,
+    parse_weighted,
+)
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
@@ -65,8 +72,7 @@ def merge(
         if run is None:
             _merge_outside(base, adapter or [], out, given, display)
         if adapter:
-            each = [parse_weighted(text) for text in adapter]
-            given["further"] = tuple(f"{_absolute(a.folder)}={a.weight:g}" for a in each)
+            given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _weighted(adapter))
         if base is not None:
             given["base"] = _absolute(base)
         assert run is not None
@@ -180,9 +186,8 @@ def combine(
     """Make one adapter of several, in PEFT's layout, without loading a model."""
     display = Display(as_json=as_json)
     try:
-        each = [parse_weighted(text) for text in adapters]
         command = commands.CombineAdapters(
-            adapters=tuple(a.model_copy(update={"folder": _absolute(a.folder)}) for a in each),
+            adapters=_weighted(adapters),
             method=method,
             out=_absolute(str(out)),
             rank=rank,
@@ -196,6 +201,18 @@ def combine(
         display.problems([_invalid(error)])
         raise typer.Exit(headless.REFUSED) from None
     raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
+
+
+def mixes(texts: list[str]) -> tuple[AdapterMix, ...]:
+    """Adapters named on the command line, at work together; () when none is named."""
+    each = _weighted(texts)
+    return (AdapterMix(name=" + ".join(texts), adapters=each),) if each else ()
+
+
+def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
+    """Adapters by absolute folder; raises ProblemError for what is no weight."""
+    found = [parse_weighted(text) for text in texts]
+    return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in found)
 
 
 def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> None:
@@ -229,10 +246,9 @@ def _merge_outside(
             "--weight is of a run's adapter.",
             "Write the weight behind the folder: --adapter DIR=0.5.",
         )
-    each = [parse_weighted(text) for text in adapters]
     command = commands.MergeAdapters(
         base=_model(base),
-        adapters=tuple(a.model_copy(update={"folder": _absolute(a.folder)}) for a in each),
+        adapters=_weighted(adapters),
         out=_absolute(str(out)),
         merging=_spec(given),
     )

@@ -34,6 +34,13 @@ class WeightedAdapter(_Facts):
     weight: float = Field(1.0, allow_inf_nan=False)
 
 
+class AdapterMix(_Facts):
+    """Adapters at work together on one base, under a name; none is the base alone."""
+
+    name: str
+    adapters: tuple[WeightedAdapter, ...] = ()
+
+
 class LayerFacts(_Facts):
     """The update of one module; `norm` is the Frobenius norm of scale · B·A."""
 

@@ -81,10 +81,13 @@ def describe(folder: Path, norms_for: Job | None = None) -> AdapterFacts:
 
 
 def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
-    """Whether each tensor of an adapter has its place in a model; no weights are read."""
+    """Whether each tensor of an adapter has its place in a model; no weights are read.
+
+    Raises ProblemError when the folder holds no adapter that can be read.
+    """
     base = model_sources.resolve(spec, job)
+    adapter = adapters.read(folder)
     try:
-        adapter = adapters.read(folder)
         tensors = quantised.unpacked(base, weights.index(base))
         outputs = merge_plan.make(dict(tensors), [adapter], None, merged_files.read_config(base))
     except NeedsPeftError as error:

@@ -100,10 +100,15 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
                 adapter.trained_whole.add(whole)
         else:
             adapter.complication = adapter.complication or f"it holds {tensor.name}"
-    if adapter.complication is None:
-        adapter.layers = [_layer(adapter, module, held) for module, held in modules.items()]
-        if not adapter.layers and not adapter.replacements:
-            raise foreign(folder, "it holds no weights")
+    for module, held in modules.items():
+        try:
+            adapter.layers.append(_layer(adapter, module, held))
+        except ProblemError:
+            if adapter.complication is None:
+                raise
+            # PEFT will merge it; what can be told of it is still worth showing.
+    if not adapter.layers and not adapter.replacements and adapter.complication is None:
+        raise foreign(folder, "it holds no weights")
     return adapter
 
 

@@ -14,7 +14,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core import commands, events
-from lora_studio.core.adapters import METHODS, Method, WeightedAdapter, parse_weighted
+from lora_studio.core.adapters import (
+    METHODS,
+    AdapterMix,
+    Method,
+    WeightedAdapter,
+    parse_weighted,
+)
+from lora_studio.core.dataset import Message
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
@@ -94,6 +101,11 @@ def test_an_adapter_fits_its_model_and_no_other(
     strange = adapter_library.fit(pair[0], ModelSpec(source=str(other)), job)
     assert not strange.fits
     assert "no model.layers.0.self_attn." in strange.reason
+    begun = random_adapter(base, tmp_path / "pissa", init_lora_weights="pissa")
+    by_peft = adapter_library.fit(begun, ModelSpec(source=str(base)), job)
+    assert by_peft.fits
+    assert "pissa" in by_peft.warning
+    assert not adapter_library.fit(begun, ModelSpec(source=str(other)), job).fits
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = adapter_library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits
@@ -363,3 +375,57 @@ def test_a_run_can_begin_with_a_model_to_export_whose_weights_are_linked(
     AutoModelForCausalLM.from_pretrained(run.merged, dtype="auto")
     assert original.read_bytes() == before
     assert RunFolder(run.path).manifest()["imported"]["what"] == "model"
+
+
+# --- switched live ----------------------------------------------------------------------------
+
+
+def test_answers_switch_between_adapters_on_one_base(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    run = new_run(tmp_path, model={"source": str(base), "precision": "fp32"})
+    one, two = (WeightedAdapter(folder=str(folder)) for folder in pair)
+    mixes = (
+        AdapterMix(name="one", adapters=(one,)),
+        AdapterMix(name="base"),
+        AdapterMix(name="both", adapters=(one, two.model_copy(update={"weight": -1.5}))),
+        AdapterMix(name="off", adapters=(one.model_copy(update={"weight": 0.0}),)),
+        AdapterMix(name="one again", adapters=(one,)),
+    )
+    turns = (Message(role="user", content="Which lamp burns longest?"),)
+    command = commands.Generate(
+        run=str(run.path), sources=(), mixes=mixes, conversations=(turns,), max_tokens=24
+    )
+    channel = handle(command)
+    assert len(channel.of(events.ModelLoaded)) == 1
+    texts = {event.mix: event.text for event in channel.of(events.Generated)}
+    assert texts["one"] == texts["one again"]
+    assert texts["off"] == texts["base"]
+    assert len({texts["one"], texts["base"], texts["both"]}) == 3
+    merged = commands.MergeAdapters(
+        base=ModelSpec(source=str(base)),
+        adapters=mixes[2].adapters,
+        out=str(tmp_path / "merged"),
+        merging=MergingSpec(dtype="fp32"),
+    )
+    handle(merged)
+    plain = new_run(
+        tmp_path / "plain", model={"source": str(tmp_path / "merged"), "precision": "fp32"}
+    )
+    alone = command.model_copy(
+        update={"run": str(plain.path), "mixes": (), "sources": ("base",), "id": "alone"}
+    )
+    assert handle(alone).last(events.Generated).text == texts["both"]
+
+
+def test_an_adapter_of_another_model_gives_no_answers(
+    base: Path, pair: list[Path], tmp_path: Path
+) -> None:
+    other = tiny_model("phi3", tmp_path / "phi3")
+    run = new_run(tmp_path, model={"source": str(other)})
+    mix = AdapterMix(name="x", adapters=(WeightedAdapter(folder=str(pair[0])),))
+    turns = (Message(role="user", content="Hello"),)
+    channel = handle(
+        commands.Generate(run=str(run.path), sources=(), mixes=(mix,), conversations=(turns,))
+    )
+    assert channel.last(events.Failed).problem.code == "merging.foreign_adapter"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QDoubleSpinBox, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events, run_folder
@@ -323,6 +324,65 @@ def test_merging_shows_progress_and_then_what_came_of_it(
         page.header.primary.click()
     play(page, begun())
     assert not page.done(), "a new training makes the merged model one of yesterday"
+
+
+def planned(**changes: Any) -> events.MergePlanned:
+    return events.MergePlanned(
+        **{
+            "bytes": 6_430_000_000, "missing": 6_430_000_000, "free": 50_000_000_000,
+            "memory": 24_000_000, "dtype": "bfloat16", "shards": 2, "tensors": 290,
+            "tensors_changed": 196,
+        } | changes
+    )  # fmt: skip
+
+
+def test_merging_says_what_it_will_do_and_need_before_it_begins(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, MergingPage(state))
+    state.set_run(run, "")
+    asked: list[Any] = []
+    page.ask.connect(asked.append)
+    play(page, [*begun(), *finished()])
+    qtbot.waitUntil(lambda: bool(asked), timeout=WAIT)
+    assert asked[-1].run == str(run.path)
+    play(page, [planned(free=1_000_000_000, finished_shards=1, by_peft="it uses x")])
+    facts = page.facts.facts()
+    assert facts["Changes"] == "196 of 290 tensors"
+    assert facts["Disk"] == "6.4 GB needed, 1 GB free ✗ too little"
+    assert facts["Files finished"] == "1 of 2, from an earlier attempt"
+    assert facts["By PEFT"] == "it uses x"
+    state.set("merging", "dtype", "fp16")
+    qtbot.waitUntil(lambda: asked[-1].merging.dtype == "fp16", timeout=WAIT)
+
+
+def test_further_adapters_are_added_weighted_and_taken_out(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, MergingPage(state))
+    control = page.editors["further"].control
+    control.take("/adapters/my style")
+    control.take("/adapters/facts")
+    weight = control.findChildren(QDoubleSpinBox)[-1]
+    weight.setValue(0.25)
+    assert state.draft.get("merging", "further") == ["/adapters/my style=1", "/adapters/facts=0.25"]
+    first = next(b for b in control.findChildren(QPushButton) if "my style" in b.accessibleName())
+    first.click()
+    assert state.draft.get("merging", "further") == ["/adapters/facts=0.25"]
+    assert state.draft.spec("merging").further == ("/adapters/facts=0.25",)
+
+
+def test_a_run_can_begin_on_the_merge_page(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, MergingPage(state))
+    assert page.elsewhere.isVisible()
+    with qtbot.waitSignal(page.import_requested) as asked:
+        page.as_it_is.click()
+    assert asked.args == ["model", ""]
+    state.set_run(run, "")
+    play(page, [events.AdapterSaved(id="i", step=0, folder=str(run.adapter), bytes=1)])
+    assert page.missing() is None
 
 
 # --- export -----------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""Adapters on the command line, with real workers: listed, shown, combined, merged, imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import project, run_folder
+from lora_studio.engine import weights
+from tests.helpers.adapters import random_adapter
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = pytest.mark.end2end
+
+
+def studio(*arguments: object, status: int = 0) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "lora_studio", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == status, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.stdout
+
+
+def test_adapters_go_from_the_library_into_models_and_runs(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    one = random_adapter(base, tmp_path / "lib" / "one", seed=1)
+    two = random_adapter(base, tmp_path / "lib" / "two", seed=2, r=8, target_modules=["q_proj"])
+    project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()
+
+    found = json.loads(studio("adapters", "list", tmp_path / "lib", "--json"))
+    assert {facts["folder"] for facts in found} == {str(one), str(two)}
+    shown = json.loads(studio("adapters", "show", two, "--model", base, "--json"))
+    assert shown["fit"]["fits"]
+    assert all(layer["norm"] > 0 for layer in shown["adapter"]["layers"])
+    other = tiny_model("phi3", tmp_path / "phi3")
+    assert "does not fit" in studio("adapters", "show", two, "--model", other, status=1)
+
+    mix = tmp_path / "lib" / "mix"
+    studio("adapters", "combine", f"{one}=0.5", two, "--out", mix, "--method", "cat")
+    ties = ("adapters", "combine", one, two, "--out", tmp_path / "no", "--method", "ties")
+    assert "needs equal ones" in studio(*ties, status=1)
+
+    def merged(folder: Path, *arguments: object) -> dict[str, torch.Tensor]:
+        out = studio("merge", *arguments, "--dtype", "fp32", "--json")
+        kinds = [json.loads(line)["kind"] for line in out.splitlines()]
+        assert kinds[-1] == "done"
+        assert "shard_written" in kinds
+        return load_file(folder / weights.SINGLE)
+
+    apart = merged(
+        tmp_path / "apart", "--base", base, "--adapter", f"{one}=0.5", "--adapter", two,
+        "--out", tmp_path / "apart",
+    )  # fmt: skip
+    at_once = merged(
+        tmp_path / "at_once", "--base", base, "--adapter", mix, "--out", tmp_path / "at_once"
+    )
+    for name, value in apart.items():
+        torch.testing.assert_close(value, at_once[name], rtol=0, atol=1e-5)
+
+    studio("import", tmp_path / "project", "--adapter", one)
+    (run,) = run_folder.list_runs(tmp_path / "project" / "runs")
+    plan: dict[str, Any] = json.loads(studio("merge", run.path, "--plan", "--json"))
+    assert plan["by_peft"] is None
+    assert not run.merged.exists()
+    own = merged(run.merged, run.path, "--weight", 0.5, "--adapter", two)
+    assert all(torch.equal(own[name], apart[name]) for name in own)
+    studio("import", tmp_path / "project", "--model", tmp_path / "apart")
+    assert {each.state() for each in run_folder.list_runs(run.path.parent)} == {"merged"}
+    foreign = random_adapter(other, tmp_path / "lib" / "foreign")
+    refused = studio("import", tmp_path / "project", "--adapter", foreign, status=1)
+    assert "The model has no model.layers.0." in refused
+    assert len(run_folder.list_runs(run.path.parent)) == 2
