@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset import Fix
 from lora_studio.core.repairs import repair
+from lora_studio.engine import row_facts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows, sample_of
 from lora_studio.engine.near_duplicates import Comparison, Groups, Hashes, join_near, mixed
@@ -44,13 +45,14 @@ class Compared:
 
 def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
     """Finds the groups of equal and nearly equal rows; raises CancelledError."""
+    spec = row_facts.alone(rows.spec)
 
     def sides(row: int) -> tuple[str, ...]:
         source, index = int(facts["source"][row]), int(facts["index"][row])
         found = rows.found[source]
         assert found.format is not None
         values = _values(rows.stores[source], index)
-        return sides_of(repair(sample_of(values, found.format, found.mapping, rows.spec), fixes))
+        return sides_of(repair(sample_of(values, found.format, found.mapping, spec), fixes))
 
     groups = Groups(len(facts))
     groups.join_equal(facts["near"])
@@ -227,7 +229,7 @@ def _joint(*keys: Hashes) -> Hashes:
     return found
 
 
-#: The repairs that need all rows, in their order.
+#: What finds the rows that such a repair is about, in the order the repairs are made in.
 _FINDERS: dict[Fix, Callable[[Compared, Mask], Mask]] = {
     "drop_contradictions": contradictions,
     "drop_minority_schema": foreign_shapes,
@@ -236,3 +238,6 @@ _FINDERS: dict[Fix, Callable[[Compared, Mask], Mask]] = {
     "drop_duplicates": duplicates,
     "drop_near_duplicates": near_duplicates,
 }
+
+#: The repairs that need all rows.
+WHOLE = frozenset(_FINDERS)

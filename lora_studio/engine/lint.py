@@ -158,7 +158,7 @@ def _add_labels(report: Report, facts: Facts, there: Mask) -> None:
 def _add_tokens(report: Report, tables: Sequence[TokenTable], spec: DatasetSpec) -> None:
     """What only tokens show: answers behind the limit, whole or in part."""
     cut, late, needed = Tally(), Tally(), 0
-    for source, table in enumerate(tables):
+    for source, table in enumerate(tables[: len(spec.sources)]):
         limits = np.minimum(table.length, spec.max_length)
         is_late = table.first >= spec.max_length
         within = table.trained_within(limits, np.arange(len(table)))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core import paths
-from lora_studio.core.dataset import Fix, Message
+from lora_studio.core.dataset import DatasetSpec, Fix, Message
 from lora_studio.core.faults import Fault, faults
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_mapping import filled, names_in
@@ -138,6 +138,11 @@ def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool =
         job.progress("reading rows", done, total, "rows")
     facts.columns = {name: values[:used] for name, values in facts.columns.items()}
     return facts
+
+
+def alone(spec: DatasetSpec) -> DatasetSpec:
+    """The spec without what it adds to every row, which is not for comparing: the system prompt."""
+    return spec.model_copy(update={"system_prompt": ""}) if spec.system_prompt else spec
 
 
 # --- one row ----------------------------------------------------------------------------------
@@ -282,7 +287,7 @@ class _Work:
         found = self.rows.found[source]
         if found.format is None:
             raise UnusableRow("its source has no known format")
-        sample = dataset.sample_of(values, found.format, found.mapping, self.rows.spec)
+        sample = dataset.sample_of(values, found.format, found.mapping, alone(self.rows.spec))
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in faults(sample):
                 facts.faults.setdefault(kind, Tally()).add(here)

@@ -14,14 +14,19 @@ far as groups allow, by those with the least numbers. A group too large to fit s
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lora_studio import __version__
+from lora_studio.core.files import write_atomic
 from lora_studio.core.repairs import REASONS
 from lora_studio.engine import comparing, row_facts
 from lora_studio.engine.channel import Job
@@ -33,6 +38,11 @@ from lora_studio.engine.row_facts import Facts, RowId
 #: How far the rows held out may be from the share asked for, as a part of it.
 _TOLERANCE = 0.1
 
+#: Raised whenever the same rows would be divided otherwise; rows from which on a split is kept in
+#: the cache, since it takes longer than a few seconds.
+_VERSION = 1
+_KEPT_FROM = 5_000
+
 
 class RowIds(Sequence[RowId]):
     """Rows as (source, index) pairs, 8 bytes each."""
@@ -40,6 +50,11 @@ class RowIds(Sequence[RowId]):
     def __init__(self, sources: NDArray[Any], indices: NDArray[Any]) -> None:
         """One element a row in both arrays."""
         self.packed: NDArray[np.int64] = sources.astype(np.int64) << 40 | indices.astype(np.int64)
+
+    @classmethod
+    def of_packed(cls, packed: NDArray[np.int64]) -> RowIds:
+        """The rows that such an array in the attribute `packed` stands for."""
+        return cls(packed >> 40, packed & (1 << 40) - 1)
 
     def array(self) -> NDArray[np.int64]:
         """The same as an array, [rows, 2]."""
@@ -85,12 +100,26 @@ def split(rows: Rows, seed: int, job: Job, usable: NDArray[np.int64] | None = No
     rows; without any, rows are held out of the sources.
     """
     spec = rows.spec
+    holds_out = not spec.validation_file and (spec.validation_share or spec.validation_count)
+    if usable is not None and not holds_out and not {*spec.fixes} & comparing.WHOLE:
+        is_training = usable[:, 0] < len(spec.sources)
+        return Split(RowIds(*usable[is_training].T), RowIds(*usable[~is_training].T), {})
+    file = rows.stores[0].folder / f"split-{_key(rows, seed, usable)}"
+    if (kept := _kept(file)) is not None:
+        return kept
     facts = row_facts.measure(rows, spec.fixes, job)
     compared = comparing.compare(rows, facts, spec.fixes, job)
+    found = _divided(rows, compared, seed, usable)
+    if len(facts) >= _KEPT_FROM:
+        _keep(file, found)
+    return found
+
+
+def _divided(rows: Rows, compared: Compared, seed: int, usable: NDArray[np.int64] | None) -> Split:
+    spec, facts = rows.spec, compared.facts
     there = np.ones(len(facts), dtype=bool)
     if usable is not None:
-        wanted = RowIds(usable[:, 0], usable[:, 1])
-        there = np.isin(_ids(facts, there).packed, wanted.packed)
+        there = np.isin(_ids(facts, there).packed, RowIds(*usable.T).packed)
     dropped: dict[str, RowIds] = {}
     for fix, out in comparing.left_out(compared, spec.fixes, there)[1].items():
         if out.any():
@@ -105,6 +134,43 @@ def split(rows: Rows, seed: int, job: Job, usable: NDArray[np.int64] | None = No
         )
         held_out[np.flatnonzero(there)[chosen]] = True
     return Split(_ids(facts, there & ~held_out), _ids(facts, held_out), dropped)
+
+
+def _key(rows: Rows, seed: int, usable: NDArray[np.int64] | None) -> str:
+    """Stands for all that a split rests on."""
+    spec = rows.spec
+    facts: list[Any] = [
+        _VERSION, __version__, seed, sorted(spec.fixes), spec.group_column,
+        spec.validation_share, spec.validation_count, bool(spec.validation_file),
+        [
+            (store.key, found.format, sorted(found.mapping.items()))
+            for store, found in zip(rows.stores, rows.found, strict=True)
+        ],
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    if usable is not None:
+        digest.update(np.ascontiguousarray(usable, np.int64).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _keep(file: Path, found: Split) -> None:
+    """The reasons in JSON on a line, then for each place how many rows, and the rows."""
+    parts = [found.training, found.validation, *found.dropped.values()]
+    head = json.dumps([[*found.dropped], [len(part) for part in parts]]).encode()
+    write_atomic(file, head + b"\n" + b"".join(part.packed.tobytes() for part in parts))
+
+
+def _kept(file: Path) -> Split | None:
+    try:
+        head, _, data = file.read_bytes().partition(b"\n")
+        reasons, counts = json.loads(head)
+        packed = np.frombuffer(data, dtype=np.int64)
+    except (OSError, ValueError):  # not there, or not as it was written
+        return None
+    if sum(counts) != len(packed):
+        return None
+    parts = [RowIds.of_packed(part) for part in np.split(packed, np.cumsum(counts)[:-1])]
+    return Split(parts[0], parts[1], dict(zip(reasons, parts[2:], strict=True)))
 
 
 def choose(

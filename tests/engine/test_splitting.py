@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.engine import dataset
+from lora_studio.engine import dataset, splitting
 from lora_studio.engine.near_duplicates import mixed
 from lora_studio.engine.splitting import RowIds, Split, choose, split
 from tests.benchmarks.near_duplicates import Writer
@@ -187,3 +187,54 @@ def test_only_usable_rows_are_divided(tmp_path: Path) -> None:
     found = split(rows, 1, make_job(), usable)
     assert sorted([*found.training, *found.validation]) == [(0, i) for i in range(0, 30, 3)]
     assert len(found.validation) == 1
+
+
+def test_a_system_prompt_for_every_row_moves_none(tmp_path: Path) -> None:
+    rows = rows_of_text(60)
+    before = held_out(split_of(tmp_path, rows, validation_share=0.2))
+    assert (
+        held_out(split_of(tmp_path, rows, validation_share=0.2, system_prompt="Be brief."))
+        == before
+    )
+
+
+def test_the_rows_of_a_validation_file_are_the_validation_rows(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "validation.jsonl", rows_of_text(7, 9))
+    found = split_of(tmp_path, rows_of_text(30), validation_file=str(file))
+    assert list(found.training) == [(0, index) for index in range(30)]
+    assert list(found.validation) == [(1, index) for index in range(7)]
+
+
+def test_without_a_share_every_row_trains(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", rows_of_text(9))
+    spec = DatasetSpec.model_validate({"sources": [str(file)], "validation_share": 0.0})
+    rows = dataset.open(spec, make_job())
+    for usable in (None, np.array([(0, index) for index in range(9)])):
+        found = split(rows, 1, make_job(), usable)
+        assert list(found.training) == [(0, index) for index in range(9)]
+        assert (list(found.validation), found.dropped) == ([], {})
+
+
+def test_a_split_is_kept_until_something_it_rests_on_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splitting, "_KEPT_FROM", 1)
+    rows = [*rows_of_text(40), *rows_of_text(5)]
+    settings = {"fixes": ["drop_duplicates"], "validation_share": 0.2}
+    first = split_of(tmp_path, rows, **settings)
+
+    def measured(*_: Any, **__: Any) -> Any:
+        raise InterruptedError
+
+    monkeypatch.setattr(splitting.row_facts, "measure", measured)
+    again = split_of(tmp_path, rows, **settings)
+    assert list(again.training) == list(first.training)
+    assert list(again.validation) == list(first.validation)
+    assert {r: list(ids) for r, ids in again.dropped.items()} == {
+        r: list(ids) for r, ids in first.dropped.items()
+    }
+    for change in ({"seed": 7}, {"fixes": []}, {"validation_share": 0.3}, {"group_column": "g"}):
+        with pytest.raises(InterruptedError):
+            split_of(tmp_path, rows, **{**settings, **change})
+    with pytest.raises(InterruptedError):
+        split_of(tmp_path, rows[:-1], **settings)
