@@ -67,7 +67,7 @@ def merge(
     """
     display = Display(as_json=as_json)
     settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
-    given = {name: value for name, value in settings.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     try:
         if run is None:
             _merge_outside(base, adapter or [], out, given, display)

@@ -190,6 +190,7 @@ def _write_shard(
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
             job.progress("merging", done, total, "bytes")
+        os.fsync(opened.fileno())  # a shard that is noted as finished survives a power cut
     return _total(sums)
 
 
