@@ -66,7 +66,7 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert reasons["its answer is empty"] == [2]
     assert reasons["it has no answer"] == [4]
     assert [3] in reasons.values()
-    assert 0.5 < found["confidence"] < 1.0
+    assert 0.4 < found["confidence"] < 0.6  # half of the objects are usable
 
 
 def test_a_refused_file_still_gives_the_object_and_says_why(tmp_path: Path) -> None:

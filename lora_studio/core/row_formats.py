@@ -184,7 +184,7 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
                 "ambiguous_columns",
                 f"The answer is taken from “{taken}”; it could also be "
                 f"{listed([f'“{name}”' for name in candidate.rivals], 'or')}.",
-                "If that is what you mean, choose it under “Columns”.",
+                f"If that is what you mean, map it to “{candidate.rivalled}”.",
             )
         )
     if candidate.guessed:
@@ -193,7 +193,7 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
                 "guessed_columns",
                 "The columns’ names do not say what they hold: "
                 f"{listed([f'“{name}” is taken as {slot}' for slot, name in candidate.mapping.items()])}.",
-                "Check the rows below, and choose other columns if that is wrong.",
+                "Look at the rows, and map other columns if that is wrong.",
             )
         )
     if candidate.format == "preference" and _split_in_words(candidate.mapping, sample):
@@ -201,7 +201,7 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
             _warning(
                 "implicit_prompt",
                 "There is no prompt column: what both answers of a row begin with alike is its prompt.",
-                "If a column has the prompts, choose it under “Columns”.",
+                "If a column has the prompts, map it to “prompt”.",
             )
         )
     return found

@@ -129,8 +129,8 @@ def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
     return _refused(
         "prompts_only",
         f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",
-        "Add a column with the answers. If one has them under another name, choose it under "
-        "“Columns”.",
+        "Add a column with the answers. If one has them under another name, choose a format and map "
+        "that column to its answer.",
     )
 
 
