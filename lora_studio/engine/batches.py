@@ -8,25 +8,44 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lora_studio.engine.tokens import Encoded
-
-_IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Conversations padded on the right to one length; all tensors are [rows, length] int64.
+    """Rows end to end, and which of their tokens train.
 
-    `labels` hold the id at each trained position and -100 elsewhere. `tokens` counts what is not
-    padding, `targets` the positions that the loss is taken at.
+    `ids` [tokens] int64; `lengths` of the rows add up to `tokens`. Trained token i is `targets[i]`,
+    an id, and is predicted at `sources[i]`, the place before it in `ids`; it belongs to row
+    `owners[i]`. All three are [targets] int64.
     """
 
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    labels: torch.Tensor
-    tokens: int
-    targets: int
+    ids: torch.Tensor
+    lengths: tuple[int, ...]
+    sources: torch.Tensor
+    targets: torch.Tensor
+    owners: torch.Tensor
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows."""
+        return len(self.ids)
+
+    def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and attention mask, each [rows, longest] int64, padded on the right.
+
+        What stands in the padding never matters: nothing before it can see it.
+        """
+        ids = pad_sequence(list(self.ids.split(self.lengths)), batch_first=True)
+        lengths = torch.tensor(self.lengths)
+        return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+
+    def padded_sources(self) -> torch.Tensor:
+        """`sources` as places in the flattened padded ids."""
+        starts = torch.tensor([0, *np.cumsum(self.lengths)[:-1]])
+        return self.owners * max(self.lengths) + self.sources - starts[self.owners]
 
 
 class Plan:
@@ -78,21 +97,16 @@ def by_length(
     return [ordered[begin : begin + size] for begin in range(0, len(ordered), size)]
 
 
-def collate(rows: Sequence[Encoded], pad_id: int) -> Batch:
-    """Rows as tensors. Padding is masked by its position: its id may well occur in the text."""
-    shape = len(rows), max(len(row.ids) for row in rows)
-    input_ids = np.full(shape, pad_id, np.int64)
-    attention_mask = np.zeros(shape, np.int64)
-    labels = np.full(shape, _IGNORED, np.int64)
-    for index, row in enumerate(rows):
-        length = len(row.ids)
-        input_ids[index, :length] = row.ids
-        attention_mask[index, :length] = 1
-        labels[index, :length] = np.where(row.trained, row.ids, _IGNORED)
+def collate(rows: Sequence[Encoded]) -> Batch:
+    """Rows as one batch; the first token of a row has nothing before it and never trains."""
+    trained = np.concatenate([np.r_[row.trained[1:], False] for row in rows])
+    ids = torch.from_numpy(np.concatenate([row.ids for row in rows]).astype(np.int64))
+    lengths = tuple(len(row.ids) for row in rows)
+    sources = np.flatnonzero(trained)
     return Batch(
-        torch.from_numpy(input_ids),
-        torch.from_numpy(attention_mask),
-        torch.from_numpy(labels),
-        tokens=int(attention_mask.sum()),
-        targets=int((labels[:, 1:] != _IGNORED).sum()),
+        ids,
+        lengths,
+        torch.from_numpy(sources),
+        ids[sources + 1],
+        torch.from_numpy(np.repeat(np.arange(len(rows)), lengths)[sources]),
     )

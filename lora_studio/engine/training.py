@@ -27,7 +27,8 @@ from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.batches import Batch, Plan, by_length, collate
 from lora_studio.engine.channel import Job
 from lora_studio.engine.encoded_rows import EncodedRows
-from lora_studio.engine.objectives import sft_nll
+from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.objectives import sft
 from lora_studio.engine.prepared import prepare
 
 #: Shortest time between two StepDone events, in seconds. The last one is never left out.
@@ -109,6 +110,8 @@ class Loop:
         self.model: peft.PeftModel
         self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
+        self.scorer = Scorer(self.unwrapped)
+        job.emit(events.Log(text=self.scorer.described))
         self.scheduler = get_scheduler(
             "constant_with_warmup" if spec.schedule == "constant" else spec.schedule,
             optimizer,
@@ -153,10 +156,9 @@ class Loop:
         self.model.train()
         began = time.monotonic()
         batches = [
-            collate([self.data.training[row] for row in rows], self.tokenizer.pad_token_id)
-            for rows in self.plan.step(self.step)
+            collate([self.data.training[row] for row in rows]) for rows in self.plan.step(self.step)
         ]
-        targets = sum(batch.targets for batch in batches)
+        targets = sum(len(batch.targets) for batch in batches)
         total = torch.zeros((), device=self.device)
         for batch in batches:
             self.job.check()
@@ -198,21 +200,16 @@ class Loop:
         with torch.no_grad():
             for done, indices in enumerate(chosen):
                 self.job.progress("evaluating", done, len(chosen), "batches")
-                batch = collate([rows[index] for index in indices], self.tokenizer.pad_token_id)
+                batch = collate([rows[index] for index in indices])
                 nll += float(self._nll(batch))
-                targets += batch.targets
+                targets += len(batch.targets)
         loss = nll / targets
         self.results["evaluations"].append({"step": self.step, "loss": loss})
         self.job.emit(events.Evaluated(step=self.step, loss=loss))
 
     def _nll(self, batch: Batch) -> torch.Tensor:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return sft_nll(
-                self.model,
-                batch.input_ids.to(self.device),
-                batch.attention_mask.to(self.device),
-                batch.labels.to(self.device),
-            )
+            return sft(self.scorer(batch))
 
     def _evaluation_is_due(self) -> bool:
         every = self.spec.eval_every or self.plan.steps_per_epoch

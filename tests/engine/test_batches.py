@@ -68,21 +68,28 @@ def test_equal_lengths_keep_their_order() -> None:
     assert by_length([3, 1, 2], [0, 5, 5, 5], 2) == [[3, 1], [2]]
 
 
-def test_padding_is_masked_by_position_even_where_its_id_is_the_end_of_an_answer() -> None:
-    end = 2
+def test_rows_stand_end_to_end_and_each_trained_token_knows_its_place_and_row() -> None:
     batch = collate(
-        [
-            encoded([9, 8, 7, end], [False, False, True, True]),
-            encoded([9, end], [False, True]),
-        ],
-        pad_id=end,
+        [encoded([9, 8, 7, 2], [False, False, True, True]), encoded([6, 2], [False, True])]
     )
-    assert batch.input_ids.tolist() == [[9, 8, 7, end], [9, end, end, end]]
-    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
-    assert batch.labels.tolist() == [[-100, -100, 7, end], [-100, end, -100, -100]]
-    assert (batch.tokens, batch.targets) == (6, 3)
+    assert batch.ids.tolist() == [9, 8, 7, 2, 6, 2]
+    assert batch.lengths == (4, 2)
+    assert batch.sources.tolist() == [1, 2, 4]
+    assert batch.targets.tolist() == [7, 2, 2]
+    assert batch.owners.tolist() == [0, 0, 1]
+    assert batch.tokens == 6
+
+
+def test_padding_is_masked_by_position_and_places_in_it_are_those_of_the_same_tokens() -> None:
+    batch = collate(
+        [encoded([6, 2], [False, True]), encoded([9, 8, 7, 2], [False, False, True, True])]
+    )
+    ids, mask = batch.padded()
+    assert ids.shape == (2, 4)
+    assert mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert ids.flatten()[batch.padded_sources()].tolist() == batch.ids[batch.sources].tolist()
 
 
 def test_the_first_token_of_a_text_is_no_target() -> None:
-    batch = collate([encoded([1, 2, 3], [True, True, True])], pad_id=0)
-    assert batch.targets == 2
+    batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
+    assert batch.targets.tolist() == [2, 3, 5]

@@ -129,10 +129,11 @@ def test_the_first_loss_is_the_base_models_own_on_the_answers(start: Start) -> N
     tokenizer = load_tokenizer(Path(run.load_project().model.source))
     spec = run.load_project().dataset.model_copy(update={"validation_share": 0.0})
     rows = EncodedRows(prepare(spec, tokenizer, 0, make_job()).training)
-    batch = batches.collate(list(rows), tokenizer.pad_token_id)
-    own = model(
-        input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.labels
-    ).loss
+    batch = batches.collate(list(rows))
+    ids, mask = batch.padded()
+    labels = torch.full_like(ids, -100)
+    labels.view(-1)[batch.padded_sources() + 1] = batch.targets
+    own = model(input_ids=ids, attention_mask=mask, labels=labels).loss
     assert losses(channel)[1] == pytest.approx(float(own.detach()), rel=1e-5)
 
 
@@ -452,7 +453,7 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
 
     every_step(monkeypatch)
     computed: list[int] = []
-    own = training.sft_nll
+    own = training.sft
 
     def counted(*about: Any) -> torch.Tensor:
         computed.append(1)
@@ -461,7 +462,7 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
         return own(*about)
 
     cancel: list[Any] = []
-    monkeypatch.setattr(training, "sft_nll", counted)
+    monkeypatch.setattr(training, "sft", counted)
     run = start(training={"gradient_accumulation": 4, "micro_batch": 1})
     channel = train(run, lambda event, flags: cancel.append(flags.cancel))
     assert channel.of(events.Cancelled)
@@ -471,18 +472,17 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
 
 def fail_in_step(monkeypatch: pytest.MonkeyPatch, step: int, error: Callable[[], Any]) -> None:
     """Lets the model's own forward pass meet a fault from a certain optimizer step on."""
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaModel
 
-    own = LlamaForCausalLM.forward
+    own = LlamaModel.forward
     calls: list[int] = []
 
     def forward(self: Any, *about: Any, **named: Any) -> Any:
-        calls.append(1)
+        calls.extend([1] * self.training)
         found = own(self, *about, **named)
         return found if len(calls) <= 2 * (step - 1) else error() or found
 
-    forward.__signature__ = __import__("inspect").signature(own)  # type: ignore[attr-defined]
-    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
+    monkeypatch.setattr(LlamaModel, "forward", forward)
 
 
 def test_a_lack_of_memory_is_a_problem_and_checkpoints_stay(
@@ -505,14 +505,14 @@ def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
     every_step(monkeypatch)
     from lora_studio.engine import training
 
-    own = training.sft_nll
+    own = training.sft
     calls: list[int] = []
 
     def diverging(*about: Any) -> torch.Tensor:
         calls.append(1)
         return own(*about) * (float("nan") if len(calls) > 6 else 1.0)
 
-    monkeypatch.setattr(training, "sft_nll", diverging)
+    monkeypatch.setattr(training, "sft", diverging)
     run = start(training={"save_every": 1})
     channel = train(run)
     problem = problem_of(channel)

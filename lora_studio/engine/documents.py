@@ -1,0 +1,153 @@
+"""Rows packed end to end into one sequence, with attention inside each row only.
+
+Nothing is padded, so nothing is computed for padding, and each row's attention costs the square of
+its own length rather than of the whole sequence. The result is that of each row alone; whether it is
+for a given model is measured, not assumed (`enable`): layers that carry a state along the sequence,
+or that take no word on where rows begin, are found out and trained on padded rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+#: Name of this attention in transformers' registry.
+_NAME = "per_document"
+
+#: Largest relative difference that rounding may make, by bytes of the number format.
+_TOLERANCE = {2: 2e-2, 4: 1e-4}
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    documents: Sequence[int] | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention within each document; query is [1, heads, tokens, size], the result
+    [1, tokens, heads, size]. `documents` are the lengths of the documents in tokens; without them
+    it is transformers' own attention.
+
+    Raises NotImplementedError for attention sinks and capped scores, which the fused kernels of
+    PyTorch do not have.
+    """
+    if documents is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout, scaling, **others
+        )
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError("attention with capped scores or sinks")
+    is_grouped = query.shape[1] != key.shape[1]
+    parts = [
+        F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=_window(q.shape[2], sliding_window, q.device),
+            dropout_p=dropout,
+            is_causal=sliding_window is None or q.shape[2] <= sliding_window,
+            scale=scaling,
+            enable_gqa=is_grouped,
+        )
+        for q, k, v in zip(
+            query.split(documents, 2), key.split(documents, 2), value.split(documents, 2),
+            strict=True,
+        )
+    ]  # fmt: skip
+    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+
+
+def _window(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:
+    """The mask of a row that is longer than the window, [length, length] bool; else none."""
+    if window is None or length <= window:
+        return None
+    position = torch.arange(length, device=device)
+    distance = position[:, None] - position[None, :]
+    return (distance >= 0) & (distance < window)
+
+
+_packing: ContextVar[bool] = ContextVar("packing", default=False)
+
+
+def _mask(*about: Any, **named: Any) -> torch.Tensor | None:
+    """None while rows are packed: which token sees which is settled in `attend` then."""
+    return None if _packing.get() else sdpa_mask(*about, **named)
+
+
+AttentionInterface.register(_NAME, attend)
+AttentionMaskInterface.register(_NAME, _mask)
+
+
+@contextmanager
+def packing() -> Iterator[None]:
+    """Around the forward pass of packed rows.
+
+    Layers that are computed once more in the backward pass need it no longer: their mask and the
+    lengths of the documents are among what they were given.
+    """
+    token = _packing.set(True)
+    try:
+        yield
+    finally:
+        _packing.reset(token)
+
+
+def positions(documents: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Position of each token in its own document, [1, tokens] int64."""
+    return torch.cat([torch.arange(length, device=device) for length in documents])[None]
+
+
+@torch.no_grad()
+def enable(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
+    """Makes `attend` the model's attention; False, and nothing changed, where that would change its
+    hidden states, which two short rows, packed and alone, show.
+
+    `decoder` is the part of the model below its output layer. Costs three passes over 14 tokens.
+    """
+    before = model.config._attn_implementation
+    if before != "sdpa":
+        return False
+    device = next(model.parameters()).device
+    lengths = 5, 9
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = (torch.arange(sum(lengths), device=device)[None] * 7 + 11) % vocabulary
+    was_training = model.training
+    model.eval()
+    fits = False
+    try:
+        alone = [decoder(input_ids=part).last_hidden_state for part in ids.split(lengths, 1)]
+        expected = torch.cat(alone, 1).float()
+        model.config._attn_implementation = _NAME
+        with packing():
+            packed = decoder(
+                input_ids=ids,
+                position_ids=positions(lengths, device),
+                documents=lengths,
+                use_cache=False,
+            ).last_hidden_state
+        difference = (packed.float() - expected).norm() / expected.norm()
+        fits = bool(difference < _TOLERANCE[packed.element_size()])
+    except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
+        fits = False
+    finally:
+        model.train(was_training)
+        if not fits:
+            model.config._attn_implementation = before
+    return fits

@@ -1,0 +1,215 @@
+"""Log-probabilities of the trained tokens of a batch: the one pass all objectives stand on.
+
+Logits are the largest tensor by far: a vocabulary of 150,000 at 8,000 positions takes 5 GB in
+32-bit, and the softmax and its gradient as much again. So they are computed only at positions that
+train, and piece by piece: the gradient of each piece is taken at once and its logits are dropped,
+which costs no second pass (as the output layer does not train, the gradient at a position needs
+nothing but its own logits).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import peft
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from transformers import PreTrainedModel
+
+from lora_studio.engine import documents
+from lora_studio.engine.batches import Batch
+
+#: Logits in memory at a time: 32 million, 128 MB in 32-bit.
+_LOGITS_AT_ONCE = 1 << 25
+
+Head = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Scorer:
+    """Scores the trained tokens of batches with one model.
+
+    `packed` says whether rows are packed end to end, `chunked` whether logits are computed in pieces;
+    both follow from trying what the model does. Where it does neither, rows are padded and the
+    model's own output layer is asked for the trained positions.
+    """
+
+    def __init__(self, model: peft.PeftModel) -> None:
+        """Tries the model out: a few passes over a handful of tokens."""
+        self.model = model
+        self.base: PreTrainedModel = model.get_base_model()
+        self.device = next(model.parameters()).device
+        self._decoder = _decoder(self.base)
+        self.packed = self._decoder is not None and documents.enable(self.base, self._decoder)
+        self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
+        self.chunked = self._head is not None
+
+    @property
+    def described(self) -> str:
+        """How it goes about it, in words."""
+        rows = "Rows are packed end to end" if self.packed else "Rows of a micro-batch are padded"
+        logits = "in pieces" if self.chunked else "at once"
+        return f"{rows}; logits are computed for trained tokens alone, {logits}."
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
+        targets = batch.targets.to(self.device)
+        if self.chunked and self._head is not None:
+            return _chunked(self._hidden(batch), targets, self._head)
+        return _logprobs(self._own_logits(batch), targets)
+
+    def _hidden(self, batch: Batch) -> torch.Tensor:
+        """Hidden states that predict the trained tokens, [targets, size]."""
+        assert self._decoder is not None
+        if not self.packed:
+            ids, mask = batch.padded()
+            found = self._decoder(
+                input_ids=ids.to(self.device), attention_mask=mask.to(self.device), use_cache=False
+            ).last_hidden_state
+            return found.flatten(0, 1)[batch.padded_sources().to(found.device)]
+        with documents.packing():
+            found = self._decoder(
+                input_ids=batch.ids[None].to(self.device),
+                position_ids=documents.positions(batch.lengths, self.device),
+                documents=batch.lengths,
+                use_cache=False,
+            ).last_hidden_state
+        return found[0][batch.sources.to(found.device)]
+
+    def _own_logits(self, batch: Batch) -> torch.Tensor:
+        """Logits that predict the trained tokens by the model's own output layer, [targets, ids]."""
+        if self.packed:
+            with documents.packing():
+                return self.model(
+                    input_ids=batch.ids[None].to(self.device),
+                    position_ids=documents.positions(batch.lengths, self.device),
+                    documents=batch.lengths,
+                    use_cache=False,
+                    **self._keep(batch.sources),
+                ).logits[0][slice(None) if self._keeps() else batch.sources]
+        ids, mask = batch.padded()
+        sources = batch.padded_sources()
+        columns = (sources % ids.shape[1]).unique()
+        logits = self.model(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            use_cache=False,
+            **self._keep(columns),
+        ).logits
+        if self._keeps():
+            place = torch.searchsorted(columns, sources % ids.shape[1])
+            return logits[sources // ids.shape[1], place]
+        return logits.flatten(0, 1)[sources]
+
+    def _keep(self, columns: torch.Tensor) -> dict[str, Any]:
+        return {"logits_to_keep": columns.to(self.device)} if self._keeps() else {}
+
+    def _keeps(self) -> bool:
+        """Whether the model can give logits at chosen positions only."""
+        return "logits_to_keep" in inspect.signature(self.base.forward).parameters
+
+
+def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
+
+
+def _chunked(hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
+    """The same from hidden states, in pieces whose logits are dropped at once."""
+    return _Chunked.apply(hidden, targets.to(hidden.device), head)
+
+
+class _Chunked(torch.autograd.Function):
+    """log softmax(head(h_i))[x_i] for each position i.
+
+    Its gradient at h_i depends on position i alone, so it is taken in the forward pass, piece by
+    piece, and scaled in the backward one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, targets: torch.Tensor, head: _Head) -> torch.Tensor:
+        """`hidden` [positions, size], `targets` [positions] -> [positions] float32."""
+        wants_gradient = hidden.requires_grad
+        values: list[torch.Tensor] = []
+        gradients: list[torch.Tensor] = []
+        for part, wanted in zip(*_pieces(hidden, targets, head), strict=True):
+            with torch.set_grad_enabled(wants_gradient):
+                leaf = part.detach().requires_grad_(wants_gradient)
+                value = _logprobs(head(leaf), wanted)
+                if wants_gradient:
+                    gradients += torch.autograd.grad(value.sum(), leaf)
+            values.append(value.detach())
+        if wants_gradient:
+            ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """Scales the gradient of each position."""
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0][:, None].to(gradient.dtype), None, None
+
+
+def _pieces(
+    hidden: torch.Tensor, targets: torch.Tensor, head: _Head
+) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    size = max(1, _LOGITS_AT_ONCE // head.out_features)
+    return hidden.split(size), targets.split(size)
+
+
+def _decoder(base: PreTrainedModel) -> torch.nn.Module | None:
+    """The model below its output layer, None where there is no telling."""
+    found = base.get_decoder() if hasattr(base, "get_decoder") else None
+    return found if isinstance(found, torch.nn.Module) and found is not base else None
+
+
+def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | None:
+    """Hidden states -> logits as the model itself computes them, if nothing of it trains.
+
+    Some models scale or cap their logits behind the output layer; which is told by trying.
+    """
+    head = base.get_output_embeddings()
+    if head is None or any(value.requires_grad for value in head.parameters()):
+        return None
+    device = next(base.parameters()).device
+    ids = torch.arange(3, 9, device=device)[None]
+    was_training = base.training
+    base.eval()
+    try:
+        with torch.no_grad():
+            expected = base(input_ids=ids, use_cache=False).logits.float()
+            hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+            for finish in _finishes(base.config.get_text_config()):
+                found = finish(head(hidden)).float()
+                if found.shape == expected.shape and torch.allclose(found, expected, 1e-3, 1e-4):
+                    return _Head(head, finish)
+    except (TypeError, RuntimeError, AttributeError):
+        pass
+    finally:
+        base.train(was_training)
+    return None
+
+
+@dataclass(frozen=True)
+class _Head:
+    layer: torch.nn.Module
+    finish: Head
+
+    def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self.finish(self.layer(hidden))
+
+    @property
+    def out_features(self) -> int:
+        return int(self.layer.weight.shape[0])
+
+
+def _finishes(config: Any) -> Iterator[Head]:
+    """What models of transformers do to the logits of their output layer."""
+    yield lambda logits: logits
+    if divisor := getattr(config, "logits_scaling", None):  # Granite
+        yield lambda logits: logits / divisor
+    if factor := getattr(config, "logit_scale", None):  # Cohere
+        yield lambda logits: logits * factor
+    if cap := getattr(config, "final_logit_softcapping", None):  # Gemma
+        yield lambda logits: torch.tanh(logits / cap) * cap
