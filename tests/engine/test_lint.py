@@ -15,15 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lora_studio.core import commands
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.events import Finding
+from lora_studio.core.events import DatasetLinted, Finding
+from lora_studio.core.model import ModelSpec
 from lora_studio.engine import dataset
 from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.lint import lint
 from lora_studio.engine.lint_kinds import COMPARED, FAULTS, KINDS
 from lora_studio.engine.splitting import split
 from tests.benchmarks.near_duplicates import Writer
-from tests.helpers.jobs import make_job, write_rows
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import handle, make_job, write_rows
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
@@ -372,3 +375,24 @@ def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
     refused = run("--fix", "drop_everything")
     assert refused.returncode == 2
     assert "drop_duplicates" in refused.stderr
+
+
+def test_with_a_model_answers_behind_the_limit_are_found(tmp_path: Path, tiny: TinyModel) -> None:
+    short = [chat(f"Is {index} a number?", f"It is number {index}.") for index in range(6)]
+    cut, late = chat("Count.", "one, two, three. " * 30), chat("Count this: " * 40, "one")
+    file = write_rows(tmp_path / "rows.jsonl", [*short, cut, late])
+    model = ModelSpec(source=str(tiny("llama3")))
+
+    def found(**settings: Any) -> dict[str, Finding]:
+        spec = DatasetSpec.model_validate({"sources": [str(file)], "max_length": 128, **settings})
+        channel = handle(commands.LintDataset(dataset=spec, model=model))
+        return {finding.code: finding for finding in channel.last(DatasetLinted).findings}
+
+    first = found()
+    assert rows_of(first["lint.cut_answers"]) == [6]
+    assert rows_of(first["lint.nothing_to_train"]) == [7]
+    field, value = first["lint.cut_answers"].change or ("", 0)
+    assert field == "max_length"
+    assert not found(max_length=value).keys() & {"lint.cut_answers", "lint.nothing_to_train"}
+    assert first["lint.nothing_to_train"].change == ("max_length", value)
+    assert "lint.cut_answers" not in found(too_long="skip")
