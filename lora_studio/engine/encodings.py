@@ -30,6 +30,9 @@ _LATIN = {"cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "mac_roman"}
 _WESTERN = re.compile("[À-ÖØ-öø-ÿŒœŸ‘’“”–—…€£§°«»©®™•´¡¿\xa0]*")
 #: With fewer bytes than this to go by, statistics tell nothing.
 _ENOUGH = 16
+#: Share of zeros from which a text may be of 16 bits a character.
+_FEWEST_ZEROS = 0.02
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x1f]")
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 
 
@@ -67,20 +70,25 @@ def encoding_of(sample: bytes, *, is_json: bool = False) -> Encoding:
 
 def _wide(head: bytes) -> str:
     """UTF-16 or UTF-32 without a mark: ASCII characters leave zeros in a pattern."""
-    if len(head) < 8:
+    head = head[: len(head) // 4 * 4]
+    zeros = [head[place::4].count(0) * 4 / max(1, len(head)) for place in range(4)]
+    if sum(zeros) < 4 * _FEWEST_ZEROS or (sum(zeros) < 1 and _is_clean(head.replace(b"\0", b""))):
         return ""
-    zeros = [head[place::4].count(0) / max(1, len(head[place::4])) for place in range(4)]
-    high, low = 0.6, 0.1
-    match [share > high for share in zeros]:
-        case [False, True, True, True] if zeros[0] < low:
-            return "utf-32-le"
-        case [True, True, True, False] if zeros[3] < low:
-            return "utf-32-be"
-        case [False, True, False, True] if max(zeros[0], zeros[2]) < low:
-            return "utf-16-le"
-        case [True, False, True, False] if max(zeros[1], zeros[3]) < low:
-            return "utf-16-be"
+    even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
+    order = ["utf-32-le", "utf-16-le"] if odd > even else ["utf-32-be", "utf-16-be"]
+    for codec in order:
+        try:
+            text = codecs.getincrementaldecoder(codec)().decode(head)
+        except UnicodeDecodeError:
+            continue
+        if not _CONTROLS.search(text):
+            return codec
     return ""
+
+
+def _is_clean(data: bytes) -> bool:
+    """Whether bytes are UTF-8 without control characters; where some zeros are, they are a fault."""
+    return not _utf8_letters(data)[1] and not _CONTROLS.search(data.decode("utf-8", "replace"))
 
 
 def _utf8_letters(sample: bytes) -> tuple[int, int]:

@@ -38,43 +38,44 @@ def fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
     import huggingface_hub
 
     with hub_model.reported(source.path, source.revision, "dataset"):
-        commit, names = _listing(source)
+        names = _listing(source)
         card = None
         if "README.md" in names:
             card = Path(
                 huggingface_hub.hf_hub_download(
-                    source.path, "README.md", repo_type="dataset", revision=commit
+                    source.path, "README.md", repo_type="dataset", revision=source.revision
                 )
             )
         wanted = _chosen(_plan(card, names), names, source)
         folder = huggingface_hub.snapshot_download(
             source.path,
             repo_type="dataset",
-            revision=commit,
+            revision=source.revision,
             allow_patterns=[_escaped(name) for name in wanted],
             tqdm_class=hub_model.bar_for(job, "fetching dataset"),
         )
     return [(Path(folder) / name, name) for name in wanted]
 
 
-def _listing(source: Source) -> tuple[str, list[str]]:
-    """The commit of a revision and its files; what is on this computer where the hub is not to be had."""
+def _listing(source: Source) -> list[str]:
+    """The files of a revision; those on this computer where the hub is not to be had."""
     import huggingface_hub
     from huggingface_hub import errors
 
     try:
         info = huggingface_hub.HfApi().dataset_info(source.path, revision=source.revision)
-        commit = info.sha or source.revision
-        names = [entry.rfilename for entry in info.siblings or []]
+        return sorted(entry.rfilename for entry in info.siblings or [])
+    except errors.HfHubHTTPError:
+        raise  # the hub was there and said no
     except (errors.OfflineModeIsEnabled, *hub_model.network_errors()):
         folder = Path(
             huggingface_hub.snapshot_download(
                 source.path, repo_type="dataset", revision=source.revision, local_files_only=True
             )
         )
-        files = (path for path in folder.rglob("*") if path.is_file())
-        commit, names = folder.name, [path.relative_to(folder).as_posix() for path in files]
-    return commit, sorted(names)
+        return sorted(
+            path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+        )
 
 
 def _plan(card: Path | None, names: list[str]) -> _Plan:

@@ -29,17 +29,18 @@ def root() -> Path:
     return cache_folder() / "rows"
 
 
-def find(key: str) -> tuple[Path, str] | None:
-    """Folder and facts of the scan under a key, None when there is none."""
+def find(key: str) -> tuple[Path, str, int] | None:
+    """Folder, facts and size of the scan under a key, None when there is none."""
     link = root() / "keys" / key
     try:
         folder = root() / link.read_text("ascii")
         facts = (folder / _FACTS).read_text("utf-8")
+        size = (folder / ROWS).stat().st_size
         os.utime(folder)
         os.utime(link)
     except OSError:
         return None
-    return folder, facts
+    return folder, facts, size
 
 
 def remember(key: str, name: str) -> None:
@@ -62,13 +63,23 @@ def keep(folder: Path, name: str, facts: str) -> Path:
     """Completes a scan under its name; the same scan by another process is as good."""
     (folder / _FACTS).write_text(facts, "utf-8")
     kept = root() / name
-    if not (kept / _FACTS).exists():
-        try:
-            folder.rename(kept)
-        except OSError:
-            if not (kept / _FACTS).exists():
-                raise
+    if _is_whole(kept, (folder / ROWS).stat().st_size):
+        return kept
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        folder.rename(kept)
+    except OSError:
+        # Another process was faster.
+        if not (kept / _FACTS).exists():
+            raise
     return kept
+
+
+def _is_whole(folder: Path, size: int) -> bool:
+    try:
+        return (folder / _FACTS).exists() and (folder / ROWS).stat().st_size == size
+    except OSError:
+        return False
 
 
 def require(folder: Path, size: int) -> None:

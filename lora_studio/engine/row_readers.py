@@ -129,7 +129,8 @@ class _ItemJudge:
             self._add(block, item, raw, fault)
             return
         for piece in pieces:
-            text = piece.text.strip(_SPACE + b",")
+            # The last one may have the list's end in it; an object itself ends otherwise.
+            text = piece.text.strip(_SPACE + b",").rstrip(_SPACE + b",]")
             self._add(block, piece, *judged(text, self._row + 1, self._notes, self._encoding))
 
     def _add_loose(self, block: Block, item: Item) -> None:

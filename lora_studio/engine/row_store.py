@@ -224,11 +224,9 @@ def _cached(key: str) -> RowStore | None:
     found = row_cache.find(key)
     if found is None:
         return None
-    folder, text = found
+    folder, text, size = found
     facts = ScanFacts.model_validate_json(text)
-    return (
-        RowStore(folder, facts) if (folder / row_cache.ROWS).stat().st_size == facts.bytes else None
-    )
+    return RowStore(folder, facts) if size == facts.bytes else None
 
 
 def _key(files: SourceFiles) -> str:

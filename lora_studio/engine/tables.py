@@ -20,6 +20,8 @@ _NAMED = re.compile(r"\.(csv|tsv|tab|psv)\b", re.IGNORECASE)
 _LOOKED_AT, _LONGEST_NAME = 100, 100
 #: Names of columns as programs write them; text with commas in it has none.
 _COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
+#: Stands for the sign between cells in a table of one column.
+_NO_DELIMITER = "\x1f"
 csv.field_size_limit(2**31 - 1)
 
 
@@ -72,7 +74,7 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
         header = rows[0]
         if width < 2 or len(header) < 2:
             continue
-        dialect = _with_header(Dialect(delimiter, tuple(header), quote, escape), rows[1:])
+        dialect = _with_header(Dialect(delimiter, tuple(header), quote, escape))
         found.append((count / len(rows), -order, dialect))
     if found:
         share, _, dialect = max(found, key=lambda entry: entry[:2])
@@ -81,8 +83,8 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
             return dialect
     if not named:
         return None
-    header = next(csv.reader(lines), [""])
-    return _with_header(Dialect(",", (",".join(header),)), [])
+    header = next(csv.reader(lines, delimiter=_NO_DELIMITER), [])
+    return _with_header(Dialect(_NO_DELIMITER, tuple(header)))
 
 
 def _ways(text: str) -> Iterator[tuple[str, str, str | None]]:
@@ -114,7 +116,7 @@ def _is_header(names: tuple[str, ...]) -> bool:
     )
 
 
-def _with_header(dialect: Dialect, rows: list[list[str] | None]) -> Dialect:
+def _with_header(dialect: Dialect) -> Dialect:
     """The dialect, with made-up names of columns where the first line does not look like names."""
     if _is_header(dialect.columns):
         return dialect

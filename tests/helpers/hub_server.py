@@ -1,4 +1,4 @@
-"""A small server that speaks the part of the Hugging Face hub's API that fetching a model needs."""
+"""A small server that speaks the part of the Hugging Face hub's API that fetching needs."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 COMMIT = "5" * 40
 TOKEN = "hf_of_the_test"
 
-_INFO = re.compile(r"/api/models/([^/]+/[^/]+)/revision/([^/?]+)")
-_TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/?]+)")
-_FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+_INFO = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/revision/([^/?]+)")
+_TREE = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/?]+)")
+_FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 
 @dataclass
 class Hub:
-    """The server's content: `models` by id. `gated` ones open to the token alone.
+    """The server's content: `models` and `datasets` by id. `gated` ones open to the token alone.
 
     `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
     """
 
     address: str
     models: dict[str, Path]
+    datasets: dict[str, Path] = field(default_factory=dict)
     gated: set[str] = field(default_factory=set)
     break_after: int | None = None
     broken: bool = False
@@ -68,35 +70,47 @@ class _Handler(BaseHTTPRequestHandler):
         if self.hub.broken:
             self._answer(503, b"")
         elif match := _INFO.fullmatch(path):
-            self._info(*match.groups())
+            self._info(match[1], match[2], match[3])
         elif match := _TREE.fullmatch(path):
-            self._tree(match[1])
+            self._tree(self._folders(match[1])[match[2]])
         elif match := _FILE.fullmatch(path):
-            self._file(match[1], match[3])
+            self._file(match[2], self._folders(match[1] or "models"), unquote(match[4]))
         else:
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
 
-    def _info(self, model: str, revision: str) -> None:
-        if model not in self.hub.models:
+    def _folders(self, kind: str) -> dict[str, Path]:
+        return self.hub.datasets if kind.startswith("datasets") else self.hub.models
+
+    def _info(self, kind: str, name: str, revision: str) -> None:
+        folders = self._folders(kind)
+        if name not in folders:
             self._answer(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif revision not in ("main", COMMIT):
             self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
         else:
-            self._json({"id": model, "modelId": model, "sha": COMMIT, "siblings": []})
+            # Of a model nobody asks for the files here.
+            files = _files(folders[name]) if kind == "datasets" else []
+            siblings = [{"rfilename": file} for file in files]
+            self._json({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings})
 
-    def _tree(self, model: str) -> None:
+    def _tree(self, folder: Path) -> None:
         self._json(
             [
-                {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": _oid(file)}
-                for file in sorted(self.hub.models[model].iterdir())
+                {
+                    "type": "file",
+                    "path": name,
+                    "size": (folder / name).stat().st_size,
+                    "oid": _oid(folder / name),
+                }
+                for name in _files(folder)
             ]
         )
 
-    def _file(self, model: str, name: str) -> None:
-        if model in self.hub.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+    def _file(self, repository: str, folders: dict[str, Path], name: str) -> None:
+        if repository in self.hub.gated and self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer(403, b"", {"X-Error-Code": "GatedRepo"})
             return
-        file = self.hub.models[model] / name
+        file = folders[repository] / name
         data = file.read_bytes()
         start = 0
         if wanted := re.match(r"bytes=(\d+)-", self.headers.get("Range", "")):
@@ -129,6 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
         """Says nothing: a test looks at `Hub.asked`."""
+
+
+def _files(folder: Path) -> list[str]:
+    return [
+        path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()
+    ]
 
 
 def _oid(file: Path) -> str:

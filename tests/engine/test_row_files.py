@@ -1,0 +1,638 @@
+"""Every kind of data file: recognised by its content, read row by row, one fault costing one row."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import lzma
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lora_studio.core.dataset import Source
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine.encodings import encoding_of
+from lora_studio.engine.json_splitter import Splitter
+from lora_studio.engine.row_store import RowStore, first_rows, open_store
+from tests.helpers.hub_server import hub_server
+from tests.helpers.jobs import make_job
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+QA = {"question": "Where, then?", "answer": 'He said "here"\n\tand {left}.'}
+CHAT = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
+
+
+def scan(path: Path, **how: Any) -> RowStore:
+    return open_store(Source(path=str(path), **how), make_job())
+
+
+def scan_text(folder: Path, name: str, text: str | bytes, **how: Any) -> RowStore:
+    file = folder / name
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return scan(file, **how)
+
+
+def values(store: RowStore) -> list[Any]:
+    return [store.raw(position).values for position in range(len(store))]
+
+
+def faults(store: RowStore) -> list[str]:
+    return [store.raw(position).fault for position in range(len(store))]
+
+
+def refusal(path: Path, **how: Any) -> Problem:
+    with pytest.raises(ProblemError) as caught:
+        scan(path, **how)
+    problem = caught.value.problems[0]
+    assert problem.what
+    assert problem.remedy
+    return problem
+
+
+# --- what it is -----------------------------------------------------------------------------------
+
+JSON_FILES = {
+    "lines": ("JSON lines", "\n".join(json.dumps(QA) for _ in range(2))),
+    "lines with a blank one": ("JSON lines", f"{json.dumps(QA)}\r\n\r\n{json.dumps(QA)}\r\n"),
+    "a list": ("JSON list", json.dumps([QA, QA])),
+    "a list on many lines": ("JSON list", json.dumps([QA, QA], indent=2)),
+    "a list of one item a line": ("JSON list", f"[\n{json.dumps(QA)},\n{json.dumps(QA)}\n]\n"),
+    "a list in an object": (
+        "JSON list in an object",
+        json.dumps({"about": "[x]", "rows": [QA, QA]}),
+    ),
+    "a list by the split's name": (
+        "JSON list in an object",
+        json.dumps({"test": [CHAT], "train": [QA, QA]}, indent=1),
+    ),
+    "objects on many lines": (
+        "JSON objects",
+        "\n".join(json.dumps(QA, indent=4) for _ in range(2)),
+    ),
+    "objects one after another": ("JSON objects", json.dumps(QA) + json.dumps(QA)),
+    "columns": ("JSON columns", json.dumps({key: [text, text] for key, text in QA.items()})),
+    "columns by row number": (
+        "JSON columns",
+        json.dumps({key: {"0": text, "1": text} for key, text in QA.items()}),
+    ),
+}
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt", ""])
+@pytest.mark.parametrize("kind", JSON_FILES)
+def test_json_of_every_sort_is_recognised_by_its_content(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    title, text = JSON_FILES[kind]
+    store = scan_text(tmp_path, f"rows{suffix}", text)
+    assert store.title == f"{title}, UTF-8"
+    assert values(store) == [QA, QA]
+    assert store.facts.columns == ("question", "answer")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "title", "rows"),
+    [
+        ("a.csv", "q,a\n1,2\n", "CSV with commas, UTF-8", [{"q": "1", "a": "2"}]),
+        ("a.csv", "q;a\n1,5;2\n", "CSV with semicolons, UTF-8", [{"q": "1,5", "a": "2"}]),
+        ("a.tsv", "q\ta\nx y\tz\n", "CSV with tabs, UTF-8", [{"q": "x y", "a": "z"}]),
+        ("a.csv", "q|a\nx|z\n", "CSV with bars, UTF-8", [{"q": "x", "a": "z"}]),
+        ("a.csv", "text\nHello, you\nBye\n", "CSV with one column, UTF-8", [{"text": "Hello, you"}, {"text": "Bye"}]),
+        ("a.csv", "\ufeffq,a\r\n\"x\r\n\"\"y\"\"\",z\r\n", "CSV with commas, UTF-8", [{"q": "x\r\n\"y\"", "a": "z"}]),
+        ("a.csv", "q,a\rx,y\rz,w\r", "CSV with commas, UTF-8", [{"q": "x", "a": "y"}, {"q": "z", "a": "w"}]),
+        ("a.csv", ",q,a\n0,x,y\n1,z,w\n", "CSV with commas, UTF-8", [{"q": "x", "a": "y"}, {"q": "z", "a": "w"}]),
+        ("a.csv", 'q,a\n"say \\"hi\\", you",y\n', "CSV with commas, UTF-8", [{"q": 'say "hi", you', "a": "y"}]),
+        ("a.csv", "'q','a'\n'x, y','z'\n", "CSV with commas, UTF-8", [{"q": "x, y", "a": "z"}]),
+        ("a", "question;answer\nx;y\n", "CSV with semicolons, UTF-8", [{"question": "x", "answer": "y"}]),
+    ],
+)  # fmt: skip
+def test_tables_are_read_with_the_signs_they_are_written_with(
+    tmp_path: Path, name: str, text: str, title: str, rows: list[Any]
+) -> None:
+    store = scan_text(tmp_path, name, text)
+    assert store.title == title
+    assert values(store) == rows
+
+
+def test_a_table_without_a_header_loses_no_row_and_says_so(tmp_path: Path) -> None:
+    store = scan_text(tmp_path, "a.csv", "12,13\n14,15\n")
+    assert values(store)[0] == {"column 1": "12", "column 2": "13"}
+    assert [problem.code for problem in store.facts.problems] == ["dataset.no_header"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "Once upon a time, there was\na king, who said:\n\n[stop] {now}"),
+        ("a.md", "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"),
+        ("a.txt", "[Chorus]\n“Hello” – 你好 🙂\n"),
+        ("a", "{name}: hello\n{name}: bye\n"),
+        ("a.txt", "שלום עולם\nمرحبا بالعالم\n"),
+    ],
+)
+def test_a_document_is_one_row_character_for_character(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    store = scan_text(tmp_path, name, text)
+    assert store.title == "Text, UTF-8"
+    assert values(store) == [{"text": text}]
+
+
+def test_a_large_text_is_divided_at_blank_lines_and_nothing_of_it_is_lost(tmp_path: Path) -> None:
+    text = "".join(f"Paragraph {number}. {'word ' * 60}\n\n" for number in range(2000))
+    store = scan_text(tmp_path, "a.txt", text)
+    parts = [row["text"] for row in values(store)]
+    assert len(parts) > 5
+    assert "".join(parts) == text
+    assert all(part.startswith("Paragraph") and len(part) <= 65536 for part in parts)
+    row = store.raw(3)
+    assert text.encode()[row.offset :].decode().startswith(parts[3][:50])
+    assert text.encode()[: row.offset].count(b"\n") + 1 == row.line
+
+
+def test_nested_columns_are_kept_and_index_columns_are_not(tmp_path: Path) -> None:
+    turns = [[{"role": "user", "content": "Q"}], [{"role": "user", "content": None}]]
+    table = pa.table(
+        {
+            "messages": pa.array(turns),
+            "beside": pa.array([{"role": ["user", "assistant"], "content": ["Q", "A"]}] * 2),
+            "label": [True, None],
+            "__index_level_0__": [7, 8],
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_stream(tmp_path / "stream", table.schema) as writer:
+        writer.write_table(table)
+    expected = [
+        {"messages": turns[0], "beside": CHAT["messages"], "label": True},
+        {"messages": turns[1], "beside": CHAT["messages"], "label": None},
+    ]
+    assert values(scan(tmp_path / "rows.parquet")) == expected
+    assert values(scan(tmp_path / "rows.arrow")) == expected
+    assert values(scan(tmp_path / "stream")) == expected
+
+
+def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> None:
+    import datetime
+    import decimal
+
+    columns = {
+        "when": [datetime.datetime(2024, 5, 6)],
+        "price": [decimal.Decimal("1.50")],
+        "image": [b"\x89PNG"],
+        "odd": [float("nan")],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    assert values(scan(tmp_path / "rows.parquet")) == [
+        {"when": "2024-05-06T00:00:00", "price": "1.50", "image": "<4 bytes>", "odd": None}
+    ]
+
+
+# --- encodings and compression --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("encoding", "title", "text"),
+    [
+        ("utf-8", "UTF-8", "Zażółć 日本 🙂"),
+        ("utf-8-sig", "UTF-8", "Zażółć 日本 🙂"),
+        ("utf-16", "UTF-16", "Zażółć 日本 🙂"),
+        ("utf-16-le", "UTF-16", "Zażółć 日本 🙂"),
+        ("utf-32", "UTF-32", "Zażółć 日本 🙂"),
+        ("cp1252", "Windows-1252", "Où est l’hôtel ? Über die Brücke, señor."),
+        ("cp1250", "Windows-1250", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
+        ("cp1251", "Windows-1251", "Съешь же ещё этих мягких французских булок."),
+        ("shift_jis", "Shift-JIS", "これは日本語の文章です。質問に答えてください。"),
+        ("gb18030", "GB 18030", "这是一个中文句子。请回答下面的问题。"),
+        ("euc_kr", "EUC-KR", "이것은 한국어 문장입니다. 서울은 수도입니다."),
+    ],
+)
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
+def test_the_encoding_is_detected_and_a_guess_is_told(
+    tmp_path: Path, kind: str, encoding: str, title: str, text: str
+) -> None:
+    rows = [{"question": "What is said here?", "answer": f"{text} {number}"} for number in range(5)]
+    written = {
+        "jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
+        "csv": "question;answer\n"
+        + "".join(f"{row['question']};{row['answer']}\n" for row in rows),
+        "txt": "\n".join(row["answer"] for row in rows),
+    }[kind]
+    (tmp_path / f"rows.{kind}").write_bytes(written.encode(encoding))
+    store = scan(tmp_path / f"rows.{kind}")
+    assert store.title.endswith(title)
+    assert values(store) == ([{"text": written}] if kind == "txt" else rows)
+    guessed = [p.code for p in store.facts.problems] == ["dataset.encoding_guessed"]
+    assert guessed == (not encoding.startswith("utf"))
+
+
+def test_a_file_that_is_ascii_for_a_megabyte_is_still_read_in_its_encoding(tmp_path: Path) -> None:
+    plain = json.dumps({"question": "x" * 200, "answer": "y"}) + "\n"
+    late = json.dumps({"question": "Où ?", "answer": "à l’hôtel"}, ensure_ascii=False) + "\n"
+    content = (plain * 8000).encode() + (late * 4000).encode("cp1252")
+    store = scan_text(tmp_path, "rows.jsonl", content)
+    assert not store.facts.faults
+    assert store.raw(11_999).values == {"question": "Où ?", "answer": "à l’hôtel"}
+
+
+@given(st.text(max_size=300))
+@settings(max_examples=60)
+def test_whatever_is_utf_8_is_read_as_it(text: str) -> None:
+    data = text.encode()
+    for cut in range(4):
+        assert encoding_of(b"start of it " + data[: len(data) - cut]).codec == "utf-8"
+
+
+def _zst(data: bytes) -> bytes:
+    out = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(out, "zstd") as file:
+        file.write(data)
+    return out.getvalue().to_pybytes()
+
+
+PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": _zst}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_compressed_files_are_unpacked_whatever_they_are_called(
+    tmp_path: Path, packer: str
+) -> None:
+    rows = [{"question": f"Q{number}", "answer": "é"} for number in range(3000)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    for name in (f"rows.jsonl.{packer}", "rows"):
+        store = scan_text(tmp_path, name, PACKERS[packer](text.encode()))
+        assert store.title.startswith("JSON lines, UTF-8, ")
+        assert values(store) == rows
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_compressed_file_that_breaks_off_gives_the_rows_before(
+    tmp_path: Path, packer: str
+) -> None:
+    rows = [{"question": os.urandom(20).hex(), "answer": str(number)} for number in range(20_000)]
+    data = PACKERS[packer]("".join(json.dumps(row) + "\n" for row in rows).encode())
+    store = scan_text(tmp_path, "rows.gz", data[: len(data) * 3 // 4])
+    found = values(store)
+    sound = [row for row in found if row is not None]
+    assert 500 < len(sound) < 20_000
+    assert sound == rows[: len(sound)]
+    assert len(found) - len(sound) <= 1
+    assert "dataset.broken_off" in [problem.code for problem in store.facts.problems]
+
+
+def test_a_parquet_file_in_an_archive_is_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"question": ["Q"], "answer": ["A"]}), tmp_path / "rows.parquet")
+    with zipfile.ZipFile(tmp_path / "rows.zip", "w") as archive:
+        archive.write(tmp_path / "rows.parquet", "inside/rows.parquet")
+    assert values(scan(tmp_path / "rows.zip")) == [{"question": "Q", "answer": "A"}]
+
+
+# --- folders, archives, the hub -------------------------------------------------------------------
+
+
+def _fill(folder: Path) -> None:
+    (folder / "deep").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    (folder / "a.jsonl").write_text(json.dumps(QA) + "\n", "utf-8")
+    (folder / "deep" / "b.csv").write_text("question,answer\nx,y\n", "utf-8")
+    (folder / "deep" / "c.json.gz").write_bytes(gzip.compress(json.dumps([QA, QA]).encode()))
+    (folder / "d.md").write_text("Some text.", "utf-8")
+    (folder / "README.md").write_text("About it", "utf-8")
+    (folder / "LICENSE").write_text("Yours", "utf-8")
+    (folder / "dataset_info.json").write_text("{}", "utf-8")
+    (folder / "make.py").write_text("print()", "utf-8")
+    (folder / ".hidden" / "e.jsonl").write_text(json.dumps(QA), "utf-8")
+    (folder / "picture.dat").write_bytes(b"\x89PNG\r\n" + bytes(100))
+
+
+def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    _fill(folder)
+    store = scan(folder)
+    assert values(store) == [QA, {"text": "Some text."}, {"question": "x", "answer": "y"}, QA, QA]
+    assert [Path(file.path).name for file in store.facts.files] == ["a.jsonl", "d.md", "b.csv", "c.json.gz"]  # fmt: skip
+    assert store.file_of(2).path.endswith("b.csv")
+    assert [store.raw(position).number for position in range(5)] == [1, 2, 3, 4, 5]
+    said = " ".join(problem.what for problem in store.facts.problems)
+    for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
+        assert name in said
+    assert all(problem.severity == "warning" for problem in store.facts.problems)
+
+
+def test_an_archive_is_read_like_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    _fill(folder)
+    with zipfile.ZipFile(tmp_path / "data.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder))
+    assert sorted(map(str, values(scan(tmp_path / "data.zip")))) == sorted(map(str, values(scan(folder))))  # fmt: skip
+
+
+def test_of_a_folder_with_splits_the_one_that_is_meant_is_read(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train-00000.jsonl", "test.jsonl", "valid.jsonl", "extra.jsonl"):
+        (folder / name).write_text(json.dumps({"text": name}) + "\n", "utf-8")
+    training, validation = scan(folder), scan(folder, split="validation")
+    assert {row["text"] for row in values(training)} == {"train-00000.jsonl", "extra.jsonl"}
+    assert {row["text"] for row in values(validation)} == {"valid.jsonl", "extra.jsonl"}
+    assert "test.jsonl" in training.facts.problems[0].what
+
+
+_HUB = """
+import json, sys
+from lora_studio.core.dataset import Source
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine.row_store import open_store
+from tests.helpers.jobs import make_job
+for line in sys.stdin:
+    try:
+        store = open_store(Source.model_validate_json(line), make_job())
+        print(json.dumps([store.raw(place).values for place in range(len(store))]))
+    except ProblemError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> None:
+    plain, carded = tmp_path / "plain", tmp_path / "carded"
+    (plain / "data").mkdir(parents=True)
+    (carded / "fr").mkdir(parents=True)
+    table = pa.table({"question": ["Q"], "answer": ["A"]})
+    pq.write_table(table, plain / "data" / "train-00000-of-00001.parquet")
+    (plain / "data" / "test.jsonl").write_text(json.dumps(CHAT), "utf-8")
+    (plain / "README.md").write_text("# Data\n", "utf-8")
+    card = (
+        "---\nlicense: mit\nconfigs:\n- config_name: english\n  data_files:\n  - split: train\n"
+        "    path: en*.csv\n- config_name: french\n  data_files: fr/**\n---\n# Data\n"
+    )
+    (carded / "README.md").write_text(card, "utf-8")
+    (carded / "en1.csv").write_text("question,answer\nwho,me\n", "utf-8")
+    (carded / "fr" / "rows.jsonl").write_text('{"question": "qui", "answer": "moi"}', "utf-8")
+    asked = [
+        {"path": "some/plain"},
+        {"path": "some/plain", "split": "test"},
+        {"path": "some/plain", "split": "other"},
+        {"path": "some/carded", "subset": "english"},
+        {"path": "some/carded", "subset": "french"},
+        {"path": "some/carded"},
+        {"path": "some/plain", "revision": "none"},
+        {"path": "some/missing"},
+    ]
+    with hub_server({}) as hub:
+        hub.datasets = {"some/plain": plain, "some/carded": carded}
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "5",
+        }  # fmt: skip
+
+        def ask(questions: list[Any], **more: str) -> list[Any]:
+            done = subprocess.run(
+                [sys.executable, "-c", _HUB],
+                input="".join(json.dumps(question) + "\n" for question in questions),
+                env=environment | more,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+            return [json.loads(line) for line in done.stdout.splitlines()]
+
+        answers = ask(asked)
+    assert answers[0] == [{"question": "Q", "answer": "A"}]
+    assert answers[1] == [CHAT]
+    assert "There are: test, train" in answers[2]
+    assert answers[3] == [{"question": "who", "answer": "me"}]
+    assert answers[4] == [{"question": "qui", "answer": "moi"}]
+    assert "english, french" in answers[5]
+    assert "no branch, tag or commit called none" in answers[6]
+    assert "no dataset some/missing" in answers[7]
+    # What was fetched is there without the hub, too.
+    assert ask(asked[:1], HF_HUB_OFFLINE="1") == answers[:1]
+
+
+# --- what is no data ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code", "said"),
+    [
+        ("a.json", b"", "dataset.empty", "a.json is empty"),
+        ("a.json", b" \n\n", "dataset.empty", "a.json is empty"),
+        ("a.json", b"[]", "dataset.empty", "no rows"),
+        ("a.csv", b"question,answer\n", "dataset.empty", "no rows"),
+        ("a.json", b"hello", "dataset.not_json", "“hello”"),
+        ("a.json", b'{"one": [{"a": 1}], "two": [{"a": 2}]}', "dataset.no_rows", "one, two"),
+        ("a.pdf", b"%PDF-1.7 abc", "dataset.not_text", "a PDF document"),
+        ("a.pkl", b"\x80\x04\x95abc", "dataset.not_text", "a pickle"),
+        ("a.bin", bytes(range(256)) * 20, "dataset.not_text", "not text"),
+        ("a.parquet", b"PAR1 and no more", "dataset.unreadable", "damaged parquet file"),
+        ("a.arrow", b"ARROW1\0\0 and no more", "dataset.unreadable", "damaged arrow file"),
+        ("a.gz", b"\x1f\x8b\x08\x00broken", "dataset.unreadable", "could not be read"),
+        ("a.zip", b"PK\x03\x04broken", "dataset.unreadable", "could not be read"),
+    ],
+)  # fmt: skip
+def test_a_file_without_rows_is_refused_once_and_clearly(
+    tmp_path: Path, name: str, content: bytes, code: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    problem = refusal(tmp_path / name)
+    assert problem.code == code
+    assert said in problem.what
+    assert problem.where.file == str(tmp_path / name)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "no such file" in refusal(tmp_path / "none.json").what
+    (tmp_path / "empty").mkdir()
+    assert "no file with rows" in refusal(tmp_path / "empty").what
+
+
+def test_office_files_are_refused_by_what_they_are(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    assert "an Excel workbook" in refusal(tmp_path / "rows.xlsx").what
+
+
+# --- one fault, one row ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b"{broken", "it is not valid JSON"),
+        (b'{"question": "\xff", "answer": "y"}', "it is not valid UTF-8"),
+        (b'{"question": "\x00", "answer": "y"}', "it holds a NUL byte"),
+        (b'["a", "list"]', "the row is not an object"),
+        (b"5", "the row is not an object"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "it is nested too deeply"),
+        (b'{"a": 1} {"a": 2}', "it is not valid JSON"),
+    ],
+)  # fmt: skip
+def test_a_faulty_line_is_one_row_lost_by_reason_and_number(
+    tmp_path: Path, line: bytes, fault: str
+) -> None:
+    good = json.dumps(QA).encode()
+    store = scan_text(tmp_path, "rows.jsonl", b"\n".join([good, line, good, b"", good]))
+    assert values(store) == [QA, None, QA, QA]
+    assert faults(store) == ["", fault, "", ""]
+    assert store.facts.faults == {fault: (1, (2,))}
+    assert [store.raw(position).line for position in range(4)] == [1, 2, 3, 5]
+    assert store.raw(3).offset == len(good) * 2 + len(line) + 4
+
+
+@pytest.mark.parametrize("size", [5, 5000])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        '{"question": "x" "answer": "y"}',
+        '{"question": "x", "answer": "y"',
+        '{"question": "x", "answer": ["y"}',
+        '{"question": "x", "answer": "y}',
+        '"a text alone"',
+        "17",
+    ],
+)
+def test_a_faulty_item_of_a_list_does_not_take_others_with_it(
+    tmp_path: Path, broken: str, indent: int | None, size: int
+) -> None:
+    items = [json.dumps(QA, indent=indent) for _ in range(size)]
+    items.insert(3, broken)
+    store = scan_text(tmp_path, "rows.json", "[" + ",\n".join(items) + "]")
+    assert values(store) == [*[QA] * 3, None, *[QA] * (size - 3)]
+
+
+def test_a_bracket_too_many_is_a_fault_between_rows(tmp_path: Path) -> None:
+    good = json.dumps(QA)
+    store = scan_text(tmp_path, "rows.json", f"[{good}, {good}}}, {good}]")
+    assert values(store) == [QA, QA, None, QA]
+
+
+def test_a_truncated_list_gives_the_rows_before_its_end(tmp_path: Path) -> None:
+    text = json.dumps([QA] * 10)
+    store = scan_text(tmp_path, "rows.json", text[: len(text) - 20])
+    assert values(store) == [QA] * 9 + [None]
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("only one", "it has fewer cells than the header"),
+        ("a,b,c", "it has more cells than the header"),
+        ('"never closed,b', "its quotes do not close"),
+        ('"stray "quote" here",b', "its quotes do not close"),
+        ("nul\0,b", "it holds a NUL byte"),
+    ],
+)
+def test_a_ragged_row_of_a_table_is_one_row_lost(tmp_path: Path, line: str, fault: str) -> None:
+    text = f"question,answer\nx,y\n{line}\nx,y\n"
+    store = scan_text(tmp_path, "rows.csv", text)
+    assert values(store) == [
+        {"question": "x", "answer": "y"},
+        None,
+        {"question": "x", "answer": "y"},
+    ]
+    assert faults(store)[1] == fault
+    assert [store.raw(position).line for position in range(3)] == [2, 3, 4]
+    assert text.encode()[store.raw(1).offset :].startswith(line.encode())
+
+
+def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
+    text = '{"a": NaN, "b": -Infinity}\n{"a": "one\ttwo"}\n{"a": 1e999}\n{"a": "\\ud800"}\n'
+    store = scan_text(tmp_path, "rows.jsonl", text)
+    assert values(store)[:2] == [{"a": None, "b": None}, {"a": "one\ttwo"}]
+    assert values(store)[3] == {"a": "\ud800"}
+    assert {p.where.row for p in store.facts.problems if p.code == "dataset.odd_spelling"} == {1, 2}
+
+
+@pytest.mark.slow
+def test_a_row_of_fifty_megabytes_is_a_row_and_one_over_the_limit_a_fault(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    with file.open("wb") as stream:
+        stream.write(json.dumps(QA).encode() + b"\n")
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 50_000_000 + b'"}\n')
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 70_000_000 + b'"}\n')
+        stream.write(json.dumps(QA).encode() + b"\n")
+    store = scan(file)
+    assert faults(store) == ["", "", "it is larger than 64 MB", ""]
+    assert len(store.raw(1).raw) > 50_000_000
+    assert store.raw(3).values == QA
+    assert store.raw(3).line == 4
+
+
+@pytest.mark.slow
+def test_an_overlong_item_of_a_list_is_passed_over(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    with file.open("wb") as stream:
+        stream.write(b"[" + json.dumps(QA).encode() + b", ")
+        stream.write(b'{"question": "x", "answer": "' + b"y" * 70_000_000 + b'"}, ')
+        stream.write(json.dumps(QA).encode() + b"]")
+    store = scan(file)
+    assert values(store) == [QA, None, QA]
+    assert faults(store)[1] == "it is larger than 64 MB"
+
+
+# --- the splitter ---------------------------------------------------------------------------------
+
+_JSON = st.recursive(
+    st.text('ab"\\{}[]\n,é:', max_size=8) | st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("kl", max_size=3), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.fixed_dictionaries({"a": _JSON, "b": _JSON}), min_size=1, max_size=5),
+    st.sampled_from([None, 1]),
+    st.sampled_from([0, 1, 2]),
+    st.integers(1, 80),
+)
+def test_items_are_found_whole_whatever_is_in_them_and_wherever_chunks_end(
+    rows: list[Any], indent: int | None, depth: int, size: int
+) -> None:
+    text = json.dumps(rows, indent=indent, ensure_ascii=False)
+    if depth == 0:
+        text = " ".join(json.dumps(row, indent=indent) for row in rows)
+    elif depth == 2:
+        text = text[1:] + ', "more": [{"a": 1}]}'
+    data = text.encode()
+    splitter = Splitter(depth)
+    found = [
+        item for at in range(0, len(data), size) for item in splitter.feed(data[at : at + size])
+    ]
+    found += splitter.finish()
+    assert [json.loads(item.text) for item in found] == rows
+    for item in found:
+        assert data[item.offset : item.offset + len(item.text)] == item.text
+        assert item.line == 1 + data.count(b"\n", 0, item.offset)
+
+
+def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
+    for name, (_, text) in JSON_FILES.items():
+        file = tmp_path / name
+        file.write_text(text, "utf-8")
+        source = Source(path=str(file))
+        first = first_rows(source, 2, make_job())
+        store = open_store(source, make_job())
+        assert [row.values for row in first.rows] == values(store)
+        assert [row.raw for row in first.rows] == [store.raw(place).raw for place in range(2)]
+        assert (first.title, first.columns) == (store.title, store.facts.columns)

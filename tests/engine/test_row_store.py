@@ -1,0 +1,343 @@
+"""The scan of a source: kept by content, found again, bounded in memory, never at odds with the file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lora_studio.core import events
+from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import row_cache, verdicts
+from lora_studio.engine.dataset import described, recognised
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.row_store import RowStore, first_rows, open_store
+from tests.helpers.jobs import RecordingChannel, make_job, write_rows
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def qa(number: int) -> dict[str, Any]:
+    return {"question": f"What is {number} + 1?", "answer": f"It is {number + 1}. 🙂"}
+
+
+def scan(path: Path, channel: RecordingChannel | None = None) -> RowStore:
+    return open_store(Source(path=str(path)), make_job(channel))
+
+
+def test_every_row_is_there_with_its_number_line_and_place(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(20_000)])
+    store = scan(file)
+    lines = file.read_bytes().split(b"\n")
+    assert len(store) == 20_000
+    for position in (0, 1, 777, 12_345, 19_999):
+        row = store.raw(position)
+        assert row.values == qa(position)
+        assert (row.number, row.line) == (position + 1, position + 1)
+        assert row.raw.encode() == lines[position]
+        assert file.read_bytes()[row.offset :].startswith(lines[position])
+    with pytest.raises(IndexError):
+        store.raw(20_000)
+
+
+def test_the_rows_are_a_dataset_of_their_own_in_other_processes_too(tmp_path: Path) -> None:
+    store = scan(write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(5000)]))
+    again = pickle.loads(pickle.dumps(store))
+    assert again.data.column_names == ["number", "line", "offset", "raw", "fault"]
+    assert len(again.data) == 5000
+    assert json.loads(again.data[4321]["raw"]) == qa(4321)
+    assert [batch.num_rows for _, batch in store.batches()] == [
+        store.batch(index).num_rows for index in range(len(store.facts.batches))
+    ]
+
+
+def test_a_scan_is_found_again_after_a_move_of_time_and_made_anew_after_a_change(
+    tmp_path: Path,
+) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [qa(1), qa(2)])
+    first, channel = scan(file), RecordingChannel()
+    again = scan(file, channel)
+    assert again.folder == first.folder
+    assert not channel.of(events.Progress)
+    moved = tmp_path / "moved.jsonl"
+    shutil.copy(file, moved)
+    assert scan(moved).key == first.key
+    write_rows(file, [qa(1), qa(3)])
+    assert scan(file).raw(1).values == qa(3)
+    assert scan(file).key != first.key
+
+
+def test_a_damaged_scan_is_made_anew(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [qa(1), qa(2)])
+    rows = scan(file).file
+    rows.write_bytes(rows.read_bytes()[:-20])
+    assert scan(file).raw(1).values == qa(2)
+    rows.unlink()
+    assert scan(file).raw(1).values == qa(2)
+
+
+def test_what_a_cancelled_scan_leaves_is_nothing(tmp_path: Path, cache: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [qa(number) for number in range(50_000)])
+    channel = RecordingChannel(lambda _: job.flags.cancel.set())
+    job = make_job(channel)
+    with pytest.raises(CancelledError):
+        open_store(Source(path=str(file)), job)
+    assert not [path for path in (cache / "rows").iterdir() if path.name != "keys"]
+
+
+def test_progress_is_in_bytes_of_the_file_also_of_a_compressed_one(tmp_path: Path) -> None:
+    text = "".join(json.dumps(qa(random.getrandbits(60))) + "\n" for _ in range(100_000))
+    file = tmp_path / "rows.jsonl.gz"
+    file.write_bytes(gzip.compress(text.encode(), 1))
+    channel = RecordingChannel()
+    scan(file, channel)
+    told = [event for event in channel.of(events.Progress) if event.stage == "reading rows"]
+    assert {(event.unit, event.total) for event in told} == {("bytes", file.stat().st_size)}
+    done = [event.done for event in told]
+    assert done == sorted(done)
+    assert done[-1] <= file.stat().st_size
+
+
+def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, cache: Path) -> None:
+    old = scan(write_rows(tmp_path / "old.jsonl", [qa(1)])).folder
+    fresh = scan(write_rows(tmp_path / "fresh.jsonl", [qa(2)])).folder
+    half = cache / "rows" / ".half.tmp"
+    half.mkdir()
+    month = time.time() - 40 * 86400
+    for folder in (old, half):
+        os.utime(folder, (month, month))
+    row_cache.clean()
+    assert not old.exists()
+    assert not half.exists()
+    assert fresh.exists()
+
+
+def test_no_room_on_the_disk_is_said_before_a_scan_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [qa(1)])
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    )
+    with pytest.raises(ProblemError) as caught:
+        scan(file)
+    assert caught.value.problems[0].code == "disk.full"
+
+
+def test_a_wrong_type_late_in_a_large_file_costs_one_row(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    lines = [json.dumps(qa(number)) for number in range(60_000)]
+    lines[50_000] = json.dumps({"question": {"nested": 5}, "answer": ["wrong"], "extra": None})
+    lines[50_001] = "{"
+    file.write_text("\n".join(lines), "utf-8")
+    store = scan(file)
+    assert len(store) == 60_000
+    assert store.facts.faults == {"it is not valid JSON": (1, (50_002,))}
+    assert store.facts.columns == ("question", "answer", "extra")
+    assert store.raw(59_999).values == qa(59_999)
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def test_verdicts_of_several_processes_are_those_of_one_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [qa(number) for number in range(3000)]
+    for number in range(0, 3000, 100):
+        rows[number] = {"question": "?", "answer": ""}
+    store = scan(write_rows(tmp_path / "rows.jsonl", rows))
+    source = Source(path=str(tmp_path / "rows.jsonl"))
+    spec = DatasetSpec(sources=(source,))
+    found = described(source, store, recognised(store, source))
+    alone = verdicts.of_source(store, found, spec, make_job())
+    for file in store.folder.glob("verdicts-*"):
+        file.unlink()
+    monkeypatch.setattr(verdicts, "_MANY", 100)
+    together = verdicts.of_source(store, found, spec, make_job())
+    kept = verdicts.of_source(store, found, spec, make_job(channel := RecordingChannel()))
+    assert not channel.events
+    for other in (together, kept):
+        assert np.array_equal(alone.codes, other.codes)
+        assert alone.reasons == other.reasons
+    assert alone.used == 2970
+    (skipped,) = alone.skipped()
+    assert (skipped.count, skipped.rows[:3]) == (30, (1, 101, 201))
+
+
+# --- memory and time ------------------------------------------------------------------------------
+
+_MEASURE = """
+import resource, sys
+from lora_studio.core.dataset import Source
+from lora_studio.engine import row_pages, worker
+from lora_studio.engine.row_store import first_rows, open_store
+from tests.helpers.jobs import make_job
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+idle = peak()
+source = Source(path=sys.argv[1])
+first_rows(source, 200, make_job())
+store = open_store(source, make_job())
+row_pages.search(store, "zebra", make_job())
+print(len(store), (peak() - idle) // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell a process's peak so")
+@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "parquet"])
+def test_the_memory_of_a_scan_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
+    file, count = tmp_path / f"rows.{kind}", 300_000
+    row = {"question": "What? " * 40, "answer": "That. " * 60}
+    if kind == "parquet":
+        table = pa.table({name: [text] * 10_000 for name, text in row.items()})
+        with pq.ParquetWriter(file, table.schema, use_dictionary=False) as writer:
+            for _ in range(count // 10_000):
+                writer.write_table(table)
+    else:
+        line = f"{row['question']},{row['answer']}" if kind == "csv" else json.dumps(row)
+        before, between, after = {"jsonl": ("", "\n", "\n"), "json": ("[", ",", "]")}.get(
+            kind, ("question,answer\n", "\n", "\n")
+        )
+        with file.open("w") as stream:
+            stream.write(before + between.join([line] * count) + after)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, str(file)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows, megabytes = map(int, done.stdout.split())
+    assert rows == count
+    assert megabytes < 200
+
+
+def test_first_rows_do_not_wait_for_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    line = (json.dumps(qa(1)) + "\n").encode()
+    with file.open("wb") as stream:
+        stream.write(line * 1000)
+        stream.truncate(20_000_000_000)  # a sparse file: reading all of it would take minutes
+    began = time.monotonic()
+    found = first_rows(Source(path=str(file)), 200, make_job())
+    assert time.monotonic() - began < 5
+    assert len(found.rows) == 200
+    assert not found.is_all
+
+
+# --- whatever happens to a file -------------------------------------------------------------------
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue().to_pybytes()
+
+
+def _arrow(rows: list[dict[str, Any]]) -> bytes:
+    out, table = pa.BufferOutputStream(), pa.Table.from_pylist(rows)
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return out.getvalue().to_pybytes()
+
+
+_WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
+    "json": lambda rows: json.dumps(rows, indent=1, ensure_ascii=False).encode(),
+    "json ": lambda rows: json.dumps({"rows": rows}).encode(),
+    "csv": lambda rows: (
+        "question,answer\n"
+        + "".join(f'"{row["question"]}","say ""{row["answer"]}"""\n' for row in rows)
+    ).encode(),
+    "txt": lambda rows: "\n\n".join(row["answer"] for row in rows).encode(),
+    "parquet": _parquet,
+    "arrow": _arrow,
+    "jsonl.gz": lambda rows: gzip.compress("\n".join(map(json.dumps, rows)).encode()),
+    "utf-16": lambda rows: "\n".join(map(json.dumps, rows)).encode("utf-16"),
+}
+_MUTATION = st.tuples(
+    st.sampled_from(["truncate", "flip", "insert", "delete", "double"]),
+    st.floats(0, 1),
+    st.sampled_from([b"\0", b"\xff", b'"', b"{", b"}", b"]", b"\n", b"\\", b",", b"\r", b"\xed\xa0\x80"]),
+    st.integers(1, 40),
+)  # fmt: skip
+
+
+def mutated(data: bytes, mutations: list[tuple[str, float, bytes, int]]) -> bytes:
+    for kind, share, sign, size in mutations:
+        place = int(share * len(data))
+        before, after = data[:place], data[place:]
+        data = {
+            "truncate": before,
+            "flip": before + bytes(byte ^ 0x55 for byte in after[:size]) + after[size:],
+            "insert": before + sign * size + after,
+            "delete": before + after[size:],
+            "double": before + after[:size] + after,
+        }[kind]
+    return data
+
+
+def scan_or_refuse(file: Path) -> RowStore | None:
+    """The store, or None where there is one clear refusal; whatever else is raised fails."""
+    try:
+        return scan(file)
+    except ProblemError as error:
+        refusals = error.problems
+    assert all(problem.what and problem.remedy for problem in refusals)
+    return None
+
+
+@pytest.mark.parametrize("kind", _WRITERS)
+@settings(
+    max_examples=25, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(mutations=st.lists(_MUTATION, min_size=1, max_size=4))
+def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
+    tmp_path: Path, kind: str, mutations: list[tuple[str, float, bytes, int]]
+) -> None:
+    data = mutated(_WRITERS[kind]([qa(number) for number in range(30)]), mutations)
+    file = tmp_path / f"rows.{kind.strip().replace('utf-16', 'jsonl')}"
+    file.write_bytes(data)
+    source = Source(path=str(file))
+    store = scan_or_refuse(file)
+    if store is None:
+        return
+    first = first_rows(source, 5, make_job())
+    assert [row.number for row in first.rows] == list(range(1, len(first.rows) + 1))
+    found = described(source, store, recognised(store, source))
+    judged = verdicts.of_source(store, found, DatasetSpec(sources=(source,)), make_job())
+    assert len(store) == judged.used + sum(entry.count for entry in judged.skipped())
+    assert all(entry.reason for entry in judged.skipped())
+    for position in range(len(store)):
+        row = store.raw(position)
+        assert (row.values is None) == bool(row.fault)
+        assert isinstance(row.values, dict | None)
+        store.text(position)
+
+
+@settings(max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(
+    st.binary(max_size=300), st.sampled_from(["json", "jsonl", "csv", "txt", "parquet", "gz", ""])
+)
+def test_any_bytes_at_all_are_rows_or_one_refusal(tmp_path: Path, data: bytes, suffix: str) -> None:
+    file = tmp_path / f"rows.{suffix}"
+    file.write_bytes(data)
+    store = scan_or_refuse(file)
+    assert store is None or len(store) == sum(
+        bool(row["fault"]) or bool(row["raw"]) for row in store.data
+    )
