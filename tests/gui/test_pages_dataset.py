@@ -190,6 +190,27 @@ def test_sources_that_were_used_are_offered_again(
     assert paths_of(played.state) == ["two.csv"]
 
 
+def test_tab_goes_the_way_the_eye_goes(played: Played) -> None:
+    played.read()
+    page = played.page
+    played.qtbot.wait(20)
+    way = []
+    widget = page.header.primary.nextInFocusChain()
+    while widget is not None and widget is not page.header.primary:
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
+            way.append(widget)
+        widget = widget.nextInFocusChain()
+    card, rows = page.sources.cards[0], page.rows
+    stops = [
+        card.weight, card.opener, card.remove, page.sources.line, page.sources.files,
+        page.tabs.tabBar(), rows.search, rows.filter, rows.table, rows.detail.tabBar(),
+        page.footer.reasons.findChildren(QPushButton)[0],
+        page.editors["train_on"].control.focusProxy(),
+    ]  # fmt: skip
+    places = [way.index(stop) for stop in stops if stop is not None]
+    assert places == sorted(places)
+
+
 # --- mapping ----------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ class RowDetail(QTabWidget):
         self.addTab(tokens, "Tokens")
         self.addTab(raw, "Raw")
         self.setMinimumWidth(240)
+        self.tabBar().setAccessibleName("The row as chat, tokens or raw")
         self.show_preview(None, has_model=False)
 
     def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
