@@ -35,7 +35,9 @@ class Candidate:
 
 def candidates(columns: Columns) -> list[Candidate]:
     """All readings, the most telling first; [] where no columns fit any format."""
-    finders = (_preference, _kto, _conversation, _question_and_answer, _transformed, _text, _guess)
+    finders = (
+        _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text, _guess,
+    )  # fmt: skip
     return [found for finder in finders for found in finder(columns)]
 
 
@@ -191,6 +193,16 @@ def _transformed(columns: Columns) -> list[Candidate]:
     return [Candidate("question_answer", mapping, 0.7, 0.8)]
 
 
+def _prompted(columns: Columns) -> list[Candidate]:
+    """A text and the prompt it was written from, as in synthetic text books."""
+    asked = first(columns, (*names.PROMPTS, *names.INSTRUCTIONS, "question", "query"), "text")
+    text = first(columns, ("text", "content"), "text")
+    if asked is None or text is None or _is_other(columns):
+        return []
+    mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
+    return [Candidate("prompt_completion", mapping, 0.6, 0.7)]
+
+
 # --- texts ------------------------------------------------------------------------------------
 
 
@@ -224,7 +236,7 @@ def _is_other(columns: Columns) -> bool:
 def _extras(columns: Columns) -> dict[str, str]:
     """System message and tools, which every format of conversations can have."""
     mapping = {}
-    if system := optional(columns, names.SYSTEMS, "text"):
+    if system := optional(columns, names.SYSTEMS, "text", "list", "object", "turn"):
         mapping["system"] = system.name
     if tools := optional(columns, names.TOOLS, "list", "text", "object", "turns", "texts", "turn"):
         mapping["tools"] = tools.name

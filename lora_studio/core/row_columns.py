@@ -29,7 +29,7 @@ _LONG_VECTOR = 8
 
 CONVERSATIONS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
-    "turns", "chat", "chats", "thread", "msgs", "data",
+    "turns", "chat", "chats", "contents", "thread", "msgs", "data",
 )  # fmt: skip
 INSTRUCTIONS = ("instruction", "instructions", "definition", "task", "指令", "anweisung")
 PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
@@ -43,23 +43,16 @@ ANSWERS = (
     "output", "response", "completion", "solution", "generatedsolution", "bestanswer", "answer",
     "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
     "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
-    "modeloutput", "assistantresponse", "generatedtext", "canonicalsolution", "longanswer",
+    "modeloutput", "assistantresponse", "generatedtext", "generation", "outputtext", "canonicalsolution", "longanswer",
     "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "sql", "code", "chosen",
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
 #: Texts that are transformed into one another: asked for without a question.
 SOURCES = (
-    "article",
-    "document",
-    "dialogue",
-    "dialog",
-    "passage",
-    "source",
-    "src",
-    "text",
+    "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
     "context",
-)
+)  # fmt: skip
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
 SYSTEMS = ("system", "systemprompt", "systemmessage", "sys", "systeminstruction", "系统")
 HISTORIES = ("history", "histories", "chathistory", "previousturns")
@@ -68,7 +61,10 @@ THINKING = (
     "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
     "thought", "thoughts",
 )  # fmt: skip
-CONTEXTS = ("context", "contexts", "passage", "paragraph", "support", "background", "story")
+CONTEXTS = (
+    "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
+    "document",
+)  # fmt: skip
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
     "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",

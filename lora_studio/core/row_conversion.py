@@ -23,7 +23,14 @@ from lora_studio.core.row_candidates import candidates
 from lora_studio.core.row_columns import profile
 from lora_studio.core.row_mapping import filled
 from lora_studio.core.row_tools import calls_in, tools_in, tools_of
-from lora_studio.core.row_turns import conversation, message, pairs, style_of, transcript
+from lora_studio.core.row_turns import (
+    conversation,
+    message,
+    pairs,
+    style_of,
+    system_of,
+    transcript,
+)
 from lora_studio.core.row_values import (
     MEDIA_KEYS,
     answer_of,
@@ -100,7 +107,7 @@ def _says(turn: Message) -> bool:
 def _with_extras(sample: Sample, slots: Slots) -> Sample:
     """The sample with the system message and the tools of its row."""
     turns, tools = sample.messages, tools_of(slots.get("tools"))
-    system = text_of(slots.get("system"))
+    system = system_of(slots.get("system"))
     if system.strip() and not any(turn.role == "system" for turn in turns):
         system = system.removeprefix("SYSTEM: ")
         if not tools:
@@ -211,6 +218,8 @@ def _preference(slots: Slots) -> Sample:
     if _are_spelt_turns(chosen, rejected):
         chosen, rejected = parsed(chosen), parsed(rejected)
     asked = _asked(slots)
+    if isinstance(asked, dict) and "tools" not in slots:
+        slots = {**slots, "tools": asked.get("tools")}
     prompt = _prompt(asked)
     if isinstance(asked, str) and asked.endswith("Assistant:"):
         # The blank behind the mark belongs to neither turn.

@@ -19,10 +19,10 @@ from lora_studio.core.problems import Problem, Where
 from lora_studio.core.row_candidates import Candidate, candidates
 from lora_studio.core.row_columns import Column, profile
 from lora_studio.core.row_conversion import convert
-from lora_studio.core.row_mapping import check, names_in, needed
-from lora_studio.core.row_turns import transcript
+from lora_studio.core.row_mapping import check, filled, names_in, needed
+from lora_studio.core.row_turns import conversation, transcript
 from lora_studio.core.samples import UnusableRow
-from lora_studio.core.words import listed, number, percent
+from lora_studio.core.words import listed, number, percent, plural
 
 __all__ = ["Verdict", "convert", "detect"]
 
@@ -204,7 +204,28 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
                 "If a column has the prompts, map it to “prompt”.",
             )
         )
+    if unanswered := sum(_is_unanswered(row, candidate) for row in sample):
+        found.append(
+            _warning(
+                "unanswered_turns",
+                f"{plural(unanswered, 'conversation')} of {number(len(sample))} looked at "
+                f"{'goes' if unanswered == 1 else 'go'} on after the last answer.",
+                "What has no answer is left out: there is nothing to learn from it.",
+            )
+        )
     return found
+
+
+def _is_unanswered(row: Mapping[str, Any], candidate: Candidate) -> bool:
+    """Whether the conversation of a row goes on after its last answer."""
+    if candidate.format not in ("messages", "sharegpt"):
+        return False
+    try:
+        slots = filled(row, candidate.mapping)
+        said = conversation(slots.get("messages", slots.get("conversations")))
+    except (UnusableRow, RecursionError):
+        return False
+    return any(turn.role == "assistant" for turn in said) and said[-1].role != "assistant"
 
 
 def _split_in_words(mapping: Mapping[str, str], sample: Rows) -> bool:

@@ -11,7 +11,8 @@ from lora_studio.core.row_values import key_of
 Speaker = Role | Literal["call"]
 
 _SPELLINGS: dict[Speaker, tuple[str, ...]] = {
-    "system": ("system", "sys", "systemprompt", "systemmessage", "developer"),
+    "system": ("system", "sys", "systemprompt", "systemmessage", "systeminstruction", "developer",
+        "context"),
     "user": (
         "user", "human", "prompter", "instruction", "question", "query", "prompt", "input", "asker",
         "customer", "client", "patient", "student", "usr", "q",

@@ -27,7 +27,7 @@ from lora_studio.core.samples import UnusableRow
 Style = Literal["messages", "sharegpt"]
 
 _WHO = ("role", "from", "speaker", "author", "sender", "user")
-_WHAT = ("content", "value", "text", "message", "utterance")
+_WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
 _TRAINS = ("train", "training", "loss")
@@ -64,6 +64,13 @@ def style_of(value: Any) -> Style | None:
     return "messages" if openai else "sharegpt"
 
 
+def system_of(value: Any) -> str:
+    """The text of a system message: text, parts, or a turn; raises UnusableRow."""
+    if isinstance(value, dict) and (what := _what(value)):
+        value = value[what]
+    return _parts(value)[0]
+
+
 def is_turn(value: Any) -> bool:
     """Whether a value is one turn: an object with a role and what it says."""
     return isinstance(value, dict) and _is_turn(value)
@@ -85,15 +92,21 @@ def _is_turn(turn: dict[str, Any]) -> bool:
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """The turns in a value: a list, its spelling as text, or an object of parallel lists, which is
-    how columnar files store a list of objects."""
+    """The turns in a value: a list, its spelling as text, an object with `messages`, or one of
+    parallel lists, which is how columnar files store a list of objects."""
     value = parsed(value)
+    if isinstance(value, dict) and _are_objects(value.get("messages")):
+        value = value["messages"]
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
         if not lists or len({len(item) for item in lists.values()}) != 1:
             return None
         return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
     return list(value) if isinstance(value, list | tuple) else None
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _who(turn: dict[str, Any]) -> str | None:

@@ -107,6 +107,8 @@ QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
     ({"问题": "谁？", "答案": "我。"}, sft(user("谁？"), answer("我。"))),
     ({"Frage": "Wer?", "Antwort": "Ich."}, sft(user("Wer?"), answer("Ich."))),
     ({"question": "Who?", "answer": {"value": "I.", "aliases": ["Me."]}}, QA),
+    ({"article": "A mirror.", "question": "Who?", "answer": "I."}, sft(user("A mirror.\n\nWho?"), answer("I."))),
+    ({"content": "Long.", "summary": "Short."}, sft(user("Long."), answer("Short."))),
     ({"article": "Long.", "highlights": "Short.", "id": "7"}, sft(user("Long."), answer("Short."))),
     ({"dialogue": "Amy: Hi!\r\nBob: Hello.", "summary": "They greet."}, sft(user("Amy: Hi!\r\nBob: Hello."), answer("They greet."))),
     ({"Links": "Who?", "Rechts": "I."}, QA),
@@ -121,6 +123,8 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "response": "I."}, QA),
     ({"input": "Who?", "output": "I."}, QA),
     ({"inputs": "Who?", "targets": "I."}, QA),
+    ({"prompt": "Who?", "generation": "I."}, QA),
+    ({"prompt": "Write a chapter.", "text": "Once.", "format": "textbook"}, sft(user("Write a chapter."), answer("Once."))),
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]}, QA),
     (
         {"prompt": [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]},
@@ -152,6 +156,7 @@ SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
     ({"conversations": '[{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "I."}]'}, QA),
     ({"conversations": {"from": ["human", "gpt"], "value": ["Who?", "I."]}}, QA),
     ({"conversation": "User: Who?\nAssistant: I."}, QA),
+    ({"conversations": [{"from": "context", "value": "S"}, *CHAT]}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": [{"from": "system", "value": "S"}, *CHAT], "system": "Other"}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": CHAT, "system": "S"}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": [*CHAT, {"from": "human", "value": "left over"}]}, QA),
@@ -210,6 +215,8 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "I."}]}, sft(user("7"), answer("I."))),
     ({"messages": MESSAGES, "problem": "Who?", "solution": "I.", "source": "s"}, QA),
     ({"messages": MESSAGES, "images": []}, QA),
+    ({"system": [{"text": "S"}], "messages": [{"role": "user", "content": [{"text": "Who?"}]}, {"role": "assistant", "content": [{"text": "I."}]}]}, sft(system("S"), user("Who?"), answer("I."))),
+    ({"systemInstruction": {"role": "system", "parts": [{"text": "S"}]}, "contents": [{"role": "user", "parts": [{"text": "Who?"}]}, {"role": "model", "parts": [{"text": "I."}]}]}, sft(system("S"), user("Who?"), answer("I."))),
 ]  # fmt: skip
 
 TEXT: list[tuple[dict[str, Any], Sample]] = [
@@ -238,6 +245,10 @@ PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": MESSAGES[:1], "chosen": {"role": "assistant", "content": "I."}, "rejected": {"role": "assistant", "content": "You."}}, GOOD_BAD),
     ({"conversation": [{"speaker": "human", "text": "Who?"}], "better": {"speaker": "agent", "text": "I."}, "worse": {"speaker": "agent", "text": "You."}}, GOOD_BAD),
     ({"messages": MESSAGES, "rejected_response": "You."}, GOOD_BAD),
+    (
+        {"input": {"messages": MESSAGES[:1], "tools": [WEATHER], "parallel_tool_calls": True}, "preferred_output": MESSAGES[1:], "non_preferred_output": [{"role": "assistant", "content": "You."}]},
+        pair([user("Who?")], [answer("I.")], [answer("You.")], tools=(WEATHER,)),
+    ),
     ({"chosen": HH + "I.", "rejected": HH + "You."}, pair([user("Hi"), told("Yes?"), user("Who?")], [answer("I.")], [answer("You.")])),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "chosen": " I.", "rejected": " You."}, GOOD_BAD),
     ({"chosen": "The sky is blue.", "rejected": "The sky is green."}, pair([user("The sky is")], [answer(" blue.")], [answer(" green.")])),
@@ -456,6 +467,13 @@ def test_an_optional_column_is_used_although_the_rows_looked_at_leave_it_empty(
 def test_a_few_broken_rows_among_many_leave_the_verdict_as_it_is() -> None:
     rows: list[Any] = [{"conversations": CHAT}] * 95 + [{"conversations": "broken"}] * 3 + [None, 7]
     assert detect(rows, ["conversations"]).format == "sharegpt"
+
+
+def test_questions_behind_the_last_answer_are_left_out_with_a_word() -> None:
+    rows = [{"conversations": CHAT}] * 3 + [{"conversations": [*CHAT, CHAT[0]]}]
+    (note,) = detect(rows, ["conversations"]).problems
+    assert (note.code, note.severity) == ("dataset.unanswered_turns", "warning")
+    assert "1 conversation of 4" in note.what
 
 
 def test_other_formats_that_fit_are_named() -> None:
