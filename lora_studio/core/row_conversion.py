@@ -347,9 +347,10 @@ def _split_turns(
 def _behind_prompt(prompt: list[Message], common: list[Message]) -> list[Message]:
     """A prompt and what follows it; the one alone where it repeats the other, whole or in part."""
     asked, said = [_said(turn) for turn in prompt], [_said(turn) for turn in common]
-    if said[len(said) - len(asked) :] == asked or said[: len(asked)] == asked:
-        return common
-    return prompt if not said or asked[: len(said)] == said else [*prompt, *common]
+    for one, other, whole in ((asked, said, common), (said, asked, prompt)):
+        if other[: len(one)] == one or other[len(other) - len(one) :] == one:
+            return whole
+    return [*prompt, *common]
 
 
 def _said(turn: Message) -> tuple[str, str]:

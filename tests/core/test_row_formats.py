@@ -244,6 +244,10 @@ PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
     ({"conversations": CHAT[:1], "chosen": {"from": "gpt", "value": "I."}, "rejected": {"from": "gpt", "value": "You."}}, GOOD_BAD),
     ({"messages": MESSAGES[:1], "chosen": {"role": "assistant", "content": "I."}, "rejected": {"role": "assistant", "content": "You."}}, GOOD_BAD),
     ({"conversation": [{"speaker": "human", "text": "Who?"}], "better": {"speaker": "agent", "text": "I."}, "worse": {"speaker": "agent", "text": "You."}}, GOOD_BAD),
+    (
+        {"prompt": [{"role": "system", "content": "S"}, MESSAGES[0]], "chosen": MESSAGES, "rejected": [MESSAGES[0], {"role": "assistant", "content": "You."}]},
+        pair([system("S"), user("Who?")], [answer("I.")], [answer("You.")]),
+    ),
     ({"messages": MESSAGES, "rejected_response": "You."}, GOOD_BAD),
     (
         {"input": {"messages": MESSAGES[:1], "tools": [WEATHER], "parallel_tool_calls": True}, "preferred_output": MESSAGES[1:], "non_preferred_output": [{"role": "assistant", "content": "You."}]},
