@@ -96,7 +96,8 @@ def read(folder: Path, weight: float = 1.0) -> Adapter:
         elif "lora_" not in name and name != tensor.name and (match := _WHOLE.match(name)):
             whole = f"{match['module']}.{match['part']}"
             adapter.replacements[whole] = tensor
-            if not match["frozen"] and _is_saved_whole(match["module"], config):
+            bias = match["part"] == "bias" and config.get("bias", "none") != "none"
+            if bias or (not match["frozen"] and _is_saved_whole(match["module"], config)):
                 adapter.trained_whole.add(whole)
         else:
             adapter.complication = adapter.complication or f"it holds {tensor.name}"

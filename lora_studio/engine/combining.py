@@ -24,8 +24,9 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine import adapters, disk, weights
 from lora_studio.engine.adapters import Adapter, Layer
 from lora_studio.engine.channel import Job
+from lora_studio.engine.merge_plan import equal
 from lora_studio.engine.merged_files import copy_tokenizer
-from lora_studio.engine.weights import Planned
+from lora_studio.engine.weights import Planned, Stored
 
 #: A and B of one module in 32 bits, and the scale of their product.
 Factors = tuple[torch.Tensor, torch.Tensor, float]
@@ -51,7 +52,7 @@ def combine(command: CombineAdapters, job: Job) -> events.AdapterCombined:
     out.parent.mkdir(parents=True, exist_ok=True)
     disk.require(out.parent, size, "The combined adapter")
     with folder_atomic(out) as folder:
-        _write(folder, command, modules, rank, job)
+        _write(folder, command, modules, rank, _along(merged), job)
         (folder / adapters.CONFIG).write_text(
             json.dumps(_config(merged, modules, rank), indent=2) + "\n", "utf-8"
         )
@@ -105,6 +106,19 @@ def _check(
             )
 
 
+def _along(merged: Sequence[Adapter]) -> dict[str, Stored]:
+    """Tensors that came along untrained, such as the embedding of a vocabulary that was enlarged;
+    raises ProblemError when two adapters bring different ones.
+    """
+    found: dict[str, Stored] = {}
+    for adapter in merged:
+        for name, stored in adapter.replacements.items():
+            if name in found and not equal(found[name], stored):
+                raise _refused(adapter, f"its {name} is another than that of the first")
+            found.setdefault(name, stored)
+    return found
+
+
 def _rank(command: CombineAdapters, modules: dict[str, list[Layer]]) -> int:
     """Rank of the new adapter: the widest sum of ranks for cat, what was asked for with svd."""
     if command.method == "cat":
@@ -118,6 +132,7 @@ def _write(
     command: CombineAdapters,
     modules: dict[str, list[Layer]],
     rank: int,
+    along: dict[str, Stored],
     job: Job,
 ) -> None:
     """One module in memory at a time: A and B of one are made together and written in turn."""
@@ -150,6 +165,8 @@ def _write(
         ):
             planned = Planned(f"base_model.model.{module}.{name}", "F32", shape)
             tensors.append((planned, half(module, layers, which)))
+    for stored in along.values():
+        tensors.append((Planned(stored.name, stored.dtype, stored.shape), stored.read))
     weights.save(folder / adapters.WEIGHTS, tensors)
     job.progress("combining", len(modules), len(modules), "layers")
 

@@ -126,7 +126,7 @@ def _replacements(sources: dict[str, Source], merged: Sequence[Adapter]) -> dict
     for adapter in merged:
         for name, stored in adapter.replacements.items():
             place = _name(name, sources)
-            if place in found and not _equal(found[place], stored):
+            if place in found and not equal(found[place], stored):
                 raise _two_wholes(adapter, name)
             if adapter.weight != 1.0 and name in adapter.trained_whole:
                 raise _weighted_whole(adapter, name)
@@ -156,8 +156,8 @@ def _untie(
     apart = bool({HEAD, EMBEDDING} & updates.keys())
     if head is None and embedding is not None and whole:
         apart = True
-    elif head is not None and not (embedding is not None and _equal(head, embedding)):
-        apart = apart or not _equal(head, sources[EMBEDDING])
+    elif head is not None and not (embedding is not None and equal(head, embedding)):
+        apart = apart or not equal(head, sources[EMBEDDING])
     if apart:
         sources[HEAD] = head or (sources[EMBEDDING] if whole else embedding or sources[EMBEDDING])
     else:
@@ -302,7 +302,7 @@ def _check(adapter: Adapter, name: str, stored: Source, shape: tuple[int, ...]) 
         raise NeedsPeftError(f"{name} is stored as {stored.dtype}")
 
 
-def _equal(one: Source, other: Source) -> bool:
+def equal(one: Source, other: Source) -> bool:
     """Whether two tensors hold the same values, whatever their data types."""
     if one.shape != other.shape:
         return False

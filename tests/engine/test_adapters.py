@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core import commands, events
@@ -35,6 +35,7 @@ from tests.helpers.tiny_models import tiny_model
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning"),
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
     pytest.mark.filterwarnings("ignore:The density 1.0:UserWarning"),
 ]
 
@@ -134,12 +135,14 @@ def test_what_is_no_weight_is_refused(text: str) -> None:
 # --- combined ---------------------------------------------------------------------------------
 
 
-def combined(pair: list[Path], out: Path, method: Method, **settings: Any) -> Path:
+def combined(
+    pair: list[Path], out: Path, method: Method, layers: int = 10, **settings: Any
+) -> Path:
     each = (WeightedAdapter(folder=str(pair[0]), weight=0.7), WeightedAdapter(folder=str(pair[1]), weight=-1.5))  # fmt: skip
     command = commands.CombineAdapters(adapters=each, out=str(out), method=method, **settings)
     job, _ = recorded_job()
     event = combining.combine(command, job)
-    assert event.layers == 2 * len({*ATTENTION, "up_proj"})
+    assert event.layers == layers
     return out
 
 
@@ -244,7 +247,10 @@ def test_different_ranks_are_refused_with_the_ways_that_work(base: Path, tmp_pat
 
 @pytest.mark.parametrize(
     "settings",
-    [{"use_dora": True}, {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]}],
+    [
+        {"use_dora": True},
+        {"target_modules": ["q_proj"], "modules_to_save": ["lm_head"]},
+    ],
     ids=["dora", "head trained whole"],
 )
 def test_what_does_not_add_up_is_not_combined(
@@ -255,6 +261,22 @@ def test_what_does_not_add_up_is_not_combined(
         adapters=(WeightedAdapter(folder=str(one)),), out=str(tmp_path / "new")
     )
     assert problem(lambda: combining.combine(command, recorded_job()[0])) == "adapters.not_combined"
+
+
+def test_an_embedding_that_came_along_goes_along(base: Path, tmp_path: Path) -> None:
+    targets = ["q_proj", "embed_tokens"]  # PEFT then saves the frozen embedding, too
+    one, two = (
+        random_adapter(base, tmp_path / str(s), seed=s, target_modules=targets) for s in (1, 2)
+    )
+    folder = combined([one, two], tmp_path / "new", "linear", layers=2 + 1)
+    name = "base_model.model.model.embed_tokens.base_layer.weight"
+    kept = load_file(folder / adapters.WEIGHTS)[name]
+    assert torch.equal(kept, load_file(one / adapters.WEIGHTS)[name])
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    wrapped = PeftModel.from_pretrained(model, folder)
+    embedding = wrapped.base_model.model.model.embed_tokens
+    expected = by_peft(base, [one, two], "linear").base_model.model.model.embed_tokens
+    assert torch.equal(embedding.get_delta_weight("default"), expected.get_delta_weight("new"))
 
 
 # --- several in one merge ---------------------------------------------------------------------
@@ -429,3 +451,20 @@ def test_an_adapter_of_another_model_gives_no_answers(
         commands.Generate(run=str(run.path), sources=(), mixes=(mix,), conversations=(turns,))
     )
     assert channel.last(events.Failed).problem.code == "merging.foreign_adapter"
+
+
+def test_biases_that_trained_are_neither_weighted_nor_lost_in_a_combination(
+    pair: list[Path], tmp_path: Path
+) -> None:
+    for file in pair[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / adapters.WEIGHTS)
+    tensors["base_model.model.model.layers.0.self_attn.q_proj.bias"] = torch.ones(64)
+    save_file(tensors, tmp_path / adapters.WEIGHTS)
+    config = json.loads((tmp_path / adapters.CONFIG).read_text("utf-8"))
+    (tmp_path / adapters.CONFIG).write_text(json.dumps(config | {"bias": "lora_only"}))
+    assert adapters.read(tmp_path).trained_whole == {"model.layers.0.self_attn.q_proj.bias"}
+    command = commands.CombineAdapters(
+        adapters=(WeightedAdapter(folder=str(tmp_path)),), out=str(tmp_path / "new")
+    )
+    assert problem(lambda: combining.combine(command, recorded_job()[0])) == "adapters.not_combined"
