@@ -20,10 +20,11 @@ ABOUT: dict[str, Step] = {
     "lint_dataset": "dataset",
     "plan_merge": "merging",
     "inspect_ollama": "export",
+    "estimate_sizes": "export",
 }
 
 #: Questions that only show more of what was read.
-_LOOKS = ("read_rows", "show_row", "measure_dataset", "lint_dataset")
+_LOOKS = ("read_rows", "show_row", "measure_dataset", "lint_dataset", "estimate_sizes")
 
 #: Questions that do not share the common worker. Reading all of a dataset takes minutes, and a page
 #: of rows has to come while that goes on, or while another question imports transformers (seconds).
@@ -33,6 +34,7 @@ _LANES = {
     "measure_dataset": "scanner",
     "lint_dataset": "scanner",
     "read_rows": "reader",
+    "estimate_sizes": "sizes",  # ten seconds in a process of its own
 }
 
 

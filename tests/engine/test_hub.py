@@ -207,7 +207,7 @@ def test_a_card_tells_of_data_parameters_curve_and_self_test(made: RunFolder) ->
     assert "| Data | maker/rows, own.jsonl |" in card
     assert "/home/me" not in card
     assert "| Rows trained on | 90 |" in card
-    assert "| Trained parameters | 1.0 M of 1.0 B |" in card
+    assert "| Trained parameters | 1 M of 1 B |" in card
     assert "2.9000 at step 1, 1.0000 at the end, best 1.0000 at step 20." in card
     assert card.count("| 1") < 20  # a table that is read, not a log
     assert "| merged | 99.5 % | 0.0001 | passed |" in card

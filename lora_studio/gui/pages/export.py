@@ -10,10 +10,11 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import checks, events
-from lora_studio.core.commands import InspectOllama
+from lora_studio.core.commands import EstimateSizes, InspectOllama
 from lora_studio.core.export import ExportSpec, suggested_ollama_name
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Step
-from lora_studio.gui.inquiry import Inquiry
+from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
@@ -38,6 +39,8 @@ class ExportPage(Page):
         super().__init__(state, parent)
         self.inquiry = Inquiry(self._question, self)
         self.inquiry.ask.connect(self.ask)
+        self.sizing = Inquiry(self._sizes_question, self)
+        self.sizing.ask.connect(self.ask)
         self.record = JobRecord("export")
         self.table = QuantTable()
         self.name = LineControl(state.about(_STEP, "ollama_name"))
@@ -66,9 +69,10 @@ class ExportPage(Page):
         files = Card("GGUF files")
         quantizations = self.add_editor("quantizations", control=self.table)
         quantizations.set_label_visible(False)
-        files.add(quantizations, self.add_editor("self_test"))
+        files.add(quantizations, self.add_editor("imatrix"), self.add_editor("self_test"))
         more = More()
-        more.add(self.add_editor("llama_cpp"))
+        for field in ("adapter_gguf", "lm_studio", "lm_studio_folder", "llama_cpp"):
+            more.add(self.add_editor(field))
         files.add(more)
         self.status = Card()
         self.status.add(self.what, self.advice, self.progress)
@@ -110,10 +114,12 @@ class ExportPage(Page):
         """Ollama may have been started or stopped meanwhile."""
         self.inquiry.forget()
         self.inquiry.now()
+        self.sizing.now()
 
     def on_event(self, event: object) -> None:
         """Watches for the end of the question to Ollama; follows the export."""
         self.inquiry.take(event)
+        self.sizing.take(event)
         mine = self.record.take(event)
         match event:
             case events.Started(command="train" | "merge"):
@@ -121,6 +127,10 @@ class ExportPage(Page):
                 self._forget_result()
             case events.Merged():
                 self.merged = event
+                self.sizing.forget()  # trained whole, an embedding may have come apart from its head
+            case events.SizesEstimated():
+                self.table.set_sizes(event.bytes)
+                return
             case events.Started() if mine:
                 self.result.clear()
             case (
@@ -153,7 +163,20 @@ class ExportPage(Page):
             return None
         return InspectOllama(host=export.ollama_host)
 
+    def _sizes_question(self) -> EstimateSizes | None:
+        """The sizes of this model's files, once its facts are known and so it is at hand."""
+        model, export = self.state.spec("model"), self.state.spec(_STEP)
+        if self.state.facts.model is None or not isinstance(model, ModelSpec):
+            return None
+        if not isinstance(export, ExportSpec):
+            return None
+        asked = ExportSpec(imatrix=export.imatrix, llama_cpp=export.llama_cpp)
+        run = str(self.state.run.path) if self.state.run and self.merged else ""
+        return EstimateSizes(model=named_model(model), export=asked, run=run)
+
     def _opened(self) -> None:
+        self.sizing.forget()
+        self.table.set_sizes({})
         self.inquiry.forget()
         suggested = suggested_ollama_name(self.state.name)
         self.name.line.setPlaceholderText(suggested)
@@ -164,6 +187,8 @@ class ExportPage(Page):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
             self.inquiry.soon()
+        if step == _STEP and field in ("imatrix", "llama_cpp"):
+            self.sizing.soon()
         if step == _STEP:
             self._show_server()
             self.refresh()
@@ -172,6 +197,8 @@ class ExportPage(Page):
         if name == "model":
             model = self.state.facts.model
             self.table.set_parameters(model.parameters if model else None)
+            self.table.set_sizes({})
+            self.sizing.forget()
         elif name == "ollama":
             self._show_server()
 
@@ -227,7 +254,8 @@ class ExportPage(Page):
 
     def _llama_command(self) -> str:
         """Chats with the smallest file; the file brings its own chat template."""
-        smallest = min(self.result.written, key=lambda event: event.bytes, default=None)
+        models = [event for event in self.result.written if event.quantization != "adapter"]
+        smallest = min(models, key=lambda event: event.bytes, default=None)
         return f"llama-cli -m {shlex.quote(smallest.file)} -cnv" if smallest else ""
 
     def _copy(self, text: str) -> None:

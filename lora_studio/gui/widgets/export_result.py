@@ -73,7 +73,7 @@ class ExportResult(QWidget):
     def _show(self) -> None:
         self.headline.setText(self._headline())
         self.headline.setVisible(bool(self.headline.text()))
-        self.files.show_facts([self._file(event) for event in self.written])
+        self.files.show_facts([*self._before(), *(self._file(event) for event in self.written)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self.tabs.setVisible(self.tabs.count() > 0)
@@ -99,6 +99,11 @@ class ExportResult(QWidget):
             return f"✓ {took.capitalize()}" if done else ""
         there = f"✓ {self.created.name} is in Ollama {self.created.version}"
         return f"{there}, {took}" if done else there
+
+    def _before(self) -> list[tuple[str, str]]:
+        """Stages that no file stands for."""
+        titles = {"merged": "Merged", "converted": "Converted"}
+        return [(titles[t.stage], badge(t)) for t in self.tested if t.stage in titles]
 
     def _file(self, event: events.GgufWritten) -> tuple[str, str]:
         tested = next((test for test in self.tested if test.stage == event.quantization), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
@@ -10,28 +10,14 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
-from lora_studio.core.export import BITS_PER_WEIGHT, Quantization
-from lora_studio.gui.theme import color, theme
+from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
+from lora_studio.gui.theme import Space, color, theme
+from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.controls import Control
 
 _Index = QModelIndex | QPersistentModelIndex
-_COLUMNS = ("Quantisation", "Bits", "Size", "Quality", "Self-test")
-NAMES: tuple[Quantization, ...] = tuple(BITS_PER_WEIGHT)
-
-#: What each costs in quality, in the order of NAMES.
-_QUALITY: dict[Quantization, str] = {
-    "F16": "exact",
-    "Q8_0": "no loss to speak of",
-    "Q6_K": "hardly any loss",
-    "Q5_K_M": "very small loss",
-    "Q5_K_S": "very small loss",
-    "Q4_K_M": "small loss, most used",
-    "Q4_K_S": "small loss",
-    "Q3_K_L": "noticeable loss",
-    "Q3_K_M": "noticeable loss",
-    "Q3_K_S": "large loss",
-    "Q2_K": "very large loss",
-}
+_COLUMNS = ("Quantisation", "Bits", "Size", "Expected loss", "Self-test")
+NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
 def estimated_bytes(quantization: Quantization, parameters: int) -> int:
@@ -40,7 +26,7 @@ def estimated_bytes(quantization: Quantization, parameters: int) -> int:
 
 
 class QuantModel(QAbstractTableModel):
-    """One row per quantisation.
+    """One row per quantisation: those most used and those that are ticked or made, or all.
 
     Signals:
         ticked(list[str]): the names that are ticked now.
@@ -51,19 +37,28 @@ class QuantModel(QAbstractTableModel):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Nothing is ticked, no size is known."""
         super().__init__(parent)
+        self.names: tuple[Quantization, ...] = COMMON
+        self.everything = False
         self.chosen: set[str] = set()
         self.parameters: int | None = None
+        self.sizes: Mapping[str, int] = {}
         self.written: dict[str, events.GgufWritten] = {}
         self.tested: dict[str, events.SelfTested] = {}
 
     def changed(self) -> None:
         """Everything may look different now."""
-        last = self.index(len(NAMES) - 1, len(_COLUMNS) - 1)
+        wanted = {*COMMON, *self.chosen, *self.written}
+        names = tuple(name for name in NAMES if self.everything or name in wanted)
+        if names != self.names:
+            self.beginResetModel()
+            self.names = names
+            self.endResetModel()
+        last = self.index(len(names) - 1, len(_COLUMNS) - 1)
         self.dataChanged.emit(self.index(0, 0), last)
 
     def toggle(self, row: int) -> None:
         """Ticks or unticks a row; the last tick stays, for nothing is no export."""
-        name = NAMES[row]
+        name = self.names[row]
         after = self.chosen ^ {name}
         if after:
             self.chosen = after
@@ -72,7 +67,7 @@ class QuantModel(QAbstractTableModel):
 
     def rowCount(self, parent: _Index | None = None) -> int:
         """A table has no rows below a row."""
-        return 0 if parent is not None and parent.isValid() else len(NAMES)
+        return 0 if parent is not None and parent.isValid() else len(self.names)
 
     def columnCount(self, parent: _Index | None = None) -> int:
         """The same for every row."""
@@ -104,7 +99,7 @@ class QuantModel(QAbstractTableModel):
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Words, tick and colour of a cell."""
-        name, column = NAMES[index.row()], index.column()
+        name, column = self.names[index.row()], index.column()
         match role:
             case Qt.ItemDataRole.DisplayRole:
                 return self._words(name, column)
@@ -117,6 +112,10 @@ class QuantModel(QAbstractTableModel):
                 return self._tint(name, column)
             case Qt.ItemDataRole.ToolTipRole if column == 4 and name in self.tested:
                 return in_words(self.tested[name])
+            case Qt.ItemDataRole.ToolTipRole if column == 2:
+                return self._origin(name)
+            case Qt.ItemDataRole.ToolTipRole:
+                return _note(name)
         return None
 
     def _words(self, name: Quantization, column: int) -> str:
@@ -127,19 +126,28 @@ class QuantModel(QAbstractTableModel):
                 return f"{BITS_PER_WEIGHT[name]:.1f}"
             case 2 if name in self.written:
                 return words.size(self.written[name].bytes)
+            case 2 if name in self.sizes:
+                return words.size(self.sizes[name])
+            case 2 if self.parameters is not None:
+                return f"≈ {words.size(estimated_bytes(name, self.parameters))}"
             case 2:
-                known = self.parameters is not None
-                return (
-                    f"≈ {words.size(estimated_bytes(name, self.parameters or 0))}" if known else "–"
-                )
+                return "–"
             case 3:
-                return _QUALITY[name]
+                return QUANTIZATIONS[name].loss
             case _:
                 return badge(self.tested[name]) if name in self.tested else ""
 
+    def _origin(self, name: str) -> str:
+        """Where a size comes from."""
+        if name in self.written:
+            return "The size of the file"
+        if name in self.sizes:
+            return "By the quantiser itself, from the shapes of this model"
+        return "By rule of thumb, from the number of parameters"
+
     def _tint(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:
-            return color("ok" if self.tested[name].passed else "error")
+            return color(_TINTS[self.tested[name].verdict])
         if column == 0 or (column == 2 and name in self.written):
             return color("text")
         return color("muted")
@@ -149,18 +157,29 @@ class QuantTable(Control):
     """A table to tick quantisations in, by mouse or by arrow keys and Space."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        """Shows all rows without scrolling."""
+        """Shows its rows without scrolling; the rest on demand."""
         super().__init__(parent)
         self.rows = QuantModel(self)
         self.view = _View()
         self.view.setModel(self.rows)
         self.view.lay_out()
+        self.more = button("", lambda: self.show_everything(not self.rows.everything))
         self.setFocusProxy(self.view)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
         layout.addWidget(self.view)
+        layout.addLayout(row(self.more, None))
         self.rows.ticked.connect(self._ticked)
+        self.rows.modelReset.connect(self.view.fit)
         theme().changed.connect(self.rows.changed)
+        self.show_everything(False)
+
+    def show_everything(self, on: bool) -> None:
+        """All that llama.cpp offers, or those most used and those that are ticked."""
+        self.rows.everything = on
+        self.more.setText("Show fewer" if on else f"Show all {len(NAMES)}")
+        self.rows.changed()
 
     def show_value(self, value: Any) -> None:
         """Ticks the names of a list."""
@@ -170,6 +189,11 @@ class QuantTable(Control):
     def set_parameters(self, parameters: int | None) -> None:
         """Parameters of the model, for the estimated sizes."""
         self.rows.parameters = parameters
+        self.rows.changed()
+
+    def set_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Bytes of each file as the quantiser computes them; those it cannot make are left out."""
+        self.rows.sizes = sizes
         self.rows.changed()
 
     def show_results(
@@ -207,7 +231,12 @@ class _View(QTableView):
                 else QHeaderView.ResizeMode.ResizeToContents,
             )
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFixedHeight(header.sizeHint().height() + _ROW * len(NAMES) + 4)
+        self.fit()
+
+    def fit(self) -> None:
+        """As high as its rows are together."""
+        rows = self.model().rowCount()
+        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + _ROW * rows + 4)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         index = self.currentIndex()
@@ -221,22 +250,41 @@ class _View(QTableView):
 _ROW = 30
 
 
+#: Colour of each verdict, and the glyph that goes with it.
+_TINTS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
+_GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
+
+
 def badge(event: events.SelfTested) -> str:
     """A self-test in short: `✓ top-1 98.7 %, KL 0.004`."""
-    mark = "✓" if event.passed else "✗"
-    return f"{mark} top-1 {words.percent(event.top1)}, KL {event.kl:.2g}"
+    return f"{_GLYPHS[event.verdict]} top-1 {words.percent(event.top1)}, KL {event.kl:.2g}"
 
 
 def in_words(event: events.SelfTested) -> str:
     """A self-test in full."""
     same = "token for token the same ids" if event.tokens_equal else "other token ids"
+    verdict = {
+        "passed": "Passed",
+        "lossy": "What was trained, but at a loss,",
+        "failed": "Failed",
+    }[event.verdict]
+    cause = f" The likeliest cause: {event.cause}." if event.cause else ""
     return (
-        f"{'Passed' if event.passed else 'Failed'} against base + adapter on "
+        f"{verdict} against base + adapter on "
         f"{words.plural(event.conversations, 'conversation')} with "
         f"{words.plural(event.positions, 'answer token')}: the likeliest token agrees at "
         f"{words.percent(event.top1)} (at least {words.percent(event.top1_limit)}), KL "
-        f"{event.kl:.3g} nats (at most {event.kl_limit:.3g}), {same}."
+        f"{event.kl:.3g} nats (at most {event.kl_limit:.3g}), {same}.{cause}"
     )
+
+
+def _note(name: Quantization) -> str | None:
+    """What to know before ticking it."""
+    facts = QUANTIZATIONS[name]
+    notes = [f"Made for {facts.only_for}."] if facts.only_for else []
+    if facts.needs_imatrix:
+        notes.append("Needs an importance matrix, which is computed from the training data.")
+    return " ".join(notes) or None
 
 
 def _aligned(column: int) -> Qt.AlignmentFlag:

@@ -1,0 +1,93 @@
+"""The table of quantisations: what is listed, where its sizes come from, what a verdict looks like."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import QModelIndex, Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.core.export import COMMON, QUANTIZATIONS
+from lora_studio.gui.theme import color
+from lora_studio.gui.widgets.quant_table import QuantTable, badge, in_words
+
+
+@pytest.fixture
+def table(qtbot: QtBot) -> QuantTable:
+    made = QuantTable()
+    qtbot.addWidget(made)
+    made.show_value(["Q4_K_M"])
+    return made
+
+
+def cell(table: QuantTable, name: str, column: int) -> QModelIndex:
+    return table.rows.index([*table.rows.names].index(name), column)
+
+
+def verdict_of(stage: str, verdict: str, **facts: object) -> events.SelfTested:
+    return events.SelfTested.model_validate(
+        {
+            "stage": stage, "conversations": 32, "positions": 1000, "tokens_equal": True,
+            "top1": 0.9, "kl": 0.03, "top1_limit": 0.6, "kl_limit": 0.4,
+            "passed": verdict != "failed", "verdict": verdict, **facts,
+        }
+    )  # fmt: skip
+
+
+def test_the_usual_ones_are_listed_and_the_rest_on_demand(table: QuantTable) -> None:
+    assert table.rows.names == COMMON
+    table.more.click()
+    assert table.rows.names == tuple(QUANTIZATIONS)
+    assert table.more.text() == "Show fewer"
+    table.rows.toggle([*table.rows.names].index("IQ2_XS"))
+    table.more.click()
+    assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
+
+
+def test_the_table_is_as_high_as_its_rows(table: QuantTable) -> None:
+    few = table.view.height()
+    table.more.click()
+    assert table.view.height() - few == 30 * (len(QUANTIZATIONS) - len(COMMON))
+
+
+def test_a_size_is_a_rule_of_thumb_then_the_quantisers_then_the_files(table: QuantTable) -> None:
+    size, about = cell(table, "Q4_K_M", 2), Qt.ItemDataRole.ToolTipRole
+    assert table.rows.data(size) == "–"
+    table.set_parameters(8_000_000_000)
+    assert table.rows.data(size) == "≈ 4.9 GB"
+    assert "rule of thumb" in table.rows.data(size, about)
+    table.set_sizes({"Q4_K_M": 4_700_000_000})
+    assert table.rows.data(size) == "4.7 GB"
+    assert "quantiser itself" in table.rows.data(size, about)
+    made = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
+    table.show_results([made], [])
+    assert table.rows.data(size, about) == "The size of the file"
+
+
+def test_what_needs_a_matrix_or_a_special_model_says_so(table: QuantTable) -> None:
+    table.show_everything(True)
+    about = Qt.ItemDataRole.ToolTipRole
+    assert "importance matrix" in table.rows.data(cell(table, "IQ1_S", 0), about)
+    assert "ternary models" in table.rows.data(cell(table, "TQ1_0", 0), about)
+    assert table.rows.data(cell(table, "Q8_0", 0), about) is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "glyph", "tint"),
+    [("passed", "✓", "ok"), ("lossy", "⚠", "warn"), ("failed", "✗", "error")],
+)
+def test_a_verdict_has_a_glyph_and_a_colour(
+    verdict: str, glyph: str, tint: str, table: QuantTable
+) -> None:
+    event = verdict_of("Q4_K_M", verdict)
+    table.show_results([], [event])
+    place = cell(table, "Q4_K_M", 4)
+    assert table.rows.data(place) == badge(event)
+    assert badge(event).startswith(glyph)
+    assert table.rows.data(place, Qt.ItemDataRole.ForegroundRole) == color(tint)
+
+
+def test_a_failure_names_its_likeliest_cause() -> None:
+    said = in_words(verdict_of("merged", "failed", cause="the adapter has not been merged at all"))
+    assert said.startswith("Failed")
+    assert "The likeliest cause: the adapter has not been merged at all." in said
