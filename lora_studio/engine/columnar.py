@@ -18,6 +18,8 @@ from lora_studio.engine.row_blocks import Block, Notes, written
 
 #: Rows turned into Python values at a time. The first block is small, so that it comes at once.
 _FIRST_ROWS, _ROWS = 64, 2048
+#: Rows of a damaged part that are counted at most.
+_MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
 _BROKEN = "this part of the file is damaged"
 
@@ -62,14 +64,16 @@ def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
             try:
                 rows = min(_ROWS if group else _FIRST_ROWS, max(1, size))
                 for batch in file.iter_batches(rows, [group], columns, use_threads=False):
+                    batch.validate(full=True)
                     done += batch.num_rows
-                    yield _block(batch, notes), done / total
-            except (pa.ArrowException, OSError) as error:
+                    yield _block(batch, notes), min(1.0, done / total)
+            except (pa.ArrowException, OSError):
                 if done == 0 and file.num_row_groups == 1:
-                    raise error
-                lost = size - (done - before)
+                    raise
+                # The number may be damaged as well.
+                lost = min(max(0, size - (done - before)), _MOST_LOST)
                 done += lost
-                yield _lost(lost), done / total
+                yield _lost(lost), min(1.0, done / total)
 
 
 def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
@@ -81,6 +85,8 @@ def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
                 share = (index + 1) / reader.num_record_batches
                 try:
                     batch = reader.get_batch(index)
+                    # What its numbers point at is looked up unchecked: a wrong one ends the process.
+                    batch.validate(full=True)
                 except (pa.ArrowException, OSError):
                     yield _lost(1), share
                     continue
@@ -89,7 +95,8 @@ def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
         file.seek(0)
         with pa.ipc.open_stream(file) as reader:
             for batch in reader:
-                share = file.tell() / size
+                batch.validate(full=True)
+                share = min(1.0, file.tell() / size)
                 yield from ((block, share) for block in _sliced(batch, notes))
 
 

@@ -148,11 +148,19 @@ def _lists_of(head: bytes) -> Iterator[tuple[str, int]]:
         elif sign == b":":
             is_value = depth == 1
         elif sign in b"{[":
-            if depth == 1 and sign == b"[" and is_value and parses(key):
-                yield str(orjson.loads(key)), token.end()
+            if depth == 1 and sign == b"[" and is_value and (name := _text(key)):
+                yield name, token.end()
             depth, is_value = depth + 1, False
         else:
             depth, is_value = depth - 1, False
+
+
+def _text(spelt: bytes) -> str:
+    """The text that a JSON string spells, "" for none."""
+    try:
+        return str(json.loads(spelt, strict=False))
+    except ValueError:
+        return ""
 
 
 def _holds_rows(start: bytes) -> bool:
