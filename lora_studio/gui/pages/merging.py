@@ -239,6 +239,7 @@ class MergingPage(Page):
                 f"{plan.tensors_changed} of {plan.tensors} tensors" if plan.tensors else "",
             ),
             ("Stored as", plan.dtype),
+            ("Where", str(self.state.run.merged) if self.state.run is not None else ""),
             ("Disk", f"{words.size(plan.missing)} needed, {words.size(plan.free)} free{short}"),
             ("Memory", f"about {words.memory(plan.memory)} at its peak"),
             ("Files finished", finished if plan.finished_shards else ""),

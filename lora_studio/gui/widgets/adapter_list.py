@@ -22,7 +22,7 @@ class Weight(QDoubleSpinBox):
 
     def __init__(self, value: float, name: str) -> None:
         """`name` is the adapter it belongs to."""
-        super().__init__(decimals=3, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
+        super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
         self.setStepType(QDoubleSpinBox.StepType.DefaultStepType)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
