@@ -74,6 +74,8 @@ def _wide(head: bytes) -> str:
     zeros = [head[place::4].count(0) * 4 / max(1, len(head)) for place in range(4)]
     if sum(zeros) < 4 * _FEWEST_ZEROS or (sum(zeros) < 1 and _is_clean(head.replace(b"\0", b""))):
         return ""
+    if head.count(b"\n") > 1 and b"\n\0" not in head and b"\0\n" not in head:
+        return ""  # lines that end as in bytes: the zeros are faults
     even, odd = zeros[0] + zeros[2], zeros[1] + zeros[3]
     order = ["utf-32-le", "utf-16-le"] if odd > even else ["utf-32-be", "utf-16-be"]
     for codec in order:
