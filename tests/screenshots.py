@@ -41,6 +41,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "show_row": [_emit(_long_row())],
         "measure_dataset": [_emit(_lengths())],
         "lint_dataset": [_emit(model_facts.findings(_LEAKED))],
+        "estimate_sizes": [_emit(model_facts.sizes())],
         "inspect_ollama": [
             _emit(events.OllamaFound(host="http://127.0.0.1:11434", version="0.13.2", models=()))
         ],

@@ -23,7 +23,7 @@ class QuantFacts:
     """What is known of a quantisation before any model is.
 
     `bits` per weight are those of a model shaped like Llama 3 8B, computed by llama.cpp's quantiser
-    in a dry run. `loss` says in words what it costs. With `needs_imatrix` the quantiser refuses to
+    in a dry run. `loss` says in words how much it costs. With `needs_imatrix` the quantiser refuses to
     work without an importance matrix. `only_for` names the models it was made for, "" for all.
     """
 
@@ -35,41 +35,41 @@ class QuantFacts:
 
 #: Every file type that llama.cpp's quantiser writes, from the largest to the smallest.
 QUANTIZATIONS: dict[Quantization, QuantFacts] = {
-    "F32": QuantFacts(32.0, "exact"),
-    "BF16": QuantFacts(16.0, "exact for bfloat16 models"),
-    "F16": QuantFacts(16.0, "exact but for the tiniest values"),
-    "Q8_0": QuantFacts(8.5, "no loss to speak of"),
-    "MXFP4_MOE": QuantFacts(8.5, "small loss", only_for="mixtures of experts"),
-    "Q6_K": QuantFacts(6.56, "hardly any loss"),
-    "Q5_1": QuantFacts(6.04, "very small loss, older kind"),
-    "Q5_K_M": QuantFacts(5.7, "very small loss"),
-    "Q5_K_S": QuantFacts(5.57, "very small loss"),
-    "Q5_0": QuantFacts(5.57, "very small loss, older kind"),
-    "Q4_1": QuantFacts(5.1, "small loss, older kind"),
-    "Q4_K_M": QuantFacts(4.89, "small loss, most used"),
-    "IQ4_NL": QuantFacts(4.68, "small loss"),
-    "Q4_K_S": QuantFacts(4.67, "small loss"),
-    "Q4_0": QuantFacts(4.64, "noticeable loss, older kind"),
-    "IQ4_XS": QuantFacts(4.46, "small loss"),
-    "Q3_K_L": QuantFacts(4.3, "noticeable loss"),
-    "Q3_K_M": QuantFacts(4.0, "noticeable loss"),
-    "IQ3_M": QuantFacts(3.76, "noticeable loss"),
-    "IQ3_S": QuantFacts(3.66, "noticeable loss"),
-    "Q3_K_S": QuantFacts(3.64, "large loss"),
-    "IQ3_XS": QuantFacts(3.5, "large loss", needs_imatrix=True),
-    "IQ3_XXS": QuantFacts(3.37, "large loss", needs_imatrix=True),
-    "Q2_K": QuantFacts(3.16, "very large loss"),
-    "Q2_K_S": QuantFacts(2.97, "very large loss", needs_imatrix=True),
-    "IQ2_M": QuantFacts(2.93, "very large loss", needs_imatrix=True),
-    "IQ2_S": QuantFacts(2.74, "very large loss", needs_imatrix=True),
-    "Q2_0": QuantFacts(2.68, "ruinous unless trained for it", only_for="models trained in 2 bits"),
-    "IQ2_XS": QuantFacts(2.59, "very large loss", needs_imatrix=True),
-    "TQ2_0": QuantFacts(2.52, "ruinous unless trained for it", only_for="ternary models"),
-    "IQ2_XXS": QuantFacts(2.38, "extreme loss", needs_imatrix=True),
-    "TQ1_0": QuantFacts(2.19, "ruinous unless trained for it", only_for="ternary models"),
-    "IQ1_M": QuantFacts(2.15, "extreme loss", needs_imatrix=True),
-    "IQ1_S": QuantFacts(2.0, "extreme loss", needs_imatrix=True),
-    "Q1_0": QuantFacts(1.48, "ruinous unless trained for it", only_for="binary models"),
+    "F32": QuantFacts(32.0, "none"),
+    "BF16": QuantFacts(16.0, "none that matters"),
+    "F16": QuantFacts(16.0, "none that matters"),
+    "Q8_0": QuantFacts(8.5, "next to none"),
+    "MXFP4_MOE": QuantFacts(8.5, "small", only_for="mixtures of experts"),
+    "Q6_K": QuantFacts(6.56, "hardly any"),
+    "Q5_1": QuantFacts(6.04, "very small"),
+    "Q5_K_M": QuantFacts(5.7, "very small"),
+    "Q5_K_S": QuantFacts(5.57, "very small"),
+    "Q5_0": QuantFacts(5.57, "very small"),
+    "Q4_1": QuantFacts(5.1, "small"),
+    "Q4_K_M": QuantFacts(4.89, "small, most used"),
+    "IQ4_NL": QuantFacts(4.68, "small"),
+    "Q4_K_S": QuantFacts(4.67, "small"),
+    "Q4_0": QuantFacts(4.64, "noticeable"),
+    "IQ4_XS": QuantFacts(4.46, "small"),
+    "Q3_K_L": QuantFacts(4.3, "noticeable"),
+    "Q3_K_M": QuantFacts(4.0, "noticeable"),
+    "IQ3_M": QuantFacts(3.76, "noticeable"),
+    "IQ3_S": QuantFacts(3.66, "noticeable"),
+    "Q3_K_S": QuantFacts(3.64, "large"),
+    "IQ3_XS": QuantFacts(3.5, "large", needs_imatrix=True),
+    "IQ3_XXS": QuantFacts(3.37, "large", needs_imatrix=True),
+    "Q2_K": QuantFacts(3.16, "very large"),
+    "Q2_K_S": QuantFacts(2.97, "very large", needs_imatrix=True),
+    "IQ2_M": QuantFacts(2.93, "very large", needs_imatrix=True),
+    "IQ2_S": QuantFacts(2.74, "very large", needs_imatrix=True),
+    "Q2_0": QuantFacts(2.68, "ruinous for others", only_for="models trained in 2 bits"),
+    "IQ2_XS": QuantFacts(2.59, "very large", needs_imatrix=True),
+    "TQ2_0": QuantFacts(2.52, "ruinous for others", only_for="ternary models"),
+    "IQ2_XXS": QuantFacts(2.38, "extreme", needs_imatrix=True),
+    "TQ1_0": QuantFacts(2.19, "ruinous for others", only_for="ternary models"),
+    "IQ1_M": QuantFacts(2.15, "extreme", needs_imatrix=True),
+    "IQ1_S": QuantFacts(2.0, "extreme", needs_imatrix=True),
+    "Q1_0": QuantFacts(1.48, "ruinous for others", only_for="binary models"),
 }
 
 #: Bits per weight of each.
@@ -96,7 +96,7 @@ class ExportSpec(Spec):
     quantizations: tuple[Quantization, ...] = setting(
         ("Q4_K_M",),
         "Quantisations",
-        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is exact. The "
+        "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The "
         "first one becomes the Ollama model.",
         min_length=1,
     )
@@ -104,7 +104,7 @@ class ExportSpec(Spec):
         "needed",
         "Importance matrix",
         "Measures on the training data which weights matter, so that few bits are spent well. The "
-        "smallest quantisations cannot do without; from Q6_K up it makes no difference.",
+        "smallest quantisations cannot do without; from Q6_K up it makes little difference.",
         choices={"needed": "Where it is needed", "always": "For every quantisation"},
     )
     adapter_gguf: bool = setting(

@@ -15,7 +15,7 @@ from lora_studio.core import commands, events
 from lora_studio.core.go_template import GoTemplate
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.template_data import template_data
-from lora_studio.engine import jobs, selftest
+from lora_studio.engine import jobs, stage_limits
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -106,7 +106,7 @@ def test_an_export_leaves_what_its_events_say_and_no_scratch(
     )
     assert codes(recorder) == []
     stages = [result.stage for result in recorder.of(events.SelfTested)]
-    assert stages == ["merged", "Q8_0", "Q4_K_M"]
+    assert stages[-4:] == ["merged", "converted", "Q8_0", "Q4_K_M"]
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is True
     (model,) = fake.models.values()
     assert model["model"] == "harbour"
@@ -131,7 +131,7 @@ def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: 
 def test_a_model_that_failed_its_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(selftest.LIMITS, "Q8_0", selftest.Limit(1.0, 0.0))
+    monkeypatch.setitem(stage_limits.LIMITS, "Q8_0", stage_limits.Limit(1.0, 0.0))
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import get_args
 
 import gguf as gguf_format
 import numpy as np
@@ -15,17 +15,17 @@ import psutil
 import pytest
 import torch
 
-from lora_studio.core import events
-from lora_studio.core.export import BITS_PER_WEIGHT, ExportSpec, Quantization
+from lora_studio.core import commands, events
+from lora_studio.core.export import ExportSpec, Quantization
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine import disk, weights
+from lora_studio.engine import disk, jobs, merging, selftest, weights
 from lora_studio.engine.export import child, gguf, quantize
 from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.llama import Llama
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
 from tests.helpers.tiny_models import FAMILIES, tiny_model, write_config
-from tests.helpers.tiny_run import tiny_run
+from tests.helpers.tiny_run import heldout_rows, tiny_run
 
 #: Families whose rotary embedding pairs neighbours in llama.cpp and halves in transformers.
 _PERMUTED = ("llama3", "mistral", "granite", "smollm3")
@@ -240,25 +240,6 @@ def _is_alive(pid: int) -> bool:
 # --- quantised --------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("quantization", [q for q in get_args(Quantization) if q != "F16"])
-def test_every_quantisation_on_offer_is_made_and_can_be_run(
-    quantization: Quantization, sixteen_bit: Path, tmp_path: Path
-) -> None:
-    file = tmp_path / "q.gguf"
-    job, recorder = recorded_job()
-    tool = quantize.quantize(sixteen_bit, file, quantization, "", job)
-    assert tool.startswith("packaged llama.cpp (llama-cpp-py-sync ")
-    kind = gguf_format.LlamaFileType[f"MOSTLY_{quantization}"]
-    field = gguf_format.GGUFReader(file).get_field("general.file_type")
-    assert field is not None
-    assert field.contents() == kind
-    assert file.stat().st_size < sixteen_bit.stat().st_size
-    assert recorder.of(events.Progress)[-1].stage == f"quantising to {quantization}"
-    with Llama(file, context=64) as model:
-        assert np.isfinite(model.logits([0, 5, 9], [0, 2])).all()
-
-
 def test_what_is_no_gguf_file_is_not_quantised(tmp_path: Path) -> None:
     (tmp_path / "f16.gguf").write_bytes(b"nothing of the kind")
     with pytest.raises(ProblemError) as caught:
@@ -333,6 +314,88 @@ def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
     assert caught.value.problems[0].code == expected[fault]
 
 
-def test_sizes_are_known_for_every_quantisation() -> None:
-    assert set(BITS_PER_WEIGHT) == set(get_args(Quantization))
-    assert ExportSpec().quantizations[0] in BITS_PER_WEIGHT
+# --- which pass -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "expected"),
+    [
+        ("bfloat16", ("Q4_K_M", "F16"), "BF16"),
+        ("float16", ("Q4_K_M",), "F16"),
+        ("float32", ("Q4_K_M",), "F16"),
+        ("float32", ("F32", "Q4_K_M"), "F32"),
+    ],
+)
+def test_quantisations_start_from_the_exact_weights(
+    stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
+) -> None:
+    model = tiny_model("llama3", tmp_path, stored=stored)
+    assert gguf._first_pass(model, wanted) == expected
+
+
+@pytest.mark.slow
+def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, self_test=False)
+    shutil.copytree(tmp_path / "base", run.merged)
+    program = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from lora_studio.core import commands\nfrom lora_studio.engine import jobs\n"
+        "from tests.helpers.recorded_job import recorded_job\n"
+        "job, recorder = recorded_job()\n"
+        "recorder.on_event = lambda event: "
+        "os.kill(os.getpid(), 9) if 'quantising' in getattr(event, 'stage', '') else None\n"
+        "jobs.export(commands.Export(run=sys.argv[1]), job)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(run.path)], capture_output=True)
+    assert killed.returncode == -9, killed.stderr[-2000:]
+    assert list(run.temporary.rglob("*.gguf"))
+    selftest.sweep(run)
+    assert not list(run.temporary.iterdir())
+
+
+@pytest.mark.slow
+def test_any_model_folder_becomes_gguf_files_and_the_folder_holds_nothing_else(
+    llama: Path, own: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    lines = (json.dumps(row, ensure_ascii=False) for row in heldout_rows(20))
+    rows.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    command = commands.Convert(
+        model=ModelSpec(source=str(llama)),
+        out=str(tmp_path / "out"),
+        export=ExportSpec(quantizations=("IQ2_XS", "Q8_0"), llama_cpp=own),
+        data=str(rows),
+    )
+    job, recorder = recorded_job()
+    jobs.convert(command, job)
+    written = {event.quantization: event for event in recorder.of(events.GgufWritten)}
+    assert sorted((tmp_path / "out").iterdir()) == sorted(Path(e.file) for e in written.values())
+    assert written["IQ2_XS"].imatrix
+    assert not written["Q8_0"].imatrix
+    for event in written.values():
+        assert event.estimated_bytes == event.bytes
+
+
+@pytest.mark.slow
+def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
+    tmp_path: Path,
+) -> None:
+    run = tiny_run("llama3", tmp_path, adapter_gguf=True, quantizations=("F16",))
+    merging.merge(run, recorded_job()[0])
+    job, recorder = recorded_job()
+    gguf.write(run, run.load_project(), job)
+    event = next(e for e in recorder.of(events.GgufWritten) if e.quantization == "adapter")
+    names = {tensor.name for tensor in gguf_format.GGUFReader(event.file).tensors}
+    assert {"blk.0.attn_q.weight.lora_a", "blk.0.attn_q.weight.lora_b"} <= names
+    assert any("Ollama take no adapter" in log.text for log in recorder.of(events.Log))
+
+
+@pytest.mark.slow
+def test_the_manifest_says_which_llama_cpp_made_what(own: str, tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",))
+    shutil.copytree(tmp_path / "base", run.merged)
+    gguf.write(run, run.load_project(), recorded_job()[0])
+    record = run.manifest()["gguf"]
+    assert record["converter"].startswith("llama.cpp in ")
+    assert record["quantiser"].startswith("packaged llama.cpp (llama-cpp-py-sync ")
+    assert record["files"].keys() == {"Q8_0"}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lora_studio.core import events
 from lora_studio.core.dataset import Message
+from lora_studio.core.export import BITS_PER_WEIGHT
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GIB = 2**30
@@ -173,3 +174,10 @@ def findings(*more: events.Finding) -> events.DatasetLinted:
             *more,
         ),
     )
+
+
+def sizes() -> events.SizesEstimated:
+    """How large the files of `model` would be, one of them more than the rule of thumb says."""
+    parameters = model().parameters
+    found = {name: round(parameters * bits / 8) for name, bits in BITS_PER_WEIGHT.items()}
+    return events.SizesEstimated(bytes=found | {"Q4_K_M": round(parameters * 5.03 / 8)})

@@ -171,7 +171,7 @@ class QuantTable(Control):
         layout.addWidget(self.view)
         layout.addLayout(row(self.more, None))
         self.rows.ticked.connect(self._ticked)
-        self.rows.modelReset.connect(self.view.fit)
+        self.rows.modelReset.connect(self._fit)
         theme().changed.connect(self.rows.changed)
         self.show_everything(False)
 
@@ -180,6 +180,10 @@ class QuantTable(Control):
         self.rows.everything = on
         self.more.setText("Show fewer" if on else f"Show all {len(NAMES)}")
         self.rows.changed()
+
+    def _fit(self) -> None:
+        self.view.fit()
+        self.updateGeometry()
 
     def show_value(self, value: Any) -> None:
         """Ticks the names of a list."""
@@ -223,7 +227,12 @@ class _View(QTableView):
         self.verticalHeader().setDefaultSectionSize(_ROW)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
-        for column in range(len(_COLUMNS)):
+        header.setResizeContentsPrecision(-1)  # by all rows, not by those in view
+        # The style's box to tick is wider than Qt reckons with.
+        widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(0, widest + 46)
+        for column in range(1, len(_COLUMNS)):
             header.setSectionResizeMode(
                 column,
                 QHeaderView.ResizeMode.Stretch
