@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import bisect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset import Fix
@@ -16,16 +17,15 @@ from lora_studio.engine import row_facts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows, sample_of
 from lora_studio.engine.near_duplicates import Comparison, Groups, Hashes, join_near, mixed
+from lora_studio.engine.row_blocks import values_of
 from lora_studio.engine.row_facts import Facts, sides_of
-from lora_studio.engine.row_store import RowStore
+from lora_studio.engine.row_store import SCHEMA, RowStore
 
 Mask = NDArray[np.bool_]
 
 #: A shape is foreign, and a length extreme, only where few rows have it.
 _FOREIGN_SHARE = 0.1
 _EXTREME_SHARE = 0.01
-#: Rows of a source from which on it is worth the two seconds that importing datasets takes.
-_MANY = 20_000
 #: Rows below which nothing is said about what is usual.
 _ENOUGH = 20
 
@@ -43,15 +43,35 @@ class Compared:
     held_out: Mask
 
 
+class Lookup:
+    """Rows of a source in any order, from the mapped file: a store reads a whole batch for each."""
+
+    def __init__(self, store: RowStore) -> None:
+        """Maps the file, which takes no memory by itself."""
+        self._file = pa.memory_map(str(store.file))
+        self._offsets, self._firsts = zip(*store.facts.batches, strict=True)
+
+    def __call__(self, index: int) -> dict[str, Any]:
+        """The values of a row that has some."""
+        batch = bisect.bisect_right(self._firsts, index) - 1
+        self._file.seek(self._offsets[batch])
+        message = pa.ipc.read_message(self._file)
+        if message.type == "schema":  # stands before the first batch
+            message = pa.ipc.read_message(self._file)
+        raw = pa.ipc.read_record_batch(message, SCHEMA).column("raw")
+        return values_of(bytes(raw[index - self._firsts[batch]].as_buffer()))
+
+
 def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
     """Finds the groups of equal and nearly equal rows; raises CancelledError."""
     spec = row_facts.alone(rows.spec)
+    lookups = [Lookup(store) for store in rows.stores]
 
     def sides(row: int) -> tuple[str, ...]:
         source, index = int(facts["source"][row]), int(facts["index"][row])
         found = rows.found[source]
         assert found.format is not None
-        values = _values(rows.stores[source], index)
+        values = lookups[source](index)
         return sides_of(repair(sample_of(values, found.format, found.mapping, spec), fixes))
 
     groups = Groups(len(facts))
@@ -62,13 +82,6 @@ def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compa
     )
     held_out = facts["source"] >= len(rows.spec.sources)
     return Compared(facts, groups.leaders(), held_out)
-
-
-def _values(store: RowStore, index: int) -> Any:
-    """A row by itself. One of many is looked up in the mapped file: `raw` reads those around it too."""
-    if len(store) < _MANY:
-        return store.raw(index).values
-    return json.loads(store.data[index]["raw"])
 
 
 def left_out(

@@ -21,7 +21,6 @@ sketching them together.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -49,24 +48,25 @@ _AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / BINS) ** 0.5) * 
 #: Shingles in more than this share of the rows, and at least so many of them, are boilerplate.
 _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
 
-#: Shingled rows kept for the next comparison, and characters hashed in one go (24 bytes each).
+#: Shingled rows kept for the next comparison, and characters hashed in one go (some 60 bytes each).
 _KEPT = 2048
-_AT_ONCE = 1_000_000
+_AT_ONCE = 250_000
 
 Sides = tuple[str, ...]
 Hashes = NDArray[np.uint64]
 
-_SPACING = re.compile(r"[\s.,;:!?'\"“”‘’«»…¡¿،؛؟。、「」『』()`]+")
+#: Punctuation as blanks. Not signs of arithmetic: 3 - 2 is not 3 / 2.
+_SPACING = str.maketrans(dict.fromkeys(".,;:!?'\"“”‘’«»…¡¿،؛؟。、「」『』()`", " "))
 _EMPTY = np.uint32(0xFFFFFFFF)
 _LOW = np.uint64(0xFFFFFFFF)
-_POWERS = np.array([pow(0x9E3779B97F4A7C15, k, 1 << 64) for k in range(K)], dtype=np.uint64)
+_BASE = 0x9E3779B97F4A7C15
 
 
 def normalised(text: str) -> str:
     """What of a text is compared: without case, compatibility forms, spacing and punctuation."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-    return _SPACING.sub(" ", text.casefold()).strip()
+    return " ".join(text.casefold().translate(_SPACING).split())
 
 
 def mixed(values: Hashes) -> Hashes:
@@ -84,12 +84,22 @@ def _hashed(texts: Sequence[str], salts: NDArray[np.uint64]) -> tuple[Hashes, ND
     owner = np.repeat(np.arange(len(texts)), lengths)
     inside = np.arange(len(codes)) <= np.repeat(np.cumsum(lengths) - K, lengths)
     windows = len(codes) - K + 1
-    rolled = np.zeros(windows, dtype=np.uint64)
-    for offset in range(K):
-        rolled += codes[offset : offset + windows] * _POWERS[offset]
+    rolled = _rolled(codes, K)
     keep = inside[:windows]
     owner = owner[:windows][keep]
     return mixed(rolled[keep] ^ salts[owner]), owner
+
+
+def _rolled(codes: NDArray, width: int) -> Hashes:
+    """The polynomial in _BASE of every so many codes: of each half, shifted, in log2(width) steps."""
+    if width == 1:
+        return codes.astype(np.uint64)
+    half = width // 2
+    parts = _rolled(codes, half)
+    both = parts[: len(parts) - half] * np.uint64(pow(_BASE, half, 1 << 64)) + parts[half:]
+    if width % 2 == 0:
+        return both
+    return both[: len(codes) - width + 1] * np.uint64(_BASE) + codes[width - 1 :]
 
 
 def _salts(sides: int) -> NDArray[np.uint64]:
@@ -119,7 +129,15 @@ def boilerplate(sample: Sequence[Sides]) -> Hashes:
 def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
     if not len(common):
         return np.ones(len(hashes), dtype=bool)
-    return common[np.searchsorted(common, hashes) % len(common)] != hashes
+    # Nearly all are not: a table of their last bits says so ten times as fast as a search.
+    table = np.zeros(1 << 18, dtype=bool)
+    last = np.uint64(len(table) - 1)
+    table[(common & last).astype(np.int64)] = True
+    own = ~table[(hashes & last).astype(np.int64)]
+    perhaps = np.flatnonzero(~own)
+    found = common[np.searchsorted(common, hashes[perhaps]) % len(common)]
+    own[perhaps] = found != hashes[perhaps]
+    return own
 
 
 def sketch(

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -39,16 +39,20 @@ from lora_studio.engine.near_duplicates import (
     normalised,
     sketch,
 )
+from lora_studio.engine.row_blocks import values_of
+from lora_studio.engine.row_store import RowStore
 
 #: A row by the position of its source and its own in it, both from 0.
 RowId = tuple[int, int]
 
-#: Rows that boilerplate is told from, rows per piece of work, rows from which on other processes
-#: help (they take two seconds to start) and from which on facts are kept in files.
-_SAMPLED = 2000
-_PIECE = 2000
-_MANY = 20_000
+#: Rows that boilerplate is told from, rows from which on other processes help (each takes a second
+#: and 100 MB) and from which on facts are kept in files.
+_SAMPLED = 1000
+_MANY = 10_000
 _IN_FILES = 200_000
+_MOST_PROCESSES = 8
+#: Seconds between two looks at a cancel while processes work.
+_PATIENCE = 0.1
 
 #: Rows named for each fault and each reason to leave some out.
 _NAMED = 1000
@@ -124,17 +128,17 @@ def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool =
     work = _Work(rows, frozenset(fixes), with_faults, _common(rows, fixes, total, job))
     facts = _room(total, work.common)
     pieces = [
-        (source, start, min(start + _PIECE, len(store)))
+        (source, batch)
         for source, store in enumerate(rows.stores)
-        for start in range(0, len(store), _PIECE)
+        for batch in range(len(store.facts.batches))
     ]
     used = done = 0
-    for piece, found in zip(pieces, _results(work, pieces, job), strict=True):
+    for found in _results(work, pieces, total, job):
         for name, values in found.columns.items():
             facts.columns[name][used : used + len(found)] = values
         facts.add(found)
         used += len(found)
-        done += piece[2] - piece[1]
+        done += len(found) + sum(tally.count for tally in found.left_out.values())
         job.progress("reading rows", done, total, "rows")
     facts.columns = {name: values[:used] for name, values in facts.columns.items()}
     return facts
@@ -160,34 +164,41 @@ def sides_of(sample: Sample) -> Sides:
     return tuple(normalised(text) for text in ("\n".join(asked), *spoken))
 
 
-def text_of(sample: Sample) -> str:
-    """All of a row but its spacing; the same for equal rows alone."""
-    turns = (sample.messages, sample.chosen, sample.rejected)
-    return "\x1d".join(
-        [" ".join(sample.text.split()), *map(_exact, turns), str(sample.label), _tools(sample)]
-    )
-
-
 def context_of(sample: Sample) -> str:
     """What has to be equal in nearly equal rows: task, system message, tools and label."""
-    system = [turn for turn in sample.messages if turn.role == "system"]
-    return "\x1d".join([sample.task, _exact(system), str(sample.label), _tools(sample)])
+    system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
+    return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
 
 
-def parts_of(sample: Sample) -> tuple[str, str, str]:
-    """(prompt, answer, rejected answer) of a row, "" for what it has not."""
-    if sample.task == "preference":
-        prompt, answer = sample.messages, sample.chosen
-    else:
+def keys_of(sample: Sample) -> dict[str, int]:
+    """What tells rows and their parts apart, but for spacing; 0 for a part that is not there."""
+    turns = [_exact(turn) for turn in sample.messages]
+    last = len(turns)
+    if sample.task != "preference":
         answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
-        last = answers[-1] if answers else len(sample.messages)
-        prompt, answer = sample.messages[:last], sample.messages[last:]
-    asked = _exact(prompt)
-    return asked and asked + _tools(sample), _exact(answer), _exact(sample.rejected)
+        last = answers[-1] if answers else last
+    prompt, answer = _joined(turns[:last]), _joined(turns[last:])
+    rejected = _joined([_exact(turn) for turn in sample.rejected])
+    if sample.task == "preference":
+        answer = _joined([_exact(turn) for turn in sample.chosen])
+    tools, text = _tools(sample), " ".join(sample.text.split())
+    whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
+    return {
+        "length": len(whole),
+        "exact": key_of(whole),
+        "prompt": key_of(prompt and prompt + tools),
+        "answer": key_of(answer),
+        "other": key_of(rejected),
+        "label": -1 if sample.label is None else int(sample.label),
+    }
 
 
-def _exact(turns: Sequence[Message]) -> str:
-    return "\x1f".join(f"{turn.role}\x1e{' '.join(_spoken(turn).split())}" for turn in turns)
+def _exact(turn: Message) -> str:
+    return f"{turn.role}\x1e{' '.join(_spoken(turn).split())}"
+
+
+def _joined(turns: Sequence[str]) -> str:
+    return "\x1f".join(turns)
 
 
 def _spoken(turn: Message) -> str:
@@ -243,36 +254,35 @@ class _Work:
     with_faults: bool
     common: Hashes
 
-    def read(self, source: int, start: int, stop: int) -> Facts:
-        """The facts of the rows from `start` to `stop`, the end excluded."""
+    def read(self, source: int, batch: int) -> Facts:
+        """The facts of the rows in one batch of a source."""
         facts = Facts({}, self.common)
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
         contexts: list[int] = []
-        for index in range(start, stop):
+        for index, values, fault in _raw(self.rows.stores[source], batch):
             here = Tally(1, [(source, index)])
-            raw = self.rows.stores[source].raw(index)
             try:
-                if raw.values is None:
-                    raise UnusableRow(raw.fault)
-                sample = self._repaired(source, raw.values, facts, here)
+                if values is None:
+                    raise UnusableRow(fault)
+                sample = self._repaired(source, values, facts, here)
             except UnusableRow as verdict:
                 facts.left_out.setdefault(str(verdict), Tally()).add(here)
                 continue
             sides.append(sides_of(sample))
             contexts.append(key_of(context_of(sample)))
-            shape = self._shape(source, raw.values)
+            shape = self._shape(source, values)
             facts.shapes[key_of(shape)] = shape
             near = key_of("\x1d".join((*sides[-1], str(contexts[-1]))))
             entries.append(
                 {
                     "source": source,
                     "index": index,
-                    "group": key_of(self._group(raw.values)),
+                    "group": key_of(self._group(values)),
                     "near": near,
                     "shape": key_of(shape),
                 }
-                | _keys(sample)
+                | keys_of(sample)
             )
         bands, prints = sketch(sides, np.array(contexts, dtype=np.uint64), self.common)
         facts.columns = {
@@ -310,17 +320,13 @@ class _Work:
         return json.dumps(found, sort_keys=True) if found else ""
 
 
-def _keys(sample: Sample) -> dict[str, int]:
-    text = text_of(sample)
-    prompt, answer, other = parts_of(sample)
-    return {
-        "length": len(text),
-        "exact": key_of(text),
-        "prompt": key_of(prompt),
-        "answer": key_of(answer),
-        "other": key_of(other),
-        "label": -1 if sample.label is None else int(sample.label),
-    }
+def _raw(store: RowStore, batch: int) -> Iterator[tuple[int, dict[str, Any] | None, str]]:
+    """(index, values, fault) of the rows of a batch; one by one they take ten times as long."""
+    found, first = store.batch(batch), store.facts.batches[batch][1]
+    faults_found = found.column("fault").to_pylist()
+    for place, (raw, fault) in enumerate(zip(found.column("raw"), faults_found, strict=True)):
+        values = None if fault else values_of(bytes(raw.as_buffer()))
+        yield first + place, values, fault
 
 
 def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
@@ -356,10 +362,12 @@ def _room(total: int, common: Hashes) -> Facts:
     )
 
 
-def _results(work: _Work, pieces: Sequence[tuple[int, int, int]], job: Job) -> Iterator[Facts]:
-    """What each piece yields, in order; by all cores where there are many rows."""
-    cores = os.cpu_count() or 1
-    if len(pieces) * _PIECE < _MANY or cores < 2:
+def _results(
+    work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: Job
+) -> Iterator[Facts]:
+    """What each piece yields, in order; by several processes where there are many rows."""
+    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
+    if total < _MANY or cores < 2:
         for piece in pieces:
             job.check()
             yield work.read(*piece)
@@ -373,6 +381,8 @@ def _results(work: _Work, pieces: Sequence[tuple[int, int, int]], job: Job) -> I
         # Few at a time, so that results never pile up in memory.
         futures = [pool.submit(_read, piece) for piece in islice(waiting, 2 * cores)]
         while futures:
+            while not wait(futures[:1], _PATIENCE).done:
+                job.check()
             found = futures.pop(0).result()
             futures += [pool.submit(_read, piece) for piece in islice(waiting, 1)]
             yield found
@@ -388,6 +398,6 @@ def _begin(work: _Work) -> None:
     _work = work
 
 
-def _read(piece: tuple[int, int, int]) -> Facts:
+def _read(piece: tuple[int, int]) -> Facts:
     assert _work is not None
     return _work.read(*piece)
