@@ -23,7 +23,6 @@ _HEAD, _OBJECT = 1024 * 1024, 16 * 1024 * 1024
 #: Pieces of the rest that the encoding of a file with an ASCII beginning is told from.
 _PROBES, _PROBE = 16, 64 * 1024
 
-_JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl)\b", re.IGNORECASE)
 _ARROW_STREAM = re.compile(rb"\xff\xff\xff\xff..[\0-\x10]\0", re.DOTALL)
 _OFFICE_MEMBERS = {"xl/workbook.xml": "an Excel workbook", "word/document.xml": "a Word document"}
 
@@ -139,8 +138,7 @@ def recognise(path: Path, member: str = "", split: str = "train") -> Container:
     for magic, (title, remedy) in _FOREIGN.items():
         if head.startswith(magic):
             raise problem(path, "dataset.not_text", f"{found.name} is {title}, not rows.", remedy)
-    named = bool(_JSON_NAME.search(name))
-    is_json = named or json_kinds.looks_like_json(head)
+    is_json = json_kinds.is_named_json(name) or json_kinds.looks_like_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
     sample = head + _probes(path) if is_sampled else head
     found = replace(found, encoding=encoding_of(sample, is_json=is_json))
@@ -148,9 +146,7 @@ def recognise(path: Path, member: str = "", split: str = "train") -> Container:
     if not head.strip():
         raise problem(path, "dataset.empty", f"{found.name} is empty.", "Choose a file with rows.")
     return (
-        _as_json(found, head, named=named, split=split)
-        or _as_table(found, head, name)
-        or _as_text(found, head)
+        _as_json(found, head, name, split) or _as_table(found, head, name) or _as_text(found, head)
     )
 
 
@@ -191,18 +187,18 @@ def _probes(path: Path) -> bytes:
     return b"".join(parts)
 
 
-def _as_json(found: Container, head: bytes, *, named: bool, split: str) -> Container | None:
+def _as_json(found: Container, head: bytes, name: str, split: str) -> Container | None:
     """The container if it is JSON; raises ProblemError where only its name is."""
     if head.lstrip()[:1] == b"{" and b"\n" not in head and len(head) >= _HEAD:
         head = _beginning(found, MAX_ROW)  # one line this long is a row, or an object with a list
     is_whole = len(head) < _HEAD
-    shape = json_kinds.shape_of(head, is_whole=is_whole, named=named, split=split)
+    shape = json_kinds.shape_of(head, name, is_whole=is_whole, split=split)
     if shape is not None and shape.kind == "json objects" and _OBJECT > len(head) >= _HEAD:
         head = _beginning(found, _OBJECT)
         is_whole = len(head) < _OBJECT
-        shape = json_kinds.shape_of(head, is_whole=is_whole, named=named, split=split)
+        shape = json_kinds.shape_of(head, name, is_whole=is_whole, split=split)
     if shape is None:
-        if named:
+        if json_kinds.is_named_json(name):
             raise problem(
                 found.path,
                 "dataset.not_json",

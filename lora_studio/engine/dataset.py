@@ -17,7 +17,8 @@ from lora_studio.core.repairs import repair
 from lora_studio.core.row_formats import Verdict, convert, detect
 from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine.channel import Job
-from lora_studio.engine.row_store import RawRow, RowStore, open_store
+from lora_studio.engine.row_scan import open_store
+from lora_studio.engine.row_store import RawRow, RowStore
 
 #: Rows that a format is told from, and the number of places in a source that they are taken from.
 _EVIDENCE, _PLACES = 500, 20
@@ -110,7 +111,30 @@ def sources_of(spec: DatasetSpec) -> tuple[Source, ...]:
 
 def recognised(store: RowStore, source: Source) -> Verdict:
     """What the rows of a source are, told from rows all over it."""
-    return detect(evidence(store), store.facts.columns, source.format, source.mapping)
+    rows = evidence(store)
+    verdict = detect(rows, store.facts.columns, source.format, source.mapping)
+    if rows or not store.facts.faults:
+        return verdict
+    problem = _faults_alone(store, source)
+    return replace(verdict, evidence=problem.what, problems=(problem,))
+
+
+def _faults_alone(store: RowStore, source: Source) -> Problem:
+    reason, (_, rows) = max(store.facts.faults.items(), key=lambda entry: entry[1][0])
+    first = store.raw(rows[0] - 1)
+    return Problem(
+        code="dataset.no_usable_rows",
+        what=f"None of the {len(store):,} rows of {Path(source.path).name} can be read. Of row "
+        f"{first.number}: {reason}.",
+        remedy="Correct the rows, or choose another file.",
+        where=Where(
+            step="dataset",
+            field="sources",
+            file=store.file_of(first.number - 1).path,
+            line=first.line or None,
+            row=first.number,
+        ),
+    )
 
 
 def evidence(store: RowStore) -> list[dict[str, Any]]:

@@ -89,8 +89,9 @@ def _wide(head: bytes) -> str:
 
 
 def _is_clean(data: bytes) -> bool:
-    """Whether bytes are UTF-8 without control characters; where some zeros are, they are a fault."""
-    return not _utf8_letters(data)[1] and not _CONTROLS.search(data.decode("utf-8", "replace"))
+    """Whether bytes are UTF-8 with few control characters, so that zeros among them are a fault."""
+    controls = len(_CONTROLS.findall(data.decode("utf-8", "replace")))
+    return not _utf8_letters(data)[1] and controls * 10 < len(data)
 
 
 def _utf8_letters(sample: bytes) -> tuple[int, int]:

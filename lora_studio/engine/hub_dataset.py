@@ -67,7 +67,7 @@ def _listing(source: Source) -> list[str]:
         return sorted(entry.rfilename for entry in info.siblings or [])
     except errors.HfHubHTTPError:
         raise  # the hub was there and said no
-    except (errors.OfflineModeIsEnabled, *hub_model.network_errors()):
+    except hub_model.unreachable():
         folder = Path(
             huggingface_hub.snapshot_download(
                 source.path, repo_type="dataset", revision=source.revision, local_files_only=True

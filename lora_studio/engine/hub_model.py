@@ -92,6 +92,13 @@ def reported(repository: str, revision: str, kind: Literal["model", "dataset"]) 
         ) from error
 
 
+def unreachable() -> tuple[type[BaseException], ...]:
+    """What is raised when there is no hub: the network fails, or is not to be used."""
+    from huggingface_hub import errors
+
+    return (errors.OfflineModeIsEnabled, *network_errors())
+
+
 def network_errors() -> tuple[type[BaseException], ...]:
     """What is raised when a connection fails."""
     import httpx

@@ -16,6 +16,8 @@ JsonKind = Literal["json lines", "json list", "json objects", "json columns"]
 
 _START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+_JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl)\b", re.IGNORECASE)
+_LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
 #: Lines that are looked at.
 _LINES = 20
 
@@ -32,22 +34,28 @@ class JsonShape:
     lists: tuple[str, ...] = ()
 
 
+def is_named_json(name: str) -> bool:
+    """Whether a file's name says that it is JSON of some sort."""
+    return bool(_JSON_NAME.search(name))
+
+
 def looks_like_json(start: bytes) -> bool:
     """Whether a text may be JSON by its first characters."""
     return bool(_START.match(start))
 
 
-def shape_of(head: bytes, *, is_whole: bool, named: bool, split: str) -> JsonShape | None:
+def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
     """The shape of a file that begins with `head`, or None where it is something else.
 
-    `named`: the file's name says JSON, so that faults are forgiven. `split` names the list that is
-    meant in an object with several.
+    Where the file's name says JSON, faults are forgiven. `split` names the list that is meant in an
+    object with several.
     """
+    named = is_named_json(name)
     start = head.lstrip(b" \t\r\n")
     if not named and not looks_like_json(start) and not _share_of_lines(head, is_whole=is_whole):
         return None
     first = _first_value(start, 0)
-    if _is_lines(start, first, named=named, is_whole=is_whole):
+    if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
         likely = named or (item := _first_value(start, 1)) is None or parses(item)
@@ -73,7 +81,7 @@ def parses(text: bytes) -> bool:
     return True
 
 
-def _is_lines(start: bytes, first: bytes | None, *, named: bool, is_whole: bool) -> bool:
+def _is_lines(start: bytes, first: bytes | None, name: str, *, is_whole: bool) -> bool:
     """Whether every line is a row of its own."""
     share = _share_of_lines(start, is_whole=is_whole)
     if start[:1] == b"[":
@@ -82,8 +90,9 @@ def _is_lines(start: bytes, first: bytes | None, *, named: bool, is_whole: bool)
     if share >= 0.5:
         return True
     if start[:1] != b"{":
-        return named and share > 0
-    return share > 0 and (first is None or not parses(first))
+        return is_named_json(name) and share > 0
+    is_meant = share > 0 or bool(_LINES_NAME.search(name))
+    return is_meant and (first is None or not parses(first))
 
 
 def _share_of_lines(head: bytes, *, is_whole: bool) -> float:

@@ -127,9 +127,9 @@ class Splitter:
             first = int(ends[0])
             self.is_over = not stray[first]
             depths[first] += int(stray[first])
-            cut = int(places[first]) + 1
+            cut, cut_at = int(places[first]) + 1, first + 1
             chunk, rest = chunk[:cut], chunk[cut:]
-            places, steps, depths = (part[: first + 1] for part in (places, steps, depths))
+            places, steps, depths = places[:cut_at], steps[:cut_at], depths[:cut_at]
             self._in_string = False
         is_start = (steps > 0) & (depths == self._base + 1)
         is_end = (steps < 0) & (depths == self._base)

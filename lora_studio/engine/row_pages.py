@@ -18,10 +18,11 @@ from lora_studio.core.events import DatasetInspected, RowPreview, RowsRead, Skip
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.row_formats import detect
 from lora_studio.core.samples import UnusableRow
-from lora_studio.engine import dataset, row_store, verdicts
+from lora_studio.engine import dataset, row_scan, verdicts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_blocks import values_of
-from lora_studio.engine.row_store import FirstRows, RawRow, RowStore
+from lora_studio.engine.row_scan import FirstRows
+from lora_studio.engine.row_store import RawRow, RowStore
 
 #: Rows that the first answer rests on.
 _FIRST_ROWS = 200
@@ -53,10 +54,11 @@ def inspect(command: commands.InspectDataset, job: Job) -> None:
         raise next(found for found in first if isinstance(found, ProblemError))
     if any(isinstance(found, FirstRows) and not found.is_all for found in first):
         job.emit(_early(spec, first, command.preview))
-    found, preview = [], []
+    found: list[SourceFound] = []
+    preview: list[RowPreview] = []
     for index, source in enumerate(spec.sources):
         try:
-            store = row_store.open_store(source, job)
+            store = row_scan.open_store(source, job)
         except ProblemError as error:
             found.append(_unreadable(source, error.problems))
             continue
@@ -74,7 +76,7 @@ def inspect(command: commands.InspectDataset, job: Job) -> None:
 
 def _first(source: Source, job: Job) -> FirstRows | ProblemError:
     try:
-        return row_store.first_rows(source, _FIRST_ROWS, job)
+        return row_scan.first_rows(source, _FIRST_ROWS, job)
     except ProblemError as error:
         return error
 
@@ -83,7 +85,8 @@ def _early(
     spec: DatasetSpec, first: Sequence[FirstRows | ProblemError], most: int
 ) -> DatasetInspected:
     """What the first rows alone say."""
-    found, preview = [], []
+    found: list[SourceFound] = []
+    preview: list[RowPreview] = []
     for index, (source, start) in enumerate(zip(spec.sources, first, strict=True)):
         if isinstance(start, ProblemError):
             found.append(_unreadable(source, start.problems))
@@ -173,7 +176,7 @@ def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
 def read(command: commands.ReadRows, job: Job) -> None:
     """Emits one page of the rows that are asked for; raises ProblemError."""
     spec = command.dataset
-    stores = [row_store.open_store(source, job) for source in spec.sources]
+    stores = [row_scan.open_store(source, job) for source in spec.sources]
     found = [
         dataset.described(source, store, dataset.recognised(store, source))
         for source, store in zip(spec.sources, stores, strict=True)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ def _results(work: _Work, job: Job) -> Iterator[tuple[int, NDArray[np.int32], li
         running: dict[Future[tuple[NDArray[np.int32], list[str]]], int] = {}
         done = 0
         while True:
-            while len(running) < 2 * cores and (index := next(waiting, None)) is not None:
+            # Few at a time, so that a cancel finds little left to do.
+            for index in islice(waiting, 2 * cores - len(running)):
                 running[pool.submit(_judge, index)] = index
             if not running:
                 return

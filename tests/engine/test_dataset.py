@@ -1,4 +1,4 @@
-"""Reading datasets: every shape, every fault by reason and row, a split that stays."""
+"""Datasets of one source and several: what is found, which rows are used, pages, search, weights."""
 
 from __future__ import annotations
 
@@ -8,269 +8,309 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.core import commands, events
-from lora_studio.core.dataset import DatasetSpec, Message
+from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.dataset import Conversations, Row, read, split
-from tests.engine.conftest import TinyModel
+from lora_studio.core.samples import UnusableRow
+from lora_studio.engine import dataset
+from lora_studio.engine.dataset import Rows, weighted
 from tests.helpers.jobs import handle, make_job, write_rows
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 GOOD = {"instruction": "Ask", "input": "more", "output": "Answer"}
+BAD = {"instruction": "Ask", "output": " "}
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
-def read_file(file: Path, **settings: Any) -> Conversations:
-    return read(DatasetSpec.model_validate({"sources": [str(file)], **settings}), make_job())
+def spec_of(*sources: Any, **settings: Any) -> DatasetSpec:
+    listed = [str(source) if isinstance(source, Path) else source for source in sources]
+    return DatasetSpec.model_validate({"sources": listed, **settings})
 
 
-def read_row(tmp_path: Path, *rows: Any, **settings: Any) -> Conversations:
-    return read_file(write_rows(tmp_path / "rows.jsonl", list(rows)), **settings)
+def opened(*sources: Any, **settings: Any) -> Rows:
+    return dataset.open(spec_of(*sources, **settings), make_job())
 
 
-def pairs(messages: tuple[Message, ...]) -> list[tuple[str, str, bool]]:
-    return [(turn.role, turn.content, turn.trained) for turn in messages]
-
-
-def problem_of(file: Path, **settings: Any) -> Problem:
+def problem_of(*sources: Any, **settings: Any) -> Problem:
     with pytest.raises(ProblemError) as caught:
-        read_file(file, **settings)
+        opened(*sources, **settings)
+    assert caught.value.problems[0].remedy
     return caught.value.problems[0]
 
 
-@pytest.mark.parametrize(
-    ("row", "shape", "expected"),
-    [
-        (GOOD, "alpaca", [("user", "Ask\n\nmore"), ("assistant", "Answer")]),
-        ({"instruction": "Ask", "input": "", "output": "A"}, "alpaca", [("user", "Ask"), ("assistant", "A")]),
-        (
-            {"system": "S", "history": [["Q1", "A1"]], "prompt": "Q2", "response": "A2"},
-            "alpaca",
-            [("system", "S"), ("user", "Q1"), ("assistant", "A1"), ("user", "Q2"), ("assistant", "A2")],
-        ),
-        (
-            {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]},
-            "sharegpt",
-            [("user", "Q"), ("assistant", "A")],
-        ),
-        (
-            {"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": [{"type": "text", "text": "Q"}]}, {"role": "Assistant", "content": "A"}]},
-            "messages",
-            [("system", "S"), ("user", "Q"), ("assistant", "A")],
-        ),
-        (
-            {"conversations": [{"role": "user", "content": "Q"}, {"role": "bot", "content": "A"}, {"role": "user", "content": "left over"}]},
-            "messages",
-            [("user", "Q"), ("assistant", "A")],
-        ),
-    ],
-)  # fmt: skip
-def test_each_shape_becomes_the_same_conversation(
-    tmp_path: Path, row: Any, shape: str, expected: list[tuple[str, str]]
-) -> None:
-    found = read_row(tmp_path, row)
-    assert found.format == shape
-    assert [(r, c) for r, c, _ in pairs(found.rows[0].messages)] == expected
-    assert [t for r, _, t in pairs(found.rows[0].messages)] == [r == "assistant" for r, _ in expected]  # fmt: skip
+def inspected(*sources: Any, **settings: Any) -> list[events.DatasetInspected]:
+    channel = handle(commands.InspectDataset(dataset=spec_of(*sources, **settings), preview=50))
+    channel.last(events.Done)
+    found = channel.of(events.DatasetInspected)
+    for event in found:
+        left_out = sum(entry.count for entry in event.skipped)
+        assert event.rows_read == event.rows_used + left_out
+        assert event.rows_read == sum(
+            source.used + sum(entry.count for entry in source.skipped) for source in event.sources
+        )
+    return found
 
 
-def test_a_turn_of_weight_zero_does_not_train(tmp_path: Path) -> None:
-    turns = [
-        {"role": "user", "content": "Q"},
-        {"role": "assistant", "content": "bad", "weight": 0},
-        {"role": "user", "content": "Q2"},
-        {"role": "assistant", "content": "good", "weight": 1},
-    ]
-    found = read_row(tmp_path, {"messages": turns})
-    assert [turn.trained for turn in found.rows[0].messages] == [False, False, False, True]
+def page(*sources: Any, **question: Any) -> events.RowsRead:
+    channel = handle(commands.ReadRows(dataset=spec_of(*sources), **question))
+    return channel.last(events.RowsRead)
+
+
+# --- samples --------------------------------------------------------------------------------------
+
+
+def test_the_sources_of_a_dataset_are_read_each_in_its_format(tmp_path: Path) -> None:
+    chat = {"conversations": [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]}
+    rows = opened(
+        write_rows(tmp_path / "a.jsonl", [GOOD, BAD]), write_rows(tmp_path / "b.jsonl", [chat])
+    )
+    assert rows.task == "sft"
+    assert [found.format for found in rows.found] == ["alpaca", "sharegpt"]
+    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Ask\nmore", "Answer"]
+    assert [turn.content for turn in rows.sample(1, 0).messages] == ["Q", "A"]
+    with pytest.raises(UnusableRow, match="empty"):
+        rows.sample(0, 1)
 
 
 def test_the_system_prompt_goes_before_rows_that_have_none(tmp_path: Path) -> None:
     own = {"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}  # fmt: skip
-    bare = {"messages": own["messages"][1:]}
-    found = read_row(tmp_path, own, bare, system_prompt="Be short.")
-    assert [row.messages[0].content for row in found.rows] == ["own", "Be short."]
+    file = write_rows(tmp_path / "a.jsonl", [own, {"messages": own["messages"][1:]}])
+    rows = opened(file, system_prompt="Be short.")
+    assert [rows.sample(0, place).messages[0].content for place in (0, 1)] == ["own", "Be short."]
 
 
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ({"instruction": "Q", "output": "  "}, "an answer is empty"),
-        ({"instruction": " ", "output": "A"}, "a question is empty"),
-        ({"instruction": "Q"}, "it has no output"),
-        ({"instruction": "Q", "output": 7}, "a turn is not text"),
-        ({"instruction": "Q", "output": "\ud800"}, "half of a character"),
-        ({"instruction": "Q", "output": "A", "history": ["x"]}, "history"),
-        (["a", "list"], "not an object"),
-    ],
-)
-def test_an_unusable_row_is_counted_by_reason_and_number(
-    tmp_path: Path, row: Any, reason: str
-) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text("".join(json.dumps(item) + "\n" for item in (GOOD, row, GOOD, row)), "utf-8")
-    found = read_file(file)
-    (entry,) = found.skipped.summary()
-    assert reason in entry.reason
-    assert (entry.count, entry.rows) == (2, (2, 4))
-    assert found.rows_read == len(found.rows) + len(found.skipped) == 4
+def test_recorded_repairs_of_single_rows_are_made(tmp_path: Path) -> None:
+    turns = [("user", "Q"), ("user", "more"), ("assistant", "A")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    rows = opened(write_rows(tmp_path / "a.jsonl", [row]), fixes=("merge_turns",))
+    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Q\n\nmore", "A"]
 
 
-@pytest.mark.parametrize(
-    ("turns", "reason"),
-    [
-        ([{"from": "human", "value": "Q"}], "no answer"),
-        ([{"from": "function_call", "value": "{}"}, {"from": "gpt", "value": "A"}], "'function_call'"),
-        ([{"from": "human"}, {"from": "gpt", "value": "A"}], "no from or no value"),
-    ],
-)  # fmt: skip
-def test_an_unusable_conversation_says_why(tmp_path: Path, turns: Any, reason: str) -> None:
-    good = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
-    found = read_row(tmp_path, {"conversations": good}, {"conversations": turns})
-    assert reason in found.skipped.summary()[0].reason
+def test_a_chosen_format_and_mapping_are_kept_to(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [{"x": "Q", "y": "A {x}", "z": "B"}])
+    source = {
+        "path": str(file),
+        "format": "question_answer",
+        "mapping": {"question": "Say {x}", "answer": "y"},
+    }
+    rows = opened(source)
+    assert [turn.content for turn in rows.sample(0, 0).messages] == ["Say Q", "A {x}"]
 
 
-def test_a_broken_line_is_one_row_lost(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text(f"{json.dumps(GOOD)}\n\n{{broken\n{json.dumps(GOOD)}\n", "utf-8")
-    found = read_file(file)
-    assert [(row.number, row.line) for row in found.rows] == [(1, 1), (3, 4)]
-    assert found.skipped.summary()[0].reason == "the line is not valid JSON"
+def test_rows_that_cannot_be_trained_on_together_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("Once upon a time.", "utf-8")
+    assert problem_of(write_rows(tmp_path / "a.jsonl", [GOOD]), tmp_path / "b.txt").code == "dataset.mixed_tasks"  # fmt: skip
+    assert problem_of(write_rows(tmp_path / "c.jsonl", [{"x": 1}])).where.file == str(tmp_path / "c.jsonl")  # fmt: skip
+    assert problem_of().code == "dataset.no_sources"
 
 
-def test_a_broken_first_line_does_not_lose_the_others(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    file.write_text(f"{{broken\n{json.dumps(GOOD)}\n", "utf-8")
-    assert [row.number for row in read_file(file).rows] == [2]
+def test_the_rows_of_a_validation_file_come_last(tmp_path: Path) -> None:
+    held_out = write_rows(tmp_path / "valid.jsonl", [GOOD | {"output": "held out"}])
+    rows = opened(write_rows(tmp_path / "a.jsonl", [GOOD]), validation_file=str(held_out))
+    assert len(rows.stores) == len(rows.found) == 2
+    assert rows.sample(1, 0).messages[-1].content == "held out"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        json.dumps([GOOD, GOOD], indent=2),
-        json.dumps({"about": "x", "data": [GOOD, GOOD]}, indent=2),
-        json.dumps({"data": [GOOD, GOOD]}),
-        json.dumps(GOOD) + "\r\n" + json.dumps(GOOD),
-    ],
-)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_documents_and_lines_are_read_in_the_usual_encodings(
-    tmp_path: Path, text: str, encoding: str
-) -> None:
-    file = tmp_path / "rows.json"
-    file.write_text(text, encoding)
-    assert len(read_file(file).rows) == 2
+# --- what a dataset holds -------------------------------------------------------------------------
 
 
-def test_a_single_chat_row_is_a_row_and_not_a_list_of_rows(tmp_path: Path) -> None:
-    row = {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]}
-    file = tmp_path / "row.jsonl"
-    file.write_text(json.dumps(row), "utf-8")
-    assert len(read_file(file).rows) == 1
+def test_a_small_dataset_is_answered_once_and_in_full(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD, GOOD, BAD])
+    (answer,) = inspected(file)
+    (found,) = answer.sources
+    assert answer.complete
+    assert (answer.task, answer.rows_read, answer.rows_used) == ("sft", 4, 2)
+    assert (found.format, found.container, found.rows, found.used) == ("alpaca", "JSON lines, UTF-8", 4, 2)  # fmt: skip
+    assert found.columns == ("instruction", "input", "output")
+    assert [(entry.count, entry.rows) for entry in answer.skipped] == [(2, (2, 4))]
+    assert [bool(row.fault) for row in answer.preview] == [False, True, False, True]
+    assert answer.preview[0].messages[-1].content == "Answer"
 
 
-@pytest.mark.parametrize(
-    ("content", "code", "said"),
-    [
-        (b"", "dataset.empty", "is empty"),
-        (b"hello", "dataset.not_json", "“hello”"),
-        (b'[{"a": 1},\n{"b" 2}]', "dataset.not_json", "line 2"),
-        (b'{"a": [1], "b": [2]}', "dataset.unknown_format", "a, b"),
-        (b'[\n{"a":\n"\xff"}]', "dataset.encoding", "line 3"),
-        (b'{"x": 1}\n{"y": 2}\n', "dataset.unknown_format", "x, y"),
-        (b'{"instruction": "Q", "output": ""}\n', "dataset.no_usable_rows", "an answer is empty"),
-        (b"[]", "dataset.empty", "no rows"),
-    ],
-)
-def test_a_file_that_cannot_serve_says_what_and_where(
-    tmp_path: Path, content: bytes, code: str, said: str
-) -> None:
-    file = tmp_path / "rows.json"
-    file.write_bytes(content)
-    problem = problem_of(file)
-    assert problem.code == code
-    assert said in str(problem)
-    assert problem.remedy
-
-
-def test_a_missing_file_is_a_problem(tmp_path: Path) -> None:
-    assert problem_of(tmp_path / "none.json").code == "dataset.unreadable"
-
-
-def test_a_chosen_format_is_kept_to(tmp_path: Path) -> None:
-    with pytest.raises(ProblemError, match="no list of messages"):
-        read_row(tmp_path, GOOD, format="messages")
-
-
-# --- the split --------------------------------------------------------------------------------
-
-
-def rows_of(*texts: str) -> list[Row]:
-    return [
-        Row(number, (Message(role="user", content=text), Message(role="assistant", content="A")))
-        for number, text in enumerate(texts, start=1)
+def test_a_larger_one_is_answered_with_its_first_rows_before_it_is_read(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD] * 5000)
+    channel = handle(commands.InspectDataset(dataset=spec_of(file)))
+    early, full = channel.of(events.DatasetInspected)
+    stages = [
+        e.stage for e in channel.events[: channel.events.index(early)] if e.kind == "progress"
     ]
+    assert "reading rows" not in stages
+    assert (early.complete, early.rows_read, early.sources[0].rows) == (False, 200, None)
+    assert (full.complete, full.rows_read, full.rows_used) == (True, 10_000, 5000)
+    assert early.preview == full.preview
+    assert [event.complete for event in inspected(file)] == [True]
 
 
-def numbers(rows: list[Row]) -> list[int]:
-    return [row.number for row in rows]
+def test_a_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> None:
+    good = write_rows(tmp_path / "a.jsonl", [GOOD])
+    answer = inspected(good, tmp_path / "none.jsonl")[-1]
+    assert [source.rows for source in answer.sources] == [1, 0]
+    assert answer.sources[1].problems[0].code == "dataset.unreadable"
+    assert (answer.task, answer.rows_used) == ("sft", 1)
+    channel = handle(commands.InspectDataset(dataset=spec_of(tmp_path / "none.jsonl")))
+    assert channel.last(events.Failed).problem.code == "dataset.unreadable"
 
 
-@given(st.integers(2, 60), st.floats(0.01, 0.5), st.integers(0, 2**32 - 1))
-def test_a_split_loses_nothing_and_leaves_both_sides_rows(
-    count: int, share: float, seed: int
-) -> None:
-    rows = rows_of(*(f"row {number}" for number in range(count)))
-    training, validation = split(rows, share, seed)
-    assert sorted(numbers(training) + numbers(validation)) == numbers(rows)
-    assert len(validation) == min(max(round(share * count), 1), count - 1)
-    assert numbers(training) == sorted(numbers(training))
+def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('\n{"a": 1\n{"b": 2\n', "utf-8")
+    answer = inspected(file)[-1]
+    assert (answer.task, answer.rows_read, answer.rows_used) == (None, 2, 0)
+    problem = answer.problems[0]
+    assert problem.code == "dataset.no_usable_rows"
+    assert "it is not valid JSON" in problem.what
+    assert problem.where.line == 2
 
 
-def test_a_share_of_nothing_keeps_every_row_for_training() -> None:
-    training, validation = split(rows_of("a", "b"), 0.0, 1)
-    assert (len(training), len(validation)) == (2, 0)
-
-
-def test_the_split_follows_from_content_and_seed_and_not_from_order() -> None:
-    rows = rows_of(*(f"row {number}" for number in range(40)))
-    moved = [Row(number, row.messages) for number, row in enumerate(reversed(rows), start=1)]
-    _, first = split(rows, 0.2, 5)
-    _, second = split(moved, 0.2, 5)
-    _, other = split(rows, 0.2, 6)
-    contents = lambda side: {row.messages[0].content for row in side}  # noqa: E731
-    assert contents(first) == contents(second)
-    assert contents(first) != contents(other)
-
-
-# --- as a question to the worker --------------------------------------------------------------
-
-
-def test_inspecting_shows_rows_tokens_and_what_trains(tmp_path: Path, tiny: TinyModel) -> None:
-    file = write_rows(tmp_path / "rows.jsonl", [GOOD, {"instruction": "x"}, GOOD])
-    channel = handle(
-        commands.InspectDataset(dataset=DatasetSpec.model_validate({"sources": [str(file)]}))
-    )
-    found = channel.last(events.DatasetInspected)
-    assert (found.format, found.rows_read, found.rows_used) == ("alpaca", 3, 2)
-    assert found.skipped[0].rows == (2,)
-    assert len(found.lengths) == len(found.trained_lengths) == 2
-    assert all(0 < part < whole for part, whole in zip(found.trained_lengths, found.lengths, strict=True))  # fmt: skip
-    first = found.preview[0]
-    assert [span.text for span in first.spans if span.state == "trained"] == ["Answer<|eot_id|>"]
-    assert sum(span.tokens for span in first.spans) == found.lengths[0]
-
-
-def test_inspecting_without_a_model_imports_no_torch(tmp_path: Path) -> None:
+def test_inspecting_imports_neither_torch_nor_datasets(tmp_path: Path) -> None:
     file = write_rows(tmp_path / "rows.jsonl", [GOOD])
     code = (
         "import sys\nfrom lora_studio.core import commands\nfrom lora_studio.engine import jobs\n"
         "class Job:\n"
-        "    emit = staticmethod(lambda event: print(event.rows_used, 'torch' in sys.modules))\n"
+        "    emit = staticmethod(lambda event: print(event.rows_used))\n"
         "    progress = check = staticmethod(lambda *about: None)\n"
-        f"jobs.inspect_dataset(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)"
+        f"jobs.inspect_dataset(commands.InspectDataset(dataset={{'sources': [{str(file)!r}]}}), Job)\n"
+        "print(sorted({'torch', 'datasets', 'transformers'} & {*sys.modules}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "False"]
+    assert done.stdout.split() == ["1", "[]"]
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    rows = [GOOD | {"input": f"number {number}"} for number in range(30)]
+    rows[4] = BAD
+    rows[7] = GOOD | {"output": 'A "quoted" Zürich\nand a {brace}'}
+    second = tmp_path / "b.jsonl"
+    lines = [json.dumps(GOOD | {"output": f"Other {number}"}) for number in range(10)]
+    lines[2] = "{broken"
+    second.write_text("\n".join(lines), "utf-8")
+    return write_rows(tmp_path / "a.jsonl", rows), second
+
+
+def places(answer: events.RowsRead) -> list[tuple[int, int]]:
+    return [(row.source, row.row) for row in answer.rows]
+
+
+def test_pages_go_over_all_sources(files: tuple[Path, Path]) -> None:
+    answer = page(*files, first=28, count=4)
+    assert (answer.first, answer.matching) == (28, 40)
+    assert places(answer) == [(0, 29), (0, 30), (1, 1), (1, 2)]
+    assert answer.rows[1].messages[0].content == "Ask\nnumber 29"
+    assert places(page(*files, first=38)) == [(1, 9), (1, 10)]
+    assert page(*files, first=100).rows == ()
+
+
+def test_rows_left_out_are_shown_with_the_reason_and_as_the_file_has_them(
+    files: tuple[Path, Path],
+) -> None:
+    answer = page(*files, which="skipped")
+    assert places(answer) == [(0, 5), (1, 3)]
+    assert answer.rows[0].fault
+    assert json.loads(answer.rows[0].text) == BAD
+    assert (answer.rows[1].fault, answer.rows[1].text) == ("it is not valid JSON", "{broken")
+    assert places(page(*files, reason="it is not valid JSON")) == [(1, 3)]
+    assert page(*files, which="used").matching == 38
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("NUMBER 2", [(0, 3), *((0, row) for row in range(21, 31))]),
+        ("zürich", [(0, 8)]),
+        ("ZÜRICH\nAND", [(0, 8)]),
+        ('"quoted"', [(0, 8)]),
+        ("{brace}", [(0, 8)]),
+        ("other 9", [(1, 10)]),
+        ("input", []),
+        (".*", []),
+    ],
+)
+@pytest.mark.parametrize("escaped", [True, False])
+def test_a_search_finds_texts_whatever_their_case_and_spelling_and_no_names(
+    files: tuple[Path, Path], words: str, expected: list[tuple[int, int]], escaped: bool
+) -> None:
+    if escaped:
+        rows = [json.loads(line) for line in files[0].read_text("utf-8").splitlines()]
+        files[0].write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    answer = page(*files, search=words)
+    assert places(answer) == expected
+    assert answer.matching == len(expected)
+
+
+def test_a_search_within_rows_of_a_finding_keeps_their_order(files: tuple[Path, Path]) -> None:
+    only = ((1, 4), (0, 9), (0, 5), (0, 2), (5, 1), (0, 999))
+    assert places(page(*files, only=only)) == [(1, 4), (0, 9), (0, 5), (0, 2)]
+    assert places(page(*files, only=only, search="number")) == [(0, 9), (0, 2)]
+    assert places(page(*files, only=only, which="used", first=1, count=1)) == [(0, 9)]
+
+
+def test_long_texts_are_cut_in_pages(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "a.jsonl", [GOOD | {"output": "x" * 1_000_000}])
+    assert len(page(file).rows[0].messages[1].content) < 5000
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    st.lists(st.sampled_from([0.25, 0.5, 1.0, 1.5, 2.0, 3.0]), min_size=3, max_size=3),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_row_is_there_as_often_as_the_weight_of_its_source_says(
+    sizes: list[int], weights: list[float], seed: int
+) -> None:
+    rows = np.array([(source, row) for source, size in enumerate(sizes) for row in range(size)])
+    found = weighted(rows, weights, seed)
+    assert np.array_equal(found, weighted(rows, weights, seed))
+    for source, size in enumerate(sizes):
+        times = np.bincount(found[found[:, 0] == source][:, 1], minlength=size)
+        whole = int(weights[source])
+        assert set(times) <= {whole, whole + 1}
+        assert times.sum() == whole * size + round((weights[source] - whole) * size)
+
+
+def test_which_half_is_seen_follows_from_the_seed_and_hardly_changes_with_more_rows() -> None:
+    def half(size: int, seed: int) -> set[int]:
+        rows = np.column_stack([np.zeros(size, np.int64), np.arange(size)])
+        return set(weighted(rows, [0.5], seed)[:, 1].tolist())
+
+    assert half(1000, 1) != half(1000, 2)
+    kept = half(1100, 1) & set(range(1000))
+    assert len(kept & half(1000, 1)) > 450
+
+
+# --- other people's data --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"there is no {SHARED}")
+@pytest.mark.parametrize(
+    ("name", "found_format", "rows"),
+    [
+        ("sft/alpaca_en_demo.json", "alpaca", 999),
+        ("sft/self_instruct_alpaca.json", "alpaca", 427),
+        ("sft/sharegpt_multi_turn.json", "sharegpt", 500),
+        ("sft/gsm8k_test.jsonl", "question_answer", 1319),
+        ("sft/TruthfulQA.csv", "question_answer", 817),
+        ("parquet/gsm8k_test.parquet", "question_answer", 1319),
+        ("preference/truthfulqa_dpo.jsonl", "preference", 817),
+        ("preference/dpo_en_demo.json", "preference", 300),
+        ("unicode/chatterbot_persian_sharegpt.jsonl", "sharegpt", 773),
+    ],
+)
+def test_real_files_are_recognised_and_used_to_the_last_row(
+    name: str, found_format: str, rows: int
+) -> None:
+    answer = inspected(SHARED / name)[-1]
+    assert answer.sources[0].format == found_format
+    assert (answer.rows_read, answer.rows_used) == (rows, rows)

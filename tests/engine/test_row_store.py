@@ -28,7 +28,8 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.engine import row_cache, verdicts
 from lora_studio.engine.dataset import described, recognised
 from lora_studio.engine.failures import CancelledError
-from lora_studio.engine.row_store import RowStore, first_rows, open_store
+from lora_studio.engine.row_scan import first_rows, open_store
+from lora_studio.engine.row_store import RowStore
 from tests.helpers.jobs import RecordingChannel, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -188,7 +189,7 @@ _MEASURE = """
 import resource, sys
 from lora_studio.core.dataset import Source
 from lora_studio.engine import row_pages, worker
-from lora_studio.engine.row_store import first_rows, open_store
+from lora_studio.engine.row_scan import first_rows, open_store
 from tests.helpers.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 idle = peak()
