@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from lora_studio.core.dataset import Fix
-from lora_studio.core.repairs import repair
-from lora_studio.engine import row_facts
 from lora_studio.engine.channel import Job
-from lora_studio.engine.dataset import Rows, sample_of
+from lora_studio.engine.dataset import Rows
 from lora_studio.engine.near_duplicates import Comparison, Groups, Hashes, join_near, mixed
-from lora_studio.engine.row_blocks import values_of
-from lora_studio.engine.row_facts import Facts, sides_of
-from lora_studio.engine.row_store import SCHEMA, RowStore
+from lora_studio.engine.row_facts import Facts, Reader
+from lora_studio.engine.row_keys import sides_of
 
 Mask = NDArray[np.bool_]
 
@@ -43,36 +38,12 @@ class Compared:
     held_out: Mask
 
 
-class Lookup:
-    """Rows of a source in any order, from the mapped file: a store reads a whole batch for each."""
-
-    def __init__(self, store: RowStore) -> None:
-        """Maps the file, which takes no memory by itself."""
-        self._file = pa.memory_map(str(store.file))
-        self._offsets, self._firsts = zip(*store.facts.batches, strict=True)
-
-    def __call__(self, index: int) -> dict[str, Any]:
-        """The values of a row that has some."""
-        batch = bisect.bisect_right(self._firsts, index) - 1
-        self._file.seek(self._offsets[batch])
-        message = pa.ipc.read_message(self._file)
-        if message.type == "schema":  # stands before the first batch
-            message = pa.ipc.read_message(self._file)
-        raw = pa.ipc.read_record_batch(message, SCHEMA).column("raw")
-        return values_of(bytes(raw[index - self._firsts[batch]].as_buffer()))
-
-
 def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
     """Finds the groups of equal and nearly equal rows; raises CancelledError."""
-    spec = row_facts.alone(rows.spec)
-    lookups = [Lookup(store) for store in rows.stores]
+    reader = Reader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:
-        source, index = int(facts["source"][row]), int(facts["index"][row])
-        found = rows.found[source]
-        assert found.format is not None
-        values = lookups[source](index)
-        return sides_of(repair(sample_of(values, found.format, found.mapping, spec), fixes))
+        return sides_of(reader.sample(int(facts["source"][row]), int(facts["index"][row])))
 
     groups = Groups(len(facts))
     groups.join_equal(facts["near"])

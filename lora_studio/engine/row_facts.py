@@ -6,7 +6,7 @@ of. The pass takes about 0.2 ms a row and runs on all cores.
 
 from __future__ import annotations
 
-import hashlib
+import bisect
 import json
 import multiprocessing
 import os
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from lora_studio.core import paths
-from lora_studio.core.dataset import DatasetSpec, Fix, Message
+from lora_studio.core.dataset import Fix
 from lora_studio.core.faults import Fault, faults
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_mapping import filled, names_in
@@ -36,11 +37,11 @@ from lora_studio.engine.near_duplicates import (
     Hashes,
     Sides,
     boilerplate,
-    normalised,
     sketch,
 )
 from lora_studio.engine.row_blocks import values_of
-from lora_studio.engine.row_store import RowStore
+from lora_studio.engine.row_keys import context_of, key_of, keys_of, shape_of, sides_of
+from lora_studio.engine.row_store import SCHEMA, RowStore
 
 #: A row by the position of its source and its own in it, both from 0.
 RowId = tuple[int, int]
@@ -144,102 +145,43 @@ def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool =
     return facts
 
 
-def alone(spec: DatasetSpec) -> DatasetSpec:
-    """The spec without what it adds to every row, which is not for comparing: the system prompt."""
-    return spec.model_copy(update={"system_prompt": ""}) if spec.system_prompt else spec
+class Reader:
+    """Single rows in any order, from the mapped files: a store reads a whole batch for each."""
+
+    def __init__(self, rows: Rows, fixes: Collection[Fix]) -> None:
+        """Of all sources, after the row-wise repairs among `fixes`."""
+        self._rows, self._fixes = rows, fixes
+        self._files = [pa.memory_map(str(store.file)) for store in rows.stores]
+
+    def sample(self, source: int, index: int) -> Sample:
+        """One row as it is compared; raises UnusableRow."""
+        batches = self._rows.stores[source].facts.batches
+        place = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
+        offset, first = batches[place]
+        file = self._files[source]
+        file.seek(offset)
+        message = pa.ipc.read_message(file)
+        if message.type == "schema":  # stands before the first batch
+            message = pa.ipc.read_message(file)
+        batch = pa.ipc.read_record_batch(message, SCHEMA)
+        if fault := batch.column("fault")[index - first].as_py():
+            raise UnusableRow(fault)
+        values = values_of(bytes(batch.column("raw")[index - first].as_buffer()))
+        return repair(converted(self._rows, source, values), self._fixes)
 
 
-# --- one row ----------------------------------------------------------------------------------
+def converted(rows: Rows, source: int, values: dict[str, Any]) -> Sample:
+    """The sample of a row without what is added to every row, its system prompt; raises UnusableRow.
 
-
-def sides_of(sample: Sample) -> Sides:
-    """What is asked and what is answered, normalised for comparing."""
-    if sample.task == "text":
-        return (normalised(sample.text),)
-    asked = [turn.content for turn in sample.messages if turn.role in ("user", "tool")]
-    answers = [[turn for turn in sample.messages if turn.role == "assistant"]]
-    if sample.task == "preference":
-        answers = [[*sample.chosen], [*sample.rejected]]
-    spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]
-    return tuple(normalised(text) for text in ("\n".join(asked), *spoken))
-
-
-def context_of(sample: Sample) -> str:
-    """What has to be equal in nearly equal rows: task, system message, tools and label."""
-    system = [_exact(turn) for turn in sample.messages if turn.role == "system"]
-    return "\x1d".join([sample.task, *system, str(sample.label), _tools(sample)])
-
-
-def keys_of(sample: Sample) -> dict[str, int]:
-    """What tells rows and their parts apart, but for spacing; 0 for a part that is not there."""
-    turns = [_exact(turn) for turn in sample.messages]
-    last = len(turns)
-    if sample.task != "preference":
-        answers = [i for i, turn in enumerate(sample.messages) if turn.role == "assistant"]
-        last = answers[-1] if answers else last
-    prompt, answer = _joined(turns[:last]), _joined(turns[last:])
-    rejected = _joined([_exact(turn) for turn in sample.rejected])
-    if sample.task == "preference":
-        answer = _joined([_exact(turn) for turn in sample.chosen])
-    tools, text = _tools(sample), " ".join(sample.text.split())
-    whole = "\x1d".join([text, prompt, answer, rejected, str(sample.label), tools])
-    return {
-        "length": len(whole),
-        "exact": key_of(whole),
-        "prompt": key_of(prompt and prompt + tools),
-        "answer": key_of(answer),
-        "other": key_of(rejected),
-        "label": -1 if sample.label is None else int(sample.label),
-    }
-
-
-def _exact(turn: Message) -> str:
-    return f"{turn.role}\x1e{' '.join(_spoken(turn).split())}"
-
-
-def _joined(turns: Sequence[str]) -> str:
-    return "\x1f".join(turns)
-
-
-def _spoken(turn: Message) -> str:
-    if not turn.thinking and not turn.tool_calls:
-        return turn.content
-    calls = [json.dumps([call.name, call.arguments], sort_keys=True) for call in turn.tool_calls]
-    return "\n".join([turn.thinking, turn.content, *calls])
-
-
-def _tools(sample: Sample) -> str:
-    return json.dumps(sample.tools, sort_keys=True) if sample.tools else ""
-
-
-def key_of(text: str) -> int:
-    """64 bits that tell texts apart (two of two million collide with a chance of 10^-7); "" is 0."""
-    if not text:
-        return 0
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return int.from_bytes(digest, "little")
-
-
-def shape_of(values: dict[str, Any]) -> str:
-    """The columns of a row and the kinds of their values: `a: text; b: list of (role value)`."""
-    kinds = ((name, kind_of(value)) for name, value in sorted(values.items()))
-    return "; ".join(f"{name}: {kind}" for name, kind in kinds if kind)
-
-
-def kind_of(value: Any) -> str:
-    """What sort of value it is, in words; "" for nothing at all."""
-    match value:
-        case bool():
-            return "yes or no"
-        case int() | float():
-            return "number"
-        case str():
-            return "text"
-        case list():
-            return f"list of {kind_of(value[0]) or 'nothing'}" if value else ""
-        case dict():
-            return f"({' '.join(sorted(map(str, value)))})"
-    return ""
+    What is said of all rows tells none from another, and may change without moving any.
+    """
+    found = rows.found[source]
+    if found.format is None:
+        raise UnusableRow("its source has no known format")
+    spec = rows.spec
+    if spec.system_prompt:
+        spec = spec.model_copy(update={"system_prompt": ""})
+    return dataset.sample_of(values, found.format, found.mapping, spec)
 
 
 # --- the pass ---------------------------------------------------------------------------------
@@ -294,10 +236,7 @@ class _Work:
         return facts
 
     def _repaired(self, source: int, values: dict[str, Any], facts: Facts, here: Tally) -> Sample:
-        found = self.rows.found[source]
-        if found.format is None:
-            raise UnusableRow("its source has no known format")
-        sample = dataset.sample_of(values, found.format, found.mapping, alone(self.rows.spec))
+        sample = converted(self.rows, source, values)
         if self.with_faults and source < len(self.rows.spec.sources):
             for kind in faults(sample):
                 facts.faults.setdefault(kind, Tally()).add(here)
@@ -333,11 +272,12 @@ def _common(rows: Rows, fixes: Collection[Fix], total: int, job: Job) -> Hashes:
     """Boilerplate, told from rows all over the dataset, equal ones taken once."""
     step = max(1, total // _SAMPLED)
     found: dict[Sides, None] = {}
+    reader = Reader(rows, fixes)
     for source, store in enumerate(rows.stores):
         for index in range(0, len(store), step):
             job.check()
             try:
-                found[sides_of(repair(rows.sample(source, index), fixes))] = None
+                found[sides_of(reader.sample(source, index))] = None
             except UnusableRow:
                 continue
     return boilerplate(list(found))
