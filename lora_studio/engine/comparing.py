@@ -140,7 +140,9 @@ def foreign_shapes(compared: Compared, there: Mask) -> Mask:
     for source in np.unique(facts["source"][there]):
         here = there & (facts["source"] == source)
         keys, counts = np.unique(facts["shape"][here], return_counts=True)
-        shapes = [_parsed(facts.shapes.get(int(key), "")) for key in keys]
+        if not all(int(key) in facts.shapes for key in keys):
+            continue
+        shapes = [_parsed(facts.shapes[int(key)]) for key in keys]
         usual = _usual_kinds(shapes, counts)
         foreign = [
             key for key, shape in zip(keys, shapes, strict=True) if _is_foreign(shape, usual)

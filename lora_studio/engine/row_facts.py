@@ -55,6 +55,9 @@ _MOST_PROCESSES = 8
 #: Seconds between two looks at a cancel while processes work.
 _PATIENCE = 0.1
 
+#: Shapes spelt out: where there are more, rows have no common shape that one could differ from.
+_SHAPES = 10_000
+
 #: Rows named for each fault and each reason to leave some out.
 _NAMED = 1000
 
@@ -93,7 +96,7 @@ class Facts:
     """Facts of the usable rows, one element a row in every array, in the order of the sources.
 
     `left_out` are the other rows by reason, `faults` the rows with each fault, before repairs;
-    `shapes` spells out the keys in the column `shape`.
+    `shapes` spells out the keys in the column `shape`, if there are not very many.
     """
 
     columns: dict[str, NDArray[Any]]
@@ -117,7 +120,8 @@ class Facts:
             self.left_out.setdefault(reason, Tally()).add(tally)
         for fault, tally in other.faults.items():
             self.faults.setdefault(fault, Tally()).add(tally)
-        self.shapes |= other.shapes
+        if len(self.shapes) < _SHAPES:
+            self.shapes |= other.shapes
 
 
 def measure(rows: Rows, fixes: Collection[Fix], job: Job, *, with_faults: bool = False) -> Facts:

@@ -19,7 +19,7 @@ from lora_studio.core import commands
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.events import DatasetLinted, Finding
 from lora_studio.core.model import ModelSpec
-from lora_studio.engine import dataset
+from lora_studio.engine import dataset, row_facts
 from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.lint import lint
 from lora_studio.engine.lint_kinds import COMPARED, FAULTS, KINDS
@@ -396,3 +396,20 @@ def test_with_a_model_answers_behind_the_limit_are_found(tmp_path: Path, tiny: T
     assert not found(max_length=value).keys() & {"lint.cut_answers", "lint.nothing_to_train"}
     assert first["lint.nothing_to_train"].change == ("max_length", value)
     assert "lint.cut_answers" not in found(too_long="skip")
+
+
+@pytest.mark.slow
+def test_several_processes_find_what_one_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = sound(11_000)
+    for planted in PLANTED.values():
+        rows += planted
+    rows += [rows[17], rows[9000], *({"messages": []} for _ in range(3))]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    spec = DatasetSpec.model_validate({"sources": [str(file)]})
+    together = lint(spec, make_job())
+    monkeypatch.setattr(row_facts, "_MANY", len(rows) + 1)
+    alone = lint(spec, make_job())
+    assert together.findings == alone.findings
+    assert {finding.code for finding in alone.findings} >= {*PLANTED, "lint.duplicates"}
