@@ -372,7 +372,10 @@ class TrainingStarted(_Event):
 
 
 class StepDone(_Event):
-    """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes."""
+    """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
+
+    `figures` are what else an objective tells, such as how often the chosen answer is ahead.
+    """
 
     kind: Literal["step_done"] = "step_done"
     step: int
@@ -385,14 +388,16 @@ class StepDone(_Event):
     tokens_per_s: float
     memory_bytes: int
     eta_s: float | None = None
+    figures: dict[str, float] = Field(default_factory=dict)
 
 
 class Evaluated(_Event):
-    """Loss on the validation rows, in nats per trained token, after `step` steps."""
+    """Loss on the validation rows, in nats per trained token or as the objective has it."""
 
     kind: Literal["evaluated"] = "evaluated"
     step: int
     loss: float
+    figures: dict[str, float] = Field(default_factory=dict)
 
 
 class CheckpointSaved(_Event):

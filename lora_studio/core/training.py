@@ -13,6 +13,24 @@ Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 class TrainingSpec(Spec):
     """How the adapter is optimised."""
 
+    preference: Literal["dpo", "orpo"] = setting(
+        "dpo",
+        "Preference method",
+        "How pairs of a better and a worse answer are learned from: DPO compares with the base "
+        "model, ORPO does without and also learns the better answer itself. Used with pairs only.",
+        choices={"dpo": "DPO", "orpo": "ORPO"},
+        advanced=True,
+    )
+    beta: float = setting(
+        0.1,
+        "Beta",
+        "Of preference training: how strongly DPO and labelled answers (KTO) are held near the base "
+        "model, and the weight of the comparison in ORPO. 0.1 is usual.",
+        gt=0.0,
+        le=100.0,
+        step=0.05,
+        advanced=True,
+    )
     epochs: float = setting(
         3.0,
         "Epochs",

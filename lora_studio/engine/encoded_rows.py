@@ -145,6 +145,12 @@ class EncodedLabels(_Rows[EncodedLabelled]):
         return EncodedLabelled(self.selection.encoded(row), label)
 
 
+def sequence(selection: Selection, task: Task) -> _Rows[Any]:
+    """The rows of a task in the form that its objective takes."""
+    forms: dict[Task, type[_Rows[Any]]] = {"preference": EncodedPairs, "kto": EncodedLabels}
+    return forms.get(task, EncodedRows)(selection)
+
+
 @dataclass
 class Fitting:
     """The rows that a limit leaves: `usable[t]` says it for each of table t's rows, `left` why not."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,12 @@ class Scorer:
         self.packed = self._decoder is not None and documents.enable(self.base, self._decoder)
         self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
         self.chunked = self._head is not None
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within it the scores are those of the base model, without the adapter."""
+        with self.model.disable_adapter():
+            yield
 
     @property
     def described(self) -> str:

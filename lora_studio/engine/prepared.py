@@ -41,8 +41,6 @@ class Prepared:
 def prepare(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase, seed: int, job: Job) -> Prepared:
     """Reads, tokenises and splits a dataset; raises ProblemError when nothing is left to train on."""
     rows = dataset.open(spec, job)
-    if rows.task in ("preference", "kto"):
-        raise _needs_objective(rows.task)
     tables = tokenise(rows, tokenizer, job)
     fits = fitting(tables, rows.task, spec)
     divided = splitting.split(rows, seed, job, _places(tables, fits))
@@ -173,14 +171,3 @@ def _warnings(training: Selection, validation: Selection) -> list[Problem]:
             )
         )
     return found
-
-
-def _needs_objective(task: str) -> ProblemError:
-    what = {"preference": "pairs of a better and a worse answer", "kto": "labelled answers"}[task]
-    return fail(
-        "dataset.no_objective",
-        f"The data holds {what}, which supervised training cannot use.",
-        "Choose data with one answer to each question, or map its columns to a question and an "
-        "answer.",
-        where=Where(step="dataset", field="sources"),
-    )

@@ -44,6 +44,11 @@ class Encoded:
     left_out: int = 0
 
     @property
+    def tokens(self) -> int:
+        """Tokens that a pass over the row computes."""
+        return len(self.ids)
+
+    @property
     def labels(self) -> list[int]:
         """The ids where they are trained, -100 elsewhere."""
         return np.where(self.trained, self.ids, _IGNORED).tolist()
@@ -61,6 +66,11 @@ class EncodedPair:
     chosen: Encoded
     rejected: Encoded
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of both sides."""
+        return self.chosen.tokens + self.rejected.tokens
+
 
 @dataclass(frozen=True)
 class EncodedLabelled:
@@ -68,6 +78,11 @@ class EncodedLabelled:
 
     answer: Encoded
     label: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the conversation."""
+        return self.answer.tokens
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +15,21 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import get_scheduler
 
 from lora_studio.core import events
+from lora_studio.core.dataset import Task
 from lora_studio.core.files import folder_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, run_record
+from lora_studio.engine import checkpoints, objectives, run_record
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
-from lora_studio.engine.batches import Batch, Plan, by_length, collate
+from lora_studio.engine.batches import Plan, by_length
 from lora_studio.engine.channel import Job
-from lora_studio.engine.encoded_rows import EncodedRows
+from lora_studio.engine.encoded_rows import sequence
 from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.objectives import sft
+from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
 
 #: Shortest time between two StepDone events, in seconds. The last one is never left out.
@@ -40,10 +41,14 @@ _WINDOW = 20
 
 @dataclass(frozen=True)
 class Data:
-    """The rows of a run after rendering; they are read from disk one by one."""
+    """The rows of a run after rendering; they are read from disk one by one.
 
-    training: EncodedRows
-    validation: EncodedRows
+    `training` and `validation` are sequences with `lengths`, of what the task's objective takes.
+    """
+
+    task: Task
+    training: Any
+    validation: Any
     fingerprint: str
 
 
@@ -78,7 +83,10 @@ def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Da
     run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
     run_record.write_heldout(run, prepared.rows, prepared.split)
     return Data(
-        EncodedRows(prepared.training), EncodedRows(prepared.validation), prepared.fingerprint
+        prepared.rows.task,
+        sequence(prepared.training, prepared.rows.task),
+        sequence(prepared.validation, prepared.rows.task),
+        prepared.fingerprint,
     )
 
 
@@ -112,6 +120,7 @@ class Loop:
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(self.unwrapped)
         job.emit(events.Log(text=self.scorer.described))
+        self.objective = objectives.make(spec, data.task, self.scorer)
         self.scheduler = get_scheduler(
             "constant_with_warmup" if spec.schedule == "constant" else spec.schedule,
             optimizer,
@@ -152,19 +161,23 @@ class Loop:
         return stopped and self.step < self.steps
 
     def optimizer_step(self) -> None:
-        """One update from all its micro-batches; the loss is the mean over all their targets."""
+        """One update from all its micro-batches; the loss is the mean over all they weigh."""
         self.model.train()
         began = time.monotonic()
-        batches = [
-            collate([self.data.training[row] for row in rows]) for rows in self.plan.step(self.step)
-        ]
-        targets = sum(len(batch.targets) for batch in batches)
+        batches = [[self.data.training[row] for row in rows] for rows in self.plan.step(self.step)]
+        weight = sum(self.objective.weight(rows) for rows in batches)
+        with self._autocast():
+            self.objective.begin(batches)
         total = torch.zeros((), device=self.device)
-        for batch in batches:
+        figures: Counter[str] = Counter()
+        for rows in batches:
             self.job.check()
-            loss = self._nll(batch) / targets
+            with self._autocast():
+                found = self.objective.loss(rows)
+            loss = found.total / weight
             self.accelerator.backward(loss)
             total += loss.detach().to(self.device)
+            _add(figures, found, weight)
         limit = self.spec.max_grad_norm or math.inf
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
         # One wait for the device per step: reading the number.
@@ -186,8 +199,9 @@ class Loop:
             loss=value,
             learning_rate=rate,
             grad_norm=norm,
-            tokens=sum(batch.tokens for batch in batches),
+            tokens=sum(int(row.tokens) for rows in batches for row in rows),
             memory_bytes=devices.peak_memory_bytes(self.device),
+            figures=dict(figures),
         )
 
     def evaluate(self) -> None:
@@ -196,20 +210,25 @@ class Loop:
         self.model.eval()
         rows = self.data.validation
         chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
-        nll, targets = 0.0, 0
-        with torch.no_grad():
-            for done, indices in enumerate(chosen):
-                self.job.progress("evaluating", done, len(chosen), "batches")
-                batch = collate([rows[index] for index in indices])
-                nll += float(self._nll(batch))
-                targets += len(batch.targets)
-        loss = nll / targets
+        loss, weight, figures = 0.0, 0, Counter[str]()
+        together = self.spec.gradient_accumulation
+        with torch.no_grad(), self._autocast():
+            for begin in range(0, len(chosen), together):
+                part = [[rows[i] for i in indices] for indices in chosen[begin : begin + together]]
+                self.objective.begin(part)
+                for done, batch in enumerate(part, start=begin):
+                    self.job.progress("evaluating", done, len(chosen), "batches")
+                    found = self.objective.loss(batch)
+                    loss += float(found.total)
+                    weight += self.objective.weight(batch)
+                    _add(figures, found, 1)
+        loss /= weight
+        means = {name: value / weight for name, value in figures.items()}
         self.results["evaluations"].append({"step": self.step, "loss": loss})
-        self.job.emit(events.Evaluated(step=self.step, loss=loss))
+        self.job.emit(events.Evaluated(step=self.step, loss=loss, figures=means))
 
-    def _nll(self, batch: Batch) -> torch.Tensor:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return sft(self.scorer(batch))
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _evaluation_is_due(self) -> bool:
         every = self.spec.eval_every or self.plan.steps_per_epoch
@@ -286,6 +305,12 @@ class Loop:
             "helps too. Checkpoints from before are kept.",
             where=Where(step="training", field="learning_rate"),
         )
+
+
+def _add(figures: Counter[str], found: Loss, weight: int) -> None:
+    """Adds a micro-batch's share of the means over a step. Costs a wait for the device each."""
+    for name, value in found.figures.items():
+        figures[name] += float(value) / weight
 
 
 def make_optimizer(

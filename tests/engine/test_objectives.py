@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import peft
@@ -15,14 +17,22 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core.lora import LoraSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import logprobs, lora
 from lora_studio.engine.batches import collate
 from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.objectives import sft
-from lora_studio.engine.tokens import Encoded
+from lora_studio.engine.objectives import Dpo, Kto, Orpo, make
+from lora_studio.engine.tokens import Encoded, EncodedLabelled, EncodedPair
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES
+
+
+def sft(scores: torch.Tensor) -> torch.Tensor:
+    """The sum that training divides by the number of trained tokens."""
+    return -scores.sum()
+
 
 Wrapped = Callable[[str], peft.PeftModel]
 
@@ -179,3 +189,100 @@ def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scores = Scorer(lora.attach(base, LoraSpec(), make_job()).eval())(collate(rows))
     assert float(done.stdout.split()[-1]) == pytest.approx(-float(scores.mean()), rel=1e-3)
+
+
+# --- preference objectives --------------------------------------------------------------------
+
+
+def pair_of(seed: int) -> EncodedPair:
+    """Two answers of different length to one prompt."""
+    generator = np.random.default_rng(seed)
+    prompt = generator.integers(5, 400, 5)
+
+    def side(length: int) -> Encoded:
+        ids = np.concatenate([prompt, generator.integers(5, 400, length)]).astype(np.int32)
+        return Encoded(ids, np.arange(len(ids)) >= 5, len(ids))
+
+    return EncodedPair(side(4), side(7))
+
+
+def log_likelihood(model: torch.nn.Module, row: Encoded) -> float:
+    """log π(y|x) straight from the definition."""
+    logits = model(input_ids=torch.from_numpy(row.ids.astype(np.int64))[None]).logits[0].double()
+    table = logits.log_softmax(-1)
+    return sum(
+        float(table[place - 1, row.ids[place]].detach()) for place in np.flatnonzero(row.trained)
+    )
+
+
+def both(model: peft.PeftModel, row: Encoded) -> tuple[float, float]:
+    """log π(y|x) with the adapter and without."""
+    tuned = log_likelihood(model, row)
+    with model.disable_adapter():
+        return tuned, log_likelihood(model, row)
+
+
+def test_dpo_is_its_formula_with_the_base_model_as_reference(wrapped: Wrapped) -> None:
+    model, pairs = wrapped("llama3"), [pair_of(1), pair_of(2)]
+    expected, ahead = 0.0, 0
+    for pair in pairs:
+        (chosen, chosen_base), (rejected, rejected_base) = both(model, pair.chosen), both(model, pair.rejected)  # fmt: skip
+        margin = 0.3 * ((chosen - chosen_base) - (rejected - rejected_base))
+        expected += math.log1p(math.exp(-margin))
+        ahead += margin > 0
+    found = Dpo(Scorer(model), 0.3).loss(pairs)
+    assert float(found.total.detach()) == pytest.approx(expected, rel=1e-5)
+    assert int(found.figures["accuracy"]) == ahead
+
+
+def test_dpo_of_an_untrained_adapter_is_log_2_and_pulls_the_answers_apart(tiny: TinyModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    model = lora.attach(base, LoraSpec(rank=8), make_job()).train()
+    dpo, pairs = Dpo(Scorer(model), 0.5), [pair_of(1), pair_of(2)]
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=5e-3)
+    values = []
+    for _ in range(6):
+        found = dpo.loss(pairs)
+        values.append(float(found.total.detach()) / 2)
+        optimizer.zero_grad()
+        found.total.backward()
+        optimizer.step()
+    assert values[0] == pytest.approx(math.log(2), rel=1e-5)
+    assert values[-1] < 0.5 * values[0]
+
+
+def test_orpo_is_its_formula(wrapped: Wrapped) -> None:
+    model, pair = wrapped("llama3"), pair_of(3)
+    chosen, rejected = (
+        log_likelihood(model, pair.chosen) / 4,
+        log_likelihood(model, pair.rejected) / 7,
+    )
+    log_odds = [math.log(math.exp(p) / (1 - math.exp(p))) for p in (chosen, rejected)]
+    ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
+    found = Orpo(Scorer(model), 0.2).loss([pair])
+    assert float(found.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
+
+
+def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point(
+    wrapped: Wrapped,
+) -> None:
+    model = wrapped("llama3")
+    rows = [EncodedLabelled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)]
+    crossed = []
+    for index, row in enumerate(rows):
+        other = rows[(index + 1) % 3].answer
+        ids = np.concatenate([row.answer.ids[:5], other.ids[5:]])
+        crossed.append(Encoded(ids, np.arange(len(ids)) >= 5, len(ids)))
+    rewards = [tuned - base for tuned, base in (both(model, row.answer) for row in rows)]
+    shift = max(0.0, float(np.mean([tuned - base for tuned, base in (both(model, row) for row in crossed)])))  # fmt: skip
+    signs = [1 if row.label else -1 for row in rows]
+    expected = sum(1 - 1 / (1 + math.exp(-0.1 * sign * (r - shift))) for sign, r in zip(signs, rewards, strict=True))  # fmt: skip
+    kto = Kto(Scorer(model), 0.1)
+    kto.begin([rows[:2], rows[2:]])
+    found = sum(float(kto.loss(part).total.detach()) for part in (rows[:2], rows[2:]))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
+    with pytest.raises(ProblemError, match="needs two rows"):
+        make(TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None))

@@ -21,6 +21,7 @@ from lora_studio.core import commands, events
 from lora_studio.core.events import Event
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine.channel import Flags
+from lora_studio.engine.objectives import Loss
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
 from tests.helpers.tiny_models import FAMILIES
@@ -147,6 +148,43 @@ def test_how_a_step_is_split_does_not_change_it(start: Start, micro_batch: int) 
     expected = adapter_of(whole)
     for name, value in adapter_of(split).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["dpo", "orpo"])
+def test_pairs_teach_which_answer_is_better(start: Start, tmp_path: Path, method: str) -> None:
+    pairs = [
+        {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
+        for n in range(24)
+    ]
+    run = start(
+        rows=write_rows(tmp_path / "pairs.jsonl", pairs),
+        dataset={"validation_share": 0.2},
+        training={"epochs": 3, "preference": method, "micro_batch": 4},
+    )
+    channel = train(run)
+    assert channel.last(events.DatasetReady).task == "preference"
+    first, last = channel.of(events.StepDone)[0], channel.of(events.StepDone)[-1]
+    assert last.loss < 0.9 * first.loss
+    assert last.figures["margin"] > first.figures["margin"]
+    assert channel.last(events.Evaluated).figures["accuracy"] > 0.9
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+
+
+def test_labelled_answers_teach_which_are_good(start: Start, tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": f"What is {n}?",
+            "completion": f"It is {n}, said Pim." if n % 2 else f"No idea: {n}!",
+            "label": bool(n % 2),
+        }
+        for n in range(24)
+    ]
+    run = start(rows=write_rows(tmp_path / "labels.jsonl", rows), training={"epochs": 4})
+    channel = train(run)
+    steps = channel.of(events.StepDone)
+    assert channel.last(events.DatasetReady).task == "kto"
+    assert steps[0].loss == pytest.approx(0.5, abs=1e-3)
+    assert steps[-1].loss < 0.45
 
 
 @pytest.mark.parametrize("precision", ["4bit", "8bit", "bf16"])
@@ -453,16 +491,16 @@ def test_a_cancel_is_heeded_before_the_next_micro_batch(
 
     every_step(monkeypatch)
     computed: list[int] = []
-    own = training.sft
+    own = training.objectives.Sft.loss
 
-    def counted(*about: Any) -> torch.Tensor:
+    def counted(*about: Any) -> Loss:
         computed.append(1)
         if len(computed) == 6:
             cancel[0].set()
         return own(*about)
 
     cancel: list[Any] = []
-    monkeypatch.setattr(training, "sft", counted)
+    monkeypatch.setattr(training.objectives.Sft, "loss", counted)
     run = start(training={"gradient_accumulation": 4, "micro_batch": 1})
     channel = train(run, lambda event, flags: cancel.append(flags.cancel))
     assert channel.of(events.Cancelled)
@@ -505,14 +543,14 @@ def test_a_loss_that_is_no_number_ends_training_before_the_adapter_is_spoilt(
     every_step(monkeypatch)
     from lora_studio.engine import training
 
-    own = training.sft
+    own = training.objectives.Sft.loss
     calls: list[int] = []
 
-    def diverging(*about: Any) -> torch.Tensor:
+    def diverging(*about: Any) -> Loss:
         calls.append(1)
-        return own(*about) * (float("nan") if len(calls) > 6 else 1.0)
+        return Loss(own(*about).total * (float("nan") if len(calls) > 6 else 1.0))
 
-    monkeypatch.setattr(training, "sft", diverging)
+    monkeypatch.setattr(training.objectives.Sft, "loss", diverging)
     run = start(training={"save_every": 1})
     channel = train(run)
     problem = problem_of(channel)

@@ -22,7 +22,7 @@ _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 _MORE = (
     "max_steps", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
-    "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
+    "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
 )  # fmt: skip
 
 
