@@ -181,7 +181,9 @@ class DatasetInquiries(QObject):
             self._declined.clear()
             for kind in (*KINDS, "read_rows", "show_row"):
                 self.state.report(kind, [])
-        if field in _ROWS:
+        if field in ("sources", "fixes"):  # a drop or a click: nobody is typing
+            self._inquiries["inspect_dataset"].now()
+        elif field in _ROWS:
             self._inquiries["inspect_dataset"].soon()
         if field in _LENGTHS:
             self._inquiries["measure_dataset"].soon()

@@ -68,6 +68,10 @@ class Inspector(QObject):
         if not older:
             self.busy_changed.emit(question.kind, True)
 
+    def expect(self, kind: str) -> None:
+        """Starts the worker for a kind of question, which saves its first one half a second."""
+        self._running(_lane(kind))
+
     def cancel(self, kind: str) -> None:
         """Ends the question of a kind, if one is under way; it is answered by `Cancelled`."""
         question, thread = self._latest.get(kind), self._threads.get(_lane(kind))

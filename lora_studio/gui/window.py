@@ -141,6 +141,7 @@ class Window(QMainWindow):
         page.continue_clicked.connect(lambda: self._neighbour(page, 1))
         page.back_clicked.connect(lambda: self._neighbour(page, -1))
         page.ask.connect(self.inspector.ask)
+        page.question_expected.connect(self.inspector.expect)
         page.question_dropped.connect(self.inspector.cancel)
         page.run_requested.connect(self._run_requested)
         page.import_requested.connect(self.flow.request_import)

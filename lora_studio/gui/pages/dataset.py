@@ -60,6 +60,7 @@ class DatasetPage(Page):
         self.tabs, self.data = QTabWidget(), QStackedWidget()
         self._shown: events.DatasetInspected | None = None
         self._columns: dict[str, str] = {}
+        self._at_work: Kind | None = None
         self._order = QTimer(self, singleShot=True, interval=0)
         self._order.timeout.connect(self._order_tabs)
         self._lay_out()
@@ -162,6 +163,7 @@ class DatasetPage(Page):
     def on_shown(self) -> None:
         """The disk may have changed meanwhile."""
         self.state.check_again()
+        self.question_expected.emit("inspect_dataset")
         self.inquiries.now()
 
     def reveal(self, found: FieldEditor) -> None:
@@ -314,14 +316,17 @@ class DatasetPage(Page):
 
     def _show_status(self) -> None:
         running, declined = self.inquiries.running(), self.inquiries.declined()
+        at_work = running[0] if running else None
         if running is not None:
             self.status.show_running(*running)
         elif declined is not None:
             self.status.show_stopped(declined)
         else:
             self.status.show_nothing()
-        self._show_sources()
-        self._show_findings()
+        if at_work != self._at_work:  # not with every step of a progress
+            self._at_work = at_work
+            self._show_sources()
+            self._show_findings()
 
     def _show_footer(self) -> None:
         answer, lengths = self.state.facts.dataset, self.state.facts.lengths

@@ -21,6 +21,7 @@ class Page(QWidget):
     Signals:
         continue_clicked, back_clicked: the user wants to go on, or back.
         ask(command): a question for the inspector; the answer comes through `on_event`.
+        question_expected(kind): such a question may come soon, so its worker may start.
         question_dropped(kind): the user does not want to wait for the answer.
         run_requested(kind): "train", "resume", "merge", "export" or "all".
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
@@ -33,6 +34,7 @@ class Page(QWidget):
     continue_clicked = Signal()
     back_clicked = Signal()
     ask = Signal(object)
+    question_expected = Signal(str)
     question_dropped = Signal(str)
     run_requested = Signal(str)
     import_requested = Signal(str, str)
