@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import peft
 import torch
@@ -208,7 +208,7 @@ class _Head:
 
     @property
     def out_features(self) -> int:
-        return int(self.layer.weight.shape[0])
+        return len(cast(torch.Tensor, self.layer.weight))
 
 
 def _finishes(config: Any) -> Iterator[Head]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +169,7 @@ class Loop:
         with self._autocast():
             self.objective.begin(batches)
         total = torch.zeros((), device=self.device)
-        figures: Counter[str] = Counter()
+        figures: defaultdict[str, float] = defaultdict(float)
         for rows in batches:
             self.job.check()
             with self._autocast():
@@ -210,7 +210,7 @@ class Loop:
         self.model.eval()
         rows = self.data.validation
         chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
-        loss, weight, figures = 0.0, 0, Counter[str]()
+        loss, weight, figures = 0.0, 0, defaultdict[str, float](float)
         together = self.spec.gradient_accumulation
         with torch.no_grad(), self._autocast():
             for begin in range(0, len(chosen), together):
@@ -307,7 +307,7 @@ class Loop:
         )
 
 
-def _add(figures: Counter[str], found: Loss, weight: int) -> None:
+def _add(figures: defaultdict[str, float], found: Loss, weight: int) -> None:
     """Adds a micro-batch's share of the means over a step. Costs a wait for the device each."""
     for name, value in found.figures.items():
         figures[name] += float(value) / weight
