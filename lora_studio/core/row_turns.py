@@ -34,6 +34,13 @@ _TRAINS = ("train", "training", "loss")
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
+#: Turns of two fields and a usual role, nearly all there are, need no further look: a third of the
+#: time of a row goes into it.
+_PLAIN_KEYS = (("role", "content"), ("from", "value"))
+_PLAIN_ROLES: dict[str, Role] = {
+    "system": "system", "user": "user", "human": "user", "assistant": "assistant",
+    "gpt": "assistant",
+}  # fmt: skip
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>\n*", re.DOTALL)
 
 # "\n\nHuman: …\n\nAssistant: …", and one turn a line where a whole column is a conversation.
@@ -175,6 +182,12 @@ def transcript(text: str, *, whole: bool = False) -> list[Message] | None:
 
 
 def _turn(turn: Any) -> Iterator[Message]:
+    if isinstance(turn, dict) and len(turn) == 2:
+        for who, what in _PLAIN_KEYS:
+            name, said = turn.get(who), turn.get(what)
+            if isinstance(name, str) and isinstance(said, str) and name in _PLAIN_ROLES:
+                yield message(_PLAIN_ROLES[name], said)
+                return
     if isinstance(turn, list | tuple) and len(turn) == 2:
         first, second = turn
         speaker = speaker_of(first) if isinstance(first, str) else None

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lora_studio.engine.containers import Container, problem
 from lora_studio.engine.row_blocks import Block, Notes, written
@@ -55,6 +54,8 @@ def _as_file(container: Container) -> Iterator[Path]:
 
 
 def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
+    import pyarrow.parquet as pq  # a tenth of a second
+
     with pq.ParquetFile(path, pre_buffer=False) as file:
         schema, total = file.schema_arrow, max(1, file.metadata.num_rows)
         columns = _columns(schema)

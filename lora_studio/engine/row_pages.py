@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lora_studio.core import commands
@@ -241,6 +240,8 @@ def search(store: RowStore, words: str, job: Job) -> NDArray[np.int64]:
     Rows are compared as JSON first, which goes at the speed of the disk. Where the words stand in
     the names of columns too, the rows that are left are parsed to see whether it is more than that.
     """
+    import pyarrow.compute as pc  # a fifth of a second, which the first rows need not wait for
+
     pattern = "|".join(re.escape(spelling) for spelling in _spellings(words))
     is_name = words.casefold() in " ".join(_names(store)).casefold()
     found = [np.empty(0, dtype=np.int64)]
