@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import inspect
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from lora_studio.core import events
 from lora_studio.core.files import write_atomic
@@ -30,24 +28,11 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import chat, disk, model, stage_causes, stage_limits, tokens
+from lora_studio.engine import chat, disk, model, stage_causes, stage_limits, stage_reading, tokens
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import gguf
 from lora_studio.engine.llama import Llama
-
-#: As many conversations are read as it takes to have at least so many of each.
-CONVERSATIONS = 32
-POSITIONS = 1000
-
-#: Longest part of a conversation that is read, and most positions compared in it.
-LENGTH = 1024
-PER_CONVERSATION = 96
-
-
-#: Answers given greedily by every stage, to be read side by side; tokens of each at most.
-ANSWERS = 3
-ANSWER_TOKENS = 48
+from lora_studio.engine.stage_reading import Case
 
 
 def run(
@@ -70,7 +55,7 @@ def run(
         job.emit(events.Warned(problem=_nothing_held_out()))
         return []
     tokenizer = model.load_tokenizer(folder.adapter, trust=project.model.trust_remote_code)
-    cases = _cases(folder, project, tokenizer)
+    cases = stage_reading.cases(folder, project, tokenizer)
     if not cases:
         job.emit(events.Warned(problem=_nothing_held_out()))
         return []
@@ -118,7 +103,7 @@ def _test(
 
 def _side_by_side(cases: list[Case], answers: dict[str, list[str]]) -> list[dict[str, str]]:
     """One row for each question: what was asked, and each stage's answer."""
-    asked = [case.prompt for case in cases if case.prompt][:ANSWERS]
+    asked = [case.prompt for case in cases if case.prompt][: stage_reading.ANSWERS]
     return [
         {"prompt": prompt, **{stage: texts[index] for stage, texts in answers.items()}}
         for index, prompt in enumerate(asked)
@@ -166,77 +151,6 @@ def _tell(earlier: dict[str, Any], job: Job) -> events.SelfTested:
     return result
 
 
-# --- what is read -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Case:
-    """One conversation: its text, its tokens as trained on, and where answer tokens are predicted.
-
-    `positions` index into `ids`: the prediction at a position is of the token behind it. `prompt`
-    is the text up to the first answer, empty where there is none.
-    """
-
-    sample: Sample
-    text: str
-    ids: list[int]
-    positions: list[int]
-    end: int | None
-    prompt: str = ""
-
-
-def _cases(folder: RunFolder, project: Project, tokenizer: PreTrainedTokenizerBase) -> list[Case]:
-    spec = project.dataset.model_copy(
-        update={"max_length": min(project.dataset.max_length, LENGTH), "too_long": "cut"}
-    )
-    encoder = tokens.Encoder(tokenizer, spec)
-    end = chat.turn_end(tokenizer)
-    last = None if end.text else end.ids[-1]
-    cases: list[Case] = []
-    positions = 0
-    for held_out in folder.heldout():
-        sample = _trained(held_out)
-        try:
-            encoded = encoder.encode_sample(sample)[0]
-            text = encoder.text(sample)
-        except UnusableRow:
-            continue
-        chosen = _spread([int(index) - 1 for index in np.flatnonzero(encoded.trained) if index])
-        prompt = _prompt(tokenizer, sample)
-        cases.append(Case(sample, text, encoded.ids.tolist(), chosen, last, prompt))
-        positions += len(chosen)
-        if len(cases) >= CONVERSATIONS and positions >= POSITIONS:
-            break
-    return cases
-
-
-def _trained(sample: Sample) -> Sample:
-    """The sample with every answer trained."""
-    turns = (
-        turn.model_copy(update={"trained": turn.role == "assistant"}) for turn in sample.messages
-    )
-    return replace(sample, messages=tuple(turns))
-
-
-def _prompt(tokenizer: PreTrainedTokenizerBase, sample: Sample) -> str:
-    """The conversation up to its first answer, as the model is asked for it."""
-    roles = [turn.role for turn in sample.messages]
-    if "assistant" not in roles or roles[0] == "assistant":
-        return ""
-    try:
-        return tokens.render(tokenizer, sample.messages[: roles.index("assistant")], prompt=True)
-    except UnusableRow:
-        return ""
-
-
-def _spread(positions: list[int]) -> list[int]:
-    """At most PER_CONVERSATION of them, evenly spaced, first and last included."""
-    if len(positions) <= PER_CONVERSATION:
-        return positions
-    picks = np.linspace(0, len(positions) - 1, PER_CONVERSATION).round().astype(int)
-    return [positions[pick] for pick in picks]
-
-
 # --- what is computed -------------------------------------------------------------------------
 
 
@@ -273,7 +187,7 @@ def _reference(
     done = 0
     for number, case in enumerate(cases):
         job.progress("self-test: base + adapter", number, len(cases), "conversations")
-        values = _log_softmax(_read_in_torch(tuned, case))
+        values = stage_reading.log_softmax(stage_reading.read_in_torch(tuned, case))
         if stored is None:
             shape = (rows, values.shape[1])
             disk.require(scratch, 4 * math.prod(shape), "The self-test")
@@ -282,7 +196,7 @@ def _reference(
         done += len(values)
     assert stored is not None
     computed_in = str(next(tuned.parameters()).dtype).removeprefix("torch.")
-    answers = _answers_in_torch(tuned, loaded.tokenizer, cases, "base + adapter", job)
+    answers = stage_reading.answers_in_torch(tuned, loaded.tokenizer, cases, "base + adapter", job)
     del loaded, tuned
     _release()
     return Reference(stored, computed_in, answers)
@@ -313,112 +227,37 @@ def _test_merged(
         faults.append("its chat template writes conversations otherwise")
     stops = loaded.model.generation_config.eos_token_id
     known = {loaded.tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
-    faults += _stop_faults(cases, known.__contains__)
+    faults += stage_reading.stop_faults(cases, known.__contains__)
     stage = Stage(
         name="merged",
-        read=lambda case: _read_in_torch(loaded.model, case),
-        token_fault=_token_fault(cases, tokenize),
+        read=lambda case: stage_reading.read_in_torch(loaded.model, case),
+        token_fault=stage_reading.token_fault(cases, tokenize),
         faults=tuple(faults),
         find_cause=lambda: stage_causes.of_merged(
             model.resolve(project.model, job), folder.adapter, folder.merged
         ),
     )
     result = _judge(stage, cases, reference, job)
-    return result, _answers_in_torch(loaded.model, loaded.tokenizer, cases, "merged", job)
+    return result, stage_reading.answers_in_torch(
+        loaded.model, loaded.tokenizer, cases, "merged", job
+    )
 
 
 def _test_gguf(
     name: str, file: Path, folder: RunFolder, cases: list[Case], reference: Reference, job: Job
 ) -> tuple[events.SelfTested, list[str]]:
     longest = max(len(case.ids) for case in cases)
-    context = longest + ANSWER_TOKENS + 8
+    context = longest + stage_reading.ANSWER_TOKENS + 8
     with Llama(file, context=context, cancelled=job.flags.cancel.is_set) as llama:
         stage = Stage(
             name=name,
             read=lambda case: llama.logits(case.ids, case.positions),
-            token_fault=_token_fault(cases, llama.tokenize),
-            faults=tuple(_stop_faults(cases, llama.ends_generation)),
+            token_fault=stage_reading.token_fault(cases, llama.tokenize),
+            faults=tuple(stage_reading.stop_faults(cases, llama.ends_generation)),
             find_cause=lambda: stage_causes.of_gguf(file, folder.merged),
         )
         result = _judge(stage, cases, reference, job)
-        return result, _answers_of_llama(llama, cases, name, job)
-
-
-# --- answers to read side by side -------------------------------------------------------------
-
-
-def _answers_in_torch(
-    network: Any, tokenizer: PreTrainedTokenizerBase, cases: list[Case], stage: str, job: Job
-) -> list[str]:
-    """Greedy answers to the first questions, one after another: padding would change rounding."""
-    ends = list(chat.turn_end(tokenizer, network.generation_config.eos_token_id).ids)
-    settings = GenerationConfig(
-        max_new_tokens=ANSWER_TOKENS,
-        do_sample=False,
-        eos_token_id=ends or None,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    answers: list[str] = []
-    for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
-        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").to(network.device)
-        ids.pop("token_type_ids", None)
-        with torch.inference_mode():
-            output = network.generate(
-                **ids, generation_config=settings, stopping_criteria=[chat.HeedCancel(job)]
-            )
-        answer = output[0, ids.input_ids.shape[1] :].tolist()
-        answers.append(tokenizer.decode(answer, skip_special_tokens=True))
-    return answers
-
-
-def _answers_of_llama(llama: Llama, cases: list[Case], stage: str, job: Job) -> list[str]:
-    answers: list[str] = []
-    for prompt in [case.prompt for case in cases if case.prompt][:ANSWERS]:
-        job.progress(f"self-test: answers of {stage}", len(answers), ANSWERS, "answers")
-        answers.append(
-            llama.text(list(llama.generate(llama.tokenize(prompt), max_tokens=ANSWER_TOKENS)))
-        )
-    return answers
-
-
-# --- a stage's tokens and stops ---------------------------------------------------------------
-
-
-def _stop_faults(cases: list[Case], stops_at: Callable[[int], bool]) -> Iterator[str]:
-    for end in {case.end for case in cases} - {None}:
-        assert end is not None
-        if not stops_at(end):
-            yield f"it does not stop at token {end}, which ends an answer"
-
-
-def _token_fault(cases: list[Case], tokenize: Callable[[str], Sequence[int]]) -> str | None:
-    """Where the stage's tokenizer parts from the one that was trained with."""
-    for number, case in enumerate(cases, 1):
-        expected, found = case.ids, list(tokenize(case.text))[: len(case.ids)]
-        # A template that ends no answer: training put an end-of-sequence token behind it.
-        if found != expected[: len(found)] or len(expected) - len(found) > 1:
-            pairs = zip(expected, found, strict=False)
-            place = next((i for i, (a, b) in enumerate(pairs) if a != b), len(found))
-            return f"its tokens differ in conversation {number}, from token {place + 1} on"
-    return None
-
-
-def _read_in_torch(network: Any, case: Case) -> np.ndarray:
-    """Logits of a case by a model in torch."""
-    ids = torch.tensor([case.ids], device=network.device)
-    positions = torch.tensor(case.positions, device=network.device)
-    inner = network.get_base_model() if hasattr(network, "get_base_model") else network
-    with torch.inference_mode():
-        if "logits_to_keep" in inspect.signature(inner.forward).parameters:
-            logits = network(input_ids=ids, use_cache=False, logits_to_keep=positions).logits[0]
-        else:
-            logits = network(input_ids=ids, use_cache=False).logits[0, positions]
-    return logits.float().cpu().numpy()
-
-
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(logits).log_softmax(-1).numpy()
+        return result, stage_reading.answers_of_llama(llama, cases, name, job)
 
 
 # --- the verdict ------------------------------------------------------------------------------
@@ -430,7 +269,7 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
     for number, case in enumerate(cases):
         job.progress(f"self-test: {stage.name}", number, len(cases), "conversations")
         rows = reference.log_probabilities[done : done + len(case.positions)]
-        same, kl = agreement(np.asarray(rows), stage.read(case))
+        same, kl = stage_reading.agreement(np.asarray(rows), stage.read(case))
         agreeing += same
         divergence += kl
         done += len(case.positions)
@@ -466,23 +305,6 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
     elif verdict == "lossy":
         job.emit(events.Warned(problem=_lossy(result)))
     return result
-
-
-def agreement(reference: np.ndarray, logits: np.ndarray) -> tuple[int, float]:
-    """How many rows have the same likeliest token, and the sum of their KL divergences in nats.
-
-    `reference` holds log probabilities, `logits` is unnormalised; both [positions, vocabulary]. One
-    may have more columns, for tokens that do not exist: they are left out of both.
-    """
-    width = min(reference.shape[1], logits.shape[1])
-    same, divergence = 0, 0.0
-    for begin in range(0, len(reference), 16):  # 64-bit rows of a large vocabulary are large
-        rows = slice(begin, begin + 16)
-        p = torch.from_numpy(np.array(reference[rows, :width])).double().log_softmax(-1)
-        q = torch.from_numpy(np.array(logits[rows, :width])).double().log_softmax(-1)
-        same += int((p.argmax(-1) == q.argmax(-1)).sum())
-        divergence += float((p.exp() * (p - q)).sum())
-    return same, divergence
 
 
 def _failed(stage: Stage, faults: list[str], cause: str) -> Problem:
@@ -529,8 +351,8 @@ def _nothing_held_out() -> Problem:
 def _tell_how_many(cases: list[Case], job: Job) -> None:
     positions = sum(len(case.positions) for case in cases)
     text = f"The self-test reads {len(cases)} conversations with {positions} answer positions"
-    if len(cases) < CONVERSATIONS or positions < POSITIONS:
-        text += f", all that were held out; {CONVERSATIONS} with {POSITIONS:,} say more"
+    if len(cases) < stage_reading.CONVERSATIONS or positions < stage_reading.POSITIONS:
+        text += f", all that were held out; {stage_reading.CONVERSATIONS} with {stage_reading.POSITIONS:,} say more"
     job.emit(events.Log(text=f"{text}."))
 
 

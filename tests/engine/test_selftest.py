@@ -18,7 +18,7 @@ from lora_studio.core import events
 from lora_studio.core.export import QUANTIZATIONS
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, merging, selftest, stage_limits, weights
+from lora_studio.engine import adapters, merging, selftest, stage_limits, stage_reading, weights
 from lora_studio.engine.export import gguf
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
@@ -63,19 +63,19 @@ def fault(recorder: Recorder) -> str:
 def test_agreement_and_divergence_of_a_case_worked_out_by_hand() -> None:
     reference = np.log(np.array([[0.5, 0.5, 1e-30], [0.8, 0.1, 0.1]], np.float32))
     logits = np.log(np.array([[0.25, 0.75, 1e-30], [0.1, 0.8, 0.1]], np.float32)) + 3
-    same, divergence = selftest.agreement(reference, logits)
+    same, divergence = stage_reading.agreement(reference, logits)
     first = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
     second = 0.8 * math.log(0.8 / 0.1) + 0.1 * math.log(0.1 / 0.8)
     assert same == 0
     assert divergence == pytest.approx(first + second, rel=1e-5)
-    assert selftest.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
+    assert stage_reading.agreement(reference, reference) == (2, pytest.approx(0.0, abs=1e-12))
 
 
 def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
     dice = np.random.default_rng(0)
     reference, logits = dice.normal(size=(2, 40, 50)).astype(np.float32)
     padded = np.concatenate([logits, np.full((40, 14), 5.0, np.float32)], axis=1)
-    assert selftest.agreement(reference, padded) == selftest.agreement(reference, logits)
+    assert stage_reading.agreement(reference, padded) == stage_reading.agreement(reference, logits)
 
 
 def test_every_quantisation_has_limits_and_exact_stages_are_held_to_the_strictest() -> None:
@@ -127,7 +127,7 @@ def test_what_was_merged_and_converted_rightly_passes(family: str, tmp_path: Pat
     job, _ = recorded_job()
     merging.merge(run, job)
     results, _ = check(run, gguf.write(run, run.load_project(), job))
-    assert list(results) == ["merged", "Q8_0", "F16"]
+    assert list(results) == ["merged", "F16", "Q8_0"]
     for result in results.values():
         assert result.passed, result
         assert result.tokens_equal
@@ -292,7 +292,7 @@ def test_an_unchanged_merged_model_is_not_tested_again_and_a_changed_one_is(
 def test_answers_of_every_stage_stand_side_by_side(run: RunFolder) -> None:
     check(run)
     rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"]
-    assert len(rows) == selftest.ANSWERS
+    assert len(rows) == stage_reading.ANSWERS
     for row in rows:
         assert set(row) == {"prompt", "base + adapter", "merged"}
         assert row["merged"] == row["base + adapter"]

@@ -86,7 +86,7 @@ def _read(stream: IO[bytes], lines: queue.SimpleQueue[str | None]) -> None:
     """Splits at carriage returns too: that is how progress bars write."""
     pending = b""
     with stream:
-        while chunk := stream.read1(4096):  # type: ignore[attr-defined]
+        while chunk := stream.read1(4096):  # type: ignore[attr-defined]  # a pipe is buffered
             *complete, pending = (pending + chunk).replace(b"\r", b"\n").split(b"\n")
             for line in complete:
                 if line.strip():
