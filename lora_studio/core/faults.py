@@ -156,6 +156,15 @@ def _refuses(text: str) -> bool:
     return (" ai " in text or " model" in text) and bool(_OTHER_MODEL.search(text))
 
 
+def _has_controls(text: str) -> bool:
+    # What can be printed, as most lines can, holds none; asking that takes a tenth of the time.
+    return not text.replace("\n", "").isprintable() and bool(CONTROLS.search(text))
+
+
+def _has_markers(text: str) -> bool:
+    return ("<" in text or "[" in text) and bool(MARKERS.search(text))
+
+
 def _has_same_pair(sample: Sample) -> bool:
     return sample.task == "preference" and _spoken(sample.chosen) == _spoken(sample.rejected)
 
@@ -169,9 +178,9 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "role_twice": _has_role_twice,
     "role_order": _has_role_order,
     "mojibake": lambda sample: any(is_mojibake(text) for text in texts(sample)),
-    "control_characters": lambda sample: any(CONTROLS.search(text) for text in texts(sample)),
+    "control_characters": lambda sample: any(_has_controls(text) for text in texts(sample)),
     "lost_characters": lambda sample: any("\ufffd" in text for text in texts(sample)),
-    "markers": lambda sample: any(MARKERS.search(text) for text in texts(sample)),
+    "markers": lambda sample: any(_has_markers(text) for text in texts(sample)),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,
 }

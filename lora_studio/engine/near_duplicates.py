@@ -50,7 +50,7 @@ _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
 
 #: Shingled rows kept for the next comparison, and characters hashed in one go (some 60 bytes each).
 _KEPT = 2048
-_AT_ONCE = 250_000
+_AT_ONCE = 100_000
 
 Sides = tuple[str, ...]
 Hashes = NDArray[np.uint64]
@@ -180,12 +180,15 @@ def _minima(rows: Sequence[Sides], common: Hashes) -> NDArray[np.uint32]:
 def _filled(bins: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Empty bins take the value of a full one that a hash of bin and attempt picks."""
     filled = bins.copy()
+    row, column = np.nonzero(bins == _EMPTY)
     for attempt in range(1, BINS * 8):
-        row, column = np.nonzero(filled == _EMPTY)
         if not len(row):
-            return filled
+            break
         pick = mixed(column.astype(np.uint64) + np.uint64(BINS * attempt)) % np.uint64(BINS)
-        filled[row, column] = bins[row, pick.astype(np.int64)]
+        value = bins[row, pick.astype(np.int64)]
+        filled[row, column] = value
+        left = value == _EMPTY
+        row, column = row[left], column[left]
     return filled
 
 
