@@ -209,7 +209,7 @@ def tokenise(
     for part, folder in missing:
         _sweep(folders)
         with folder_atomic(folder) as fresh:
-            _run(_Work(part, tokenizer, spec, task, fresh), done, total, job)
+            _run(_Work(part, tokenizer, spec, task, fresh, CHUNK), done, total, job)
         done += len(part)
     if missing:
         job.progress(_STAGE, total, total, "rows")
@@ -280,6 +280,7 @@ class _Work:
     spec: DatasetSpec
     task: Task
     folder: Path
+    rows: int  # of a chunk
 
     @functools.cached_property
     def encoder(self) -> Encoder:
@@ -296,8 +297,8 @@ class _Work:
 
         Raises CancelledError. `done` of `total` rows are what `job` is told at the begin.
         """
-        end = min(begin + CHUNK, len(self.part))
-        file = self.folder / f"{begin // CHUNK:06d}.arrow"
+        end = min(begin + self.rows, len(self.part))
+        file = self.folder / f"{begin // self.rows:06d}.arrow"
         result = _Result(begin, file.name, "", {})
         digest = hashlib.sha256()
         with _Writer(file, self.task) as writer:
@@ -406,12 +407,11 @@ class _Writer:
 
 def _run(work: _Work, done: int, total: int, job: Job) -> None:
     """All chunks of a part, and `about.json` once they are there."""
-    begins = list(range(0, max(len(work.part), 1), CHUNK))
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if len(work.part) < MANY or cores == 1:
+    begins = list(range(0, max(len(work.part), 1), work.rows))
+    if len(work.part) < MANY or cores() == 1:
         results = [work.chunk(begin, job, done + begin, total) for begin in begins]
     else:
-        results = _in_processes(work, begins, min(cores, len(begins)), done, total, job)
+        results = _in_processes(work, begins, min(cores(), len(begins)), done, total, job)
     results.sort(key=lambda result: result.begin)
     skipped: dict[str, Left] = {}
     for result in results:
@@ -424,6 +424,11 @@ def _run(work: _Work, done: int, total: int, job: Job) -> None:
         "skipped": {reason: [left.count, left.rows] for reason, left in skipped.items()},
     }
     write_atomic(work.folder / "about.json", json.dumps(about))
+
+
+def cores() -> int:
+    """Processors that this program may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _in_processes(
@@ -441,7 +446,7 @@ def _in_processes(
         while waiting:
             ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
             results += [future.result() for future in ended]
-            job.progress(_STAGE, done + min(len(results) * CHUNK, total), total, "rows")
+            job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
     except BrokenProcessPool as error:
         raise fail(
             "dataset.tokeniser_died",

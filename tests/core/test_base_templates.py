@@ -1,0 +1,30 @@
+"""Our chat templates for base models can be carried into Ollama: each is derived and proven."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import paths
+from lora_studio.core.chat_template import ChatTemplate
+from lora_studio.core.ollama_template import derive
+
+FOLDER = paths.resources() / "chat_templates"
+TALK = [{"role": "user", "content": "A?"}, {"role": "assistant", "content": "B."}]
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jinja")), ids=lambda file: file.stem)
+def test_the_ollama_template_of_each_is_proven(file: Path) -> None:
+    source = file.read_text("utf-8").replace("set begin = ''", "set begin = '<s>'")
+    template = ChatTemplate(source, {"bos_token": "<s>", "eos_token": "</s>"})
+    found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"])
+    assert (found.proven, found.first_difference, found.reason) == (True, None, "")
+    assert found.system == "used"
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.jinja")), ids=lambda file: file.stem)
+def test_an_answered_conversation_goes_on_where_its_prompt_ended(file: Path) -> None:
+    template = ChatTemplate(file.read_text("utf-8"))
+    prompt = template.render(TALK[:1], add_generation_prompt=True)
+    assert template.render(TALK, add_generation_prompt=False).startswith(prompt)

@@ -1,0 +1,413 @@
+"""Tokens on disk: made once, equal however they are made, cut and chosen as they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from lora_studio.core import commands, events
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.engine import dataset, prepared, tokenised
+from lora_studio.engine.encoded_rows import (
+    EncodedLabels,
+    EncodedPairs,
+    EncodedRows,
+    fitting,
+    select,
+)
+from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.prepared import Prepared, prepare
+from lora_studio.engine.tokenised import TokenTable
+from lora_studio.engine.tokenizer import load_tokenizer
+from lora_studio.engine.tokens import Encoder, pieces
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, make_job, write_rows
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+WORDS = [
+    "ship",
+    "harbour",
+    "tide",
+    "lamp",
+    "keeper",
+    "crate",
+    "apple",
+    "book",
+    "answer",
+    "question",
+    "blue",
+    "twelve",
+]
+
+
+def talk(number: int) -> dict[str, Any]:
+    """A conversation that is like no other, of a length that varies."""
+    said = " ".join(
+        WORDS[(number * 7 + step * step) % len(WORDS)] for step in range(number % 23 + 1)
+    )
+    return {
+        "messages": [
+            {"role": "user", "content": f"Question {number}: {said}?"},
+            {"role": "assistant", "content": f"{said} is answer {number}."},
+        ]
+    }
+
+
+@pytest.fixture
+def tokenizer(tiny: TinyModel) -> PreTrainedTokenizerBase:
+    return load_tokenizer(tiny("llama3"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "talks.jsonl", [talk(number) for number in range(40)])
+
+
+def spec_of(*files: Path | dict[str, Any], **settings: Any) -> DatasetSpec:
+    sources = [str(file) if isinstance(file, Path) else file for file in files]
+    return DatasetSpec.model_validate({"sources": sources, **settings})
+
+
+def tables_of(spec: DatasetSpec, tokenizer: PreTrainedTokenizerBase) -> list[TokenTable]:
+    return prepared.tokenise(dataset.open(spec, make_job()), tokenizer, make_job())
+
+
+def everything(found: Prepared) -> list[tuple[list[int], list[int]]]:
+    return [(row.ids.tolist(), row.labels) for row in EncodedRows(found.training)]
+
+
+# --- what is on disk --------------------------------------------------------------------------
+
+
+def test_rows_on_disk_are_those_that_the_encoder_makes(
+    file: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    spec = spec_of(file, max_length=140)
+    rows = dataset.open(spec, make_job())
+    (table,) = prepared.tokenise(rows, tokenizer, make_job())
+    places = [(0, row) for row in (3, 0, 39, 3)]
+    found = EncodedRows(select([table], places, "sft", spec.max_length))
+    encoder = Encoder(tokenizer, spec)
+    for (_, row), encoded in zip(places, found, strict=True):
+        expected = encoder.encode_sample(rows.sample(0, row))[0]
+        assert encoded.ids.tolist() == expected.ids.tolist()
+        assert encoded.trained.tolist() == expected.trained.tolist()
+        assert encoded.full_length == expected.full_length
+    assert found.lengths.tolist() == [len(encoded.ids) for encoded in found]
+
+
+@pytest.mark.slow
+def test_several_processes_make_what_one_makes(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [talk(number) if number % 50 else {"messages": []} for number in range(600)]
+    spec = spec_of(write_rows(tmp_path / "rows.jsonl", rows))
+    monkeypatch.setattr(tokenised, "CHUNK", 100)
+    (alone,) = tables_of(spec, tokenizer)
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "other"))
+    monkeypatch.setattr(tokenised, "MANY", 10)
+    monkeypatch.setattr(tokenised, "cores", lambda: 2)
+    (together,) = tables_of(spec, tokenizer)
+    assert together.digest == alone.digest
+    assert together.row.tolist() == alone.row.tolist()
+    assert {r: (left.count, left.rows) for r, left in together.skipped.items()} == {
+        r: (left.count, left.rows) for r, left in alone.skipped.items()
+    }
+    assert alone.rows_read == 600 == len(alone) + sum(left.count for left in alone.skipped.values())
+
+
+def test_the_second_time_nothing_is_tokenised(
+    file: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    tokenise = Encoder.tokenise
+
+    def counting(self: Encoder, samples: list[Sample]) -> Any:
+        counted.append(len(samples))
+        return tokenise(self, samples)
+
+    monkeypatch.setattr(Encoder, "tokenise", counting)
+    tables_of(spec_of(file), tokenizer)
+    assert sum(counted) == 40
+    # Where rows are cut, which of them are held out, and a weight change no token.
+    tables_of(spec_of(file, max_length=16, too_long="skip", validation_share=0.2), tokenizer)
+    tables_of(spec_of({"path": str(file), "weight": 3.0}), tokenizer)
+    assert sum(counted) == 40
+    tables_of(spec_of(file, system_prompt="Be short."), tokenizer)
+    assert sum(counted) == 80
+    tables_of(spec_of(file, train_on="everything"), tokenizer)
+    assert sum(counted) == 120
+
+
+@pytest.mark.parametrize("change", ["rows", "template", "vocabulary"])
+def test_other_rows_another_template_or_vocabulary_are_tokenised_anew(
+    change: str, file: Path, tokenizer: PreTrainedTokenizerBase, tiny: TinyModel
+) -> None:
+    (before,) = tables_of(spec_of(file), tokenizer)
+    if change == "rows":
+        write_rows(file, [talk(number + 1) for number in range(40)])
+    if change == "template":
+        tokenizer.chat_template = tokenizer.chat_template.replace("Today is", "The day is")
+    if change == "vocabulary":
+        tokenizer = load_tokenizer(tiny("qwen3"))
+    (after,) = tables_of(spec_of(file), tokenizer)
+    assert after.digest != before.digest
+
+
+def test_a_cancel_leaves_nothing_behind(
+    file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
+) -> None:
+    rows = dataset.open(spec_of(file), make_job())
+    job = make_job()
+    job.flags.cancel.set()
+    with pytest.raises(CancelledError):
+        prepared.tokenise(rows, tokenizer, job)
+    assert list((cache / "tokens").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_cancel_ends_several_processes(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = spec_of(write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(400)]))
+    rows = dataset.open(spec, make_job())
+    monkeypatch.setattr(tokenised, "CHUNK", 10)
+    monkeypatch.setattr(tokenised, "MANY", 10)
+    monkeypatch.setattr(tokenised, "cores", lambda: 2)
+    job = make_job(RecordingChannel(lambda event: job.flags.cancel.set()))
+    with pytest.raises(CancelledError):
+        prepared.tokenise(rows, tokenizer, job)
+    assert list((cache / "tokens").iterdir()) == []
+
+
+# --- what is chosen of it ---------------------------------------------------------------------
+
+
+def test_the_limit_cuts_or_leaves_out_and_all_rows_are_accounted_for(
+    file: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    for settings in ({"max_length": 150}, {"max_length": 150, "too_long": "skip"}):
+        spec = spec_of(file, validation_share=0.0, **settings)
+        ready = prepare(spec, tokenizer, 0, make_job()).ready
+        skipped = sum(entry.count for entry in ready.skipped)
+        assert ready.rows_read == 40 == ready.rows_train + skipped
+        assert (ready.rows_cut > 0) == ("too_long" not in settings)
+        assert (skipped > 0) == ("too_long" in settings)
+
+
+def test_data_of_which_the_limit_leaves_nothing_is_refused(
+    file: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    with pytest.raises(ProblemError, match=r"first 16 tokens \(40 rows.*“Longest row”"):
+        prepare(spec_of(file, max_length=16), tokenizer, 0, make_job())
+
+
+def test_counts_are_those_of_the_rows_that_are_read(
+    file: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    found = prepare(spec_of(file, max_length=150), tokenizer, 0, make_job())
+    rows = list(EncodedRows(found.training))
+    assert found.ready.tokens == sum(len(row.ids) for row in rows)
+    assert found.ready.trained_tokens == sum(int(row.trained.sum()) for row in rows)
+    assert found.ready.rows_validation == len(found.validation) == 2
+
+
+def test_weights_say_how_often_a_row_is_seen(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    one = write_rows(tmp_path / "one.jsonl", [talk(number) for number in range(10)])
+    two = write_rows(tmp_path / "two.jsonl", [talk(number) for number in range(100, 110)])
+    sources = [{"path": str(one), "weight": 2.0}, {"path": str(two), "weight": 0.5}]
+    found = prepare(spec_of(*sources, validation_share=0.0), tokenizer, 7, make_job())
+    assert found.ready.rows_train == 20
+    assert np.bincount(found.training.table).tolist() == [20, 5]
+
+
+def test_the_fingerprint_is_that_of_the_training_rows(
+    file: Path, tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fingerprint(**settings: Any) -> str:
+        return prepare(spec_of(file, **settings), tokenizer, 0, make_job()).fingerprint
+
+    first = fingerprint()
+    assert first == fingerprint()
+    assert first != fingerprint(max_length=150)
+    assert first != fingerprint(validation_share=0.3)
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "emptied"))
+    assert first == fingerprint()
+
+
+def test_documents_are_divided_without_loss(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    texts = [" ".join(WORDS * count) for count in (1, 3, 9)]
+    spec = spec_of(write_rows(tmp_path / "texts.jsonl", [{"text": t} for t in texts]), max_length=16, validation_share=0.0)  # fmt: skip
+    found = prepare(spec, tokenizer, 0, make_job())
+    assert found.ready.task == "text"
+    assert found.ready.rows_train == 3
+    rows = list(EncodedRows(found.training))
+    assert all(row.trained.all() and 2 <= len(row.ids) <= 16 for row in rows)
+    whole = [token for row in rows for token in row.ids.tolist()]
+    expected = [
+        token for text in texts for token in (*tokenizer(text).input_ids, tokenizer.eos_token_id)
+    ]
+    assert whole == expected
+
+
+@pytest.mark.parametrize(("length", "limit"), [(1, 16), (16, 16), (17, 16), (33, 16), (40, 16), (2, 16)])  # fmt: skip
+def test_pieces_are_never_a_single_token(length: int, limit: int) -> None:
+    edges = pieces(length, limit)
+    assert [edges[0][0], edges[-1][1]] == [0, length]
+    assert all(a[1] == b[0] for a, b in pairwise(edges))
+    assert all(1 < end - begin <= limit for begin, end in edges) or length == 1
+
+
+PAIR = {
+    "prompt": "What burns longest?",
+    "chosen": "The lamp that is lit last.",
+    "rejected": "No idea, sorry.",
+}
+
+
+def test_pairs_have_both_answers_behind_one_prompt(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    spec = spec_of(write_rows(tmp_path / "pairs.jsonl", [PAIR] * 3))
+    rows = dataset.open(spec, make_job())
+    assert rows.task == "preference"
+    tables = prepared.tokenise(rows, tokenizer, make_job())
+    assert fitting(tables, "preference", spec).usable[0].all()
+    pair = EncodedPairs(select(tables, [(0, 1)], "preference", spec.max_length))[0]
+    sides = [pair.chosen, pair.rejected]
+    texts = [tokenizer.decode(side.ids[side.trained].tolist()) for side in sides]
+    assert texts == [f"{PAIR['chosen']}<|eot_id|>", f"{PAIR['rejected']}<|eot_id|>"]
+    prompts = [side.ids[: int(side.trained.argmax())].tolist() for side in sides]
+    assert prompts[0] == prompts[1]
+
+
+def test_labelled_answers_keep_their_label(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    rated = [
+        {"prompt": f"Question {n}?", "completion": f"Answer {n}.", "label": n % 2 == 0}
+        for n in range(4)
+    ]
+    spec = spec_of(write_rows(tmp_path / "rated.jsonl", rated))
+    rows = dataset.open(spec, make_job())
+    assert rows.task == "kto"
+    tables = prepared.tokenise(rows, tokenizer, make_job())
+    found = EncodedLabels(select(tables, [(0, n) for n in range(4)], "kto", spec.max_length))
+    assert [item.label for item in found] == [True, False, True, False]
+    answers = [tokenizer.decode(item.answer.ids[item.answer.trained].tolist()) for item in found]
+    assert answers == [f"Answer {n}.<|eot_id|>" for n in range(4)]
+
+
+# --- questions --------------------------------------------------------------------------------
+
+Ask = Callable[..., RecordingChannel]
+
+
+def test_lengths_are_exact_at_every_edge(file: Path, tiny: TinyModel) -> None:
+    folder = tiny("llama3")
+    spec = spec_of(file, max_length=64)
+    command = commands.MeasureDataset(dataset=spec, model=ModelSpec(source=str(folder)))
+    measured = handle(command).last(events.LengthsMeasured)
+    encoder = Encoder(load_tokenizer(folder), spec_of(file, max_length=1_000_000))
+    rows = dataset.open(spec, make_job())
+    encoded = [encoder.encode_sample(rows.sample(0, row))[0] for row in range(40)]
+    lengths = np.array([len(row.ids) for row in encoded])
+    assert measured.complete
+    assert measured.rows == 40
+    assert measured.tokens == lengths.sum()
+    assert measured.trained_tokens == sum(int(row.trained.sum()) for row in encoded)
+    assert 64 in measured.edges
+    assert measured.percentiles[100] == lengths.max()
+    assert measured.percentiles[50] == sorted(lengths)[19]
+    for edge, over, behind in zip(
+        measured.edges, measured.rows_over, measured.trained_over, strict=True
+    ):
+        assert over == (lengths > edge).sum()
+        assert behind == sum(int(row.trained[edge:].sum()) for row in encoded)
+
+
+def test_large_data_is_estimated_first(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import lengths
+
+    file = write_rows(tmp_path / "rows.jsonl", [talk(number) for number in range(300)])
+    monkeypatch.setattr(lengths, "MANY", 100)
+    monkeypatch.setattr(lengths, "SAMPLE", 60)
+    command = commands.MeasureDataset(
+        dataset=spec_of(file), model=ModelSpec(source=str(tiny("llama3")))
+    )
+    estimate, exact = handle(command).of(events.LengthsMeasured)
+    assert (estimate.complete, exact.complete) == (False, True)
+    assert estimate.rows == exact.rows == 300
+    assert estimate.tokens == pytest.approx(exact.tokens, rel=0.1)
+    again = handle(command).of(events.LengthsMeasured)
+    assert [measured.complete for measured in again] == [True]
+
+
+def shown(file: Path, folder: Path | None, row: int = 1, **settings: Any) -> events.RowShown:
+    model = ModelSpec(source=str(folder)) if folder else None
+    command = commands.ShowRow(dataset=spec_of(file, **settings), model=model, row=row)
+    return handle(command).last(events.RowShown)
+
+
+def test_a_row_is_shown_token_by_token(file: Path, tiny: TinyModel) -> None:
+    found = shown(file, tiny("llama3"), 3)
+    assert found.row.row == 3
+    assert "Question 2" in found.raw
+    assert "".join(token.text for token in found.tokens) == found.text
+    (span,) = found.trained_spans
+    assert found.text[slice(*span)].endswith("is answer 2.<|eot_id|>")
+    assert [t.text for t in found.tokens if t.special and t.state == "trained"] == ["<|eot_id|>"]
+
+
+def test_without_a_model_a_row_is_shown_as_it_is(file: Path) -> None:
+    found = shown(file, None)
+    assert found.tokens == ()
+    assert found.row.messages[0].content.startswith("Question 0")
+
+
+def test_a_row_that_cannot_be_used_is_shown_with_the_reason(
+    tmp_path: Path, tiny: TinyModel
+) -> None:
+    rows = [talk(1), talk(2), {"messages": [{"role": "user", "content": "Alone?"}]}]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+    found = shown(file, tiny("llama3"), 3)
+    assert found.row.fault
+    assert found.row.fault in found.problems[0].what
+    assert "Alone?" in found.raw
+    cut = shown(file, tiny("llama3"), 1, max_length=16)
+    assert "within the first 16 tokens" in cut.row.fault
+    assert {token.state for token in cut.tokens} == {"context", "cut"}
+
+
+def test_a_row_that_is_not_there_is_refused(file: Path) -> None:
+    channel = handle(commands.ShowRow(dataset=spec_of(file), row=41))
+    assert "has 40 rows" in channel.last(events.Failed).problem.what
+
+
+def test_a_document_of_a_single_token_is_of_no_use(tiny: TinyModel) -> None:
+    tokenizer = load_tokenizer(tiny("qwen3"))
+    tokenizer.eos_token = None
+    encoder = Encoder(tokenizer, DatasetSpec())
+    with pytest.raises(UnusableRow, match="single token"):
+        encoder.encode_sample(Sample("text", text="a"))
+
+
+def test_workers_leave_the_users_environment_alone() -> None:
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
