@@ -1,6 +1,6 @@
 """Repairs of single rows, as recorded in `dataset.fixes`: pure, and the same when done twice.
 
-What needs the whole dataset (duplicates, leakage, outliers) is in `engine.lint`.
+What needs the whole dataset (duplicates, leakage, outliers) is in `engine.comparing`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _DROPS: dict[Fix, Fault] = {
     "drop_contradictions": "same_pair",
 }
 
-_END_MARKERS = re.compile(rf"\A(?:\s*(?:{MARKERS.pattern}))+\s*|\s*(?:(?:{MARKERS.pattern})\s*)+\Z")
+_FIRST_MARKER = re.compile(rf"\s*(?:{MARKERS.pattern})")
+_LAST_MARKER = re.compile(rf"(?:{MARKERS.pattern})\Z")
+#: Characters of the longest marker.
+_LONGEST_MARKER = 44
 
 
 def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
@@ -64,8 +67,32 @@ def repair_encoding(text: str) -> str:
 
 
 def remove_markers(text: str) -> str:
-    """Without markers of a chat template at its beginning and end."""
-    return _END_MARKERS.sub("", text)
+    """Without markers of a chat template at its beginning and end, and the blanks beside them.
+
+    One at a time and from the ends inwards: a pattern for all of them at once would try every
+    place in a long run of blanks.
+    """
+    start, end = 0, len(text)
+    while first := _FIRST_MARKER.match(text, start):
+        start = _past_blanks(text, first.end())
+    while last := _LAST_MARKER.search(text, *_tail(text, start, end)):
+        end = last.start()
+    if end < len(text):
+        end = _tail(text, start, end)[1]
+    return text[start:end]
+
+
+def _past_blanks(text: str, start: int) -> int:
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start
+
+
+def _tail(text: str, start: int, end: int) -> tuple[int, int]:
+    """Where a marker at the end would be, blanks behind it left off."""
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return max(start, end - _LONGEST_MARKER), end
 
 
 def merge_turns(turns: tuple[Message, ...]) -> tuple[Message, ...]:

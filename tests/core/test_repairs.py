@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import get_args
 
 import pytest
@@ -112,6 +113,8 @@ def test_each_fault_is_found_and_found_alone(sample: Sample, fault: Fault) -> No
         ("remove_markers", "<s> [INST] Yes, [IN] here </s>\n", "Yes, [IN] here"),
         ("remove_markers", "Yes.<|im_end|>\n<|endoftext|>", "Yes."),
         ("remove_markers", "<|im_start|>Yes", "Yes"),
+        ("remove_markers", "  kept as it is \n", "  kept as it is \n"),
+        ("remove_markers", " <|im_end|> ", ""),
     ],
 )
 def test_a_text_is_mended_where_that_is_certain(fix: Fix, broken: str, mended: str) -> None:
@@ -189,3 +192,14 @@ def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix
         assert "markers" not in left
     if "merge_turns" in fixes:
         assert "role_twice" not in left
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["</s>" + " " * 200_000 + "x", " " * 200_000 + "<|x1|>", "é " * 90_000, "<|x1|> " * 90_000],
+)
+def test_long_texts_take_time_in_proportion_to_their_length(text: str) -> None:
+    began = time.perf_counter()
+    faults(answer(text))
+    repair(answer(text), ["repair_encoding", "remove_markers"])
+    assert time.perf_counter() - began < 2
