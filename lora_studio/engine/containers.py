@@ -189,14 +189,12 @@ def _probes(path: Path) -> bytes:
 
 def _as_json(found: Container, head: bytes, name: str, split: str) -> Container | None:
     """The container if it is JSON; raises ProblemError where only its name is."""
-    if head.lstrip()[:1] == b"{" and b"\n" not in head and len(head) >= _HEAD:
-        head = _beginning(found, MAX_ROW)  # one line this long is a row, or an object with a list
-    is_whole = len(head) < _HEAD
-    shape = json_kinds.shape_of(head, name, is_whole=is_whole, split=split)
-    if shape is not None and shape.kind == "json objects" and _OBJECT > len(head) >= _HEAD:
-        head = _beginning(found, _OBJECT)
-        is_whole = len(head) < _OBJECT
-        shape = json_kinds.shape_of(head, name, is_whole=is_whole, split=split)
+    shape = json_kinds.shape_of(head, name, is_whole=len(head) < _HEAD, split=split)
+    if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
+        # A long row, or an object whose list of rows comes late in it.
+        size = _OBJECT if b"\n" in head else MAX_ROW
+        head = _beginning(found, size)
+        shape = json_kinds.shape_of(head, name, is_whole=len(head) < size, split=split)
     if shape is None:
         if json_kinds.is_named_json(name):
             raise problem(

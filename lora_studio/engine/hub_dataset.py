@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,6 +26,11 @@ _NO_ROWS = re.compile(
 )
 
 
+#: Seconds after which the hub is asked again.
+_STALE = 600.0
+_fetched: dict[tuple[str, str, str, str], tuple[float, list[tuple[Path, str]]]] = {}
+
+
 @dataclass(frozen=True)
 class _Plan:
     """Files by subset and split. Where the author named none, the subset is ""."""
@@ -34,7 +40,19 @@ class _Plan:
 
 
 def fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
-    """(file, name) of the subset and split of a hub dataset, from the hub's own cache where it is."""
+    """(file, name) of the subset and split of a hub dataset, from the hub's own cache where it is.
+
+    A worker asks the hub about a dataset once in ten minutes: turning a page should not wait for it.
+    """
+    key = (source.path, source.subset, source.split, source.revision)
+    asked, files = _fetched.get(key, (0.0, []))
+    if not files or time.monotonic() - asked > _STALE or not all(p.exists() for p, _ in files):
+        files = _fetch(source, job)
+        _fetched[key] = time.monotonic(), files
+    return files
+
+
+def _fetch(source: Source, job: Job) -> list[tuple[Path, str]]:
     import huggingface_hub
 
     with hub_model.reported(source.path, source.revision, "dataset"):

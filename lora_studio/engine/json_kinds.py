@@ -44,6 +44,12 @@ def looks_like_json(start: bytes) -> bool:
     return bool(_START.match(start))
 
 
+def is_unended_object(head: bytes) -> bool:
+    """Whether a text begins with an object that does not end in it."""
+    start = head.lstrip(b" \t\r\n")
+    return start[:1] == b"{" and _first_value(start, 0) is None
+
+
 def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
     """The shape of a file that begins with `head`, or None where it is something else.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,7 @@ _FILLING = b" \t\r\n,"
 _OVERLAP = 4096
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One piece of the stream, from `{` or `[` to its end.
 
     `is_loose`: what stood between such pieces; `is_overlong`: the beginning of a row over MAX_ROW.

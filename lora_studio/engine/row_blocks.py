@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import orjson
 
 #: Rows and bytes after which a block is handed on.
@@ -86,13 +85,13 @@ def judged(text: bytes, row: int, notes: Notes, encoding: str = "UTF-8") -> tupl
     return _object_of(value, text, row, notes)
 
 
-def sound_lines(lines: list[bytes], line: int, offset: int, notes: Notes) -> Block | None:
-    """Rows from lines behind line `line` at `offset`; None unless every one is an object.
+def sound(raws: list[bytes], lines: list[int], offsets: list[int], notes: Notes) -> Block | None:
+    """The rows if every one is an object; None where one is not, and has to be looked at alone.
 
-    Most chunks of a file are sound. Without a step in Python for each row, these take half the time.
+    Nearly all blocks are sound. Without a step in Python for each row, these take half the time.
     """
     try:
-        values = list(map(orjson.loads, lines))
+        values = list(map(orjson.loads, raws))
     except orjson.JSONDecodeError:
         return None
     if set(map(type, values)) != {dict}:
@@ -100,11 +99,7 @@ def sound_lines(lines: list[bytes], line: int, offset: int, notes: Notes) -> Blo
     if not notes.columns.keys() >= set().union(*values):
         for row in values:
             notes.meet(row)
-    count = len(lines)
-    starts = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
-    offsets = offset + np.cumsum(starts) - starts
-    raws = [text.strip() for text in lines] if lines[0].endswith(b"\r") else lines
-    return Block(raws, list(range(line + 1, line + 1 + count)), offsets.tolist(), [""] * count)
+    return Block(raws, lines, offsets, [""] * len(raws))
 
 
 def _judged_again(

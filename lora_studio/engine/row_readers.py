@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import orjson
 
 from lora_studio.engine import tables
 from lora_studio.engine.byte_streams import ByteStream
 from lora_studio.engine.containers import Container, problem
 from lora_studio.engine.json_splitter import MAX_ROW, Item, Splitter
-from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, sound_lines, written
+from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, sound, written
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
@@ -48,9 +49,7 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
     for chunk in stream.chunks():
         start = stream.offset - len(rest)
         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        if not is_skipping and (block := sound_lines(lines, line, start, notes)) is not None:
-            if not stream.is_exact:
-                block.offsets = [-1] * len(block)
+        if not is_skipping and (block := _sound_lines(lines, line, start, stream, notes)):
             line, row = line + len(lines), row + len(lines)
             yield block
             lines = []
@@ -77,6 +76,19 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
             raw, fault = judged(stripped, row + 1, notes, encoding)
             block.add(raw, line + 1, start if stream.is_exact else -1, fault)
         yield block
+
+
+def _sound_lines(
+    lines: list[bytes], line: int, start: int, stream: ByteStream, notes: Notes
+) -> Block | None:
+    """The lines behind line `line`, which begin at `start`, if every one is a row."""
+    count = len(lines)
+    if not count:
+        return None
+    sizes = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
+    offsets = start + np.cumsum(sizes) - sizes if stream.is_exact else np.full(count, -1)
+    raws = [text.strip(_SPACE) for text in lines] if lines[0].endswith(b"\r") else lines
+    return sound(raws, list(range(line + 1, line + 1 + count)), offsets.tolist(), notes)
 
 
 def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
@@ -112,6 +124,13 @@ class _ItemJudge:
         self._row = notes.rows
 
     def block(self, splitter: Splitter, items: list[Item]) -> Block:
+        """The rows that these pieces are."""
+        if items and not any(item.is_loose or item.is_overlong for item in items):
+            offsets = [item.offset if self._stream.is_exact else -1 for item in items]
+            texts, lines = [item.text for item in items], [item.line for item in items]
+            if found := sound(texts, lines, offsets, self._notes):
+                self._row += len(found)
+                return found
         block = Block()
         for item in items:
             if item.is_loose:

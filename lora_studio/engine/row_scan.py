@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.engine import row_cache
-from lora_studio.engine.byte_streams import CHUNK
 from lora_studio.engine.channel import Job
 from lora_studio.engine.columnar import columnar_blocks
 from lora_studio.engine.containers import Container, problem
@@ -142,10 +141,10 @@ class _Scan:
 
     def _read(self, container: Container, sink: Any, writer: Any, *, is_only: bool) -> None:
         first, size = self._notes.rows, container.path.stat().st_size
-        digest = hashlib.sha256()
+        end = _End()
         self._problems += _known_problems(container)
         try:
-            for block, position in _blocks(container, self._notes, digest, self._problems):
+            for block, position in _blocks(container, self._notes, end):
                 self._job.progress("reading rows", self._done + position, self._total, "bytes")
                 if len(block):
                     self._write(block, sink, writer)
@@ -155,6 +154,8 @@ class _Scan:
             self._problems += [
                 found.model_copy(update={"severity": "warning"}) for found in error.problems
             ]
+        if end.broken:
+            self._problems.append(_broken_off(container, end.broken))
         # The members of an archive share its size.
         members = sum(one.file == container.path for one in self._files.candidates)
         self._done += size / max(1, members)
@@ -163,7 +164,7 @@ class _Scan:
                 path=str(container.path),
                 member=container.member,
                 title=container.title,
-                sha256=digest.hexdigest(),
+                sha256=end.sha256,
                 first=first,
             )
         )
@@ -186,32 +187,31 @@ class _Scan:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def _blocks(
-    container: Container,
-    notes: Notes,
-    digest: Any = None,
-    problems: list[Problem] | None = None,
-) -> Iterator[tuple[Block, float]]:
-    """Blocks of rows with the bytes of the file read so far.
+@dataclass
+class _End:
+    """What is known of a file once it was read: the hash of its bytes, and why its end is missing."""
 
-    Into `digest` goes the content, and into `problems` why the file's end was not reached.
-    """
+    sha256: str = ""
+    broken: str = ""
+
+
+def _blocks(
+    container: Container, notes: Notes, end: _End | None = None
+) -> Iterator[tuple[Block, float]]:
+    """Blocks of rows with the bytes of the file read so far; what is known at last goes to `end`."""
     if container.kind in ("parquet", "arrow"):
         size = container.path.stat().st_size
         for block, share in columnar_blocks(container, notes):
             yield block, share * size
-        if digest is not None:
-            with container.path.open("rb") as file:
-                while data := file.read(CHUNK):
-                    digest.update(data)
+        if end is not None:
+            with container.open() as stream:
+                end.sha256 = stream.sha256()
         return
     with container.open() as stream:
         for block in blocks(container, stream, notes):
             yield block, stream.position
-        if digest is not None:
-            digest.update(stream.sha256().encode())
-        if problems is not None and stream.broken:
-            problems.append(_broken_off(container, stream.broken))
+        if end is not None:
+            end.sha256, end.broken = stream.sha256(), stream.broken
 
 
 def _batch(block: Block, number: int) -> pa.RecordBatch:

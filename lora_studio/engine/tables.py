@@ -38,7 +38,7 @@ class Dialect:
     @property
     def title(self) -> str:
         """In words: “commas”."""
-        return DELIMITERS[self.delimiter] if len(self.columns) > 1 else "one column"
+        return DELIMITERS.get(self.delimiter, "one column")
 
 
 @dataclass(frozen=True)

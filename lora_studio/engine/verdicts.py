@@ -9,6 +9,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ from lora_studio import __version__
 from lora_studio.core.dataset import DatasetSpec, RowFormat
 from lora_studio.core.events import Skipped, SourceFound
 from lora_studio.core.files import write_atomic
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine import dataset
 from lora_studio.engine.channel import Job
@@ -170,6 +172,13 @@ def _results(work: _Work, job: Job) -> Iterator[tuple[int, NDArray[np.int32], li
                 done += len(codes)
                 job.progress("checking rows", done, rows, "rows")
                 yield first, codes, reasons
+    except BrokenProcessPool as error:
+        raise fail(
+            "dataset.checking_died",
+            "A process that checked rows was ended from outside, most likely for lack of memory.",
+            "Close other programs and try again.",
+            where=Where(step="dataset", field="sources"),
+        ) from error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
