@@ -1,0 +1,65 @@
+"""A base model gets a chat template by choice, and everything made of it carries that one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gguf import GGUFReader
+
+from lora_studio.core import commands, events
+from lora_studio.engine.gguf_tokenizer import Header
+from lora_studio.engine.tokenizer import load_tokenizer
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+pytestmark = pytest.mark.slow
+
+ROWS = [
+    {"instruction": f"Name ship {number}.", "output": f"The ship is called Pim {number}."}
+    for number in range(24)
+]
+
+
+def finished(channel: RecordingChannel) -> RecordingChannel:
+    assert not channel.of(events.Failed), channel.of(events.Failed)
+    channel.last(events.Done)
+    return channel
+
+
+@pytest.mark.parametrize("name", ["alpaca", "gemma"])
+def test_adapter_merged_model_gguf_and_modelfile_carry_the_chosen_template(
+    name: str, tiny: TinyModel, tmp_path: Path
+) -> None:
+    run = new_run(
+        tmp_path,
+        model={"source": str(tiny("phi3")), "device": "cpu", "precision": "fp32"},
+        dataset={
+            "sources": [str(write_rows(tmp_path / "rows.jsonl", ROWS))],
+            "chat_template": name,
+            "max_length": 128,
+            "validation_share": 0.25,
+        },
+        training={"max_steps": 2},
+        export={"quantizations": ["F16"], "ollama_create": False},
+    )
+    finished(handle(commands.Train(run=str(run.path))))
+    finished(handle(commands.Merge(run=str(run.path))))
+    channel = finished(handle(commands.Export(run=str(run.path))))
+
+    adapter, merged = (load_tokenizer(folder) for folder in (run.adapter, run.merged))
+    assert adapter.chat_template == merged.chat_template
+    text = merged.apply_chat_template(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}],
+        tokenize=False,
+    )
+    opened = {"alpaca": "### Response:\n", "gemma": "<start_of_turn>model\n"}[name]
+    # The vocabulary has no mark of the format's own, so its end-of-sequence token ends the answer.
+    assert f"{opened}Yes.<|endoftext|>" in text
+    (file,) = run.gguf.glob("*.gguf")
+    assert Header(GGUFReader(file)).text("tokenizer.chat_template") == merged.chat_template
+    assert channel.last(events.TemplateDerived).proven
+    modelfile = run.modelfile.read_text("utf-8")
+    assert opened.strip() in modelfile
+    assert "<|endoftext|>" in modelfile
+    assert all(result.passed for result in channel.of(events.SelfTested))
