@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Literal
 
+from pydantic import field_validator
+
 from lora_studio.core.spec import Spec, setting
+
+_BLOCKS = re.compile(r"\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\Z")
+_OWN_RANK = re.compile(r"[^\s=:]+=[1-9]\d{0,3}(:[1-9]\d{0,3})?\Z")
 
 Targets = Literal["attention_qv", "attention", "attention_mlp", "all_linear", "names"]
 
@@ -62,7 +69,105 @@ class LoraSpec(Spec):
         "Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.",
     )
 
+    use_rslora: bool = setting(
+        False,
+        "Rank-stabilised",
+        "Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as "
+        "fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.",
+        advanced=True,
+    )
+    use_dora: bool = setting(
+        False,
+        "DoRA",
+        "Learns the length of each weight row apart from its direction (Liu et al. 2024). Often "
+        "better at low ranks; slower, and takes more memory.",
+        advanced=True,
+    )
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = setting(
+        "default",
+        "Initial values",
+        "What the adapter begins as. The default changes nothing at first. PiSSA takes the largest "
+        "singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal "
+        "basis of them; both need an unquantised base, and the saved adapter has twice the rank.",
+        choices={
+            "default": "Default",
+            "gaussian": "Gaussian",
+            "orthogonal": "Orthogonal",
+            "pissa": "PiSSA",
+            "olora": "OLoRA",
+        },
+        advanced=True,
+    )
+    blocks: str = setting(
+        "",
+        "Blocks",
+        "Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.",
+        advanced=True,
+    )
+    own_ranks: tuple[str, ...] = setting(
+        (),
+        "Ranks by module",
+        "Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.",
+        advanced=True,
+    )
+    modules_to_save: tuple[str, ...] = setting(
+        (),
+        "Trained whole",
+        "Names of modules that train in full and are saved with the adapter, such as lm_head or "
+        "embed_tokens. Takes the memory of full fine-tuning for these.",
+        advanced=True,
+    )
+
+    @field_validator("blocks")
+    @classmethod
+    def _blocks_are_numbers(cls, value: str) -> str:
+        if value.strip() and not _BLOCKS.match(value.strip()):
+            raise ValueError("is not a list of block numbers such as 0-7, 12")
+        return value.strip()
+
+    @field_validator("own_ranks")
+    @classmethod
+    def _own_ranks_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if not _OWN_RANK.match(entry):
+                raise ValueError(f"has “{entry}”, which is not of the form name=rank:alpha")
+        return value
+
     @property
     def scale(self) -> float:
-        """Factor of B·A in the merged weight: alpha / rank."""
-        return self.alpha / self.rank
+        """Factor of B·A in the merged weight: alpha / rank, or alpha / √rank with rsLoRA."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
+    @property
+    def changes_base(self) -> bool:
+        """Whether the initial values are taken out of the base weights, which change with it."""
+        return self.init in ("pissa", "olora")
+
+    def block_numbers(self) -> list[int] | None:
+        """The blocks to adapt, in rising order; None for all."""
+        if not self.blocks:
+            return None
+        found: set[int] = set()
+        for part in self.blocks.split(","):
+            first, _, last = part.partition("-")
+            found |= set(range(int(first), int(last or first) + 1))
+        return sorted(found)
+
+    def rank_pattern(self) -> dict[str, int]:
+        """Module name -> rank, where it has one of its own."""
+        return {name: rank for name, rank, _ in self._own()}
+
+    def alpha_pattern(self) -> dict[str, int]:
+        """Module name -> alpha; without one of its own a module keeps the ratio to its rank."""
+        return {
+            name: alpha or max(1, round(self.alpha / self.rank * rank))
+            for name, rank, alpha in self._own()
+        }
+
+    def _own(self) -> list[tuple[str, int, int]]:
+        found = []
+        for entry in self.own_ranks:
+            name, _, numbers = entry.partition("=")
+            rank, _, alpha = numbers.partition(":")
+            found.append((name, int(rank), int(alpha or 0)))
+        return found

@@ -72,6 +72,26 @@ class TrainingSpec(Spec):
         gt=0.0,
         le=1.0,
     )
+    lora_plus_ratio: float = setting(
+        1.0,
+        "LoRA+ ratio",
+        "Learning rate of the adapter's B matrices over that of its A matrices. 1: the same for "
+        "both; 16 often learns faster (LoRA+, Hayou et al. 2024).",
+        ge=1.0,
+        le=1000.0,
+        step=1.0,
+        advanced=True,
+    )
+    neftune_alpha: float = setting(
+        0.0,
+        "NEFTune noise",
+        "Strength of random noise on the embeddings while training, against parroting of small "
+        "datasets (Jain et al. 2023). 5 is usual. 0: none.",
+        ge=0.0,
+        le=100.0,
+        step=1.0,
+        advanced=True,
+    )
     schedule: Schedule = setting(
         "cosine",
         "Schedule",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +60,24 @@ def save(
 
 
 def save_adapter(
-    model: peft.PeftModel, folder: Path, tokenizer: PreTrainedTokenizerBase | None = None
+    model: peft.PeftModel,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    initial: Path | None = None,
 ) -> None:
     """Writes an adapter in PEFT's layout, with the tokenizer and chat template it was trained on.
 
-    PEFT's model card is left off: it says nothing about this training.
+    `initial` is the adapter as it began, where that was taken out of the base weights: what is
+    written then is the difference, of twice the rank, and fits the base as it is stored. PEFT's
+    model card is left off: it says nothing about this training.
     """
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+    extra = {} if initial is None else {"path_initial_model_for_weight_conversion": str(initial)}
+    with warnings.catch_warnings():
+        # PEFT loads the initial adapter beside this one to subtract it, and warns of doing so.
+        warnings.filterwarnings(
+            "ignore", message=".*changes the base weights", category=UserWarning
+        )
+        model.save_pretrained(str(folder), save_embedding_layers=False, **extra)
     (folder / "README.md").unlink(missing_ok=True)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

@@ -46,6 +46,8 @@ class Scorer:
         self.packed = self._decoder is not None and documents.enable(self.base, self._decoder)
         self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
         self.chunked = self._head is not None
+        #: Lengths of the rows that are being computed, in tokens.
+        self.lengths: tuple[int, ...] = (1,)
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -62,6 +64,7 @@ class Scorer:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
+        self.lengths = batch.lengths
         targets = batch.targets.to(self.device)
         if self.chunked and self._head is not None:
             return _chunked(self._hidden(batch), targets, self._head)

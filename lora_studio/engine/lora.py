@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import peft
 import torch
@@ -62,6 +63,19 @@ def attach(
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return peft.get_peft_model(model, _config(model, spec, targets), autocast_adapter_dtype=True)
+
+
+def keep_initial(model: peft.PeftModel, scratch: Path) -> Path:
+    """Writes the adapter as it begins into `scratch`.
+
+    PiSSA (Meng et al. 2024) and OLoRA (Büyükakyüz 2024) subtract it from the base weights in memory.
+    """
+    folder = scratch / "initial-adapter"
+    config = model.peft_config["default"]
+    how, config.init_lora_weights = config.init_lora_weights, True
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+    config.init_lora_weights = how
+    return folder
 
 
 def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.ParametersCounted:
@@ -189,6 +203,13 @@ def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.Lo
     return peft.LoraConfig(
         r=spec.rank,
         lora_alpha=spec.alpha,
+        use_rslora=spec.use_rslora,
+        use_dora=spec.use_dora,
+        init_lora_weights=True if spec.init == "default" else spec.init,
+        layers_to_transform=_blocks(model, spec),
+        rank_pattern=spec.rank_pattern(),
+        alpha_pattern=spec.alpha_pattern(),
+        modules_to_save=_whole(model, spec),
         lora_dropout=spec.dropout,
         bias=spec.bias,
         target_modules=_shortest(model, targets.layers),
@@ -196,6 +217,33 @@ def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.Lo
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),
     )
+
+
+def _blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:
+    """The blocks to adapt; raises ProblemError for one that the model does not have."""
+    wanted, there = spec.block_numbers(), model.config.get_text_config().num_hidden_layers
+    if wanted and wanted[-1] >= there:
+        raise fail(
+            "lora.no_such_block",
+            f"There is no block {wanted[-1]}: the model has {there}, numbered from 0.",
+            f"Name blocks from 0 to {there - 1}.",
+            where=Where(step="lora", field="blocks"),
+        )
+    return wanted
+
+
+def _whole(model: PreTrainedModel, spec: LoraSpec) -> list[str] | None:
+    """Modules that train whole; raises ProblemError for a name that no module has."""
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    for wanted in spec.modules_to_save:
+        if wanted.rpartition(".")[2] not in names:
+            raise fail(
+                "lora.no_such_module",
+                f"The model has no module called {wanted} to train whole.",
+                "Usual ones are lm_head and embed_tokens.",
+                where=Where(step="lora", field="modules_to_save"),
+            )
+    return list(spec.modules_to_save) or None
 
 
 def _shortest(model: PreTrainedModel, layers: dict[str, torch.nn.Module]) -> list[str]:

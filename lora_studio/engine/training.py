@@ -21,7 +21,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, objectives, run_record
+from lora_studio.engine import checkpoints, neftune, objectives, run_record
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
@@ -60,7 +60,7 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
     """
     project = run.load_project()
     checkpoints.sweep(run)
-    tuned = (backend or PeftBackend()).prepare(project, job)
+    tuned = (backend or PeftBackend()).prepare(project, job, run.temporary)
     data = prepare_data(run, project, tuned, job)
     loop = Loop(run, project.training, tuned, data, job)
     if resume:
@@ -98,6 +98,7 @@ class Loop:
     ) -> None:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
         self.folder, self.spec, self.data, self.job = run, spec, data, job
+        self.tuned = tuned
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
         # float16 alone needs its loss scaled; the computing itself is put into 16 bits by _nll.
         self.dtype = tuned.base.dtype
@@ -113,13 +114,14 @@ class Loop:
         )
         self.steps = self.plan.total_steps(spec.epochs, spec.max_steps)
         self.step = 0
-        trainable = [value for value in tuned.model.parameters() if value.requires_grad]
-        optimizer = make_optimizer(spec, trainable)
+        optimizer = make_optimizer(spec, tuned.model)
         self.model: peft.PeftModel
         self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(self.unwrapped)
         job.emit(events.Log(text=self.scorer.described))
+        if spec.neftune_alpha:
+            neftune.add_noise(self.scorer, spec.neftune_alpha)
         self.objective = objectives.make(spec, data.task, self.scorer)
         self.scheduler = get_scheduler(
             "constant_with_warmup" if spec.schedule == "constant" else spec.schedule,
@@ -270,7 +272,9 @@ class Loop:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one."""
         target = self.folder.adapter
         with folder_atomic(target) as folder:
-            checkpoints.save_adapter(self.unwrapped, folder, self.tokenizer)
+            checkpoints.save_adapter(
+                self.unwrapped, folder, self.tokenizer, self.tuned.initial_adapter
+            )
         size = sum(file.stat().st_size for file in target.iterdir())
         self.job.emit(events.AdapterSaved(step=self.step, folder=str(target), bytes=size))
 
@@ -313,13 +317,23 @@ def _add(figures: defaultdict[str, float], found: Loss, weight: int) -> None:
         figures[name] += float(value) / weight
 
 
-def make_optimizer(
-    spec: TrainingSpec, parameters: list[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), plain or with 8-bit state; raises ProblemError."""
+def make_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019), plain or with 8-bit state; raises ProblemError.
+
+    With a LoRA+ ratio λ the B matrices learn at λ times the rate of all else (Hayou et al. 2024).
+    """
+    named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
+    fast = [value for name, value in named if "lora_B" in name or "lora_embedding_B" in name]
+    groups: list[dict[str, Any]] = [{"params": [value for _, value in named]}]
+    if spec.lora_plus_ratio != 1 and fast:
+        ids = {id(value) for value in fast}
+        groups = [
+            {"params": [value for _, value in named if id(value) not in ids]},
+            {"params": fast, "lr": spec.learning_rate * spec.lora_plus_ratio},
+        ]
     settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
     if spec.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **settings, fused=True)
+        return torch.optim.AdamW(groups, **settings, fused=True)
     try:
         import bitsandbytes
     except ImportError as error:
@@ -330,9 +344,9 @@ def make_optimizer(
             where=Where(step="training", field="optimizer"),
         ) from error
     # Pages are memory that a GPU can push out to the main one; elsewhere there is nowhere to push.
-    if spec.optimizer == "paged_adamw_8bit" and parameters[0].is_cuda:
-        return bitsandbytes.optim.PagedAdamW8bit(parameters, **settings)
-    return bitsandbytes.optim.AdamW8bit(parameters, **settings)
+    if spec.optimizer == "paged_adamw_8bit" and named[0][1].is_cuda:
+        return bitsandbytes.optim.PagedAdamW8bit(groups, **settings)
+    return bitsandbytes.optim.AdamW8bit(groups, **settings)
 
 
 class Meter:

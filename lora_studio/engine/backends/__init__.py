@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import peft
@@ -14,15 +15,22 @@ from lora_studio.engine.model import Loaded
 
 @dataclass
 class Tuned:
-    """A base model wrapped with an adapter that trains; `base.model` is the wrapped model's own."""
+    """A base model wrapped with an adapter that trains; `base.model` is the wrapped model's own.
+
+    `initial_adapter` is the folder of the adapter as it began, where that changed the base weights.
+    """
 
     base: Loaded
     model: peft.PeftModel
+    initial_adapter: Path | None = None
 
 
 class Backend(Protocol):
     """Loads the base model of a project and wraps it; both emit what they found."""
 
-    def prepare(self, project: Project, job: Job) -> Tuned:
-        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
+    def prepare(self, project: Project, job: Job, scratch: Path) -> Tuned:
+        """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted.
+
+        `scratch` is a folder for what has to be remembered until the end of the training.
+        """
         ...

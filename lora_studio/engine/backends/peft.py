@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from transformers import set_seed
 
 from lora_studio.core.project import Project
@@ -13,7 +15,7 @@ from lora_studio.engine.channel import Job
 class PeftBackend:
     """Every device and precision; the adapter's initial values follow from the project's seed."""
 
-    def prepare(self, project: Project, job: Job) -> Tuned:
+    def prepare(self, project: Project, job: Job, scratch: Path) -> Tuned:
         """Emits ModelLoaded, Warned where a layer is left out, and ParametersCounted."""
         loaded = model.load(project.model, job, project.dataset, training=True)
         set_seed(project.training.seed)
@@ -24,4 +26,5 @@ class PeftBackend:
             gradient_checkpointing=project.training.gradient_checkpointing,
         )
         job.emit(lora.count(wrapped))
-        return Tuned(loaded, wrapped)
+        initial = lora.keep_initial(wrapped, scratch) if project.lora.changes_base else None
+        return Tuned(loaded, wrapped, initial)

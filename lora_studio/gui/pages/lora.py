@@ -68,7 +68,15 @@ class LoraPage(Page):
         strength.add(self.add_editor("rank"), self.add_editor("alpha", control=self.alpha))
         strength.add(self.add_editor("dropout", control=self.dropout))
         more = More()
-        more.add(self.add_editor("bias", style="segments"))
+        more.add(
+            self.add_editor("use_rslora"),
+            self.add_editor("use_dora"),
+            self.add_editor("init"),
+            self.add_editor("blocks"),
+            self.add_editor("own_ranks"),
+            self.add_editor("bias", style="segments"),
+            self.add_editor("modules_to_save"),
+        )
         strength.add(more)
         layers = Card("Layers")
         layers.add(

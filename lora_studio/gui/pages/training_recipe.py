@@ -21,7 +21,7 @@ from lora_studio.gui.widgets.fact_list import FactList
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 _MORE = (
-    "max_steps", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
+    "max_steps", "lora_plus_ratio", "neftune_alpha", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
     "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
 )  # fmt: skip
 

@@ -1,0 +1,172 @@
+"""Every kind of adapter: trains, and what is saved is what was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from lora_studio.core import checks, commands, events
+from lora_studio.core.project import Draft
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import lora
+from lora_studio.engine.batches import collate
+from lora_studio.engine.encoded_rows import EncodedRows
+from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.model import load_tokenizer
+from lora_studio.engine.neftune import add_noise
+from lora_studio.engine.prepared import prepare
+from lora_studio.engine.training import make_optimizer
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(16)
+]
+
+Start = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    file = write_rows(tmp_path / "rows.jsonl", ROWS)
+
+    def make(shape: dict[str, Any], **recipe: Any) -> RunFolder:
+        training = {"epochs": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 5e-3}  # fmt: skip
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_share": 0.25, "max_length": 256},
+            training=training | recipe,
+            lora={"rank": 4, "alpha": 8} | shape,
+        )
+
+    return make
+
+
+def train(run: RunFolder, resume: bool = False) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume))
+
+
+def loss_of_saved(run: RunFolder) -> float:
+    """The validation loss of base + saved adapter, as any other tool loads them."""
+    project = run.load_project()
+    base = AutoModelForCausalLM.from_pretrained(project.model.source, dtype=torch.float32)
+    model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
+    tokenizer = load_tokenizer(Path(project.model.source))
+    rows = EncodedRows(prepare(project.dataset, tokenizer, project.training.seed, make_job()).validation)  # fmt: skip
+    return -float(Scorer(model)(collate(list(rows))).mean())
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"use_rslora": True},
+        {"use_dora": True},
+        {"init": "gaussian"},
+        {"init": "orthogonal"},
+        {"init": "pissa"},
+        {"init": "olora"},
+        {"blocks": "1"},
+        {"own_ranks": ["q_proj=8", "down_proj=2:2"]},
+    ],
+    ids=lambda shape: next(iter(shape)) + "=" + str(next(iter(shape.values()))),
+)
+def test_what_is_saved_is_what_was_trained(start: Start, shape: dict[str, Any]) -> None:
+    run = start(shape)
+    channel = train(run)
+    assert channel.of(events.Done), channel.of(events.Failed)
+    evaluations = channel.of(events.Evaluated)
+    assert evaluations[-1].loss < evaluations[0].loss
+    assert loss_of_saved(run) == pytest.approx(evaluations[-1].loss, rel=2e-4)
+
+
+def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: TinyModel) -> None:
+    run = start({"modules_to_save": ["norm"]})
+    channel = train(run)
+    assert loss_of_saved(run) == pytest.approx(channel.of(events.Evaluated)[-1].loss, rel=2e-4)
+
+
+def test_pissa_goes_on_bit_for_bit_where_it_was(start: Start) -> None:
+    whole, halved = start({"init": "pissa"}, max_steps=6), start({"init": "pissa"}, max_steps=6)
+    train(whole)
+    train_half = handle(
+        commands.Train(run=str(halved.path)),
+        lambda event, flags: flags.stop.set() if isinstance(event, events.StepDone) else None,
+    )
+    assert train_half.last(events.Done).stopped
+    train(halved, resume=True)
+    name = "adapter_model.safetensors"
+    assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "field"), [({"blocks": "0-7"}, "blocks"), ({"modules_to_save": ["head"]}, "modules_to_save")]
+)  # fmt: skip
+def test_what_the_model_does_not_have_is_named_at_its_field(
+    start: Start, shape: dict[str, Any], field: str
+) -> None:
+    problem = train(start(shape)).last(events.Failed).problem
+    assert (problem.where.step, problem.where.field) == ("lora", field)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "code"),
+    [
+        ({"precision": "4bit"}, {"init": "pissa"}, "lora.init_needs_exact_base"),
+        ({}, {"init": "olora", "use_dora": True}, "lora.init_and_variant"),
+    ],
+)
+def test_combinations_that_cannot_work_say_so_at_the_field(
+    model: dict[str, Any], shape: dict[str, Any], code: str
+) -> None:
+    draft = Draft()
+    draft.values["model"].update(model)
+    draft.values["lora"].update(shape)
+    found = [problem for problem in checks.check(draft) if problem.code == code]
+    assert found[0].where.field == "init"
+    assert found[0].fix is not None
+
+
+@pytest.mark.parametrize(("blocks", "numbers"), [("", None), ("3", [3]), ("0-2, 5", [0, 1, 2, 5])])
+def test_blocks_are_written_as_ranges(blocks: str, numbers: list[int] | None) -> None:
+    assert lora.LoraSpec(blocks=blocks).block_numbers() == numbers
+
+
+def test_a_rank_of_its_own_keeps_the_ratio_of_alpha_unless_told() -> None:
+    spec = lora.LoraSpec(rank=8, alpha=16, own_ranks=("q_proj=32", "v_proj=4:4"))
+    assert spec.rank_pattern() == {"q_proj": 32, "v_proj": 4}
+    assert spec.alpha_pattern() == {"q_proj": 64, "v_proj": 4}
+
+
+def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    model = lora.attach(base, lora.LoraSpec(rank=4), make_job())
+    spec = start({}, lora_plus_ratio=16.0).load_project().training
+    slow, fast = make_optimizer(spec, model).param_groups
+    assert fast["lr"] == pytest.approx(16 * slow["lr"])
+    assert {p.shape[1] for p in fast["params"]} == {4}
+    assert {p.shape[0] for p in slow["params"]} == {4}
+
+
+def test_noise_has_the_size_of_its_formula_and_comes_with_gradients_only(tiny: TinyModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    model = lora.attach(base, lora.LoraSpec(rank=4), make_job()).train()
+    scorer = Scorer(model)
+    add_noise(scorer, 5.0)
+    layer = scorer.base.get_input_embeddings()
+    scorer.lengths = (4, 16)
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        clean = layer(ids)
+    noise = (layer(ids) - clean).abs()[0]
+    size = layer.weight.shape[1]
+    assert 0.7 < float(noise[:4].max() / (5 / (4 * size) ** 0.5)) <= 1.0001
+    assert 0.9 < float(noise[4:].max() / (5 / (16 * size) ** 0.5)) <= 1.0001
