@@ -50,9 +50,11 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
             return st.floats(low, high, exclude_min=facts.exclusive_minimum)
         case "list" if facts.choices:
             return st.lists(st.sampled_from(sorted(facts.choices)), min_size=1, unique=True)
+        case "list" if facts.name == "own_ranks":
+            return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
         case "list":
             return st.lists(st.text(min_size=1, max_size=20))
-    if facts.name in ("device", "ollama_name", "revision"):
+    if facts.name in ("device", "ollama_name", "revision", "blocks"):
         return st.just(facts.default)
     return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
