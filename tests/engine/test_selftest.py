@@ -14,11 +14,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lora_studio.core import events
+from lora_studio.core import commands, events
 from lora_studio.core.export import QUANTIZATIONS
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import adapters, merging, selftest, stage_limits, stage_reading, weights
+from lora_studio.engine import (
+    adapters,
+    jobs,
+    merging,
+    selftest,
+    stage_limits,
+    stage_reading,
+    weights,
+)
 from lora_studio.engine.export import gguf
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
@@ -404,3 +412,27 @@ def test_a_file_that_llama_cpp_cannot_open_is_a_problem(run: RunFolder, tmp_path
     with pytest.raises(ProblemError) as caught:
         check(run, {"Q8_0": file})
     assert caught.value.problems[0].code == "gguf.not_loaded"
+
+
+# --- as jobs ----------------------------------------------------------------------------------
+
+
+def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path)
+    job, recorder = recorded_job()
+    jobs.merge(commands.Merge(run=str(run.path)), job)
+    kinds = [event.kind for event in recorder.events]
+    assert kinds.index("merged") < kinds.index("self_tested")
+    (tested,) = recorder.of(events.SelfTested)
+    assert (tested.stage, tested.verdict) == ("merged", "passed")
+
+
+def test_a_repeated_self_test_is_done_anew_and_needs_a_merged_model(run: RunFolder) -> None:
+    check(run)
+    job, recorder = recorded_job()
+    jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+    assert recorder.of(events.ModelLoaded)
+    shutil.rmtree(run.merged)
+    with pytest.raises(ProblemError) as caught:
+        jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+    assert caught.value.problems[0].code == "selftest.not_merged"

@@ -1,0 +1,82 @@
+"""Files for LM Studio: in its layout, without taking space twice, never half there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import events
+from lora_studio.core.export import ExportSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.engine import disk
+from lora_studio.engine.export import lm_studio
+from tests.helpers.recorded_job import Recorder, recorded_job
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    made = tmp_path / "bot-Q4_K_M.gguf"
+    made.write_bytes(b"GGUF" + bytes(100))
+    return made
+
+
+def place(file: Path, folder: str) -> Recorder:
+    job, recorder = recorded_job()
+    project = Project(name="My bot", export=ExportSpec(lm_studio_folder=folder))
+    lm_studio.place(project, [file], job)
+    return recorder
+
+
+def test_a_file_is_linked_under_publisher_and_model(file: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    recorder = place(file, str(models))
+    placed = models / "lora-studio" / "My bot" / file.name
+    assert placed.samefile(file)
+    assert [entry.name for entry in placed.parent.iterdir()] == [file.name]
+    assert "lora-studio/My bot" in recorder.of(events.Log)[0].text
+    file.unlink()
+    file.write_bytes(b"GGUF newer")
+    place(file, str(models))
+    assert placed.read_bytes() == b"GGUF newer"
+
+
+def test_on_another_disk_it_is_copied_if_there_is_room(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    models = tmp_path / "models"
+    models.mkdir()
+    place(file, str(models))
+    placed = models / "lora-studio" / "My bot" / file.name
+    assert placed.read_bytes() == file.read_bytes()
+    assert not placed.samefile(file)
+    placed.unlink()
+    monkeypatch.setattr(disk, "RESERVE", 1 << 60)
+    with pytest.raises(ProblemError) as caught:
+        place(file, str(models))
+    assert caught.value.problems[0].code == "disk.full"
+    assert not list(placed.parent.iterdir())
+
+
+def test_it_is_looked_for_at_home_and_missed_with_a_warning(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (warning,) = place(file, "").of(events.Warned)
+    assert warning.problem.code == "export.no_lm_studio"
+    (tmp_path / ".lmstudio" / "models").mkdir(parents=True)
+    place(file, "")
+    assert list((tmp_path / ".lmstudio").rglob("*.gguf"))
+
+
+def test_a_folder_that_is_none_is_refused(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProblemError) as caught:
+        place(file, str(tmp_path / "nowhere"))
+    assert caught.value.problems[0].where.field == "lm_studio_folder"

@@ -1,0 +1,79 @@
+"""`lora-studio export`, `selftest` and `push`: what they ask of a worker, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lora_studio import cli_export, headless
+from lora_studio.cli import app
+from lora_studio.core import run_folder
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from tests.helpers import fake_engine
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run with a merged model, and an engine that notes what it is asked."""
+    (tmp_path / "scenario.json").write_text("{}")
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(tmp_path / "scenario.json"))
+    project = Project(name="bot", model=ModelSpec(source=str(tmp_path)))
+    made = run_folder.create(tmp_path / "runs", project, tmp_path)
+    made.merged.mkdir()
+    (made.merged / "config.json").write_text("{}")
+    return made
+
+
+def studio(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
+
+
+def test_names_of_quantisations_are_taken_in_any_case_and_joined_by_commas() -> None:
+    assert cli_export.quantizations(["q4_k_m, iq2_xs", "Q8_0,q8_0"]) == ("Q4_K_M", "IQ2_XS", "Q8_0")
+    with pytest.raises(ProblemError) as caught:
+        cli_export.quantizations(["Q9"])
+    assert "IQ2_XS" in caught.value.problems[0].remedy
+
+
+def test_options_of_an_export_are_kept_with_the_run(run: RunFolder) -> None:
+    status, _ = studio("export", str(run.path), "--quant", "q5_k_m,iq3_m", "--imatrix", "--adapter")
+    assert status == 0
+    spec = run.load_project().export
+    assert spec.quantizations == ("Q5_K_M", "IQ3_M")
+    assert spec.imatrix == "always"
+    assert spec.adapter_gguf
+
+
+def test_an_export_without_options_changes_no_setting(run: RunFolder) -> None:
+    before = run.project_file.read_bytes()
+    assert studio("export", str(run.path))[0] == 0
+    assert run.project_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "not clear what to export"),
+        (["--model", "a/b"], "no folder to write to"),
+        (["--model", "a/b", "--out", "x", "--quant", "Q9"], "no quantisation “Q9”"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_words(arguments: list[str], words: str) -> None:
+    status, text = studio("export", *arguments)
+    assert status == headless.REFUSED
+    assert words in text.replace("\n", " ")
+
+
+def test_an_upload_of_something_unknown_is_refused(run: RunFolder) -> None:
+    status, text = studio("push", str(run.path), "me/bot", "--what", "everything", "--json")
+    assert status == headless.REFUSED
+    (problem,) = json.loads(text)["problems"]
+    assert "adapter, merged, gguf" in problem["remedy"]
