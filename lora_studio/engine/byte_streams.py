@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ _MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x04\x22\x4d\x18", "lz4"),
 )
 _UTF8 = ("utf-8", "utf-8-sig")
+#: What reading and unpacking raise for damaged data, and archives of kinds that are not known.
+FAULTS = (
+    EOFError, OSError, ValueError, KeyError, struct.error, zlib.error, lzma.LZMAError,
+    zipfile.BadZipFile, NotImplementedError,
+)  # fmt: skip
 
 
 def compression_of(head: bytes) -> Compression:
@@ -82,7 +88,7 @@ class ByteStream:
         compression: Compression = "",
         encoding: str = "utf-8",
     ) -> None:
-        """Opens the file; raises OSError, zipfile.BadZipFile or RuntimeError (encrypted)."""
+        """Opens the file; raises one of FAULTS or RuntimeError (encrypted)."""
         self.broken = ""
         self.is_exact = not (member or compression) and encoding in _UTF8
         self._closing = contextlib.ExitStack()
@@ -106,8 +112,11 @@ class ByteStream:
 
     def sha256(self) -> str:
         """The hash of the file's bytes; reads what is left of them."""
-        while self._counted.read(CHUNK):
-            continue
+        try:
+            while self._counted.read(CHUNK):
+                continue
+        except FAULTS as error:
+            self.broken = self.broken or str(error)
         return self._counted.digest.hexdigest()
 
     def chunks(self) -> Iterator[bytes]:
@@ -141,7 +150,7 @@ class ByteStream:
             return b""
         try:
             return self._data.read1(size)
-        except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        except FAULTS as error:
             self.broken = str(error).strip().rstrip(".") or type(error).__name__
             return b""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine import json_kinds, tables
-from lora_studio.engine.byte_streams import ByteStream, Compression, compression_of
+from lora_studio.engine.byte_streams import FAULTS, ByteStream, Compression, compression_of
 from lora_studio.engine.encodings import UTF8, Encoding, encoding_of
 from lora_studio.engine.json_kinds import JsonKind, JsonShape
 from lora_studio.engine.json_splitter import MAX_ROW
@@ -93,6 +92,8 @@ def open_stream(
     """A file's bytes; raises ProblemError with the reason why there are none."""
     try:
         return ByteStream(path, member=member, compression=compression, encoding=encoding)
+    except FAULTS as error:
+        raise unreadable(path, error) from error
     except RuntimeError as error:
         raise problem(
             path,
@@ -100,8 +101,6 @@ def open_stream(
             f"{path.name} is protected by a password.",
             "Unpack it and choose the folder.",
         ) from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: BaseException) -> ProblemError:

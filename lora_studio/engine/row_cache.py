@@ -1,4 +1,8 @@
-"""Where scans are kept: found by key, complete or not there, and deleted when long unused."""
+"""Where scans are kept: found by key, complete or not there, and deleted when long unused.
+
+A scan lies in a folder with the name of its content. What is known of it beside its rows lies under
+the key of the files it was made of: the same rows may come from several places.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from lora_studio.core.paths import cache_folder
 from lora_studio.engine import disk
 
 ROWS = "rows.arrow"
-_FACTS = "facts.json"
 #: Scans unused for this long go, and the longest unused ones when all take more than this.
 _DAYS, _MOST_BYTES = 30, 50_000_000_000
 #: What was used this recently stays, as a job may be reading it.
@@ -29,23 +32,31 @@ def root() -> Path:
     return cache_folder() / "rows"
 
 
-def find(key: str) -> tuple[Path, str, int] | None:
-    """Folder, facts and size of the scan under a key, None when there is none."""
-    link = root() / "keys" / key
+def find(key: str) -> str | None:
+    """What was remembered under a key, None when there is nothing."""
+    file = root() / "keys" / key
     try:
-        folder = root() / link.read_text("ascii")
-        facts = (folder / _FACTS).read_text("utf-8")
-        size = (folder / ROWS).stat().st_size
-        os.utime(folder)
-        os.utime(link)
+        os.utime(file)
+        return file.read_text("utf-8")
     except OSError:
         return None
-    return folder, facts, size
 
 
-def remember(key: str, name: str) -> None:
-    """Finds the scan of this name under a key from now on."""
-    write_atomic(root() / "keys" / key, name)
+def remember(key: str, facts: str) -> None:
+    """Keeps what is known of a scan under the key of its files."""
+    write_atomic(root() / "keys" / key, facts)
+
+
+def whole(name: str, size: int) -> Path | None:
+    """The folder of the scan with this name if its rows take so many bytes."""
+    folder = root() / name
+    try:
+        if (folder / ROWS).stat().st_size != size:
+            return None
+        os.utime(folder)
+    except OSError:
+        return None
+    return folder
 
 
 @contextlib.contextmanager
@@ -59,27 +70,19 @@ def fresh_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(folder: Path, name: str, facts: str) -> Path:
-    """Completes a scan under its name; the same scan by another process is as good."""
-    (folder / _FACTS).write_text(facts, "utf-8")
-    kept = root() / name
-    if _is_whole(kept, (folder / ROWS).stat().st_size):
+def keep(folder: Path, name: str) -> Path:
+    """Puts a scan in its place; the same scan by another process is as good."""
+    size = (folder / ROWS).stat().st_size
+    if kept := whole(name, size):
         return kept
-    shutil.rmtree(kept, ignore_errors=True)
+    shutil.rmtree(root() / name, ignore_errors=True)
     try:
-        folder.rename(kept)
+        folder.rename(root() / name)
     except OSError:
-        # Another process was faster.
-        if not (kept / _FACTS).exists():
+        # Another process may have been faster.
+        if not whole(name, size):
             raise
-    return kept
-
-
-def _is_whole(folder: Path, size: int) -> bool:
-    try:
-        return (folder / _FACTS).exists() and (folder / ROWS).stat().st_size == size
-    except OSError:
-        return False
+    return root() / name
 
 
 def require(folder: Path, size: int) -> None:

@@ -22,7 +22,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.engine import row_cache
 from lora_studio.engine.channel import Job
 from lora_studio.engine.columnar import columnar_blocks
-from lora_studio.engine.containers import Container, problem
+from lora_studio.engine.containers import Container, open_stream, problem
 from lora_studio.engine.row_blocks import Block, Notes, values_of
 from lora_studio.engine.row_readers import blocks
 from lora_studio.engine.row_store import (
@@ -60,8 +60,8 @@ def open_store(source: Source, job: Job) -> RowStore:
     row_cache.clean()
     with row_cache.fresh_folder() as folder:
         facts = _Scan(files, folder, job).run()
-        kept = row_cache.keep(folder, facts.fingerprint, facts.model_dump_json())
-    row_cache.remember(key, facts.fingerprint)
+        kept = row_cache.keep(folder, facts.fingerprint)
+    row_cache.remember(key, facts.model_dump_json())
     return RowStore(kept, facts)
 
 
@@ -87,12 +87,13 @@ def first_rows(source: Source, count: int, job: Job) -> FirstRows:
 
 
 def _cached(key: str) -> RowStore | None:
-    found = row_cache.find(key)
-    if found is None:
+    """The scan that is remembered under a key, if all of it is there."""
+    text = row_cache.find(key)
+    if text is None:
         return None
-    folder, text, size = found
     facts = ScanFacts.model_validate_json(text)
-    return RowStore(folder, facts) if size == facts.bytes else None
+    folder = row_cache.whole(facts.fingerprint, facts.bytes)
+    return RowStore(folder, facts) if folder else None
 
 
 def _key(files: SourceFiles) -> str:
@@ -154,6 +155,9 @@ class _Scan:
             self._problems += [
                 found.model_copy(update={"severity": "warning"}) for found in error.problems
             ]
+        if not end.sha256:  # the reader gave up before the end
+            with open_stream(container.path, container.member) as stream:
+                end.sha256 = stream.sha256()
         if end.broken:
             self._problems.append(_broken_off(container, end.broken))
         # The members of an archive share its size.

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.engine import hub_dataset
+from lora_studio.engine.byte_streams import FAULTS
 from lora_studio.engine.channel import Job
 from lora_studio.engine.containers import (
     Container,
@@ -153,7 +154,7 @@ def _members(file: Path, name: str) -> Iterator[Candidate]:
             return
         with zipfile.ZipFile(file) as archive:
             entries = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
-    except (OSError, zipfile.BadZipFile) as error:
+    except FAULTS as error:
         raise unreadable(file, error) from error
     refuse_office(file, entries)
     if not entries:

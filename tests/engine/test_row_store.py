@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,8 @@ def test_a_scan_is_found_again_after_a_move_of_time_and_made_anew_after_a_change
     moved = tmp_path / "moved.jsonl"
     shutil.copy(file, moved)
     assert scan(moved).key == first.key
+    assert scan(moved).folder == first.folder
+    assert [Path(scan(path).facts.files[0].path) for path in (file, moved)] == [file, moved]
     write_rows(file, [qa(1), qa(3)])
     assert scan(file).raw(1).values == qa(3)
     assert scan(file).key != first.key
@@ -257,6 +261,14 @@ def _arrow(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue().to_pybytes()
 
 
+def _zip(text: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rows.jsonl", text)
+        archive.writestr("more.jsonl", text)
+    return out.getvalue()
+
+
 _WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows).encode(),
     "json": lambda rows: json.dumps(rows, indent=1, ensure_ascii=False).encode(),
@@ -269,6 +281,7 @@ _WRITERS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "parquet": _parquet,
     "arrow": _arrow,
     "jsonl.gz": lambda rows: gzip.compress("\n".join(map(json.dumps, rows)).encode()),
+    "zip": lambda rows: _zip("\n".join(map(json.dumps, rows))),
     "utf-16": lambda rows: "\n".join(map(json.dumps, rows)).encode("utf-16"),
 }
 _MUTATION = st.tuples(
