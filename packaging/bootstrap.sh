@@ -132,17 +132,18 @@ set_up() {
 }
 
 run_tests() {
-    # Two threads are as fast for tiny models, and leave the machine usable.
-    export QT_QPA_PLATFORM=offscreen OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+    export QT_QPA_PLATFORM=offscreen
     say "Format, lint, types, import rules"
     ruff format --check .
     ruff check .
     mypy
     lint-imports
+    # Tiny models are fastest on one thread each, so that several test processes share the cores.
     say "Fast tests"
-    pytest -m "not slow and not end2end" "$@"
+    OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile \
+        -m "not slow and not end2end" "$@"
     say "Slow tests: real models, real servers, whole flows"
-    pytest -m "slow or end2end" "$@"
+    OMP_NUM_THREADS=2 pytest -m "slow or end2end" "$@"
 }
 
 case "${1:-}" in
