@@ -204,7 +204,7 @@ def save(file: Path, tensors: Iterable[tuple[Planned, Callable[[], torch.Tensor]
 
 def write(file: BinaryIO, tensor: torch.Tensor) -> None:
     """Writes the data of a tensor at the current position of an unbuffered file."""
-    view = memoryview(raw_bytes(tensor))
+    view = raw_bytes(tensor).data
     while view:
         view = view[file.write(view) :]
 
@@ -215,7 +215,7 @@ def raw_bytes(tensor: torch.Tensor) -> numpy.ndarray:
 
 
 def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
-    view = memoryview(raw_bytes(tensor))
+    view = raw_bytes(tensor).data
     while view:
         count = file.readinto(view)  # type: ignore[attr-defined]
         if not count:
