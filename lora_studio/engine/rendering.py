@@ -326,7 +326,10 @@ def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
             return rendered
         pieces = [(max(begin, block[0]), min(end, block[1])) for block in met]
         pieces[-1] = pieces[-1][0], end
-        spans += pieces
+        for piece in pieces:
+            if spans and spans[-1][1] == piece[0]:
+                piece = spans.pop()[0], piece[1]
+            spans.append(piece)
     return replace(rendered, spans=spans, at_prompts=False)
 
 
@@ -439,9 +442,10 @@ def _places(shown: str, marked: _Marked, text: str) -> Places:
     if "".join(pieces) != text:
         raise UnusableRow("the chat template changes the text of an answer")
     for index, turn in enumerate(marked.messages):
-        parts = [part for known, part in marked.cores if known == index]
+        last = max((part for known, part in marked.cores if known == index), default=-1)
         # Of a turn that calls tools the reasoning may go, as it may before any earlier answer.
-        if parts and (max(parts) or not turn.tool_calls) and (index, max(parts)) not in places:
+        is_needed = last > 0 or (last == 0 and not turn.tool_calls)
+        if is_needed and (index, last) not in places:
             raise UnusableRow("the chat template leaves an answer out")
     return places
 

@@ -7,7 +7,8 @@ from its first to its last character. Only where every character is accounted fo
 taken over; in all other cases, and where words can decide what the template writes beside them, the
 row goes through the exact method itself, or its prompts are rendered as well.
 
-Measured with SmolLM2's template on one core: 21 µs per row of two turns in place of 105 µs.
+Measured with SmolLM2's template, processor time: 44 µs for two turns in place of 160, 83 µs for six in
+place of 551; rendering alone, as transformers does it, takes 31 and 50.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding
 from transformers import PreTrainedTokenizerBase
 
@@ -92,7 +93,7 @@ class Tokenised:
     `unshown` counts reasonings before earlier answers that the template does not show.
     """
 
-    ids: list[int]
+    ids: list[int] | NDArray[np.int32]
     spans: list[Span]
     left_out: int = 0
     unshown: int = 0

@@ -8,6 +8,7 @@ template writes around an answer.
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -248,3 +249,66 @@ def test_a_base_model_ends_answers_with_a_token_and_carries_the_template(
     assert again.ids.tolist() == encoded.ids.tolist()
     own = tokenizer("a").input_ids[0] == tokenizer.bos_token_id is not None
     assert (encoded.ids[0] == tokenizer.bos_token_id) == own
+
+
+# --- templates of other makers ----------------------------------------------------------------
+
+OTHERS = sorted(Path(next(iter(find_spec("trl").submodule_search_locations or ()))).glob("chat_templates/*.jinja"))  # type: ignore[union-attr]  # fmt: skip
+
+CALL = ToolCall(name="get_weather", arguments={"city": 'Köln "am Rhein"', "days": 3})
+TOOL = {"name": "get_weather", "description": "Looks at the sky.", "parameters": {"type": "object", "properties": {"city": {"type": "string", "description": "Where."}}}}  # fmt: skip
+
+
+@pytest.fixture(params=OTHERS, ids=lambda file: file.stem)
+def other(request: pytest.FixtureRequest, tiny: TinyModel) -> PreTrainedTokenizerBase:
+    found = load_tokenizer(tiny("llama3"))
+    found.chat_template = request.param.read_text("utf-8")
+    return found
+
+
+def test_calls_and_answers_train_and_results_of_tools_do_not(
+    other: PreTrainedTokenizerBase,
+) -> None:
+    chat = [
+        Message(role="user", content="Weather?"),
+        Message(role="assistant", content="", trained=True, tool_calls=(CALL,)),
+        Message(role="tool", content="sunny all day", name="get_weather"),
+        Message(role="assistant", content="Bring a hat.", trained=True),
+    ]
+    try:
+        rendered = Renderer(other).render(chat, (TOOL,))
+    except UnusableRow as reason:
+        # Nothing in these has the words for it, or it is shown in no whole way.
+        assert re.search("tool|bos_token|System", str(reason)), reason  # noqa: PT017
+        return
+    # A template's own {% generation %} blocks may leave a blank between two parts of a turn.
+    result = rendered.text.index("sunny all day")
+    first, second = (
+        "".join(
+            rendered.text[slice(*span)] for span in rendered.spans if (span[0] > result) == after
+        )
+        for after in (False, True)
+    )
+    assert "get_weather" in first
+    assert "Rhein" in first
+    assert "sunny" not in first + second
+    assert "Bring a hat." in second
+    assert "Looks at the sky." not in first + second
+
+
+def test_reasoning_before_the_last_answer_trains_or_the_row_says_why_not(
+    other: PreTrainedTokenizerBase,
+) -> None:
+    chat = talk(None, [("A?", "First."), ("B?", "Second.")], thinking="hm, b")
+    renderer = Renderer(other, thinking="mask")
+    try:
+        rendered = Renderer(other).render(chat)
+    except UnusableRow as reason:
+        assert re.search("reasoning", str(reason)), reason  # noqa: PT017
+        return
+    assert "hm, b" in "".join(trained(rendered))
+    assert "Second." in "".join(trained(rendered))
+    masked = "".join(trained(renderer.render(chat)))
+    assert "hm, b" not in masked
+    assert "Second." in masked
+    assert "think" not in masked.partition("First.")[2]
