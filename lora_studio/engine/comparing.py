@@ -39,7 +39,10 @@ class Compared:
 
 
 def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compared:
-    """Finds the groups of equal and nearly equal rows; raises CancelledError."""
+    """Finds the groups of equal and nearly equal rows; raises CancelledError.
+
+    The facts lose their sketches by it.
+    """
     reader = Reader(rows, fixes)
 
     def sides(row: int) -> tuple[str, ...]:
@@ -47,10 +50,14 @@ def compare(rows: Rows, facts: Facts, fixes: Collection[Fix], job: Job) -> Compa
 
     groups = Groups(len(facts))
     groups.join_equal(facts["near"])
-    bands = facts["bands"]
     join_near(
-        groups, lambda band: bands[:, band], facts["prints"], Comparison(sides, facts.common), job
+        groups,
+        lambda band: facts["bands"][:, band],
+        facts["prints"],
+        Comparison(sides, facts.common),
+        job,
     )
+    facts.forget_sketches()
     held_out = facts["source"] >= len(rows.spec.sources)
     return Compared(facts, groups.leaders(), held_out)
 

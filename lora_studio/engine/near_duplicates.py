@@ -34,6 +34,8 @@ K = 9
 THRESHOLD = 0.6
 BINS, BANDS = 80, 20
 PER_BAND = BINS // BANDS
+#: Bins of which a byte is kept, to refuse most candidates by.
+PRINTS = 40
 
 #: A side with fewer characters has to be equal: one word changes what it says.
 SHORT = 40
@@ -42,8 +44,8 @@ SHORT = 40
 LONGEST = 100_000
 
 #: Bytes of a sketch that have to agree before the exact test is worth its time: two standard
-#: deviations, sqrt(J (1 - J) / BINS), below THRESHOLD.
-_AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / BINS) ** 0.5) * BINS)
+#: deviations, sqrt(J (1 - J) / PRINTS), below THRESHOLD.
+_AGREEING = int((THRESHOLD - 2 * (THRESHOLD * (1 - THRESHOLD) / PRINTS) ** 0.5) * PRINTS)
 
 #: Shingles in more than this share of the rows, and at least so many of them, are boilerplate.
 _COMMON_SHARE, _COMMON_ROWS = 0.1, 10
@@ -143,7 +145,7 @@ def _without(hashes: Hashes, common: Hashes) -> NDArray[np.bool_]:
 def sketch(
     rows: Sequence[Sides], contexts: Hashes, common: Hashes
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
-    """(band keys [rows, BANDS], bytes [rows, BINS]) of rows; only equal `contexts` share keys."""
+    """(band keys [rows, BANDS], bytes [rows, PRINTS]) of rows; only equal `contexts` share keys."""
     keys, prints = [], []
     start = 0
     while start < len(rows):
@@ -152,10 +154,10 @@ def sketch(
             end += 1
         bins = _filled(_minima(rows[start:end], common))
         keys.append(_bands(bins, contexts[start:end]))
-        prints.append(mixed(bins.astype(np.uint64)).astype(np.uint8))
+        prints.append(mixed(bins[:, :PRINTS].astype(np.uint64)).astype(np.uint8))
         start = end
     if not rows:
-        return np.zeros((0, BANDS), dtype=np.uint32), np.zeros((0, BINS), dtype=np.uint8)
+        return np.zeros((0, BANDS), dtype=np.uint32), np.zeros((0, PRINTS), dtype=np.uint8)
     return np.concatenate(keys), np.concatenate(prints)
 
 

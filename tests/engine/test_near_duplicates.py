@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_studio.engine.near_duplicates import (
-    BINS,
+    PRINTS,
     SHORT,
     THRESHOLD,
     Comparison,
@@ -81,7 +81,7 @@ def test_sketches_agree_in_as_many_bins_as_the_texts_share_shingles(share: float
     _, prints = sketch([(one,), (other,)], np.zeros(2, np.uint64), NOTHING)
     truth = similarity(shingles((one,))[0], shingles((other,))[0], NOTHING)
     estimate = float((prints[0] == prints[1]).mean())
-    assert estimate == pytest.approx(truth, abs=4 * (0.25 / BINS) ** 0.5)
+    assert estimate == pytest.approx(truth, abs=4 * (0.25 / PRINTS) ** 0.5)
     assert estimate == 1.0 or share
 
 
