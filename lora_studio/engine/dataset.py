@@ -16,6 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_formats import Verdict, convert, detect
 from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.core.words import plural
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_scan import open_store
 from lora_studio.engine.row_store import RawRow, RowStore
@@ -124,7 +125,7 @@ def _faults_alone(store: RowStore, source: Source) -> Problem:
     first = store.raw(rows[0] - 1)
     return Problem(
         code="dataset.no_usable_rows",
-        what=f"None of the {len(store):,} rows of {Path(source.path).name} can be read. Of row "
+        what=f"No row of {Path(source.path).name} can be read ({plural(len(store), 'row')}). Of row "
         f"{first.number}: {reason}.",
         remedy="Correct the rows, or choose another file.",
         where=Where(

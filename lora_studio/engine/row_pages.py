@@ -12,16 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_studio.core import commands
-from lora_studio.core.dataset import DatasetSpec, Message, Source
+from lora_studio.core.dataset import FORMAT_TITLES, DatasetSpec, Message, Source
 from lora_studio.core.events import DatasetInspected, RowPreview, RowsRead, Skipped, SourceFound
-from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.row_formats import detect
 from lora_studio.core.samples import UnusableRow
+from lora_studio.core.words import number, plural
 from lora_studio.engine import dataset, row_scan, verdicts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_blocks import values_of
 from lora_studio.engine.row_scan import FirstRows
 from lora_studio.engine.row_store import RawRow, RowStore
+from lora_studio.engine.verdicts import Verdicts
 
 #: Rows that the first answer rests on.
 _FIRST_ROWS = 200
@@ -63,11 +65,9 @@ def inspect(command: commands.InspectDataset, job: Job) -> None:
             continue
         about = dataset.described(source, store, dataset.recognised(store, source))
         judged = verdicts.of_source(store, about, spec, job)
-        found.append(
-            about.model_copy(
-                update={"rows": len(store), "used": judged.used, "skipped": judged.skipped()}
-            )
-        )
+        counts = {"rows": len(store), "used": judged.used, "skipped": judged.skipped()}
+        problems = (*_mostly_left_out(store, about, judged), *about.problems)
+        found.append(about.model_copy(update=counts | {"problems": problems}))
         positions = range(min(len(store), command.preview - len(preview)))
         preview += [previewed(store, about, index, place, spec) for place in positions]
     job.emit(_inspected(found, preview, is_complete=True))
@@ -123,6 +123,25 @@ def _early(
         found.append(about.model_copy(update={"used": used, "skipped": tuple(skipped)}))
         preview += shown[: most - len(preview)]
     return _inspected(found, preview, is_complete=False)
+
+
+def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> list[Problem]:
+    """A warning where more than half of the rows are of no use in the format that was recognised."""
+    if found.format is None or 2 * judged.used >= len(store):
+        return []
+    remedy = "Look at the rows left out, and choose another format or other columns if it is wrong."
+    if len(store.facts.files) > 1:
+        remedy = "Files of another format are used when they are chosen as sources of their own."
+    return [
+        Problem(
+            code="dataset.mostly_left_out",
+            what=f"{number(len(store) - judged.used)} of {plural(len(store), 'row')} cannot be read "
+            f"as “{FORMAT_TITLES[found.format]}”, most because {judged.skipped()[0].reason}.",
+            remedy=remedy,
+            where=Where(step="dataset", field="sources", file=found.path),
+            severity="warning",
+        )
+    ]
 
 
 def _unreadable(source: Source, problems: Sequence[Problem]) -> SourceFound:

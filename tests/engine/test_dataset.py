@@ -157,6 +157,19 @@ def test_a_source_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -
     assert channel.last(events.Failed).problem.code == "dataset.unreadable"
 
 
+def test_a_folder_of_different_formats_says_that_most_of_it_is_of_no_use(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_rows(folder / "a.jsonl", [GOOD] * 3)
+    (folder / "b.txt").write_text("Once upon a time.", "utf-8")
+    assert not inspected(folder)[-1].problems
+    write_rows(folder / "c.jsonl", [{"id": number} for number in range(9)])
+    (problem,) = inspected(folder)[-1].problems
+    assert problem.code == "dataset.mostly_left_out"
+    assert "10 of 13 rows" in problem.what
+    assert "sources of their own" in problem.remedy
+
+
 def test_a_file_of_faults_alone_says_where_the_first_is(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('\n{"a": 1\n{"b": 2\n', "utf-8")
