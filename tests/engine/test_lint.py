@@ -28,6 +28,9 @@ from tests.benchmarks.near_duplicates import Writer
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, make_job, write_rows
 
+#: Scans and splits of other tests must not be found in the cache.
+pytestmark = pytest.mark.usefixtures("cache")
+
 REAL = Path(__file__).parents[3] / "shared" / "data"
 
 Row = dict[str, Any]

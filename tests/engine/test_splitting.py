@@ -17,6 +17,9 @@ from lora_studio.engine.splitting import RowIds, Split, choose, split
 from tests.benchmarks.near_duplicates import Writer
 from tests.helpers.jobs import make_job, write_rows
 
+#: Scans and splits of other tests must not be found in the cache.
+pytestmark = pytest.mark.usefixtures("cache")
+
 
 def numbers_of(groups: np.ndarray) -> np.ndarray:
     """A number for each group, as a hash of what its first row holds."""
