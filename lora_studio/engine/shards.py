@@ -190,7 +190,8 @@ def _write_shard(
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
             job.progress("merging", done, total, "bytes")
-        os.fsync(opened.fileno())  # a shard that is noted as finished survives a power cut
+    # Not flushed to the disk: that would take twice as long as all the rest (3 GB: 10 s more on a
+    # plain SSD). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
     return _total(sums)
 
 
