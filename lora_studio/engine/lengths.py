@@ -65,6 +65,7 @@ class Columns:
 
     length: NDArray[np.int64]
     ranges: NDArray[np.int64]
+    tokens: int  # of all rows, of pairs both sides
     weight: float
 
 
@@ -83,7 +84,7 @@ def lengths(
         ends, begins = np.sort(part.ranges[:, 1]), np.sort(part.ranges[:, 0])
         trained_over += part.weight * (_behind(ends, edges) - _behind(begins, edges))
         rows += part.weight * len(ordered)
-        tokens += part.weight * int(ordered.sum())
+        tokens += part.weight * part.tokens
         trained += part.weight * int((part.ranges[:, 1] - part.ranges[:, 0]).sum())
     return LengthsMeasured(
         complete=complete,
@@ -134,7 +135,7 @@ def _percentiles(columns: Sequence[Columns]) -> dict[int, int]:
 
 def _columns(table: TokenTable, weight: float) -> Columns:
     ranges = np.concatenate([*table.spans(), np.zeros((0, 2), np.int32)])
-    return Columns(table.length.astype(np.int64), ranges.astype(np.int64), weight)
+    return Columns(table.length.astype(np.int64), ranges.astype(np.int64), table.tokens, weight)
 
 
 def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> LengthsMeasured:
@@ -147,7 +148,7 @@ def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> Lengt
         share = max(1, SAMPLE * count // total)
         length: list[int] = []
         ranges: list[tuple[int, int]] = []
-        looked_at = 0
+        looked_at = tokens = 0
         for position in np.unique(np.linspace(0, count - 1, min(share, count)).astype(int)):
             job.progress("estimating lengths", looked_at, share, "rows")
             looked_at += 1
@@ -158,10 +159,12 @@ def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> Lengt
             if not isinstance(sides, UnusableRow):
                 length.append(max(len(side.ids) for side in sides))
                 ranges += [span for side in sides for span in side.spans]
+                tokens += sum(len(side.ids) for side in sides)
         found.append(
             Columns(
                 np.asarray(length, np.int64),
                 np.asarray(ranges, np.int64).reshape(-1, 2),
+                tokens,
                 weight * count / looked_at,
             )
         )
