@@ -136,9 +136,7 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 
 @contextmanager
-def _ctrl_c(
-    links: list[client.Link], command: commands.Job | commands.Question
-) -> Iterator[None]:
+def _ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) -> Iterator[None]:
     """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible."""
     pressed = 0
 

@@ -199,11 +199,10 @@ def _turn(turn: Any) -> Iterator[Message]:
         return
     if not isinstance(turn, dict):
         raise UnusableRow("one of its turns is not an object")
-    who = _who(turn)
-    if who is None:
+    if (field := _who(turn)) is None:
         yield from _keyed(turn)
     else:
-        yield from _spoken(str(turn[who]), turn)
+        yield from _spoken(str(turn[field]), turn)
 
 
 def _keyed(turn: dict[str, Any]) -> Iterator[Message]:

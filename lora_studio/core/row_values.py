@@ -134,7 +134,7 @@ def truth_of(value: Any) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return {1: True, 0: False, -1: False}.get(value)
+        return True if value == 1 else False if value in (0, -1) else None
     if isinstance(value, str):
         word = re.sub(r"[\s_]+|(?<=\w)-(?=\w)", " ", value.strip().casefold().rstrip("\ufe0f"))
         return True if word in _GOOD else False if word in _BAD else None

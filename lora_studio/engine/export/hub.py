@@ -63,11 +63,13 @@ def _files(run: RunFolder, what: What) -> list[Path]:
     if what == "gguf":
         files = [file for file in files if file.suffix == ".gguf"]
     if not files:
+        name, first = {
+            "adapter": ("adapter", "Train first."),
+            "merged": ("merged model", "Merge first."),
+            "gguf": ("GGUF file", "Export first."),
+        }[what]
         raise fail(
-            f"hub.no_{what}",
-            f"This run has no {dict(adapter='adapter', merged='merged model', gguf='GGUF file')[what]}.",
-            {"adapter": "Train first.", "merged": "Merge first.", "gguf": "Export first."}[what],
-            where=Where(file=str(folder)),
+            f"hub.no_{what}", f"This run has no {name} yet.", first, where=Where(file=str(folder))
         )
     return files
 
