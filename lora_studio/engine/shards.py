@@ -190,8 +190,8 @@ def _write_shard(
                 sums += _compute(output, file, position, pool, job)
             done += output.planned.bytes
             job.progress("merging", done, total, "bytes")
-    # Not flushed to the disk: that would take twice as long as all the rest (3 GB: 10 s more on a
-    # plain SSD). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
+    # Not flushed to the disk, which would take as long as all the rest again (2 s and more for each
+    # GB). A kill loses nothing of it; after a power cut a resumed merge finds what is torn.
     return _total(sums)
 
 
