@@ -182,16 +182,6 @@ class Skipped(BaseModel):
 TokenState = Literal["trained", "context", "cut"]
 
 
-class TokenSpan(BaseModel):
-    """A run of tokens of one kind: `trained`, `context` (no loss) or `cut` (over the limit)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    text: str
-    tokens: int
-    state: TokenState
-
-
 class Token(BaseModel):
     """One token as the model sees it; `special` marks control tokens such as <|im_end|>."""
 

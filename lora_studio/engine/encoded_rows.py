@@ -9,7 +9,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from lora_studio.core.dataset import DatasetSpec, Task
-from lora_studio.engine.tokenised import Left, TokenTable
+from lora_studio.engine.token_table import Left, TokenTable
 from lora_studio.engine.tokens import (
     Encoded,
     EncodedLabelled,

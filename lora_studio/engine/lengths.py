@@ -22,7 +22,8 @@ from lora_studio.engine import dataset, model_sources, prepared, tokenised
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows
 from lora_studio.engine.encoded_rows import Fitting
-from lora_studio.engine.tokenised import MANY, TokenTable
+from lora_studio.engine.token_table import TokenTable
+from lora_studio.engine.tokenised import MANY
 from lora_studio.engine.tokenizer import load_tokenizer
 from lora_studio.engine.tokens import Encoder
 

@@ -20,7 +20,7 @@ from lora_studio.engine.lint_kinds import COMPARED, FAULTS, GRAVITY, KINDS
 from lora_studio.engine.row_facts import Facts, RowId, Tally
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
-    from lora_studio.engine.tokenised import TokenTable
+    from lora_studio.engine.token_table import TokenTable
 
 #: Rows named in a finding.
 _NAMED = 1000

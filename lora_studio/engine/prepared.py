@@ -18,7 +18,8 @@ from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows
 from lora_studio.engine.encoded_rows import Fitting, Selection, fitting, select
 from lora_studio.engine.splitting import Split
-from lora_studio.engine.tokenised import NAMED, Left, Part, TokenTable
+from lora_studio.engine.token_table import NAMED, Left, TokenTable
+from lora_studio.engine.tokenised import Part
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,16 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset import Message
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.chat_format import ChatFormat, Tools, common_length
-
-Span = tuple[int, int]  # characters, end excluded
-
-#: A reasoning block in the text of an answer: what opens it, the reasoning, its end, the answer.
-THINKING = re.compile(r"(?s)(.*<think>|)(.*?)(</think>)(.*)")
+from lora_studio.engine.markers import (
+    ANSWER,
+    Marked,
+    Places,
+    Span,
+    extent,
+    marked_answers,
+    places_of,
+    unused,
+)
 
 #: What a special mark looks like, also to a tokenizer that does not have it.
 _MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
@@ -111,15 +116,15 @@ class ExactRenderer:
     # --- the exact method ---------------------------------------------------------------------
 
     def _exact(self, turns: Sequence[Message], tools: Tools, text: str) -> Rendered:
-        marked = _mark(turns, text)
-        places = _places(self.format.render(marked.messages, tools), marked, text)
+        marked = marked_answers(turns, text)
+        places = places_of(self.format.render(marked.messages, tools), marked, text)
         wanted = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
         left_out = 0
         at_prompts = True
         for index in wanted:
-            begin, end = _extent(places, index)
+            begin, end = extent(places, index)
             has_text = end > 0
             if turns[index].tool_calls:
                 end = max(end, self._end_of_calls(turns, tools, text, index))
@@ -153,7 +158,7 @@ class ExactRenderer:
         return Rendered(text, spans, thoughts, left_out, unshown, at_prompts)
 
     def _ending(
-        self, turns: Sequence[Message], tools: Tools, index: int, marked: _Marked, behind: str
+        self, turns: Sequence[Message], tools: Tools, index: int, marked: Marked, behind: str
     ) -> str | None:
         """What ends an answer: through the first mark behind it, or all but blanks.
 
@@ -213,7 +218,7 @@ class ExactRenderer:
         thought = places.get((index, 2), places.get((index, 0)))
         if thought is None:
             return None
-        if answer := places.get((index, _ANSWER)):
+        if answer := places.get((index, ANSWER)):
             return span[0], answer[0]
         behind = text[thought[1] :]
         return span[0], thought[1] + common_length(behind, self.format.between)
@@ -230,7 +235,7 @@ class ExactRenderer:
     def _end_of_calls(self, turns: Sequence[Message], tools: Tools, text: str, index: int) -> int:
         """Where the arguments of a turn's last call end in `text`: one more is put behind them."""
         calls = turns[index].tool_calls
-        extra = _unused("zqarg", text)
+        extra = unused("zqarg", text)
         last = calls[-1].model_copy(
             update={"arguments": calls[-1].arguments | {extra: f"{extra}v"}}
         )
@@ -287,7 +292,7 @@ class ExactRenderer:
         """What the template itself marks as written by the model; [] when it cannot be relied on."""
         if not self.format.template.has_generation:
             return []
-        begin, end = _unused("zqgenB", text), _unused("zqgenE", text)
+        begin, end = unused("zqgenB", text), unused("zqgenE", text)
         shown = self.format.render_marked(turns, tools, begin, end)
         blocks: list[Span] = []
         position, start = 0, 0
@@ -360,100 +365,6 @@ def _behind_prompt(
     thoughts = [(len(prompt), thought[1] + shift)] if thought else []
     text = prompt + text[begin : span[1]]
     return Rendered(text, [(len(prompt), len(text))], thoughts, left_out, at_prompts=False)
-
-
-# --- markers ----------------------------------------------------------------------------------
-
-#: Parts of an answer: its reasoning is 0, a reasoning block in its text 2, the rest from here on.
-_ANSWER = 4
-
-Places = dict[tuple[int, int], Span]  # (turn, part) -> where it stands
-
-
-@dataclass(frozen=True)
-class _Marked:
-    """A conversation with answers replaced by markers; `cores` says what each stands for."""
-
-    messages: list[Message]
-    cores: dict[tuple[int, int], str]
-    pattern: re.Pattern[str]
-
-    def end_in(self, shown: str) -> int:
-        """Where the last marker in a text ends."""
-        return max((match.end() for match in self.pattern.finditer(shown)), default=0)
-
-    def lead(self, index: int, before: str) -> str:
-        """What of the answer stands before its first marker, as far as the template shows it."""
-        content = self.messages[index].content
-        match = self.pattern.search(content)
-        lead = content[: match.start()] if match else ""
-        return next((part for part in (lead, lead.lstrip()) if before.endswith(part)), "")
-
-
-def _mark(turns: Sequence[Message], text: str) -> _Marked:
-    """Puts markers for answers.
-
-    Blanks around an answer stay, so that a template that strips them strips them here too. The
-    reasoning before an answer gets a marker of its own: templates move it or leave it out.
-    """
-    nonce = _unused("zqmark", text)
-    cores: dict[tuple[int, int], str] = {}
-
-    def marker(index: int, part: int, value: str) -> str:
-        core = value.strip()
-        if not core:
-            return value
-        cores[index, part] = core
-        return value.replace(core, f"{nonce}n{index}p{part}zq", 1)
-
-    marked: list[Message] = []
-    for index, turn in enumerate(turns):
-        if turn.role == "assistant":
-            parts = THINKING.match(turn.content)
-            lead, thought, close, answer = parts.groups() if parts else ("", "", "", turn.content)
-            content = lead + marker(index, 2, thought) + close + marker(index, _ANSWER, answer)
-            changes = {"thinking": marker(index, 0, turn.thinking), "content": content}
-            turn = turn.model_copy(update=changes)
-        marked.append(turn)
-    return _Marked(marked, cores, re.compile(rf"{nonce}n(\d+)p(\d)zq"))
-
-
-def _unused(stem: str, text: str) -> str:
-    """A word made of `stem` and a number that the text does not hold."""
-    return next(word for number in range(1_000_000) if (word := f"{stem}{number}q") not in text)
-
-
-def _places(shown: str, marked: _Marked, text: str) -> Places:
-    """Where each part stands in `text`; raises UnusableRow unless that is beyond doubt."""
-    pieces: list[str] = []
-    places: Places = {}
-    length = position = 0
-    for match in marked.pattern.finditer(shown):
-        key = int(match[1]), int(match[2])
-        before = shown[position : match.start()]
-        pieces += [before, marked.cores[key]]
-        begin = length + len(before)
-        length = begin + len(marked.cores[key])
-        position = match.end()
-        if key in places:
-            raise UnusableRow("the chat template writes an answer twice")
-        places[key] = begin, length
-    pieces.append(shown[position:])
-    if "".join(pieces) != text:
-        raise UnusableRow("the chat template changes the text of an answer")
-    for index, turn in enumerate(marked.messages):
-        last = max((part for known, part in marked.cores if known == index), default=-1)
-        # Of a turn that calls tools the reasoning may go, as it may before any earlier answer.
-        is_needed = last > 0 or (last == 0 and not turn.tool_calls)
-        if is_needed and (index, last) not in places:
-            raise UnusableRow("the chat template leaves an answer out")
-    return places
-
-
-def _extent(places: Places, index: int) -> Span:
-    """From the first to the last part of a turn; (0, 0) for one without any."""
-    found = [span for (known, _), span in places.items() if known == index]
-    return min((b for b, _ in found), default=0), max((e for _, e in found), default=0)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -24,7 +24,8 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset import Message
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.chat_format import Tools
-from lora_studio.engine.rendering import THINKING, ExactRenderer, Rendered, Span
+from lora_studio.engine.markers import THINKING, Span
+from lora_studio.engine.rendering import ExactRenderer, Rendered
 
 TrainOn = Literal["answers", "last_answer", "everything"]
 Thinking = Literal["train", "mask", "remove"]

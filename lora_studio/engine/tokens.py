@@ -19,7 +19,8 @@ from lora_studio.core.events import Token, TokenState
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.engine.chat_format import Tools
-from lora_studio.engine.rendering import Rendered, Span, render
+from lora_studio.engine.markers import Span
+from lora_studio.engine.rendering import Rendered, render
 from lora_studio.engine.shapes import Renderer
 
 __all__ = [

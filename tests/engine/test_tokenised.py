@@ -27,7 +27,7 @@ from lora_studio.engine.encoded_rows import (
 )
 from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.prepared import Prepared, prepare
-from lora_studio.engine.tokenised import TokenTable
+from lora_studio.engine.token_table import TokenTable
 from lora_studio.engine.tokenizer import load_tokenizer
 from lora_studio.engine.tokens import Encoder, pieces
 from tests.engine.conftest import TinyModel
