@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from lora_studio.engine.containers import Container, problem
-from lora_studio.engine.row_blocks import Block, Notes, written
+from lora_studio.engine.row_blocks import BLOCK_BYTES, Block, Notes, written
 
-#: Rows turned into Python values at a time. The first block is small, so that it comes at once.
-_FIRST_ROWS, _ROWS = 64, 2048
+#: Rows turned into Python values at a time, at most.
+_ROWS = 2048
 #: Rows of a damaged part that are counted at most.
 _MOST_LOST = 10_000_000
 _INDEX = re.compile(r"__index_level_\d+__|Unnamed: 0")
@@ -61,9 +61,10 @@ def _parquet(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
         columns = _columns(schema)
         done = 0
         for group in range(file.num_row_groups):
-            size, before = file.metadata.row_group(group).num_rows, done
+            facts = file.metadata.row_group(group)
+            size, before = facts.num_rows, done
             try:
-                rows = min(_ROWS if group else _FIRST_ROWS, max(1, size))
+                rows = _rows_of(facts.total_byte_size, size)
                 for batch in file.iter_batches(rows, [group], columns, use_threads=False):
                     batch.validate(full=True)
                     done += batch.num_rows
@@ -103,8 +104,14 @@ def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
 
 def _sliced(batch: pa.RecordBatch, notes: Notes) -> Iterator[Block]:
     batch = batch.select(_columns(batch.schema))
-    for start in range(0, batch.num_rows, _ROWS):
-        yield _block(batch.slice(start, _ROWS), notes)
+    size = _rows_of(batch.nbytes, batch.num_rows)
+    for start in range(0, batch.num_rows, size):
+        yield _block(batch.slice(start, size), notes)
+
+
+def _rows_of(size: int, rows: int) -> int:
+    """How many rows of so many bytes in all are turned into Python values at a time."""
+    return max(1, min(_ROWS, BLOCK_BYTES * rows // max(1, size)))
 
 
 def _columns(schema: pa.Schema) -> list[str]:

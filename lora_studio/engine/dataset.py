@@ -18,6 +18,7 @@ from lora_studio.core.row_formats import Verdict, convert, detect
 from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.core.words import plural
 from lora_studio.engine.channel import Job
+from lora_studio.engine.near_duplicates import mixed
 from lora_studio.engine.row_scan import open_store
 from lora_studio.engine.row_store import RawRow, RowStore
 
@@ -234,15 +235,7 @@ def weighted(places: NDArray[np.int64], weights: Sequence[float], seed: int) -> 
         whole = int(weight)
         times[here] = whole
         more = round((weight - whole) * len(here))
-        numbers = _mixed(places[here, 1].astype(np.uint64), seed * 1_000_003 + source)
+        start = mixed(np.array([seed, source], dtype=np.uint64))
+        numbers = mixed(places[here, 1].astype(np.uint64) ^ start[0] ^ mixed(start[1:]))
         times[here[np.argsort(numbers, kind="stable")[:more]]] += 1
     return np.repeat(places, times, axis=0)
-
-
-def _mixed(values: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """64 evenly spread bits for each value: the finaliser of SplitMix64 (Steele et al., 2014)."""
-    with np.errstate(over="ignore"):
-        mixed = (values + np.uint64(seed & (2**64 - 1))) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return mixed ^ (mixed >> np.uint64(31))

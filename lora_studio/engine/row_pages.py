@@ -44,8 +44,8 @@ _searches: OrderedDict[tuple[str, str], NDArray[np.int64]] = OrderedDict()
 def inspect(command: commands.InspectDataset, job: Job) -> None:
     """Emits what the first rows say at once, then what all rows say; raises ProblemError.
 
-    Sources that are small or known from before need no first answer. One that cannot be read is told of with
-    its problem; only where there is no other, that is the end.
+    Sources that are small or known from before need no first answer. One that cannot be read is
+    told of with its problem; only where there is no other, that is the end.
     """
     spec = command.dataset
     if not spec.sources:
@@ -203,7 +203,7 @@ def read(command: commands.ReadRows, job: Job) -> None:
         _matching(command, store, about, job) for store, about in zip(stores, found, strict=True)
     ]
     if command.only:
-        wanted = [(source, row - 1) for source, row in command.only if source < len(stores)]
+        wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(stores)]
         places = [place for place in wanted if _has(matching[place[0]], place[1])]
         total, page = len(places), places[command.first : command.first + command.count]
     else:
