@@ -6,7 +6,7 @@ complex numbers, methods) is refused with its place, never rendered differently.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -58,6 +58,7 @@ class GoTemplate:
     def __init__(self, source: str | Tree) -> None:
         """Parses `source`, unless it is a tree; raises GoTemplateError with line and column."""
         self.tree = parse(source) if isinstance(source, str) else source
+        self._memory = _Memory(self.tree)
 
     def render(self, data: Mapping[str, object], *, today: date | None = None) -> str:
         """The text for `data`; bytes that are no UTF-8 (a cut character) become U+FFFD."""
@@ -65,7 +66,7 @@ class GoTemplate:
 
     def render_bytes(self, data: Mapping[str, object], *, today: date | None = None) -> bytes:
         """The output as Go writes it; `today` is what currentDate prints."""
-        run = _Run(self.tree, today or date.today())
+        run = _Run(self.tree, today or date.today(), self._memory)
         try:
             run.invoke(_TailCall(self.tree.root, from_python(dict(data)), 0))
         except RecursionError:
@@ -93,6 +94,57 @@ class _TailCall:
     depth: int
 
 
+class _Memory:
+    """What templates wrote for a string that they were called with, which is all they can see.
+
+    A TEMPLATE walks JSON and texts character by character, and a proof has the same ones over and
+    over. Templates that call themselves are left out: remembering them would nest the calls.
+    """
+
+    LARGEST = 2000
+
+    def __init__(self, tree: Tree) -> None:
+        calls = {name: set(_called(body)) for name, body in tree.defined.items()}
+        self._plain = {name for name in calls if not _reaches(name, name, calls)}
+        self._known: dict[tuple[str, bytes, date], bytes] = {}
+
+    def holds(self, name: str, value: Value) -> bool:
+        """Whether what this call writes is worth remembering."""
+        return isinstance(value, bytes) and name in self._plain
+
+    def get(self, name: str, value: bytes, today: date) -> bytes | None:
+        return self._known.get((name, value, today))
+
+    def put(self, name: str, value: bytes, today: date, written: bytes) -> None:
+        if len(self._known) >= self.LARGEST:
+            self._known.clear()
+        self._known[name, value, today] = written
+
+
+def _called(nodes: tuple[Node, ...]) -> Iterator[str]:
+    for node in nodes:
+        match node:
+            case Call():
+                yield node.name
+            case Branch():
+                yield from _called(node.then + node.otherwise)
+            case Range():
+                yield from _called(node.body + node.otherwise)
+
+
+def _reaches(start: str, goal: str, calls: Mapping[str, set[str]]) -> bool:
+    seen: set[str] = set()
+    todo = [*calls.get(start, ())]
+    while todo:
+        name = todo.pop()
+        if name == goal:
+            return True
+        if name not in seen:
+            seen.add(name)
+            todo += calls.get(name, ())
+    return False
+
+
 class _Jump(Exception):  # noqa: N818 - control flow of the template, not an error
     def __init__(self, breaks: bool) -> None:
         self.breaks = breaks
@@ -104,8 +156,9 @@ _NOTHING = object()  # "no value comes down the pipeline", which is not the same
 class _Run:
     """One rendering: the output so far and the variables in scope, innermost last."""
 
-    def __init__(self, tree: Tree, today: date) -> None:
+    def __init__(self, tree: Tree, today: date, memory: _Memory) -> None:
         self.tree = tree
+        self.memory = memory
         self.today = today
         self.output: list[bytes] = []
         self.variables: list[tuple[str, Value]] = []
@@ -218,14 +271,25 @@ class _Run:
                 self.variables[place] = (name, value)
                 return
 
-    def call(self, node: Call, dot: Value) -> _TailCall:
+    def call(self, node: Call, dot: Value) -> _TailCall | None:
         body = self.tree.defined.get(node.name)
         if body is None:
             raise self.fail(f'template "{node.name}" not defined', node.position)
         if self.depth >= MAX_DEPTH:
             raise self.fail(f"exceeded maximum template depth ({MAX_DEPTH})", node.position)
         value = self.pipeline(node.pipe, dot) if node.pipe else None
-        return _TailCall(body, value, self.depth + 1)
+        call = _TailCall(body, value, self.depth + 1)
+        if not self.memory.holds(node.name, value):
+            return call
+        written = self.memory.get(node.name, value, self.today)
+        if written is None:
+            start = len(self.output)
+            self.invoke(call)
+            written = b"".join(self.output[start:])
+            del self.output[start:]
+            self.memory.put(node.name, value, self.today, written)
+        self.output.append(written)
+        return None
 
     # ---------------------------------------------------------------------------- expressions
 

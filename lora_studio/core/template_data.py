@@ -36,7 +36,7 @@ class _Parameters(Struct):
 
 class _Function(Struct):
     tags: ClassVar[Mapping[str, str]] = {
-        "Name": "name", "Description": "description?", "Parameters": "parameters"
+        "Name": "name", "Description": "description", "Parameters": "parameters"
     }  # fmt: skip
 
 

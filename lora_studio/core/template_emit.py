@@ -8,26 +8,32 @@ from dataclasses import dataclass
 from datetime import date
 
 from lora_studio.core.go_template_functions import quote
-from lora_studio.core.template_probe import (
-    THINK_END,
+from lora_studio.core.template_json import JsonWriter
+from lora_studio.core.template_parts import (
     Date,
     Fact,
+    Field,
     Fixed,
     Form,
+    Loop,
     NotDerivableError,
     Part,
     Role,
     System,
     Trim,
-    Turn,
+    Value,
 )
+from lora_studio.core.template_probe import THINK_END
 
 SYSTEM_REFUSED = "the chat template takes no system message"
 
 
 @dataclass(frozen=True)
 class Forms:
-    """All that a chat template does: one tree per kind of place.
+    """All that a chat template does: one tree per kind of place, None for one that it lacks.
+
+    With a tree for `system`, which is for system messages between others, the system text is that of
+    the first message alone; else it is all that the server collected.
 
     `refuses_system` is the fact at which the original raises instead of rendering; `frozen` is
     the date to write in place of the current one.
@@ -36,6 +42,8 @@ class Forms:
     user: Form
     assistant: Form
     tail: Form
+    tool: Form | None = None
+    system: Form | None = None
     refuses_system: Fact | None = None
     frozen: date | None = None
 
@@ -46,13 +54,20 @@ class _Act:
 
 
 @dataclass(frozen=True, slots=True)
+class _Calls:
+    """The loop over the calls of a message."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class _If:
     condition: str
     yes: tuple[_Item, ...]
     no: tuple[_Item, ...]
 
 
-_Item = Fixed | _Act | _If
+_Item = Fixed | _Act | _Calls | _If
 
 
 # White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
@@ -67,6 +82,26 @@ _MONTHS = {
 }
 _MONTHS["h"] = _MONTHS["b"]
 
+_CALLS = "$calls"
+_CONDITIONS = {
+    Fact.MESSAGE: "$told",
+    Fact.TOOLS: "$.Tools",
+    Fact.CALLS: _CALLS,
+    Fact.CONTENT: ".Content",
+    Fact.THOUGHT: ".Thinking",
+    Fact.AFTER_TOOL: "$after_tool",
+    Fact.FINAL: "eq (len (slice $.Messages $i)) 1",
+    Fact.LATEST: "ge $i $latest",
+    Fact.LEADS: "$leads",
+    Fact.BEFORE_USERS: "$first",
+    Fact.ANSWERED: "$answered",
+    Fact.NO_THINK: "and $.IsThinkSet (not $.Think)",
+}
+_VALUES = {
+    "name": ".Function.Name", "description": ".Function.Description", "called": ".Function.Name",
+    "arguments": ".Function.Arguments", "id": ".ID", "key": "$key", "value": "$value",
+}  # fmt: skip
+
 
 def emit(forms: Forms) -> str:
     """The TEMPLATE text; raises NotDerivableError for a date that Go cannot write."""
@@ -80,19 +115,50 @@ class _Emitter:
         self.forms = forms
         self.defines: dict[str, str] = {}
         self.facts: set[tuple[Role, Fact]] = set()
+        self.json = JsonWriter(self.defines)
+        self.system = "$.System" if forms.system is None else "$system"
 
     def template(self) -> str:
         user = self.code(self.items("user", self.forms.user))
         assistant = self.code(self.items("assistant", self.forms.assistant))
+        tool = self.code(self.items("tool", self.forms.tool)) if self.forms.tool else ""
+        system = self.code(self.items("system", self.forms.system)) if self.forms.system else ""
         tail = self.code(self.items("tail", self.forms.tail))
-        user += "{{$first = false}}" * (("user", Fact.FIRST) in self.facts)
+        user += "{{$first = false}}" * self.needs_first
+        if self.asks(Fact.CALLS):
+            assistant = f"{{{{{_CALLS} := .ToolCalls}}}}{assistant}"
         assistant += "{{$unanswered = false}}" * self.needs_unanswered
-        place = "$i, $_ := " * any(fact is Fact.LAST for _, fact in self.facts)
+        if self.asks(Fact.AFTER_TOOL):
+            # A system message writes nothing, wherever it stands.
+            user += "{{$after_tool = false}}"
+            assistant += "{{$after_tool = false}}"
+            tool += "{{$after_tool = true}}"
+        if self.asks(Fact.LEADS):
+            user += "{{$leads = false}}"
+            assistant += "{{$leads = false}}"
+            tool += "{{$leads = false}}" * bool(tool)
+        if self.asks(Fact.ANSWERED):
+            user += "{{$answered = false}}"
+            tool += "{{$answered = false}}" * bool(tool)
+            system += "{{$answered = false}}" * (self.forms.system is not None)
+            assistant += "{{$answered = true}}"
+        system = system and f"{{{{if $i}}}}{system}{{{{end}}}}"
+        counted = (Fact.LAST, Fact.LATEST, Fact.FINAL)
+        place = "$i, $_ := " * (bool(system) or any(map(self.asks, counted)))
         body = f'{{{{if eq .Role "user"}}}}{user}'
-        if assistant:
-            body += f'{{{{else if eq .Role "assistant"}}}}{assistant}'
+        for role, text in (("assistant", assistant), ("tool", tool), ("system", system)):
+            if text:
+                body += f'{{{{else if eq .Role "{role}"}}}}{text}'
         loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{{{{end}}}}"
         return "".join(self.defines.values()) + self.preamble() + loop + tail
+
+    def asks(self, fact: Fact) -> bool:
+        """Whether anything depends on a fact."""
+        return any(asked is fact for _, asked in self.facts)
+
+    @property
+    def needs_first(self) -> bool:
+        return ("user", Fact.FIRST) in self.facts or self.asks(Fact.BEFORE_USERS)
 
     @property
     def needs_unanswered(self) -> bool:
@@ -101,7 +167,13 @@ class _Emitter:
     def preamble(self) -> str:
         text = ""
         refuses = self.forms.refuses_system
-        if refuses is Fact.MESSAGE or any(fact is Fact.MESSAGE for _, fact in self.facts):
+        if self.forms.system is not None:
+            text += (
+                "{{$system := .System}}{{$told := false}}{{range $i, $_ := .Messages}}"
+                '{{if eq .Role "system"}}{{if not $i}}{{$told = true}}{{$system = .Content}}'
+                '{{else if not $told}}{{$system = ""}}{{end}}{{end}}{{end}}'
+            )
+        elif refuses is Fact.MESSAGE or self.asks(Fact.MESSAGE):
             text += (
                 "{{$told := false}}{{range .Messages}}"
                 '{{if eq .Role "system"}}{{$told = true}}{{end}}{{end}}'
@@ -110,56 +182,110 @@ class _Emitter:
             # An undefined template is the only error a TEMPLATE can raise in words of its own.
             condition = self.condition("user", refuses)
             text += f'{{{{if {condition}}}}}{{{{template "{SYSTEM_REFUSED}" .}}}}{{{{end}}}}'
-        text += "{{$first := true}}" * (("user", Fact.FIRST) in self.facts)
+        if self.asks(Fact.LATEST):
+            text += (
+                "{{$latest := -1}}{{range $i, $_ := .Messages}}"
+                '{{if eq .Role "user"}}{{$latest = $i}}{{end}}{{end}}'
+            )
+        text += "{{$after_tool := false}}" * self.asks(Fact.AFTER_TOOL)
+        text += "{{$leads := true}}" * self.asks(Fact.LEADS)
+        text += "{{$answered := false}}" * self.asks(Fact.ANSWERED)
+        text += "{{$first := true}}" * self.needs_first
         return text + "{{$unanswered := true}}" * self.needs_unanswered
 
     def condition(self, role: Role, fact: Fact) -> str:
         match fact:
             case Fact.SYSTEM:
-                return "$.System"
-            case Fact.MESSAGE:
-                return "$told"
+                return self.system
             case Fact.FIRST:
                 return "$first" if role == "user" else "$unanswered"
             case Fact.LAST:
                 return f"eq (len (slice $.Messages $i)) {1 if role == 'user' else 2}"
+        return _CONDITIONS[fact]
 
     def items(self, role: Role, form: Form) -> tuple[_Item, ...]:
-        if isinstance(form, Turn):
-            return self.turn(role, form)
+        if isinstance(form, tuple):
+            return tuple(item for part in form for item in self.part(part))
         self.facts.add((role, form.fact))
         yes, no = self.items(role, form.yes), self.items(role, form.no)
+        return self.either(self.condition(role, form.fact), yes, no)
+
+    @staticmethod
+    def either(condition: str, yes: Sequence[_Item], no: Sequence[_Item]) -> tuple[_Item, ...]:
+        """One or the other, with what both begin and end with outside."""
         before, yes, no = _common_prefix(yes, no)
         after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
-        yes, no = _mirrored(yes), _mirrored(no)
         choice: tuple[_Item, ...] = ()
         if yes or no:
-            choice = (_If(self.condition(role, form.fact), yes, no),)
+            choice = (_If(condition, _mirrored(yes), _mirrored(no)),)
         return (*before, *choice, *_mirrored(after))
-
-    def turn(self, role: Role, turn: Turn) -> tuple[_Item, ...]:
-        items: list[_Item] = []
-        for part in turn.parts:
-            items += self.part(part)
-        if role != "tail":
-            items.append(_Act(self.content(".Content", turn)))
-        return tuple(items)
 
     def part(self, part: Part) -> list[_Item]:
         match part:
             case Fixed():
                 return [part]
             case System(left, right):
-                return [_Act(self.trimmed("$.System", left, right))]
+                return [_Act(self.trimmed(self.system, left, right))]
             case Date(form):
                 if self.forms.frozen:
                     return [Fixed(self.forms.frozen.strftime(form))]
                 return self.date(form)
+            case Field():
+                return [_Act(self.field(part))]
+            case Value():
+                return [_Act(self.value(part))]
+            case Loop():
+                return [self.loop(part)]
 
-    def content(self, value: str, turn: Turn) -> str:
-        if turn.after_think is None:
-            return self.trimmed(value, turn.left, turn.right)
-        return self.after_think(value, turn.after_think, (turn.left, turn.right))
+    def field(self, field: Field) -> str:
+        value = f".{field.name}"
+        if field.json:
+            return self.json.write(f"json {value}", "spaced")
+        if field.after_think is None:
+            return self.trimmed(value, field.left, field.right)
+        return self.after_think(value, field.after_think, (field.left, field.right))
+
+    def value(self, value: Value) -> str:
+        if value.name in _VALUES:
+            code = _VALUES[value.name]
+            if value.layout is not None:
+                return self.json.write(f"json {code}", value.layout)
+            return (
+                self.json.plain(code, python=value.python)
+                if code == "$value"
+                else f"{{{{{code}}}}}"
+            )
+        return self.json.tool(value.name, value.layout or "spaced")
+
+    def loop(self, loop: Loop) -> _Item:
+        unit = [item for part in loop.unit for item in self.part(part)]
+        separator = literal(loop.separator)
+        match loop.over:
+            case "arguments":
+                head = "{{range $key, $value := .Function.Arguments}}"
+                if loop.other:
+                    other = [item for part in loop.other for item in self.part(part)]
+                    text = 'eq (slice (json $value) 0 1) "\\""'
+                    unit = list(self.either(text, unit, other))
+                if separator:
+                    head = "{{$more := false}}" + head
+                    separator = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"
+                return _Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+            case "tools":
+                separator = separator and f"{{{{if $n}}}}{separator}{{{{end}}}}"
+                head = "{{range $n, $_ := $.Tools}}"
+                return _Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+        # The server takes the first text here for the mark of a call, so a call comes before the
+        # text between two calls.
+        opening = ""
+        if unit and isinstance(first := unit[0], Fixed) and separator:
+            opening = literal(first.text)
+            unit = unit[1:]
+            opening = f"{{{{if not $n}}}}{opening}{{{{else}}}}{separator}{opening}{{{{end}}}}"
+        elif separator:
+            opening = f"{{{{if $n}}}}{separator}{{{{end}}}}"
+        place = "$n, $_ := " * bool(separator)
+        return _Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{self.code(unit)}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions
 
@@ -239,7 +365,18 @@ class _Emitter:
     # ------------------------------------------------------------------------------- output
 
     def code(self, items: Sequence[_Item]) -> str:
-        return "".join(self.item(item) for item in _merged(items))
+        text, opening = "", ""
+        for item in _merged(items):
+            if isinstance(item, _Calls):
+                # The server takes the first text behind {{if .ToolCalls}} for the mark of a call.
+                text += f"{{{{if .ToolCalls}}}}{opening}{item.code}{{{{end}}}}"
+                opening = ""
+                continue
+            text += opening
+            code = self.item(item)
+            opening = code if isinstance(item, Fixed) else ""
+            text += "" if isinstance(item, Fixed) else code
+        return text + opening
 
     def item(self, item: _Item) -> str:
         match item:
@@ -247,9 +384,11 @@ class _Emitter:
                 return literal(text)
             case _Act(code):
                 return code
+            case _Calls():
+                return self.code([item])
             case _If(condition, yes, no):
                 if not yes:
-                    negated = condition if condition.startswith("$") else f"({condition})"
+                    negated = condition if " " not in condition else f"({condition})"
                     return f"{{{{if not {negated}}}}}{self.code(no)}{{{{end}}}}"
                 text = f"{{{{if {condition}}}}}{self.code(yes)}"
                 if len(no) == 1 and isinstance(no[0], _If) and no[0].yes:

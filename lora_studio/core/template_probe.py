@@ -8,16 +8,29 @@ into a user turn. White space around the contents is solved from a second render
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
-Message = dict[str, str]
-Role = Literal["user", "assistant", "tail"]
-SystemState = Literal["absent", "given", "empty"]
-PROBED_TURNS = range(1, 6)
+from lora_studio.core.template_data import Message, Tool
+from lora_studio.core.template_parts import (
+    Date,
+    Field,
+    Fixed,
+    NotDerivableError,
+    Part,
+    Sample,
+    System,
+    Trim,
+    Turn,
+    joined,
+    with_other_unit,
+)
+from lora_studio.core.template_talk import Manner, Talk, calls_in, for_jinja, role_of
+from lora_studio.core.template_values import Folder, Found, Item, find_values
+
 THINK_END = "</think>"
 
 
@@ -27,77 +40,6 @@ class Renderer(Protocol):
     def __call__(
         self, messages: list[Message], add_generation_prompt: bool, **variables: object
     ) -> str: ...
-
-
-class NotDerivableError(Exception):
-    """The template does something that the derivation does not model; the text says what."""
-
-
-class Trim(StrEnum):
-    """White space that the template takes off one side of a content."""
-
-    NONE = "nothing"
-    NEWLINES = "newlines"
-    ALL = "blanks"
-
-    def left(self, text: str) -> str:
-        """`text` without this kind of white space at its start."""
-        return text if self is Trim.NONE else text.lstrip("\n" if self is Trim.NEWLINES else None)
-
-    def right(self, text: str) -> str:
-        """`text` without this kind of white space at its end."""
-        return text if self is Trim.NONE else text.rstrip("\n" if self is Trim.NEWLINES else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Fixed:
-    """Fixed text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """The system text, trimmed on each side."""
-
-    left: Trim
-    right: Trim
-
-
-@dataclass(frozen=True, slots=True)
-class Date:
-    """The current date in a strftime format."""
-
-    form: str
-
-
-Part = Fixed | System | Date
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What is written for one message: the parts before it, and how its content is trimmed.
-
-    `after_think` is set where an answer loses all up to its last </think>; it tells how the
-    rest is trimmed on the left and on the right then.
-    """
-
-    parts: tuple[Part, ...]
-    left: Trim = Trim.NONE
-    right: Trim = Trim.NONE
-    after_think: tuple[Trim, Trim] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One observed turn and the facts about its place that may have decided its form."""
-
-    role: Role
-    system: SystemState
-    first: bool
-    last: bool
-    turns: int
-    turn: Turn
 
 
 class DateMarks:
@@ -111,255 +53,233 @@ class DateMarks:
             self.forms.append(form)
         return f"Zd{self.forms.index(form)}dZ"
 
-    def split(self, text: str) -> tuple[Part, ...]:
+    def split(self, text: str) -> Iterator[Part]:
         """The literal and date parts of `text`."""
-        pieces = re.split(r"Zd(\d+)dZ", text)
-        parts: list[Part] = []
-        for place, piece in enumerate(pieces):
+        for place, piece in enumerate(re.split(r"Zd(\d+)dZ", text)):
             if place % 2:
-                parts.append(Date(self.forms[int(piece)]))
+                yield Date(self.forms[int(piece)])
             elif piece:
-                parts.append(Fixed(piece))
-        return tuple(parts)
+                yield Fixed(piece)
 
 
 # Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
 LEFT_PAD, RIGHT_PAD = "\n\n \t ", " \t\n\n\n\n\n"
 
-
-def conversation(turns: int, system: str | None, write: Callable[[str], str]) -> list[Message]:
-    """A conversation of `turns` user turns with the answers between them; names become contents."""
-    messages = [] if system is None else [{"role": "system", "content": system}]
-    for turn in range(turns):
-        messages.append({"role": "user", "content": write(f"Zu{turn}uZ")})
-        if turn < turns - 1:
-            messages.append({"role": "assistant", "content": write(f"Za{turn}aZ")})
-    return messages
+Write = Callable[[str], str]
+_MARK = re.compile(r'Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z|"Zt\d+\\"tZ"|Zt\d+"tZ')
+_PADDED = "uabkts"
 
 
-Thinks = dict[str, tuple[Trim, Trim]]
-_CONTENT_MARK = re.compile(r"Z(?:u\d+u|a\d+a|s0s)Z")
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """A mark as it was found: whose it is (None: the system's), which field, and how written."""
+
+    text: str
+
+    @property
+    def kind(self) -> str:
+        return self.text.lstrip('"')[1]
+
+    @property
+    def place(self) -> int | None:
+        return None if self.kind == "s" else int(re.findall(r"\d+", self.text)[0])
+
+    @property
+    def json(self) -> bool:
+        return self.text[0] == '"'
+
+    @property
+    def pads(self) -> bool:
+        """Whether white space is put around it in the second rendering."""
+        return self.kind in _PADDED and not self.json
+
+    def part(self, left: Trim, right: Trim, after_think: tuple[Trim, Trim] | None) -> Part:
+        match self.kind:
+            case "s":
+                return System(left, right)
+            case "k":
+                return Field("Thinking", left, right)
+            case "m":
+                return Field("ToolName")
+            case "i":
+                return Field("ToolCallID")
+        return Field("Content", left, right, self.json, after_think)
 
 
 @dataclass(frozen=True, slots=True)
 class _Pieces:
     """A rendering cut at its content marks: `marks[i]` stands between `gaps[i]` and `gaps[i+1]`."""
 
-    marks: tuple[str, ...]
+    marks: tuple[_Mark, ...]
     gaps: tuple[str, ...]
 
 
 def _cut(text: str) -> _Pieces:
-    return _Pieces(tuple(_CONTENT_MARK.findall(text)), tuple(_CONTENT_MARK.split(text)))
+    return _Pieces(tuple(map(_Mark, _MARK.findall(text))), tuple(_MARK.split(text)))
 
 
 @dataclass
 class Prober:
-    """Renders marked conversations of one template; `strip` is a BOS to leave out in front."""
+    """Renders marked conversations of one template; `strip` is a BOS to leave out in front.
+
+    `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
+    arguments are written that are no text, where that is in another way.
+    """
 
     render: Renderer
     strip: str = ""
+    manner: Manner = field(default_factory=Manner)
+    think_name: str = ""
+    other_unit: Turn = ()
+    dates: DateMarks = field(default_factory=DateMarks)
+    _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
+    _folder: Folder = field(default_factory=Folder)
 
-    def __post_init__(self) -> None:
-        self.dates = DateMarks()
-
-    def text(self, messages: list[Message]) -> str:
-        """The rendering with date marks, less the BOS."""
-        text = self.render(messages, True, strftime_now=self.dates)
+    def text(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        think: bool | None = None,
+        strftime_now: Callable[[str], str] | None = None,
+    ) -> str:
+        """The rendering, with date marks unless a clock is given, less the BOS."""
+        variables: dict[str, Any] = {"strftime_now": strftime_now or self.dates}
+        if tools:
+            variables["tools"] = list(tools)
+        if think is not None and self.think_name:
+            variables[self.think_name] = think
+        text = self.render(for_jinja(messages, self.manner), True, **variables)
         if not text.startswith(self.strip):
             raise NotDerivableError(f"only some conversations begin with {self.strip!r}")
         return text.removeprefix(self.strip)
 
-    def samples(self, system: SystemState) -> Iterator[Sample]:
-        """Every turn of the probe conversations with this kind of system message."""
-        for turns in PROBED_TURNS:
-            yield from self._observe(turns, system)
+    def talk(self, talk: Talk, write: Write = lambda mark: mark) -> str:
+        """The rendering of a marked conversation."""
+        return self.text(talk.messages(write), talk.tool_list(), talk.think)
 
-    def _render(self, turns: int, system: SystemState, write: Callable[[str], str]) -> _Pieces:
-        text = {"absent": None, "empty": "", "given": write("Zs0sZ")}[system]
-        return _cut(self.text(conversation(turns, text, write)))
+    def samples(self, talk: Talk) -> list[Sample]:
+        """What is written for every message of a conversation, and after the last.
 
-    def _observe(self, turns: int, system: SystemState) -> Iterator[Sample]:
-        plain = self._render(turns, system, lambda mark: mark)
-        padded = self._render(turns, system, lambda mark: LEFT_PAD + mark + RIGHT_PAD)
-        wanted = tuple(m["content"] for m in conversation(turns, None, lambda mark: mark))
-        found = tuple(mark for mark in plain.marks if mark != "Zs0sZ")
-        if found != wanted:
-            raise NotDerivableError(_missing(wanted, found))
+        Raises what the template raises, or NotDerivableError; a second time without rendering.
+        """
+        if talk not in self._seen:
+            try:
+                self._seen[talk] = list(self._observe(talk))
+            except Exception as error:  # foreign code may raise anything
+                self._seen[talk] = error
+        found = self._seen[talk]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _observe(self, talk: Talk) -> Iterator[Sample]:
+        plain = _cut(self.talk(talk))
+        _check_marks(talk, plain.marks)
+        unpadded = {mark.text.strip('"').replace("\\", "") for mark in plain.marks if not mark.pads}
+        padded = _cut(self.talk(talk, lambda m: m if m in unpadded else LEFT_PAD + m + RIGHT_PAD))
         if padded.marks != plain.marks:
             raise NotDerivableError("messages move when white space surrounds their contents")
         trims = _solve(plain, padded)
-        thinks = self._after_think(turns, system, plain)
-        yield from _samples(turns, system, self.dates, plain, trims, thinks)
+        thinks = self._after_think(talk, plain)
+        turns = self._turns(talk, plain, trims, thinks)
+        for place, word in enumerate(talk.words):
+            yield Sample(role_of(word), talk.facts(place), turns[place])
+        yield Sample("tail", talk.facts(None), turns[None])
 
-    def _after_think(self, turns: int, system: SystemState, plain: _Pieces) -> Thinks:
+    def _turns(
+        self,
+        talk: Talk,
+        plain: _Pieces,
+        trims: Sequence[tuple[Trim, Trim]],
+        thinks: Mapping[str, tuple[Trim, Trim]],
+    ) -> dict[int | None, Turn]:
+        """The parts of each message; under None those of the tail."""
+        callers = [place for place, word in enumerate(talk.words) for _ in range(calls_in(word))]
+        items: list[Item] = []
+        for number, gap in enumerate(plain.gaps):
+            for piece in find_values(gap, talk.tools, callers):
+                items += [piece] if isinstance(piece, Found) else self.dates.split(piece)
+            if number < len(plain.marks):
+                mark = plain.marks[number]
+                part = mark.part(*trims[number], thinks.get(mark.text))
+                items.append(Found(part, mark.place))
+        turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
+        pending: list[Part] = []
+        for item in self._folder.fold(items):
+            pending.append(item.value if isinstance(item, Found) else item)
+            if isinstance(item, Found) and item.message is not None:
+                turns[item.message] += pending
+                pending = []
+        turns[None] = pending
+        made = {place: joined(parts) for place, parts in turns.items()}
+        if not self.other_unit:
+            return made
+        return {place: with_other_unit(turn, self.other_unit) for place, turn in made.items()}
+
+    def _after_think(self, talk: Talk, plain: _Pieces) -> dict[str, tuple[Trim, Trim]]:
         """How each answer is trimmed of which only the text after </think> stays."""
-        if turns == 1:
+        if not any(mark.kind == "a" for mark in plain.marks):
             return {}
 
         def write(mark: str, left: str = "", right: str = "") -> str:
             return f"<think>\nWhy\n{THINK_END}{left}{mark}{right}" if mark[1] == "a" else mark
 
         try:
-            bare = self._render(turns, system, write)
-            padded = self._render(turns, system, lambda mark: write(mark, LEFT_PAD, RIGHT_PAD))
+            bare = _cut(self.talk(talk, write))
+            padded = _cut(self.talk(talk, lambda mark: write(mark, LEFT_PAD, RIGHT_PAD)))
         except Exception:  # foreign code; the proof decides what this means
             return {}
         if not bare.marks == padded.marks == plain.marks:
             return {}
-        found: Thinks = {}
+        found: dict[str, tuple[Trim, Trim]] = {}
         for place, mark in enumerate(plain.marks):
-            if mark[1] == "a" and bare.gaps[place] == plain.gaps[place]:
+            if mark.kind == "a" and bare.gaps[place] == plain.gaps[place]:
                 before, after = plain.gaps[place], plain.gaps[place + 1]
                 for left, right in product(Trim, Trim):
                     if (before + left.left(LEFT_PAD), right.right(RIGHT_PAD) + after) == (
                         padded.gaps[place],
                         padded.gaps[place + 1],
                     ):
-                        found[mark] = left, right
+                        found[mark.text] = left, right
         return found
 
 
-def _missing(wanted: Sequence[str], found: Sequence[str]) -> str:
-    names = {"u": "user", "a": "assistant"}
-    for mark in wanted:
-        if found.count(mark) != 1:
-            times = "is left out" if mark not in found else "is written more than once"
-            return f"the content of a {names[mark[1]]} message {times}"
-    return "the messages are written in another order"
+def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:
+    """Raises unless every content is there once, and the messages in order."""
+    counts = Counter((mark.kind, mark.place) for mark in marks)
+    names = {"u": "a user", "a": "an assistant", "t": "a tool", "b": "a system"}
+    for place, word in enumerate(talk.words):
+        kind = {"s": "b", "u": "u", "t": "t"}.get(word, "a")
+        count = counts[kind, place]
+        # As a content beside calls may be, and a system text in between.
+        dropped = word[0] in "Cs" and count == 0
+        if word[0] not in "cn" and count != 1 and not dropped:
+            times = "is left out" if not count else "is written more than once"
+            raise NotDerivableError(f"the content of {names[kind]} message {times}")
+        if counts["k", place] > 1:
+            raise NotDerivableError("the thoughts of a message are written more than once")
+    places = [mark.place for mark in marks if mark.place is not None]
+    if places != sorted(places):
+        raise NotDerivableError("the messages are written in another order")
 
 
 def _solve(plain: _Pieces, padded: _Pieces) -> list[tuple[Trim, Trim]]:
     """Left and right trim of each mark, from the gaps with and without padding."""
     lefts: list[Trim] = []
     rights: list[Trim] = []
-    last = len(plain.marks)
+    pads = [False, *(mark.pads for mark in plain.marks), False]
     for place, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
-        before = [Trim.NONE] if place == 0 else list(Trim)
-        after = [Trim.NONE] if place == last else list(Trim)
+        before = list(Trim) if pads[place] else [Trim.NONE]
+        after = list(Trim) if pads[place + 1] else [Trim.NONE]
         for right, left in product(before, after):
-            guess = right.right(RIGHT_PAD) if place else ""
-            guess += gap + (left.left(LEFT_PAD) if place < last else "")
+            guess = right.right(RIGHT_PAD) if pads[place] else ""
+            guess += gap + (left.left(LEFT_PAD) if pads[place + 1] else "")
             if guess == observed:
-                rights += [right] if place else []
-                lefts += [left] if place < last else []
+                rights.append(right)
+                lefts.append(left)
                 break
         else:
             raise NotDerivableError(
                 f"white space around a content changes the text {gap.strip()[:60]!r} beside it"
             )
-    return list(zip(lefts, rights, strict=True))
-
-
-def _samples(
-    turns: int,
-    system: SystemState,
-    dates: DateMarks,
-    plain: _Pieces,
-    trims: list[tuple[Trim, Trim]],
-    thinks: Thinks,
-) -> Iterator[Sample]:
-    parts: tuple[Part, ...] = ()
-    for mark, gap, (left, right) in zip(plain.marks, plain.gaps, trims, strict=False):
-        parts += dates.split(gap)
-        if mark == "Zs0sZ":
-            parts += (System(left, right),)
-            continue
-        turn = Turn(parts, left, right, thinks.get(mark))
-        parts = ()
-        number = int(mark[2:-2])
-        if mark[1] == "u":
-            yield Sample("user", system, number == 0, number == turns - 1, turns, turn)
-        else:
-            yield Sample("assistant", system, number == 0, number == turns - 2, turns, turn)
-    tail = Turn(parts + dates.split(plain.gaps[-1]))
-    yield Sample("tail", system, turns == 1, True, turns, tail)
-
-
-# ------------------------------------------------------------------------------ decision trees
-
-
-class Fact(StrEnum):
-    """What a template may ask about a turn's place; the values are for messages."""
-
-    SYSTEM = "a system text is given"
-    MESSAGE = "a system message is present"
-    FIRST = "it is the first of its role"
-    LAST = "it is the last of its role"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A question and the forms that follow from either answer."""
-
-    fact: Fact
-    yes: Form
-    no: Form
-
-
-Form = Turn | Choice
-
-
-def facts_of(sample: Sample) -> dict[Fact, bool]:
-    """The facts about a sample's place."""
-    return {
-        Fact.SYSTEM: sample.system == "given",
-        Fact.MESSAGE: sample.system != "absent",
-        Fact.FIRST: sample.first,
-        Fact.LAST: sample.last,
-    }
-
-
-def fit(samples: Sequence[Sample], facts: Sequence[Fact]) -> Form:
-    """The smallest tree over `facts` that explains every sample; raises when none does."""
-    forms = {sample.turn for sample in samples}
-    if len(forms) == 1:
-        return forms.pop()
-    best: tuple[int, Form] | None = None
-    for fact in facts:
-        yes = [sample for sample in samples if facts_of(sample)[fact]]
-        no = [sample for sample in samples if not facts_of(sample)[fact]]
-        if not yes or not no:
-            continue
-        rest = [other for other in facts if other is not fact]
-        choice = Choice(fact, fit(yes, rest), fit(no, rest))
-        if best is None or leaves(choice) < best[0]:
-            best = leaves(choice), choice
-    if best is None:
-        first, second = sorted(forms, key=repr)[:2]
-        raise NotDerivableError(
-            f"two {samples[0].role} turns in like places are written differently: "
-            f"{_words(first)!r} and {_words(second)!r}"
-        )
-    return best[1]
-
-
-def leaves(form: Form) -> int:
-    """How many forms a tree ends in."""
-    return leaves(form.yes) + leaves(form.no) if isinstance(form, Choice) else 1
-
-
-def turns_of(form: Form) -> Iterator[Turn]:
-    """Every form that a tree ends in."""
-    if isinstance(form, Choice):
-        yield from turns_of(form.yes)
-        yield from turns_of(form.no)
-    else:
-        yield form
-
-
-def _words(turn: Turn) -> str:
-    return "".join(part.text for part in turn.parts if isinstance(part, Fixed))[-80:]
-
-
-def without_system_text(turn: Turn) -> Turn:
-    """The turn as it reads when the system text is empty."""
-    parts: list[Part] = []
-    for part in turn.parts:
-        if isinstance(part, System):
-            continue
-        if isinstance(part, Fixed) and parts and isinstance(last := parts[-1], Fixed):
-            parts[-1] = Fixed(last.text + part.text)
-        else:
-            parts.append(part)
-    return replace(turn, parts=tuple(parts))
+    return list(zip(lefts[:-1], rights[1:], strict=True))

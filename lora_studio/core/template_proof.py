@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.go_template import GoTemplate, GoTemplateError
-from lora_studio.core.template_data import prepare, template_data
-from lora_studio.core.template_probe import THINK_END, Message, Prober
+from lora_studio.core.template_data import Message, Tool, prepare, template_data
+from lora_studio.core.template_probe import THINK_END, Prober
 
 
 class Difference(BaseModel):
@@ -27,6 +29,8 @@ class Difference(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    think: bool | None = None
     today: date
     position: int
     expected: str
@@ -53,6 +57,55 @@ _ANSWERS_WITH_THOUGHTS = (
 )
 
 
+def _tool(name: str, description: str, **parameters: Any) -> Tool:
+    """A tool as clients send it; the parameter names are in order, as the server writes them."""
+    properties = {key: parameters[key] for key in sorted(parameters)}
+    required = [key for key in properties if "enum" not in properties[key]]
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    schema |= {"required": required} if required else {}
+    function = {"name": name, "description": description, "parameters": schema}
+    return {"type": "function", "function": function}
+
+
+CASES_WITH_ABILITIES = 60
+ON_EVERY_DAY = 20
+TOOLS: tuple[Tool, ...] = (
+    _tool(
+        "look_up", 'What an "encyclopaedia" says, if <known> & true',
+        about={"type": "string", "description": "What to look up: 'names', {things}, ünïcode"},
+    ),
+    _tool(
+        "weather_at", "Weather of a place",
+        days={"type": "integer", "description": "How many days"},
+        place={"type": "string", "description": "Town or co-ordinates"},
+        unit={"type": "string", "description": "Scale", "enum": ["celsius", "kelvin"]},
+    ),
+    _tool("now", "The time", zone={"type": "string", "description": "Zone", "enum": ["UTC"]}),
+    _tool("mean", "Mean of numbers\\n", of={"type": "array", "items": {"type": "number"},
+          "description": "Numbers, [1, 2]"}),
+)  # fmt: skip
+_ARGUMENTS: tuple[dict[str, Any], ...] = (
+    {"place": "Zürich"}, {"about": 'a "b" <c> & \\d', "place": "x\ny"}, {"days": 3, "place": "北京"},
+    {"flag": True, "ratio": 0.5}, {"yes": False}, {},
+)  # fmt: skip
+_NESTED: tuple[dict[str, Any], ...] = (
+    {"of": [1, 2.5, "x"]}, {"of": {"a": {"b": []}}, "to": [{"c": None}]}, {"none": None},
+)  # fmt: skip
+_RESULTS = (
+    "12", '{"degrees": 21.5, "sky": "clear"}', "two\nlines", "Größe < 5 & > 3", "  blanks  ", "[]",
+)  # fmt: skip
+_THOUGHTS = ("I should look.", "First this,\nthen that.", "\nwith line feeds\n")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A conversation to compare on, with the tools on offer and what is asked about thinking."""
+
+    messages: list[Message]
+    tools: tuple[Tool, ...] = ()
+    think: bool | None = None
+
+
 def conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
     """Fresh conversations, the same each time: up to nine turns, every kind of system message."""
     dice = random.Random(20240229)
@@ -72,6 +125,103 @@ def conversations(*, thinks: bool = False) -> Iterator[list[Message]]:
         yield messages
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What the conversations of a proof may make use of, beyond users, answers and system texts."""
+
+    thinks_in_answers: bool = False
+    tools: bool = False
+    calls: bool = False
+    several_calls: bool = False
+    nested_arguments: bool = False
+    content_beside_calls: bool = False
+    thoughts: bool = False
+    switch: bool = False
+    systems: bool = False
+    endings: bool = False
+    beginnings: bool = False
+    system: bool = True
+
+    @property
+    def any(self) -> bool:
+        """Whether there is more than plain conversations."""
+        return any(getattr(self, name) for name in _BEYOND_PLAIN)
+
+
+_BEYOND_PLAIN = (
+    "tools", "calls", "thoughts", "switch", "systems", "endings", "beginnings",
+)  # fmt: skip
+
+
+def cases(able: Abilities) -> Iterator[Case]:
+    """The conversations of a proof: first those that use an ability, which tell the most."""
+    dice = random.Random(20240301)
+    for number in range(CASES_WITH_ABILITIES if able.any else 0):
+        now = replace(able, tools=False, calls=False) if number % 8 == 2 else able
+        tools = tuple(dice.sample(TOOLS, dice.randint(1, 3))) if now.tools else ()
+        think = dice.choice((None, False, True)) if able.switch else None
+        yield Case(_with_abilities(dice, now, number), tools, think)
+    for messages in conversations(thinks=able.thinks_in_answers):
+        yield Case(messages)
+
+
+def _with_abilities(dice: random.Random, able: Abilities, number: int) -> list[Message]:
+    messages: list[Message] = []
+    if able.system and number % 5 < 3:
+        text = "" if number % 5 == 2 else dice.choice(_CONTENTS)
+        messages.append({"role": "system", "content": text})
+    # Some chat templates tell messages apart by what they say.
+    questions = dice.sample(_CONTENTS, dice.randint(1, 3))
+    for question in questions:
+        messages.append({"role": "user", "content": question})
+        for _ in range(dice.choice((0, 1, 1, 2)) if able.calls else 0):
+            messages += _round(dice, able)
+        if question is not questions[-1]:
+            messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
+    if able.endings and number % 3 == 1:
+        messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
+    if able.beginnings and number % 4 == 2:
+        place = int(messages[0]["role"] == "system")
+        messages.insert(place, {"role": "assistant", "content": dice.choice(_CONTENTS)})
+    if able.systems and number % 3 == 0:
+        # Never between a call and its result.
+        places = [n for n, m in enumerate(messages) if n and m["role"] == "user"]
+        if places:
+            text = dice.choice(("Be brief.", " Speak French.\n", "{{.System}}"))
+            messages.insert(dice.choice(places), {"role": "system", "content": text})
+    return messages
+
+
+def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
+    """An assistant message that calls tools, and what they return."""
+    content = dice.choice(("", "", "Let me see."))
+    message = _thoughtful(dice, able, content if able.content_beside_calls else "")
+    number = dice.choice((1, 1, 2, 3)) if able.several_calls else 1
+    calls = []
+    for _ in range(number):
+        name = dice.choice(TOOLS)["function"]["name"]
+        identity = "".join(dice.choices("abcdefghijkmnpqrstuvwxyz23456789", k=9))
+        arguments = dice.choice(_ARGUMENTS + (_NESTED if able.nested_arguments else ()))
+        function = {"name": name, "arguments": arguments}
+        calls.append({"id": identity, "function": function})
+    message["tool_calls"] = calls
+    yield message
+    for call in calls:
+        yield {
+            "role": "tool",
+            "content": dice.choice(_RESULTS),
+            "tool_name": call["function"]["name"],
+            "tool_call_id": call["id"],
+        }
+
+
+def _thoughtful(dice: random.Random, able: Abilities, content: str) -> Message:
+    message: Message = {"role": "assistant", "content": content}
+    if able.thoughts and dice.random() < 0.6:
+        message["thinking"] = dice.choice(_THOUGHTS)
+    return message
+
+
 class Proof:
     """Compares one TEMPLATE with the original chat template."""
 
@@ -81,36 +231,36 @@ class Proof:
         self.template = template
         self.parsed = GoTemplate(template)
 
-    def run(
-        self, talks: Iterable[list[Message]], days: Sequence[date]
-    ) -> tuple[int, Difference | None]:
-        """How many renderings were compared, and the first difference if there was one."""
+    def run(self, talks: Iterable[Case], days: Sequence[date]) -> tuple[int, Difference | None]:
+        """How many renderings were compared, and the first difference if there was one.
+
+        The first conversations are compared on every day, the others on two.
+        """
         checked = 0
-        for messages in talks:
-            for today in days:
+        for number, case in enumerate(talks):
+            prepared = replace(case, messages=prepare(case.messages))
+            for today in days[:2] if number >= ON_EVERY_DAY else days:
                 checked += 1
-                if difference := self.difference(prepare(messages), messages, today):
+                if difference := self.difference(prepared, case, today):
                     return checked, difference
         return checked, None
 
-    def original(self, messages: list[Message], today: date) -> str | None:
+    def original(self, case: Case, today: date) -> str | None:
         """The chat template's own text less the BOS, None where it refuses."""
         try:
-            text = self.prober.render(messages, True, strftime_now=today.strftime)
+            return self.prober.text(case.messages, case.tools, case.think, today.strftime)
         except Exception:  # foreign code may raise anything
             return None
-        return text.removeprefix(self.prober.strip)
 
-    def derived(self, messages: list[Message], today: date) -> str | None:
+    def derived(self, case: Case, today: date) -> str | None:
         """The TEMPLATE's text, None where it raises."""
         try:
-            return self.parsed.render(template_data(messages), today=today)
+            data = template_data(case.messages, case.tools, case.think)
+            return self.parsed.render(data, today=today)
         except GoTemplateError:
             return None
 
-    def difference(
-        self, given: list[Message], sent: list[Message], today: date
-    ) -> Difference | None:
+    def difference(self, given: Case, sent: Case, today: date) -> Difference | None:
         """Where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
         expected, actual = self.original(given, today), self.derived(sent, today)
         if expected == actual:
@@ -120,7 +270,9 @@ class Proof:
         place = next((i for i, (a, b) in pairs if a != b), min(len(one), len(two)))
         around = slice(max(0, place - 40), place + 40)
         return Difference(
-            messages=tuple(sent),
+            messages=tuple(sent.messages),
+            tools=tuple(dict(tool) for tool in sent.tools),
+            think=sent.think,
             today=today,
             position=place,
             expected="(refused)" if expected is None else one[around],
@@ -129,10 +281,10 @@ class Proof:
 
     def limits(self, today: date) -> Iterator[str]:
         """The unusual conversations on which original and TEMPLATE part, in words."""
-        for words, short in _UNUSUAL.items():
-            messages = _spelt_out(short)
-            if self.difference(messages, messages, today):
-                yield words
+        for text, short in _UNUSUAL.items():
+            case = Case(_spelt_out(short))
+            if self.difference(case, case, today):
+                yield text
 
 
 _UNUSUAL = {
@@ -147,6 +299,7 @@ _UNUSUAL = {
     "a conversation that begins with an answer": "aHello\nuHi",
     "a system message between other messages": "uHi\naHello\nsBe brief.\nuOn",
     "two user messages in a row": "uHi\nuThere",
+    "a user who says the same twice": "uOn\naHello\nuOn",
 }
 
 

@@ -8,7 +8,9 @@ import re
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import gguf
@@ -18,17 +20,20 @@ import trl
 
 from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.go_template import GoTemplateError
-from lora_studio.core.ollama_template import DerivedTemplate, derive, modelfile
+from lora_studio.core.ollama_template import DerivedTemplate, derive
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.template_data import prepare, template_data
+from lora_studio.core.template_data import Message, prepare, template_data
 from lora_studio.core.template_emit import literal
-from lora_studio.core.template_probe import Message, Prober
-from lora_studio.core.template_proof import DAYS, Proof, conversations
+from lora_studio.core.template_modelfile import modelfile
+from lora_studio.core.template_plan import Feature, Plan
+from lora_studio.core.template_probe import Prober
+from lora_studio.core.template_proof import DAYS, Abilities, Case, Proof, cases, conversations
 from tests.helpers import real_ollama
 from tests.helpers.real_go import Job, RealGo
 
 FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
+WITH_TOOLS = ("caller", "tagger")
 TRL = Path(trl.__file__).parent / "chat_templates"
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
 
@@ -43,6 +48,12 @@ def derived_from(template: ChatTemplate, *, frozen: date | None = None) -> Deriv
     )
 
 
+@cache
+def family_derived(name: str) -> DerivedTemplate:
+    """The TEMPLATE of a family; deriving takes seconds, so once for all tests."""
+    return derived_from(family(name))
+
+
 def derived(source: str) -> DerivedTemplate:
     return derived_from(ChatTemplate(source, TOKENS))
 
@@ -54,6 +65,39 @@ def expected(template: ChatTemplate, messages: list[Message], today: date) -> st
     except Exception:
         return ""
     return text.removeprefix("<s>")
+
+
+def able(found: DerivedTemplate) -> Abilities:
+    """What a TEMPLATE can be given."""
+    return Abilities(
+        **{name.lower(): Feature[name].value in found.covers for name in Feature.__members__},
+        several_calls=True,
+        content_beside_calls=True,
+        nested_arguments=True,
+        system=found.system != "refused",
+    )
+
+
+def equal_in_go(go: RealGo, template: ChatTemplate, found: DerivedTemplate) -> list[str]:
+    """Conversations with tools, calls, thoughts on which the real engine differs, as text."""
+    prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
+    manner = Plan.probe(prober).prober
+    talks = list(cases(able(found)))
+    jobs = [
+        Job(found.template, template_data(c.messages, c.tools, c.think), DAYS[0], structs=True)
+        for c in talks
+    ]
+    return [
+        f"{case.messages}: {text!r} instead of {wanted!r}"
+        for case, answer in zip(talks, go.render(jobs), strict=True)
+        if (text := "(refused)" if answer.error else answer.text.decode())
+        != (wanted := refused_or(manner, replace(case, messages=prepare(case.messages))))
+    ]
+
+
+def refused_or(prober: Prober, case: Case) -> str:
+    """What the chat template writes, or that it refuses."""
+    return Proof(prober, "").original(case, DAYS[0]) or "(refused)"
 
 
 def go_differences(
@@ -75,19 +119,17 @@ def go_differences(
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_template_of_every_family_is_derived_and_proven(name: str) -> None:
-    found = derived_from(family(name))
+    found = family_derived(name)
     assert (found.proven, found.first_difference, found.reason) == (True, None, "")
     assert found.conversations >= 144
     assert found.system == {"gemma2": "refused", "headings": "ignored"}.get(name, "used")
-    assert len(found.template) < 2500
+    assert len(found.template) < (5500 if found.tools else 3200)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_real_engine_writes_what_the_chat_template_writes(real_go: RealGo, name: str) -> None:
-    template = family(name)
-    found = derived_from(template)
-    thinks = name == "qwen3"
-    assert go_differences(real_go, template, found, list(conversations(thinks=thinks))) == []
+    template, found = family(name), family_derived(name)
+    assert equal_in_go(real_go, template, found) == []
 
 
 def literal_characters(template: str) -> Iterator[int]:
@@ -99,30 +141,37 @@ def literal_characters(template: str) -> Iterator[int]:
     yield from range(at, len(template))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in WITH_TOOLS)) for name in FAMILIES],
+)
 def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) -> None:
-    template = family(name)
-    found = derived_from(template)
-    prober = Prober(template.render, "<s>" if "bos_token" in template.source else "")
-    days = DAYS if found.needs else DAYS[:2]
+    template, found = family(name), family_derived(name)
+    prober = Plan.probe(
+        Prober(template.render, "<s>" if "bos_token" in template.source else "")
+    ).prober
+    days = DAYS if "currentDate" in found.template else DAYS[:1]
     # The proof's own conversations, those without a system message first: they tell the most.
-    talks = sorted(conversations(), key=lambda talk: (talk[0]["role"] == "system", len(talk)))
+    talks = sorted(
+        cases(able(found)), key=lambda c: (c.messages[0]["role"] == "system", len(c.messages))
+    )
+    original = Proof(prober, found.template)
     wanted = {
-        (i, day): expected(template, talk, day) for i, talk in enumerate(talks) for day in days
+        (i, day): original.original(replace(talk, messages=prepare(talk.messages)), day)
+        for i, talk in enumerate(talks)
+        for day in (days if i < 2 else days[:1])
     }
 
     def caught(mutant: str) -> bool:
         proof = Proof(prober, mutant)
-        return any(
-            (proof.derived(talks[i], day) or "") != text for (i, day), text in wanted.items()
-        )
+        return any(proof.derived(talks[i], day) != text for (i, day), text in wanted.items())
 
     assert not caught(found.template)
     places = list(literal_characters(found.template))
     assert len(places) > 20
     lost = [
         found.template[max(0, at - 20) : at + 20]
-        for at in places
+        for at in places[:: len(places) // 100 + 1]
         if not caught(found.template[:at] + found.template[at + 1 :])
     ]
     assert lost == []
@@ -142,12 +191,98 @@ def test_no_literal_character_can_be_lost_without_the_proof_noticing(name: str) 
 def test_stops_are_the_marks_between_an_answer_and_the_next_turn(
     name: str, stops: tuple[str, ...]
 ) -> None:
-    assert derived_from(family(name)).stops == stops
+    assert family_derived(name).stops == stops
 
 
 def test_without_marks_the_line_that_opens_the_next_turn_stops_an_answer() -> None:
     source = "{% for m in messages %}{{ '## ' + m.role + ':\\n' + m.content + '\\n' }}{% endfor %}"
     assert derive(ChatTemplate(source).render).stops == ("## user:",)
+
+
+# ------------------------------------------------------------------------------ tools and thoughts
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "description": "What <known> & true",
+        "parameters": {
+            "type": "object",
+            "properties": {"about": {"type": "string", "description": "A thing"}},
+            "required": ["about"],
+        },
+    },
+}
+TALK_WITH_CALLS: list[Message] = [
+    {"role": "user", "content": "Hi"},
+    {
+        "role": "assistant",
+        "content": "",
+        "thinking": "I look.",
+        "tool_calls": [
+            {"id": "a1b2c3d4e", "function": {"name": "look_up", "arguments": {"about": "<x>"}}}
+        ],
+    },
+    {"role": "tool", "content": 'a "thing"', "tool_name": "look_up", "tool_call_id": "a1b2c3d4e"},
+]
+
+
+def test_tools_are_written_in_the_layout_and_order_of_the_training_data(real_go: RealGo) -> None:
+    found = family_derived("caller")
+    assert (found.tools, found.thinking) == (True, True)
+    data = template_data(TALK_WITH_CALLS, [TOOL], None)
+    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    # Go's own JSON has no blanks, escapes < and has "required" first.
+    assert json.dumps(TOOL, ensure_ascii=False) in text
+    assert (
+        '<think>I look.</think>\n<call>{"name": "look_up", "arguments": {"about": "<x>"}}</call>'
+        in text
+    )
+    assert '<result>a "thing"</result>' in text
+
+
+def test_ids_indented_json_and_tools_before_the_last_user_turn(real_go: RealGo) -> None:
+    found = family_derived("tagger")
+    assert "Ollama 0.12 or later (ids of calls)" in found.needs
+    data = template_data(TALK_WITH_CALLS, [TOOL], None)
+    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    assert text == (
+        f"[TOOLS]{json.dumps([TOOL], indent=2)}[/TOOLS][ASK]Hi[/ASK]"
+        "[CALL id=a1b2c3d4e]look_up\nabout=<x>[/CALL]</s>"
+        '[RESULT id=a1b2c3d4e of=look_up]"a \\"thing\\""[/RESULT]'
+    )
+
+
+def test_the_server_finds_the_mark_of_a_call_behind_its_condition() -> None:
+    # It takes the text that stands first there, up to a brace, for what begins a call.
+    behind = family_derived("caller").template.partition("{{if .ToolCalls}}")[2]
+    assert behind.lstrip("\n").startswith("<call>") or behind.startswith(
+        "{{range $n, $_ := .ToolCalls}}{{if not $n}}<call>"
+    )
+
+
+def test_thinking_that_is_switched_off_is_written_as_the_chat_template_does(
+    real_go: RealGo,
+) -> None:
+    found = family_derived("caller")
+    talk = [{"role": "user", "content": "Hi"}]
+    jobs = [
+        Job(found.template, template_data(talk, think=think), structs=True)
+        for think in (None, True, False)
+    ]
+    plain, on, off = (answer.text.decode() for answer in real_go.render(jobs))
+    assert plain == on
+    assert off == plain + "<think></think>\n"
+
+
+def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None:
+    source = (
+        "{% for t in tools or [] %}{{ t.function.name | upper }};{% endfor %}"
+        "{% for m in messages %}{{ m.role + ':' + m.content + '\\n' }}{% endfor %}"
+    )
+    found = derived(source)
+    assert (found.proven, found.tools) == (True, False)
+    assert [note.split(",")[0] for note in found.notes] == ["left out: the list of tools"]
 
 
 # --------------------------------------------------------------------------- templates in the wild
@@ -200,7 +335,9 @@ def test_an_empty_system_message_that_differs_from_both_other_cases_gets_a_form_
         talk = [{"role": "user", "content": "Hi"}]
         if system is not None:
             talk.insert(0, {"role": "system", "content": system})
-        text = Proof(Prober(ChatTemplate(source).render), found.template).derived(talk, DAYS[0])
+        text = Proof(Prober(ChatTemplate(source).render), found.template).derived(
+            Case(talk), DAYS[0]
+        )
         assert text == f"{start}u:Hi;"
 
 
@@ -216,7 +353,7 @@ def test_text_that_would_break_a_template_or_a_modelfile_is_quoted() -> None:
 def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
     real_go: RealGo,
 ) -> None:
-    found = derived_from(family("qwen3"))
+    found = family_derived("qwen3")
     assert "an earlier answer with a <think> block" not in found.limits
     talk = [
         {"role": "user", "content": "Hi"},
@@ -231,7 +368,7 @@ def test_earlier_thoughts_are_left_out_where_the_chat_template_leaves_them_out(
 def test_a_system_message_that_the_chat_template_refuses_is_an_error_in_words(
     real_go: RealGo,
 ) -> None:
-    found = derived_from(family("gemma2"))
+    found = family_derived("gemma2")
     talk = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
     answer = real_go.render([Job(found.template, template_data(talk), structs=True)])[0]
     assert "the chat template takes no system message" in answer.error
@@ -246,7 +383,7 @@ def test_a_bos_that_only_some_conversations_begin_with_is_refused() -> None:
     source = "{% if messages|length < 3 %}{{ bos_token }}{% endif %}" + CHATML
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
-    assert "only some conversations begin with '<s>'" in found.reason
+    assert "Only some conversations begin with '<s>'" in found.reason
 
 
 def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_is_told() -> None:
@@ -271,7 +408,7 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
         ),
         (
             "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
-            "the content of a assistant message is left out",
+            "content of an assistant message is left out",
         ),
         (
             "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
@@ -326,7 +463,7 @@ def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) 
 
 
 def test_unusual_conversations_on_which_the_two_part_are_told() -> None:
-    limits = derived_from(family("smollm3")).limits
+    limits = family_derived("smollm3").limits
     assert "/no_think in the system message" in limits
     assert "two user messages in a row" in limits
     assert "a blank answer" not in limits

@@ -3,8 +3,8 @@
 // In:  {"template": "...", "data": {...}, "today": "2024-05-06", "structs": true}
 // Out: {"text": "base64", "error": "..."}
 //
-// With "structs" the items of data.Messages become pointers to a struct, as a server hands them
-// over; the functions and options are those a Modelfile TEMPLATE can count on.
+// With "structs" the messages and tools of the data become structs, as a server hands them over;
+// the functions and options are those a Modelfile TEMPLATE can count on.
 package main
 
 import (
@@ -33,9 +33,67 @@ type message struct {
 	Content    string
 	Thinking   string
 	Images     []any
-	ToolCalls  []any
+	ToolCalls  []toolCall
 	ToolName   string
 	ToolCallID string
+}
+
+type toolCall struct {
+	ID       string
+	Function struct {
+		Index     int
+		Name      string
+		Arguments arguments
+	}
+}
+
+type arguments map[string]any
+
+func (a arguments) String() string { return inJSON(a) }
+
+type tools []tool
+
+func (t tools) String() string { return inJSON(t) }
+
+type tool struct {
+	Type     string       `json:"type"`
+	Items    any          `json:"items,omitempty"`
+	Function toolFunction `json:"function"`
+}
+
+func (t tool) String() string { return inJSON(t) }
+
+type toolFunction struct {
+	Name        string     `json:"name"`
+	Description string     `json:"description"`
+	Parameters  parameters `json:"parameters"`
+}
+
+func (f toolFunction) String() string { return inJSON(f) }
+
+type parameters struct {
+	Type       string              `json:"type"`
+	Defs       any                 `json:"$defs,omitempty"`
+	Items      any                 `json:"items,omitempty"`
+	Required   []string            `json:"required,omitempty"`
+	Properties map[string]property `json:"properties"`
+}
+
+func (p parameters) String() string { return inJSON(p) }
+
+type property struct {
+	AnyOf       []property          `json:"anyOf,omitempty"`
+	Type        any                 `json:"type,omitempty"`
+	Items       any                 `json:"items,omitempty"`
+	Description string              `json:"description,omitempty"`
+	Enum        []any               `json:"enum,omitempty"`
+	Properties  map[string]property `json:"properties,omitempty"`
+	Required    []string            `json:"required,omitempty"`
+}
+
+func inJSON(v any) string {
+	text, _ := json.Marshal(v)
+	return string(text)
 }
 
 // numbers turns json.Number into int where it is one, else float64.
@@ -59,14 +117,15 @@ func numbers(value any) any {
 	return value
 }
 
-func messages(items []any) []*message {
-	out := make([]*message, len(items))
-	for i, item := range items {
-		text, _ := json.Marshal(item)
-		out[i] = new(message)
-		json.Unmarshal(text, out[i])
+// as turns plain data into the structs of `to`.
+func as(items any, to any) {
+	text, err := json.Marshal(items)
+	if err == nil {
+		err = json.Unmarshal(text, to)
 	}
-	return out
+	if err != nil {
+		panic(err)
+	}
 }
 
 func render(r request) (string, error) {
@@ -75,7 +134,7 @@ func render(r request) (string, error) {
 		return "", err
 	}
 	functions := template.FuncMap{
-		"json":          func(v any) string { text, _ := json.Marshal(v); return string(text) },
+		"json":          inJSON,
 		"currentDate":   func(...string) string { return today.Format("2006-01-02") },
 		"yesterdayDate": func(...string) string { return today.AddDate(0, 0, -1).Format("2006-01-02") },
 	}
@@ -84,8 +143,12 @@ func render(r request) (string, error) {
 		return "", err
 	}
 	data, _ := numbers(r.Data).(map[string]any)
-	if items, ok := data["Messages"].([]any); ok && r.Structs {
-		data["Messages"] = messages(items)
+	if r.Structs {
+		var m []*message
+		var t tools
+		as(data["Messages"], &m)
+		as(data["Tools"], &t)
+		data["Messages"], data["Tools"] = m, t
 	}
 	var out bytes.Buffer
 	err = parsed.Execute(&out, data)

@@ -13,10 +13,11 @@ from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.dataset import Message
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.files import write_atomic
-from lora_studio.core.ollama_template import DerivedTemplate, derive, modelfile
+from lora_studio.core.ollama_template import DerivedTemplate, derive
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.template_modelfile import modelfile
 from lora_studio.engine import chat, llama, model
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import ollama

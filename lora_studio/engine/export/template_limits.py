@@ -27,7 +27,6 @@ from lora_studio.core.template_render import Request, render_as_server
 from lora_studio.core.template_source import TemplateSource
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import child
-from lora_studio.engine.failures import CancelledError
 
 #: Deriving the largest known templates takes ten seconds and 150 MB on one slow core.
 DERIVE_SECONDS = 180.0

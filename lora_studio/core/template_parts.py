@@ -1,0 +1,296 @@
+"""What a chat template writes, in parts, and the decision trees that say when it writes which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["user", "assistant", "tool", "system", "tail"]
+
+
+class NotDerivableError(Exception):
+    """The template does something that the derivation does not model; the text says what."""
+
+
+class Trim(StrEnum):
+    """White space that the template takes off one side of a content."""
+
+    NONE = "nothing"
+    NEWLINES = "newlines"
+    ALL = "blanks"
+
+    def left(self, text: str) -> str:
+        """`text` without this kind of white space at its start."""
+        return text if self is Trim.NONE else text.lstrip("\n" if self is Trim.NEWLINES else None)
+
+    def right(self, text: str) -> str:
+        """`text` without this kind of white space at its end."""
+        return text if self is Trim.NONE else text.rstrip("\n" if self is Trim.NEWLINES else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Fixed text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The system text, trimmed on each side."""
+
+    left: Trim = Trim.NONE
+    right: Trim = Trim.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """The current date in a strftime format."""
+
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A text of the message, trimmed on each side; `json` where it is written as a JSON string.
+
+    `after_think` is set where an answer loses all up to its last </think>; it tells how the
+    rest is trimmed on the left and on the right then.
+    """
+
+    name: Literal["Content", "Thinking", "ToolName", "ToolCallID"]
+    left: Trim = Trim.NONE
+    right: Trim = Trim.NONE
+    json: bool = False
+    after_think: tuple[Trim, Trim] | None = None
+
+
+#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many.
+Layout = Literal["spaced", "compact"] | int
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of the tool, call or argument at hand, or the list of all tools.
+
+    With a layout it is written as JSON, without one as plain text. `python`: where it is no text,
+    True, False and None are written as Python does.
+    """
+
+    name: Literal[
+        "tools", "functions", "tool", "function", "parameters", "properties", "name",
+        "description", "called", "arguments", "id", "key", "value",
+    ]  # fmt: skip
+    layout: Layout | None = None
+    python: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`unit` for each tool, call or argument, with `separator` in between.
+
+    `other`, for arguments only, is the unit for values that are no text, where it is another one.
+    """
+
+    over: Literal["tools", "calls", "arguments"]
+    unit: tuple[Part, ...]
+    separator: str = ""
+    other: tuple[Part, ...] = ()
+
+
+Part = Fixed | System | Date | Field | Value | Loop
+#: What is written for one message, from behind the one before it.
+Turn = tuple[Part, ...]
+
+
+class Fact(StrEnum):
+    """What a template may ask about a turn and its place."""
+
+    SYSTEM = "a system text is given"
+    MESSAGE = "a system message is present"
+    TOOLS = "tools are offered"
+    CALLS = "it calls tools"
+    CONTENT = "it has a content beside its calls"
+    THOUGHT = "it has thoughts"
+    AFTER_TOOL = "it follows the result of a tool"
+    FIRST = "it is the first of its role"
+    LAST = "it is the last message, or the answer before it"
+    FINAL = "it is the last message"
+    LATEST = "no user message follows"
+    LEADS = "no message but the system's came before"
+    BEFORE_USERS = "no user message came before"
+    ANSWERED = "the conversation ends with an answer"
+    NO_THINK = "thinking is switched off"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One observed turn and the facts about it that may have decided its form."""
+
+    role: Role
+    facts: frozenset[Fact]
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A question and the forms that follow from either answer."""
+
+    fact: Fact
+    yes: Form
+    no: Form
+
+
+Form = Turn | Choice
+
+
+def fit(samples: Sequence[Sample], facts: Sequence[Fact]) -> Form:
+    """The smallest tree over `facts` that explains every sample; raises when none does."""
+    found = _Fitter(samples, facts).fit()
+    if found is not None:
+        return found
+    first, second = _alike_but_different(samples, facts)
+    one, two = _where_they_part(first.turn, second.turn)
+    raise NotDerivableError(
+        f"two {first.role} turns in like places are written differently: {one!r} and {two!r}"
+    )
+
+
+class _Fitter:
+    """Searches depth first, remembering what it found for each set of samples.
+
+    A set of samples is a number with a bit for each: hashing turns would take most of the time.
+    """
+
+    def __init__(self, samples: Sequence[Sample], facts: Sequence[Fact]) -> None:
+        asked = frozenset(facts)
+        places = list(dict.fromkeys((sample.facts & asked, sample.turn) for sample in samples))
+        self.all = (1 << len(places)) - 1
+        self.turns: dict[Turn, int] = {}
+        for bit, (_, turn) in enumerate(places):
+            self.turns[turn] = self.turns.get(turn, 0) | 1 << bit
+        self.facts = [
+            (fact, sum(1 << bit for bit, (true, _) in enumerate(places) if fact in true))
+            for fact in facts
+        ]
+        self.known: dict[int, tuple[int, Form]] = {}
+        self.hopeless: dict[int, int] = {}
+
+    def fit(self) -> Form | None:
+        """The smallest tree for all samples."""
+        found = self._fit(self.all, self.all.bit_count())
+        return found and found[1]
+
+    def _fit(self, samples: int, most: int) -> tuple[int, Form] | None:
+        """The number of turns and the tree, if there is one with at most `most` turns."""
+        if samples in self.known:
+            found = self.known[samples]
+            return found if found[0] <= most else None
+        turns = [turn for turn, where in self.turns.items() if where & samples]
+        if len(turns) == 1:
+            self.known[samples] = 1, turns[0]
+            return self.known[samples]
+        if len(turns) > most or self.hopeless.get(samples, -1) >= most:
+            return None
+        best: tuple[int, Form] | None = None
+        limit = most
+        for fact, where in self.facts:
+            yes = samples & where
+            if not yes or yes == samples:
+                continue
+            first = self._fit(yes, limit - 1)
+            second = first and self._fit(samples & ~where, limit - first[0])
+            if first and second:
+                best = first[0] + second[0], Choice(fact, first[1], second[1])
+                limit = best[0] - 1
+                if best[0] == len(turns):
+                    break
+        if best is None:
+            self.hopeless[samples] = most
+        else:
+            self.known[samples] = best
+        return best
+
+
+def _alike_but_different(samples: Sequence[Sample], facts: Sequence[Fact]) -> tuple[Sample, Sample]:
+    seen: dict[frozenset[Fact], Sample] = {}
+    for sample in samples:
+        other = seen.setdefault(sample.facts & frozenset(facts), sample)
+        if other.turn != sample.turn:
+            return other, sample
+    return samples[0], samples[-1]
+
+
+def turns_of(form: Form) -> Iterator[Turn]:
+    """Every turn that a tree ends in."""
+    if isinstance(form, Choice):
+        yield from turns_of(form.yes)
+        yield from turns_of(form.no)
+    else:
+        yield form
+
+
+def parts_of(turn: Sequence[Part]) -> Iterator[Part]:
+    """Every part of a turn, those inside loops too."""
+    for part in turn:
+        yield part
+        if isinstance(part, Loop):
+            yield from parts_of(part.unit)
+
+
+def joined(parts: Sequence[Part]) -> Turn:
+    """The same with neighbouring fixed texts in one and without empty ones."""
+    merged: list[Part] = []
+    for part in parts:
+        if isinstance(part, Fixed) and merged and isinstance(last := merged[-1], Fixed):
+            merged[-1] = Fixed(last.text + part.text)
+        elif part != Fixed(""):
+            merged.append(part)
+    return tuple(merged)
+
+
+def loop_over_arguments(turn: Sequence[Part]) -> Loop | None:
+    """The loop over the arguments of a call, if the turn has one."""
+    loops = (part for part in parts_of(turn) if isinstance(part, Loop))
+    return next((loop for loop in loops if loop.over == "arguments"), None)
+
+
+def with_other_unit(parts: Sequence[Part], other: Turn) -> Turn:
+    """The same where arguments that are no text are written in a unit of their own."""
+    return tuple(
+        part
+        if not isinstance(part, Loop)
+        else replace(part, other=other)
+        if part.over == "arguments"
+        else replace(part, unit=with_other_unit(part.unit, other))
+        for part in parts
+    )
+
+
+def without_system_text(turn: Turn) -> Turn:
+    """The turn as it reads when the system text is empty."""
+    return joined([part for part in turn if not isinstance(part, System)])
+
+
+def changed(turn: Turn, change: Callable[[Field], Field]) -> Turn:
+    """The turn with every field of the message replaced."""
+    return tuple(change(part) if isinstance(part, Field) else part for part in turn)
+
+
+def without_thoughts(turn: Turn) -> Turn:
+    """The turn with answers written whole, whatever they hold."""
+    return changed(turn, lambda field: replace(field, after_think=None))
+
+
+def _where_they_part(one: Turn, two: Turn) -> tuple[str, str]:
+    """The texts of two turns around the first difference; … stands for what is no fixed text."""
+    first, second = (
+        "".join(part.text if isinstance(part, Fixed) else "…" for part in turn)
+        for turn in (one, two)
+    )
+    pairs = enumerate(zip(first, second, strict=False))
+    place = next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))
+    around = slice(max(0, place - 40), place + 40)
+    return first[around], second[around]

@@ -1,0 +1,398 @@
+"""What is to be derived: probes, the trees fitted to them, and the proof of what they yield."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from typing import Literal
+
+from lora_studio.core.template_data import prepare
+from lora_studio.core.template_emit import Forms, emit
+from lora_studio.core.template_parts import (
+    Date,
+    Fact,
+    Field,
+    Fixed,
+    Form,
+    NotDerivableError,
+    Role,
+    Sample,
+    System,
+    Turn,
+    Value,
+    fit,
+    loop_over_arguments,
+    parts_of,
+    without_system_text,
+    without_thoughts,
+)
+from lora_studio.core.template_probe import Prober
+from lora_studio.core.template_proof import DAYS, Abilities, Difference, Proof, cases
+from lora_studio.core.template_talk import Manner, SystemState, Talk
+
+PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
+WITH_TOOLS = ("u", "u a u", "u a u a u")
+#: Several calls first: one call alone does not show where a call begins and ends.
+WITH_CALLS = (
+    "u cc t t a u", "u ccc t t t", "u c t", "u c t a u", "u c t c t", "u c t c t a u", "u a u c t",
+    "u c t a u c t", "u a u c t a u",
+)  # fmt: skip
+CONTENT_BESIDE_CALLS = ("u Ccc t t a u", "u Cc t", "u Cc t a u", "u c t Cc t", "u c t a u Cc t")
+#: Of a system text between others, a conversation that ends or begins with an answer.
+UNUSUAL = {
+    "SYSTEMS": ("u a s u", "u s a u", "u a u s a u", "u a s u a u"),
+    "ENDINGS": ("u a", "u a u a", "u a u a u a"),
+    "BEGINNINGS": ("a u", "a u a u", "a u a u a u"),
+}
+WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
+#: How often a proof that fails may ask for one more conversation to learn from.
+MOST_LESSONS = 12
+
+
+class Feature(StrEnum):
+    """What a chat template may do beyond users, answers and system texts."""
+
+    CALLS = "calls of tools and their results"
+    TOOLS = "the list of tools"
+    SWITCH = "the thinking switch"
+    THOUGHTS = "thoughts of earlier answers"
+    SYSTEMS = "system messages between others"
+    ENDINGS = "a conversation that ends with an answer"
+    BEGINNINGS = "a conversation that begins with an answer"
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether its lack is worth a note; the others are told among the limits."""
+        return self.name not in UNUSUAL
+
+
+@dataclass(frozen=True)
+class Proven:
+    """A TEMPLATE and how it compared; `difference` is None when it did not differ."""
+
+    template: str
+    conversations: int
+    difference: Difference | None
+    system: Literal["used", "ignored", "refused"]
+    covers: tuple[str, ...]
+    limits: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What plain probing found out, which facts trees may ask about, and which features to add."""
+
+    prober: Prober
+    samples: tuple[Sample, ...]
+    facts: tuple[Fact, ...]
+    systems: tuple[SystemState, ...]
+    refuses_system: Fact | None = None
+    features: frozenset[Feature] = frozenset()
+    several_calls: bool = True
+    content_beside_calls: bool = True
+    nested_arguments: bool = True
+
+    @classmethod
+    def probe(cls, prober: Prober) -> Plan:
+        """Renders the probe conversations without, with and with an empty system message."""
+        absent, given, empty = (
+            _try_samples(prober, state) for state in ("absent", "given", "empty")
+        )
+        place: tuple[Fact, ...] = (Fact.FIRST, Fact.LAST)
+        if isinstance(absent, Exception):
+            raise NotDerivableError(
+                f"the chat template refuses a conversation without a system message: {absent}"
+            ) from absent
+        if isinstance(given, Exception):
+            refuses = Fact.MESSAGE if isinstance(empty, Exception) else Fact.SYSTEM
+            plan = cls(prober, tuple(absent), place, ("absent",), refuses)
+        elif isinstance(empty, Exception) or _same(empty, absent):
+            facts: tuple[Fact, ...] = (Fact.SYSTEM, *place)
+            plan = cls(prober, (*absent, *given), facts, ("absent", "given"))
+        elif _same(empty, given):
+            facts = (Fact.MESSAGE, *place)
+            plan = cls(prober, (*absent, *given), facts, ("absent", "given"))
+        else:
+            facts = (Fact.SYSTEM, Fact.MESSAGE, *place)
+            samples = (*absent, *given, *empty)
+            plan = cls(prober, samples, facts, ("absent", "given", "empty"))
+        return plan._with_what_it_can_do()
+
+    # ------------------------------------------------------------------------------- features
+
+    def _with_what_it_can_do(self) -> Plan:
+        """The plan with all features that the chat template shows any sign of."""
+        found: set[Feature] = set()
+        if self._differs(Talk("u", tools=1), Talk("u")):
+            found.add(Feature.TOOLS)
+        prober, shown = self._manner()
+        plan = replace(self, prober=prober)
+        if shown:
+            found.add(Feature.CALLS)
+            plan = replace(plan, prober=replace(prober, other_unit=_other_unit(prober)))
+        if thoughts := plan._thoughts_key():
+            manner = replace(plan.prober.manner, thoughts=thoughts)
+            plan = replace(plan, prober=replace(plan.prober, manner=manner))
+            found.add(Feature.THOUGHTS)
+        for name in ("enable_thinking", "thinking"):
+            switched = replace(plan.prober, think_name=name)
+            on, off = Talk("u", think=True), Talk("u", think=False)
+            texts = [_text(switched, talk) for talk in (Talk("u"), on, off)]
+            # A template that thinks only when told to is left as it is: servers tell every model
+            # that can think to do so.
+            if texts[0] == texts[1] != texts[2] and None not in texts:
+                plan = replace(plan, prober=switched)
+                found.add(Feature.SWITCH)
+                break
+        for name, shapes in UNUSUAL.items():
+            if _text(plan.prober, Talk(shapes[0])) is not None:
+                found.add(Feature[name])
+        if self.refuses_system is not None:
+            found.discard(Feature.SYSTEMS)
+        return replace(plan, features=frozenset(found))
+
+    def _differs(self, one: Talk, two: Talk) -> bool:
+        first, second = _text(self.prober, one), _text(self.prober, two)
+        return first is not None and first != second
+
+    def _manner(self) -> tuple[Prober, bool]:
+        """The first manner in which a call, its arguments and its result are all written."""
+        for manner in (
+            Manner(), Manner(arguments="json"), Manner(empty=None), Manner("json", empty=None)
+        ):  # fmt: skip
+            prober = replace(self.prober, manner=manner)
+            for tools in (1, 0):
+                text = _text(prober, Talk("u c t a u", tools=tools)) or ""
+                if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
+                    return prober, True
+        return self.prober, False
+
+    def _thoughts_key(self) -> str:
+        shapes = ("u ck t", "u ak u", "u ak")
+        for key in ("reasoning_content", "thinking", "reasoning", "thought"):
+            prober = replace(self.prober, manner=replace(self.prober.manner, thoughts=key))
+            for shape in shapes:
+                if "kZ" in (_text(prober, Talk(shape)) or ""):
+                    return key
+        return ""
+
+    def with_features(self, features: frozenset[Feature]) -> Plan:
+        """The plan with the samples and facts that some features need."""
+        plan = replace(self, features=features)
+        if not features:
+            return plan
+        several, beside = self.several_calls, self.content_beside_calls
+        if Feature.CALLS in features:
+            several = plan._takes("u cc t t a u")
+            beside = plan._takes("u Cc t a u")
+        plan = replace(plan, several_calls=several, content_beside_calls=beside)
+        facts: list[Fact] = []
+        if Feature.TOOLS in features:
+            facts.append(Fact.TOOLS)
+        if Feature.CALLS in features:
+            facts += [Fact.CALLS, Fact.AFTER_TOOL, Fact.CONTENT]
+        if Feature.THOUGHTS in features:
+            facts.append(Fact.THOUGHT)
+        if Feature.SWITCH in features:
+            facts.append(Fact.NO_THINK)
+        if Feature.BEGINNINGS in features:
+            facts += [Fact.LEADS, Fact.BEFORE_USERS]
+        if Feature.ENDINGS in features:
+            facts += [Fact.ANSWERED, Fact.FINAL]
+        facts += [*self.facts, Fact.LATEST]
+        if self.refuses_system is None:
+            facts += [Fact.SYSTEM, Fact.MESSAGE]
+        samples = [*self.samples]
+        for talk in plan._talks():
+            samples += self._observed(talk)
+        return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
+
+    def _observed(self, talk: Talk) -> list[Sample]:
+        try:
+            return self.prober.samples(talk)
+        except NotDerivableError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            raise NotDerivableError(f"the chat template refuses “{talk.shape}”: {error}") from error
+
+    def _takes(self, shape: str) -> bool:
+        tools = 1 if Feature.TOOLS in self.features else 0
+        return _text(self.prober, Talk(shape, tools=tools)) is not None
+
+    def _talks(self) -> Iterator[Talk]:
+        has = self.features.__contains__
+        # One tool alone does not show whether each or the whole list is written.
+        counts = (3, 2) if has(Feature.TOOLS) else ()
+        switch = (None, False) if has(Feature.SWITCH) else (None,)
+        for system in self.systems:
+            for think in switch:
+                for tools in counts:
+                    for shape in WITH_TOOLS:
+                        yield Talk(shape, system, tools, think=think)
+                if has(Feature.CALLS):
+                    for shape in self._shapes_with_calls():
+                        yield Talk(shape, system, counts[1] if counts else 0, think)
+                        if has(Feature.THOUGHTS):
+                            thoughtful = re.sub(r"\b(a|C?c+)\b", r"\1k", shape)
+                            yield Talk(thoughtful, system, counts[1] if counts else 0, think)
+                if think is False:
+                    for shape in PLAIN[:3]:
+                        yield Talk(shape, system, think=think)
+                if has(Feature.THOUGHTS):
+                    for shape in WITH_THOUGHTS:
+                        yield Talk(shape, system, think=think)
+            for name, shapes in UNUSUAL.items():
+                if has(Feature[name]):
+                    for shape in shapes:
+                        yield Talk(shape, system)
+
+    def _shapes_with_calls(self) -> Iterator[str]:
+        for shape in (*WITH_CALLS, *(CONTENT_BESIDE_CALLS if self.content_beside_calls else ())):
+            if self.several_calls or "cc" not in shape:
+                yield shape
+
+    # ---------------------------------------------------------------------------------- proof
+
+    def tree(self, role: Role) -> Form | None:
+        """The tree for one kind of message; None when there is no such message."""
+        samples = [sample for sample in self.samples if sample.role == role]
+        return fit(samples, self.facts) if samples else None
+
+    def prove(self, frozen: date | None) -> Proven:
+        """Writes the TEMPLATE and compares it; where thoughts in answers disturb, without them."""
+        proven = self._learn_and_prove(frozen)
+        if proven.difference is None:
+            return proven
+        if Feature.CALLS in self.features:
+            flat = replace(self, nested_arguments=False)._learn_and_prove(frozen)
+            if flat.difference is None:
+                limit = "an argument that is a list, an object or null"
+                return replace(flat, limits=(limit, *flat.limits))
+        # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
+        plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
+        return replace(self, samples=plain)._prove(frozen)
+
+    def _learn_and_prove(self, frozen: date | None) -> Proven:
+        """Proves, and learns from a conversation of the shape of each that comes out different."""
+        plan, known = self, set[Talk]()
+        for _ in range(MOST_LESSONS):
+            proven = plan._prove(frozen)
+            if proven.difference is None or not self.features:
+                return proven
+            case = proven.difference
+            talk = Talk.like(prepare(case.messages), 2 if case.tools else 0, case.think)
+            if talk in known:
+                return proven
+            known.add(talk)
+            plan = replace(plan, samples=(*plan.samples, *plan._observed(talk)))
+        return proven
+
+    def _prove(self, frozen: date | None) -> Proven:
+        user, assistant, tail = self.tree("user"), self.tree("assistant"), self.tree("tail")
+        assert user is not None
+        assert assistant is not None
+        assert tail is not None
+        parts = [part for sample in self.samples for part in parts_of(sample.turn)]
+        fields = [part for part in parts if isinstance(part, Field)]
+        dated = any(isinstance(part, Date) for part in parts) and frozen is None
+        thinks = any(part.after_think is not None for part in fields)
+        others = self.tree("tool"), self.tree("system")
+        template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen))
+        proof = Proof(self.prober, template)
+        days = [frozen] if frozen else DAYS if dated else DAYS[:2]
+        checked, difference = proof.run(cases(self._abilities(thinks)), days)
+        walks = thinks or any(isinstance(part, Value) and part.layout for part in parts)
+        identified = any(part == Field("ToolCallID") for part in fields) or any(
+            isinstance(part, Value) and part.name == "id" for part in parts
+        )
+        needs = ["Ollama 0.11 or later (currentDate)"] * dated
+        needs += ["Ollama 0.6 or later (range over a number)"] * walks
+        needs += ["Ollama 0.12 or later (ids of calls)"] * identified
+        used: Literal["used", "ignored"] = (
+            "used" if any(isinstance(part, System) for part in parts) else "ignored"
+        )
+        return Proven(
+            template=template,
+            conversations=checked,
+            difference=difference,
+            system="refused" if self.refuses_system else used,
+            covers=tuple(feature.value for feature in Feature if feature in self.features),
+            limits=tuple(proof.limits(days[0])),
+            needs=tuple(needs),
+        )
+
+    def _abilities(self, thinks: bool) -> Abilities:
+        return Abilities(
+            thinks_in_answers=thinks,
+            tools=Feature.TOOLS in self.features,
+            calls=Feature.CALLS in self.features,
+            several_calls=self.several_calls,
+            content_beside_calls=self.content_beside_calls,
+            nested_arguments=self.nested_arguments,
+            thoughts=Feature.THOUGHTS in self.features,
+            switch=Feature.SWITCH in self.features,
+            systems=Feature.SYSTEMS in self.features,
+            endings=Feature.ENDINGS in self.features,
+            beginnings=Feature.BEGINNINGS in self.features,
+            system=self.refuses_system is None,
+        )
+
+    def marks(self, bos: str) -> list[str]:
+        """The marks between an answer and the next turn; without any, that text's first line."""
+        found: list[str] = []
+        for sample in self.samples:
+            if sample.role == "user" and not sample.facts & {Fact.MESSAGE, Fact.FIRST}:
+                fixed = "".join(part.text for part in sample.turn if isinstance(part, Fixed))
+                lines = [line.strip() for line in fixed.split("\n") if line.strip()]
+                found += _MARK.findall(fixed) or lines[:1]
+        return [mark for mark in dict.fromkeys(found) if mark != bos]
+
+
+_MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
+
+
+def _try_samples(prober: Prober, system: SystemState) -> list[Sample] | Exception:
+    found: list[Sample] = []
+    for shape in PLAIN:
+        try:
+            found += prober.samples(Talk(shape, system))
+        except NotDerivableError:
+            raise
+        except Exception as error:  # foreign code may raise anything
+            return error
+    return found
+
+
+def _other_unit(prober: Prober) -> Turn:
+    """How an argument is written that is no text; empty when it is written as a text is."""
+    messages = Talk("u n t").messages()
+    messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": True}
+    try:
+        turns = [prober.samples(Talk(shape))[1].turn for shape in ("u cc t t", "u nn t t")]
+        written = prober.text(messages).partition("Zv0vZ")[2][:80]
+    except Exception:  # foreign code; the proof decides what this means
+        return ()
+    texts, numbers = (loop_over_arguments(turn) for turn in turns)
+    if texts is None or numbers is None or texts.separator != numbers.separator:
+        return ()
+    value = Value("value", python="True" in written)
+    other = tuple(value if part == Value("value") else part for part in numbers.unit)
+    return () if other == texts.unit else other
+
+
+def _text(prober: Prober, talk: Talk) -> str | None:
+    try:
+        return prober.talk(talk)
+    except Exception:  # foreign code may raise anything
+        return None
+
+
+def _same(empty: Sequence[Sample], other: Sequence[Sample]) -> bool:
+    return all(
+        without_system_text(a.turn) == without_system_text(b.turn)
+        for a, b in zip(empty, other, strict=True)
+    )
