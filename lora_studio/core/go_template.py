@@ -108,9 +108,9 @@ class _Memory:
         self._plain = {name for name in calls if not _reaches(name, name, calls)}
         self._known: dict[tuple[str, bytes, date], bytes] = {}
 
-    def holds(self, name: str, value: Value) -> bool:
-        """Whether what this call writes is worth remembering."""
-        return isinstance(value, bytes) and name in self._plain
+    def holds(self, name: str) -> bool:
+        """Whether what this template writes for a string is worth remembering."""
+        return name in self._plain
 
     def get(self, name: str, value: bytes, today: date) -> bytes | None:
         return self._known.get((name, value, today))
@@ -279,7 +279,7 @@ class _Run:
             raise self.fail(f"exceeded maximum template depth ({MAX_DEPTH})", node.position)
         value = self.pipeline(node.pipe, dot) if node.pipe else None
         call = _TailCall(body, value, self.depth + 1)
-        if not self.memory.holds(node.name, value):
+        if not isinstance(value, bytes) or not self.memory.holds(node.name):
             return call
         written = self.memory.get(node.name, value, self.today)
         if written is None:

@@ -312,14 +312,18 @@ def to_json(value: Value) -> bytes:
             return re.sub(r"e-0(\d)$", r"e-\1", text).encode()
         case bool() | int():
             return show(value)
+        case Struct(tags=tags) if tags:
+            return _object(value.tagged())
         case dict():
-            tagged = isinstance(value, Struct) and value.tags
-            items = value.tagged() if tagged else sorted_items(value)
-            pairs = (_json_string(key) + b":" + to_json(item) for key, item in items)
-            return b"{" + b",".join(pairs) + b"}"
+            return _object(sorted_items(value))
         case list() | tuple():
             return b"[" + b",".join(map(to_json, value)) + b"]"
     raise CallError(f"no JSON for {type(value).__name__}")
+
+
+def _object(items: list[tuple[str, Value]]) -> bytes:
+    pairs = (_json_string(key) + b":" + to_json(item) for key, item in items)
+    return b"{" + b",".join(pairs) + b"}"
 
 
 def _json_string(text: str) -> bytes:

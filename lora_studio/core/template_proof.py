@@ -197,7 +197,7 @@ def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
     content = dice.choice(("", "", "Let me see."))
     message = _thoughtful(dice, able, content if able.content_beside_calls else "")
     number = dice.choice((1, 1, 2, 3)) if able.several_calls else 1
-    calls = []
+    calls: list[dict[str, Any]] = []
     for _ in range(number):
         name = dice.choice(TOOLS)["function"]["name"]
         identity = "".join(dice.choices("abcdefghijkmnpqrstuvwxyz23456789", k=9))

@@ -86,7 +86,7 @@ def _known(tools: int, callers: tuple[int, ...]) -> tuple[dict[str, Found], re.P
                 known[dump(value, layout)] = Found(Value(name, layout), tool=number)
     for number, tool in enumerate(marked):
         for text_name in ("name", "description"):
-            found = Found(Value(text_name), tool=number)  # type: ignore[arg-type]  # both are names
+            found = Found(Value(text_name), tool=number)
             known[tool["function"][text_name]] = found
     for number, message in enumerate(callers):
         _add_call(known, number, message)
@@ -166,8 +166,7 @@ class Folder:
             out += rest[: run.start]
             members, rest = rest[run], rest[run.stop :]
             units, betweens = _units(members, index, over)
-            before = out.pop().text if out and isinstance(out[-1], Fixed) else ""
-            after = rest.pop(0).text if rest and isinstance(rest[0], Fixed) else ""
+            before, after = _pop_text(out, -1), _pop_text(rest, 0)
             frame = self._frame(over, units[0], (before, after), betweens)
             unit = joined((Fixed(frame.lead), *units[0], Fixed(frame.trail)))
             first = next(item for item in members if isinstance(item, Found))
@@ -195,6 +194,14 @@ class Folder:
         if frame not in known:
             known.append(frame)
         return frame
+
+
+def _pop_text(items: list[Item], place: int) -> str:
+    """Takes the item at one end away if it is fixed text."""
+    if items and isinstance(item := items[place], Fixed):
+        del items[place]
+        return item.text
+    return ""
 
 
 def _shared(one: str, two: str) -> str:
