@@ -377,6 +377,19 @@ def test_any_model_folder_becomes_gguf_files_and_the_folder_holds_nothing_else(
 
 
 @pytest.mark.slow
+def test_what_cannot_be_made_of_a_model_is_refused_before_anything_is_quantised(
+    tmp_path: Path,
+) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("Q8_0", "Q1_0"), imatrix="needed")
+    shutil.copytree(tmp_path / "base", run.merged)
+    with pytest.raises(ProblemError) as caught:
+        gguf.write(run, run.load_project(), recorded_job()[0])
+    assert caught.value.problems[0].code == "quantize.not_for_model"
+    assert "Q1_0" in caught.value.problems[0].what
+    assert not run.gguf.exists()
+
+
+@pytest.mark.slow
 def test_an_adapter_alone_becomes_a_gguf_file_with_both_halves_of_each_update(
     tmp_path: Path,
 ) -> None:

@@ -146,7 +146,9 @@ def test_a_matrix_for_every_quantisation_leaves_out_those_that_ignore_it() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantization", [name for name in QUANTIZATIONS if name != "F16"])
+@pytest.mark.parametrize(
+    "quantization", [name for name in QUANTIZATIONS if name not in ("F16", "Q1_0")]
+)
 def test_every_quantisation_on_offer_is_made_and_can_be_run(
     quantization: Quantization, sixteen_bit: Path, tmp_path: Path
 ) -> None:
@@ -218,7 +220,8 @@ def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
     found = gguf.estimate(folder / "model", spec, recorded_job()[0])
-    assert found.keys() == QUANTIZATIONS.keys()
+    # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.
+    assert found.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
     for name in ("Q8_0", "Q4_K_M"):
         file = tmp_path / f"{name}.gguf"
         quantize.quantize(sixteen_bit, file, name, "", recorded_job()[0])

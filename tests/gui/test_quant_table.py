@@ -59,6 +59,8 @@ def test_a_size_is_a_rule_of_thumb_then_the_quantisers_then_the_files(table: Qua
     table.set_sizes({"Q4_K_M": 4_700_000_000})
     assert table.rows.data(size) == "4.7 GB"
     assert "quantiser itself" in table.rows.data(size, about)
+    assert table.rows.data(cell(table, "Q8_0", 2)) == "not possible"
+    assert "do not fit" in table.rows.data(cell(table, "Q8_0", 2), about)
     made = events.GgufWritten(file="f", quantization="Q4_K_M", bytes=4_710_000_000, tool="t")
     table.show_results([made], [])
     assert table.rows.data(size, about) == "The size of the file"

@@ -192,6 +192,14 @@ def _expected_sizes(
         group = [name for name in wanted if wants_imatrix(plan.spec, name) is helped]
         if group:
             expected |= quantize_module.sizes(converted, group, job, imatrix=helped)
+    if unable := [name for name in wanted if name not in expected]:
+        raise fail(
+            "quantize.not_for_model",
+            f"llama.cpp cannot make {', '.join(unable)} of this model: the rows of its weights do "
+            "not fit that type's blocks.",
+            "Choose other quantisations, such as Q4_K_M; those suit every model.",
+            where=Where(step="export", field="quantizations"),
+        )
     disk.require(plan.scratch, sum(expected.values()), "The export")
     return expected
 

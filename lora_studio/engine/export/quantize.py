@@ -208,7 +208,7 @@ def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
         if status == 0:
             print("SIZE", name, planned_bytes(text, Path(source).stat().st_size))
         else:
-            print(text.replace("\n", " "), file=sys.stderr)
+            print(name, *text.splitlines()[-2:], file=sys.stderr)
     return 0
 
 

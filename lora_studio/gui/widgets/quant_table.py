@@ -128,6 +128,8 @@ class QuantModel(QAbstractTableModel):
                 return words.size(self.written[name].bytes)
             case 2 if name in self.sizes:
                 return words.size(self.sizes[name])
+            case 2 if self.sizes:
+                return "not possible"
             case 2 if self.parameters is not None:
                 return f"≈ {words.size(estimated_bytes(name, self.parameters))}"
             case 2:
@@ -143,6 +145,8 @@ class QuantModel(QAbstractTableModel):
             return "The size of the file"
         if name in self.sizes:
             return "By the quantiser itself, from the shapes of this model"
+        if self.sizes:
+            return "The rows of this model's weights do not fit this type's blocks"
         return "By rule of thumb, from the number of parameters"
 
     def _tint(self, name: Quantization, column: int) -> Any:
