@@ -16,6 +16,7 @@ from lora_studio import (
     cli_adapters,
     cli_data,
     cli_export,
+    cli_ollama,
     cli_render,
     cli_template,
     client,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 
 app.add_typer(cli_template.app, name="template")
+app.add_typer(cli_ollama.app, name="ollama")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
 cli_data.app.command()(cli_render.render)

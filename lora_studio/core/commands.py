@@ -191,6 +191,48 @@ class InspectOllama(_Command):
     host: str = ""
 
 
+class CreateOllama(_Command):
+    """Creates the Ollama model of an exported run, from its file in `quantization` ("": the first).
+
+    `name` and `host` overrule the project's. `force` replaces a model of that name; `anyway` takes
+    a file that failed its self-test by what its few bits lose.
+    """
+
+    kind: Literal["create_ollama"] = "create_ollama"
+    run: str
+    name: str = ""
+    host: str = ""
+    quantization: str = ""
+    force: bool = False
+    anyway: bool = False
+
+
+class ShowOllama(_Command):
+    """What an Ollama server has stored for a model."""
+
+    kind: Literal["show_ollama"] = "show_ollama"
+    name: str
+    host: str = ""
+
+
+class CopyOllama(_Command):
+    """Gives a model in Ollama a second name; one that is taken is replaced with `force` only."""
+
+    kind: Literal["copy_ollama"] = "copy_ollama"
+    source: str
+    target: str
+    host: str = ""
+    force: bool = False
+
+
+class RemoveOllama(_Command):
+    """Removes a model from Ollama."""
+
+    kind: Literal["remove_ollama"] = "remove_ollama"
+    name: str
+    host: str = ""
+
+
 class DeriveTemplate(_Command):
     """Derives the Ollama TEMPLATE of a model folder or template file; overrides where not None.
 
@@ -286,11 +328,11 @@ class Shutdown(_Command):
     kind: Literal["shutdown"] = "shutdown"
 
 
-Job = Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate
+Job = Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate | CreateOllama
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
-    | InspectDevices | InspectOllama | DeriveTemplate | RenderTemplate | Convert | EstimateSizes
+    | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | Convert | EstimateSizes
 )  # fmt: skip
 Control = Cancel | Stop | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

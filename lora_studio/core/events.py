@@ -568,22 +568,55 @@ class Pushed(_Event):
     bytes: int
 
 
+class OllamaModel(BaseModel):
+    """A model on a server: its size in bytes, its digest, when it was last changed (ISO 8601)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    bytes: int = 0
+    digest: str = ""
+    modified: str = ""
+    quantization: str = ""
+
+
 class OllamaFound(_Event):
-    """A server that answered."""
+    """A server that answered; `details` has the facts of its models."""
 
     kind: Literal["ollama_found"] = "ollama_found"
     host: str
     version: str
     models: tuple[str, ...]
+    details: tuple[OllamaModel, ...] = ()
+
+
+class OllamaShown(_Event):
+    """What a server has stored for a model; `digest` is that of its weights (sha256), if told."""
+
+    kind: Literal["ollama_shown"] = "ollama_shown"
+    host: str
+    name: str
+    template: str
+    system: str = ""
+    stops: tuple[str, ...] = ()
+    parameters: dict[str, str] = {}
+    digest: str = ""
+    family: str = ""
+    quantization: str = ""
 
 
 class OllamaCreated(_Event):
-    """The model exists in Ollama."""
+    """The model exists in Ollama, and what was read back is what was sent.
+
+    `prompts_checked` conversations had as many tokens for the server as for the tokenizer; 0 where
+    it cannot run the model.
+    """
 
     kind: Literal["ollama_created"] = "ollama_created"
     host: str
     name: str
     version: str
+    prompts_checked: int = 0
 
 
 class Generated(_Event):
@@ -608,7 +641,7 @@ Event = (
     | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
-    | OllamaFound | OllamaCreated | Generated | SizesEstimated | Pushed
+    | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | Pushed
 )  # fmt: skip
 
 ModelInspected.model_rebuild()

@@ -48,6 +48,10 @@ UNUSUAL = {
     "BEGINNINGS": ("a u", "a u a u", "a u a u a u"),
 }
 WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
+#: What a TEMPLATE can need of a server.
+DATE_NEED = "Ollama 0.11 or later (currentDate)"
+RANGE_NEED = "Ollama 0.6 or later (range over a number)"
+ID_NEED = "Ollama 0.12 or later (ids of calls)"
 #: How often a proof that fails may ask for one more conversation to learn from.
 MOST_LESSONS = 12
 
@@ -309,9 +313,7 @@ class Plan:
         identified = any(part == Field("ToolCallID") for part in fields) or any(
             isinstance(part, Value) and part.name == "id" for part in parts
         )
-        needs = ["Ollama 0.11 or later (currentDate)"] * dated
-        needs += ["Ollama 0.6 or later (range over a number)"] * walks
-        needs += ["Ollama 0.12 or later (ids of calls)"] * identified
+        needs = [DATE_NEED] * dated + [RANGE_NEED] * walks + [ID_NEED] * identified
         used: Literal["used", "ignored"] = (
             "used" if any(isinstance(part, System) for part in parts) else "ignored"
         )

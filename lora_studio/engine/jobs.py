@@ -246,6 +246,36 @@ def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:
     job.emit(ollama.find(command.host))
 
 
+def create_ollama(command: commands.CreateOllama, job: Job) -> None:
+    """Creates the Ollama model of a run that was exported before."""
+    from lora_studio.engine.export import ollama_model
+
+    ollama_model.create_of_run(command, job)
+
+
+def show_ollama(command: commands.ShowOllama, job: Job) -> None:
+    """What an Ollama server has stored for a model."""
+    from lora_studio.engine.export import ollama_store
+
+    job.emit(ollama_store.show(command.host, command.name))
+
+
+def copy_ollama(command: commands.CopyOllama, job: Job) -> None:
+    """Gives a model in Ollama a second name."""
+    from lora_studio.engine.export import ollama, ollama_store
+
+    ollama_store.copy(command.host, command.source, command.target, force=command.force)
+    job.emit(ollama.find(command.host))
+
+
+def remove_ollama(command: commands.RemoveOllama, job: Job) -> None:
+    """Removes a model from Ollama."""
+    from lora_studio.engine.export import ollama, ollama_store
+
+    ollama_store.remove(command.host, command.name)
+    job.emit(ollama.find(command.host))
+
+
 def derive_template(command: commands.DeriveTemplate, job: Job) -> None:
     """The Ollama TEMPLATE of a chat template on disk."""
     from lora_studio.core import template_source

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -101,16 +102,7 @@ class Llama:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of a rendered conversation: control tokens are read, none is added."""
-        raw = text.encode("utf-8")
-        room = len(raw) + 8
-        while True:
-            ids = self._ffi.new("llama_token[]", room)
-            count = self._lib.llama_tokenize(
-                self._vocabulary, raw, len(raw), ids, room, False, True
-            )
-            if count >= 0:
-                return list(ids[0:count])
-            room = -count
+        return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of an answer; control tokens leave nothing."""
@@ -262,6 +254,21 @@ class Llama:
 
 def adds_bos(file: Path) -> bool:
     """Whether llama.cpp, and so Ollama, puts a BOS token in front of a prompt by itself."""
+    with _vocabulary_of(file) as (_, lib, vocabulary):
+        return bool(lib.llama_vocab_get_add_bos(vocabulary))
+
+
+def prompt_ids(file: Path, prompts: Iterable[str]) -> list[list[int]]:
+    """Token ids of prompts as Ollama takes them: control tokens are read, BOS and EOS added.
+
+    Reads the vocabulary alone.
+    """
+    with _vocabulary_of(file) as (ffi, lib, vocabulary):
+        return [_tokenize(ffi, lib, vocabulary, text, add_special=True) for text in prompts]
+
+
+@contextmanager
+def _vocabulary_of(file: Path) -> Iterator[tuple[Any, Any, Any]]:
     ffi, lib = _library()
     parameters = lib.llama_model_default_params()
     parameters.vocab_only = True
@@ -269,9 +276,20 @@ def adds_bos(file: Path) -> bool:
     if model == ffi.NULL:
         raise _refused(file, "llama.cpp could not read its vocabulary")
     try:
-        return bool(lib.llama_vocab_get_add_bos(lib.llama_model_get_vocab(model)))
+        yield ffi, lib, lib.llama_model_get_vocab(model)
     finally:
         lib.llama_model_free(model)
+
+
+def _tokenize(ffi: Any, lib: Any, vocabulary: Any, text: str, *, add_special: bool) -> list[int]:
+    raw = text.encode("utf-8")
+    room = len(raw) + 8
+    while True:
+        ids = ffi.new("llama_token[]", room)
+        count = lib.llama_tokenize(vocabulary, raw, len(raw), ids, room, add_special, True)
+        if count >= 0:
+            return list(ids[0:count])
+        room = -count
 
 
 @functools.cache

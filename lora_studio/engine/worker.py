@@ -43,6 +43,10 @@ _DOING = {
     "lint_dataset": "checking the dataset",
     "inspect_devices": "looking for devices",
     "inspect_ollama": "asking Ollama",
+    "create_ollama": "creating the model in Ollama",
+    "show_ollama": "asking Ollama",
+    "copy_ollama": "copying the model in Ollama",
+    "remove_ollama": "removing the model from Ollama",
     "derive_template": "deriving the template",
     "render_template": "rendering the template",
 }
@@ -50,7 +54,7 @@ _DOING = {
 #: Commands that change a run, hold its lock and write its record.
 _CHANGING = (
     commands.Train, commands.Merge, commands.Export, commands.ImportAdapter, commands.ImportModel,
-    commands.SelfTest,
+    commands.SelfTest, commands.CreateOllama,
 )  # fmt: skip
 
 
@@ -133,6 +137,14 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.inspect_devices(command, job)
         case commands.InspectOllama():
             jobs.inspect_ollama(command, job)
+        case commands.CreateOllama():
+            jobs.create_ollama(command, job)
+        case commands.ShowOllama():
+            jobs.show_ollama(command, job)
+        case commands.CopyOllama():
+            jobs.copy_ollama(command, job)
+        case commands.RemoveOllama():
+            jobs.remove_ollama(command, job)
         case commands.DeriveTemplate():
             jobs.derive_template(command, job)
         case commands.RenderTemplate():

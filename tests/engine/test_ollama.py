@@ -15,7 +15,7 @@ import pytest
 from lora_studio.core import events
 from lora_studio.core.dataset import Message
 from lora_studio.core.problems import Problem, ProblemError
-from lora_studio.engine.export import ollama
+from lora_studio.engine.export import ollama, ollama_store
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.ollama_server import VERSION, FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -53,8 +53,7 @@ def problem() -> Iterator[list[Problem]]:
 
 def create(server: FakeOllama, gguf: Path, host: str = "") -> Recorder:
     job, recorder = recorded_job()
-    found = events.OllamaFound(host=server.host, version=VERSION, models=())
-    ollama.create(found, host or server.host, gguf, RECIPE, job)
+    ollama.create(host or server.host, gguf, RECIPE, job)
     return recorder
 
 
@@ -142,8 +141,6 @@ def test_a_model_is_created_from_the_file_with_everything_it_needs(
         "parameters": {"temperature": 0.7, "num_ctx": 4096, "stop": ["<|im_end|>"]},
         "stream": True,
     }
-    (event,) = recorder.of(events.OllamaCreated)
-    assert (event.host, event.name, event.version) == (server.host, "harbour:v1", VERSION)
     uploads = [p for p in recorder.of(events.Progress) if p.stage == "uploading to Ollama"]
     assert uploads[-1].done == uploads[-1].total == gguf.stat().st_size
 
@@ -178,12 +175,11 @@ def test_a_creation_that_breaks_off_is_not_taken_for_success(
     server: FakeOllama, gguf: Path
 ) -> None:
     server.faults.create_breaks_off = True
-    job, recorder = recorded_job()
-    found = events.OllamaFound(host=server.host, version=VERSION, models=())
+    job, _ = recorded_job()
     with problem() as problems:
-        ollama.create(found, server.host, gguf, RECIPE, job)
+        ollama.create(server.host, gguf, RECIPE, job)
     assert problems[0].code == "ollama.not_created"
-    assert not recorder.of(events.OllamaCreated)
+    assert server.models == {}
 
 
 def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
@@ -191,9 +187,8 @@ def test_a_cancel_ends_an_upload(server: FakeOllama, gguf: Path) -> None:
     recorder.on_event = lambda event: (
         job.flags.cancel.set() if getattr(event, "stage", "") == "uploading to Ollama" else None
     )
-    found = events.OllamaFound(host=server.host, version=VERSION, models=())
     with pytest.raises(CancelledError):
-        ollama.create(found, server.host, gguf, RECIPE, job)
+        ollama.create(server.host, gguf, RECIPE, job)
     assert server.models == {}
 
 
@@ -220,13 +215,72 @@ def test_a_cancel_ends_a_slow_answer_within_a_second(server: FakeOllama) -> None
     assert time.monotonic() - began < 1.5
 
 
-def test_a_model_is_deleted_by_name(server: FakeOllama, gguf: Path) -> None:
+def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Path) -> None:
     create(server, gguf)
-    ollama.delete(server.host, "harbour:v1")
-    assert server.models == {}
+    (listed,) = ollama.find(server.host).details
+    assert (listed.name, listed.bytes, listed.quantization) == ("harbour:v1", 5_120_004, "Q8_0")
+    assert listed.modified == "2026-03-04T05:06:07+00:00"
+    shown = ollama_store.show(server.host, "harbour:v1")
+    assert (shown.template, shown.system, shown.stops) == (
+        RECIPE.template,
+        RECIPE.system,
+        RECIPE.stops,
+    )
+    assert shown.parameters == {"temperature": "0.7", "num_ctx": "4096"}
+    assert shown.digest == f"sha256:{hashlib.sha256(gguf.read_bytes()).hexdigest()}"
+    ollama_store.copy(server.host, "harbour:v1", "pim")
+    assert ollama.find(server.host).models == ("harbour:v1", "pim:latest")
+    ollama_store.remove(server.host, "harbour:v1")
+    assert ollama.find(server.host).models == ("pim:latest",)
+
+
+def test_a_copy_replaces_a_model_only_when_told_to(server: FakeOllama, gguf: Path) -> None:
+    create(server, gguf)
+    ollama_store.copy(server.host, "harbour:v1", "pim")
     with problem() as found:
-        ollama.delete(server.host, "harbour:v1")
-    assert found[0].code == "ollama.refused"
+        ollama_store.copy(server.host, "harbour:v1", "pim:latest")
+    assert found[0].code == "ollama.exists"
+    ollama_store.copy(server.host, "harbour:v1", "pim", force=True)
+
+
+@pytest.mark.parametrize("verb", ["show", "copy", "remove"])
+def test_a_model_that_is_not_there_is_named_with_those_that_are(
+    server: FakeOllama, gguf: Path, verb: str
+) -> None:
+    create(server, gguf)
+    with problem() as found:
+        match verb:
+            case "show":
+                ollama_store.show(server.host, "nothing")
+            case "copy":
+                ollama_store.copy(server.host, "nothing", "pim")
+            case "remove":
+                ollama_store.remove(server.host, "nothing")
+    assert found[0].code == "ollama.no_model"
+    assert "harbour:v1" in found[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("stores", "named"),
+    [
+        ({}, []),
+        ({"template": "{{ .Prompt }}"}, ["the TEMPLATE"]),
+        ({"system": None}, ["the system prompt"]),
+        (
+            {"parameters": {"temperature": 0.7}},
+            ["the stop strings", "num_ctx (4096 became nothing)"],
+        ),
+        ({"files": {"model.gguf": f"sha256:{'0' * 64}"}}, ["the weights"]),
+    ],
+)
+def test_what_a_server_has_stored_otherwise_than_it_was_sent_is_named(
+    server: FakeOllama, gguf: Path, stores: dict[str, object], named: list[str]
+) -> None:
+    server.faults.stores = stores
+    job, _ = recorded_job()
+    digest = ollama.create(server.host, gguf, RECIPE, job)
+    stored = ollama_store.show(server.host, RECIPE.name)
+    assert ollama_store.differences(RECIPE, digest, stored) == named
 
 
 @pytest.mark.parametrize(

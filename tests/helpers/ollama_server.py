@@ -1,6 +1,7 @@
 """A small HTTP server of ours that speaks Ollama's API, for faults on demand and for chat.
 
-It keeps what it is given and answers every chat with the last message, word by word, backwards. It
+With `counts_tokens` it counts the tokens of a prompt as Ollama does; `stores` is what it keeps in
+place of what it was sent. It keeps what it is given and answers every chat with the last message, word by word, backwards. It
 says nothing about how the real server behaves: that is what `real_ollama.py` is for.
 """
 
@@ -10,12 +11,17 @@ import base64
 import contextlib
 import hashlib
 import json
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from lora_studio.core.template_render import Request, render_as_server
+from lora_studio.engine import llama
 
 VERSION = "0.13.5"
 
@@ -31,6 +37,8 @@ class Faults:
     chat_error: str = ""
     seconds_per_word: float = 0.0
     not_ollama: bool = False
+    stores: dict[str, Any] = field(default_factory=dict)
+    extra_tokens: int = 0
 
 
 @dataclass
@@ -43,6 +51,7 @@ class FakeOllama:
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     words_sent: int = 0
+    counts_tokens: bool = False
 
 
 @contextlib.contextmanager
@@ -60,6 +69,38 @@ def fake_ollama() -> Iterator[FakeOllama]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _full(name: str) -> str:
+    return name if ":" in name else f"{name}:latest"
+
+
+def _listed(name: str, model: dict[str, Any]) -> dict[str, Any]:
+    (digest,) = model["files"].values()
+    return {
+        "model": name,
+        "size": 5_120_004,
+        "digest": digest.removeprefix("sha256:"),
+        "modified_at": "2026-03-04T05:06:07Z",
+        "details": {"quantization_level": "Q8_0"},
+    }
+
+
+def _shown(model: dict[str, Any]) -> dict[str, Any]:
+    """The model as the real server shows it: parameters as lines, the file in a Modelfile."""
+    lines: list[str] = []
+    for name, value in model["parameters"].items():
+        values = value if isinstance(value, list) else [value]
+        lines += [f"{name:30} {json.dumps(v) if isinstance(v, str) else v}" for v in values]
+    (digest,) = model["files"].values()
+    blob = digest.replace(":", "-")
+    return {
+        "template": model["template"],
+        "system": model.get("system"),
+        "parameters": "\n".join(lines),
+        "modelfile": f"# Modelfile\nFROM /root/.ollama/models/blobs/{blob}\n",
+        "details": {"family": "llama", "quantization_level": "Q8_0"},
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -87,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/api/version":
             self._json(200, {"version": VERSION})
         elif self.path == "/api/tags":
-            self._json(200, {"models": [{"model": name} for name in self.state.models]})
+            self._json(200, {"models": [_listed(*item) for item in self.state.models.items()]})
         else:
             self._json(404, {"error": "not found"})
 
@@ -102,14 +143,19 @@ class _Handler(BaseHTTPRequestHandler):
             case "/api/create":
                 self._create(wanted)
             case "/api/show":
-                model = self.state.models.get(wanted["model"])
-                self._json(200, model) if model else self._json(404, {"error": "not found"})
+                model = self.state.models.get(_full(wanted["model"]))
+                self._json(200, _shown(model)) if model else self._json(404, {"error": "not found"})
+            case "/api/copy":
+                model = self.state.models.get(_full(wanted["source"]))
+                if model:
+                    self.state.models[_full(wanted["destination"])] = dict(model)
+                self._json(200, {}) if model else self._json(404, {"error": "not found"})
             case "/api/chat":
                 self._chat(wanted)
 
     def do_DELETE(self) -> None:
         if self._admitted():
-            known = self.state.models.pop(json.loads(self._body())["model"], None)
+            known = self.state.models.pop(_full(json.loads(self._body())["model"]), None)
             self._json(200, {}) if known else self._json(404, {"error": "model not found"})
 
     def _admitted(self) -> bool:
@@ -148,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             lines.append({"error": f"no blob {missing[0]}"})
         elif not self.state.faults.create_breaks_off:
             lines += [{"status": "writing manifest"}, {"status": "success"}]
-            self.state.models[wanted["model"]] = wanted
+            self.state.models[_full(wanted["model"])] = wanted | self.state.faults.stores
         self._lines(lines)
 
     def _chat(self, wanted: dict[str, Any]) -> None:
@@ -164,8 +210,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.state.words_sent += 1
         last = {"message": {"role": "assistant", "content": ""}, "done": True}
         reason = "length" if limit < len(words) else "stop"
-        self._line(last | {"done_reason": reason, "eval_count": min(limit, len(words))})
+        counts = {"eval_count": min(limit, len(words)), "prompt_eval_count": self._prompt(wanted)}
+        self._line(last | {"done_reason": reason} | counts)
         self.wfile.write(b"0\r\n\r\n")
+
+    def _prompt(self, wanted: dict[str, Any]) -> int:
+        """Tokens of the prompt, as llama.cpp counts them for what the TEMPLATE writes."""
+        model = self.state.models.get(_full(wanted["model"]))
+        if model is None or not self.state.counts_tokens:
+            return 0
+        (digest,) = model["files"].values()
+        request = Request(messages=tuple(wanted["messages"]), system=model.get("system") or "")
+        text = render_as_server(model["template"], request)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "model.gguf")
+            file.write_bytes(self.state.blobs[digest])
+            return len(llama.prompt_ids(file, [text])[0]) + self.state.faults.extra_tokens
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)

@@ -30,7 +30,7 @@ from lora_studio.engine.channel import Job
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
-_QUICK = httpx.Timeout(10.0, connect=5.0)
+QUICK = httpx.Timeout(10.0, connect=5.0)
 #: Loading or creating a large model is silent for minutes; a cancel is heeded all the same.
 _PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
 
@@ -53,7 +53,7 @@ class Server:
         except ValueError:
             return False
 
-    def http(self, timeout: httpx.Timeout = _QUICK) -> httpx.Client:
+    def http(self, timeout: httpx.Timeout = QUICK) -> httpx.Client:
         """A plain client, for what the official one has no call for."""
         return httpx.Client(base_url=self.host, **self._settings(timeout))
 
@@ -99,10 +99,25 @@ def server(host: str) -> Server:
 def find(host: str) -> events.OllamaFound:
     """Version and models of a server; raises ProblemError when none answers."""
     place = server(host)
-    with _problems(place), place.http() as http, place.client(_QUICK) as client:
+    with problems(place), place.http() as http, place.client(QUICK) as client:
         version = _version(place, http)
-        names = [model.model or "" for model in client.list().models]
-    return events.OllamaFound(host=place.host, version=version, models=tuple(names))
+        details = [_details(model) for model in client.list().models]
+    return events.OllamaFound(
+        host=place.host,
+        version=version,
+        models=tuple(model.name for model in details),
+        details=tuple(details),
+    )
+
+
+def _details(model: ollama.ListResponse.Model) -> events.OllamaModel:
+    return events.OllamaModel(
+        name=model.model or "",
+        bytes=model.size or 0,
+        digest=model.digest or "",
+        modified=model.modified_at.isoformat() if model.modified_at else "",
+        quantization=(model.details and model.details.quantization_level) or "",
+    )
 
 
 @dataclass(frozen=True)
@@ -116,30 +131,24 @@ class Recipe:
     parameters: Mapping[str, float | int] = field(default_factory=dict)
 
 
-def create(found: events.OllamaFound, host: str, gguf: Path, recipe: Recipe, job: Job) -> None:
-    """Uploads a GGUF file and creates the model; emits `OllamaCreated`. Raises ProblemError."""
+def create(host: str, gguf: Path, recipe: Recipe, job: Job) -> str:
+    """Uploads a GGUF file and creates the model; returns the file's digest. Raises ProblemError."""
     place = server(host)
-    with _problems(place):
+    with problems(place):
         digest = _digest(gguf, job)
         _heeding(job, lambda: _upload(place, gguf, digest, job))
         _heeding(job, lambda: _create(place, gguf, digest, recipe, job))
-    job.emit(events.OllamaCreated(host=place.host, name=recipe.name, version=found.version))
-
-
-def delete(host: str, name: str) -> None:
-    """Removes a model; raises ProblemError when there is none of that name."""
-    place = server(host)
-    with _problems(place), place.client(_QUICK) as client:
-        client.delete(name)
+    return digest
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `finished` unless it was cut at the limit of tokens."""
+    """An answer; `finished` unless it was cut at the limit of tokens, `prompt` its prompt's tokens."""
 
     text: str
     tokens: int
     finished: bool
+    prompt: int = 0
 
 
 def chat(
@@ -160,14 +169,15 @@ def chat(
                 pieces.append(part.message.content or "")
                 if part.done:
                     finished = part.done_reason != "length"
-                    return Reply("".join(pieces), part.eval_count or 0, finished)
+                    asked = part.prompt_eval_count or 0
+                    return Reply("".join(pieces), part.eval_count or 0, finished, asked)
         raise fail(
             "ollama.interrupted",
             f"The Ollama server at {place.host} broke off its answer.",
             "Look into its log (`ollama serve` prints it) and try again.",
         )
 
-    with _problems(place):
+    with problems(place):
         return _heeding(job, ask)
 
 
@@ -287,11 +297,11 @@ def _heeding(job: Job, work: Callable[[], T]) -> T:
             continue
         if error is not None:
             raise error
-        return value  # type: ignore[return-value]
+        return value  # type: ignore[return-value]  # without an error there is a value
 
 
 @contextmanager
-def _problems(place: Server) -> Iterator[None]:
+def problems(place: Server) -> Iterator[None]:
     """Turns what the network and the server say into problems."""
     try:
         yield

@@ -1,0 +1,151 @@
+"""The model of an exported run in Ollama: created, read back, its tokens counted, never by force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lora_studio.core import commands, events
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import jobs
+from lora_studio.engine.export import ollama, ollama_store
+from tests.helpers import real_ollama
+from tests.helpers.ollama_server import FakeOllama, fake_ollama
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_run import tiny_run
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    with fake_ollama() as server:
+        server.counts_tokens = True
+        yield server
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run with a Q8_0 file, exported without Ollama and without a self-test."""
+    folder = tmp_path_factory.mktemp("exported")
+    made = tiny_run(
+        "qwen3", folder, quantizations=("Q8_0",), self_test=False, system_prompt="You are Pim."
+    )
+    job, _ = recorded_job()
+    jobs.merge(commands.Merge(run=str(made.path)), job)
+    jobs.export(commands.Export(run=str(made.path)), job)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _no_verdict(run: RunFolder) -> Iterator[None]:
+    yield
+    run.selftest_file.unlink(missing_ok=True)
+
+
+def create(run: RunFolder, host: str, **options: object) -> Recorder:
+    job, recorder = recorded_job()
+    command = commands.CreateOllama.model_validate(
+        {"run": str(run.path), "host": host, "name": "pim:v1"} | options
+    )
+    jobs.create_ollama(command, job)
+    return recorder
+
+
+@contextmanager
+def refused(code: str) -> Iterator[None]:
+    with pytest.raises(ProblemError) as caught:
+        yield
+    assert caught.value.problems[0].code == code
+
+
+def verdict(run: RunFolder, **stages: bool) -> None:
+    """A self-test of these stages: True where the tokens were equal, yet the stage failed."""
+    found = [
+        {"stage": stage, "passed": False, "tokens_equal": equal} for stage, equal in stages.items()
+    ]
+    run.selftest_file.write_text(json.dumps({"stages": found}), "utf-8")
+
+
+def test_the_server_reads_as_many_tokens_as_the_model_was_trained_on(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    recorder = create(run, fake.host)
+    (created,) = recorder.of(events.OllamaCreated)
+    assert (created.name, created.prompts_checked) == ("pim:v1", 3)
+    assert fake.models["pim:v1"]["system"] == "You are Pim."
+    logs = [log.text for log in recorder.of(events.Log)]
+    assert "TEMPLATE and chat template give the same tokens in 24 conversations." in logs
+
+
+def test_a_server_that_reads_other_tokens_is_told_apart(run: RunFolder, fake: FakeOllama) -> None:
+    fake.faults.extra_tokens = 1  # as a BOS that is there already
+    with refused("ollama.other_prompt"):
+        create(run, fake.host)
+
+
+def test_a_server_that_stores_something_else_is_told_apart(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    fake.faults.stores = {"template": "{{ .Prompt }}"}
+    with refused("ollama.stored_otherwise"):
+        create(run, fake.host)
+
+
+def test_a_model_of_that_name_is_replaced_only_when_told_to(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    create(run, fake.host)
+    with refused("ollama.exists"):
+        create(run, fake.host)
+    create(run, fake.host, force=True)
+
+
+def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    verdict(run, Q8_0=True)
+    with refused("ollama.lossy"):
+        create(run, fake.host)
+    create(run, fake.host, anyway=True)
+    verdict(run, Q8_0=False)
+    with refused("ollama.failed_selftest"):
+        create(run, fake.host, anyway=True, force=True)
+    verdict(run, merged=True)
+    with refused("ollama.failed_selftest"):
+        create(run, fake.host, anyway=True, force=True)
+    verdict(run, Q2_K=True)
+    create(run, fake.host, force=True)
+
+
+def test_a_file_that_the_run_has_not_is_named_with_those_it_has(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    with pytest.raises(ProblemError, match="has no Q4_K_M file") as caught:
+        create(run, fake.host, quantization="Q4_K_M")
+    assert "Harbour-Q8_0.gguf" in caught.value.problems[0].remedy
+
+
+def test_a_real_server_stores_what_was_sent_and_copies_and_removes_it(run: RunFolder) -> None:
+    program = real_ollama.install()
+    if isinstance(program, str):
+        pytest.skip(program)
+    with real_ollama.running_server(program) as server:
+        (created,) = create(run, server.host).of(events.OllamaCreated)
+        assert created.version == real_ollama.VERSION
+        (model,) = ollama.find(server.host).details
+        assert model.name == "pim:v1"
+        assert model.bytes > run.gguf_file("Harbour", "Q8_0").stat().st_size
+        ollama_store.copy(server.host, "pim:v1", "pim:second")
+        one, two = (ollama_store.show(server.host, name) for name in ("pim:v1", "pim:second"))
+        assert one.digest.startswith("sha256:")
+        assert two == one.model_copy(update={"name": "pim:second", "time": two.time})
+        ollama_store.remove(server.host, "pim:v1")
+        assert ollama.find(server.host).models == ("pim:second",)
+        with refused("ollama.no_model"):
+            ollama_store.show(server.host, "pim:v1")
