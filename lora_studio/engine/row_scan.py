@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError, Where
@@ -87,11 +88,14 @@ def first_rows(source: Source, count: int, job: Job) -> FirstRows:
 
 
 def _cached(key: str) -> RowStore | None:
-    """The scan that is remembered under a key, if all of it is there."""
+    """The scan that is remembered under a key, if all of it is there and of this version."""
     text = row_cache.find(key)
     if text is None:
         return None
-    facts = ScanFacts.model_validate_json(text)
+    try:
+        facts = ScanFacts.model_validate_json(text)
+    except ValidationError:
+        return None
     folder = row_cache.whole(facts.fingerprint, facts.bytes)
     return RowStore(folder, facts) if folder else None
 
