@@ -10,7 +10,7 @@ from lora_studio.core import commands, events
 from lora_studio.core.lora import LoraSpec, Targets
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import lora, model
+from lora_studio.engine import device, lora, model
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job
 from tests.helpers.tiny_models import FAMILIES
@@ -162,10 +162,11 @@ def test_a_quantised_base_is_prepared_and_gives_gradients(tiny: TinyModel, preci
 
 
 def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
-    tiny: TinyModel,
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
+    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: True)
     loaded = model.load(spec, make_job(), training=True)
     wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
     experts = [p for p in wrapped.parameters() if p.dim() == 3]
-    assert {p.dtype for p in experts} == {torch.bfloat16}
+    assert {p.dtype for p in experts} == {loaded.dtype} == {torch.bfloat16}

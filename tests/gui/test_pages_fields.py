@@ -108,7 +108,8 @@ def test_pages_survive_whatever_a_draft_holds(state: ProjectState, pages: dict[s
     for value in ("nonsense", -1, None, 1.5, ["x"], True, ""):
         for step in STEPS:
             for field in SPECS[step].model_fields:
-                state.set(step, field, value)
+                state.draft.set(step, field, value)
+        state.opened.emit()
         for page in pages.values():
             page.refresh()
     state.report("test", [Problem(code="x.y", what="W.", remedy="R.", where=Where(step="model"))])

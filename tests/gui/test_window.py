@@ -416,7 +416,7 @@ def _closing(window: Window) -> ClosingDialog:
 def test_closing_while_training_asks_and_may_leave_it_in_the_background(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
-    scenario(train=[{"steps": 60, "seconds": 0.03}])
+    scenario(train=[{"steps": 60, "seconds": 0.08}])
     run = _train(window, qtbot, project_folder)
     _closing(window).keep.click()
     assert not window.isVisible()
