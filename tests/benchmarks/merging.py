@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 GOALS = {"time / PEFT": 0.35, "memory / PEFT": 0.25, "time / copy": 4.0}
 
 HIDDEN, INNER, KEYS, VOCABULARY, RANK = 2048, 5632, 512, 32000, 16
@@ -124,7 +126,7 @@ def by_us(base: Path, adapter: Path, target: Path) -> dict[str, float]:
     from tests.helpers.recorded_job import recorded_job
 
     job, _ = recorded_job()
-    idle = _peak()
+    idle = float(psutil.Process().memory_info().rss)
     began = time.perf_counter()
     merging.merge_into(target, base, [adapters.read(adapter)], MergingSpec(), job)
     return {"seconds": time.perf_counter() - began, "peak": _peak(), "idle": idle}
@@ -136,7 +138,7 @@ def by_peft(base: Path, adapter: Path, target: Path) -> dict[str, float]:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    idle = _peak()
+    idle = float(psutil.Process().memory_info().rss)
     began = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(target)
