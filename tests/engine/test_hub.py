@@ -181,9 +181,7 @@ def facts(run: RunFolder) -> Facts:
             "dataset": {"rows_train": 90, "rows_validation": 10},
             "parameters": {"trainable": 1_000_000, "total": 1_000_000_000, "targets": ["q_proj"]},
         },
-        events=[
-            events.Evaluated(step=step, loss=3 - step / 10) for step in range(1, 21)
-        ],
+        events=[events.Evaluated(step=step, loss=3 - step / 10) for step in range(1, 21)],
         selftest={"conversations": 32, "positions": 1000, "stages": [stage]},
         licence="apache-2.0",
     )
