@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -194,6 +196,16 @@ class ExportSpec(Spec):
             raise ValueError("names a quantisation twice")
         return value
 
+    @field_validator("ollama_host")
+    @classmethod
+    def _host_has_no_password(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(
+                "holds a user name or password, which a project must not; write the address with "
+                "them into the environment variable OLLAMA_HOST and leave this empty"
+            )
+        return value
+
     @field_validator("ollama_name")
     @classmethod
     def _name_is_valid(cls, value: str) -> str:
@@ -215,3 +227,11 @@ def suggested_ollama_name(project_name: str) -> str:
     """A valid Ollama name made of a project's name."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", project_name.lower()).strip("-._")
     return slug or "my-model"
+
+
+def free_ollama_name(name: str, taken: Collection[str]) -> str:
+    """The name with the first tag v2, v3, … that no model has."""
+    start = name.rsplit("/", 1)[0] + "/" if "/" in name else ""
+    bare = name.removeprefix(start).partition(":")[0]
+    numbers = (f"{start}{bare}:v{number}" for number in itertools.count(2))
+    return next(tagged for tagged in numbers if tagged not in taken)

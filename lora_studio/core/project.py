@@ -296,9 +296,14 @@ def allowed(about: FieldFacts) -> str:
     return f"Enter a valid value. {about.description}"
 
 
+def _without_password(text: str) -> str:
+    """An address as it may be shown: what stands before its @ can be a password."""
+    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", text)
+
+
 def _in_words(detail: ErrorDetails) -> str:
     value = detail["input"]
-    shown = f"“{value}”" if isinstance(value, str) else repr(value)
+    shown = f"“{_without_password(value)}”" if isinstance(value, str) else repr(value)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     message = message.split(", unable to parse")[0]  # says the same once more
     return f"{shown} {message[0].lower()}{message[1:]}"

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import project
 from lora_studio.core.problems import Problem
+from lora_studio.gui.job_control import DOING
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row
 
@@ -140,8 +141,8 @@ class ClosingDialog(Dialog):
     decided = Signal(str)
 
     def __init__(self, kind: str, parent: QWidget | None = None) -> None:
-        """`kind` is "train", "merge" or "export"."""
-        doing = {"train": "Training", "merge": "Merging", "export": "Exporting"}[kind]
+        """`kind` is that of the job."""
+        doing = DOING[kind]
         text = (
             f"{doing} is under way. It can go on without the window; the next time you open the "
             "project it is shown again."

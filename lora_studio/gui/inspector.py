@@ -20,11 +20,17 @@ ABOUT: dict[str, Step] = {
     "lint_dataset": "dataset",
     "plan_merge": "merging",
     "inspect_ollama": "export",
+    "copy_ollama": "export",
+    "remove_ollama": "export",
+    "derive_template": "export",
     "estimate_sizes": "export",
 }
 
 #: Questions that only show more of what was read.
-_LOOKS = ("read_rows", "show_row", "measure_dataset", "lint_dataset", "estimate_sizes")
+_LOOKS = (
+    "read_rows", "show_row", "measure_dataset", "lint_dataset", "estimate_sizes", "copy_ollama",
+    "remove_ollama", "derive_template",
+)  # fmt: skip
 
 #: Questions that do not share the common worker. Reading all of a dataset takes minutes, and a page
 #: of rows has to come while that goes on, or while another question imports transformers (seconds).
@@ -35,6 +41,7 @@ _LANES = {
     "lint_dataset": "scanner",
     "read_rows": "reader",
     "estimate_sizes": "sizes",  # ten seconds in a process of its own
+    "derive_template": "sizes",  # some seconds in a process of its own
 }
 
 

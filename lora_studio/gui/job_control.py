@@ -11,11 +11,11 @@ from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.worker_thread import WorkerThread
 
-Kind = Literal["train", "merge", "export", "import_adapter", "import_model"]
+Kind = Literal["train", "merge", "export", "import_adapter", "import_model", "create_ollama"]
 
 DOING = {
     "train": "Training", "merge": "Merging", "export": "Exporting",
-    "import_adapter": "Importing", "import_model": "Importing",
+    "import_adapter": "Importing", "import_model": "Importing", "create_ollama": "Creating",
 }  # fmt: skip
 
 #: What is done to a run, one at a time.
@@ -25,6 +25,7 @@ RunJob = (
     | commands.Export
     | commands.ImportAdapter
     | commands.ImportModel
+    | commands.CreateOllama
 )
 
 

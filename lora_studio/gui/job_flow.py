@@ -13,7 +13,7 @@ from lora_studio.gui.project_state import ProjectState
 #: The step whose page shows a job.
 STEP_OF: dict[str, Step] = {
     "train": "training", "merge": "merging", "export": "export",
-    "import_adapter": "merging", "import_model": "export",
+    "import_adapter": "merging", "import_model": "export", "create_ollama": "export",
 }  # fmt: skip
 
 #: What follows a job when the user asked for all of them.
@@ -23,6 +23,7 @@ _DONE = {
     "train": "The adapter is trained.",
     "merge": "The adapter is merged into the model.",
     "export": "The export is complete.",
+    "create_ollama": "The model is in Ollama.",
     "import_adapter": "The adapter is in a run of its own, ready to be merged.",
     "import_model": "The model is in a run of its own, ready to be exported.",
 }
@@ -50,7 +51,11 @@ class JobFlow(QObject):
         jobs.ended.connect(self._ended)
 
     def request(self, kind: str) -> None:
-        """Starts "train", "resume", "merge" or "export", or "all" of them in a row."""
+        """Starts "train", "resume", "merge" or "export", or "all" of them in a row.
+
+        "create_ollama" makes the Ollama model of an exported run, replacing one of its name, which
+        the page has asked about; "create_ollama_anyway" accepts what few bits lose.
+        """
         self._chain = kind == "all"
         try:
             self._start("train" if kind == "all" else kind)
@@ -104,9 +109,13 @@ class JobFlow(QObject):
         self._check_free()
         if not self._state.save():
             return
-        steps: tuple[Step, ...] = ("model", STEP_OF.get(kind, "training"))
+        on_ollama = kind.startswith("create_ollama")
+        steps: tuple[Step, ...] = (
+            "model",
+            "export" if on_ollama else STEP_OF.get(kind, "training"),
+        )
         needed = [problem for step in steps for problem in self._state.problems(step)]
-        found = needed if kind in ("merge", "export") else self._state.problems()
+        found = needed if kind in ("merge", "export") or on_ollama else self._state.problems()
         if wrong := checks.errors(found):
             raise ProblemError(wrong[0])
         command, run = self._new_run() if kind == "train" else self._on_run(kind)
@@ -131,7 +140,9 @@ class JobFlow(QObject):
 
     def _on_run(
         self, kind: str
-    ) -> tuple[commands.Train | commands.Merge | commands.Export, RunFolder]:
+    ) -> tuple[
+        commands.Train | commands.Merge | commands.Export | commands.CreateOllama, RunFolder
+    ]:
         folder, run = self._state.draft.folder, self._state.run
         assert folder is not None
         if run is None:
@@ -139,6 +150,9 @@ class JobFlow(QObject):
         if kind == "resume":
             return commands.Train(run=str(run.path), resume=True), run
         run.take_later_settings(self._state.draft.freeze(), folder)
+        if kind.startswith("create_ollama"):
+            anyway = kind == "create_ollama_anyway"
+            return commands.CreateOllama(run=str(run.path), force=True, anyway=anyway), run
         made = commands.Merge if kind == "merge" else commands.Export
         return made(run=str(run.path)), run
 

@@ -490,7 +490,7 @@ def test_the_name_for_ollama_is_suggested_and_a_taken_one_is_said(
     state.set("export", "ollama_name", "other")
     assert "will be replaced" not in page.server.text()
     state.set("export", "ollama_create", False)
-    assert page.server.isHidden()
+    assert page.ollama.isHidden()
 
 
 # --- all six, with a worker of its own ----------------------------------------------------------

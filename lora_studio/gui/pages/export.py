@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import checks, events
-from lora_studio.core.commands import EstimateSizes, InspectOllama
+from lora_studio.core.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.export import ExportSpec, suggested_ollama_name
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.pages.export_ollama import OllamaServer
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
@@ -24,6 +26,7 @@ from lora_studio.gui.widgets.controls import LineControl
 from lora_studio.gui.widgets.export_result import ExportResult
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.quant_table import QuantTable
+from lora_studio.gui.widgets.template_view import TemplateView
 
 _STEP: Step = "export"
 
@@ -41,10 +44,17 @@ class ExportPage(Page):
         self.inquiry.ask.connect(self.ask)
         self.sizing = Inquiry(self._sizes_question, self)
         self.sizing.ask.connect(self.ask)
+        self.deriving = Inquiry(self._template_question, self)
+        self.deriving.ask.connect(self.ask)
         self.record = JobRecord("export")
+        self.creating = JobRecord("create_ollama")
         self.table = QuantTable()
         self.name = LineControl(state.about(_STEP, "ollama_name"))
-        self.server = label(role="muted", wrap=True)
+        self.ollama = OllamaServer(state)
+        self.ollama.ask.connect(self.ask)
+        self.ollama.create_requested.connect(self.run_requested)
+        self.server = self.ollama.server
+        self.template = TemplateView()
         self.result = ExportResult()
         self.progress = ProgressLine()
         self.what = label(role="section", wrap=True)
@@ -82,15 +92,19 @@ class ExportPage(Page):
         self.body.addWidget(self.result_card)
         ollama = column(self._ollama_card(), None)
         self.body.addWidget(Columns(column(files, None), ollama, (3, 2)))
+        self.template_card = Card("Template")
+        self.template_card.add(self.template)
+        self.template_card.hide()
+        self.body.addWidget(self.template_card)
         self.body.addStretch(1)
 
     def _ollama_card(self) -> Card:
         card = Card("Ollama")
         card.add(
             self.add_editor("ollama_create"),
-            self.server,
             self.add_editor("ollama_name", control=self.name),
             self.add_editor("system_prompt", style="text"),
+            self.ollama,
         )
         more = More()
         for field in ("temperature", "top_p", "num_ctx", "ollama_host"):
@@ -115,12 +129,17 @@ class ExportPage(Page):
         self.inquiry.forget()
         self.inquiry.now()
         self.sizing.now()
+        self.deriving.now()
 
     def on_event(self, event: object) -> None:
         """Watches for the end of the question to Ollama; follows the export."""
         self.inquiry.take(event)
         self.sizing.take(event)
-        mine = self.record.take(event)
+        self.deriving.take(event)
+        mine = self.record.take(event) or self.creating.take(event)
+        if isinstance(event, events.TemplateDerived):
+            self.template.show_event(event)
+            self.template_card.show()
         match event:
             case events.Started(command="train" | "merge"):
                 self.merged = None
@@ -131,7 +150,7 @@ class ExportPage(Page):
             case events.SizesEstimated():
                 self.table.set_sizes(event.bytes)
                 return
-            case events.Started() if mine:
+            case events.Started(command="export") if mine:
                 self.result.clear()
             case (
                 events.GgufWritten()
@@ -140,6 +159,8 @@ class ExportPage(Page):
                 | events.OllamaCreated()
             ) if mine:
                 self.result.take(event)
+            case events.Failed() if mine and event.problem.code == "ollama.lossy":
+                self._offer_anyway(event)
             case _ if not mine:
                 return
         self.refresh()
@@ -153,6 +174,7 @@ class ExportPage(Page):
 
     def _forget_result(self) -> None:
         self.record.clear()
+        self.creating.clear()
         self.result.clear()
 
     # --- questions and answers ----------------------------------------------------------------
@@ -161,7 +183,19 @@ class ExportPage(Page):
         export = self.state.spec(_STEP)
         if not isinstance(export, ExportSpec) or not export.ollama_create:
             return None
-        return InspectOllama(host=export.ollama_host)
+        return InspectOllama(host=self.ollama.host())
+
+    def _template_question(self) -> DeriveTemplate | None:
+        """The TEMPLATE of the base model, so that it is seen before anything is trained."""
+        model = self.state.facts.model
+        if model is None or not model.has_chat_template or not Path(model.folder).is_dir():
+            return None
+        return DeriveTemplate(path=model.folder)
+
+    def _offer_anyway(self, event: events.Failed) -> None:
+        """A choice for the user who has just asked, none while an old run is read again."""
+        if self._running():
+            self.ollama.offer_anyway(event.problem)
 
     def _sizes_question(self) -> EstimateSizes | None:
         """The sizes of this model's files, once its facts are known and so it is at hand."""
@@ -183,6 +217,10 @@ class ExportPage(Page):
         self._show_server()
 
     def _value_changed(self, step: str, field: str) -> None:
+        host = str(self.state.get(_STEP, "ollama_host"))
+        if step == _STEP and field == "ollama_host" and "@" in host:
+            self._keep_out_of_the_project(host)
+            return
         if step == _STEP and field in ("ollama_host", "ollama_create"):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
@@ -193,34 +231,42 @@ class ExportPage(Page):
             self._show_server()
             self.refresh()
 
+    def _keep_out_of_the_project(self, host: str) -> None:
+        """An address with a password counts until the window closes; no file ever holds it."""
+        os.environ["OLLAMA_HOST"] = host
+        self.ollama.session_host = host
+        self.state.set(_STEP, "ollama_host", "")
+        self.state.messages.info(
+            "The address with its password counts until you close the window. To keep it, set the "
+            "environment variable OLLAMA_HOST."
+        )
+
     def _facts_changed(self, name: str) -> None:
         if name == "model":
             model = self.state.facts.model
             self.table.set_parameters(model.parameters if model else None)
             self.table.set_sizes({})
             self.sizing.forget()
+            self.deriving.forget()
+            self.template_card.hide()
         elif name == "ollama":
             self._show_server()
 
     def _show_server(self) -> None:
-        found = self.state.facts.ollama
-        self.server.setVisible(self.state.get(_STEP, "ollama_create") is True)
-        if found is not None:
-            set_role(self.server, "ok")
-            taken = self._full_name() in found.models
-            here = " A model of this name is there and will be replaced." if taken else ""
-            self.server.setText(f"✓ Ollama {found.version} at {found.host}.{here}")
-            return
-        set_role(self.server, "muted")
-        self.server.setText(
-            "Looking for Ollama…" if self.inquiry.busy else "Ollama was not found on this computer."
-        )
+        self.ollama.searching = self.inquiry.busy
+        files = self.state.run is not None and any(self.state.run.gguf.glob("*.gguf"))
+        self.ollama.show_server(can_create=files and not self.state.running)
 
     # --- where we are -------------------------------------------------------------------------
 
     def on_primary(self) -> None:
-        """Exports; there is no page after this one."""
-        self.run_requested.emit("export")
+        """Exports; asks first where a model in Ollama would be replaced."""
+        if self.state.get(_STEP, "ollama_create") is True and self.ollama.is_taken():
+            dialog = self.ollama.confirm_replacing("Export and replace it")
+            dialog.confirmed.connect(lambda: self.run_requested.emit("export"))
+            dialog.open()
+        else:
+            self.run_requested.emit("export")
 
     def missing(self) -> str | None:
         """A merged model, and a project without errors."""
@@ -236,21 +282,13 @@ class ExportPage(Page):
         return self.record.phase == "done" and not self._running()
 
     def _running(self) -> bool:
-        return self.record.is_running(self.state.running)
+        return any(job.is_running(self.state.running) for job in (self.record, self.creating))
 
     # --- what the user does -------------------------------------------------------------------
 
-    def _name(self) -> str:
-        name = str(self.state.get(_STEP, "ollama_name"))
-        return name or suggested_ollama_name(self.state.name)
-
-    def _full_name(self) -> str:
-        name = self._name()
-        return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-
     def _run_command(self) -> str:
         created = self.result.created
-        return f"ollama run {created.name if created else self._name()}"
+        return f"ollama run {created.name if created else self.ollama.name()}"
 
     def _llama_command(self) -> str:
         """Chats with the smallest file; the file brings its own chat template."""
@@ -275,13 +313,15 @@ class ExportPage(Page):
         self.header.primary.setText("Export again" if self.done() else "Export")
         self.cancel.setVisible(running)
         self.progress.setVisible(running)
-        progress = self.record.progress
+        now = self.creating if self.creating.is_running(self.state.running) else self.record
+        progress = now.progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
             self.progress.show_progress(progress.stage, share, progress.eta_s)
         else:
             self.progress.show_progress("Starting…", None)
         self._say(running)
+        self._show_server()
         self.table.show_results(self.result.written, self.result.tested)
         if self.done():
             self.result.finish(self._modelfile(), self.record.seconds)
@@ -300,8 +340,13 @@ class ExportPage(Page):
 
     def _say(self, running: bool) -> None:
         what, advice, failed = "", "", False
-        if running:
+        if self.creating.is_running(self.state.running):
+            what = "Creating the model in Ollama"
+        elif running:
             what = "Exporting"
+        elif self.creating.phase == "failed" and self.creating.problem is not None:
+            what, failed = f"✗ {self.creating.problem.what}", True
+            advice = self.creating.problem.remedy
         elif self.record.phase == "failed" and self.record.problem is not None:
             what, failed = f"✗ {self.record.problem.what}", True
             advice = self.record.problem.remedy

@@ -23,7 +23,7 @@ class Page(QWidget):
         ask(command): a question for the inspector; the answer comes through `on_event`.
         question_expected(kind): such a question may come soon, so its worker may start.
         question_dropped(kind): the user does not want to wait for the answer.
-        run_requested(kind): "train", "resume", "merge", "export" or "all".
+        run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all".
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         stop_requested: end the training after this step and keep the adapter.
         cancel_requested: end the job under way without a result.

@@ -1,0 +1,229 @@
+"""Ollama on the export page: the server, what is asked before something is lost, the template."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtWidgets import QToolButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import checks, commands, events, run_folder
+from lora_studio.core.ollama_template import Alternative, DerivedTemplate
+from lora_studio.core.problems import Problem
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.ollama_dialogs import ConfirmDialog, CopyDialog
+from lora_studio.gui.pages.export import ExportPage
+from lora_studio.gui.project_state import ProjectState
+from tests.helpers import model_facts
+
+FOUND = events.OllamaFound(
+    host="http://127.0.0.1:11434",
+    version="0.12.6",
+    models=("support-bot:latest", "other:v1"),
+    details=(
+        events.OllamaModel(name="support-bot:latest", bytes=2_020_000_000, quantization="Q4_K_M"),
+        events.OllamaModel(name="other:v1", bytes=800_000_000),
+    ),
+)
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
+    """A run of the open project that has a GGUF file."""
+    assert state.open(project_folder)
+    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made.gguf.mkdir()
+    made.gguf_file("bot", "Q4_K_M").write_bytes(b"GGUF")
+    yield made
+    state.undo.setClean()
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
+    made = ExportPage(state)
+    qtbot.addWidget(made)
+    made.resize(1200, 900)
+    made.show()
+    qtbot.waitExposed(made)
+    state.set_run(run, "")
+    state.take_answer(FOUND)
+    return made
+
+
+def dialog(page: ExportPage, kind: type[Any]) -> Any:
+    """The dialog that is open."""
+    (found,) = page.window().findChildren(kind)
+    return found
+
+
+def test_a_model_of_the_same_name_is_replaced_only_when_the_user_says_so(
+    qtbot: QtBot, page: ExportPage
+) -> None:
+    asked: list[str] = []
+    page.run_requested.connect(asked.append)
+    page.ollama.create_button.click()
+    dialog(page, ConfirmDialog).go_back.click()
+    assert asked == []
+    qtbot.waitUntil(lambda: not page.window().findChildren(ConfirmDialog))
+    page.ollama.create_button.click()
+    dialog(page, ConfirmDialog).act.click()
+    assert asked == ["create_ollama"]
+
+
+def test_a_free_name_is_one_click_away_and_needs_no_question(
+    page: ExportPage, state: ProjectState
+) -> None:
+    asked: list[str] = []
+    page.run_requested.connect(asked.append)
+    assert page.ollama.other_name.text() == "Name it support-bot:v2 instead"
+    page.ollama.other_name.click()
+    assert state.get("export", "ollama_name") == "support-bot:v2"
+    assert page.ollama.other_name.isHidden()
+    page.ollama.create_button.click()
+    assert asked == ["create_ollama"]
+
+
+def test_exporting_asks_before_it_replaces_a_model(page: ExportPage) -> None:
+    asked: list[str] = []
+    page.run_requested.connect(asked.append)
+    page.on_primary()
+    assert asked == []
+    dialog(page, ConfirmDialog).act.click()
+    assert asked == ["export"]
+
+
+def test_without_a_file_there_is_nothing_to_create(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    assert page.ollama.create_button.isEnabled()
+    run.gguf_file("bot", "Q4_K_M").unlink()
+    page.refresh()
+    assert not page.ollama.create_button.isEnabled()
+
+
+def test_a_model_is_removed_after_a_question_and_copied_under_a_free_name(
+    qtbot: QtBot, page: ExportPage
+) -> None:
+    asked: list[Any] = []
+    page.ask.connect(asked.append)
+    page.ollama.more.set_open(True)
+    press(page, "Remove other:v1")
+    dialog(page, ConfirmDialog).act.click()
+    (question,) = asked
+    assert isinstance(question, commands.RemoveOllama)
+    assert question.name == "other:v1"
+    press(page, "Copy other:v1")
+    copying = dialog(page, CopyDialog)
+    assert copying.name.text() == "other:v2"
+    copying.name.setText("support-bot")
+    assert not copying.copy.isEnabled()
+    copying.name.setText("kept")
+    copying.copy.click()
+    assert (asked[1].source, asked[1].target) == ("other:v1", "kept")
+
+
+def press(page: ExportPage, name: str) -> None:
+    buttons = page.ollama.models.findChildren(QToolButton)
+    next(button for button in buttons if button.accessibleName() == name).click()
+
+
+def test_a_file_that_only_loses_by_its_bits_can_be_created_all_the_same(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    asked: list[str] = []
+    page.run_requested.connect(asked.append)
+    lossy = Problem(code="ollama.lossy", what="Q2_K loses so much.", remedy="Choose more bits.")
+    state.set_run(run, "create_ollama")
+    page.on_event(events.Started(id="c", command="create_ollama"))
+    page.on_event(events.Failed(id="c", problem=lossy))
+    dialog(page, ConfirmDialog).act.click()
+    assert asked == ["create_ollama_anyway"]
+
+
+def test_an_old_failure_that_is_read_again_asks_nothing(page: ExportPage) -> None:
+    lossy = Problem(code="ollama.lossy", what="Q2_K loses so much.", remedy="Choose more bits.")
+    page.on_event(events.Started(id="c", command="create_ollama"))
+    page.on_event(events.Failed(id="c", problem=lossy))
+    assert page.window().findChildren(ConfirmDialog) == []
+    assert page.what.text() == "✗ Q2_K loses so much."
+
+
+def test_the_template_of_the_base_model_is_seen_before_anything_is_trained(
+    page: ExportPage, state: ProjectState, tmp_path: Path
+) -> None:
+    asked: list[Any] = []
+    page.ask.connect(asked.append)
+    state.take_answer(model_facts.model(folder=str(tmp_path)))
+    page.on_shown()
+    (question,) = [item for item in asked if isinstance(item, commands.DeriveTemplate)]
+    assert question.path == str(tmp_path)
+    derived = DerivedTemplate(
+        template="{{ range .Messages }}…", stops=("<end>",), proven=True, conversations=264,
+        covers=("the list of tools", "the thinking switch"), limits=("a blank answer",),
+    )  # fmt: skip
+    page.on_event(shown(derived, "{% for m in messages %}…"))
+    view = page.template
+    assert page.template_card.isVisible()
+    assert view.verdict.text() == "✓ Proven on 264 conversations"
+    assert view.jinja.toPlainText() == "{% for m in messages %}…"
+    assert view.go.toPlainText() == "{{ range .Messages }}…"
+    assert view.facts.facts() == {
+        "Also proven": "the list of tools and the thinking switch",
+        "Stops": "<end>",
+    }
+    assert not view.limits.isHidden()
+
+
+def test_what_is_not_proven_says_why_and_what_would_be(page: ExportPage) -> None:
+    other = DerivedTemplate(template="{{ .Content }}", proven=True)
+    derived = DerivedTemplate(
+        reason="line 3 uses the filter upper.",
+        alternative=Alternative(what="answers in small letters", derived=other),
+    )
+    page.on_event(shown(derived, "{{ x }}"))
+    assert page.template.verdict.text() == "✗ Not proven: line 3 uses the filter upper"
+    assert page.template.facts.facts()["Proven instead"] == "answers in small letters"
+
+
+def shown(derived: DerivedTemplate, source: str) -> events.TemplateDerived:
+    return events.TemplateDerived(
+        template=derived.template,
+        stops=derived.stops,
+        proven=derived.proven,
+        conversations=derived.conversations,
+        chat_template=source,
+        derived=derived,
+    )
+
+
+def test_an_address_with_a_password_counts_for_the_session_and_is_in_no_file(
+    page: ExportPage, state: ProjectState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    asked: list[Any] = []
+    page.ask.connect(asked.append)
+    address = "http://me:secret@example.org"
+    state.set("export", "ollama_host", address)
+    assert state.get("export", "ollama_host") == ""
+    page.inquiry.now()
+    assert asked[-1].host == os.environ["OLLAMA_HOST"] == address
+    assert state.save()
+    assert state.draft.folder is not None
+    files = [file for file in state.draft.folder.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if b"secret" in file.read_bytes()]
+    monkeypatch.delenv("OLLAMA_HOST")
+
+
+def test_a_password_in_a_project_file_is_refused_and_not_shown(
+    page: ExportPage, state: ProjectState
+) -> None:
+    state.draft.set("export", "ollama_host", "http://me:secret@example.org")
+    (problem,) = [item for item in checks.check(state.draft) if "OLLAMA_HOST" in item.what]
+    assert "secret" not in str(problem)
+    assert "http://…@example.org" in problem.what
+    state.draft.set("export", "ollama_host", "")
