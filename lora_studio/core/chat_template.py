@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,12 @@ class ChatTemplate:
     def tree(self) -> jinja2.nodes.Template:
         """The template's syntax tree."""
         return self._environment.parse(self.source)
+
+    def with_tree(self, tree: jinja2.nodes.Template) -> ChatTemplate:
+        """The same with another syntax tree, a changed one of its own; the source stays."""
+        made = copy.copy(self)
+        made._template = self._environment.from_string(tree)
+        return made
 
     @property
     def has_generation(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core import words
+from lora_studio.core import template_constructs, words
 from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.template_data import Message
 from lora_studio.core.template_parts import NotDerivableError
@@ -154,14 +154,37 @@ def derive_from(
     eos: Iterable[str] = (),
     frozen_date: date | None = None,
 ) -> DerivedTemplate:
-    """The same for a chat template whose source is at hand, so that what hinders can be named."""
-    return derive(
-        template.render,
-        bos=bos,
-        server_adds_bos=server_adds_bos,
-        eos=eos,
-        frozen_date=frozen_date,
-    )
+    """The same for a chat template whose source is at hand, so that what hinders can be named.
+
+    Where nothing is proven, the nearest TEMPLATE that is comes as the alternative: with a fixed
+    date, or for the chat template without the construct that Go cannot express.
+    """
+
+    def attempt(made: ChatTemplate, day: date | None = frozen_date) -> DerivedTemplate:
+        return derive(
+            made.render, bos=bos, server_adds_bos=server_adds_bos, eos=eos, frozen_date=day
+        )
+
+    derived = attempt(template)
+    if derived.proven:
+        return derived
+    today = date.today()
+    if frozen_date is None and "strftime_now" in template.source:
+        fixed = attempt(template, today)
+        if fixed.proven:
+            other = Alternative(what=f"with {today:%d %B %Y} as a fixed date", derived=fixed)
+            return derived.model_copy(update={"alternative": other})
+    suspected = template_constructs.suspects(template)
+    groups = [[construct] for construct in suspected]
+    groups += [suspected] if len(suspected) > 1 else []
+    for group in groups:
+        found = attempt(template_constructs.without(template, group))
+        if found.proven:
+            names = words.listed([str(construct) for construct in group])
+            other = Alternative(what=f"without {names}", derived=found)
+            reason = f"{derived.reason.rstrip('.')}: a Go template cannot express {names}."
+            return derived.model_copy(update={"reason": reason, "alternative": other})
+    return derived
 
 
 def _accepted(render: Renderer) -> tuple[Renderer, str, tuple[str, ...]]:

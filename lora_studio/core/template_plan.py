@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from lora_studio.core.template_data import prepare
 from lora_studio.core.template_emit import Forms, emit
@@ -31,7 +31,7 @@ from lora_studio.core.template_parts import (
 )
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Difference, Proof, cases
-from lora_studio.core.template_talk import Manner, SystemState, Talk
+from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
@@ -48,6 +48,11 @@ UNUSUAL = {
     "BEGINNINGS": ("a u", "a u a u", "a u a u a u"),
 }
 WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
+#: What a proof of calls may leave out, to be told among the limits.
+CONCESSIONS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"nested_arguments": False}, "an argument that is a list, an object or null"),
+    ({"empty_arguments": False}, "a call without arguments"),
+)
 #: What a TEMPLATE can need of a server.
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
@@ -99,6 +104,7 @@ class Plan:
     several_calls: bool = True
     content_beside_calls: bool = True
     nested_arguments: bool = True
+    empty_arguments: bool = True
 
     @classmethod
     def probe(cls, prober: Prober) -> Plan:
@@ -224,8 +230,11 @@ class Plan:
             raise NotDerivableError(f"the chat template refuses “{talk.shape}”: {error}") from error
 
     def _takes(self, shape: str) -> bool:
+        """Whether a shape is accepted, and every call of it written."""
         tools = 1 if Feature.TOOLS in self.features else 0
-        return _text(self.prober, Talk(shape, tools=tools)) is not None
+        text = _text(self.prober, Talk(shape, tools=tools))
+        calls = sum(map(calls_in, shape.split()))
+        return text is not None and all(f"Zn{number}nZ" in text for number in range(calls))
 
     def _talks(self) -> Iterator[Talk]:
         has = self.features.__contains__
@@ -272,10 +281,14 @@ class Plan:
         if proven.difference is None:
             return proven
         if Feature.CALLS in self.features:
-            flat = replace(self, nested_arguments=False)._learn_and_prove(frozen)
-            if flat.difference is None:
-                limit = "an argument that is a list, an object or null"
-                return replace(flat, limits=(limit, *flat.limits))
+            given_up: tuple[str, ...] = ()
+            plan = self
+            for changes, limit in CONCESSIONS:
+                plan = replace(plan, **changes)
+                given_up += (limit,)
+                less = plan._learn_and_prove(frozen)
+                if less.difference is None:
+                    return replace(less, limits=(*given_up, *less.limits))
         # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
         plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
         return replace(self, samples=plain)._prove(frozen)
@@ -335,6 +348,7 @@ class Plan:
             several_calls=self.several_calls,
             content_beside_calls=self.content_beside_calls,
             nested_arguments=self.nested_arguments,
+            empty_arguments=self.empty_arguments,
             thoughts=Feature.THOUGHTS in self.features,
             switch=Feature.SWITCH in self.features,
             systems=Feature.SYSTEMS in self.features,

@@ -86,7 +86,7 @@ TOOLS: tuple[Tool, ...] = (
 )  # fmt: skip
 _ARGUMENTS: tuple[dict[str, Any], ...] = (
     {"place": "Zürich"}, {"about": 'a "b" <c> & \\d', "place": "x\ny"}, {"days": 3, "place": "北京"},
-    {"flag": True, "ratio": 0.5}, {"yes": False}, {},
+    {"flag": True, "ratio": 0.5}, {"yes": False},
 )  # fmt: skip
 _NESTED: tuple[dict[str, Any], ...] = (
     {"of": [1, 2.5, "x"]}, {"of": {"a": {"b": []}}, "to": [{"c": None}]}, {"none": None},
@@ -134,6 +134,7 @@ class Abilities:
     calls: bool = False
     several_calls: bool = False
     nested_arguments: bool = False
+    empty_arguments: bool = True
     content_beside_calls: bool = False
     thoughts: bool = False
     switch: bool = False
@@ -201,7 +202,8 @@ def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
     for _ in range(number):
         name = dice.choice(TOOLS)["function"]["name"]
         identity = "".join(dice.choices("abcdefghijkmnpqrstuvwxyz23456789", k=9))
-        arguments = dice.choice(_ARGUMENTS + (_NESTED if able.nested_arguments else ()))
+        known = _ARGUMENTS + _NESTED * able.nested_arguments + ({},) * able.empty_arguments
+        arguments = dice.choice(known)
         function = {"name": name, "arguments": arguments}
         calls.append({"id": identity, "function": function})
     message["tool_calls"] = calls

@@ -20,7 +20,7 @@ import trl
 
 from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.go_template import GoTemplateError
-from lora_studio.core.ollama_template import DerivedTemplate, derive
+from lora_studio.core.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.template_data import Message, prepare, template_data
 from lora_studio.core.template_emit import literal
@@ -33,7 +33,7 @@ from tests.helpers.real_go import Job, RealGo
 
 FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
-WITH_TOOLS = ("caller", "tagger")
+QUICK = ("chatml", "phi3", "qwen3", "zephyr")
 QUICK = ("chatml", "zephyr", "phi3", "gemma2")
 TRL = Path(trl.__file__).parent / "chat_templates"
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -408,12 +408,8 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
             "turns in like places are written differently",
         ),
         (
-            "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
-            "content of an assistant message is left out",
-        ),
-        (
-            "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
-            "a user message is written more than once",
+            "{% for m in messages | reverse %}{{ m.content }}{% endfor %}",
+            "messages are written in another order",
         ),
         (
             "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
@@ -427,6 +423,65 @@ def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: 
     found = derived(source)
     assert (found.proven, found.template) == (False, "")
     assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m.role }}:{{ m.content }}|{{ m.content }};{% endfor %}",
+        "Q: {{ messages[-1].content }}\nA:",
+        "{% for m in messages[-2:] %}{{ m.role }}:{{ m.content }};{% endfor %}",
+        "{% for m in messages %}{{ 'LAST ' if loop.last }}{{ m.content }};{% endfor %}",
+    ],
+)
+def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
+    source: str, real_go: RealGo
+) -> None:
+    template = ChatTemplate(source, TOKENS)
+    found = derived_from(template)
+    assert (found.proven, found.reason) == (True, "")
+    assert equal_in_go(real_go, template, found) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "construct"),
+    [
+        (
+            "{% for m in messages %}{{ m.content | upper }};{% endfor %}",
+            "the filter upper in line 1",
+        ),
+        (
+            "{% for m in messages %}\n{{ m.content.replace('yes', 'no') }};{% endfor %}",
+            "the method replace in line 2",
+        ),
+        (
+            "{% for m in messages %}{{ loop.index if loop.index > 4 }}{{ m.content }},{% endfor %}",
+            "a comparison with the number of a message in line 1",
+        ),
+        (
+            "{% for m in messages %}{{ 'HI' if 'Hello' in m.content }}{{ m.content }},{% endfor %}",
+            "a search in a text in line 1",
+        ),
+    ],
+)
+def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
+    source: str, construct: str
+) -> None:
+    found = derive_from(ChatTemplate(source, TOKENS), bos="<s>", server_adds_bos=True)
+    assert not found.proven
+    assert found.reason.endswith(f"a Go template cannot express {construct}.")
+    assert found.alternative is not None
+    assert found.alternative.what == f"without {construct}"
+    assert found.alternative.derived.proven
+
+
+def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
+    found = derive_from(ChatTemplate("{{ strftime_now('%A') }}\n" + CHATML, TOKENS))
+    assert not found.proven
+    assert found.alternative is not None
+    assert found.alternative.derived.proven
+    assert found.alternative.what.endswith("as a fixed date")
 
 
 def test_a_template_that_treats_some_contents_differently_is_not_proven() -> None:
