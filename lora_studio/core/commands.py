@@ -328,7 +328,9 @@ class Shutdown(_Command):
     kind: Literal["shutdown"] = "shutdown"
 
 
-Job = Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate | CreateOllama
+Job = (
+    Train | Merge | ImportAdapter | ImportModel | Export | SelfTest | Push | Generate | CreateOllama
+)
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
