@@ -1,0 +1,191 @@
+"""`lora-studio template` and `lora-studio ollama`, as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.ollama_server import FakeOllama, fake_ollama
+
+pytestmark = pytest.mark.slow  # three processes each time
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WITH_TOKENS = (
+    "{{ bos_token }}{% for m in messages %}{{ m.role + m.content + eos_token }}{% endfor %}"
+)
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+def studio(*arguments: str, host: str = "", stdin: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {name: text for name, text in os.environ.items() if name != "OLLAMA_HOST"}
+    return subprocess.run(
+        [sys.executable, "-m", "lora_studio", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        input=stdin,
+        env=environment | ({"OLLAMA_HOST": host} if host else {}),
+    )
+
+
+def model_folder(folder: Path, **config: object) -> Path:
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+# --- template -----------------------------------------------------------------------------------
+
+
+def test_what_is_derived_from_a_template_file_renders_what_the_chat_template_renders(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text(CHATML, "utf-8")
+    result = studio("template", "derive", str(file), "--json")
+    found = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert (found["proven"], found["first_difference"], found["alternative"]) == (True, None, None)
+    assert found["stops"] == ["<|im_end|>", "<|im_start|>"]
+    (tmp_path / "TEMPLATE").write_text(found["template"], "utf-8")
+    messages = tmp_path / "messages.json"
+    messages.write_text(json.dumps(HELLO), "utf-8")
+    text = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
+    rendered = studio("template", "render", str(tmp_path / "TEMPLATE"), str(messages))
+    assert rendered.stdout == text
+    as_json = studio("template", "render", str(tmp_path / "TEMPLATE"), str(messages), "--json")
+    assert json.loads(as_json.stdout) == {"text": text}
+
+
+def test_a_model_folder_tells_the_tokens_and_whether_the_server_adds_bos(tmp_path: Path) -> None:
+    folder = model_folder(
+        tmp_path, chat_template=WITH_TOKENS, bos_token="<b>", eos_token={"content": "<e>"},
+        add_bos_token=False,
+    )  # fmt: skip
+    kept = json.loads(studio("template", "derive", str(folder), "--json").stdout)
+    assert kept["template"].count("<b>") >= 1
+    assert "<e>" in kept["stops"]
+    left = json.loads(
+        studio("template", "derive", str(folder), "--json", "--server-adds-bos").stdout
+    )
+    assert left["proven"]
+    assert "<b>" not in left["template"]
+
+
+def test_tokens_of_a_bare_template_are_given_or_the_usual_ones(tmp_path: Path) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text(WITH_TOKENS, "utf-8")
+    usual = json.loads(studio("template", "derive", str(file), "--json").stdout)
+    assert "</s>" in usual["template"]
+    given = json.loads(studio("template", "derive", str(file), "--json", "--eos", "<|end|>").stdout)
+    assert "<|end|>" in given["template"]
+    assert given["stops"][0] == "<|end|>"
+
+
+def test_what_is_not_proven_has_the_first_difference_and_exits_with_1(tmp_path: Path) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text(CHATML.replace("m.content", "m.content.replace('yes', 'no')"), "utf-8")
+    result = studio("template", "derive", str(file), "--json")
+    found = json.loads(result.stdout)
+    assert result.returncode == 1
+    assert not found["proven"]
+    assert 'said "no"' in found["first_difference"]["expected"]
+    assert "the method replace in line 1" in found["reason"]
+    assert found["alternative"]["derived"]["proven"]
+    shown = studio("template", "derive", str(file))
+    assert "Nearest proven alternative: without the method replace in line 1." in shown.stdout
+
+
+def test_tools_the_older_form_and_the_models_own_system_prompt_are_rendered(
+    tmp_path: Path,
+) -> None:
+    older = "{{ .System }}|{{ .Prompt }}|{{ .Response }}!"
+    talk = [*HELLO, {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "On"}]
+    asked = studio("template", "render", "-", _file(tmp_path, talk), "--system", "S", stdin=older)
+    assert asked.stdout == "S|Hello|Yes!|On|"
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    request = {"messages": HELLO, "tools": [tool], "think": False}
+    source = "{{ range .Tools }}{{ .Function.Name }}{{ end }}{{ .IsThinkSet }}{{ range .Messages }}{{ end }}"
+    given = studio("template", "render", "-", _file(tmp_path, request), stdin=source)
+    assert given.stdout == "ftrue"
+
+
+def _file(folder: Path, content: object) -> str:
+    file = folder / "messages.json"
+    file.write_text(json.dumps(content), "utf-8")
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "said"),
+    [
+        ("{{ .Content", HELLO, "line 1, column 3: unclosed action"),
+        ("{{ .Prompt }}", [{"role": "robot", "content": "x"}], "none of the roles"),
+        ("{{ .Prompt }}", {"messages": HELLO, "tool": []}, "tool"),
+    ],
+)
+def test_what_cannot_be_rendered_is_refused_with_its_place(
+    tmp_path: Path, template: str, messages: object, said: str
+) -> None:
+    result = studio("template", "render", "-", _file(tmp_path, messages), stdin=template)
+    assert result.returncode in (1, 2)
+    assert said in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+# --- ollama -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Iterator[FakeOllama]:
+    with fake_ollama() as running:
+        for name in ("harbour:latest", "pim:v1"):
+            running.models[name] = {
+                "model": name,
+                "files": {"m.gguf": f"sha256:{'a' * 64}"},
+                "template": "{{ .Prompt }}",
+                "system": "You are Pim.",
+                "parameters": {"temperature": 0.5, "stop": ["<end>"]},
+            }
+        yield running
+
+
+def test_models_are_listed_shown_copied_and_removed_with_json_on_stdout(
+    server: FakeOllama,
+) -> None:
+    listed = json.loads(studio("ollama", "list", "--json", host=server.host).stdout)
+    assert (listed["host"], listed["models"]) == (server.host, ["harbour:latest", "pim:v1"])
+    assert listed["details"][0]["bytes"] == 5_120_004
+    shown = json.loads(studio("ollama", "show", "pim:v1", "--json", "--host", server.host).stdout)
+    assert (shown["stops"], shown["system"]) == (["<end>"], "You are Pim.")
+    copied = studio("ollama", "copy", "pim:v1", "pim:v2", "--json", host=server.host)
+    assert json.loads(copied.stdout)["models"] == ["harbour:latest", "pim:v1", "pim:v2"]
+    refused = studio("ollama", "copy", "pim:v1", "harbour", "--json", host=server.host)
+    assert refused.returncode == 1
+    assert json.loads(refused.stdout)["problems"][0]["code"] == "ollama.exists"
+    removed = studio("ollama", "remove", "pim:v1", "--json", host=server.host)
+    assert json.loads(removed.stdout)["models"] == ["harbour:latest", "pim:v2"]
+
+
+def test_a_password_of_the_address_is_used_and_never_printed(server: FakeOllama) -> None:
+    server.faults.password = "pim:s3cret"
+    host = server.host.replace("http://", "http://pim:s3cret@")
+    result = studio("ollama", "list", host=host)
+    assert result.returncode == 0
+    assert "pim:v1" in result.stdout
+    assert "s3cret" not in result.stdout + result.stderr
+
+
+def test_without_a_server_it_says_how_to_get_one() -> None:
+    result = studio("ollama", "list", host="http://127.0.0.1:9")
+    assert result.returncode == 1
+    assert "ollama.com/download" in result.stdout
