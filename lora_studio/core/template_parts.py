@@ -115,7 +115,7 @@ class Fact(StrEnum):
     CONTENT = "it has a content beside its calls"
     THOUGHT = "it has thoughts"
     AFTER_TOOL = "it follows the result of a tool"
-    FIRST = "it is the first of its role"
+    FIRST = "it is the first of the users or of the answers"
     LAST = "it is the last message, or the answer before it"
     FINAL = "it is the last message"
     LATEST = "no user message follows"

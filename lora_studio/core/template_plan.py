@@ -9,6 +9,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, Literal
 
+from lora_studio.core.go_template import GoTemplateError
 from lora_studio.core.template_data import prepare
 from lora_studio.core.template_emit import Forms, emit
 from lora_studio.core.template_parts import (
@@ -319,7 +320,10 @@ class Plan:
         thinks = any(part.after_think is not None for part in fields)
         others = self.tree("tool"), self.tree("system")
         template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen))
-        proof = Proof(self.prober, template)
+        try:
+            proof = Proof(self.prober, template)
+        except GoTemplateError as error:
+            raise NotDerivableError(f"the TEMPLATE that came of it is faulty ({error})") from error
         days = [frozen] if frozen else DAYS if dated else DAYS[:2]
         checked, difference = proof.run(cases(self._abilities(thinks)), days)
         walks = thinks or any(isinstance(part, Value) and part.layout for part in parts)

@@ -179,7 +179,7 @@ class Talk:
             Fact.CONTENT: word.startswith("C"),
             Fact.THOUGHT: word.endswith("k"),
             Fact.AFTER_TOOL: before[-1:] == ["t"],
-            Fact.FIRST: not mine,
+            Fact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
             Fact.LAST: left == (1 if word == "u" else 2),
             Fact.FINAL: left == 1,
             Fact.LATEST: "u" not in after,

@@ -80,7 +80,7 @@ def test_the_server_reads_as_many_tokens_as_the_model_was_trained_on(
     assert (created.name, created.prompts_checked) == ("pim:v1", 3)
     assert fake.models["pim:v1"]["system"] == "You are Pim."
     logs = [log.text for log in recorder.of(events.Log)]
-    assert "TEMPLATE and chat template give the same tokens in 24 conversations." in logs
+    assert "TEMPLATE and chat template give the same tokens in 48 conversations." in logs
 
 
 def test_a_server_that_reads_other_tokens_is_told_apart(run: RunFolder, fake: FakeOllama) -> None:

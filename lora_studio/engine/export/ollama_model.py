@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import date
-from itertools import pairwise
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,25 +11,19 @@ from lora_studio.core import commands, events
 from lora_studio.core.dataset import Message
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.files import write_atomic
-from lora_studio.core.go_template import GoTemplate
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.template_data import template_data
 from lora_studio.core.template_modelfile import modelfile
 from lora_studio.core.template_plan import RANGE_NEED
-from lora_studio.core.template_proof import conversations
 from lora_studio.core.template_source import TemplateSource
 from lora_studio.engine import chat, llama, model
 from lora_studio.engine.channel import Job
-from lora_studio.engine.export import ollama, ollama_store, template_limits
+from lora_studio.engine.export import ollama, ollama_checks, ollama_store, template_limits
 
 #: Longest answer of the test chat, in tokens.
 _TRIAL_TOKENS = 48
-
-#: Conversations whose token ids are compared, and those that the server counts tokens of.
-_COMPARED, _COUNTED = 24, 3
 
 #: Releases from which a TEMPLATE may call currentDate (0.9.3 refuses it), and range over a number.
 _KNOWS_DATES, _KNOWS_RANGES = (0, 11), (0, 6)
@@ -63,7 +53,7 @@ def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedT
     if not derived.proven:
         job.emit(events.Warned(problem=_not_proven(derived)))
         return None
-    if problem := _compare_ids(tokenizer, gguf, derived, job):
+    if problem := ollama_checks.compare_ids(run, tokenizer, gguf, derived, job):
         job.emit(events.Warned(problem=problem))
         return None
     text = modelfile(
@@ -107,7 +97,7 @@ def create_of_run(command: commands.CreateOllama, job: Job) -> None:
     gguf = run.gguf_file(project.name, quantization)
     if not gguf.is_file():
         raise _no_file(run, quantization)
-    _heed_selftest(run, quantization, anyway=command.anyway)
+    ollama_checks.heed_selftest(run, quantization, anyway=command.anyway)
     found = ollama.find(spec.ollama_host)
     name = ollama.model_name(project)
     if not command.force and ollama_store.full_name(name) in found.models:
@@ -145,7 +135,7 @@ def _create_on(
     stored = ollama_store.show(spec.ollama_host, recipe.name)
     if wrong := ollama_store.differences(recipe, digest, stored):
         raise ProblemError(ollama_store.not_as_sent(recipe.name, wrong))
-    counted = _count_prompts(run, project, gguf, recipe, job)
+    counted = ollama_checks.count_prompts(run, project, gguf, derived, recipe, job)
     job.emit(
         events.OllamaCreated(
             host=found.host, name=recipe.name, version=found.version, prompts_checked=counted
@@ -193,39 +183,6 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if all(map(str.isdigit, parts)) else (10**9,)
 
 
-# --------------------------------------------------------------------------------------- checks
-
-
-def _heed_selftest(run: RunFolder, quantization: str, *, anyway: bool) -> None:
-    """Raises ProblemError when the self-test of the run speaks against a file.
-
-    What its few bits lose can be accepted, a fault before or beside them cannot.
-    """
-    try:
-        stages: list[dict[str, Any]] = json.loads(run.selftest_file.read_text("utf-8"))["stages"]
-    except (OSError, ValueError, KeyError):
-        return  # not tested, by the user's choice
-    failed = {stage["stage"]: stage for stage in stages if not stage["passed"]}
-    faulty = [name for name in ("merged", "converted") if name in failed]
-    if quantization in failed and not failed[quantization]["tokens_equal"]:
-        faulty.append(quantization)
-    if faulty:
-        raise fail(
-            "ollama.failed_selftest",
-            f"The self-test found a fault in {', '.join(faulty)}, so no model is created.",
-            "Merge and export again; the run's selftest.json says what was found.",
-            where=_WHERE,
-        )
-    if quantization in failed and not anyway:
-        raise fail(
-            "ollama.lossy",
-            f"{quantization} loses so much that the self-test failed; nothing else is wrong.",
-            "Choose a quantisation with more bits, or create it all the same (--anyway on the "
-            "command line).",
-            where=Where(step="export", field="quantizations"),
-        )
-
-
 def withheld(quantization: str) -> Problem:
     """The warning that a model which failed its self-test was not created in Ollama."""
     return Problem(
@@ -236,96 +193,6 @@ def withheld(quantization: str) -> Problem:
         where=Where(step="export", field="quantizations"),
         severity="warning",
     )
-
-
-def _compare_ids(
-    tokenizer: PreTrainedTokenizerBase, gguf: Path, derived: DerivedTemplate, job: Job
-) -> Problem | None:
-    """The problem when Ollama would read other tokens than the tokenizer gives, None else.
-
-    One side is the chat template through the tokenizer; the other the TEMPLATE through llama.cpp,
-    which adds BOS by its own rule.
-    """
-    today = date.today()
-    talks = _talks(derived, _COMPARED)
-    template = GoTemplate(derived.template)
-    prompts = [template.render(template_data(talk), today=today) for talk in talks]
-    ours = [_ids(tokenizer, talk) for talk in talks]
-    theirs = llama.prompt_ids(gguf, prompts)
-    for talk, one, two in zip(talks, ours, theirs, strict=True):
-        if one != two:
-            return _other_tokens(talk, one, two)
-    job.emit(events.Log(text=f"TEMPLATE and chat template give the same tokens in {len(talks)} "
-                        "conversations."))  # fmt: skip
-    return None
-
-
-def _talks(derived: DerivedTemplate, count: int) -> list[list[dict[str, Any]]]:
-    """Conversations without unusual features, which every chat template takes."""
-    talks = (
-        talk
-        for talk in conversations()
-        if derived.system != "refused" or talk[0]["role"] != "system"
-    )
-    usual = (talk for talk in talks if all(a["role"] != b["role"] for a, b in pairwise(talk)))  # fmt: skip
-    return [talk for talk, _ in zip(usual, range(count), strict=False)]
-
-
-def _ids(tokenizer: PreTrainedTokenizerBase, talk: Sequence[dict[str, Any]]) -> list[int]:
-    text = tokenizer.apply_chat_template(list(talk), tokenize=False, add_generation_prompt=True)
-    ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-    return ids
-
-
-def _other_tokens(talk: Sequence[dict[str, Any]], one: list[int], two: list[int]) -> Problem:
-    place = next(
-        (n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b),
-        min(len(one), len(two)),
-    )
-    return Problem(
-        code="export.other_tokens",
-        what=f"Ollama would read other tokens than the model was trained on: at token {place} of a "
-        f"conversation of {len(talk)} messages, {two[place : place + 3]} instead of "
-        f"{one[place : place + 3]}.",
-        remedy="No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs "
-        "from the model's own; a newer llama.cpp may convert it better.",
-        where=_WHERE,
-        severity="warning",
-    )
-
-
-def _count_prompts(
-    run: RunFolder, project: Project, gguf: Path, recipe: ollama.Recipe, job: Job
-) -> int:
-    """Asks the server how many tokens prompts have; raises ProblemError when ours differ.
-
-    0 where the server cannot run the model.
-    """
-    tokenizer = model.load_tokenizer(run.merged, trust=project.model.trust_remote_code)
-    job.progress("comparing token counts with Ollama", 0, None)
-    short = (talk for talk in conversations() if len(talk) < 5 and talk[0]["role"] != "system")
-    talks = [talk for talk, _ in zip(short, range(_COUNTED), strict=False)]
-    for counted, talk in enumerate(talks):
-        turns = tuple(Message(role=turn["role"], content=turn["content"]) for turn in talk)
-        try:
-            reply = ollama.chat(
-                project.export.ollama_host, recipe.name, turns, {"num_predict": 1}, job
-            )
-        except ProblemError as error:
-            reason = error.problems[0].what
-            job.emit(events.Log(text=f"{recipe.name} exists, but was not tried out: {reason}"))
-            return counted
-        system = [{"role": "system", "content": recipe.system}] if recipe.system else []
-        ours = len(_ids(tokenizer, [*system, *talk]))
-        if reply.prompt and reply.prompt != ours:
-            raise fail(
-                "ollama.other_prompt",
-                f"Ollama reads {reply.prompt} tokens where the model was trained on {ours}.",
-                "The model exists, but its answers can differ from the trained model's. Update "
-                "Ollama and create it again; look whether its server rewrites prompts.",
-                where=_WHERE,
-            )
-    return len(talks)
 
 
 def _no_file(run: RunFolder, quantization: str) -> ProblemError:
