@@ -104,9 +104,12 @@ def test_an_export_leaves_what_its_events_say_and_no_scratch(
     run, recorder = exported(
         "llama3", tmp_path, ollama_host=fake.host, quantizations=("Q4_K_M", "Q8_0")
     )
-    assert codes(recorder) == []
-    stages = [result.stage for result in recorder.of(events.SelfTested)]
-    assert stages[-4:] == ["merged", "converted", "Q8_0", "Q4_K_M"]
+    # Four bits cost a model of random weights more than is usable: a warning, and no fault.
+    assert codes(recorder) == ["selftest.lossy"]
+    results = recorder.of(events.SelfTested)[-4:]
+    assert [(result.stage, result.verdict) for result in results] == [
+        ("merged", "passed"), ("converted", "passed"), ("Q8_0", "passed"), ("Q4_K_M", "lossy"),
+    ]  # fmt: skip
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is True
     (model,) = fake.models.values()
     assert model["model"] == "harbour"
