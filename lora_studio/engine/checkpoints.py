@@ -7,6 +7,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,15 +108,31 @@ def clear(run: RunFolder) -> None:
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-def sweep(run: RunFolder) -> None:
-    """Deletes what a killed worker left half written."""
-    for folder in _half_written(run):
+@contextmanager
+def scratch(run: RunFolder) -> Iterator[Path]:
+    """A folder for what a training has to remember until its end, and no longer."""
+    folder = _scratch(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _half_written(run: RunFolder) -> Iterator[Path]:
+def _scratch(run: RunFolder) -> Path:
+    return run.temporary / "training"
+
+
+def sweep(run: RunFolder) -> None:
+    """Deletes what a killed worker left behind."""
+    for folder in _left_behind(run):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _left_behind(run: RunFolder) -> Iterator[Path]:
     yield from run.checkpoints.glob(".step-*")
     yield from run.path.glob(".adapter.*")
+    yield _scratch(run)
 
 
 def random_state() -> dict[str, Any]:

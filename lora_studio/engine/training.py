@@ -60,17 +60,18 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
     """
     project = run.load_project()
     checkpoints.sweep(run)
-    tuned = (backend or PeftBackend()).prepare(project, job, run.temporary)
-    data = prepare_data(run, project, tuned, job)
-    loop = Loop(run, project.training, tuned, data, job)
-    if resume:
-        loop.resume()
-    else:
-        checkpoints.clear(run)
-    # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
-    # tenth faster on a CPU, and on a GPU the products run on its matrix units.
-    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        return loop.run_to_end()
+    with checkpoints.scratch(run) as scratch:
+        tuned = (backend or PeftBackend()).prepare(project, job, scratch)
+        data = prepare_data(run, project, tuned, job)
+        loop = Loop(run, project.training, tuned, data, job)
+        if resume:
+            loop.resume()
+        else:
+            checkpoints.clear(run)
+        # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
+        # tenth faster on a CPU, and on a GPU the products run on its matrix units.
+        with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
+            return loop.run_to_end()
 
 
 def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Data:
@@ -100,7 +101,7 @@ class Loop:
         self.folder, self.spec, self.data, self.job = run, spec, data, job
         self.tuned = tuned
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
-        # float16 alone needs its loss scaled; the computing itself is put into 16 bits by _nll.
+        # float16 alone needs its loss scaled; the computing itself is put into 16 bits by `_autocast`.
         self.dtype = tuned.base.dtype
         is_scaled = self.dtype == torch.float16 and self.device.type == "cuda"
         self.accelerator = Accelerator(

@@ -86,6 +86,7 @@ def test_what_is_saved_is_what_was_trained(start: Start, shape: dict[str, Any]) 
     evaluations = channel.of(events.Evaluated)
     assert evaluations[-1].loss < evaluations[0].loss
     assert loss_of_saved(run) == pytest.approx(evaluations[-1].loss, rel=2e-4)
+    assert not list(run.temporary.iterdir())
 
 
 def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: TinyModel) -> None:
