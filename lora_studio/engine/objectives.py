@@ -66,11 +66,6 @@ def make(spec: TrainingSpec, task: Task, scorer: Scorer) -> Objective:
     return Sft(scorer)
 
 
-def trained_tokens(rows: Sequence[Encoded]) -> int:
-    """Tokens of the rows that have something before them to be predicted from, and train."""
-    return sum(int(row.trained[1:].sum()) for row in rows)
-
-
 class Sft:
     """Supervised fine-tuning: −log π(x_t | x_<t), summed over all trained tokens t.
 
@@ -81,8 +76,8 @@ class Sft:
         self.scorer = scorer
 
     def weight(self, rows: Sequence[Encoded]) -> int:
-        """Trained tokens."""
-        return trained_tokens(rows)
+        """Trained tokens that have something before them to be predicted from."""
+        return sum(int(row.trained[1:].sum()) for row in rows)
 
     def begin(self, micro_batches: Sequence[Sequence[Encoded]]) -> None:
         """Nothing."""
