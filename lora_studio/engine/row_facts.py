@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import bisect
 import json
-import multiprocessing
-import os
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +24,7 @@ from lora_studio.core.faults import Fault, faults
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_mapping import filled, names_in
 from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import dataset
+from lora_studio.engine import dataset, processes
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows
 from lora_studio.engine.near_duplicates import (
@@ -52,8 +48,6 @@ _SAMPLED = 1000
 _MANY = 10_000
 _IN_FILES = 200_000
 _MOST_PROCESSES = 8
-#: Seconds between two looks at a cancel while processes work.
-_PATIENCE = 0.1
 
 #: Shapes spelt out: where there are more, rows have no common shape that one could differ from.
 _SHAPES = 10_000
@@ -205,8 +199,9 @@ class _Work:
     with_faults: bool
     common: Hashes
 
-    def read(self, source: int, batch: int) -> Facts:
+    def read(self, piece: tuple[int, int]) -> Facts:
         """The facts of the rows in one batch of a source."""
+        source, batch = piece
         facts = Facts({}, self.common)
         entries: list[dict[str, int]] = []
         sides: list[Sides] = []
@@ -315,38 +310,7 @@ def _results(
     work: _Work, pieces: Sequence[tuple[int, int]], total: int, job: Job
 ) -> Iterator[Facts]:
     """What each piece yields, in order; by several processes where there are many rows."""
-    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
+    cores = min(processes.cores(), _MOST_PROCESSES)
     if total < _MANY or cores < 2:
-        for piece in pieces:
-            job.check()
-            yield work.read(*piece)
-        return
-    # Spawned, not forked: this process has threads, and a fork of one that holds a lock hangs.
-    pool = ProcessPoolExecutor(
-        cores, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work,)
-    )
-    try:
-        waiting = iter(pieces)
-        # Few at a time, so that results never pile up in memory.
-        futures = [pool.submit(_read, piece) for piece in islice(waiting, 2 * cores)]
-        while futures:
-            while not wait(futures[:1], _PATIENCE).done:
-                job.check()
-            found = futures.pop(0).result()
-            futures += [pool.submit(_read, piece) for piece in islice(waiting, 1)]
-            yield found
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-_work: _Work | None = None
-
-
-def _begin(work: _Work) -> None:
-    global _work
-    _work = work
-
-
-def _read(piece: tuple[int, int]) -> Facts:
-    assert _work is not None
-    return _work.read(*piece)
+        return map(work.read, pieces)
+    return processes.in_processes(work.read, pieces, cores, job, doing="reads rows")

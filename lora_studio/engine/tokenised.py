@@ -6,9 +6,8 @@ limit costs nothing: rows are cut as they are read. Nor does it depend on the da
 templates write one: a run that goes on tomorrow finds the tokens that it began with.
 
 Work is divided into chunks of rows, each of which becomes an Arrow file. Small data is done here and
-now. Otherwise processes do it that come from a fork server, a clean process that has neither threads
-nor CUDA: forking this one, which may have both, can lock up. A worker needs two to three seconds to
-be there (measured: imports and a vocabulary of 150,000), which is why small data has none.
+now, the rest by several processes. Each needs two to three seconds to be there (measured: imports and
+a vocabulary of 150,000), which is why small data has none.
 """
 
 from __future__ import annotations
@@ -16,15 +15,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +31,8 @@ from lora_studio import __version__
 from lora_studio.core import paths
 from lora_studio.core.dataset import DatasetSpec, RowFormat, Task
 from lora_studio.core.files import folder_atomic, write_atomic
-from lora_studio.core.problems import fail
 from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import dataset
+from lora_studio.engine import dataset, processes
 from lora_studio.engine.channel import Job
 from lora_studio.engine.failures import CancelledError
 from lora_studio.engine.row_blocks import values_of
@@ -174,11 +167,6 @@ class _Work:
         """Made where it is needed: a compiled chat template does not travel."""
         return Encoder(self.tokenizer, self.spec)
 
-    @property
-    def cancelled(self) -> Path:
-        """A file that appears when the work is to end."""
-        return self.folder / "cancelled"
-
     def chunk(self, begin: int, job: Job | None = None, done: int = 0, total: int = 0) -> _Result:
         """Tokenises the rows of one chunk into a file of its own.
 
@@ -186,13 +174,13 @@ class _Work:
         """
         end = min(begin + self.rows, len(self.part))
         file = self.folder / f"{begin // self.rows:06d}.arrow"
-        result = _Result(begin, file.name, "", {})
+        result = _Result(file.name, "", {})
         digest = hashlib.sha256()
         with _Writer(file, self.task) as writer:
             for at in range(begin, end, BATCH):
                 if job is not None:
                     job.progress(_STAGE, done + at - begin, total, "rows")
-                elif self.cancelled.exists():
+                elif processes.is_cancelled():
                     raise CancelledError
                 rows = list(range(at, min(at + BATCH, end)))
                 self._batch(rows, writer, result, digest)
@@ -231,7 +219,6 @@ class _Work:
 class _Result:
     """What became of a chunk: its file, a digest of its tokens, and rows left out by reason."""
 
-    begin: int
     file: str
     digest: str
     skipped: dict[str, Left]
@@ -294,12 +281,18 @@ class _Writer:
 
 def _run(work: _Work, done: int, total: int, job: Job) -> None:
     """All chunks of a part, and `about.json` once they are there."""
-    begins = list(range(0, max(len(work.part), 1), work.rows))
-    if len(work.part) < MANY or cores() == 1:
-        results = [work.chunk(begin, job, done + begin, total) for begin in begins]
+    begins = range(0, max(len(work.part), 1), work.rows)
+    results: list[_Result] = []
+    if len(work.part) < MANY or processes.cores() == 1:
+        results += (work.chunk(begin, job, done + begin, total) for begin in begins)
     else:
-        results = _in_processes(work, begins, min(cores(), len(begins)), done, total, job)
-    results.sort(key=lambda result: result.begin)
+        job.progress(_STAGE, done, total, "rows")
+        count = min(processes.cores(), len(begins))
+        for result in processes.in_processes(
+            work.chunk, begins, count, job, doing="tokenises rows", preload=__name__
+        ):
+            results.append(result)
+            job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
     skipped: dict[str, Left] = {}
     for result in results:
         for reason, left in result.skipped.items():
@@ -311,59 +304,3 @@ def _run(work: _Work, done: int, total: int, job: Job) -> None:
         "skipped": {reason: [left.count, left.rows] for reason, left in skipped.items()},
     }
     write_atomic(work.folder / "about.json", json.dumps(about))
-
-
-def cores() -> int:
-    """Processors that this program may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _in_processes(
-    work: _Work, begins: list[int], processes: int, done: int, total: int, job: Job
-) -> list[_Result]:
-    method = "spawn" if sys.platform == "win32" else "forkserver"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([__name__])
-    job.progress(_STAGE, done, total, "rows")
-    results: list[_Result] = []
-    pool = ProcessPoolExecutor(processes, context, _begin, (work,))
-    try:
-        waiting: set[Future[_Result]] = {pool.submit(_chunk, begin) for begin in begins}
-        while waiting:
-            ended, waiting = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-            results += [future.result() for future in ended]
-            job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")
-    except BrokenProcessPool as error:
-        raise fail(
-            "dataset.tokeniser_died",
-            "A process that tokenises rows was ended from outside, perhaps for lack of memory.",
-            "Close other programs and try again.",
-        ) from error
-    finally:
-        work.cancelled.touch()
-        pool.shutdown(wait=True, cancel_futures=True)
-        work.cancelled.unlink()
-    return results
-
-
-_WORK: list[_Work] = []
-
-
-def _begin(work: _Work) -> None:
-    """What a worker does first: its tokenizer starts no threads of its own, since every core has a
-    worker, and it ends when the process that it works for has gone."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _WORK[:] = [work]
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _chunk(begin: int) -> _Result:
-    return _WORK[0].chunk(begin)

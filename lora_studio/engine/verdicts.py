@@ -5,13 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
-import os
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +17,8 @@ from lora_studio import __version__
 from lora_studio.core.dataset import DatasetSpec, RowFormat
 from lora_studio.core.events import Skipped, SourceFound
 from lora_studio.core.files import write_atomic
-from lora_studio.core.problems import Where, fail
 from lora_studio.core.samples import UnusableRow
-from lora_studio.engine import dataset
+from lora_studio.engine import dataset, processes
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_blocks import values_of
 from lora_studio.engine.row_store import RowStore
@@ -34,8 +28,6 @@ _MANY = 20_000
 _MOST_PROCESSES = 8
 #: Row numbers named for each reason.
 _NAMED_ROWS = 10
-#: Seconds between two looks at a cancel while processes work.
-_PATIENCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -82,9 +74,13 @@ def of_source(store: RowStore, found: SourceFound, spec: DatasetSpec, job: Job) 
         return kept
     codes = np.zeros(len(store), dtype=np.int32)
     reasons: dict[str, int] = {}
-    for first, part, named in _results(work, job):
+    done = 0
+    job.progress("checking rows", 0, len(store), "rows")
+    for part, named in _results(work, job):
         places = np.array([0, *(reasons.setdefault(r, len(reasons) + 1) for r in named)], np.int32)
-        codes[first : first + len(part)] = places[part]
+        codes[done : done + len(part)] = places[part]
+        done += len(part)
+        job.progress("checking rows", done, len(store), "rows")
     verdicts = Verdicts(codes, tuple(reasons))
     head = json.dumps(verdicts.reasons).encode()
     write_atomic(file, head + b"\n" + codes.tobytes())
@@ -141,59 +137,13 @@ class _Work:
         return ""
 
 
-def _results(work: _Work, job: Job) -> Iterator[tuple[int, NDArray[np.int32], list[str]]]:
-    """(first row, codes, reasons) of every batch, by several processes where there is much to do."""
-    firsts = [first for _, first in work.store.facts.batches]
-    cores = min(os.cpu_count() or 1, _MOST_PROCESSES)
-    rows = len(work.store)
-    if rows < _MANY or cores < 2 or work.format is None:
-        for index, first in enumerate(firsts):
-            job.progress("checking rows", first, rows, "rows")
-            yield first, *work.judge(index)
-        return
-    # Spawned, not forked: a fork of a process with threads can hang on a lock that one of them holds.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(cores, context, initializer=_begin, initargs=(work,))
-    try:
-        waiting = iter(range(len(firsts)))
-        running: dict[Future[tuple[NDArray[np.int32], list[str]]], int] = {}
-        done = 0
-        while True:
-            # Few at a time, so that a cancel finds little left to do.
-            for index in islice(waiting, 2 * cores - len(running)):
-                running[pool.submit(_judge, index)] = index
-            if not running:
-                return
-            ended, _ = wait(running, _PATIENCE, FIRST_COMPLETED)
-            job.check()
-            for future in ended:
-                first = firsts[running.pop(future)]
-                codes, reasons = future.result()
-                done += len(codes)
-                job.progress("checking rows", done, rows, "rows")
-                yield first, codes, reasons
-    except BrokenProcessPool as error:
-        raise fail(
-            "dataset.checking_died",
-            "A process that checked rows was ended from outside, most likely for lack of memory.",
-            "Close other programs and try again.",
-            where=Where(step="dataset", field="sources"),
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-_work: _Work | None = None
-
-
-def _begin(work: _Work) -> None:
-    global _work
-    _work = work
-
-
-def _judge(index: int) -> tuple[NDArray[np.int32], list[str]]:
-    assert _work is not None
-    return _work.judge(index)
+def _results(work: _Work, job: Job) -> Iterator[tuple[NDArray[np.int32], list[str]]]:
+    """(codes, reasons) of every batch in order, by several processes where there is much to do."""
+    batches = range(len(work.store.facts.batches))
+    cores = min(processes.cores(), _MOST_PROCESSES)
+    if len(work.store) < _MANY or cores < 2 or work.format is None:
+        return map(work.judge, batches)
+    return processes.in_processes(work.judge, batches, cores, job, doing="checks rows")
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import dataset, prepared, tokenised
+from lora_studio.engine import dataset, prepared, processes, tokenised
 from lora_studio.engine.encoded_rows import (
     EncodedLabels,
     EncodedPairs,
@@ -117,7 +117,7 @@ def test_several_processes_make_what_one_makes(
     (alone,) = tables_of(spec, tokenizer)
     monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "other"))
     monkeypatch.setattr(tokenised, "MANY", 10)
-    monkeypatch.setattr(tokenised, "cores", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     (together,) = tables_of(spec, tokenizer)
     assert together.digest == alone.digest
     assert together.row.tolist() == alone.row.tolist()
@@ -184,7 +184,7 @@ def test_a_cancel_ends_several_processes(
     rows = dataset.open(spec, make_job())
     monkeypatch.setattr(tokenised, "CHUNK", 10)
     monkeypatch.setattr(tokenised, "MANY", 10)
-    monkeypatch.setattr(tokenised, "cores", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     job = make_job(RecordingChannel(lambda event: job.flags.cancel.set()))
     with pytest.raises(CancelledError):
         prepared.tokenise(rows, tokenizer, job)
