@@ -10,7 +10,8 @@ from pydantic import field_validator
 
 from lora_studio.core.spec import Spec, setting
 
-_BLOCKS = re.compile(r"\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\Z")
+#: Four digits are more blocks than any model has, and few enough to list.
+_BLOCKS = re.compile(r"\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\Z")
 _OWN_RANK = re.compile(r"[^\s=:]+=[1-9]\d{0,3}(:[1-9]\d{0,3})?\Z")
 
 Targets = Literal["attention_qv", "attention", "attention_mlp", "all_linear", "names"]
@@ -121,9 +122,12 @@ class LoraSpec(Spec):
     @field_validator("blocks")
     @classmethod
     def _blocks_are_numbers(cls, value: str) -> str:
-        if value.strip() and not _BLOCKS.match(value.strip()):
+        value = value.strip()
+        if value and not _BLOCKS.match(value):
             raise ValueError("is not a list of block numbers such as 0-7, 12")
-        return value.strip()
+        if any(last < first for first, last in _block_ranges(value)):
+            raise ValueError("has a range that ends before it begins")
+        return value
 
     @field_validator("own_ranks")
     @classmethod
@@ -147,11 +151,8 @@ class LoraSpec(Spec):
         """The blocks to adapt, in rising order; None for all."""
         if not self.blocks:
             return None
-        found: set[int] = set()
-        for part in self.blocks.split(","):
-            first, _, last = part.partition("-")
-            found |= set(range(int(first), int(last or first) + 1))
-        return sorted(found)
+        ranges = (range(first, last + 1) for first, last in _block_ranges(self.blocks))
+        return sorted(set().union(*ranges))
 
     def rank_pattern(self) -> dict[str, int]:
         """Module name -> rank, where it has one of its own."""
@@ -171,3 +172,9 @@ class LoraSpec(Spec):
             rank, _, alpha = numbers.partition(":")
             found.append((name, int(rank), int(alpha or 0)))
         return found
+
+
+def _block_ranges(blocks: str) -> list[tuple[int, int]]:
+    """The first and the last block of each part of a list such as 0-7, 12."""
+    parts = [part.partition("-") for part in blocks.split(",") if part]
+    return [(int(first), int(last or first)) for first, _, last in parts]

@@ -252,3 +252,10 @@ def test_impossible_ollama_names_are_refused(name: str) -> None:
     draft = Draft()
     draft.set("export", "ollama_name", name)
     assert [p.where.field for p in draft.problems()] == ["ollama_name"]
+
+
+@pytest.mark.parametrize("blocks", ["7-0", "1, 9-8", "0-99999999999", "a", "1,,2", "-3"])
+def test_blocks_that_cannot_be_listed_are_a_problem_of_the_field(blocks: str) -> None:
+    draft = Draft()
+    draft.set("lora", "blocks", blocks)
+    assert [problem.where.field for problem in draft.problems()] == ["blocks"]
