@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 from lora_studio.core.dataset import Message
 from lora_studio.core.samples import Sample
@@ -19,7 +19,6 @@ Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
     "markers", "refusal", "same_pair",
 ]  # fmt: skip
-FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 #: Control characters without a use in text: all but tab, newline and carriage return; a byte order
 #: mark counts, since none belongs inside text.
@@ -55,7 +54,12 @@ _MISREADINGS = (
 
 def faults(sample: Sample) -> frozenset[Fault]:
     """Every fault that the row shows by itself."""
-    return frozenset(fault for fault, has in _TESTS.items() if has(sample))
+    return frozenset(fault for fault in _TESTS if shows(sample, fault))
+
+
+def shows(sample: Sample, fault: Fault) -> bool:
+    """Whether the row has this one fault."""
+    return _TESTS[fault](sample)
 
 
 def conversations(sample: Sample) -> Iterator[tuple[Message, ...]]:

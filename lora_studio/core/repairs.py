@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from lora_studio.core.dataset import Fix, Message
-from lora_studio.core.faults import CONTROLS, MARKERS, Fault, faults, mended
+from lora_studio.core.faults import CONTROLS, MARKERS, Fault, mended, shows
 from lora_studio.core.samples import Sample, UnusableRow
 
 #: Why a row is left out, by the repair that does it; these show among the skipped rows.
@@ -53,10 +53,8 @@ def repair(sample: Sample, fixes: Collection[Fix]) -> Sample:
         sample = _with_texts(sample, changes)
     if "merge_turns" in fixes:
         sample = _with_merged_turns(sample)
-    dropping = [fix for fix in _DROPS if fix in fixes]
-    found = faults(sample) if dropping else ()
-    for fix in dropping:
-        if _DROPS[fix] in found:
+    for fix, fault in _DROPS.items():
+        if fix in fixes and shows(sample, fault):
             raise UnusableRow(REASONS[fix])
     return sample
 
