@@ -27,11 +27,6 @@ class Candidate:
     rivals: tuple[str, ...] = ()
     guessed: bool = False
 
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The columns it reads."""
-        return tuple(self.mapping.values())
-
 
 def candidates(columns: Columns) -> list[Candidate]:
     """All readings, the most telling first; [] where no columns fit any format."""

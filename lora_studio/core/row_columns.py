@@ -170,11 +170,6 @@ class Column:
         """Whether every value says good or bad."""
         return 0 < self.filled == self.truths
 
-    @property
-    def is_textual(self) -> bool:
-        """Whether its values are text, or several texts of which one can be taken."""
-        return self.kind in ("text", "texts")
-
 
 Columns = Sequence[Column]
 

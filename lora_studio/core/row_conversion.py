@@ -87,17 +87,21 @@ def _chat(slots: Slots, slot: str) -> Sample:
 
 
 def _sft(slots: Slots, turns: list[Message]) -> Sample:
-    turns = list(turns)
-    while turns and turns[-1].role != "assistant":
-        turns.pop()
+    turns = _to_last_answer(turns)
     answers = [turn for turn in turns if turn.role == "assistant"]
-    if not answers:
-        raise UnusableRow("there is no answer in it")
     if not any(_says(turn) for turn in answers):
         raise UnusableRow("its answer is empty")
     if not any(turn.trained for turn in answers):
         raise UnusableRow("none of its answers is meant to train")
     return _with_extras(Sample("sft", tuple(turns)), slots)
+
+
+def _to_last_answer(turns: list[Message]) -> list[Message]:
+    """The turns without what stands behind the last answer; raises UnusableRow without any."""
+    end = next((i for i in range(len(turns), 0, -1) if turns[i - 1].role == "assistant"), 0)
+    if not end:
+        raise UnusableRow("there is no answer in it")
+    return turns[:end]
 
 
 def _says(turn: Message) -> bool:
@@ -183,13 +187,24 @@ def _choices(value: Any) -> list[tuple[str, str]]:
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         labels, texts = value.get("label"), value["text"]
         if not isinstance(labels, list) or len(labels) != len(texts):
-            labels = list(_LETTERS[: len(texts)])
-        return [(text_of(a), text_of(b)) for a, b in zip(labels, texts, strict=False)]
+            labels = _labels(len(texts))
+        return [(text_of(a), text_of(b)) for a, b in zip(labels, texts, strict=True)]
     if isinstance(value, dict):
         return [(text_of(label), text_of(text)) for label, text in value.items()]
-    if isinstance(value, list | tuple) and len(value) <= len(_LETTERS):
-        return [(_LETTERS[index], answer_of(item)) for index, item in enumerate(value)]
+    if isinstance(value, list | tuple):
+        labels = _labels(len(value))
+        return [(label, answer_of(item)) for label, item in zip(labels, value, strict=True)]
     return []
+
+
+def _labels(count: int) -> Sequence[str]:
+    """A, B, C …; raises UnusableRow where there are more choices than letters.
+
+    Numbers would not do: an answer 3 could then be a label or a position.
+    """
+    if count > len(_LETTERS):
+        raise UnusableRow(f"it has more than {len(_LETTERS)} choices without labels")
+    return _LETTERS[:count]
 
 
 def _chosen_of(choices: list[tuple[str, str]], answer: Any) -> Any:
@@ -250,11 +265,7 @@ def _kto(slots: Slots) -> Sample:
     if _are_spelt_turns(prompt, completion):
         prompt, completion = parsed(prompt), parsed(completion)
     before = _prompt(prompt)
-    turns = [*before, *_behind(before, _side(completion, "completion", before))]
-    while turns and turns[-1].role != "assistant":
-        turns.pop()
-    if not turns:
-        raise UnusableRow("there is no answer in it")
+    turns = _to_last_answer([*before, *_behind(before, _side(completion, "completion", before))])
     if not _says(turns[-1]):
         raise UnusableRow("its answer is empty")
     last = turns[-1].model_copy(update={"trained": True})

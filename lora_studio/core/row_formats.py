@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from lora_studio.core import row_refusals
 from lora_studio.core.dataset import FORMAT_TITLES, TASKS, RowFormat, Task
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem
 from lora_studio.core.row_candidates import Candidate, candidates
 from lora_studio.core.row_columns import Column, profile
 from lora_studio.core.row_conversion import convert
 from lora_studio.core.row_mapping import check, filled, names_in, needed
 from lora_studio.core.row_turns import conversation, transcript
-from lora_studio.core.samples import UnusableRow
+from lora_studio.core.samples import UnusableRow, refused
 from lora_studio.core.words import listed, number, percent, plural
 
 __all__ = ["Verdict", "convert", "detect"]
@@ -251,8 +251,7 @@ def _as_told(
     names = [column.name for column in columns]
     row_format = _format_of(chosen, given, tried)
     if row_format is None:
-        problems = check("question_answer", given, names)
-        return _refusal(*(problems or [_unknown_slots(given)]))
+        return _refusal(_unknown_slots(given))
     detected = next(
         (
             item.candidate
@@ -293,7 +292,7 @@ def _format_of(
 
 
 def _unfilled(row_format: RowFormat, missing: Sequence[str], names: Sequence[str]) -> Problem:
-    return _error(
+    return refused(
         "missing_slot",
         f"No column fills {listed([f'“{slot}”' for slot in missing])} of "
         f"“{FORMAT_TITLES[row_format]}”.",
@@ -302,7 +301,7 @@ def _unfilled(row_format: RowFormat, missing: Sequence[str], names: Sequence[str
 
 
 def _unknown_slots(given: Mapping[str, str]) -> Problem:
-    return _error(
+    return refused(
         "unknown_slot",
         f"No format has all of {listed([f'“{slot}”' for slot in given])}.",
         "Choose the format first; it says what can be filled.",
@@ -310,7 +309,7 @@ def _unknown_slots(given: Mapping[str, str]) -> Problem:
 
 
 def _none_usable(row_format: RowFormat, reason: str) -> Problem:
-    return _error(
+    return refused(
         "no_usable_rows",
         f"None of the rows looked at can be read as “{FORMAT_TITLES[row_format]}”: {reason}.",
         "Choose another format or other columns.",
@@ -327,13 +326,13 @@ def _nothing_fits(sample: Rows, columns: Sequence[Column], tried: Sequence[_Trie
         return row_refusals.of_rest(sample, columns)
     reason = max(sorted(best.reasons), key=lambda text: best.reasons[text])
     if "image, sound or film" in reason:
-        return _error(
+        return refused(
             "media",
             "The turns hold images, sound or film, which language models trained here do not see.",
             "Choose data of text alone.",
         )
     if "no answer" in reason:
-        return _error(
+        return refused(
             "prompts_only",
             "There are prompts but no answers to them, so there is nothing to learn.",
             "Choose data in which the assistant answers.",
@@ -352,10 +351,5 @@ def _spread(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [rows[index * len(rows) // _TRIED] for index in range(_TRIED)]
 
 
-def _error(code: str, what: str, remedy: str) -> Problem:
-    where = Where(step="dataset", field="sources")
-    return Problem(code=f"dataset.{code}", what=what, remedy=remedy, where=where)
-
-
 def _warning(code: str, what: str, remedy: str) -> Problem:
-    return _error(code, what, remedy).model_copy(update={"severity": "warning"})
+    return refused(code, what, remedy).model_copy(update={"severity": "warning"})

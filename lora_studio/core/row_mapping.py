@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lora_studio.core.dataset import SLOTS, RowFormat
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem
 from lora_studio.core.row_values import is_missing, text_of
+from lora_studio.core.samples import refused
 from lora_studio.core.words import listed
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
@@ -52,8 +53,8 @@ def check(
     for slot, source in mapping.items():
         if slot not in slots(row_format):
             problems.append(
-                _problem(
-                    "dataset.unknown_slot",
+                refused(
+                    "unknown_slot",
                     f"This format has no “{slot}” that a column could fill.",
                     f"It has {listed(slots(row_format))}.",
                 )
@@ -62,8 +63,8 @@ def check(
         missing = [name for name in names_in(source, known) if not _exists(name, known)]
         if missing:
             problems.append(
-                _problem(
-                    "dataset.unknown_column",
+                refused(
+                    "unknown_column",
                     f"There is no column {listed([f'“{name}”' for name in missing], 'or')} to fill "
                     f"“{slot}” with.",
                     f"The columns are: {_some(known)}. Write one of them, or a template such as "
@@ -131,9 +132,3 @@ def _rendered(values: Mapping[str, Any], pieces: tuple[str, ...]) -> str | None:
 def _some(columns: list[str]) -> str:
     shown = ", ".join(columns[:_NAMED]) or "none"
     return f"{shown} and {len(columns) - _NAMED} more" if len(columns) > _NAMED else shown
-
-
-def _problem(code: str, what: str, remedy: str) -> Problem:
-    return Problem(
-        code=code, what=what, remedy=remedy, where=Where(step="dataset", field="sources")
-    )

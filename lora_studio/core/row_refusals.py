@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lora_studio.core import row_columns as names
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem
 from lora_studio.core.row_columns import Column, Columns, first, named
 from lora_studio.core.row_turns import style_of
 from lora_studio.core.row_values import MEDIA_KEYS
+from lora_studio.core.samples import refused
 from lora_studio.core.words import listed
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,7 +35,7 @@ def of_rest(rows: Rows, columns: Columns) -> Problem:
         if problem := kind(rows, columns):
             return problem
     shown = [column.name for column in columns if column.filled][:_COLUMNS_SHOWN]
-    return _refused(
+    return refused(
         "unknown_format",
         f"The rows have none of the known shapes. Their columns are: {', '.join(shown) or 'none'}.",
         "Choose a format and say which column holds what, or rename the columns: instruction and "
@@ -45,14 +46,14 @@ def of_rest(rows: Rows, columns: Columns) -> Problem:
 
 def empty() -> Problem:
     """The problem of a source without a row that can be read."""
-    return _refused("no_rows", "There is no row in it.", "Choose data with rows.")
+    return refused("no_rows", "There is no row in it.", "Choose data with rows.")
 
 
 def _media(rows: Rows, columns: Columns) -> Problem | None:
     held = [item for item in columns if item.key in MEDIA_KEYS and item.kinds["media"]]
     if not any(2 * item.kinds["media"] > len(rows) for item in held):
         return None
-    return _refused(
+    return refused(
         "media",
         f"The rows come with images, sound or film ({_named(held)}), which language models trained "
         "here do not see.",
@@ -68,7 +69,7 @@ def _stepwise(rows: Rows, columns: Columns) -> Problem | None:
     inner = _share(rows, steps.name, _is_labelled)
     if inner <= 0.5 and (labels is None or _parallel(rows, steps.name, labels.name) <= 0.5):
         return None
-    return _refused(
+    return refused(
         "stepwise",
         f"Every step of an answer has a label of its own (stepwise supervision, {_named([steps])}). "
         "That trains a reward model, which is not done here.",
@@ -79,7 +80,7 @@ def _stepwise(rows: Rows, columns: Columns) -> Problem | None:
 def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
     if not names.is_single_turn(columns):
         return None
-    return _refused(
+    return refused(
         "single_turns",
         "Each row is a single turn with its role, so no row holds a question with its answer.",
         'Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.',
@@ -89,7 +90,7 @@ def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
 def _embeddings(rows: Rows, columns: Columns) -> Problem | None:
     if not names.is_compared(columns):
         return None
-    return _refused(
+    return refused(
         "embeddings",
         "The rows compare texts with one another or hold their vectors. That trains an embedding "
         "model, which is not done here.",
@@ -101,7 +102,7 @@ def _classes(rows: Rows, columns: Columns) -> Problem | None:
     held = named(columns, names.CLASSES)
     if not held or not any(item.kind == "text" for item in columns):
         return None
-    return _refused(
+    return refused(
         "classification",
         f"The rows give texts a class ({_named(held[:1])}). That trains a classifier; a language "
         "model needs answers in words.",
@@ -114,7 +115,7 @@ def _tokens(rows: Rows, columns: Columns) -> Problem | None:
     held = [item for item in named(columns, _TOKENS) if item.kind == "numbers"]
     if not held:
         return None
-    return _refused(
+    return refused(
         "tokenised",
         f"The rows are tokens already ({_named(held)}), made with a tokenizer that may be another "
         "than your model’s.",
@@ -126,7 +127,7 @@ def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
     held = names.questions(columns) or names.conversations(columns)
     if not held:
         return None
-    return _refused(
+    return refused(
         "prompts_only",
         f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",
         "Add a column with the answers. If one has them under another name, choose a format and map "
@@ -161,12 +162,3 @@ def _parallel(rows: Rows, steps: str, labels: str) -> float:
 def _named(columns: Sequence[Column]) -> str:
     noun = "column" if len(columns) == 1 else "columns"
     return f"{noun} {listed([f'“{column.name}”' for column in columns])}"
-
-
-def _refused(code: str, what: str, remedy: str) -> Problem:
-    return Problem(
-        code=f"dataset.{code}",
-        what=what,
-        remedy=remedy,
-        where=Where(step="dataset", field="sources"),
-    )

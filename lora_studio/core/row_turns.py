@@ -49,9 +49,9 @@ _SPEAKERS = (
     r"Agent|Patient|Doctor|Student|Teacher|\[\|Human\|\]|\[\|AI\|\]"
 )
 _PARAGRAPHS = re.compile(rf"(?:\A\s*|\n\n)({_SPEAKERS}):[^\S\n]?|(?:\A|\n)(\[\|(?:Human|AI)\|\]) ?")
-_LINES = re.compile(rf"(?:\A\s*|\n+)({_SPEAKERS}):[^\S\n]?|(?:\A|\n)(\[\|(?:Human|AI)\|\]) ?")
-_END_OF_TEXT = re.compile(r"\s*<\|endoftext\|>\s*\Z")
-_INLINE_CALL = re.compile(r"\s*<functioncall>\s*(.*?)\s*\Z", re.DOTALL)
+_LINES = re.compile(rf"(?:\A\s*|\n)({_SPEAKERS}):[^\S\n]?|(?:\A|\n)(\[\|(?:Human|AI)\|\]) ?")
+_END_OF_TEXT = "<|endoftext|>"
+_INLINE_CALL = re.compile(r"\s*<functioncall>(.*)\Z", re.DOTALL)
 
 
 # --- what a value is --------------------------------------------------------------------------
@@ -150,9 +150,9 @@ def conversation(value: Any) -> list[Message]:
 
 def pairs(value: Any) -> list[Message]:
     """The earlier turns in a column of question-answer pairs, or of turns; raises UnusableRow."""
-    turns = _listed(value)
     if is_blank(value):
         return []
+    turns = _listed(value)
     if turns is None:
         raise UnusableRow("its history is not a list of pairs")
     return conversation(turns)
@@ -172,13 +172,18 @@ def transcript(text: str, *, whole: bool = False) -> list[Message] | None:
     found: list[Message] = []
     for mark, speaker, end in zip(marks, speakers, ends, strict=True):
         said = text[mark.end() : end]
-        said = _END_OF_TEXT.sub("", said) if whole else said
-        said = said.rstrip("\n") if whole else said
+        said = _without_end(said) if whole else said
         if call := _INLINE_CALL.match(said):
-            found.append(message("assistant", "", calls=calls_of(unquoted(call[1]))))
+            found.append(message("assistant", "", calls=calls_of(unquoted(call[1].strip()))))
         elif speaker is not None and speaker != "call":
             found.append(message(speaker, said))
     return found
+
+
+def _without_end(said: str) -> str:
+    """A turn without the end-of-text marker and the line breaks behind it."""
+    end = said.rstrip()
+    return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
 
 
 def _turn(turn: Any) -> Iterator[Message]:

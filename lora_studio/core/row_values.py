@@ -97,7 +97,7 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     start = value.lstrip()[:1]
-    if start not in ("[", "{") or start == "" or len(value) > _LONGEST_LITERAL:
+    if start not in ("[", "{") or len(value) > _LONGEST_LITERAL:
         return value
     try:
         return json.loads(value)
@@ -120,10 +120,19 @@ def without_nulls(value: Any) -> Any:
 
 def is_media(value: Any) -> bool:
     """Whether a value is an image, a sound or a film: its bytes, its place, or a list of these."""
+    pending = [value]
+    while pending:  # not by recursion: a row may be nested more deeply than Python goes
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending += item
+        elif _is_medium(item):
+            return True
+    return False
+
+
+def _is_medium(value: Any) -> bool:
     if isinstance(value, str):
         return value.startswith("data:") or bool(_MEDIA_FILE.search(value[-300:]))
-    if isinstance(value, list | tuple):
-        return any(is_media(item) for item in value)
     if isinstance(value, dict):
         return any(value.get(field) is not None for field in ("bytes", "path", "url", "array"))
     return isinstance(value, bytes)

@@ -6,10 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from lora_studio.core.dataset import Message, Task
+from lora_studio.core.problems import Problem, Where
 
 
 class UnusableRow(Exception):  # noqa: N818 - it is a verdict on a row, not an error of the program
     """A row that cannot be trained on; its text is the reason, the same for all such rows."""
+
+
+def refused(code: str, what: str, remedy: str) -> Problem:
+    """A problem of the data as a whole, `code` without the step in front."""
+    return Problem(
+        code=f"dataset.{code}",
+        what=what,
+        remedy=remedy,
+        where=Where(step="dataset", field="sources"),
+    )
 
 
 @dataclass(frozen=True)

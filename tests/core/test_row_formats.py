@@ -568,6 +568,12 @@ def test_a_slot_that_the_format_has_not_is_a_problem_that_names_those_it_has() -
     assert "text" in verdict.problems[0].remedy
 
 
+def test_slots_that_no_format_has_ask_for_a_format() -> None:
+    verdict = detect([{"a": "1"}], ["a"], "auto", {"body": "a"})
+    assert verdict.problems[0].code == "dataset.unknown_slot"
+    assert "No format has all of “body”" in verdict.problems[0].what
+
+
 def test_a_chosen_format_without_a_needed_column_asks_for_it() -> None:
     verdict = detect([{"a": "1", "b": "2", "c": "3"}], ["a", "b", "c"], "preference")
     assert verdict.format is None
@@ -584,3 +590,9 @@ def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
     assert "it has no list of turns" in verdict.problems[0].what
+
+
+def test_choices_that_run_out_of_letters_leave_the_row_out_with_the_reason() -> None:
+    row = {"question": "Who?", "choices": ["I"] * 27, "answer": 3}
+    with pytest.raises(UnusableRow, match="more than 26 choices"):
+        convert(row, "question_answer")

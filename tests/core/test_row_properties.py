@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import pytest
@@ -165,7 +166,16 @@ def test_deep_nesting_ends_in_a_sample_or_a_reason(depth: int) -> None:
     value: Any = "x"
     for _ in range(depth):
         value = [value]
-    row = {"instruction": value, "output": value, "messages": value, "text": value}
+    row = {"instruction": value, "output": value, "messages": value, "text": value, "image": value}
     for row_format in FORMATS:
         assert converted(row, row_format)
     assert detect([row]).evidence
+
+
+@pytest.mark.parametrize("between", ["\n" * 100_000, " " * 100_000, " \n" * 50_000])
+def test_a_long_gap_in_a_transcript_takes_time_in_proportion_to_its_length(between: str) -> None:
+    talk = f"Human: a{between}b\nAssistant: c{between}d{between}<|endoftext|>{between}"
+    began = time.perf_counter()
+    asked, said = convert({"chat": talk}, "sharegpt", {"conversations": "chat"}).messages
+    assert time.perf_counter() - began < 2
+    assert (asked.content, said.content) == (f"a{between}b", f"c{between}d")
