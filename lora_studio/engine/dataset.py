@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,10 @@ _EVIDENCE, _PLACES = 500, 20
 
 #: Rows among which one is looked for that a mapping can be tried on, and its longest in characters.
 _TRIED, _LONGEST = 20, 65_536
+
+#: What sources were recognised as, by the content of their files and what is chosen for them.
+_REMEMBERED = 64
+_verdicts: dict[tuple[str, str], Verdict] = {}
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,19 @@ def sources_of(spec: DatasetSpec) -> tuple[Source, ...]:
 
 
 def recognised(store: RowStore, source: Source) -> Verdict:
-    """What the rows of a source are, told from rows all over it."""
+    """What the rows of a source are, told from rows all over it.
+
+    Remembered, since it takes a tenth of a second and every page of rows asks for it.
+    """
+    key = (store.key, source.model_dump_json())
+    if key not in _verdicts:
+        if len(_verdicts) >= _REMEMBERED:
+            _verdicts.clear()
+        _verdicts[key] = _recognised(store, source)
+    return _verdicts[key]
+
+
+def _recognised(store: RowStore, source: Source) -> Verdict:
     rows = evidence(store)
     verdict = detect(rows, store.facts.columns, source.format, source.mapping)
     if rows or not store.facts.faults:
@@ -155,31 +172,41 @@ def evidence(store: RowStore) -> list[dict[str, Any]]:
     return found
 
 
-def described(
-    source: Source, store: RowStore, verdict: Verdict, problems: Sequence[Problem] = ()
+def described(source: Source, store: RowStore, verdict: Verdict) -> SourceFound:
+    """What a scanned source is, before its rows are judged one by one (`rows` is None)."""
+    rows = map(store.raw, range(len(store)))
+    return outlined(source, verdict, rows, store.title, store.facts.columns, store.facts.problems)
+
+
+def outlined(
+    source: Source,
+    verdict: Verdict,
+    rows: Iterable[RawRow],
+    title: str,
+    columns: tuple[str, ...],
+    problems: Sequence[Problem] = (),
 ) -> SourceFound:
-    """What a source is, before its rows are judged one by one (`rows` is None)."""
+    """The same of what is known of a source so far: its rows from the first on, kinds and columns.
+
+    Its `first` is the first row that can be read and is not too long to be shown, "" for none.
+    """
+    tried = itertools.islice(rows, _TRIED)
     return SourceFound(
         path=source.path,
-        container=store.title,
+        container=title,
         format=verdict.format,
         task=verdict.task,
         confidence=verdict.confidence,
         evidence=verdict.evidence,
         others=verdict.others,
-        columns=store.facts.columns,
+        columns=columns,
         mapping=verdict.mapping,
-        first=first_raw(store.raw(position) for position in range(min(len(store), _TRIED))),
-        problems=(*located(verdict.problems, source), *store.facts.problems, *problems),
+        first=next((row.raw for row in tried if 0 < len(row.raw) <= _LONGEST), ""),
+        problems=(*_located(verdict.problems, source), *problems),
     )
 
 
-def first_raw(rows: Iterable[RawRow]) -> str:
-    """The first row that can be read and is not too long to be shown; "" where there is none."""
-    return next((row.raw for row in rows if 0 < len(row.raw) <= _LONGEST), "")
-
-
-def located(problems: Sequence[Problem], source: Source) -> list[Problem]:
+def _located(problems: Sequence[Problem], source: Source) -> list[Problem]:
     """The problems of a verdict with the source they are about."""
     where = {"step": "dataset", "field": "sources", "file": source.path}
     return [

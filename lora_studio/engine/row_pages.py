@@ -59,11 +59,10 @@ def inspect(command: commands.InspectDataset, job: Job) -> None:
     preview: list[RowPreview] = []
     for index, source in enumerate(spec.sources):
         try:
-            store = row_scan.open_store(source, job)
+            store, about = _opened(source, job)
         except ProblemError as error:
             found.append(_unreadable(source, error.problems))
             continue
-        about = dataset.described(source, store, dataset.recognised(store, source))
         judged = verdicts.of_source(store, about, spec, job)
         counts = {"rows": len(store), "used": judged.used, "skipped": judged.skipped()}
         problems = (*_mostly_left_out(store, about, judged), *about.problems)
@@ -78,6 +77,11 @@ def _first(source: Source, job: Job) -> FirstRows | ProblemError:
         return row_scan.first_rows(source, _FIRST_ROWS, job)
     except ProblemError as error:
         return error
+
+
+def _opened(source: Source, job: Job) -> tuple[RowStore, SourceFound]:
+    store = row_scan.open_store(source, job)
+    return store, dataset.described(source, store, dataset.recognised(store, source))
 
 
 def _early(
@@ -96,19 +100,7 @@ def _early(
             source.format,
             source.mapping,
         )
-        about = SourceFound(
-            path=source.path,
-            container=start.title,
-            format=verdict.format,
-            task=verdict.task,
-            confidence=verdict.confidence,
-            evidence=verdict.evidence,
-            others=verdict.others,
-            columns=start.columns,
-            mapping=verdict.mapping,
-            first=dataset.first_raw(start.rows),
-            problems=tuple(dataset.located(verdict.problems, source)),
-        )
+        about = dataset.outlined(source, verdict, start.rows, start.title, start.columns)
         shown = [_shown(row, about, index, spec) for row in start.rows]
         reasons = {row.fault for row in shown if row.fault}
         skipped = [
@@ -192,26 +184,31 @@ def merged(found: Sequence[SourceFound]) -> tuple[Skipped, ...]:
 
 
 def read(command: commands.ReadRows, job: Job) -> None:
-    """Emits one page of the rows that are asked for; raises ProblemError."""
+    """Emits one page of the rows that are asked for; raises ProblemError.
+
+    A source that cannot be read has no rows, unless there is no other.
+    """
     spec = command.dataset
-    stores = [row_scan.open_store(source, job) for source in spec.sources]
-    found = [
-        dataset.described(source, store, dataset.recognised(store, source))
-        for source, store in zip(spec.sources, stores, strict=True)
-    ]
+    opened: dict[int, tuple[RowStore, SourceFound]] = {}
+    errors: list[ProblemError] = []
+    for index, source in enumerate(spec.sources):
+        try:
+            opened[index] = _opened(source, job)
+        except ProblemError as error:
+            errors.append(error)
+    if errors and not opened:
+        raise errors[0]
     matching = [
-        _matching(command, store, about, job) for store, about in zip(stores, found, strict=True)
+        _matching(command, *opened[place], job) if place in opened else range(0)
+        for place in range(len(spec.sources))
     ]
     if command.only:
-        wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(stores)]
+        wanted = [(source, row - 1) for source, row in command.only if 0 <= source < len(matching)]
         places = [place for place in wanted if _has(matching[place[0]], place[1])]
         total, page = len(places), places[command.first : command.first + command.count]
     else:
         total, page = sum(map(len, matching)), _page(matching, command.first, command.count)
-    rows = tuple(
-        previewed(stores[source], found[source], source, position, spec)
-        for source, position in page
-    )
+    rows = tuple(previewed(*opened[source], source, position, spec) for source, position in page)
     job.emit(RowsRead(first=command.first, matching=total, rows=rows))
 
 

@@ -19,6 +19,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine import dataset
 from lora_studio.engine.dataset import Rows, weighted
+from lora_studio.engine.row_store import RowStore
 from tests.helpers.jobs import handle, make_job, write_rows
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -233,6 +234,35 @@ def test_rows_left_out_are_shown_with_the_reason_and_as_the_file_has_them(
     assert (answer.rows[1].fault, answer.rows[1].text) == ("it is not valid JSON", "{broken")
     assert places(page(*files, reason="it is not valid JSON")) == [(1, 3)]
     assert page(*files, which="used").matching == 38
+
+
+def test_pages_go_past_a_source_that_cannot_be_read(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [GOOD, BAD])
+    found = page(tmp_path / "missing.jsonl", file, first=0, count=10)
+    assert [(row.source, row.row) for row in found.rows] == [(1, 1), (1, 2)]
+    assert found.matching == 2
+    with pytest.raises(AssertionError, match="no RowsRead"):
+        page(tmp_path / "missing.jsonl", first=0, count=10)
+
+
+def test_a_page_does_not_recognise_its_source_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_rows(tmp_path / "rows.jsonl", [GOOD, {**GOOD, "output": "Once"}])
+    looked: list[RowStore] = []
+    evidence = dataset.evidence
+
+    def counted(store: RowStore) -> list[dict[str, Any]]:
+        looked.append(store)
+        return evidence(store)
+
+    monkeypatch.setattr(dataset, "evidence", counted)
+    for _ in range(3):
+        assert page(file, first=0, count=10).matching == 2
+    assert len(looked) == 1
+    (row, _) = page({"path": str(file), "format": "text"}, first=0, count=10).rows
+    assert len(looked) == 2
+    assert not row.messages
 
 
 @pytest.mark.parametrize(
