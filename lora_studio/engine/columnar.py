@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from lora_studio.engine import row_cache
 from lora_studio.engine.containers import Container, problem
 from lora_studio.engine.row_blocks import BLOCK_BYTES, Block, Notes, written
 
@@ -45,8 +45,8 @@ def _as_file(container: Container) -> Iterator[Path]:
     if not (container.member or container.compression):
         yield container.path
         return
-    with tempfile.TemporaryDirectory(prefix="lora-studio-") as folder:
-        copy = Path(folder) / "rows"
+    with row_cache.fresh_folder() as folder:
+        copy = folder / "rows"
         with container.open() as stream, copy.open("wb") as file:
             for chunk in stream.chunks():
                 file.write(chunk)

@@ -61,7 +61,7 @@ def whole(name: str, size: int) -> Path | None:
 
 @contextlib.contextmanager
 def fresh_folder() -> Iterator[Path]:
-    """A folder to scan into, deleted at the end of the block unless it was kept."""
+    """A folder to scan or unpack into, deleted at the end of the block unless it was kept."""
     root().mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=root()))
     try:

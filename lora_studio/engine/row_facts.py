@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import bisect
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +20,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from lora_studio.core import paths
 from lora_studio.core.dataset import Fix
 from lora_studio.core.faults import Fault, faults
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_mapping import filled, names_in
 from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.engine import dataset, processes
+from lora_studio.engine import dataset, processes, row_cache
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows
 from lora_studio.engine.near_duplicates import (
@@ -37,7 +38,7 @@ from lora_studio.engine.near_duplicates import (
 )
 from lora_studio.engine.row_blocks import values_of
 from lora_studio.engine.row_keys import context_of, key_of, keys_of, shape_of, sides_of
-from lora_studio.engine.row_store import SCHEMA, RowStore
+from lora_studio.engine.row_store import RowStore, batch_at
 
 #: A row by the position of its source and its own in it, both from 0.
 RowId = tuple[int, int]
@@ -98,7 +99,6 @@ class Facts:
     left_out: dict[str, Tally] = field(default_factory=dict)
     faults: dict[Fault, Tally] = field(default_factory=dict)
     shapes: dict[int, str] = field(default_factory=dict)
-    _folder: tempfile.TemporaryDirectory[str] | None = None
 
     def __getitem__(self, column: str) -> NDArray[Any]:
         """A column."""
@@ -161,12 +161,7 @@ class Reader:
         batches = self._rows.stores[source].facts.batches
         place = bisect.bisect_right(batches, index, key=lambda batch: batch[1]) - 1
         offset, first = batches[place]
-        file = self._files[source]
-        file.seek(offset)
-        message = pa.ipc.read_message(file)
-        if message.type == "schema":  # stands before the first batch
-            message = pa.ipc.read_message(file)
-        batch = pa.ipc.read_record_batch(message, SCHEMA)
+        batch = batch_at(self._files[source], offset)
         if fault := batch.column("fault")[index - first].as_py():
             raise UnusableRow(fault)
         values = values_of(bytes(batch.column("raw")[index - first].as_buffer()))
@@ -294,16 +289,18 @@ def _room(total: int, common: Hashes) -> Facts:
             {name: np.zeros((total, *shape), kind) for name, (kind, shape) in _COLUMNS.items()},
             common,
         )
-    paths.cache_folder().mkdir(parents=True, exist_ok=True)
-    folder = tempfile.TemporaryDirectory(prefix="facts-", dir=paths.cache_folder())
-    return Facts(
+    # Where it is deleted later on if this process dies.
+    row_cache.root().mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".facts-", dir=row_cache.root()))
+    facts = Facts(
         {
-            name: np.memmap(Path(folder.name, name), dtype=kind, mode="w+", shape=(total, *shape))
+            name: np.memmap(folder / name, dtype=kind, mode="w+", shape=(total, *shape))
             for name, (kind, shape) in _COLUMNS.items()
         },
         common,
-        _folder=folder,
     )
+    weakref.finalize(facts, shutil.rmtree, folder, ignore_errors=True)
+    return facts
 
 
 def _results(

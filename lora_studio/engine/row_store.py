@@ -118,11 +118,7 @@ class RowStore:
         """One record batch; the last one asked for is kept."""
         if self._last is None or self._last[0] != index:
             with pa.OSFile(str(self.file)) as file:
-                file.seek(self.facts.batches[index][0])
-                message = pa.ipc.read_message(file)
-                if message.type == "schema":  # stands before the first batch
-                    message = pa.ipc.read_message(file)
-            self._last = (index, pa.ipc.read_record_batch(message, SCHEMA))
+                self._last = (index, batch_at(file, self.facts.batches[index][0]))
         return self._last[1]
 
     def batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -156,6 +152,15 @@ class RowStore:
                 return file.read(size).decode("utf-8", "replace").strip()
         except OSError:
             return ""
+
+
+def batch_at(file: pa.NativeFile, offset: int) -> pa.RecordBatch:
+    """The record batch at a place of a store's file."""
+    file.seek(offset)
+    message = pa.ipc.read_message(file)
+    if message.type == "schema":  # stands before the first batch
+        message = pa.ipc.read_message(file)
+    return pa.ipc.read_record_batch(message, SCHEMA)
 
 
 def _row(batch: pa.RecordBatch, index: int) -> RawRow:

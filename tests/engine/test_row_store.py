@@ -27,9 +27,12 @@ from hypothesis import strategies as st
 from lora_studio.core import events
 from lora_studio.core.dataset import DatasetSpec, Source
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import row_cache, verdicts
+from lora_studio.engine import dataset, row_cache, row_facts, verdicts
+from lora_studio.engine.columnar import columnar_blocks
+from lora_studio.engine.containers import recognise
 from lora_studio.engine.dataset import described, recognised
 from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.row_blocks import Notes
 from lora_studio.engine.row_scan import first_rows, open_store
 from lora_studio.engine.row_store import RowStore
 from tests.helpers.jobs import RecordingChannel, make_job, write_rows
@@ -137,6 +140,29 @@ def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, ca
     assert fresh.exists()
 
 
+def test_what_is_unpacked_or_noted_on_disk_lies_where_old_scans_are_deleted(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "rows.parquet.gz"
+    pq.write_table(pa.Table.from_pylist([qa(1), qa(2)]), packed := io.BytesIO())
+    file.write_bytes(gzip.compress(packed.getvalue()))
+
+    def left() -> list[str]:
+        return [str(path.name) for path in (cache / "rows").glob(".*/*")]
+
+    reading = columnar_blocks(recognise(file), Notes())
+    assert len(next(reading)[0]) == 2
+    assert left() == ["rows"]
+    assert not list(reading)
+    assert not left()
+    rows = dataset.open(DatasetSpec(sources=(Source(path=str(file)),)), make_job())
+    monkeypatch.setattr(row_facts, "_IN_FILES", 1)
+    facts = row_facts.measure(rows, (), make_job())
+    assert set(left()) == set(facts.columns)
+    del facts
+    assert not left()
+
+
 def test_no_room_on_the_disk_is_said_before_a_scan_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +222,7 @@ _MEASURE = """
 import resource, sys
 from lora_studio.core.dataset import Source
 from lora_studio.engine import row_pages, worker
+from lora_studio.engine.row_blocks import Notes
 from lora_studio.engine.row_scan import first_rows, open_store
 from tests.helpers.jobs import make_job
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
