@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +15,7 @@ from lora_studio import (
     cli_adapters,
     cli_data,
     cli_export,
+    cli_lint,
     cli_ollama,
     cli_render,
     cli_template,
@@ -23,12 +23,11 @@ from lora_studio import (
     demo,
     headless,
 )
-from lora_studio.cli_questions import answers
+from lora_studio.cli_questions import answers, model_of, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, project, run_folder, words
 from lora_studio.core.dataset import Message
 from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 
@@ -44,6 +43,7 @@ app.add_typer(cli_template.app, name="template")
 app.add_typer(cli_ollama.app, name="ollama")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
+cli_data.app.command()(cli_lint.lint)
 cli_data.app.command()(cli_render.render)
 app.command(name="merge")(cli_adapters.merge)
 app.command(name="export")(cli_export.export)
@@ -94,11 +94,8 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
     """Show a run from its beginning and follow it while it goes on."""
     run = RunFolder(path.resolve())
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         run.load_project()
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
     raise typer.Exit(headless.watch(run, display))
 
 
@@ -106,21 +103,15 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
 def runs(path: ProjectArgument, as_json: JsonOption = False) -> None:
     """List the runs of a project, newest first."""
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         folder = project.find_file(path).resolve().parent / "runs"
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
-    rows = [
-        {"run": run.path.name, "state": run.state(), "bytes": run.size_bytes()}
-        for run in run_folder.list_runs(folder)
-    ]
+    rows = [(run.path.name, run.state(), run.size_bytes()) for run in run_folder.list_runs(folder)]
     if as_json:
-        print(json.dumps(rows))
+        print_json([dict(zip(("run", "state", "bytes"), row, strict=True)) for row in rows])
         return
     table = Table("Run", "State", "Size", box=None)
-    for row in rows:
-        table.add_row(str(row["run"]), str(row["state"]), words.size(float(str(row["bytes"]))))
+    for name, state, size in rows:
+        table.add_row(name, state, words.size(size))
     display.console.print(table if rows else f"No runs in {folder} yet.")
 
 
@@ -131,13 +122,13 @@ def model(
     as_json: JsonOption = False,
 ) -> None:
     """Show the facts of a model without loading its weights."""
-    local = Path(source).expanduser()
-    resolved = str(local.resolve()) if local.exists() else source
-    found = _ask(
-        commands.InspectModel(model=ModelSpec(source=resolved), lora=LoraSpec(rank=rank)),
-        Display(as_json=as_json),
-    )
-    for event in found:
+    display = Display(as_json=as_json)
+    with refusing(display):
+        command = commands.InspectModel(model=model_of(source), lora=LoraSpec(rank=rank))
+    for event in answers(command, display):
+        display.show(event)
+        if isinstance(event, events.Failed):
+            raise typer.Exit(headless.FAILED)
         if isinstance(event, events.ModelInspected) and not as_json:
             _print_model(event)
 
@@ -154,30 +145,24 @@ def chat(
 ) -> None:
     """Chat with a model of a run, or adapters from anywhere on its base; an empty line ends it."""
     display = Display()
-    try:
+    with refusing(display):
         mixes = cli_adapters.mixes(adapter or [])
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
     turns: list[Message] = []
     while text := typer.prompt("You", default="", show_default=False):
         turns.append(Message(role="user", content=text))
-        command = commands.Generate.model_validate(
-            {
-                "run": str(path.resolve()),
-                "sources": () if mixes else (with_model,),
-                "mixes": mixes,
-                "conversations": (tuple(turns),),
-                "max_tokens": max_tokens,
-                "temperature": temperature,
-            }
-        )
-        try:
-            answers = list(client.perform(command))
-        except ProblemError as error:
-            display.problems(error.problems)
-            raise typer.Exit(headless.REFUSED) from None
-        for event in answers:
+        with refusing(display):
+            command = commands.Generate.model_validate(
+                {
+                    "run": str(path.resolve()),
+                    "sources": () if mixes else (with_model,),
+                    "mixes": mixes,
+                    "conversations": (tuple(turns),),
+                    "max_tokens": max_tokens,
+                    "temperature": temperature,
+                }
+            )
+            said = list(client.perform(command))
+        for event in said:
             match event:
                 case events.Generated():
                     turns.append(Message(role="assistant", content=event.text))
@@ -190,6 +175,7 @@ def chat(
 @app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
     """Say what this installation is and can do."""
+    display = Display(as_json=as_json)
     report: dict[str, Any] = {
         "version": __version__,
         "python": platform.python_version(),
@@ -200,7 +186,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object."
         "problems": [],
     }
     for command in (commands.InspectDevices(), commands.InspectOllama()):
-        for event in answers(command):
+        for event in answers(command, display):
             match event:
                 case events.DevicesFound():
                     report["devices"] = [item.model_dump() for item in event.devices]
@@ -209,9 +195,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object."
                 case events.Failed():
                     report["problems"].append(event.problem.model_dump(mode="json"))
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
         return
-    _print_doctor(report)
+    _print_doctor(report, display)
 
 
 @app.command(name="demo")
@@ -245,15 +231,6 @@ def _new_run(path: Path, stages: tuple[str, ...], as_json: bool, change: list[st
     raise typer.Exit(headless.run_stages(run, stages, display))
 
 
-def _ask(command: commands.Question, display: Display) -> list[events.Event]:
-    found = answers(command)
-    for event in found:
-        display.show(event)
-        if isinstance(event, events.Failed):
-            raise typer.Exit(headless.FAILED)
-    return found
-
-
 def _print_model(event: events.ModelInspected) -> None:
     table = Table(box=None, show_header=False)
     table.add_row("Model", event.source)
@@ -274,8 +251,7 @@ def _print_model(event: events.ModelInspected) -> None:
     Display().console.print(table)
 
 
-def _print_doctor(report: dict[str, Any]) -> None:
-    display = Display()
+def _print_doctor(report: dict[str, Any], display: Display) -> None:
     display.title(f"LoRA Studio {report['version']}")
     display.say(f"Python {report['python']} on {report['system']}")
     for name, version in report["packages"].items():

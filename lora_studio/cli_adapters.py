@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from lora_studio import headless
-from lora_studio.cli_questions import ask
+from lora_studio.cli_questions import ask, model_of, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import checks, commands, events, project, run_folder, words
 from lora_studio.core.adapters import (
@@ -24,8 +22,7 @@ from lora_studio.core.adapters import (
     parse_weighted,
 )
 from lora_studio.core.merging import MergingSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.run_folder import RunFolder
 
 app = typer.Typer(help="Find adapters, look into them, make one of several.", no_args_is_help=True)
@@ -68,18 +65,14 @@ def merge(
     display = Display(as_json=as_json)
     settings = {"dtype": dtype, "shard_size_gb": shard_size, "weight": weight}
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    try:
+    with refusing(display):
         if run is None:
             _merge_outside(base, adapter or [], out, given, display)
         if adapter:
             given["further"] = tuple(f"{a.folder}={a.weight:g}" for a in _weighted(adapter))
         if base is not None:
             given["base"] = _absolute(base)
-        assert run is not None
         _merge_run(RunFolder(run.resolve()), given, plan, display)
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
 
 
 def import_(
@@ -98,7 +91,7 @@ def import_(
     The base of an adapter is the project's model unless --model names another.
     """
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         if adapter is None and model is None:
             raise fail(
                 "import.nothing",
@@ -106,9 +99,6 @@ def import_(
                 "Name --adapter DIR, or --model MODEL to export a model as it is.",
             )
         run = _new_run(path, model)
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     command: commands.ImportAdapter | commands.ImportModel = (
         commands.ImportModel(run=str(run.path))
@@ -132,13 +122,9 @@ def list_(
     """List the adapters in folders and what lies in them, the newest first."""
     display = Display(as_json=as_json)
     named = tuple(_absolute(str(folder)) for folder in folders or [Path()])
-    event = next(
-        e
-        for e in ask(commands.ListAdapters(folders=named), display)
-        if isinstance(e, events.AdaptersFound)
-    )
+    event = ask(commands.ListAdapters(folders=named), events.AdaptersFound, display)
     if as_json:
-        print(json.dumps([facts.model_dump(mode="json") for facts in event.adapters]))
+        print_json([facts.model_dump(mode="json") for facts in event.adapters])
         return
     table = Table("Adapter", "Kind", "Rank", "Modules", "Base", "Size", box=None)
     for facts in event.adapters:
@@ -155,11 +141,11 @@ def show(
     """Show an adapter layer by layer; with --model the exit status is 1 when it does not fit."""
     display = Display(as_json=as_json)
     command = commands.ShowAdapter(
-        folder=_absolute(str(folder)), model=_model(model) if model else None
+        folder=_absolute(str(folder)), model=model_of(model) if model else None
     )
-    event = next(e for e in ask(command, display) if isinstance(e, events.AdapterShown))
+    event = ask(command, events.AdapterShown, display)
     if as_json:
-        print(json.dumps(event.model_dump(mode="json", exclude={"id", "time", "kind"})))
+        print_json(event)
     else:
         _print_shown(event, display)
     raise typer.Exit(headless.FAILED if event.fit is not None and not event.fit.fits else 0)
@@ -185,7 +171,7 @@ def combine(
 ) -> None:
     """Make one adapter of several, in PEFT's layout, without loading a model."""
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         command = commands.CombineAdapters(
             adapters=_weighted(adapters),
             method=method,
@@ -194,12 +180,6 @@ def combine(
             density=density,
             seed=seed,
         )
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
-    except ValidationError as error:
-        display.problems([_invalid(error)])
-        raise typer.Exit(headless.REFUSED) from None
     raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
 
 
@@ -215,16 +195,15 @@ def _weighted(texts: list[str]) -> tuple[WeightedAdapter, ...]:
     return tuple(each.model_copy(update={"folder": _absolute(each.folder)}) for each in found)
 
 
-def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> None:
+def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Display) -> NoReturn:
     """Notes the settings in the run, as the window does, and merges."""
     frozen = run.load_project()
-    spec = _spec(frozen.merging.model_dump() | given)
+    spec = MergingSpec.model_validate(frozen.merging.model_dump() | given)
     if problem := headless.missing(run, "Merge"):
         raise ProblemError(problem)
     if plan:
-        found = ask(commands.PlanMerge(run=str(run.path), merging=spec), display)
-        event = next(e for e in found if isinstance(e, events.MergePlanned))
-        _print_plan(event, display)
+        command = commands.PlanMerge(run=str(run.path), merging=spec)
+        _print_plan(ask(command, events.MergePlanned, display), display)
         raise typer.Exit
     if given:
         run.take_later_settings(frozen.model_copy(update={"merging": spec}), run.path)
@@ -233,7 +212,7 @@ def _merge_run(run: RunFolder, given: dict[str, Any], plan: bool, display: Displ
 
 def _merge_outside(
     base: str | None, adapters: list[str], out: Path | None, given: dict[str, Any], display: Display
-) -> None:
+) -> NoReturn:
     if base is None or not adapters or out is None:
         raise fail(
             "merging.what",
@@ -247,10 +226,10 @@ def _merge_outside(
             "Write the weight behind the folder: --adapter DIR=0.5.",
         )
     command = commands.MergeAdapters(
-        base=_model(base),
+        base=model_of(base),
         adapters=_weighted(adapters),
         out=_absolute(str(out)),
-        merging=_spec(given),
+        merging=MergingSpec.model_validate(given),
     )
     raise typer.Exit(headless.exit_status(headless.perform_outside(command, display)))
 
@@ -259,35 +238,12 @@ def _new_run(path: Path, model: str | None) -> RunFolder:
     """A run of a project of which only the model has to be in order."""
     draft = project.load(path)
     if model is not None:
-        draft.set("model", "source", _model(model).source)
+        draft.set("model", "source", model_of(model).source)
     wrong = checks.errors(checks.of_step(checks.check(draft), "model"))
     if wrong:
         raise ProblemError(wrong)
     assert draft.folder is not None
     return run_folder.create(draft.folder / "runs", draft.freeze(), draft.folder)
-
-
-def _spec(values: dict[str, Any]) -> MergingSpec:
-    try:
-        return MergingSpec.model_validate(values)
-    except ValidationError as error:
-        raise ProblemError(_invalid(error)) from None
-
-
-def _invalid(error: ValidationError) -> Problem:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or "value"
-    return Problem(
-        code="command.invalid",
-        what=f"{name}: {first['msg']}.",
-        remedy="Change it, or leave it out.",
-        where=Where(field=name),
-    )
-
-
-def _model(source: str) -> ModelSpec:
-    local = Path(source).expanduser()
-    return ModelSpec(source=str(local.resolve()) if local.exists() else source)
 
 
 def _absolute(folder: str) -> str:
@@ -335,7 +291,7 @@ def _print_shown(event: events.AdapterShown, display: Display) -> None:
 
 def _print_plan(event: events.MergePlanned, display: Display) -> None:
     if display.as_json:
-        print(json.dumps(event.model_dump(mode="json", exclude={"id", "time", "kind"})))
+        print_json(event)
         return
     table = Table(box=None, show_header=False)
     table.add_row("Changes", f"{event.tensors_changed} of {event.tensors} tensors")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from lora_studio import cli_lint, client, headless
+from lora_studio import headless
+from lora_studio.cli_questions import answers, print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.dataset import FORMAT_TITLES, DatasetSpec, Source
@@ -19,7 +19,6 @@ from lora_studio.core.events import SourceFound
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 
 app = typer.Typer(help="Look at data before training on it.", no_args_is_help=True)
-app.command()(cli_lint.lint)
 
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="File, folder of files, or id of a hub dataset.")
@@ -69,16 +68,17 @@ def inspect(
         source = source_of(
             file, row_format, mapping or [], subset=subset, split=split, revision=revision
         )
-        answer = _answer(commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display)
     except ProblemError as error:
-        answer = error.problems[0]
+        answer: events.DatasetInspected | Problem = error.problems[0]
+    else:
+        answer = _answer(commands.InspectDataset(dataset=DatasetSpec(sources=(source,))), display)
     report = (
         _report(answer, file)
         if isinstance(answer, events.DatasetInspected)
         else _refused(answer, file)
     )
     if as_json:
-        print(json.dumps(report, indent=2))
+        print_json(report)
     else:
         _show(report, display)
     raise typer.Exit(_status(report, answer))
@@ -86,8 +86,8 @@ def inspect(
 
 def source_of(
     file: str,
-    row_format: str,
-    mapping: Sequence[str],
+    row_format: str = "auto",
+    mapping: Sequence[str] = (),
     *,
     subset: str = "",
     split: str = "train",
@@ -130,22 +130,12 @@ def source_of(
 def _answer(
     command: commands.InspectDataset, display: Display
 ) -> events.DatasetInspected | Problem:
-    """The last word of a worker on a dataset; raises ProblemError when none can be started."""
-    worker = client.Worker.start()
-    worker.send(command)
-    answer: events.DatasetInspected | Problem | None = None
-    stream = client.until_ended(worker, command.id)
-    try:
-        for event in stream if display.as_json else display.progress(stream):
-            match event:
-                case events.DatasetInspected():
-                    answer = event
-                case events.Failed():
-                    answer = event.problem
-    except KeyboardInterrupt:
-        worker.kill()
-        raise typer.Exit(headless.INTERRUPTED) from None
-    return answer or client.crashed("ended without a result", None)
+    """The last word of a worker on a dataset, which is first told of as far as it was read."""
+    return next(
+        event.problem if isinstance(event, events.Failed) else event
+        for event in reversed(answers(command, display))
+        if isinstance(event, (events.DatasetInspected, events.Failed))
+    )
 
 
 def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -> int:

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from pydantic import ValidationError
 from rich.table import Table
 
 from lora_studio import headless
-from lora_studio.cli_questions import ask
+from lora_studio.cli_questions import ask, model_of, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
-from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.run_folder import RunFolder
 
@@ -62,7 +60,7 @@ def export(
         changes["imatrix"] = "always"
     if llama_cpp is not None:
         changes["llama_cpp"] = str(llama_cpp.expanduser().resolve())
-    try:
+    with refusing(display):
         if quant:
             changes["quantizations"] = quantizations(quant)
         if (path is None) == (model is None):
@@ -72,15 +70,12 @@ def export(
                 "Name a run, or a model with --model and a folder with --out.",
             )
         if sizes:
-            _show_sizes(path, model, changes, as_json, display)
+            _show_sizes(path, model, changes, display)
             return
         if path is not None:
             status = _export_run(path, changes, display)
         else:
             status = _convert(str(model), out, data, changes, display)
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
     raise typer.Exit(status)
 
 
@@ -104,17 +99,17 @@ def push(
 ) -> None:
     """Upload what a run has made to the Hugging Face hub, with a model card; private by default."""
     display = Display(as_json=as_json)
-    if what not in get_args(What):
-        display.problems([_unknown("what", what, get_args(What)).problems[0]])
-        raise typer.Exit(headless.REFUSED)
-    command = commands.Push.model_validate(
-        {
-            "run": str(path.resolve()),
-            "repository": repository,
-            "what": what,
-            "private": not public,
-        }
-    )
+    with refusing(display):
+        if what not in get_args(What):
+            raise _unknown("what", what, get_args(What))
+        command = commands.Push.model_validate(
+            {
+                "run": str(path.resolve()),
+                "repository": repository,
+                "what": what,
+                "private": not public,
+            }
+        )
     raise typer.Exit(headless.exit_status(headless.perform(command, display)))
 
 
@@ -138,13 +133,7 @@ def _unknown(kind: str, given: str, known: tuple[str, ...]) -> ProblemError:
 
 
 def _spec(spec: ExportSpec, changes: dict[str, Any]) -> ExportSpec:
-    try:
-        return ExportSpec.model_validate(spec.model_dump() | changes)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise fail(
-            "export.bad_setting", f"{first['loc'][0]}: {first['msg']}.", "Change that option."
-        ) from None
+    return ExportSpec.model_validate(spec.model_dump() | changes)
 
 
 def _export_run(path: Path, changes: dict[str, Any], display: Display) -> int:
@@ -164,7 +153,7 @@ def _convert(
     if out is None:
         raise fail("export.no_out", "There is no folder to write to.", "Name one with --out.")
     command = commands.Convert(
-        model=_model(model),
+        model=model_of(model),
         out=str(out.expanduser().resolve()),
         export=_spec(ExportSpec(), changes),
         data=str(data.expanduser().resolve()) if data else "",
@@ -172,23 +161,18 @@ def _convert(
     return headless.exit_status(headless.perform_outside(command, display))
 
 
-def _model(source: str) -> ModelSpec:
-    local = Path(source).expanduser()
-    return ModelSpec(source=str(local.resolve()) if local.exists() else source)
-
-
 def _show_sizes(
-    path: Path | None, model: str | None, changes: dict[str, Any], as_json: bool, display: Display
+    path: Path | None, model: str | None, changes: dict[str, Any], display: Display
 ) -> None:
     run = RunFolder(path.resolve()) if path is not None else None
     project = run.load_project() if run is not None else None
     command = commands.EstimateSizes(
-        model=project.model if project else _model(str(model)),
+        model=project.model if project else model_of(str(model)),
         export=_spec(project.export if project else ExportSpec(), changes),
         run=str(run.path) if run else "",
     )
-    found = next(e for e in ask(command, display) if isinstance(e, events.SizesEstimated))
-    if as_json:
+    found = ask(command, events.SizesEstimated, display)
+    if display.as_json:
         print(events.to_line(found))
         return
     table = Table("Quantisation", "Size", "Loss", "", box=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -10,12 +9,11 @@ import typer
 from rich.padding import Padding
 from rich.text import Text
 
-from lora_studio import headless
-from lora_studio.cli_questions import ask
+from lora_studio import cli_data, headless
+from lora_studio.cli_questions import ask, model_of, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
-from lora_studio.core.dataset import DatasetSpec, Fix, Source
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.dataset import DatasetSpec, Fix
 
 _SHOWN_ROWS = 8
 _COLOURS = {"error": "red", "warning": "yellow", "hint": "cyan"}
@@ -48,28 +46,21 @@ def lint(
     known = {name: name for name in get_args(Fix)}
     if wrong := [name for name in fix or () if name not in known]:
         raise typer.BadParameter(f"No repair is called {wrong[0]}. There are: {', '.join(known)}.")
-    command = commands.LintDataset(
-        dataset=DatasetSpec(
-            sources=tuple(Source(path=_absolute(each)) for each in source),
-            validation_file=_absolute(str(validation)) if validation else "",
+    with refusing(display):
+        dataset = DatasetSpec(
+            sources=tuple(cli_data.source_of(each) for each in source),
+            validation_file=str(validation.expanduser().resolve()) if validation else "",
             fixes=tuple(known[name] for name in fix or ()),
             max_length=max_length,
-        ),
-        model=ModelSpec(source=_absolute(model)) if model else None,
-    )
-    found = next(e for e in ask(command, display) if isinstance(e, events.DatasetLinted))
+        )
+    command = commands.LintDataset(dataset=dataset, model=model_of(model) if model else None)
+    found = ask(command, events.DatasetLinted, display)
     if as_json:
-        kept = found.model_dump(mode="json", include={"rows", "findings"})
-        print(json.dumps(kept, ensure_ascii=False, indent=2))
+        print_json(found.model_dump(mode="json", include={"rows", "findings"}))
     else:
         _print(found, display)
     grave = any(each.severity != "hint" and not each.fixed for each in found.findings)
     raise typer.Exit(headless.FAILED if strict and grave else 0)
-
-
-def _absolute(source: str) -> str:
-    local = Path(source).expanduser()
-    return str(local.resolve()) if local.exists() or local.suffix else source
 
 
 def _print(found: events.DatasetLinted, display: Display) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 from rich.table import Table
 
 from lora_studio import headless
-from lora_studio.cli_questions import ask
+from lora_studio.cli_questions import ask, print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 
@@ -44,10 +42,9 @@ def list_models(as_json: JsonOption = False, host: HostOption = "") -> None:
 def show(name: NameArgument, as_json: JsonOption = False, host: HostOption = "") -> None:
     """Show what a server has stored for a model: TEMPLATE, stops, parameters, system prompt."""
     display = Display(as_json=as_json)
-    answers = ask(commands.ShowOllama(name=name, host=host), display)
-    shown = next(event for event in answers if isinstance(event, events.OllamaShown))
+    shown = ask(commands.ShowOllama(name=name, host=host), events.OllamaShown, display)
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     display.title(f"{shown.name} at {shown.host}")
     if shown.quantization:
@@ -129,15 +126,10 @@ def _server(
     command: commands.InspectOllama | commands.CopyOllama | commands.RemoveOllama, as_json: bool
 ) -> events.OllamaFound:
     """The server and its models after a command."""
-    answers = ask(command, Display(as_json=as_json))
-    found = next(event for event in answers if isinstance(event, events.OllamaFound))
+    found = ask(command, events.OllamaFound, Display(as_json=as_json))
     if as_json:
-        _print_json(found)
+        print_json(found)
     return found
-
-
-def _print_json(event: BaseModel) -> None:
-    print(json.dumps(event.model_dump(mode="json", exclude={"kind", "id", "time"}), indent=2))
 
 
 def _print_models(found: events.OllamaFound) -> None:

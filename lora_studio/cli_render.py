@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -12,12 +10,11 @@ from pydantic import ValidationError
 from rich.text import Text
 
 from lora_studio import cli_data, headless
-from lora_studio.cli_questions import ask
+from lora_studio.cli_questions import ask, model_of, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, words
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 
 #: How tokens look in a terminal, by state; special ones are underlined as well.
 _STYLES = {"trained": "black on green", "context": "", "cut": "dim strike"}
@@ -52,7 +49,7 @@ def render(
     The exit status is 2 for a row that cannot be trained on.
     """
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         spec = _spec(
             sources=(cli_data.source_of(file, row_format, mapping or []),),
             chat_template=chat_template,
@@ -61,15 +58,10 @@ def render(
             system_prompt=system_prompt,
             max_length=max_length,
         )
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
-    local = Path(model).expanduser()
-    source = str(local.resolve()) if local.exists() else model
-    command = commands.ShowRow(dataset=spec, model=ModelSpec(source=source), row=row)
-    shown = next(event for event in ask(command, display) if isinstance(event, events.RowShown))
+    command = commands.ShowRow(dataset=spec, model=model_of(model), row=row)
+    shown = ask(command, events.RowShown, display)
     if as_json:
-        print(json.dumps(_report(shown), indent=2, ensure_ascii=False))
+        print_json(_report(shown))
     else:
         _show(shown, display)
     raise typer.Exit(headless.REFUSED if shown.row.fault else 0)

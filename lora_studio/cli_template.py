@@ -12,11 +12,11 @@ import typer
 from pydantic import ValidationError
 
 from lora_studio import headless
-from lora_studio.cli_questions import ask
+from lora_studio.cli_questions import ask, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events
 from lora_studio.core.ollama_template import DerivedTemplate
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.core.template_render import Request
 
 app = typer.Typer(
@@ -63,13 +63,13 @@ def derive(
         adds_bos=server_adds_bos,
         frozen_date=frozen_date.date() if frozen_date else None,
     )
-    event = next(e for e in ask(command, display) if isinstance(e, events.TemplateDerived))
-    assert event.derived is not None
+    derived = ask(command, events.TemplateDerived, display).derived
+    assert derived is not None
     if as_json:
-        print(json.dumps(event.derived.model_dump(mode="json"), ensure_ascii=False, indent=2))
+        print_json(derived.model_dump(mode="json"))
     else:
-        _print(event.derived, display)
-    raise typer.Exit(0 if event.derived.proven else headless.FAILED)
+        _print(derived, display)
+    raise typer.Exit(0 if derived.proven else headless.FAILED)
 
 
 @app.command()
@@ -91,19 +91,15 @@ def render(
 ) -> None:
     """Render a TEMPLATE as Ollama would, byte for byte."""
     display = Display(as_json=as_json)
-    try:
+    with refusing(display):
         command = commands.RenderTemplate(
             template=_read(template),
             request=_request(messages, system, think),
             today=(today or datetime.now()).date(),
         )
-    except ProblemError as error:
-        display.problems(error.problems)
-        raise typer.Exit(headless.REFUSED) from None
-    found = ask(command, display)
-    text = next(event.text for event in found if isinstance(event, events.TemplateRendered))
+    text = ask(command, events.TemplateRendered, display).text
     if as_json:
-        print(json.dumps({"text": text}, ensure_ascii=False))
+        print_json({"text": text})
         return
     # No line end of ours: what is printed is the prompt.
     sys.stdout.buffer.write(text.encode())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
@@ -47,28 +48,27 @@ class Display:
 
     def shown(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """The same events, each shown before it is passed on."""
-        live = not self.as_json and self.console.is_terminal
-        if live:
-            self._progress.start()
-        try:
+        with self._bar():
             for event in stream:
                 self.show(event)
                 yield event
-        finally:
-            self._end_stage()
-            if live:
-                self._progress.stop()
 
     def progress(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:
         """The same events, with a bar for stages alone: for verbs that show the answer themselves."""
+        with self._bar():
+            for event in stream:
+                if isinstance(event, events.Progress) and not self.as_json:
+                    self.show(event)
+                yield event
+
+    @contextmanager
+    def _bar(self) -> Iterator[None]:
+        """A bar on a terminal, gone in the end."""
         live = not self.as_json and self.console.is_terminal
         if live:
             self._progress.start()
         try:
-            for event in stream:
-                if live and isinstance(event, events.Progress):
-                    self.show(event)
-                yield event
+            yield
         finally:
             self._end_stage()
             if live:

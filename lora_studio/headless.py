@@ -107,8 +107,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
 
 def watch(run: RunFolder, display: Display) -> int:
     """Shows a run from its beginning and stays with it while a worker is at work on it."""
-    links: list[client.Link] = [client.Watched(run)]
-    ending = display.follow(links[0].events())
+    ending = display.follow(client.Watched(run).events())
     return 0 if ending is None else exit_status(ending)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ class FieldFacts:
     step: float | None
 
 
+@functools.cache  # asked some hundred times with every edit
 def facts(spec: type[Spec], name: str) -> FieldFacts:
     """Facts of one field of a spec; raises KeyError for an unknown name."""
     info = spec.model_fields[name]

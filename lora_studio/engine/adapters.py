@@ -124,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Train first, or choose the folder with an adapter_config.json.",
             where=Where(step="merging", file=str(folder)),
         ) from None
-    kind = config.get("peft_type")
+    kind = config.get("peft_type") if isinstance(config, dict) else None
     if kind != "LORA":
         raise fail(
             "merging.not_lora",
@@ -132,7 +132,24 @@ def read_config(folder: Path) -> dict[str, Any]:
             "Choose a LoRA adapter.",
             where=Where(step="merging", file=str(folder)),
         )
+    _check_numbers(folder, config)
     return config
+
+
+def _check_numbers(folder: Path, config: dict[str, Any]) -> None:
+    """Raises ProblemError where a rank or alpha, for all modules or for some, is no number."""
+    ranks = [config.get("r"), *(config.get("rank_pattern") or {}).values()]
+    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    if not (
+        all(isinstance(rank, int) and rank > 0 for rank in ranks)
+        and all(isinstance(alpha, int | float) for alpha in alphas)
+    ):
+        raise fail(
+            "merging.broken_settings",
+            f"The adapter's {CONFIG} names no rank (r) and alpha (lora_alpha) to scale it by.",
+            "Copy or download the adapter again, or ask its author for the file that PEFT wrote.",
+            where=Where(step="merging", file=str(folder / CONFIG)),
+        )
 
 
 def foreign(folder: Path, reason: str) -> ProblemError:

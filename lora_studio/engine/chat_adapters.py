@@ -27,7 +27,7 @@ def answer(project: Project, command: commands.Generate, job: Job) -> None:
         if not fit.fits:
             raise adapters.foreign(Path(folder), fit.reason.rstrip("."))
     loaded = model.load(chat.widened(project.model, job), job, project.dataset)
-    switch = _Switch(loaded.model)
+    switch = Switch(loaded.model)
     for mix in command.mixes:
         with switch.to(mix) as network:
             named = _Named(job.id, job.channel, job.flags, mix=mix.name)
@@ -48,7 +48,7 @@ class _Named(Job):
         super().emit(event)
 
 
-class _Switch:
+class Switch:
     """A base model and the adapters that were loaded onto it so far."""
 
     def __init__(self, base: Any) -> None:

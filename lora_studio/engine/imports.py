@@ -98,7 +98,7 @@ def model(run: RunFolder, job: Job) -> None:
         events.Merged(
             folder=str(run.merged),
             bytes=size,
-            dtype=str(weights.DTYPES[dtype]).removeprefix("torch."),
+            dtype=weights.word(weights.DTYPES[dtype]),
             tensors_changed=0,
         )
     )

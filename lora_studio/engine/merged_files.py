@@ -12,14 +12,11 @@ import torch
 
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import adapters
+from lora_studio.engine import adapters, weights
 from lora_studio.engine.merge_plan import EMBEDDING, Output
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
 _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
-
-#: Files of an adapter that do not belong to a model.
-_ADAPTER_ONLY = (adapters.CONFIG, adapters.WEIGHTS, "README.md", "training_args.bin")
 
 
 def copy(base: Path, adapter: Path, target: Path) -> None:
@@ -31,7 +28,7 @@ def copy(base: Path, adapter: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
     if own_tokenizer:
         for file in _small_files(adapter):
-            if file.name not in _ADAPTER_ONLY:
+            if file.name != adapters.CONFIG:
                 shutil.copyfile(file, target / file.name)
 
 
@@ -67,16 +64,12 @@ def write_config(
         if not isinstance(part, dict):
             continue
         if dtype is not None:
-            part["torch_dtype" if "torch_dtype" in part else "dtype"] = _name(dtype)
+            part["torch_dtype" if "torch_dtype" in part else "dtype"] = weights.word(dtype)
         if rows is not None and "vocab_size" in part:
             part["vocab_size"] = rows
     if untied:
         config["tie_word_embeddings"] = False
     write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def stop_at_turn_end(merged: Path, *, trust: bool) -> None:

@@ -6,7 +6,7 @@ Block by block from disk to disk on the CPU; a model is loaded only where PEFT h
 from __future__ import annotations
 
 import hashlib
-import os
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,7 +85,7 @@ def merge(run: RunFolder, job: Job) -> None:
     """
     project = run.load_project()
     merged = _adapters(run, project.merging)
-    base = quantised.original(_base(project.model, project.merging, job), project.model, job)
+    base = base_of(project.model, project.merging, job)
     trust = project.model.trust_remote_code
     merge_into(run.merged, base, merged, project.merging, job, trust=trust)
 
@@ -101,7 +101,7 @@ def merge_adapters(command: MergeAdapters, job: Job) -> None:
             where=Where(file=str(out)),
         )
     merged = [adapters.read(Path(each.folder), each.weight) for each in command.adapters]
-    base = quantised.original(_base(command.base, command.merging, job), command.base, job)
+    base = base_of(command.base, command.merging, job)
     if out.resolve() == base.resolve():
         raise fail(
             "merging.onto_base",
@@ -117,7 +117,7 @@ def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
     """What merging a run would do and need; raises ProblemError when it is impossible."""
     project = run.load_project()
     merged = _adapters(run, spec)
-    base = quantised.original(_base(project.model, spec, job), project.model, job)
+    base = base_of(project.model, spec, job)
     plan = make_plan(base, merged, spec)
     record = Record(scratch_of(run.merged), _key(base, merged, plan), only_look=True)
     finished = record.finished_bytes(plan.shards)
@@ -127,7 +127,7 @@ def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
         missing=plan.bytes - finished,
         free=shutil.disk_usage(run.path).free,
         memory=plan.memory,
-        dtype=_name(plan.dtype),
+        dtype=weights.word(plan.dtype),
         shards=len(plan.shards),
         tensors=len(plan.outputs),
         tensors_changed=plan.changed,
@@ -137,11 +137,14 @@ def preview(run: RunFolder, spec: MergingSpec, job: Job) -> events.MergePlanned:
     )
 
 
-def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
-    """The run's own adapter and the further ones; one with the weight 0 is left out."""
+def chosen(run: RunFolder, spec: MergingSpec) -> list[WeightedAdapter]:
+    """The run's own adapter and the further ones; one with the weight 0 is left out.
+
+    Raises ProblemError when none remains.
+    """
     named = [parse_weighted(text) for text in spec.further]
-    chosen = [WeightedAdapter(folder=str(run.adapter), weight=spec.weight), *named]
-    used = [each for each in chosen if each.weight != 0.0]
+    own = WeightedAdapter(folder=str(run.adapter), weight=spec.weight)
+    used = [each for each in (own, *named) if each.weight != 0.0]
     if not used:
         raise fail(
             "merging.no_weight",
@@ -149,11 +152,19 @@ def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
             "Give at least one adapter a weight; 1 is as it was trained.",
             where=Where(step="merging", field="weight"),
         )
-    return [adapters.read(Path(each.folder), each.weight) for each in used]
+    return used
 
 
-def _base(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
-    return model_sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+def _adapters(run: RunFolder, spec: MergingSpec) -> list[Adapter]:
+    return [adapters.read(Path(each.folder), each.weight) for each in chosen(run, spec)]
+
+
+def base_of(trained_on: ModelSpec, spec: MergingSpec, job: Job) -> Path:
+    """The model that is merged into: the 16-bit original of one that is quantised, where it is at
+    hand, unless another was chosen. Raises ProblemError.
+    """
+    named = model_sources.resolve(ModelSpec(source=spec.base) if spec.base else trained_on, job)
+    return quantised.original(named, trained_on, job)
 
 
 def scratch_of(target: Path) -> Path:
@@ -215,7 +226,7 @@ def merge_folders(
     return events.Merged(
         folder=str(target),
         bytes=plan.bytes,
-        dtype=_name(plan.dtype),
+        dtype=weights.word(plan.dtype),
         tensors_changed=changed,
         by_peft=plan.by_peft,
     )
@@ -231,7 +242,8 @@ def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Plan:
         outputs = merge_plan.make(dict(tensors), merged, dtype, settings)
     except NeedsPeftError as error:
         size = sum(
-            max(_values(t) * (common.itemsize if t.floating else 1), 1) for t in tensors.values()
+            max(math.prod(t.shape) * (common.itemsize if t.floating else 1), 1)
+            for t in tensors.values()
         )
         return Plan((), str(error), size, common)
     cut = tuple(sharding.cut(outputs, int(spec.shard_size_gb * 1e9)))
@@ -251,17 +263,13 @@ def _key(base: Path, merged: Sequence[Adapter], plan: Plan) -> str:
     return hashlib.sha256(repr((_VERSION, facts, planned)).encode()).hexdigest()
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def _swap_in(merged: Path, target: Path) -> None:
     """Puts the finished folder in the place of an older one."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
-        os.replace(target, old)  # noqa: PTH105
-    os.replace(merged, target)  # noqa: PTH105
+        target.replace(old)
+    merged.replace(target)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -270,12 +278,5 @@ def _common_dtype(tensors: Iterable[Source]) -> torch.dtype:
     sizes: Counter[str] = Counter()
     for tensor in tensors:
         if tensor.floating:
-            sizes[tensor.dtype] += _values(tensor)
+            sizes[tensor.dtype] += math.prod(tensor.shape)
     return weights.DTYPES[sizes.most_common(1)[0][0]] if sizes else torch.bfloat16
-
-
-def _values(tensor: Source) -> int:
-    count = 1
-    for length in tensor.shape:
-        count *= length
-    return count

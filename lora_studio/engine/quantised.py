@@ -68,13 +68,14 @@ def unpacked(base: Path, tensors: dict[str, Stored]) -> Mapping[str, Source]:
             where=Where(step="model", field="source", file=str(base)),
         )
     found: dict[str, Source] = {}
+    beside: dict[str, dict[str, Stored]] = {}
+    for name, tensor in tensors.items():
+        module, of_weight, part = name.partition(".weight.")
+        if of_weight:
+            beside.setdefault(f"{module}.weight", {})[part] = tensor
     for name, tensor in tensors.items():
         if name.endswith(".weight"):
-            parts = {
-                other.removeprefix(name).lstrip("."): stored
-                for other, stored in tensors.items()
-                if other.startswith(f"{name}.")
-            }
+            parts = beside.get(name, {})
             scale = tensors.get(name.removesuffix("weight") + "SCB")
             if scale is not None:
                 parts = {"SCB": scale}
@@ -122,7 +123,7 @@ def original(base: Path, spec: ModelSpec, job: Job) -> Path:
     packed = unpacked(base, weights.index(base))
     if _settings(folder) or any(shapes.get(key) != value.shape for key, value in packed.items()):
         return base
-    job.emit(events.Log(text=f"Merging into the 16-bit original, which is in the cache: {name}."))
+    job.emit(events.Log(text=f"The 16-bit original, which is in the cache, is the base: {name}."))
     return folder
 
 

@@ -1,5 +1,6 @@
 """Whether merged model and GGUF files say what base + adapter says, token by token.
 
+Base + adapter is what was to be merged: at its weight, with the further adapters that were chosen.
 Every stage reads the same held-out conversations. Compared are, at the positions where an answer is
 predicted, the likeliest token and the whole distribution: KL(p ‖ q) = Σ p (log p − log q), in nats,
 p being base + adapter's and q the stage's (Kullback & Leibler 1951). The reference's log
@@ -21,14 +22,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import events
+from lora_studio.core.adapters import AdapterMix
 from lora_studio.core.files import write_atomic
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import chat, disk, model, stage_causes, stage_limits, stage_reading, tokens
+from lora_studio.engine import (
+    chat,
+    chat_adapters,
+    disk,
+    merging,
+    model,
+    stage_causes,
+    stage_limits,
+    stage_reading,
+    tokens,
+    weights,
+)
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import gguf
 from lora_studio.engine.llama import Llama
@@ -180,8 +194,20 @@ class Stage:
 def _reference(
     folder: RunFolder, project: Project, cases: list[Case], scratch: Path, job: Job
 ) -> Reference:
-    loaded = model.load(chat.widened(_plain(project.model), job), job)
-    tuned = chat.with_adapter(loaded.model, folder)
+    source = str(merging.base_of(project.model, project.merging, job))
+    spec = _plain(project.model).model_copy(update={"source": source})
+    loaded = model.load(chat.widened(spec, job), job)
+    mix = AdapterMix(name="merged", adapters=tuple(merging.chosen(folder, project.merging)))
+    with chat_adapters.Switch(loaded.model).to(mix) as tuned:
+        reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
+    del loaded, tuned
+    _release()
+    return reference
+
+
+def _read_reference(
+    tuned: Any, tokenizer: PreTrainedTokenizerBase, cases: list[Case], scratch: Path, job: Job
+) -> Reference:
     rows = sum(len(case.positions) for case in cases)
     stored: np.memmap | None = None
     done = 0
@@ -195,10 +221,8 @@ def _reference(
         stored[done : done + len(values)] = values
         done += len(values)
     assert stored is not None
-    computed_in = str(next(tuned.parameters()).dtype).removeprefix("torch.")
-    answers = stage_reading.answers_in_torch(tuned, loaded.tokenizer, cases, "base + adapter", job)
-    del loaded, tuned
-    _release()
+    computed_in = weights.word(next(tuned.parameters()).dtype)
+    answers = stage_reading.answers_in_torch(tuned, tokenizer, cases, "base + adapter", job)
     return Reference(stored, computed_in, answers)
 
 
@@ -234,7 +258,9 @@ def _test_merged(
         token_fault=stage_reading.token_fault(cases, tokenize),
         faults=tuple(faults),
         find_cause=lambda: stage_causes.of_merged(
-            model.resolve(project.model, job), folder.adapter, folder.merged
+            merging.base_of(project.model, project.merging, job),
+            merging.chosen(folder, project.merging),
+            folder.merged,
         ),
     )
     result = _judge(stage, cases, reference, job)

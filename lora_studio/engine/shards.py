@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -144,7 +144,7 @@ def write(shards: Sequence[Shard], folder: Path, record: Record, job: Job) -> No
             if not kept:
                 part = folder / f"{shard.file}.part"
                 sums = _write_shard(shard, part, pool, job, (done, total))
-                os.replace(part, folder / shard.file)  # noqa: PTH105
+                part.replace(folder / shard.file)
                 record.add(shard, sums)
             done += shard.bytes
             job.emit(
@@ -166,8 +166,7 @@ def memory(output: Output, threads: int) -> int:
     if output.copied:
         return 0
     values = max((last - first for first, last in _blocks(output)), default=0)
-    for length in output.source.shape[1:]:
-        values *= length
+    values *= math.prod(output.source.shape[1:])
     factors = sum(4 * sum(update.shape[-2:]) * update.rank for update in output.updates)
     packed = 0 if isinstance(output.source, Stored) else 3 * output.planned.bytes
     return factors + packed + threads * values * (2 * output.dtype.itemsize + 8)
@@ -241,9 +240,7 @@ def _blocks(output: Output) -> list[tuple[int, int]]:
     source = output.source
     if any(update.whole for update in output.updates):
         return [(0, source.length)]
-    columns = 1
-    for length in source.shape[1:]:
-        columns *= length
+    columns = math.prod(source.shape[1:])
     if len(source.shape) > 2:  # experts
         return updates.ranges(source.length, max(updates.BLOCK // max(columns, 1), 1))
     return updates.ranges(source.length, updates.rows_of_block(source.length, columns))

@@ -7,15 +7,16 @@ with what the merge made of it, and a GGUF file's header with the merged model's
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import adapters, weights
+from lora_studio.engine import adapters, quantised, weights
 from lora_studio.engine.adapters import Adapter, Layer
 
 #: An update merged at 1 ± this is there; rounding to 16 bits blurs small updates.
@@ -58,10 +59,14 @@ class Merging:
         return "its embedding and its output layer are no longer the same" if self.untied else ""
 
 
-def of_merged(base: Path, adapter: Path, merged: Path) -> str:
-    """The likeliest cause of a merged model that is wrong; "" when the weights look right."""
+def of_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> str:
+    """The likeliest cause of a merged model that is wrong; "" when the weights look right, or hold
+    several adapters, whose updates cannot be told apart.
+    """
+    if len(chosen) > 1:
+        return ""
     try:
-        found = merging(base, adapters.read(adapter), merged)
+        found = merging(base, adapters.read(Path(chosen[0].folder), chosen[0].weight), merged)
     except (ProblemError, OSError, KeyError, ValueError):
         return ""  # nothing can be said of files that cannot be compared
     return found.cause()
@@ -69,15 +74,17 @@ def of_merged(base: Path, adapter: Path, merged: Path) -> str:
 
 def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
     """Compares base and merged weights with the adapter's updates; raises ProblemError."""
-    before, after = weights.index(base), weights.index(merged)
+    before, after = quantised.unpacked(base, weights.index(base)), weights.index(merged)
     factors: dict[str, float] = {}
     untouched: set[str] = set()
     for layer in adapter.layers:
         name = f"{layer.module}.weight"
         if layer.of == "linear" and layer.magnitude is None and name in before and name in after:
-            rows = torch.arange(0, before[name].shape[0], max(1, before[name].shape[0] // _ROWS))
-            difference = after[name].read()[rows].float() - before[name].read()[rows].float()
-            factors[layer.module] = _factor(difference, rows, layer, adapter.weight)
+            length = before[name].length
+            rows = torch.arange(0, length, max(1, length // _ROWS))
+            old, new = before[name].rows(0, length)[rows], after[name].read()[rows]
+            difference = new.float() - old.float()
+            factors[layer.module] = _factor(difference, rows, layer)
             if not difference.any():
                 untouched.add(layer.module)
     head, table = "lm_head.weight", "model.embed_tokens.weight"
@@ -86,9 +93,8 @@ def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
     return Merging(factors, frozenset(untouched), untied)
 
 
-def _factor(difference: torch.Tensor, rows: torch.Tensor, layer: Layer, weight: float) -> float:
-    scale = layer.scale * weight
-    update = (layer.b.read()[rows].float() @ layer.a.read().float() * scale).flatten()
+def _factor(difference: torch.Tensor, rows: torch.Tensor, layer: Layer) -> float:
+    update = (layer.b.read()[rows].float() @ layer.a.read().float() * layer.scale).flatten()
     size = float(update @ update)
     return float(difference.flatten() @ update) / size if size else 1.0
 

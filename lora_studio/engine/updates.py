@@ -8,6 +8,7 @@ this ten times faster than the same operations on a whole tensor.
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -290,9 +291,7 @@ def _scratch(name: str, shape: tuple[int, ...] | torch.Size) -> torch.Tensor:
     """32-bit memory of this thread, used again for every block: fresh pages cost more than the
     arithmetic on them.
     """
-    needed = 1
-    for length in shape:
-        needed *= length
+    needed = math.prod(shape)
     held = getattr(_threads, name, None)
     if held is None or held.numel() < needed:
         held = torch.empty(max(needed, 4 * BLOCK))

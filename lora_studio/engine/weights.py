@@ -150,17 +150,9 @@ def name_of(dtype: torch.dtype) -> str:
     return _NAMES[dtype]
 
 
-def shards(tensors: list[Planned], limit: int) -> list[list[Planned]]:
-    """Tensors by file: as many in each as fit into `limit` bytes, but at least one."""
-    result: list[list[Planned]] = [[]]
-    size = 0
-    for tensor in tensors:
-        if result[-1] and size + tensor.bytes > limit:
-            result.append([])
-            size = 0
-        result[-1].append(tensor)
-        size += tensor.bytes
-    return result
+def word(dtype: torch.dtype) -> str:
+    """What torch calls a data type, as settings and records have it: bfloat16."""
+    return str(dtype).removeprefix("torch.")
 
 
 def shard_names(count: int) -> list[str]:
@@ -217,7 +209,7 @@ def raw_bytes(tensor: torch.Tensor) -> numpy.ndarray:
 def _fill(file: BinaryIO, tensor: torch.Tensor) -> None:
     view = raw_bytes(tensor).data
     while view:
-        count = file.readinto(view)  # type: ignore[attr-defined]
+        count = file.readinto(view)  # type: ignore[attr-defined]  # unbuffered, so a raw file
         if not count:
             raise _broken(Path(file.name), "it ends too early")
         view = view[count:]

@@ -136,9 +136,10 @@ class DatasetInquiries(QObject):
 
     def _dataset(self) -> DatasetSpec | None:
         dataset = self.state.spec(_STEP)
+        if not isinstance(dataset, DatasetSpec):
+            return None
         problems = checks.of_step(checks.check(self.state.draft), _STEP)
-        usable = isinstance(dataset, DatasetSpec) and not checks.errors(problems)
-        return dataset if usable and isinstance(dataset, DatasetSpec) else None
+        return None if checks.errors(problems) else dataset
 
     def _read(self, kind: Kind) -> DatasetSpec | None:
         """The dataset once all of it was read as it stands, and something in it is usable."""
@@ -151,8 +152,9 @@ class DatasetInquiries(QObject):
 
     def _model(self) -> ModelSpec | None:
         model = self.state.spec("model")
-        known = isinstance(model, ModelSpec) and self.state.facts.model is not None
-        return named_model(model) if known and isinstance(model, ModelSpec) else None
+        if not isinstance(model, ModelSpec) or self.state.facts.model is None:
+            return None
+        return named_model(model)
 
     # --- what happens -------------------------------------------------------------------------
 

@@ -41,26 +41,20 @@ class Facts:
 
     def take(self, event: object) -> str | None:
         """Keeps an answer and returns the name of what is known now."""
-        match event:
-            case events.ModelInspected():
-                self.model = event
-                return "model"
-            case events.DatasetInspected():
-                self.dataset = event
-                return "dataset"
-            case events.LengthsMeasured():
-                self.lengths = event
-                return "lengths"
-            case events.DatasetLinted():
-                self.findings = event
-                return "findings"
-            case events.DevicesFound():
-                self.devices = event
-                return "devices"
-            case events.OllamaFound():
-                self.ollama = event
-                return "ollama"
-        return None
+        name = _FACT_OF.get(type(event))
+        if name is not None:
+            setattr(self, name, event)
+        return name
+
+
+_FACT_OF: dict[type, str] = {
+    events.ModelInspected: "model",
+    events.DatasetInspected: "dataset",
+    events.LengthsMeasured: "lengths",
+    events.DatasetLinted: "findings",
+    events.DevicesFound: "devices",
+    events.OllamaFound: "ollama",
+}
 
 
 class ProjectState(QObject):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -279,6 +280,7 @@ def _constants(holder: type) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
 
 
+@functools.cache  # some dozen icons in a few colours
 def _tinted(name: str, tint: str) -> bytes:
     svg = (paths.resources() / "icons" / f"{name}.svg").read_text("utf-8")
     return svg.replace("currentColor", tint).encode()

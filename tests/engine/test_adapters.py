@@ -353,6 +353,30 @@ def test_an_adapter_whose_beginning_changed_the_base_is_refused(
     assert problem(lambda: adapters.read(tmp_path)) == "merging.changed_base"
 
 
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("[1, 2]", "merging.not_lora"),
+        ('{"peft_type": "LORA", "lora_alpha": 8}', "merging.broken_settings"),
+        ('{"peft_type": "LORA", "lora_alpha": 8, "r": 0}', "merging.broken_settings"),
+        ('{"peft_type": "LORA", "r": 4, "lora_alpha": null}', "merging.broken_settings"),
+        (
+            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "rank_pattern": {"q_proj": 0}}',
+            "merging.broken_settings",
+        ),
+    ],
+)
+def test_settings_that_scale_nothing_are_a_named_problem_and_spoil_no_list(
+    content: str, code: str, pair: list[Path], tmp_path: Path
+) -> None:
+    for file in pair[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / adapters.CONFIG).write_text(content, "utf-8")
+    (listed,) = adapter_library.find([tmp_path], recorded_job()[0])
+    assert listed.problem is not None
+    assert listed.problem.code == code
+
+
 def test_a_pickled_adapter_is_never_opened(pair: list[Path], tmp_path: Path) -> None:
     (tmp_path / adapters.CONFIG).write_bytes((pair[0] / adapters.CONFIG).read_bytes())
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")

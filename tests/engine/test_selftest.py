@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from lora_studio.core import commands, events
 from lora_studio.core.export import QUANTIZATIONS
+from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import (
@@ -29,6 +30,7 @@ from lora_studio.engine import (
 )
 from lora_studio.engine.export import gguf
 from lora_studio.engine.failures import CancelledError
+from tests.helpers.adapters import random_adapter
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import Recorder, recorded_job
 from tests.helpers.tiny_models import FAMILIES, write_config
@@ -234,6 +236,21 @@ def test_a_wrong_merge_is_caught_with_its_cause(
     assert "The merged model is not what was trained" in said
     assert cause in said
     assert json.loads(run.selftest_file.read_text("utf-8"))["passed"] is False
+
+
+@pytest.mark.parametrize("honoured", [True, False])
+def test_adapters_merged_at_chosen_weights_are_compared_at_those_weights(
+    honoured: bool, run: RunFolder, tmp_path: Path
+) -> None:
+    base, second = tmp_path / "base", tmp_path / "second"
+    random_adapter(base, second, seed=7)
+    chosen = MergingSpec(weight=1 / 3, further=(f"{second}=-0.5",))
+    if honoured:
+        both = [adapters.read(run.adapter, 1 / 3), adapters.read(second, -0.5)]
+        merging.merge_into(run.merged, base, both, chosen, recorded_job()[0])
+    project = run.load_project().model_copy(update={"merging": chosen})
+    (result,) = selftest.run(run, project, {}, recorded_job()[0])
+    assert result.verdict == ("passed" if honoured else "failed")
 
 
 def test_a_swapped_chat_template_is_caught_and_named(run: RunFolder) -> None:

@@ -227,3 +227,38 @@ def test_a_password_in_a_project_file_is_refused_and_not_shown(
     assert "secret" not in str(problem)
     assert "http://…@example.org" in problem.what
     state.draft.set("export", "ollama_host", "")
+
+
+def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
+    page: ExportPage, state: ProjectState, tmp_path: Path
+) -> None:
+    asked: list[commands.Question] = []
+    page.ask.connect(asked.append)
+    state.set("model", "source", "org/model")
+    state.take_answer(model_facts.model(folder=str(tmp_path)))
+    page.sizing.now()  # without the pause
+    page.deriving.now()
+    assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
+
+
+def test_another_project_shows_no_template_of_the_one_before(
+    page: ExportPage, state: ProjectState
+) -> None:
+    page.on_event(
+        events.TemplateDerived(template="{{ .Prompt }}", stops=(), proven=True, conversations=24)
+    )
+    assert page.template_card.isVisibleTo(page)
+    state.new()
+    assert not page.template_card.isVisibleTo(page)
+
+
+def test_the_folder_of_lm_studio_is_asked_for_where_it_is_used(
+    page: ExportPage, state: ProjectState
+) -> None:
+    folder = page.editors["lm_studio_folder"]
+    assert folder.isHidden()
+    state.set("export", "lm_studio", True)
+    assert not folder.isHidden()
+    state.set("export", "lm_studio_folder", "/elsewhere")
+    state.set("export", "lm_studio", False)
+    assert not folder.isHidden(), "what is set can be seen and corrected"

@@ -122,6 +122,25 @@ def test_a_typed_hub_id_is_a_source_with_a_split_of_its_own(played: Played) -> N
     assert spec is not None
 
 
+def test_what_is_typed_about_a_hub_dataset_is_taken_over_or_taken_back(played: Played) -> None:
+    page = played.page
+    page.sources._add(["org/rows"])
+    card = page.sources.cards[1]
+    card.panel.hub["split"].setText("test")
+    card.panel.hub["split"].reverted.emit()
+    assert card.panel.hub["split"].text() == "train"
+    card.panel.hub["revision"].setText("v2")
+    card.commit()
+    assert played.state.get("dataset", "sources")[1] == {"path": "org/rows", "revision": "v2"}
+
+
+def test_the_full_path_of_a_source_stays_at_hand(played: Played, tmp_path: Path) -> None:
+    played.page.sources._add([str(tmp_path / "far" / "rows.jsonl")])
+    name = played.page.sources.cards[1].name
+    played.page.resize(1500, 740)
+    assert name.toolTip() == str(tmp_path / "far" / "rows.jsonl")
+
+
 def test_the_verdict_names_format_confidence_and_evidence(played: Played) -> None:
     card = played.page.sources.cards[0]
     played.wait_for(InspectDataset)
@@ -432,6 +451,8 @@ def test_figures_tell_percentiles_tokens_and_steps(played: Played) -> None:
     assert tiles.text("steps") == "about 18"
     played.state.set("training", "epochs", 6)
     assert tiles.text("steps") == "about 36"
+    played.state.set("dataset", "validation_count", 20)
+    assert tiles.text("steps") == "about 30"
 
 
 # --- findings ---------------------------------------------------------------------------------
@@ -449,6 +470,34 @@ def test_a_fix_is_recorded_shown_as_fixed_and_can_be_undone(played: Played) -> N
     assert played.state.get("dataset", "fixes") == []
     played.state.undo.undo()
     assert played.state.get("dataset", "fixes") == ["drop_duplicates"]
+
+
+def test_the_keyboard_stays_at_the_fix(played: Played) -> None:
+    played.read()
+    played.state.take_answer(model_facts.findings())
+    played.page.tabs.setCurrentIndex(2)
+    played.page.activateWindow()
+    _press(played.page, "Fix: Equal rows")
+    focused = played.page.window().focusWidget()
+    assert focused is not None
+    assert focused.accessibleName() == "Undo fix: Equal rows"
+
+
+def test_the_filter_says_what_the_table_shows_when_the_findings_change(played: Played) -> None:
+    played.read()
+    page = played.page
+    page.footer.reasons.findChildren(QPushButton)[1].click()
+    played.state.take_answer(model_facts.findings())
+    assert page.rows.filter.currentText() == "Skipped: not valid JSON"
+    played.state.take_answer(model_facts.findings())
+    page.tabs.setCurrentIndex(2)
+    _press(page, "Show rows: Equal rows")
+    asked = len(played.of(ReadRows))
+    played.state.take_answer(events.DatasetLinted(rows=100, findings=()))
+    assert page.rows.filter.currentText() == "All rows"
+    question = played.wait_for(ReadRows, asked + 1)
+    assert isinstance(question, ReadRows)
+    assert question.only == ()
 
 
 def test_a_finding_shows_its_rows_in_the_table(played: Played) -> None:

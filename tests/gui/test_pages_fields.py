@@ -37,14 +37,17 @@ def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, Page]
         assert sorted(placed) == sorted(SPECS[step].model_fields), f"{step}: not all are placed"
 
 
+_WANTED_BY = {"target_names": ("targets", "names"), "lm_studio_folder": ("lm_studio", True)}
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_problem_leads_to_every_field(qtbot: QtBot, pages: dict[str, Page], step: str) -> None:
     page = pages[step]
     page.show()
     qtbot.waitExposed(page)
     for field, editor in page.editors.items():
-        if field == "target_names":
-            page.state.set("lora", "targets", "names")
+        if field in _WANTED_BY:  # shown only where it means something
+            page.state.set(step, *_WANTED_BY[field])
         page.focus_field(field)
         assert editor.isVisible(), f"{step}.{field} stays hidden"
         focused = page.focusWidget()

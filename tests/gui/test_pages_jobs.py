@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDoubleSpinBox, QPushButton
+from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events, run_folder
@@ -106,6 +106,20 @@ def test_before_training_the_plan_is_counted(qtbot: QtBot, state: ProjectState, 
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
     assert asked.args == ["train"]
+
+
+def test_fields_of_preference_training_say_when_they_do_not_count(
+    qtbot: QtBot, state: ProjectState
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    method, beta = page.editors["preference"], page.editors["beta"]
+    assert not any("Not used" in made.help.text() for made in (method, beta))
+    state.take_answer(model_facts.dataset())
+    assert method.help.text() == "Not used: your rows are no pairs of a better and a worse answer."
+    assert beta.help.text() == "Not used: your rows are no pairs of answers or labelled answers."
+    state.take_answer(model_facts.dataset(task="kto"))
+    assert "Not used" in method.help.text()
+    assert beta.help.text() == beta.about.description
 
 
 def test_an_error_in_any_step_keeps_training_from_starting(
@@ -366,7 +380,9 @@ def test_further_adapters_are_added_weighted_and_taken_out(
     weight = control.findChildren(QDoubleSpinBox)[-1]
     weight.setValue(0.25)
     assert state.draft.get("merging", "further") == ["/adapters/my style=1", "/adapters/facts=0.25"]
-    first = next(b for b in control.findChildren(QPushButton) if "my style" in b.accessibleName())
+    first = next(
+        b for b in control.findChildren(QAbstractButton) if "my style" in b.accessibleName()
+    )
     first.click()
     assert state.draft.get("merging", "further") == ["/adapters/facts=0.25"]
     assert state.draft.spec("merging").further == ("/adapters/facts=0.25",)
@@ -418,9 +434,10 @@ def test_quantisations_are_ticked_by_keyboard_and_one_always_stays(
     assert list(state.get("export", "quantizations")) == ["Q4_K_M"]
     qtbot.keyClick(page.table.view, Qt.Key.Key_Up)
     qtbot.keyClick(page.table.view, Qt.Key.Key_Space)
-    assert list(state.get("export", "quantizations")) == ["Q5_K_M", "Q4_K_M"]
+    assert list(state.get("export", "quantizations")) == ["Q4_K_M", "Q5_K_M"]
+    assert "Now that is Q4_K_M." in page.editors["quantizations"].help.text()
     state.undo.undo()
-    assert page.table.rows.chosen == {"Q4_K_M"}
+    assert page.table.rows.chosen == ["Q4_K_M"]
 
 
 def test_export_waits_for_a_merged_model_and_shows_every_result(

@@ -44,6 +44,16 @@ def test_the_usual_ones_are_listed_and_the_rest_on_demand(table: QuantTable) -> 
     assert set(table.rows.names) == {*COMMON, "IQ2_XS"}
 
 
+def test_one_more_tick_leaves_the_model_for_ollama_the_first(table: QuantTable) -> None:
+    ticked: list[list[str]] = []
+    table.edited.connect(ticked.append)
+    for name in ("F16", "Q8_0", "Q4_K_M", "Q4_K_M"):
+        table.rows.toggle([*table.rows.names].index(name))
+    assert ticked == [
+        ["Q4_K_M", "F16"], ["Q4_K_M", "F16", "Q8_0"], ["F16", "Q8_0"], ["F16", "Q8_0", "Q4_K_M"],
+    ]  # fmt: skip
+
+
 def test_the_table_is_as_high_as_its_rows(table: QuantTable) -> None:
     few = table.view.height()
     table.more.click()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lora_studio.engine import adapters
+from lora_studio.engine import adapters, weights
 from lora_studio.engine.adapters import Adapter
 from lora_studio.engine.channel import Job
 
@@ -43,7 +43,7 @@ def merge(
     for done, (name, value) in enumerate(named):
         job.progress("checking the merged model", done, len(named), "tensors")
         if not bool(torch.isfinite(value).all()):
-            raise adapters.not_finite(name, str(value.dtype).removeprefix("torch."))
+            raise adapters.not_finite(name, weights.word(value.dtype))
     job.progress("saving the merged model", 0, None)
     merged.save_pretrained(target, max_shard_size=shard_limit)
     return changed

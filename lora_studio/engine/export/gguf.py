@@ -277,5 +277,5 @@ def _require_space(plan: Plan, first: FirstPass, wanted: Sequence[Quantization])
 def _keep(part: Path, file: Path, quantization: str) -> dict[str, Any]:
     """Puts a finished file in its place; what a GgufWritten says of it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    os.replace(part, file)  # noqa: PTH105 - one name for files and for descriptors
+    part.replace(file)
     return {"file": str(file), "quantization": quantization, "bytes": file.stat().st_size}

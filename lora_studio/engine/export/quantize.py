@@ -6,6 +6,7 @@ sizes are known beforehand by the very rules that will be used.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
@@ -232,9 +233,7 @@ def _tensor_bytes(shape: str, kind: str) -> int:
 
     name = kind.upper()
     size, width = _BLOCKS.get(name) or GGML_QUANT_SIZES[GGMLQuantizationType[name]]
-    values = 1
-    for length in shape.split(","):
-        values *= int(length)
+    values = math.prod(map(int, shape.split(",")))
     return -(-(values // size * width) // _ALIGNMENT) * _ALIGNMENT
 
 

@@ -211,7 +211,7 @@ class DatasetPage(Page):
 
     def _value_changed(self, step: str, field: str) -> None:
         if step == "training":
-            self._show_lengths()
+            self._show_steps()
         if step != _STEP:
             return
         if field in ("max_length", "too_long"):
@@ -292,6 +292,9 @@ class DatasetPage(Page):
 
     def _show_lengths(self) -> None:
         self.lengths.show_lengths(self.state.facts.lengths)
+        self._show_steps()
+
+    def _show_steps(self) -> None:
         training, split = self.state.spec("training"), plan.split(self.state)
         if isinstance(training, TrainingSpec) and split and split.train:
             total, _ = plan.steps(training, split.train)
@@ -329,6 +332,8 @@ class DatasetPage(Page):
             self._show_findings()
 
     def _show_footer(self) -> None:
+        """What the rows and the recipe come to, below the tabs and among the lengths."""
+        self._show_steps()
         answer, lengths = self.state.facts.dataset, self.state.facts.lengths
         if answer is None:
             return
@@ -343,7 +348,6 @@ class DatasetPage(Page):
             split.in_words() if split and answer.complete else "",
         ]
         self.footer.show_figures(parts, answer.skipped)
-        self._order.start()
 
     def _order_tabs(self) -> None:
         inner = self.area.widget()

@@ -68,7 +68,6 @@ class ExportPage(Page):
         state.facts_changed.connect(self._facts_changed)
         state.opened.connect(self._opened)
         state.run_changed.connect(self._run_changed)
-        state.problems_changed.connect(lambda _: self._show_server())
         self._opened()
         self.refresh()
 
@@ -209,12 +208,10 @@ class ExportPage(Page):
         return EstimateSizes(model=named_model(model), export=asked, run=run)
 
     def _opened(self) -> None:
-        self.sizing.forget()
-        self.table.set_sizes({})
+        self._forget_model()
         self.inquiry.forget()
         suggested = suggested_ollama_name(self.state.name)
         self.name.line.setPlaceholderText(suggested)
-        self._show_server()
 
     def _value_changed(self, step: str, field: str) -> None:
         host = str(self.state.get(_STEP, "ollama_host"))
@@ -228,7 +225,6 @@ class ExportPage(Page):
         if step == _STEP and field in ("imatrix", "llama_cpp"):
             self.sizing.soon()
         if step == _STEP:
-            self._show_server()
             self.refresh()
 
     def _keep_out_of_the_project(self, host: str) -> None:
@@ -245,12 +241,19 @@ class ExportPage(Page):
         if name == "model":
             model = self.state.facts.model
             self.table.set_parameters(model.parameters if model else None)
-            self.table.set_sizes({})
-            self.sizing.forget()
-            self.deriving.forget()
-            self.template_card.hide()
+            self._forget_model()
+            if self.isVisible():  # it came while the page was waiting for it
+                self.sizing.soon()
+                self.deriving.soon()
         elif name == "ollama":
             self._show_server()
+
+    def _forget_model(self) -> None:
+        """Sizes and template were those of another model."""
+        self.table.set_sizes({})
+        self.sizing.forget()
+        self.deriving.forget()
+        self.template_card.hide()
 
     def _show_server(self) -> None:
         self.ollama.searching = self.inquiry.busy
@@ -322,6 +325,7 @@ class ExportPage(Page):
             self.progress.show_progress("Starting…", None)
         self._say(running)
         self._show_server()
+        self._show_what_applies()
         self.table.show_results(self.result.written, self.result.tested)
         if self.done():
             self.result.finish(self._modelfile(), self.record.seconds)
@@ -331,6 +335,14 @@ class ExportPage(Page):
         self.copy_run.setVisible(self.result.created is not None)
         self.copy_run.setText(f"Copy “{self._run_command()}”")
         super().refresh()
+
+    def _show_what_applies(self) -> None:
+        """Which file Ollama gets, and no field that means nothing; one that is set can be reached."""
+        table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
+        first = self.table.rows.chosen[:1]
+        table.set_help(f"{table.about.description} Now that is {first[0]}." if first else "")
+        wanted = self.state.get(_STEP, "lm_studio") is True
+        folder.setVisible(wanted or self.state.is_set(_STEP, "lm_studio_folder"))
 
     def _modelfile(self) -> str:
         try:

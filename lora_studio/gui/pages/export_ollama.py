@@ -33,9 +33,8 @@ class OllamaServer(QWidget):
         super().__init__(parent)
         self.state = state
         self.searching = False
-        self.session_host = (
-            ""  # with a password: workers at work do not see this process's environment
-        )
+        #: With a password; workers at work do not see this process's environment.
+        self.session_host = ""
         self.server = label(role="muted", wrap=True)
         self.create_button = button("Create in Ollama", self.request_create, icon="export")
         self.other_name = button("Another name", self._take_free_name, kind="link")

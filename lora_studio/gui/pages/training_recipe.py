@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.core.dataset import Task
 from lora_studio.core.problems import Step
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import plan
@@ -24,21 +25,32 @@ _MORE = (
     "max_steps", "lora_plus_ratio", "neftune_alpha", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
     "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
 )  # fmt: skip
+#: What the rows have to be for a field to count.
+_FOR: dict[str, dict[Task, str]] = {
+    "preference": {"preference": "pairs of a better and a worse answer"},
+    "beta": {"preference": "pairs of answers", "kto": "labelled answers"},
+}
 
 
 class Recipe(QWidget):
     """Fields to the left; to the right one line from each step before this one."""
 
-    def __init__(self, state: ProjectState, add_editor: Callable[[str], FieldEditor]) -> None:
-        """`add_editor` makes and registers the editor of a field."""
+    def __init__(self, state: ProjectState, add_editor: Callable[..., FieldEditor]) -> None:
+        """`add_editor` makes and registers the editor of a field, `Page.add_editor`."""
         super().__init__()
         self.state = state
         self.estimate = label(wrap=True)
         self.ready = FactList()
         recipe = Card("Recipe")
         more = More()
-        more.add(_grid([add_editor(field) for field in _MORE]))
-        recipe.add(_grid([add_editor(field) for field in _MAIN]), self.estimate, more)
+        # Side by side the optimizers would push the second column out of line with the one above.
+        made = {
+            field: add_editor(field, style="combo" if field == "optimizer" else "auto")
+            for field in (*_MAIN, *_MORE)
+        }
+        self._of_preference = [made[field] for field in _FOR]
+        more.add(_grid([made[field] for field in _MORE]))
+        recipe.add(_grid([made[field] for field in _MAIN]), self.estimate, more)
         ready = Card("What will run")
         ready.setMinimumWidth(300)
         ready.add(self.ready)
@@ -55,6 +67,7 @@ class Recipe(QWidget):
             self.estimate.setText(plan.steps_in_words(training, split.train if split else None))
         else:
             self.estimate.setText("Correct the values above to see the number of steps.")
+        self._say_what_applies()
         model = self.state.facts.model
         adapter = model.adapter if model else None
         self.ready.show_facts(
@@ -66,6 +79,15 @@ class Recipe(QWidget):
                 ("Device", self._device()),
             ]
         )
+
+    def _say_what_applies(self) -> None:
+        data = self.state.facts.dataset
+        task = data.task if data is not None else None
+        for made in self._of_preference:
+            tasks = _FOR[made.field]
+            unused = task is not None and task not in tasks
+            said = f"Not used: your rows are no {' or '.join(tasks.values())}."
+            made.set_help(said if unused else made.about.description)
 
     def _precision(self) -> str:
         choices = self.state.about("model", "precision").choices

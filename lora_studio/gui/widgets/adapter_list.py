@@ -11,8 +11,9 @@ from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
 from lora_studio.core.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import button, column, label
+from lora_studio.gui.widgets.basics import button, column, tool_button
 from lora_studio.gui.widgets.controls import Control
+from lora_studio.gui.widgets.glyph import Elided
 
 _LARGEST = 10.0
 
@@ -23,7 +24,8 @@ class Weight(QDoubleSpinBox):
     def __init__(self, value: float, name: str) -> None:
         """`name` is the adapter it belongs to."""
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
-        self.setStepType(QDoubleSpinBox.StepType.DefaultStepType)
+        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # as all other numbers
+        self.setFixedWidth(64)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
         self.setAccessibleName(f"Weight of {name}")
@@ -83,12 +85,12 @@ class AdapterList(Control):
         except ProblemError:
             folder, weight = text, 1.0
         name = Path(folder).name or folder
-        shown = label(name)
-        shown.setToolTip(folder)
+        shown = Elided()
+        shown.full = folder
+        shown.setText(name)
         number = Weight(weight, name)
         number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
-        out = button("", lambda: self._change(place, None), icon="close", kind="link")
-        out.setAccessibleName(f"Take {name} out")
+        out = tool_button("close", f"Take {name} out", lambda: self._change(place, None))
         made = QWidget()
         layout = QHBoxLayout(made)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -99,6 +99,13 @@ def column(*parts: QWidget | QLayout | int | None, spacing: int = Space.ROW) -> 
     return _filled(QVBoxLayout(), parts, spacing)
 
 
+def titled(title: str, part: QWidget) -> QWidget:
+    """A part with its name above it."""
+    made = QWidget()
+    made.setLayout(column(label(title, "label"), part, spacing=Space.XS))
+    return made
+
+
 def line() -> QFrame:
     """A thin horizontal rule."""
     made = QFrame()

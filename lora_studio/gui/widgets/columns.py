@@ -38,10 +38,6 @@ class Columns(QWidget):
         for part, share in zip(self._parts, stretch, strict=True):
             self._box.addWidget(part, share)
 
-    def is_stacked(self) -> bool:
-        """Whether the parts stand one below the other."""
-        return self._box.direction() == QBoxLayout.Direction.TopToBottom
-
     def minimumSizeHint(self) -> QSize:
         """The wider of the two: below that nothing helps."""
         left, right = self._widths()

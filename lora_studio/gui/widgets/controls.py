@@ -53,8 +53,9 @@ class Control(QWidget):
     def set_invalid(self, invalid: bool) -> None:
         """Marks the control; the words stand below it."""
         target = self.focusProxy() or self
-        target.setProperty("invalid", invalid)
-        restyle(target)
+        if bool(target.property("invalid")) != invalid:  # to restyle costs as much as all checks
+            target.setProperty("invalid", invalid)
+            restyle(target)
 
 
 class Line(QLineEdit):
@@ -63,6 +64,12 @@ class Line(QLineEdit):
     entered = Signal()
     reverted = Signal()
     stepped = Signal(int)
+
+    def enters(self, commit: Callable[[], object], revert: Callable[[], object]) -> None:
+        """What Enter and leaving do, and what Esc does."""
+        self.entered.connect(commit)
+        self.editingFinished.connect(commit)
+        self.reverted.connect(revert)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Enter, Esc and the up and down keys."""
@@ -353,9 +360,7 @@ class ListControl(Control):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.line)
-        self.line.entered.connect(self._leave)
-        self.line.editingFinished.connect(self._leave)
-        self.line.reverted.connect(lambda: self.show_value(self._value))
+        self.line.enters(self._leave, lambda: self.show_value(self._value))
 
     def show_value(self, value: Any) -> None:
         """Shows a list, or whatever else stands in its place."""

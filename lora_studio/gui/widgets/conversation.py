@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 from lora_studio.core.dataset import Message
 from lora_studio.core.events import RowPreview
 from lora_studio.gui.theme import Size, Space
-from lora_studio.gui.widgets.basics import column, label
+from lora_studio.gui.widgets.basics import titled
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 
@@ -72,9 +72,7 @@ class ChatView(QWidget):
         self._pair = QSplitter()
         self._pair.setChildrenCollapsible(False)
         for name, part in (("Chosen", self.chosen), ("Rejected", self.rejected)):
-            side = QWidget()
-            side.setLayout(column(label(name, "label"), part, spacing=Space.XS))
-            self._pair.addWidget(side)
+            self._pair.addWidget(titled(name, part))
         self._pair.setHandleWidth(Space.S)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Space.S, 0, 0)

@@ -45,6 +45,7 @@ class FindingsView(Control):
         self._fixes: tuple[str, ...] = ()
         self._found: events.DatasetLinted | None = None
         self._note = ""
+        self._buttons: dict[str, QWidget] = {}  # by repair
         self._area = QScrollArea(widgetResizable=True)
         self._area.setFrameShape(QFrame.Shape.NoFrame)
         self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -76,6 +77,7 @@ class FindingsView(Control):
     # --- inside -------------------------------------------------------------------------------
 
     def _fill(self) -> None:
+        self._buttons = {}
         inner = QWidget()
         inner.setObjectName("scrolled")
         rows = QVBoxLayout(inner)
@@ -139,6 +141,7 @@ class FindingsView(Control):
         made.setMinimumWidth(96)
         made.setToolTip(self._titles.get(fix, fix))
         made.setAccessibleName(f"{made.text()}: {title}")
+        self._buttons[fix] = made
         return made
 
     def _change_button(self, field: str, value: Any) -> QWidget:
@@ -151,6 +154,8 @@ class FindingsView(Control):
         kept = [name for name in self._fixes if name != fix]
         self.edited.emit(kept if fix in self._fixes else [*kept, fix])
         self.left.emit()
+        if (again := self._buttons.get(fix)) is not None:
+            again.setFocus(Qt.FocusReason.OtherFocusReason)  # the rows were made anew
 
 
 def _line_of(icon: str, role: Role, said: Any, acts: Sequence[QWidget]) -> QWidget:

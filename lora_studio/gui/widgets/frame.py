@@ -27,9 +27,3 @@ class PageHeader(QWidget):
         layout.addLayout(self.extra)
         layout.addWidget(self.back)
         layout.addWidget(self.primary)
-
-    def set_primary(self, text: str, *, enabled: bool = True, tip: str = "") -> None:
-        """Words, state and tooltip of the primary button."""
-        self.primary.setText(text)
-        self.primary.setEnabled(enabled)
-        self.primary.setToolTip(tip)

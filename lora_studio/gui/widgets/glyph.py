@@ -66,6 +66,7 @@ class Elided(QLabel):
     def __init__(self, text: str = "", role: LabelRole = "body") -> None:
         """Takes what room there is and can do with little."""
         super().__init__(text, textFormat=Qt.TextFormat.PlainText)
+        self.full = ""  # what the tooltip says also where nothing is cut
         self.setProperty("role", role)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
@@ -95,4 +96,4 @@ class Elided(QLabel):
 
     def _tell(self) -> None:
         cut = self.fontMetrics().horizontalAdvance(self.text()) > self.width()
-        self.setToolTip(self.text() if cut else "")
+        self.setToolTip(self.full or (self.text() if cut else ""))

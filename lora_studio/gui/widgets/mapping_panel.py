@@ -22,6 +22,7 @@ from lora_studio.gui.widgets.slot_editor import SlotEditor
 
 _AUTO = "auto"
 _HUB = {"subset": "Subset", "split": "Split", "revision": "Revision"}
+_HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
 
 
 class MappingPanel(QWidget):
@@ -62,8 +63,7 @@ class MappingPanel(QWidget):
             field = self.hub[name]
             field.setAccessibleName(words_)
             field.setFixedWidth(140)
-            field.entered.connect(self._hub_typed)
-            field.editingFinished.connect(self._hub_typed)
+            field.enters(self._hub_typed, self._show_hub)
             fields += [label(words_, "caption"), field]
         self._hub_row.setLayout(row(*fields, None))
         layout = column(
@@ -83,9 +83,7 @@ class MappingPanel(QWidget):
         self._hub_row.setVisible(is_hub(source))
         for name, field in self.hub.items():
             if not field.hasFocus():
-                field.setText(
-                    str(source.get(name, {"split": "train", "revision": "main"}.get(name, "")))
-                )
+                field.setText(self._hub_values()[name])
         self.format.set_choices(_formats(found))
         self.format.show_value(source.get("format", _AUTO))
         self.reset.setVisible(bool(source.get("mapping")) or source.get("format", _AUTO) != _AUTO)
@@ -93,6 +91,8 @@ class MappingPanel(QWidget):
 
     def commit(self) -> None:
         """Takes over what was typed."""
+        if is_hub(self._source):
+            self._hub_typed()
         for slot in self.slots.values():
             slot.commit()
 
@@ -188,12 +188,18 @@ class MappingPanel(QWidget):
 
     def _hub_typed(self) -> None:
         typed = {name: field.text().strip() for name, field in self.hub.items()}
-        before = {"subset": "", "split": "train", "revision": "main"} | {
-            name: self._source[name] for name in _HUB if name in self._source
-        }
-        typed = {name: value or before[name] * (name != "subset") for name, value in typed.items()}
-        if typed != before:
+        typed = {name: value or _HUB_DEFAULTS[name] for name, value in typed.items()}
+        if typed != self._hub_values():
             self.changed.emit(typed)
+
+    def _hub_values(self) -> dict[str, str]:
+        return {
+            name: str(self._source.get(name, default)) for name, default in _HUB_DEFAULTS.items()
+        }
+
+    def _show_hub(self) -> None:
+        for name, value in self._hub_values().items():
+            self.hub[name].setText(value)
 
 
 def _formats(found: events.SourceFound | None) -> dict[str, str]:

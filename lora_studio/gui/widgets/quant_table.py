@@ -39,7 +39,7 @@ class QuantModel(QAbstractTableModel):
         super().__init__(parent)
         self.names: tuple[Quantization, ...] = COMMON
         self.everything = False
-        self.chosen: set[str] = set()
+        self.chosen: list[str] = []  # in the order of ticking: Ollama gets the first
         self.parameters: int | None = None
         self.sizes: Mapping[str, int] = {}
         self.written: dict[str, events.GgufWritten] = {}
@@ -59,11 +59,12 @@ class QuantModel(QAbstractTableModel):
     def toggle(self, row: int) -> None:
         """Ticks or unticks a row; the last tick stays, for nothing is no export."""
         name = self.names[row]
-        after = self.chosen ^ {name}
+        kept = [other for other in self.chosen if other != name]
+        after = kept if name in self.chosen else [*kept, name]
         if after:
             self.chosen = after
             self.changed()
-            self.ticked.emit([name for name in NAMES if name in after])
+            self.ticked.emit(list(after))
 
     def rowCount(self, parent: _Index | None = None) -> int:
         """A table has no rows below a row."""
@@ -191,7 +192,7 @@ class QuantTable(Control):
 
     def show_value(self, value: Any) -> None:
         """Ticks the names of a list."""
-        self.rows.chosen = set(value) if isinstance(value, list | tuple) else set()
+        self.rows.chosen = list(value) if isinstance(value, list | tuple) else []
         self.rows.changed()
 
     def set_parameters(self, parameters: int | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QEvent, QRect, QSize, Qt, Signal
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
@@ -22,7 +22,7 @@ State = Literal["", "todo", "ready", "problem", "running"]
 
 _GLYPHS = {"todo": "state-todo", "ready": "check", "problem": "warning", "running": "state-running"}
 _TINTS = {"todo": "muted", "ready": "ok", "problem": "error", "running": "accent"}
-WIDTH = 176
+WIDTH = 184
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ class RailButton(QAbstractButton):
         self.update()
 
     def sizeHint(self) -> QSize:
-        """Fixed height, as wide as the rail."""
-        return QSize(WIDTH - 2 * Space.S, 46 if self._state.state else 38)
+        """As wide as the rail, as high as its one or two lines."""
+        title, said = _heights()
+        lines = title + said + Space.S if self._state.state else title + Space.XL
+        return QSize(WIDTH - 2 * Space.S, max(lines, 46 if self._state.state else 38))
 
     def event(self, event: QEvent) -> bool:
         """Repaints when the mouse comes or goes."""
@@ -89,9 +91,9 @@ class RailButton(QAbstractButton):
                 self.text(),
             )
             return
-        painter.drawText(
-            QRect(left, middle - 19, width, 20), Qt.AlignmentFlag.AlignVCenter, self.text()
-        )
+        title, said = _heights()
+        top = middle - (title + said) // 2
+        painter.drawText(QRect(left, top, width, title), Qt.AlignmentFlag.AlignVCenter, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         calm = self._state.state in ("todo", "ready")
         painter.setPen(
@@ -99,9 +101,9 @@ class RailButton(QAbstractButton):
         )
         painter.setFont(body_font(Size.CAPTION))
         painter.drawText(
-            QRect(left, middle - 1, width + 10, 18),
+            QRect(left, top + title, width, said),
             Qt.AlignmentFlag.AlignVCenter,
-            self._state.words,
+            painter.fontMetrics().elidedText(self._state.words, Qt.TextElideMode.ElideRight, width),
         )
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
@@ -117,6 +119,13 @@ class RailButton(QAbstractButton):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(color("accent"), 1.5))
             painter.drawRoundedRect(area, Space.RADIUS_CONTROL, Space.RADIUS_CONTROL)
+
+
+def _heights() -> tuple[int, int]:
+    """Heights of a title and of the words under it, in pixels, with the room lines need."""
+    fonts = body_font(bold=True), body_font(Size.CAPTION)
+    title, said = (QFontMetrics(font).height() for font in fonts)
+    return max(title, 18), max(said, 16)
 
 
 class Rail(QFrame):

@@ -24,6 +24,8 @@ _PAUSE = 300
 _DWELL = 60
 
 Pairs = tuple[tuple[int, int], ...]
+#: A filter: its name, and either rows as (source, row) or the reason why rows are left out.
+Narrowing = tuple[str, Pairs, str]
 _WHICH: tuple[Literal["all", "used", "skipped"], ...] = ("all", "used", "skipped")
 
 
@@ -48,7 +50,8 @@ class RowBrowser(QWidget):
         self._detailed: DatasetSpec | None = None  # with everything that tokens rest on
         self._model: ModelSpec | None = None
         self._rows_asked = self._row_asked = ""
-        self._special: list[tuple[str, Pairs, str]] = []  # name, rows, reason
+        self._filters: list[Narrowing] = []
+        self._asked_for: list[Narrowing] = []  # by a click elsewhere
         self._type = QTimer(self, singleShot=True, interval=_PAUSE)
         self._dwell = QTimer(self, singleShot=True, interval=_DWELL)
         self._build()
@@ -115,6 +118,9 @@ class RowBrowser(QWidget):
         self._rows_asked = ""
         self.table.set_shape(task, sources=sources)
         if dataset is None:
+            self._asked_for.clear()
+            self._fill_filter()
+            self.clear.setVisible(self._is_narrowed())
             self.table.rows.restart(first)
         elif self._is_narrowed():
             self._start_again()
@@ -131,20 +137,24 @@ class RowBrowser(QWidget):
             self._detailed, self._model = dataset, model
             self._dwell.start()
 
-    def set_filters(self, filters: Sequence[tuple[str, Pairs, str]]) -> None:
-        """Further filters: a name, and either rows or the reason why rows are left out."""
-        if list(filters) != self._special:
-            self._special = list(filters)
-            self._fill_filter()
+    def set_filters(self, filters: Sequence[Narrowing]) -> None:
+        """Further filters; rows are asked for anew where the chosen one is gone or another."""
+        if list(filters) == self._filters:
+            return
+        before = self._narrowing()
+        self._filters = list(filters)
+        self._fill_filter()
+        if self._narrowing() != before:
+            self._start_again()
 
     def show_only(self, name: str, pairs: Pairs = (), reason: str = "") -> None:
         """Shows the rows of a finding, or those left out for a reason."""
         wanted = (name, pairs, reason)
-        if wanted not in self._special:
-            self._special.append(wanted)
+        if wanted not in self._special():
+            self._asked_for.append(wanted)
             self._fill_filter()
         self.search.clear()
-        self.filter.setCurrentIndex(3 + self._special.index(wanted))
+        self.filter.setCurrentIndex(len(_WHICH) + self._special().index(wanted))
         self._start_again()
         self.table.setFocus()
 
@@ -175,6 +185,14 @@ class RowBrowser(QWidget):
     def _is_narrowed(self) -> bool:
         return bool(self.search.text().strip()) or self.filter.currentIndex() > 0
 
+    def _special(self) -> list[Narrowing]:
+        return [*self._filters, *self._asked_for]
+
+    def _narrowing(self) -> Narrowing | None:
+        """The filter that is chosen, None for all, used or skipped rows."""
+        index = self.filter.currentIndex() - len(_WHICH)
+        return self._special()[index] if index >= 0 else None
+
     def _start_again(self) -> None:
         self._type.stop()
         self.clear.setVisible(self._is_narrowed())
@@ -189,7 +207,7 @@ class RowBrowser(QWidget):
             return
         index = self.filter.currentIndex()
         which = _WHICH[index] if 0 <= index < len(_WHICH) else "all"
-        _, only, reason = self._special[index - 3] if index >= 3 else ("", (), "")
+        _, only, reason = self._narrowing() or ("", (), "")
         question = commands.ReadRows(
             dataset=self._dataset,
             first=first,
@@ -228,6 +246,6 @@ class RowBrowser(QWidget):
         before = self.filter.currentText()
         self.filter.clear()
         self.filter.addItems(["All rows", "Used", "Skipped"])
-        self.filter.addItems([name for name, _, _ in self._special])
+        self.filter.addItems([name for name, _, _ in self._special()])
         place = self.filter.findText(before)
         self.filter.setCurrentIndex(max(0, place))

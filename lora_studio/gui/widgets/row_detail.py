@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 from lora_studio.core import events
 from lora_studio.core.problems import Problem
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import column, label
+from lora_studio.gui.widgets.basics import column, label, titled
 from lora_studio.gui.widgets.conversation import ChatView
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
@@ -28,8 +28,7 @@ class RowDetail(QTabWidget):
         self.raw = RichText(self._paint_raw, "The row as the file has it")
         self._raw = ""
         self.problem = Statement()
-        self._rejected = QWidget()
-        self._rejected.setLayout(column(label("Rejected", "label"), self.rejected, spacing=0))
+        self._rejected = titled("Rejected", self.rejected)
         self._chosen = label("Chosen", "label")
         tokens = QWidget()
         inside = QVBoxLayout(tokens)

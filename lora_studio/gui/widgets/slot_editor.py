@@ -52,9 +52,7 @@ class SlotEditor(QWidget):
         self.line.hide()
         self._chips.hide()
         self.combo.edited.connect(self._chosen)
-        self.line.entered.connect(self.commit)
-        self.line.editingFinished.connect(self.commit)
-        self.line.reverted.connect(self._show_template)
+        self.line.enters(self.commit, self._show_template)
         self.line.textEdited.connect(lambda _: self._preview(self._typed()))
 
     def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
@@ -87,7 +85,7 @@ class SlotEditor(QWidget):
             self._show_template()
 
     def _show_template(self) -> None:
-        self.line.setText(self._value.replace("\n", "\\n"))
+        self.line.setText(self._value.replace("\n", _NEW_LINE))
 
     def _typed(self) -> str:
         return self.line.text()

@@ -75,9 +75,7 @@ class SourceCard(QFrame):
         self.setLayout(layout)
         self.panel.hide()
         self.problems.hide()
-        self.weight.entered.connect(self._weigh)
-        self.weight.editingFinished.connect(self._weigh)
-        self.weight.reverted.connect(self._show_weight)
+        self.weight.enters(self._weigh, self._show_weight)
         self.panel.changed.connect(self.changed)
 
     # --- what is shown ------------------------------------------------------------------------
@@ -89,9 +87,9 @@ class SourceCard(QFrame):
         self._source = source
         hub = is_hub(source)
         path = str(source["path"])
+        self.name.full = path
         self.name.setText(path if hub else PurePath(path).name or path)
         self.name.setAccessibleName(path)
-        self.name.setToolTip(path)
         kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
         self._glyph.set_glyph(kind, "muted")
         self.remove.setToolTip(f"Remove {self.name.text()}; the file stays")

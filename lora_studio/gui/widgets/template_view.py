@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 from lora_studio.core import events, words
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import More, column, label, set_role
+from lora_studio.gui.widgets.basics import More, label, set_role, titled
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -23,9 +23,7 @@ class TemplateView(QWidget):
         self.verdict = label(wrap=True)
         self.jinja, self.go = _code("Chat template"), _code("Ollama TEMPLATE")
         sides = Columns(
-            column(label("Chat template (Jinja)", "label"), self.jinja, spacing=Space.XS),
-            column(label("Ollama TEMPLATE (Go)", "label"), self.go, spacing=Space.XS),
-            (1, 1),
+            titled("Chat template (Jinja)", self.jinja), titled("Ollama TEMPLATE (Go)", self.go)
         )
         self.facts = FactList()
         self.limits = More("Where the two differ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QHelpEvent, QTextCharFormat, QTextCursor
@@ -147,15 +147,15 @@ class TokenView(QWidget):
 class _TokenBox(RichText):
     """Says under the mouse which token it is."""
 
-    def __init__(self, paint: object, token_at: object) -> None:
-        super().__init__(paint, "Tokens")  # type: ignore[arg-type]
+    def __init__(self, paint: Callable[[], None], token_at: Callable[[int], str]) -> None:
+        super().__init__(paint, "Tokens")
         self._token_at = token_at
 
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             place = self.viewport().mapFrom(self, event.pos())
             position = self.cursorForPosition(place).position()
-            QToolTip.showText(event.globalPos(), self._token_at(position))  # type: ignore[operator]
+            QToolTip.showText(event.globalPos(), self._token_at(position))
             return True
         return super().event(event)
 

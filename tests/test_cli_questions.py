@@ -1,0 +1,82 @@
+"""What verbs share: options that are refused in words, questions to a worker, Ctrl+C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from lora_studio import headless
+from lora_studio.cli import app
+from lora_studio.cli_data import source_of
+from lora_studio.cli_questions import answers, ask, model_of
+from lora_studio.console import Display
+from lora_studio.core import commands, events
+from tests.helpers import fake_engine
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What an engine plays that stands where the real one does."""
+    file = tmp_path / "scenario.json"
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
+    return file
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["data", "lint", "rows.jsonl", "--max-length", "2000000"], "max_length"),
+        (["data", "render", "rows.jsonl", "--model", "m", "--max-length", "2000000"], "max-length"),
+        (["model", "m", "--rank", "0"], "rank"),
+        (["chat", "run", "--with", "magic"], "sources"),
+        (["chat", "run", "--temperature", "-1"], "temperature"),
+        (["push", "run", ""], "repository"),
+        (["adapters", "combine", "a", "--out", "b", "--density", "2"], "density"),
+        (["merge", "--base", "m", "--adapter", "a", "--out", "o", "--shard-size", "-1"], "shard"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_refused_with_its_name(
+    arguments: list[str], place: str
+) -> None:
+    result = CliRunner().invoke(app, arguments, input="Hello\n")
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == headless.REFUSED
+    assert place in result.stdout
+
+
+def test_ctrl_c_ends_the_worker_that_was_asked(scenario: Path) -> None:
+    scenario.write_text(json.dumps({"inspect_devices": [{"sleep": 60}]}))
+    before = set(psutil.Process().children())
+    threading.Timer(1.0, signal.raise_signal, (signal.SIGINT,)).start()
+    with pytest.raises(typer.Exit) as caught:
+        answers(commands.InspectDevices(), Display())
+    assert caught.value.exit_code == headless.INTERRUPTED
+    _, alive = psutil.wait_procs(set(psutil.Process().children()) - before, timeout=10)
+    assert not alive
+
+
+def test_a_failure_is_shown_and_exits(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    problem = {"code": "x.y", "what": "It is broken.", "remedy": "Mend it."}
+    scenario.write_text(json.dumps({"inspect_devices": [{"fail": problem}]}))
+    with pytest.raises(typer.Exit) as caught:
+        ask(commands.InspectDevices(), events.DevicesFound, Display())
+    assert caught.value.exit_code == headless.FAILED
+    assert "It is broken." in capsys.readouterr().out
+
+
+def test_what_is_no_path_here_stays_as_it_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert model_of("mine").source == str(tmp_path / "mine")
+    assert model_of("org/model").source == "org/model"
+    assert source_of("org/rows.v2").path == "org/rows.v2"
+    assert source_of("rows.jsonl").path == str(tmp_path / "rows.jsonl")
