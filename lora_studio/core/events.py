@@ -364,7 +364,9 @@ class TrainingStarted(_Event):
 class StepDone(_Event):
     """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
 
-    `figures` are what else an objective tells, such as how often the chosen answer is ahead.
+    `figures` are what else an objective tells, such as how often the chosen answer is ahead. How
+    busy a device is comes in percent: of its time for a GPU, of all processors for this process on
+    a CPU; None where nobody can tell.
     """
 
     kind: Literal["step_done"] = "step_done"
@@ -377,6 +379,9 @@ class StepDone(_Event):
     tokens: int
     tokens_per_s: float
     memory_bytes: int
+    gpu_percent: float | None = None
+    gpu_celsius: float | None = None
+    cpu_percent: float | None = None
     eta_s: float | None = None
     figures: dict[str, float] = Field(default_factory=dict)
 

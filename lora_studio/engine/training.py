@@ -27,6 +27,7 @@ from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
 from lora_studio.engine.batches import Plan, by_length
 from lora_studio.engine.channel import Job
+from lora_studio.engine.device_load import DeviceLoad
 from lora_studio.engine.encoded_rows import sequence
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.objectives import Loss
@@ -131,6 +132,7 @@ class Loop:
             num_training_steps=self.steps,
         )
         self.meter = Meter(job, self.steps)
+        self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
         torch.manual_seed(spec.seed)
 
@@ -205,6 +207,7 @@ class Loop:
             tokens=sum(int(row.tokens) for rows in batches for row in rows),
             memory_bytes=devices.peak_memory_bytes(self.device),
             figures=dict(figures),
+            **self.load.latest(),
         )
 
     def evaluate(self) -> None:

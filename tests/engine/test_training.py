@@ -105,6 +105,7 @@ def test_losses_and_rates_are_pinned(start: Start, monkeypatch: pytest.MonkeyPat
     channel = train(run)
     steps = channel.of(events.StepDone)
     assert [event.step for event in steps] == [1, 2, 3, 4, 5, 6]
+    assert steps[-1].cpu_percent is not None
     # 3 of 6 steps of warm-up from zero, then down to zero; the rate is the one a step was made at.
     expected = [0.0, 1 / 3, 2 / 3, 1.0, 2 / 3, 1 / 3]
     assert [event.learning_rate / 5e-3 for event in steps] == pytest.approx(expected)

@@ -1,0 +1,79 @@
+"""How busy a device is: measured beside the work, at most once a second, left out where unknown."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from lora_studio.engine import device_load
+from lora_studio.engine.device_load import DeviceLoad, Load
+
+CPU = torch.device("cpu")
+
+
+def measured(load: DeviceLoad) -> Load:
+    until = time.monotonic() + 10
+    while not (found := load.latest()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return found
+
+
+def test_a_busy_process_is_seen_and_never_above_all_processors() -> None:
+    load = DeviceLoad(CPU)
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        sum(range(1000))
+    found = measured(load)
+    assert set(found) == {"cpu_percent"}
+    assert 0 < found["cpu_percent"] <= 100
+
+
+def test_a_slow_driver_keeps_nobody_waiting_and_is_asked_once_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(device_load, "INTERVAL", 0.0)
+    answered, asked = threading.Event(), []
+
+    def read() -> Load:
+        asked.append(time.monotonic())
+        assert answered.wait(10)
+        return {"gpu_percent": 97.0}
+
+    load = DeviceLoad(CPU, read)
+    begun = time.monotonic()
+    for _ in range(200):
+        assert load.latest() == {}
+    assert time.monotonic() - begun < 1.0
+    assert len(asked) == 1
+    answered.set()
+    assert measured(load) == {"gpu_percent": 97.0}
+
+
+def test_measurements_are_a_second_apart() -> None:
+    asked = []
+
+    def read() -> Load:
+        asked.append(1)
+        return {"gpu_percent": 1.0}
+
+    load = DeviceLoad(CPU, read)
+    measured(load)
+    for _ in range(20):
+        load.latest()
+        time.sleep(0.005)
+    assert len(asked) == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_nobody_can_ask_is_left_out() -> None:
+    assert device_load._of_gpu(torch.device("cuda", 0)) == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_says_how_busy_and_how_warm_it_is() -> None:
+    found = device_load._of_gpu(torch.device("cuda", 0))
+    assert 0 <= found["gpu_percent"] <= 100
+    assert 0 < found["gpu_celsius"] < 120
