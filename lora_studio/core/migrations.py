@@ -9,7 +9,7 @@ Document = dict[str, Any]
 _Step = Callable[[Document], Document]
 
 #: Version written into project files.
-CURRENT_VERSION = 2
+CURRENT_VERSION = 3
 
 _STEPS: dict[int, _Step] = {}
 
@@ -36,6 +36,18 @@ def several_sources(document: Document) -> Document:
         if file:
             dataset["sources"] = [{"path": file, "format": shape}]
         document = {**document, "dataset": dataset}
+    return document
+
+
+@migration(2)
+def kinds_of_gradient_checkpointing(document: Document) -> Document:
+    """Gradient checkpointing was on or off; there is more than one kind of it now."""
+    training = document.get("training")
+    if isinstance(training, dict):
+        before = training.get("gradient_checkpointing")
+        if isinstance(before, bool):
+            training = training | {"gradient_checkpointing": "on" if before else "off"}
+        document = {**document, "training": training}
     return document
 
 

@@ -8,6 +8,7 @@ from lora_studio.core.spec import Spec, setting
 
 Schedule = Literal["linear", "cosine", "constant"]
 Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
+Checkpointing = Literal["off", "on", "unsloth"]
 
 
 class TrainingSpec(Spec):
@@ -138,11 +139,12 @@ class TrainingSpec(Spec):
         step=0.1,
         advanced=True,
     )
-    gradient_checkpointing: bool = setting(
-        False,
+    gradient_checkpointing: Checkpointing = setting(
+        "off",
         "Gradient checkpointing",
         "Computes activations twice instead of keeping them: much less memory, about a third "
-        "slower.",
+        "slower. Unsloth's also moves what it keeps to main memory.",
+        choices={"off": "Off", "on": "On", "unsloth": "Unsloth's"},
         advanced=True,
     )
     eval_every: int = setting(

@@ -202,6 +202,24 @@ def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_
     assert dataset.max_length == 64
 
 
+@pytest.mark.parametrize(("before", "after"), [("true", "on"), ("false", "off")])
+def test_gradient_checkpointing_of_a_version_2_project_becomes_its_kind(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    (tmp_path / "old.lorastudio").write_text(
+        f"schema_version = 2\n[training]\ngradient_checkpointing = {before}\n"
+    )
+    assert project.load(tmp_path).freeze().training.gradient_checkpointing == after
+
+
+def test_gradient_checkpointing_is_no_longer_a_yes_or_no(tmp_path: Path) -> None:
+    (tmp_path / "new.lorastudio").write_text(
+        "schema_version = 3\n[training]\ngradient_checkpointing = true\n"
+    )
+    (problem,) = project.load(tmp_path).problems()
+    assert problem.where.field == "gradient_checkpointing"
+
+
 def test_a_source_may_be_written_as_its_path_alone_and_is_saved_and_loaded(tmp_path: Path) -> None:
     sources = ["a.jsonl", {"path": "b.csv", "mapping": {"answer": "{x}\n{y}"}, "weight": 0.5}]
     project.create(tmp_path / "p", "p", {"dataset": {"sources": sources, "max_length": 99}})

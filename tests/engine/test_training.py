@@ -203,7 +203,7 @@ def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precis
     [
         {"optimizer": "adamw_8bit"},
         {"optimizer": "paged_adamw_8bit"},
-        {"gradient_checkpointing": True},
+        {"gradient_checkpointing": "on"},
         {"schedule": "constant"},
         {"max_grad_norm": 0.0, "weight_decay": 0.1},
     ],
@@ -215,7 +215,7 @@ def test_every_recipe_trains(start: Start, settings: dict[str, Any]) -> None:
 
 def test_gradient_checkpointing_changes_memory_and_not_the_result(start: Start) -> None:
     plain = start(training={"max_steps": 3})
-    frugal = start(training={"max_steps": 3, "gradient_checkpointing": True})
+    frugal = start(training={"max_steps": 3, "gradient_checkpointing": "on"})
     train(plain), train(frugal)
     expected = adapter_of(plain)
     for name, value in adapter_of(frugal).items():
@@ -223,7 +223,7 @@ def test_gradient_checkpointing_changes_memory_and_not_the_result(start: Start) 
 
 
 def test_gradient_checkpointing_trains_a_16_bit_base(start: Start) -> None:
-    run = start(model={"precision": "bf16"}, training={"max_steps": 2, "gradient_checkpointing": True})  # fmt: skip
+    run = start(model={"precision": "bf16"}, training={"max_steps": 2, "gradient_checkpointing": "on"})  # fmt: skip
     assert train(run).of(events.Done)
 
 

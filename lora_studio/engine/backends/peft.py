@@ -23,7 +23,7 @@ class PeftBackend:
             loaded.model,
             project.lora,
             job,
-            gradient_checkpointing=project.training.gradient_checkpointing,
+            gradient_checkpointing=project.training.gradient_checkpointing != "off",
         )
         job.emit(lora.count(wrapped))
         initial = lora.keep_initial(wrapped, scratch) if project.lora.changes_base else None
