@@ -54,7 +54,7 @@ def _values(facts: FieldFacts) -> st.SearchStrategy[Any]:
             return st.lists(st.sampled_from(["q_proj=8", "v_proj=4:8"]), unique=True)
         case "list":
             return st.lists(st.text(min_size=1, max_size=20))
-    if facts.name in ("device", "ollama_name", "revision", "blocks"):
+    if facts.name in ("device", "ollama_name", "ollama_host", "revision", "blocks"):
         return st.just(facts.default)
     return st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
