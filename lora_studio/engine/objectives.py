@@ -125,7 +125,8 @@ class Orpo(_Pairs):
     """Odds-ratio preference optimisation, without a reference model:
 
     −1/|y_w| log π(y_w|x) − λ log σ(log (odds(y_w|x) / odds(y_l|x))), odds = p / (1 − p), where p is
-    the geometric mean of the answer's token probabilities. Hong et al. 2024, equations 4 to 7.
+    the geometric mean of the answer's token probabilities. Hong et al. 2024, equations 4 to 7. TRL's
+    trainer takes the first term over the prompt as well; here prompts are not learned, as in `Sft`.
     """
 
     def loss(self, rows: Sequence[EncodedPair]) -> Loss:
@@ -144,7 +145,9 @@ class Kto:
 
     1 − σ(β (r − z)) for a good answer, 1 − σ(β (z − r)) for a bad one, r = log π(y|x) − log π_ref(y|x).
     z = max(0, mean of r over answers that belong to another prompt) has no gradient. Ethayarajh et al.
-    2024, section 4.1, with both weights λ at 1.
+    2024, section 4.1, with both weights λ at 1. Each prompt is paired with the answer before it, as in
+    TRL's trainer, but among all rows of an optimizer step where TRL stays within a micro-batch: so how
+    a step is split does not change its loss.
     """
 
     def __init__(self, scorer: Scorer, beta: float) -> None:
@@ -157,7 +160,7 @@ class Kto:
 
     @torch.no_grad()
     def begin(self, micro_batches: Sequence[Sequence[EncodedLabelled]]) -> None:
-        """Estimates z from all prompts of the step, each with the answer to the next one.
+        """Estimates z from all prompts of the step, each with the answer to the one before.
 
         A lone row, as may be left at the end of an epoch, is compared with the base model alone.
         """
@@ -165,7 +168,7 @@ class Kto:
         if len(rows) < 2:
             self._shift = torch.zeros(())
             return
-        others = [_crossed(row, rows[(index + 1) % len(rows)]) for index, row in enumerate(rows)]
+        others = [_crossed(row, rows[index - 1]) for index, row in enumerate(rows)]
         total, done = 0.0, 0
         for part in micro_batches:
             total += float(self._rewards(others[done : done + len(part)]).sum())

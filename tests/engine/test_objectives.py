@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import peft
@@ -22,11 +19,13 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import logprobs, lora
 from lora_studio.engine.batches import collate
 from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.model import load_tokenizer
 from lora_studio.engine.objectives import Dpo, Kto, Orpo, make
 from lora_studio.engine.tokens import Encoded, EncodedLabelled, EncodedPair
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import make_job
 from tests.helpers.tiny_models import FAMILIES
+from tests.helpers.trl_loss import trl_step
 
 
 def sft(scores: torch.Tensor) -> torch.Tensor:
@@ -34,7 +33,7 @@ def sft(scores: torch.Tensor) -> torch.Tensor:
     return -scores.sum()
 
 
-Wrapped = Callable[[str], peft.PeftModel]
+Wrapped = Callable[..., peft.PeftModel]
 
 
 def rows_of() -> list[Encoded]:
@@ -51,9 +50,9 @@ def rows_of() -> list[Encoded]:
 def wrapped(tiny: TinyModel) -> Wrapped:
     """A tiny model with an adapter that has learned something, in 32-bit."""
 
-    def make(family: str) -> peft.PeftModel:
+    def make(family: str, seed: int = 3) -> peft.PeftModel:
         base = AutoModelForCausalLM.from_pretrained(tiny(family), dtype=torch.float32)
-        torch.manual_seed(3)
+        torch.manual_seed(seed)
         model = lora.attach(base, LoraSpec(rank=4), make_job())
         for name, value in model.named_parameters():
             if "lora_B" in name:
@@ -178,17 +177,10 @@ def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
 ) -> None:
     rows = rows_of()
     plain = [{"input_ids": row.ids.tolist(), "labels": row.labels} for row in rows]
-    file = tmp_path / "rows.json"
-    file.write_text(json.dumps(plain), "utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.trl_loss", tiny("llama3"), file, tmp_path / "out"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    found = trl_step("sft", tiny("llama3"), plain, tmp_path)
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     scores = Scorer(lora.attach(base, LoraSpec(), make_job()).eval())(collate(rows))
-    assert float(done.stdout.split()[-1]) == pytest.approx(-float(scores.mean()), rel=1e-3)
+    assert found["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
 # --- preference objectives --------------------------------------------------------------------
@@ -270,7 +262,7 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
     rows = [EncodedLabelled(pair_of(seed).chosen, seed != 2) for seed in (1, 2, 3)]
     crossed = []
     for index, row in enumerate(rows):
-        other = rows[(index + 1) % 3].answer
+        other = rows[index - 1].answer
         ids = np.concatenate([row.answer.ids[:5], other.ids[5:]])
         crossed.append(Encoded(ids, np.arange(len(ids)) >= 5, len(ids)))
     rewards = [tuned - base for tuned, base in (both(model, row.answer) for row in rows)]
@@ -286,3 +278,86 @@ def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point
 def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
     with pytest.raises(ProblemError, match="needs two rows"):
         make(TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None))
+
+
+# --- beside TRL's trainers --------------------------------------------------------------------
+
+#: Of an adapter whose KTO reference point on these rows is above zero.
+SEED = 19
+
+PAIRS = [
+    {"prompt": "What is 4?", "chosen": " It is 4, said Pim.", "rejected": " No idea."},
+    {"prompt": "And what comes next?", "chosen": " Five!", "rejected": " Who would know? Not me."},
+    {"prompt": "Name a ship.", "chosen": " The Grey Heron, of Bremen.", "rejected": " Ship."},
+]
+
+
+@pytest.fixture
+def merged(tiny: TinyModel, wrapped: Wrapped, tmp_path: Path) -> Path:
+    """The folder of the same model as `wrapped("llama3", SEED)`, its adapter merged into it in 32-bit."""
+    wrapped("llama3", SEED).merge_and_unload().save_pretrained(tmp_path / "merged")
+    load_tokenizer(tiny("llama3")).save_pretrained(tmp_path / "merged")
+    return tmp_path / "merged"
+
+
+def answer(prompt: list[int], completion: list[int]) -> Encoded:
+    ids = np.array([*prompt, *completion], np.int32)
+    return Encoded(ids, np.arange(len(ids)) >= len(prompt), len(ids))
+
+
+def encoded(row: dict[str, Any]) -> EncodedPair:
+    """A pair as TRL's DPO and ORPO trainers have it."""
+    if "chosen_ids" in row:
+        sides = row["chosen_ids"], row["rejected_ids"]
+        return EncodedPair(*(answer(row["prompt_ids"], side) for side in sides))
+    mask = [np.array(row[f"{side}_labels"]) != -100 for side in ("chosen", "rejected")]
+    ids = [np.array(row[f"{side}_input_ids"], np.int32) for side in ("chosen", "rejected")]
+    return EncodedPair(*(Encoded(i, m, len(i)) for i, m in zip(ids, mask, strict=True)))
+
+
+@pytest.mark.slow
+def test_dpo_is_the_loss_of_trls_trainer(
+    tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
+) -> None:
+    found = trl_step("dpo", merged, PAIRS, tmp_path, base=tiny("llama3"))
+    own = Dpo(Scorer(wrapped("llama3", SEED)), 0.1).loss([encoded(row) for row in found["rows"]])
+    assert float(own.total.detach()) / 3 == pytest.approx(found["log"]["loss"], rel=1e-4)
+    assert float(own.figures["margin"]) / 3 == pytest.approx(found["log"]["rewards/margins"], rel=1e-3)  # fmt: skip
+    assert abs(found["log"]["loss"] - math.log(2)) > 1e-3
+
+
+@pytest.mark.slow
+def test_kto_is_the_loss_of_trls_trainer(
+    tiny: TinyModel, wrapped: Wrapped, merged: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"}
+        for pair in PAIRS
+        for side in ("chosen", "rejected")
+    ]
+    found = trl_step("kto", merged, rows, tmp_path, base=tiny("llama3"))
+    assert found["log"]["kl"] > 0.05
+    kto = Kto(Scorer(wrapped("llama3", SEED)), 0.1)
+    own = [
+        EncodedLabelled(answer(row["prompt_ids"], row["completion_ids"]), row["label"])
+        for row in found["rows"]
+    ]
+    kto.begin([own[:4], own[4:]])
+    total = sum(float(kto.loss(part).total.detach()) for part in (own[:4], own[4:]))
+    assert total / 6 == pytest.approx(found["log"]["loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_orpo_is_the_loss_of_trls_trainer_but_for_the_prompts_share_of_it(
+    wrapped: Wrapped, merged: Path, tmp_path: Path
+) -> None:
+    found = trl_step("orpo", merged, PAIRS, tmp_path)
+    scorer, rows = Scorer(wrapped("llama3", SEED)), [encoded(row) for row in found["rows"]]
+    own = Orpo(scorer, 0.1).loss(rows)
+    answers = float((own.total - own.figures["nll"]).detach()) / 3
+    assert answers == pytest.approx(-0.1 * found["log"]["log_odds_ratio"], rel=1e-4)
+    # TRL takes the likelihood of prompt and answer together, a mean over all tokens of the batch.
+    whole = collate([Encoded(row.chosen.ids, np.arange(row.chosen.tokens) > 0, 0) for row in rows])
+    likelihood = -float(scorer(whole).mean().detach())
+    assert likelihood == pytest.approx(found["log"]["nll_loss"], rel=1e-4)
+    assert likelihood + answers == pytest.approx(found["log"]["loss"], rel=1e-4)

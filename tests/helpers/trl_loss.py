@@ -1,41 +1,79 @@
-"""The loss that TRL's trainer reports for one optimizer step: `python -m … MODEL ROWS.json OUT`.
+"""What TRL's trainers report for one optimizer step: `python -m … METHOD MODEL ROWS.json OUT [BASE]`.
 
 A process of its own, because TRL's kernels need Triton's interpreter where there is no GPU, which
-has to be chosen before Triton is imported.
+has to be chosen before Triton is imported. The last line it prints is JSON.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def trl_loss(model_folder: str, rows: list[dict[str, list[int]]], output: str) -> float:
-    """One step over all rows, a micro-batch each; rows hold input_ids and labels."""
+def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path | None = None) -> dict[str, Any]:  # fmt: skip
+    """`log` is what the trainer logs of one step over all rows, `rows` its own token ids of them.
+
+    For "sft" rows hold input_ids and labels and are a micro-batch each; for the others they are
+    text and one micro-batch. `base` is the reference model where there is one. Fails with TRL's words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.json"
+    file.write_text(json.dumps(rows), "utf-8")
+    given = [method, model, file, folder / "out", *([base] if base else [])]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.trl_loss", *map(str, given)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _main(method: str, model: str, rows: list[dict[str, Any]], output: str, base: str = "") -> None:
     import torch
+    import trl
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-    trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32),
-        args=SFTConfig(
-            output_dir=output, per_device_train_batch_size=1,
-            gradient_accumulation_steps=len(rows), max_steps=1, learning_rate=1e-9,
-            logging_steps=1, report_to="none", use_cpu=True, save_strategy="no", bf16=False,
-            gradient_checkpointing=False, dataset_kwargs={"skip_prepare_dataset": True},
-            disable_tqdm=True,
-        ),
+    config, trainer_class = {
+        "sft": (trl.SFTConfig, trl.SFTTrainer),
+        "dpo": (trl.DPOConfig, trl.DPOTrainer),
+        "kto": (trl.KTOConfig, trl.KTOTrainer),
+        "orpo": (ORPOConfig, ORPOTrainer),
+    }[method]
+    together = 1 if method == "sft" else len(rows)
+    settings: dict[str, Any] = {
+        "output_dir": output, "per_device_train_batch_size": together,
+        "gradient_accumulation_steps": len(rows) // together, "max_steps": 1, "learning_rate": 1e-9,
+        "logging_steps": 1, "report_to": "none", "use_cpu": True, "save_strategy": "no", "bf16": False,
+        "gradient_checkpointing": False, "disable_tqdm": True,
+    }  # fmt: skip
+    if method == "sft":
+        settings["dataset_kwargs"] = {"skip_prepare_dataset": True}
+    if method == "kto":
+        settings["train_sampling_strategy"] = "sequential"
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    reference = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32) if base else None
+    trainer = trainer_class(
+        model=AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32),
+        args=config(**settings),
         train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(model_folder),
-    )  # fmt: skip
+        processing_class=tokenizer,
+        **({"ref_model": reference} if base else {}),
+    )
     trainer.train()
-    return float(next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry))
+    log = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    print(json.dumps({"log": log, "rows": list(trainer.train_dataset)}))
 
 
 if __name__ == "__main__":
     os.environ["TRITON_INTERPRET"] = "1"
-    folder, rows_file, output_folder = sys.argv[1:]
-    print(trl_loss(folder, json.loads(Path(rows_file).read_text("utf-8")), output_folder))
+    how, folder, rows_file, *others = sys.argv[1:]
+    _main(how, folder, json.loads(Path(rows_file).read_text("utf-8")), *others)
