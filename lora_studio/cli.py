@@ -14,6 +14,7 @@ from lora_studio import (
     __version__,
     cli_adapters,
     cli_data,
+    cli_estimate,
     cli_export,
     cli_lint,
     cli_ollama,
@@ -45,6 +46,7 @@ app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
 cli_data.app.command()(cli_lint.lint)
 cli_data.app.command()(cli_render.render)
+app.command(name="estimate")(cli_estimate.estimate_)
 app.command(name="merge")(cli_adapters.merge)
 app.command(name="export")(cli_export.export)
 app.command(name="selftest")(cli_export.selftest)

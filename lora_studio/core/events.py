@@ -15,6 +15,7 @@ from lora_studio.core.adapters import AdapterFacts, Fit, Method
 from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Fix, Message, RowFormat, Task
 from lora_studio.core.export import What
+from lora_studio.core.model_shape import ModelShape
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem
 
@@ -100,7 +101,7 @@ class Cancelled(_Event):
 
 
 class Device(BaseModel):
-    """A place to run a model on; memory in bytes."""
+    """A place to run a model on; memory in bytes. `precision` is what "auto" means there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -108,6 +109,7 @@ class Device(BaseModel):
     title: str
     total_bytes: int
     free_bytes: int
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
 
 
 class DevicesFound(_Event):
@@ -136,6 +138,7 @@ class ModelInspected(_Event):
     weight_bytes: dict[str, int]
     linear_names: tuple[str, ...]
     adapter: ParametersCounted | None = None
+    shape: ModelShape | None = None
 
 
 class ModelLoaded(_Event):
@@ -291,6 +294,8 @@ class LengthsMeasured(_Event):
     `edges` are lengths in rising order; `rows_over[i]` counts rows longer than `edges[i]`,
     `trained_over[i]` the trained tokens that lie behind that position, so that what a limit cuts can
     be read off. `percentiles` maps 50, 90, 95, 99, 100 to lengths. Per epoch and before any cut.
+    `heaviest` maps a number of rows per optimizer step, in powers of two, to tokens: the first n of
+    these add up to what the n longest rows of one step have together in the step where that is most.
     """
 
     kind: Literal["lengths_measured"] = "lengths_measured"
@@ -303,6 +308,7 @@ class LengthsMeasured(_Event):
     trained_over: tuple[int, ...]
     percentiles: dict[int, int]
     skipped: tuple[Skipped, ...] = ()
+    heaviest: dict[int, tuple[int, ...]] = Field(default_factory=dict)
 
 
 class Finding(BaseModel):

@@ -42,7 +42,7 @@ class Where(BaseModel):
 
 
 class Fix(BaseModel):
-    """A change of one field that the user can apply with one click."""
+    """A change of one field that the user can apply with one click, and of those in `also` with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +50,12 @@ class Fix(BaseModel):
     step: Step
     field: str
     value: Any
+    also: tuple[tuple[Step, str, Any], ...] = ()
+
+    @property
+    def changes(self) -> tuple[tuple[Step, str, Any], ...]:
+        """Every step, field and value that it sets."""
+        return ((self.step, self.field, self.value), *self.also)
 
 
 class Problem(BaseModel):

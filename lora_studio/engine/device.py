@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 
@@ -31,6 +31,7 @@ def found() -> events.DevicesFound:
                 free_bytes=max(
                     0, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
                 ),
+                precision=auto_precision(torch.device("mps")),
             )
         )
     cpu = events.Device(
@@ -38,6 +39,7 @@ def found() -> events.DevicesFound:
         title=f"Processor ({platform.machine()}, {torch.get_num_threads()} threads)",
         total_bytes=memory.total,
         free_bytes=memory.available,
+        precision=auto_precision(torch.device("cpu")),
     )
     return events.DevicesFound(devices=(*devices, cpu))
 
@@ -51,6 +53,7 @@ def _cuda(index: int) -> events.Device:
         title=torch.cuda.get_device_name(index),
         total_bytes=total,
         free_bytes=free,
+        precision=auto_precision(torch.device("cuda", index)),
     )
 
 
@@ -94,6 +97,18 @@ def dtype_for(precision: Precision, device: torch.device) -> torch.dtype:
     if _has_bfloat16(device):
         return torch.bfloat16
     return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def auto_precision(device: torch.device) -> Literal["bf16", "fp16", "fp32"]:
+    """The number format that "auto" means on a device, in the words of the precision setting."""
+    import torch
+
+    names: dict[torch.dtype, Literal["bf16", "fp16", "fp32"]] = {
+        torch.bfloat16: "bf16",
+        torch.float16: "fp16",
+        torch.float32: "fp32",
+    }
+    return names[dtype_for("auto", device)]
 
 
 def _has_bfloat16(device: torch.device) -> bool:

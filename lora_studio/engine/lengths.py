@@ -34,6 +34,9 @@ SAMPLE = 2_000
 _EDGES, _GRAIN = 400, 8
 _PERCENTILES = (50, 90, 95, 99, 100)
 
+#: Rows that the heaviest step is looked for among, in how many orders, up to how many rows a step.
+_DRAWN, _ORDERS, _PER_STEP = 50_000, 3, 1024
+
 
 def measure(command: commands.MeasureDataset, job: Job) -> None:
     """Emits an estimate where all rows take a while, then the lengths of all; raises ProblemError."""
@@ -62,9 +65,13 @@ def tables(spec: DatasetSpec, model: ModelSpec, job: Job) -> list[TokenTable]:
 
 @dataclass(frozen=True)
 class Columns:
-    """Lengths [rows] and trained ranges [ranges, 2] of rows that count `weight` times each."""
+    """Lengths [rows] and trained ranges [ranges, 2] of rows that count `weight` times each.
+
+    `computed` [rows] are the tokens that a row costs: of pairs those of both sides.
+    """
 
     length: NDArray[np.int64]
+    computed: NDArray[np.int64]
     ranges: NDArray[np.int64]
     tokens: int  # of all rows, of pairs both sides
     weight: float
@@ -97,6 +104,7 @@ def lengths(
         trained_over=tuple(np.round(trained_over).astype(int).tolist()),
         percentiles=_percentiles(columns),
         skipped=skipped,
+        heaviest=heaviest(_epoch(columns)),
     )
 
 
@@ -134,9 +142,47 @@ def _percentiles(columns: Sequence[Columns]) -> dict[int, int]:
     return dict(zip(_PERCENTILES, found.tolist(), strict=True))
 
 
+def _epoch(columns: Sequence[Columns]) -> NDArray[np.int64]:
+    """The tokens of the rows of one epoch, [rows]; of more rows than `_DRAWN`, as many of them."""
+    wanted = sum(part.weight * len(part.computed) for part in columns)
+    share = min(1.0, _DRAWN / max(1.0, wanted))
+    found = [np.zeros(0, np.int64)]
+    for part in columns:
+        rows = np.sort(part.computed)[::-1]
+        count = round(part.weight * share * len(rows))
+        # Evenly spread from the longest row on, which is always among them.
+        found.append(rows[(np.arange(count) * len(rows)) // max(1, count)])
+    return np.concatenate(found)
+
+
+def heaviest(tokens: NDArray[np.int64]) -> dict[int, tuple[int, ...]]:
+    """`LengthsMeasured.heaviest` of rows with so many tokens, over some random orders of them."""
+    found: dict[int, tuple[int, ...]] = {}
+    size = 1
+    while size <= _PER_STEP:
+        worst = np.zeros(size, np.int64)
+        for epoch in range(_ORDERS):
+            order = np.random.default_rng((0, epoch)).permutation(len(tokens))
+            steps = np.zeros(-(-max(1, len(tokens)) // size) * size, np.int64)
+            steps[: len(tokens)] = tokens[order]
+            together = np.cumsum(-np.sort(-steps.reshape(-1, size), axis=1), axis=1)
+            worst = np.maximum(worst, together.max(axis=0))
+        found[size] = tuple(np.diff(worst, prepend=0).tolist())
+        if size >= len(tokens):
+            break
+        size *= 2
+    return found
+
+
 def _columns(table: TokenTable, weight: float) -> Columns:
     ranges = np.concatenate([*table.spans(), np.zeros((0, 2), np.int32)])
-    return Columns(table.length.astype(np.int64), ranges.astype(np.int64), table.tokens, weight)
+    return Columns(
+        table.length.astype(np.int64),
+        table.computed.astype(np.int64),
+        ranges.astype(np.int64),
+        table.tokens,
+        weight,
+    )
 
 
 def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> LengthsMeasured:
@@ -148,6 +194,7 @@ def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> Lengt
         count = len(rows.stores[source])
         share = max(1, SAMPLE * count // total)
         length: list[int] = []
+        computed: list[int] = []
         ranges: list[tuple[int, int]] = []
         looked_at = tokens = 0
         for position in np.unique(np.linspace(0, count - 1, min(share, count)).astype(int)):
@@ -160,10 +207,12 @@ def _estimate(rows: Rows, tokenizer: PreTrainedTokenizerBase, job: Job) -> Lengt
             if not isinstance(sides, UnusableRow):
                 length.append(max(len(side.ids) for side in sides))
                 ranges += [span for side in sides for span in side.spans]
-                tokens += sum(len(side.ids) for side in sides)
+                computed.append(sum(len(side.ids) for side in sides))
+                tokens += computed[-1]
         found.append(
             Columns(
                 np.asarray(length, np.int64),
+                np.asarray(computed, np.int64),
                 np.asarray(ranges, np.int64).reshape(-1, 2),
                 tokens,
                 weight * count / looked_at,

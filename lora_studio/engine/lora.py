@@ -17,7 +17,7 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.engine import device as devices
 from lora_studio.engine import model as models
-from lora_studio.engine import model_sources
+from lora_studio.engine import model_shape, model_sources
 from lora_studio.engine.channel import Job
 
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
@@ -113,7 +113,8 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
         prequantized=models.prequantized(config),
         weight_bytes=models.weight_bytes(model, devices.dtype_for("auto", devices.choose("auto"))),
         linear_names=tuple(linear_names(model)),
-        adapter=count_on_meta(model, lora),
+        shape=model_shape.shape(model),
+        adapter=count_on_meta(model, lora),  # wraps the layers: last
     )
 
 

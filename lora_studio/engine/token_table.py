@@ -36,7 +36,7 @@ class TokenTable:
     All are arrays with one entry per usable row, in the order of the source: `row` is its position
     there (from 0), `length` its tokens before any cut, `first` the first trained position that is
     predicted, `targets` its trained tokens. For pairs `length` and `first` are the greater of both
-    sides; `targets` is their sum. `tokens` counts all tokens.
+    sides; `targets` and `computed`, all tokens of a row, are their sums. `tokens` counts all tokens.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,9 +52,10 @@ class TokenTable:
         sides = ("", "rejected_") if self.has_pairs else ("",)
         self.row = self._column("row")
         self.length = np.maximum.reduce([self._column(f"{side}length") for side in sides])
+        self.computed = np.add.reduce([self._column(f"{side}length") for side in sides])
         self.first = np.maximum.reduce([self._column(f"{side}first") for side in sides])
         self.targets = np.add.reduce([self._column(f"{side}targets") for side in sides])
-        self.tokens = sum(int(self._column(f"{side}length").sum()) for side in sides)
+        self.tokens = int(self.computed.sum())
         self.left_out = self._column("left_out")
         self.unshown = self._column("unshown")
         self.label = self._column("label") if "label" in table.column_names else None

@@ -305,7 +305,7 @@ class Window(QMainWindow):
 
     def _apply_fix(self, problem: Problem) -> None:
         if (fix := problem.fix) is not None:
-            self.state.change(fix.label, [(fix.step, fix.field, fix.value)])
+            self.state.change(fix.label, fix.changes)
             self.jump(fix.step, fix.field)
 
     # --- questions ----------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class FieldEditor(QWidget):
 
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:
-            self.state.change(fix.label, [(fix.step, fix.field, fix.value)])
+            self.state.change(fix.label, fix.changes)
 
 
 def editor(

@@ -1,0 +1,402 @@
+"""What a training takes: bytes of memory component by component, and seconds.
+
+Sums over what the loop of `engine.training` keeps: which tensors the backward pass needs is read off
+the layers' formulas, the few factors that no formula gives (`Constants`) are measured, by
+`tests/benchmarks/memory.py --fit`.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from lora_studio.core.dataset import Task
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.model_shape import LinearLayers, ModelShape
+from lora_studio.core.training import TrainingSpec
+
+if TYPE_CHECKING:
+    from lora_studio.core.events import Device, LengthsMeasured, ModelInspected
+
+MIB = 1 << 20
+
+Component = Literal[
+    "weights", "adapters", "gradients", "optimizer", "activations", "logits", "overhead"
+]
+COMPONENTS: dict[Component, str] = {
+    "weights": "Weights",
+    "adapters": "Adapters",
+    "gradients": "Gradients",
+    "optimizer": "Optimizer",
+    "activations": "Activations",
+    "logits": "Logits",
+    "overhead": "Overhead",
+}
+
+_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
+
+#: Logits that are in memory at a time where they are computed in pieces (engine/logprobs.py).
+LOGITS_AT_ONCE = 1 << 25
+
+
+@dataclass(frozen=True)
+class Constants:
+    """What no formula gives.
+
+    `process` and `context` are bytes: a worker before it has loaded a model, and what a GPU's driver
+    keeps. `logit` is bytes per logit of a piece, `kept` the share of activations on top of those in
+    use that the allocator holds, `transient` what the backward pass of a layer needs besides, as a
+    multiple of the width of its inner results.
+    """
+
+    process: int = 690 * MIB
+    context: int = 520 * MIB
+    logit: float = 12.0
+    kept: float = 0.06
+    transient: float = 3.0
+
+
+CONSTANTS = Constants()
+
+
+class MemoryEstimate(BaseModel):
+    """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
+
+    `available` is what the device has free, None while that is unknown. `uncounted` is the part of
+    the overhead that a device does not report as memory in use. `seconds` is the time it takes, None
+    before anything was trained on this machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    overhead: int
+    tokens: int
+    uncounted: int = 0
+    available: int | None = None
+    device: str = ""
+    seconds: float | None = None
+
+    @property
+    def parts(self) -> dict[Component, int]:
+        """Bytes of each component, in the order they are shown."""
+        return {name: getattr(self, name) for name in COMPONENTS}
+
+    @property
+    def total(self) -> int:
+        """Bytes of all components."""
+        return sum(self.parts.values())
+
+    @property
+    def reported(self) -> int:
+        """The peak as the device itself reports it (`StepDone.memory_bytes`)."""
+        return self.total - self.uncounted
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether all of it finds room; None while the room is unknown."""
+        return None if self.available is None else self.total <= self.available
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many tokens are computed at once and in all, for any micro-batch and limit.
+
+    `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
+    of trained tokens, `tokens` those of an epoch with the current limit. `edges` and `over` are
+    lengths and the share of rows longer than that.
+    """
+
+    heaviest: dict[int, tuple[int, ...]]
+    longest: int
+    trained: float = 1.0
+    tokens: int = 0
+    task: Task = "sft"
+    edges: tuple[int, ...] = ()
+    over: tuple[float, ...] = ()
+
+    def share_over(self, limit: int) -> float:
+        """The share of rows that are longer than a limit; between two edges that at the lower."""
+        place = bisect.bisect_right(self.edges, limit) - 1
+        return self.over[place] if place >= 0 else 1.0
+
+    def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
+        """Tokens of the largest micro-batch among steps of so many rows, each cut at the limit.
+
+        Documents are divided instead of cut, so nearly every row is as long as the limit.
+        """
+        if self.task == "text" and self.longest > limit:
+            return micro_batch * limit
+        sides = 2 if self.task == "preference" else 1
+        size, below = 1, 1
+        while size < per_step and size * 2 <= max(self.heaviest, default=1):
+            below, size = size, size * 2
+        upper = self._top(size, micro_batch, limit * sides)
+        if size <= per_step or below == size:
+            return upper
+        lower = self._top(below, micro_batch, limit * sides)
+        return round(lower + (upper - lower) * (per_step - below) / (size - below))
+
+    def _top(self, size: int, count: int, limit: int) -> int:
+        """Of the heaviest step of `size` rows, its `count` longest; a missing row is no longer
+        than the last one that is known."""
+        rows = self.heaviest.get(size) or (min(self.longest, limit),)
+        known = sum(min(tokens, limit) for tokens in rows[:count])
+        return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
+
+
+def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0) -> Rows:
+    """The rows as they were measured; `share` of them is kept for validation."""
+    cut = 0.0
+    for left, right, many, fewer in zip(
+        lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False
+    ):
+        width = right - max(left, limit)
+        cut += max(0, width) * (many + fewer) / 2
+    whole = lengths.tokens if task == "text" else max(0.0, lengths.tokens - cut)
+    return Rows(
+        heaviest=lengths.heaviest,
+        longest=lengths.percentiles.get(100, 0),
+        trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
+        tokens=round(whole * (1 - share)),
+        task=task or "sft",
+        edges=lengths.edges,
+        over=tuple(count / max(1, lengths.rows) for count in lengths.rows_over),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that an estimate follows from. `correction` is what earlier runs on this device showed."""
+
+    inspected: ModelInspected
+    model: ModelSpec
+    lora: LoraSpec
+    training: TrainingSpec
+    rows: Rows
+    limit: int
+    device: Device
+    correction: float = 1.0
+    tokens_per_s: float | None = None
+    constants: Constants = field(default=CONSTANTS)
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's; one of a plain decoder of that size where nothing is known of the layers."""
+        if self.inspected.shape is not None:
+            return self.inspected.shape
+        size = self.inspected.hidden_size
+        return ModelShape(
+            intermediate_size=4 * size, heads=1, kv_heads=1, head_size=size, norm_width=2 * size
+        )
+
+    @property
+    def kind(self) -> str:
+        """cpu, mps or cuda."""
+        return self.device.name.partition(":")[0]
+
+    @property
+    def precision(self) -> str:
+        """How the base weights are held: bf16, fp16, fp32, 8bit or 4bit."""
+        stored = self.inspected.prequantized
+        if stored is not None:
+            return "8bit" if "8" in stored else "4bit"
+        chosen = self.model.precision
+        return self.device.precision if chosen == "auto" else chosen
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of a number that is computed with."""
+        return _BYTES.get(self.precision, _BYTES[self.device.precision])
+
+    @property
+    def checkpoints(self) -> bool:
+        """Whether activations are computed a second time instead of being kept."""
+        return self.training.gradient_checkpointing != "off"
+
+    @property
+    def tokens(self) -> int:
+        """Of the largest micro-batch."""
+        training = self.training
+        return self.rows.in_micro_batch(training.micro_batch, training.effective_batch, self.limit)
+
+
+def estimate(plan: Plan) -> MemoryEstimate:
+    """The peak of a training, and the time it takes. Cheap: some microseconds per kind of layer."""
+    trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
+    weights = weight_bytes(plan)
+    casts = plan.bytes_each * trained if plan.bytes_each < 4 else 0
+    tokens = plan.tokens
+    factor = plan.correction
+    kept, working = _activations(plan, tokens)
+    logits = _logits(plan, tokens)
+    overhead = round(factor * (plan.constants.kept * kept))
+    uncounted = 0
+    if plan.kind == "cpu":
+        overhead += round(factor * plan.constants.process) + _loading(plan, weights)
+    else:
+        uncounted = plan.constants.context
+        overhead += uncounted + _dequantised(plan)
+    return MemoryEstimate(
+        weights=weights,
+        adapters=4 * trained + casts,
+        gradients=4 * trained,
+        optimizer=optimizer_bytes(plan.training.optimizer, trained),
+        # While the logits are there, the backward pass of the layers has not begun.
+        activations=round(factor * (kept + max(0, working - logits))),
+        logits=round(factor * logits),
+        overhead=overhead,
+        uncounted=uncounted,
+        tokens=tokens,
+        available=plan.device.free_bytes,
+        device=plan.device.title,
+        seconds=seconds(plan),
+    )
+
+
+def weight_bytes(plan: Plan) -> int:
+    """The frozen base weights.
+
+    Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
+    an 8-bit one and 32 bits per 256 of those (Dettmers et al. 2023, section 3). Embeddings, norms
+    and the output layer are not quantised; preparing a quantised model for training widens them to
+    32-bit.
+    """
+    model, precision = plan.inspected, plan.precision
+    if precision in _BYTES:
+        return _BYTES[precision] * model.parameters
+    quantised = sum(layer.parameters for layer in plan.shape.linear)
+    experts = plan.shape.expert_parameters
+    exact = 4 * (model.parameters - quantised - experts) + plan.bytes_each * experts
+    if experts:  # such a model is not widened
+        exact = plan.bytes_each * (model.parameters - quantised)
+    if precision == "8bit":
+        return exact + quantised + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
+    scales = quantised / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
+    return exact + round(quantised / 2 + scales)
+
+
+def optimizer_bytes(name: str, trained: int) -> int:
+    """The state that an optimizer keeps for so many trained parameters."""
+    return round(_STATE.get(name, 8.0) * trained)
+
+
+#: Bytes of optimizer state per trained parameter; AdamW, two numbers of 32 bits, where not named.
+#: 8-bit states have a 32-bit scale per 256 numbers.
+_STATE: dict[str, float] = {
+    "adamw_8bit": 2 * (1 + 4 / 256),
+    "paged_adamw_8bit": 2 * (1 + 4 / 256),
+}
+
+
+def _activations(plan: Plan, tokens: int) -> tuple[float, float]:
+    """What is kept of all layers until the backward pass, and what that needs for one besides.
+
+    With checkpointing the input of each layer alone is kept, and one layer at a time is computed
+    again.
+    """
+    size, model, shape = plan.bytes_each, plan.inspected, plan.shape
+    per_layer = layer_bytes(plan)
+    widest = max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
+    working = tokens * size * (plan.constants.transient * widest + 2 * model.hidden_size)
+    outside = tokens * 4 * model.hidden_size + adapted_experts(plan)
+    if plan.checkpoints:
+        kept = tokens * size * model.hidden_size * model.layers + outside
+        return kept, tokens * per_layer + working
+    return tokens * per_layer * model.layers + outside, working
+
+
+def layer_bytes(plan: Plan) -> float:
+    """Bytes per token that one layer of a decoder keeps for its backward pass, on average.
+
+    A norm computes in 32-bit and keeps its input so. Attention (Dao 2023) keeps queries, keys,
+    values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and
+    the activation of one. A frozen linear layer needs no input, but its adapter's A matrix does, and
+    the B matrix what A gave; dropout makes a copy for each adapter, and keeps what it drops.
+    """
+    size, shape = plan.bytes_each, plan.shape
+    norms = 4 * shape.norm_width
+    attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
+    inner = shape.intermediate_size if not shape.experts_per_token else 0
+    mlp = size * inner * (3 if shape.gated else 1)
+    routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
+    return norms + attention + mlp + size * routed + _adapter_inputs(plan)
+
+
+def _adapter_inputs(plan: Plan) -> float:
+    """Bytes per token and layer that adapters keep: their inputs, and what lies between A and B."""
+    size, lora = plan.bytes_each, plan.lora
+    mask = 1 if plan.kind == "cuda" else size
+    ranks, shared, own = lora.rank_pattern(), {}, 0.0
+    per_layer = max(1, plan.inspected.layers)
+    for layer in adapted(plan):
+        share = layer.count / per_layer
+        own += size * share * ranks.get(layer.name, lora.rank)
+        if lora.dropout:
+            own += (size + mask) * share * layer.inputs
+        else:
+            # Expert by expert a layer counts more than once a block, but each sees few tokens.
+            shared[layer.reads] = size * min(share, 1.0) * layer.inputs
+        if lora.use_dora:
+            own += 2 * size * share * layer.outputs
+    return (own + sum(shared.values())) * _adapted_blocks(plan)
+
+
+def adapted(plan: Plan) -> Sequence[LinearLayers]:
+    """The linear layers that get an adapter."""
+    found = plan.inspected.adapter
+    names = {name.rpartition(".")[2] for name in found.targets} if found else set()
+    return [layer for layer in plan.shape.linear if layer.name in names]
+
+
+def adapted_experts(plan: Plan) -> int:
+    """Bytes of adapted stacked experts: their weights with the update are computed and kept."""
+    found = plan.inspected.adapter
+    names = {layer.name for layer in plan.shape.linear}
+    stacked = (
+        any(name.rpartition(".")[2] not in names for name in found.targets) if found else False
+    )
+    return plan.bytes_each * plan.shape.expert_parameters if stacked else 0
+
+
+def _adapted_blocks(plan: Plan) -> float:
+    """The share of the blocks that get adapters."""
+    chosen = plan.lora.block_numbers()
+    return 1.0 if chosen is None else len(chosen) / max(1, plan.inspected.layers)
+
+
+def _logits(plan: Plan, tokens: int) -> float:
+    """Logits with their softmax and gradients: of one piece, or of all where the head trains."""
+    whole = plan.rows.trained * tokens * plan.inspected.vocabulary
+    head_trains = any("head" in name for name in plan.lora.modules_to_save)
+    return plan.constants.logit * (whole if head_trains else min(whole, LOGITS_AT_ONCE))
+
+
+def _dequantised(plan: Plan) -> int:
+    """The largest layer's weights, which are unpacked for their product."""
+    if plan.precision in _BYTES:
+        return 0
+    return plan.bytes_each * max((x.inputs * x.outputs for x in plan.shape.linear), default=0)
+
+
+def _loading(plan: Plan, weights: int) -> int:
+    """Nothing yet: files are mapped and only what is converted is copied."""
+    return _dequantised(plan)
+
+
+def seconds(plan: Plan) -> float | None:
+    """The time of the whole training at the speed that earlier runs had."""
+    if not plan.tokens_per_s or not plan.rows.tokens:
+        return None
+    epochs = plan.training.epochs
+    return plan.rows.tokens * epochs / plan.tokens_per_s

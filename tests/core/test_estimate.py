@@ -1,0 +1,290 @@
+"""The memory and time that a training takes, and what to change where it does not fit."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lora_studio.core import machine, memory_advice
+from lora_studio.core.estimate import CONSTANTS, estimate, layer_bytes, rows_of
+from lora_studio.core.events import LengthsMeasured
+from lora_studio.core.machine import HIGHEST, LOWEST, Learned, Machine
+from tests.helpers.plans import (
+    GIB,
+    HIDDEN,
+    INNER,
+    KEYS,
+    LAYERS,
+    PARAMETERS,
+    QUANTISED,
+    VOCABULARY,
+    device,
+    inspected,
+    plan,
+)
+
+
+def with_model(made: Any, **fields: Any) -> Any:
+    return replace(made, model=made.model.model_copy(update=fields))
+
+
+def with_lora(made: Any, **fields: Any) -> Any:
+    return replace(made, lora=made.lora.model_copy(update=fields))
+
+
+class TestWeights:
+    def test_take_two_bytes_each_in_16_bits_and_four_in_32(self) -> None:
+        assert estimate(plan()).weights == 2 * PARAMETERS
+        assert estimate(with_model(plan(), precision="fp32")).weights == 4 * PARAMETERS
+
+    def test_take_what_auto_means_on_the_device(self) -> None:
+        made = with_model(plan(), precision="auto")
+        narrow = replace(made, device=device().model_copy(update={"precision": "fp32"}))
+        assert (estimate(made).weights, estimate(narrow).weights) == (
+            2 * PARAMETERS,
+            4 * PARAMETERS,
+        )
+
+    def test_in_4_bits_are_half_a_byte_with_a_scale_per_64_and_the_rest_is_widened(self) -> None:
+        rest = 4 * (PARAMETERS - QUANTISED)
+        twice = estimate(with_model(plan(), precision="4bit")).weights
+        once = estimate(with_model(plan(), precision="4bit", double_quant=False)).weights
+        assert twice == pytest.approx(rest + QUANTISED * (0.5 + 1 / 64 + 4 / 64 / 256), abs=2)
+        assert once == pytest.approx(rest + QUANTISED * (0.5 + 4 / 64), abs=2)
+
+    def test_of_a_prequantised_model_follow_what_is_stored(self) -> None:
+        stored = replace(plan(), inspected=inspected(prequantized="4bit"))
+        assert estimate(stored).weights == estimate(with_model(plan(), precision="4bit")).weights
+
+
+class TestTrainedParameters:
+    def test_take_a_gradient_and_two_moments_of_32_bits_each(self) -> None:
+        found = estimate(plan())
+        trained = inspected().adapter.trainable  # type: ignore[union-attr]
+        assert found.gradients == 4 * trained
+        assert found.optimizer == 8 * trained
+
+    def test_take_a_quarter_of_the_moments_in_8_bits(self) -> None:
+        small = estimate(plan(optimizer="adamw_8bit")).optimizer
+        assert small == pytest.approx(estimate(plan()).optimizer / 4, rel=0.02)
+
+
+class TestActivations:
+    def test_of_a_layer_are_the_sum_of_what_its_formula_keeps(self) -> None:
+        norms, attention = 4 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
+        mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + HIDDEN + INNER)
+        ranks = 2 * 7 * 16
+        assert layer_bytes(plan()) == pytest.approx(norms + attention + mlp + inputs + ranks)
+
+    def test_of_attention_adapters_alone_keep_no_input_of_the_mlp(self) -> None:
+        made = plan()
+        adapter = made.inspected.adapter.model_copy(update={"targets": ("q_proj", "v_proj")})  # type: ignore[union-attr]
+        only = replace(made, inspected=made.inspected.model_copy(update={"adapter": adapter}))
+        dropped = 2 * (HIDDEN + HIDDEN + INNER) + 2 * 5 * 16
+        assert layer_bytes(made) - layer_bytes(only) == pytest.approx(dropped)
+
+    def test_double_with_the_micro_batch_of_equal_rows(self) -> None:
+        rows = replace(plan().rows, heaviest={1 << n: (500,) * (1 << n) for n in range(7)})
+        one, two = (
+            estimate(replace(plan(micro_batch=size, gradient_accumulation=16), rows=rows))
+            for size in (2, 4)
+        )
+        assert two.tokens == 2 * one.tokens
+        assert two.activations == pytest.approx(2 * one.activations, rel=0.1)
+
+    def test_with_checkpointing_are_the_inputs_of_all_layers_and_one_layer(self) -> None:
+        full, small = estimate(plan()), estimate(plan(gradient_checkpointing="on"))
+        inputs = small.tokens * 2 * HIDDEN * LAYERS
+        assert inputs < small.activations < full.activations / 4
+
+    def test_with_dropout_keep_a_copy_for_each_adapter(self) -> None:
+        assert layer_bytes(with_lora(plan(), dropout=0.1)) > layer_bytes(plan()) + 2 * 4 * HIDDEN
+
+    def test_follow_the_blocks_that_are_adapted(self) -> None:
+        half = with_lora(plan(), blocks="0-10")
+        kept = 2 * (3 * HIDDEN + INNER) + 2 * 7 * 16
+        assert layer_bytes(plan()) - layer_bytes(half) == pytest.approx(kept / 2)
+
+
+class TestRows:
+    def test_of_a_micro_batch_are_the_longest_of_the_heaviest_step(self) -> None:
+        rows = plan().rows
+        assert rows.in_micro_batch(4, 16, 2048) == 1000 + 950 + 900 + 850
+        assert rows.in_micro_batch(4, 16, 900) == 900 + 900 + 900 + 850
+
+    def test_between_two_known_step_sizes_lie_between_them(self) -> None:
+        rows = replace(plan().rows, heaviest={8: (80,) * 8, 16: (160,) * 16})
+        assert rows.in_micro_batch(2, 12, 2048) == 240
+
+    def test_of_documents_fill_the_limit(self) -> None:
+        assert replace(plan().rows, task="text").in_micro_batch(4, 16, 512) == 4 * 512
+
+    def test_of_pairs_may_be_twice_as_long_as_the_limit(self) -> None:
+        assert replace(plan().rows, task="preference").in_micro_batch(1, 1, 300) == 600
+
+    def test_lose_the_tokens_behind_the_limit(self) -> None:
+        measured = LengthsMeasured(
+            rows=2, tokens=300, trained_tokens=150, edges=(0, 100, 200), rows_over=(2, 1, 0),
+            trained_over=(150, 50, 0), percentiles={100: 200},
+        )  # fmt: skip
+        assert rows_of(measured, "sft", 200).tokens == 300
+        assert rows_of(measured, "sft", 100).tokens == 250
+        assert rows_of(measured, "text", 100).tokens == 300
+
+
+class TestLogits:
+    def test_are_those_of_one_piece_however_many_tokens_there_are(self) -> None:
+        many = estimate(plan(micro_batch=16, gradient_accumulation=1)).logits
+        few = estimate(plan(micro_batch=1, gradient_accumulation=1)).logits
+        assert few == pytest.approx(CONSTANTS.logit * 0.5 * 1000 * VOCABULARY, rel=0.01)
+        assert many == pytest.approx(CONSTANTS.logit * (1 << 25), rel=0.01)
+
+    def test_of_all_trained_tokens_where_the_output_layer_trains(self) -> None:
+        whole = estimate(with_lora(plan(micro_batch=8), modules_to_save=("lm_head",)))
+        assert whole.logits == pytest.approx(
+            CONSTANTS.logit * 0.5 * whole.tokens * VOCABULARY, rel=0.01
+        )
+
+
+class TestOverhead:
+    def test_of_a_gpu_holds_what_the_gpu_does_not_report(self) -> None:
+        found = estimate(plan())
+        assert found.total - found.reported == found.uncounted > 0
+
+    def test_of_the_processor_holds_the_process_itself(self) -> None:
+        found = estimate(plan(name="cpu"))
+        assert found.overhead >= CONSTANTS.process
+        assert found.total == found.reported
+
+
+class TestLargestMicroBatch:
+    def test_keeps_the_effective_batch_and_the_next_one_does_not_fit(self) -> None:
+        made = plan(free=6, micro_batch=16, gradient_accumulation=2)
+        size = memory_advice.largest_micro_batch_that_fits(made)
+        assert size is not None
+        assert size < 16
+        sizes = memory_advice.micro_batches(made)
+        larger = sizes[sizes.index(size) - 1]
+        assert estimate(memory_advice.with_micro_batch(made, size)).fits
+        assert not estimate(memory_advice.with_micro_batch(made, larger)).fits
+        assert memory_advice.with_micro_batch(made, size).training.effective_batch == 32
+
+    def test_is_unknown_where_not_even_the_weights_fit(self) -> None:
+        assert memory_advice.largest_micro_batch_that_fits(plan(free=1)) is None
+
+
+class TestCheapestChange:
+    @pytest.mark.parametrize(
+        ("free", "changed"),
+        [
+            (6.0, ["micro_batch", "gradient_accumulation"]),
+            (3.5, ["gradient_checkpointing", "micro_batch", "gradient_accumulation"]),
+            (2.5, ["gradient_checkpointing", "optimizer", "precision"]),
+            (1.75, ["max_length"]),
+        ],
+    )
+    def test_becomes_dearer_as_memory_becomes_less(self, free: float, changed: list[str]) -> None:
+        made = plan(free=free, micro_batch=16, gradient_accumulation=1)
+        change = memory_advice.cheapest_change(made)
+        assert change is not None
+        assert estimate(change.plan).fits
+        assert set(changed) <= {field for _, field, _ in change.changes}
+
+    def test_says_how_many_rows_a_shorter_limit_cuts(self) -> None:
+        change = memory_advice.cheapest_change(plan(free=1.75, micro_batch=16))
+        assert change is not None
+        assert "of the rows" in change.title
+
+    def test_is_none_for_a_model_that_is_too_large_at_any_precision(self) -> None:
+        made = plan(free=0.5)
+        found = memory_advice.problem(made, estimate(made))
+        assert memory_advice.cheapest_change(made) is None
+        assert found is not None
+        assert found.fix is None
+        assert "smaller model" in found.remedy
+
+    def test_is_offered_as_one_click_that_makes_it_fit(self) -> None:
+        made = plan(free=6, micro_batch=16, gradient_accumulation=2)
+        found = memory_advice.problem(made, estimate(made))
+        assert found is not None
+        assert found.fix is not None
+        values = {field: value for _, field, value in found.fix.changes}
+        recipe = made.training.model_copy(update=values)
+        assert estimate(replace(made, training=recipe)).fits
+        assert recipe.effective_batch == made.training.effective_batch
+
+    def test_is_not_asked_for_where_it_fits(self) -> None:
+        assert memory_advice.problem(plan(), estimate(plan())) is None
+
+    def test_leaves_weights_alone_that_an_initialisation_has_to_read(self) -> None:
+        made = with_lora(plan(free=2.5, micro_batch=16), init="pissa")
+        change = memory_advice.cheapest_change(made)
+        assert change is None or "precision" not in {field for _, field, _ in change.changes}
+
+
+def test_everything_the_page_shows_is_computed_within_a_frame() -> None:
+    made = plan(free=2.5, micro_batch=48, gradient_accumulation=40)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        estimate(made)
+        memory_advice.largest_micro_batch_that_fits(made)
+        memory_advice.cheapest_change(made)
+        taken.append(time.perf_counter() - began)
+    assert min(taken) < 0.016, statistics.median(taken)
+
+
+class TestMachine:
+    def test_moves_half_the_way_to_what_was_measured(self) -> None:
+        learned = Learned().after(ratio=1.44, source="m", parameters=10, speed=5.0)
+        assert learned.factor == pytest.approx(1.2)
+        assert learned.runs == 1
+
+    @pytest.mark.parametrize(("ratio", "bound"), [(100.0, HIGHEST), (0.001, LOWEST)])
+    def test_is_never_moved_beyond_its_bounds(self, ratio: float, bound: float) -> None:
+        learned = Learned()
+        for _ in range(5):
+            learned = learned.after(ratio=ratio, source="m", parameters=10, speed=5.0)
+        assert learned.factor == bound
+
+    def test_is_kept_by_device_and_precision(
+        self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
+        learned = Learned(factor=1.5, runs=1, work_per_s=1e12, tokens_per_s={"org/decoder": 50.0})
+        machine.save(Machine().with_("RTX", "bf16", learned))
+        known = machine.load()
+        made = machine.corrected(plan(), known)
+        assert (made.correction, made.tokens_per_s) == (1.5, 50.0)
+        other = machine.corrected(with_model(plan(), precision="fp32"), known)
+        assert (other.correction, other.tokens_per_s) == (1.0, None)
+
+    def test_forgets_a_damaged_file(self, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
+        machine.file().write_text('{"learned": {"RTX · bf16": {"factor": 90}}}', "utf-8")
+        assert machine.load() == Machine()
+
+    def test_corrects_what_no_formula_gives_and_nothing_else(self) -> None:
+        plain, more = estimate(plan()), estimate(replace(plan(), correction=1.5))
+        assert more.activations == pytest.approx(1.5 * plain.activations, rel=1e-6)
+        assert (more.weights, more.optimizer) == (plain.weights, plain.optimizer)
+
+    def test_tells_the_time_of_a_training_from_the_speed_of_earlier_ones(self) -> None:
+        made = replace(plan(epochs=2.0), tokens_per_s=50.0)
+        assert estimate(made).seconds == pytest.approx(2 * 100_000 / 50)
+        assert estimate(plan()).seconds is None
+
+    def test_expects_of_a_model_of_twice_the_size_half_the_speed(self) -> None:
+        learned = Learned().after(ratio=1.0, source="small", parameters=100, speed=80.0)
+        assert learned.speed("small", 100) == 80.0
+        assert learned.speed("other", 200) == pytest.approx(40.0)
+
+
+def test_the_available_memory_decides_whether_it_fits() -> None:
+    total = estimate(plan()).total
+    assert estimate(plan(free=total / GIB + 0.01)).fits
+    assert not estimate(plan(free=total / GIB - 0.01)).fits
