@@ -300,11 +300,11 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         divergence += kl
         done += len(case.positions)
     top1, kl = agreeing / done, divergence / done
-    limit = stage_limits.limit(stage.name, reference.computed_in)
+    limit = stage_limits.limit(stage.name, reference.computed_in, done)
     faults = [*stage.faults]
     if stage.token_fault:
         faults.insert(0, stage.token_fault)
-    verdict = stage_limits.verdict(stage.name, reference.computed_in, top1, kl, faults=bool(faults))
+    verdict = stage_limits.verdict(stage.name, limit, top1, kl, faults=bool(faults))
     if top1 < limit.top1:
         faults.append(
             f"its likeliest token agrees at {top1:.1%} of positions (at least {limit.top1:.0%})"

@@ -67,11 +67,22 @@ def _plausible(quantization: Quantization) -> Limit:
 LIMITS: dict[str, Limit] = {name: _plausible(name) for name in QUANTIZATIONS}
 
 
-def limit(stage: str, computed_in: str) -> Limit:
-    """What a stage cannot fall short of unless something is wrong with it."""
+#: One right stage in a hundred may be taken for a wrong one by the chance of few positions.
+_Z = 2.33
+
+
+def limit(stage: str, computed_in: str, positions: int) -> Limit:
+    """What a stage cannot fall short of at so many positions unless something is wrong with it.
+
+    A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one in twenty
+    does. The divergence is a mean of small numbers and needs no such allowance.
+    """
     if stage in _EXACT_STAGES:
-        return EXACT if computed_in == "float32" else EXACT_IN_16_BITS
-    return LIMITS[stage]
+        found = EXACT if computed_in == "float32" else EXACT_IN_16_BITS
+    else:
+        found = LIMITS[stage]
+    scatter = math.sqrt(found.top1 * (1 - found.top1) / max(positions, 1))
+    return Limit(max(0.0, found.top1 - _Z * scatter), found.kl)
 
 
 _EXACT_STAGES = frozenset(
@@ -79,13 +90,13 @@ _EXACT_STAGES = frozenset(
 )
 
 
-def verdict(stage: str, computed_in: str, top1: float, kl: float, *, faults: bool) -> Verdict:
-    """What a measurement means.
+def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
+    """What a measurement means; `least` is the stage's `limit`.
 
     `failed`: something is wrong on the way to this stage: other tokens, no stop, or further from
     what was trained than this quantisation can take it. `lossy`: nothing is wrong, but so few bits
     cost more than anyone should take without looking.
     """
-    if faults or not limit(stage, computed_in).holds(top1, kl):
+    if faults or not least.holds(top1, kl):
         return "failed"
     return "passed" if stage in _EXACT_STAGES or USABLE.holds(top1, kl) else "lossy"

@@ -88,14 +88,31 @@ def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
     assert stage_reading.agreement(reference, padded) == stage_reading.agreement(reference, logits)
 
 
+#: So many positions that chance plays no part.
+MANY = 10**8
+
+
 def test_every_quantisation_has_limits_and_exact_stages_are_held_to_the_strictest() -> None:
     for name, facts in QUANTIZATIONS.items():
-        found = stage_limits.limit(name, "float32")
+        found = stage_limits.limit(name, "float32", MANY)
         assert 0 <= found.top1 < 1
         assert found.kl < math.inf
-        assert (found == stage_limits.EXACT) == (facts.bits >= 16), name
-    assert stage_limits.limit("merged", "float32") == stage_limits.EXACT
-    assert stage_limits.limit("converted", "bfloat16") == stage_limits.EXACT_IN_16_BITS
+        assert (found.kl == stage_limits.EXACT.kl) == (facts.bits >= 16), name
+    for stage, dtype, exact in (
+        ("merged", "float32", stage_limits.EXACT),
+        ("converted", "bfloat16", stage_limits.EXACT_IN_16_BITS),
+    ):
+        found = stage_limits.limit(stage, dtype, MANY)
+        assert found.top1 == pytest.approx(exact.top1, abs=1e-3)
+        assert found.kl == exact.kl
+
+
+def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
+    few, many = (stage_limits.limit("merged", "bfloat16", count) for count in (35, 5_000))
+    assert few.holds(33 / 35, 2e-5)
+    assert not few.holds(28 / 35, 2e-5)
+    assert not many.holds(4_700 / 5_000, 2e-5)
+    assert few.kl == many.kl
 
 
 @pytest.mark.parametrize(
@@ -115,7 +132,8 @@ def test_every_quantisation_has_limits_and_exact_stages_are_held_to_the_strictes
 def test_a_loss_that_the_bits_explain_is_no_failure(
     stage: str, top1: float, kl: float, faults: bool, expected: str
 ) -> None:
-    assert stage_limits.verdict(stage, "float32", top1, kl, faults=faults) == expected
+    least = stage_limits.limit(stage, "float32", 1_000)
+    assert stage_limits.verdict(stage, least, top1, kl, faults=faults) == expected
 
 
 def test_a_result_of_an_older_run_that_had_not_passed_is_a_failure() -> None:
