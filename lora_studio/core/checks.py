@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lora_studio.core import recipe_checks
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import LoraSpec
@@ -24,6 +25,9 @@ def check(draft: Draft) -> list[Problem]:
     model, lora = draft.spec("model"), draft.spec("lora")
     if isinstance(model, ModelSpec) and isinstance(lora, LoraSpec):
         found += _check_adapter_of(model, lora)
+    training = draft.spec("training")
+    if isinstance(model, ModelSpec) and isinstance(training, TrainingSpec):
+        found += recipe_checks.check_on(model, training)
     return found
 
 
@@ -46,7 +50,7 @@ def _check_spec(spec: Spec) -> list[Problem]:
         case DatasetSpec():
             return _check_dataset(spec)
         case TrainingSpec():
-            return _check_training(spec)
+            return recipe_checks.check(spec)
         case ExportSpec():
             return _check_export(spec)
     return []
@@ -180,21 +184,6 @@ def _check_dataset(spec: DatasetSpec) -> list[Problem]:
             )
         )
     return found
-
-
-def _check_training(spec: TrainingSpec) -> list[Problem]:
-    if spec.learning_rate > 5e-3:
-        return [
-            Problem(
-                code="training.learning_rate_high",
-                what=f"A learning rate of {spec.learning_rate:g} usually makes LoRA diverge.",
-                remedy="1e-4 to 3e-4 suits most runs.",
-                where=Where(step="training", field="learning_rate"),
-                severity="warning",
-                fix=Fix(label="Use 2e-4", step="training", field="learning_rate", value=2e-4),
-            )
-        ]
-    return []
 
 
 def _check_export(spec: ExportSpec) -> list[Problem]:

@@ -113,10 +113,14 @@ class Device(BaseModel):
 
 
 class DevicesFound(_Event):
-    """The devices of this machine, the one that `auto` means first."""
+    """The devices of this machine, the one that `auto` means first.
+
+    `missing` are optional packages that the engine lacks, such as bitsandbytes.
+    """
 
     kind: Literal["devices_found"] = "devices_found"
     devices: tuple[Device, ...]
+    missing: tuple[str, ...] = ()
 
 
 class ModelInspected(_Event):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from lora_studio.core.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.spec import Spec, setting
 
 Schedule = Literal["linear", "cosine", "constant"]
-Optimizer = Literal["adamw", "adamw_8bit", "paged_adamw_8bit"]
 Checkpointing = Literal["off", "on", "unsloth"]
 
 
@@ -112,13 +112,10 @@ class TrainingSpec(Spec):
     optimizer: Optimizer = setting(
         "adamw",
         "Optimizer",
-        "AdamW keeps two 32-bit values for each trained parameter; the 8-bit ones a quarter of it. "
-        "Paged can spill to main memory on CUDA.",
-        choices={
-            "adamw": "AdamW",
-            "adamw_8bit": "AdamW 8-bit",
-            "paged_adamw_8bit": "AdamW 8-bit, paged",
-        },
+        "AdamW suits nearly everything. 8-bit ones keep a quarter of its memory, paged ones can spill "
+        "to main memory on CUDA, Lion keeps half and wants a lower learning rate, schedule-free ones "
+        "need no schedule.",
+        choices=TITLES,
         advanced=True,
     )
     weight_decay: float = setting(
@@ -186,3 +183,8 @@ class TrainingSpec(Spec):
     def effective_batch(self) -> int:
         """Conversations per optimizer step."""
         return self.micro_batch * self.gradient_accumulation
+
+    @property
+    def schedule_free(self) -> bool:
+        """Whether the optimizer takes the place of a schedule: its rate stays once it is warm."""
+        return OPTIMIZERS[self.optimizer].schedule_free

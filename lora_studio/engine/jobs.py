@@ -234,9 +234,9 @@ def lint_dataset(command: commands.LintDataset, job: Job) -> None:
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
     """Devices of this machine."""
-    from lora_studio.engine import device
+    from lora_studio.engine import device, optimizers
 
-    job.emit(device.found())
+    job.emit(device.found().model_copy(update={"missing": optimizers.missing_packages()}))
 
 
 def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:

@@ -21,7 +21,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, neftune, objectives, run_record
+from lora_studio.engine import checkpoints, neftune, objectives, optimizers, run_record
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
@@ -116,7 +116,7 @@ class Loop:
         )
         self.steps = self.plan.total_steps(spec.epochs, spec.max_steps)
         self.step = 0
-        optimizer = make_optimizer(spec, tuned.model)
+        optimizer = optimizers.make(spec, tuned.model)
         self.model: peft.PeftModel
         self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
@@ -126,7 +126,9 @@ class Loop:
             neftune.add_noise(self.scorer, spec.neftune_alpha)
         self.objective = objectives.make(spec, data.task, self.scorer)
         self.scheduler = get_scheduler(
-            "constant_with_warmup" if spec.schedule == "constant" else spec.schedule,
+            "constant_with_warmup"
+            if spec.schedule == "constant" or spec.schedule_free
+            else spec.schedule,
             optimizer,
             num_warmup_steps=math.ceil(spec.warmup_share * self.steps),
             num_training_steps=self.steps,
@@ -218,7 +220,7 @@ class Loop:
         chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
         loss, weight, figures = 0.0, 0, defaultdict[str, float](float)
         together = self.spec.gradient_accumulation
-        with torch.no_grad(), self._autocast():
+        with torch.no_grad(), self._autocast(), optimizers.weights_to_use(self.optimizer):
             for begin in range(0, len(chosen), together):
                 part = [[rows[i] for i in indices] for indices in chosen[begin : begin + together]]
                 self.objective.begin(part)
@@ -253,29 +255,28 @@ class Loop:
         """Writes all that is needed to go on from here as if nothing had happened."""
         self.meter.flush()
         scaler = self.accelerator.scaler
-        folder = checkpoints.save(
-            self.folder,
-            self.unwrapped,
-            state={
-                "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
-                "scaler": scaler.state_dict() if scaler else {},
-                "random": checkpoints.random_state(),
-            },
-            about={
-                "step": self.step,
-                "steps": self.steps,
-                "fingerprint": self.data.fingerprint,
-                "results": self.results,
-            },
-            keep=self.spec.keep_checkpoints,
-        )
+        state = {
+            "optimizer": optimizers.state(self.optimizer),
+            "scheduler": self.scheduler.state_dict(),
+            "scaler": scaler.state_dict() if scaler else {},
+            "random": checkpoints.random_state(),
+        }
+        about = {
+            "step": self.step,
+            "steps": self.steps,
+            "fingerprint": self.data.fingerprint,
+            "results": self.results,
+        }
+        with optimizers.weights_to_use(self.optimizer):
+            folder = checkpoints.save(
+                self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
+            )
         self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
 
     def save_adapter(self) -> None:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one."""
         target = self.folder.adapter
-        with folder_atomic(target) as folder:
+        with folder_atomic(target) as folder, optimizers.weights_to_use(self.optimizer):
             checkpoints.save_adapter(
                 self.unwrapped, folder, self.tokenizer, self.tuned.initial_adapter
             )
@@ -297,7 +298,7 @@ class Loop:
                 where=Where(step="dataset", field="sources"),
             )
         peft.set_peft_model_state_dict(self.unwrapped, found.adapter)
-        self.optimizer.load_state_dict(found.state["optimizer"])
+        optimizers.restore(self.optimizer, found.state["optimizer"])
         self.scheduler.load_state_dict(found.state["scheduler"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
@@ -319,38 +320,6 @@ def _add(figures: defaultdict[str, float], found: Loss, weight: int) -> None:
     """Adds a micro-batch's share of the means over a step. Costs a wait for the device each."""
     for name, value in found.figures.items():
         figures[name] += float(value) / weight
-
-
-def make_optimizer(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), plain or with 8-bit state; raises ProblemError.
-
-    With a LoRA+ ratio λ the B matrices learn at λ times the rate of all else (Hayou et al. 2024).
-    """
-    named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    fast = [value for name, value in named if "lora_B" in name or "lora_embedding_B" in name]
-    groups: list[dict[str, Any]] = [{"params": [value for _, value in named]}]
-    if spec.lora_plus_ratio != 1 and fast:
-        ids = {id(value) for value in fast}
-        groups = [
-            {"params": [value for _, value in named if id(value) not in ids]},
-            {"params": fast, "lr": spec.learning_rate * spec.lora_plus_ratio},
-        ]
-    settings: dict[str, Any] = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}
-    if spec.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **settings, fused=True)
-    try:
-        import bitsandbytes
-    except ImportError as error:
-        raise fail(
-            "training.no_bitsandbytes",
-            f"The optimizer {spec.optimizer} needs bitsandbytes, which is not installed.",
-            "Install it (pip install bitsandbytes), or choose AdamW.",
-            where=Where(step="training", field="optimizer"),
-        ) from error
-    # Pages are memory that a GPU can push out to the main one; elsewhere there is nowhere to push.
-    if spec.optimizer == "paged_adamw_8bit" and named[0][1].is_cuda:
-        return bitsandbytes.optim.PagedAdamW8bit(groups, **settings)
-    return bitsandbytes.optim.AdamW8bit(groups, **settings)
 
 
 class Meter:

@@ -14,14 +14,13 @@ from transformers import AutoModelForCausalLM
 from lora_studio.core import checks, commands, events
 from lora_studio.core.project import Draft
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import lora
+from lora_studio.engine import lora, optimizers
 from lora_studio.engine.batches import collate
 from lora_studio.engine.encoded_rows import EncodedRows
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.model import load_tokenizer
 from lora_studio.engine.neftune import add_noise
 from lora_studio.engine.prepared import prepare
-from lora_studio.engine.training import make_optimizer
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
@@ -151,7 +150,7 @@ def test_lora_plus_lets_b_learn_faster_than_a(start: Start, tiny: TinyModel) -> 
     base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
     model = lora.attach(base, lora.LoraSpec(rank=4), make_job())
     spec = start({}, lora_plus_ratio=16.0).load_project().training
-    slow, fast = make_optimizer(spec, model).param_groups
+    slow, fast = optimizers.make(spec, model).param_groups
     assert fast["lr"] == pytest.approx(16 * slow["lr"])
     assert {p.shape[1] for p in fast["params"]} == {4}
     assert {p.shape[0] for p in slow["params"]} == {4}

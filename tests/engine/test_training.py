@@ -201,8 +201,6 @@ def test_a_16_bit_or_quantised_base_learns_on_the_processor(start: Start, precis
 @pytest.mark.parametrize(
     "settings",
     [
-        {"optimizer": "adamw_8bit"},
-        {"optimizer": "paged_adamw_8bit"},
         {"gradient_checkpointing": "on"},
         {"schedule": "constant"},
         {"max_grad_norm": 0.0, "weight_decay": 0.1},
@@ -340,7 +338,9 @@ def test_unusable_rows_add_up(start: Start, tmp_path: Path) -> None:
 # --- going on ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"optimizer": "adamw_8bit"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"optimizer": "adamw_8bit"}, {"optimizer": "schedule_free_adamw"}]
+)
 def test_a_resumed_training_ends_bit_for_bit_where_an_unbroken_one_does(
     start: Start, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
 ) -> None:

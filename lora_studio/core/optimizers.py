@@ -1,0 +1,96 @@
+"""Optimizers as the recipe offers them: what each needs, what it keeps, which rates suit it.
+
+What is not offered, and why: GaLore and APOLLO project gradients to a low rank, which those of an
+adapter have already; LOMO updates while it goes backward, so no gradient could be clipped or added
+up; torchao's 4- and 8-bit AdamW compile for over a minute what bitsandbytes has ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal
+
+Optimizer = Literal[
+    "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit",
+    "lion", "lion_8bit", "paged_lion", "paged_lion_8bit",
+    "ademamix", "ademamix_8bit", "paged_ademamix", "paged_ademamix_8bit",
+    "adafactor", "sgd", "adagrad", "rmsprop", "rmsprop_8bit",
+    "schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd",
+]  # fmt: skip
+
+Library = Literal["torch", "transformers", "bitsandbytes", "schedulefree"]
+
+
+@dataclass(frozen=True)
+class About:
+    """Facts of one optimizer.
+
+    `state_bytes` is what it keeps for each trained parameter, in bytes; paged state can be pushed
+    out to main memory by a GPU. `lowest` and `highest` are learning rates of LoRA beyond which it
+    hardly moves or usually diverges, `usual` one between them.
+    """
+
+    title: str
+    library: Library
+    state_bytes: float
+    usual: float = 2e-4
+    lowest: float = 0.0
+    highest: float = 5e-3
+    paged: bool = False
+    schedule_free: bool = False
+
+
+def _lion(title: str, state_bytes: float, *, paged: bool = False) -> About:
+    """Its steps are signs: it takes a third to a tenth of AdamW's rate."""
+    return About(title, "bitsandbytes", state_bytes, usual=5e-5, highest=5e-4, paged=paged)
+
+
+def _schedule_free(title: str) -> About:
+    """Averages over its path: it takes more than AdamW's rate."""
+    return About(title, "schedulefree", 8, usual=1e-3, highest=2e-2, schedule_free=True)
+
+
+OPTIMIZERS: dict[Optimizer, About] = {
+    "adamw": About("AdamW", "torch", 8),
+    "adamw_8bit": About("AdamW 8-bit", "bitsandbytes", 2),
+    "paged_adamw": About("AdamW, paged", "bitsandbytes", 8, paged=True),
+    "paged_adamw_8bit": About("AdamW 8-bit, paged", "bitsandbytes", 2, paged=True),
+    "lion": _lion("Lion", 4),
+    "lion_8bit": _lion("Lion 8-bit", 1),
+    "paged_lion": _lion("Lion, paged", 4, paged=True),
+    "paged_lion_8bit": _lion("Lion 8-bit, paged", 1, paged=True),
+    "ademamix": About("AdEMAMix", "bitsandbytes", 12),
+    "ademamix_8bit": About("AdEMAMix 8-bit", "bitsandbytes", 3),
+    "paged_ademamix": About("AdEMAMix, paged", "bitsandbytes", 12, paged=True),
+    "paged_ademamix_8bit": About("AdEMAMix 8-bit, paged", "bitsandbytes", 3, paged=True),
+    # One value for each row and each column of a matrix; those of an adapter are narrow.
+    "adafactor": About("Adafactor", "transformers", 0.5),
+    "sgd": About("SGD with momentum", "torch", 4, usual=0.1, lowest=5e-3, highest=1.0),
+    "adagrad": About("Adagrad", "torch", 4, usual=1e-2, lowest=5e-4, highest=0.1),
+    "rmsprop": About("RMSprop", "torch", 4),
+    "rmsprop_8bit": About("RMSprop 8-bit", "bitsandbytes", 1),
+    "schedule_free_adamw": _schedule_free("AdamW, schedule-free"),
+    "schedule_free_radam": _schedule_free("RAdam, schedule-free"),
+    "schedule_free_sgd": About(
+        "SGD, schedule-free", "schedulefree", 4, usual=1.0, lowest=5e-3, highest=1.0,
+        schedule_free=True,
+    ),
+}  # fmt: skip
+
+#: What the recipe calls each of them.
+TITLES: dict[str, str] = {name: about.title for name, about in OPTIMIZERS.items()}
+
+
+def why_not(optimizer: Optimizer, device: str, missing: Collection[str] = ()) -> str:
+    """Why an optimizer is not to be had, in one sentence; "" where it is.
+
+    `device` is the kind or name of a device (cpu, mps, cuda:0, auto), `missing` are packages that
+    the engine lacks.
+    """
+    about = OPTIMIZERS[optimizer]
+    if about.library in missing:
+        return f"{about.title} needs the package {about.library}, which is not installed."
+    if about.library == "bitsandbytes" and device.partition(":")[0] == "mps":
+        return f"{about.title} comes from bitsandbytes, which has no optimizers for Apple GPUs."
+    return ""

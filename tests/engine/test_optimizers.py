@@ -1,0 +1,169 @@
+"""Optimizers: each one learns, keeps its ratio of rates, goes on from its state; what is missing."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from lora_studio.core import checks
+from lora_studio.core.optimizers import OPTIMIZERS, Optimizer, why_not
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Draft
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import optimizers
+
+ALL: tuple[Optimizer, ...] = get_args(Optimizer)
+
+
+class Adapter(torch.nn.Module):
+    """W = B A, to be fitted to a matrix; large enough for 8-bit state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(3)
+        self.lora_A = torch.nn.Parameter(torch.randn(64, 80, generator=generator) / 8)
+        self.lora_B = torch.nn.Parameter(torch.zeros(96, 64))
+        self.target = torch.randn(96, 80, generator=generator) / 4
+
+    def loss(self) -> torch.Tensor:
+        return ((self.lora_B @ self.lora_A - self.target) ** 2).sum(1).mean()
+
+
+def spec_of(name: Optimizer, **others: Any) -> TrainingSpec:
+    return TrainingSpec(optimizer=name, learning_rate=OPTIMIZERS[name].usual, **others)
+
+
+def steps(model: Adapter, optimizer: Any, count: int) -> list[float]:
+    found = []
+    for _ in range(count):
+        loss = model.loss()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+def test_every_name_has_its_facts_and_the_recipe_offers_all() -> None:
+    assert set(OPTIMIZERS) == set(ALL)
+    assert {about.title for about in OPTIMIZERS.values()} == set(
+        TrainingSpec.model_fields["optimizer"].json_schema_extra["choices"].values()  # type: ignore[index, call-overload, union-attr]
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_optimizer_learns_at_its_usual_rate_and_goes_on_bit_for_bit(name: Optimizer) -> None:
+    model, other = Adapter(), Adapter()
+    optimizer = optimizers.make(spec_of(name), model)
+    losses = steps(model, optimizer, 30)
+    with optimizers.weights_to_use(optimizer):
+        assert model.loss().item() < losses[0] - 1e-4
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(optimizers.state(optimizer), buffer)
+    buffer.seek(0)
+    other.load_state_dict(weights)
+    again = optimizers.make(spec_of(name), other)
+    optimizers.restore(again, torch.load(buffer, weights_only=True))
+    assert steps(model, optimizer, 5) == steps(other, again, 5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_lora_plus_gives_the_b_matrices_their_multiple_of_the_rate(name: Optimizer) -> None:
+    model = Adapter()
+    optimizer = optimizers.make(spec_of(name, lora_plus_ratio=8.0), model)
+    slow, fast = optimizer.param_groups
+    assert fast["lr"] == 8 * slow["lr"] == 8 * OPTIMIZERS[name].usual
+    assert fast["params"] == [model.lora_B]
+    steps(model, optimizer, 8)  # RAdam stays where it is for the first five
+    assert model.lora_B.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_8bit"])
+def test_8_bit_optimizers_keep_what_their_facts_say(name: Optimizer) -> None:
+    model = Adapter()
+    optimizer = optimizers.make(spec_of(name), model)
+    steps(model, optimizer, 1)
+    # Tables and scales of blocks come on top: they do not grow with the square of the size.
+    kept = sum(
+        value.nbytes
+        for held in optimizer.state.values()
+        for key, value in held.items()
+        if key.startswith("state") and isinstance(value, torch.Tensor)
+    )
+    parameters = sum(value.numel() for value in model.parameters())
+    assert kept == OPTIMIZERS[name].state_bytes * parameters
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if OPTIMIZERS[name].schedule_free])
+def test_schedule_free_weights_to_use_differ_and_those_to_train_on_come_back_exactly(
+    name: Optimizer,
+) -> None:
+    model = Adapter()
+    optimizer = optimizers.make(spec_of(name), model)
+    steps(model, optimizer, 20)
+    before = model.lora_B.detach().clone()
+    with optimizers.weights_to_use(optimizer):
+        assert not torch.equal(model.lora_B, before)
+    assert torch.equal(model.lora_B, before)
+    steps(model, optimizer, 1)
+
+
+def test_weights_of_other_optimizers_are_the_ones_to_use() -> None:
+    model = Adapter()
+    optimizer = optimizers.make(spec_of("adamw"), model)
+    steps(model, optimizer, 3)
+    before = model.lora_B.detach().clone()
+    with optimizers.weights_to_use(optimizer):
+        assert torch.equal(model.lora_B, before)
+    assert "weights" not in optimizers.state(optimizer)
+
+
+def test_a_missing_package_is_said_at_the_field_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(optimizers.importlib.util, "find_spec", lambda name: None if name == "schedulefree" else True)  # type: ignore[attr-defined]  # fmt: skip
+    assert optimizers.missing_packages() == ("schedulefree",)
+    with pytest.raises(ProblemError, match="needs the package schedulefree") as raised:
+        optimizers.make(spec_of("schedule_free_sgd"), Adapter())
+    (problem,) = raised.value.problems
+    assert (problem.where.step, problem.where.field) == ("training", "optimizer")
+    assert problem.fix is not None
+    assert problem.fix.value == "adamw"
+
+
+def test_bitsandbytes_is_not_offered_on_apple_gpus_and_the_rest_is() -> None:
+    ruled_out = {name for name in ALL if why_not(name, "mps")}
+    assert ruled_out == {n for n in ALL if OPTIMIZERS[n].library == "bitsandbytes"}
+    assert not any(why_not(name, device) for name in ALL for device in ("cpu", "cuda:1", "auto"))
+    draft = Draft()
+    draft.set("model", "device", "mps")
+    draft.set("training", "optimizer", "lion_8bit")
+    draft.set("training", "learning_rate", 5e-5)
+    (problem,) = checks.of_step(checks.check(draft), "training")
+    assert problem.code == "training.optimizer_not_available"
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "code", "usual"),
+    [
+        ("adamw", 0.02, "training.learning_rate_high", 2e-4),
+        ("lion", 1e-3, "training.learning_rate_high", 5e-5),
+        ("sgd", 2e-4, "training.learning_rate_low", 0.1),
+    ],
+)
+def test_a_rate_that_does_not_suit_the_optimizer_is_warned_of(
+    name: Optimizer, rate: float, code: str, usual: float
+) -> None:
+    draft = Draft()
+    draft.set("training", "optimizer", name)
+    draft.set("training", "learning_rate", rate)
+    (problem,) = checks.of_step(checks.check(draft), "training")
+    assert (problem.code, problem.severity) == (code, "warning")
+    assert problem.fix is not None
+    draft.set("training", "learning_rate", problem.fix.value)
+    assert problem.fix.value == usual
+    assert not checks.of_step(checks.check(draft), "training")
