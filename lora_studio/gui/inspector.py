@@ -66,7 +66,13 @@ class Inspector(QObject):
         self._latest: dict[str, commands.Question] = {}  # by kind, while under way
 
     def ask(self, question: commands.Question) -> None:
-        """Asks; an older question of the same kind is dropped, its answer too."""
+        """Asks; an older question of the same kind is dropped, its answer too.
+
+        Nothing is asked any more once it has been shut down: a page whose timer fires while the
+        window closes would start a worker that nobody waits for.
+        """
+        if self._over:
+            return
         thread = self._running(_lane(question.kind))
         if older := self._latest.get(question.kind):
             thread.send(commands.Cancel(target=older.id))
@@ -77,7 +83,8 @@ class Inspector(QObject):
 
     def expect(self, kind: str) -> None:
         """Starts the worker for a kind of question, which saves its first one half a second."""
-        self._running(_lane(kind))
+        if not self._over:
+            self._running(_lane(kind))
 
     def cancel(self, kind: str) -> None:
         """Ends the question of a kind, if one is under way; it is answered by `Cancelled`."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QThread
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
@@ -277,6 +277,13 @@ def test_only_the_latest_question_of_a_kind_is_answered(
         event for event in _page(window, "model").seen if isinstance(event, events.DevicesFound)
     ]
     assert {event.id for event in answers} == {second.id}
+
+
+def test_a_window_that_has_closed_starts_no_worker_for_a_late_question(window: Window) -> None:
+    window.close()
+    window.inspector.ask(commands.InspectOllama())
+    window.inspector.expect("read_rows")
+    assert window.inspector.findChildren(QThread) == []
 
 
 def test_an_inspector_that_dies_is_replaced(
