@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.core import recipe_checks
+from lora_studio.core import recipe_checks, start_adapter
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import LoraSpec
@@ -101,6 +101,8 @@ def _check_model(spec: ModelSpec) -> list[Problem]:
 
 
 def _check_lora(spec: LoraSpec) -> list[Problem]:
+    if spec.start_from:
+        return start_adapter.check(spec)
     if spec.targets == "names" and not spec.target_names:
         return [
             Problem(

@@ -119,6 +119,15 @@ class LoraSpec(Spec):
         advanced=True,
     )
 
+    start_from: str = setting(
+        "",
+        "Go on from",
+        "Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and layers are "
+        "taken from it. Preference training compares with it instead of the base model.",
+        path="folder",
+        advanced=True,
+    )
+
     @field_validator("blocks")
     @classmethod
     def _blocks_are_numbers(cls, value: str) -> str:
@@ -145,7 +154,7 @@ class LoraSpec(Spec):
     @property
     def changes_base(self) -> bool:
         """Whether the initial values are taken out of the base weights, which change with it."""
-        return self.init in ("pissa", "olora")
+        return self.init in ("pissa", "olora") and not self.start_from
 
     def block_numbers(self) -> list[int] | None:
         """The blocks to adapt, in rising order; None for all."""

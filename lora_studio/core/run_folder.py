@@ -83,6 +83,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def start_adapter(self) -> Path:
+        """A copy of the adapter that training went on from, where it did."""
+        return self.path / "start-adapter"
+
+    @property
     def merged(self) -> Path:
         """The merged model, a Hugging Face folder."""
         return self.path / "merged"

@@ -78,7 +78,10 @@ def save_adapter(
         warnings.filterwarnings(
             "ignore", message=".*changes the base weights", category=UserWarning
         )
-        model.save_pretrained(str(folder), save_embedding_layers=False, **extra)
+        # The adapter of training alone: the reference of preference training may lie beside it.
+        model.save_pretrained(
+            str(folder), save_embedding_layers=False, selected_adapters=["default"], **extra
+        )
     (folder / "README.md").unlink(missing_ok=True)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
@@ -132,6 +135,7 @@ def sweep(run: RunFolder) -> None:
 def _left_behind(run: RunFolder) -> Iterator[Path]:
     yield from run.checkpoints.glob(".step-*")
     yield from run.path.glob(".adapter.*")
+    yield from run.path.glob(".start-adapter.*")
     yield _scratch(run)
 
 

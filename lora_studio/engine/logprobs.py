@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import peft
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedModel
 
+from lora_studio.core.problems import Where, fail
 from lora_studio.engine import documents
 from lora_studio.engine.batches import Batch
 
@@ -37,9 +39,12 @@ class Scorer:
     model's own output layer is asked for the trained positions.
     """
 
-    def __init__(self, model: peft.PeftModel) -> None:
-        """Tries the model out: a few passes over a handful of tokens."""
-        self.model = model
+    def __init__(self, model: peft.PeftModel, start: Path | None = None) -> None:
+        """Tries the model out: a few passes over a handful of tokens.
+
+        `start` is the folder of the adapter that training went on from, where it did.
+        """
+        self.model, self._start = model, start
         self.base: PreTrainedModel = model.get_base_model()
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
@@ -49,11 +54,32 @@ class Scorer:
         #: Lengths of the rows that are being computed, in tokens.
         self.lengths: tuple[int, ...] = (1,)
 
+    def keep_reference(self) -> None:
+        """Has to be called before `reference`; raises ProblemError where there can be none."""
+        if self.model.peft_config["default"].bias != "none":
+            raise fail(
+                "training.reference_has_biases",
+                "The rows are compared with the model as it began, and biases that train change it.",
+                "Train no biases, or choose ORPO, which compares with nothing.",
+                where=Where(step="lora", field="bias"),
+            )
+        if self._start is not None:
+            self.model.load_adapter(str(self._start), "reference")
+            self.model.base_model.set_adapter("default")
+
     @contextmanager
     def reference(self) -> Iterator[None]:
-        """Within it the scores are those of the base model, without the adapter."""
-        with self.model.disable_adapter():
+        """Within it the scores are those of the model as training began: without the adapter, or with
+        the one that it went on from."""
+        if self._start is None:
+            with self.model.disable_adapter():
+                yield
+            return
+        self.model.base_model.set_adapter("reference", inference_mode=True)
+        try:
             yield
+        finally:
+            self.model.base_model.set_adapter("default")
 
     @property
     def described(self) -> str:

@@ -17,7 +17,7 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.engine import device as devices
 from lora_studio.engine import model as models
-from lora_studio.engine import model_shape, model_sources
+from lora_studio.engine import model_shape, model_sources, starting
 from lora_studio.engine.channel import Job
 
 _ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
@@ -46,11 +46,12 @@ class Targets:
 def attach(
     model: PreTrainedModel, spec: LoraSpec, job: Job, *, gradient_checkpointing: bool = False
 ) -> peft.PeftModel:
-    """Wraps a model with a fresh adapter in 32-bit; the initial values come from torch's seed.
+    """Wraps a model with an adapter in 32-bit: a fresh one, whose initial values come from torch's
+    seed, or the one that `spec` starts from.
 
-    Raises ProblemError when nothing would train.
+    Raises ProblemError when nothing would train, or the adapter does not fit the model.
     """
-    targets = find_targets(model, spec)
+    config, targets = _shape(model, spec)
     if targets.left_out:
         job.emit(events.Warned(problem=_experts_left_out(targets)))
     # Stacked experts are not quantised; the preparation would double them to 32-bit.
@@ -62,7 +63,17 @@ def attach(
         )
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    return peft.get_peft_model(model, _config(model, spec, targets), autocast_adapter_dtype=True)
+    if spec.start_from:
+        return starting.attach(model, config, Path(spec.start_from))
+    return peft.get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:
+    """PEFT's settings, and what they were found to mean on this model."""
+    if spec.start_from:
+        return starting.config(Path(spec.start_from), spec.dropout), Targets()
+    targets = find_targets(model, spec)
+    return _config(model, spec, targets), targets
 
 
 def keep_initial(model: peft.PeftModel, scratch: Path) -> Path:
@@ -121,10 +132,11 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
 def count_on_meta(model: PreTrainedModel, spec: LoraSpec) -> events.ParametersCounted | None:
     """What an adapter of this shape would count on a model without weights; None if nothing."""
     try:
-        targets = find_targets(model, spec)
+        config, targets = _shape(model, spec)
+        wrapped = peft.get_peft_model(model, config)
     except Exception:
         return None
-    return count(peft.get_peft_model(model, _config(model, spec, targets)), targets.names)
+    return count(wrapped, targets.names)
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:

@@ -53,6 +53,7 @@ def make(spec: TrainingSpec, task: Task, scorer: Scorer) -> Objective:
         case "preference" if spec.preference == "orpo":
             return Orpo(scorer, spec.beta)
         case "preference":
+            scorer.keep_reference()
             return Dpo(scorer, spec.beta)
         case "kto":
             if spec.effective_batch < 2:
@@ -62,6 +63,7 @@ def make(spec: TrainingSpec, task: Task, scorer: Scorer) -> Objective:
                     "Raise the micro-batch or the gradient accumulation: a step needs two rows.",
                     where=Where(step="training", field="micro_batch"),
                 )
+            scorer.keep_reference()
             return Kto(scorer, spec.beta)
     return Sft(scorer)
 
@@ -109,7 +111,8 @@ class Dpo(_Pairs):
     """Direct preference optimisation: −log σ(β (r_w − r_l)), r = log π(y|x) − log π_ref(y|x).
 
     Rafailov et al. 2023, equation 7; y_w is the chosen answer and y_l the rejected one. The reference
-    is the model without its adapter. `beta` holds the model near it: 0.1 is usual.
+    is the model as training began: without its adapter, or with the one that it went on from. `beta`
+    holds the model near it: 0.1 is usual.
     """
 
     def loss(self, rows: Sequence[EncodedPair]) -> Loss:

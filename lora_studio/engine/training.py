@@ -21,7 +21,7 @@ from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, neftune, objectives, optimizers, run_record
+from lora_studio.engine import checkpoints, neftune, objectives, optimizers, run_record, starting
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
@@ -61,6 +61,7 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
     """
     project = run.load_project()
     checkpoints.sweep(run)
+    project = starting.keep(run, project, resume=resume)
     with checkpoints.scratch(run) as scratch:
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job)
@@ -120,7 +121,7 @@ class Loop:
         self.model: peft.PeftModel
         self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
-        self.scorer = Scorer(self.unwrapped)
+        self.scorer = Scorer(self.unwrapped, tuned.start)
         job.emit(events.Log(text=self.scorer.described))
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)

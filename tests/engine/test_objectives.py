@@ -280,6 +280,13 @@ def test_labelled_answers_one_by_one_are_refused_in_words() -> None:
         make(TrainingSpec(micro_batch=1, gradient_accumulation=1), "kto", cast("Scorer", None))
 
 
+def test_biases_that_train_leave_no_reference_to_compare_with(tiny: TinyModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    scorer = Scorer(lora.attach(base, LoraSpec(bias="all"), make_job()))
+    with pytest.raises(ProblemError, match="biases that train change it"):
+        make(TrainingSpec(), "preference", scorer)
+
+
 # --- beside TRL's trainers --------------------------------------------------------------------
 
 #: Of an adapter whose KTO reference point on these rows is above zero.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,6 +234,24 @@ def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectSta
     opened.set("lora", "alpha", 40)
     assert "2.5 × rank" in page.editors["alpha"].help.text()
     assert not page.alpha.buttons.button("1 × rank").isChecked()
+
+
+def test_an_adapter_to_go_on_from_decides_the_shape(
+    qtbot: QtBot, opened: ProjectState, tmp_path: Path
+) -> None:
+    settings = {"peft_type": "LORA", "r": 8, "lora_alpha": 12, "target_modules": ["q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    (tmp_path / "adapter_model.safetensors").touch()
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    opened.set("lora", "start_from", str(tmp_path))
+    assert "Goes on from an adapter: rank 8, alpha 12, q_proj." in page.detail.text()
+    assert not page.editors["rank"].isEnabled()
+    assert not page.presets.isEnabled()
+    assert page.editors["dropout"].isEnabled()
+    opened.undo.undo()
+    assert page.editors["rank"].isEnabled()
+    assert "adapter" not in page.detail.text()
 
 
 def test_a_click_in_the_drawing_names_the_layers(qtbot: QtBot, opened: ProjectState) -> None:

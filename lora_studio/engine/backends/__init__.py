@@ -17,12 +17,14 @@ from lora_studio.engine.model import Loaded
 class Tuned:
     """A base model wrapped with an adapter that trains; `base.model` is the wrapped model's own.
 
-    `initial_adapter` is the folder of the adapter as it began, where that changed the base weights.
+    `initial_adapter` is the folder of the adapter as it began, where that changed the base weights;
+    `start` that of an adapter made earlier, where training goes on from one.
     """
 
     base: Loaded
     model: peft.PeftModel
     initial_adapter: Path | None = None
+    start: Path | None = None
 
 
 class Backend(Protocol):

@@ -27,4 +27,5 @@ class PeftBackend:
         )
         job.emit(lora.count(wrapped))
         initial = lora.keep_initial(wrapped, scratch) if project.lora.changes_base else None
-        return Tuned(loaded, wrapped, initial)
+        start = Path(project.lora.start_from) if project.lora.start_from else None
+        return Tuned(loaded, wrapped, initial, start)

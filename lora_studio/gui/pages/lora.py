@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import cast
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, words
-from lora_studio.core.lora import Targets
-from lora_studio.core.problems import Step
+from lora_studio.core import events, start_adapter, words
+from lora_studio.core.lora import LoraSpec, Targets
+from lora_studio.core.problems import ProblemError, Step
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import Change, ProjectState
 from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
@@ -52,6 +54,7 @@ class LoraPage(Page):
         self.sentence = label(role="section", wrap=True)
         self.detail = label(role="muted", wrap=True)
         self._stale = False
+        self._started: dict[str, Any] | None = None  # settings of the adapter to go on from
         self._lay_out()
         self.presets.edited.connect(self._choose_rank)
         self.drawing.toggled.connect(self._choose_layers)
@@ -76,6 +79,7 @@ class LoraPage(Page):
             self.add_editor("own_ranks"),
             self.add_editor("bias", style="segments"),
             self.add_editor("modules_to_save"),
+            self.add_editor("start_from"),
         )
         strength.add(more)
         layers = Card("Layers")
@@ -124,9 +128,25 @@ class LoraPage(Page):
             self._show_all()
 
     def _show_all(self) -> None:
+        self._show_start()
         self._show_strength()
         self._show_layers()
         self._show_sentence()
+
+    def _show_start(self) -> None:
+        """Where training goes on from an adapter, that one decides the shape."""
+        spec = self.state.spec(_STEP)
+        found: dict[str, Any] | None = None
+        if isinstance(spec, LoraSpec) and spec.start_from:
+            with suppress(ProblemError):
+                found = start_adapter.read(Path(spec.start_from))
+        self._started = found
+        for field in start_adapter.TAKEN:
+            made = self.editors[field]
+            made.setEnabled(found is None)
+            made.setToolTip("" if found is None else "Taken from the adapter to go on from.")
+        for part in (self.presets, self.drawing):
+            part.setEnabled(found is None)
 
     def _show_strength(self) -> None:
         rank = self.state.get(_STEP, "rank")
@@ -165,7 +185,10 @@ class LoraPage(Page):
             self.sentence.setText("Nothing trains: this model has none of these layers.")
         else:
             self.sentence.setText(_sentence(counted))
-        self.detail.setText(_detail(counted) if counted and model else "")
+        said = [_detail(counted)] if counted and model else []
+        if self._started is not None:
+            said.append(f"Goes on from an adapter: {start_adapter.described(self._started)}.")
+        self.detail.setText(" ".join(said))
         self.detail.setVisible(bool(self.detail.text()))
 
 

@@ -1,0 +1,157 @@
+"""Going on from an adapter: its shape and weights are taken, whoever made it, and a copy stays."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import commands, events, start_adapter
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.run_folder import RunFolder
+from tests.engine.conftest import TinyModel
+from tests.helpers.adapters import random_adapter
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+Start = Callable[..., RunFolder]
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(8)
+]
+PAIRS = [
+    {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
+    for n in range(8)
+]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    def make(adapter: Path, rows: list[Any] = ROWS, **recipe: Any) -> RunFolder:
+        training = {"epochs": 1, "micro_batch": 4, "gradient_accumulation": 1, "max_steps": 2}
+        file = write_rows(tmp_path / "rows.jsonl", rows)
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_share": 0.0},
+            training=training | recipe,
+            lora={"start_from": str(adapter)},
+        )
+
+    return make
+
+
+def train(run: RunFolder, resume: bool = False, **on: Any) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume), **on)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"r": 3, "lora_alpha": 5, "target_modules": ["q_proj", "down_proj"]},
+        {"use_dora": True, "use_rslora": True, "rank_pattern": {"q_proj": 2}},
+        {"modules_to_save": ["norm"], "target_modules": ".*self_attn.(q|v)_proj"},
+    ],
+    ids=["named", "dora", "whole"],
+)
+def test_training_begins_with_the_adapters_shape_and_weights(
+    start: Start, tiny: TinyModel, tmp_path: Path, shape: dict[str, Any]
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made", **shape)
+    run = start(adapter, learning_rate=1e-12)
+    channel = train(run)
+    assert channel.of(events.Done), channel.of(events.Failed)
+    before, after = weights(adapter), weights(run.adapter)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=1e-5, atol=1e-7)
+    settings = [json.loads((f / "adapter_config.json").read_text()) for f in (adapter, run.adapter)]
+    for key in ("r", "lora_alpha", "use_dora", "use_rslora", "rank_pattern", "modules_to_save"):
+        assert settings[0][key] == settings[1][key]
+    assert run.manifest()["started_from"] == str(adapter)
+
+
+def test_it_resumes_to_the_last_bit_after_the_adapter_it_began_with_is_gone(
+    start: Start, tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made")
+    whole, halved = (start(adapter, PAIRS, epochs=2, max_steps=4) for _ in range(2))
+    train(whole)
+    train(halved, on_event=lambda event, flags: flags.stop.set() if isinstance(event, events.StepDone) else None)  # fmt: skip
+    shutil.rmtree(adapter)
+    assert train(halved, resume=True).of(events.Done)
+    name = "adapter_model.safetensors"
+    assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+
+
+def test_preference_training_compares_with_the_adapter_it_began_with(
+    start: Start, tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made", use_dora=True)
+    channel = train(start(adapter, PAIRS, epochs=4, max_steps=6, learning_rate=5e-3))
+    steps = channel.of(events.StepDone)
+    # At first nothing differs from the reference: −log σ(0).
+    assert steps[0].loss == pytest.approx(0.693147, rel=1e-4)
+    assert steps[-1].loss < 0.69
+    saved = weights(Path(channel.last(events.AdapterSaved).folder))
+    assert not any("reference" in name for name in saved)
+    assert any(not torch.equal(value, weights(adapter)[name]) for name, value in saved.items())
+
+
+def test_an_adapter_of_another_model_is_named_at_the_field(
+    start: Start, tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("phi3"), tmp_path / "made", target_modules=["qkv_proj"])
+    problem = train(start(adapter)).last(events.Failed).problem
+    assert (problem.code, problem.where.field) == ("lora.start_is_foreign", "start_from")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"peft_type": "IA3"}, "kind IA3"),
+        ({"peft_type": "LORA", "r": 4, "init_lora_weights": "pissa"}, "begun with pissa"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_says_why(
+    tmp_path: Path, settings: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
+    (tmp_path / "adapter_model.safetensors").touch()
+    (problem,) = start_adapter.check(LoraSpec(start_from=str(tmp_path)))
+    assert said in problem.what
+    assert (problem.severity, problem.where.field) == ("error", "start_from")
+
+
+def test_settings_that_the_adapter_decides_are_named_when_they_were_set_otherwise(
+    tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made", target_modules=["q_proj"])
+    spec = LoraSpec(start_from=str(adapter), alpha=8, rank=32, init="pissa")
+    (problem,) = start_adapter.check(spec)
+    assert problem.severity == "warning"
+    assert "rank 4, alpha 8, q_proj" in problem.what
+    assert "Rank 32, Initial values PiSSA" in problem.remedy
+    assert "Alpha" not in problem.remedy
+    assert not start_adapter.check(LoraSpec(start_from=str(adapter)))
+
+
+def test_the_count_is_that_of_the_adapter(tiny: TinyModel, tmp_path: Path) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made", r=4, target_modules=["q_proj"])
+    asked = commands.InspectModel(
+        model={"source": str(tiny("llama3"))}, lora=LoraSpec(start_from=str(adapter))
+    )
+    counted = handle(asked).last(events.ModelInspected).adapter
+    assert counted is not None
+    assert counted.trainable == 2 * 4 * (64 + 64)
+    assert counted.targets == ("q_proj",)
