@@ -275,6 +275,8 @@ def weight_bytes(plan: Plan) -> int:
     model, precision = plan.inspected, plan.precision
     if precision in _BYTES:
         return _BYTES[precision] * model.parameters
+    if not plan.shape.linear and precision in model.weight_bytes:
+        return model.weight_bytes[precision]
     quantised = sum(layer.parameters for layer in plan.shape.linear)
     experts = plan.shape.expert_parameters
     exact = 4 * (model.parameters - quantised - experts) + plan.bytes_each * experts

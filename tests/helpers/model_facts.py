@@ -8,6 +8,7 @@ from typing import Any
 from lora_studio.core import events
 from lora_studio.core.dataset import Message
 from lora_studio.core.export import BITS_PER_WEIGHT
+from lora_studio.core.model_shape import ModelShape
 
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GIB = 2**30
@@ -39,6 +40,9 @@ def model(**changes: Any) -> events.ModelInspected:
         },
         "linear_names": LAYERS,
         "adapter": adapter(),
+        "shape": ModelShape(
+            intermediate_size=8192, heads=24, kv_heads=8, head_size=128, norm_width=2 * 3072
+        ),
     }  # fmt: skip
     return events.ModelInspected(**(values | changes))
 

@@ -11,13 +11,14 @@ from lora_studio.core import events, words
 from lora_studio.core.dataset import Task
 from lora_studio.core.problems import Step
 from lora_studio.core.training import TrainingSpec
-from lora_studio.gui import plan
+from lora_studio.gui import memory_plan, plan
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, More, column, label
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.memory_panel import MemoryPanel
 
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
@@ -54,7 +55,12 @@ class Recipe(QWidget):
         ready = Card("What will run")
         ready.setMinimumWidth(300)
         ready.add(self.ready)
-        columns = Columns(column(recipe, None), column(ready, None), (2, 1))
+        self.memory = MemoryPanel()
+        self.memory.chosen.connect(lambda fix: state.change(fix.label, fix.changes))
+        memory = Card("Memory and time")
+        memory.add(self.memory)
+        left = column(recipe, memory, None, spacing=Space.L)
+        columns = Columns(left, column(ready, None), (2, 1))
         self.setLayout(column(columns, None))
         state.value_changed.connect(self._show)
         state.facts_changed.connect(self._show)
@@ -68,6 +74,7 @@ class Recipe(QWidget):
         else:
             self.estimate.setText("Correct the values above to see the number of steps.")
         self._say_what_applies()
+        self._show_memory()
         model = self.state.facts.model
         adapter = model.adapter if model else None
         self.ready.show_facts(
@@ -79,6 +86,13 @@ class Recipe(QWidget):
                 ("Device", self._device()),
             ]
         )
+
+    def _show_memory(self) -> None:
+        """A problem is reported with its remedy; not during a run, which holds memory itself."""
+        plan = memory_plan.of(self.state)
+        problem = self.memory.show_plan(plan, measured=self.state.facts.lengths is not None)
+        if not self.state.running:
+            self.state.report("memory", [problem] if problem else [])
 
     def _say_what_applies(self) -> None:
         data = self.state.facts.dataset

@@ -1,0 +1,112 @@
+"""Whether a training fits its device: the bar, a sentence, and what to press where it does not."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from lora_studio.core import memory_advice, words
+from lora_studio.core.estimate import MemoryEstimate, Plan, estimate
+from lora_studio.core.problems import Fix, Problem
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label, row, set_role
+from lora_studio.gui.widgets.memory_bar import MemoryBar
+
+
+class MemoryPanel(QWidget):
+    """Follows a plan. Cheap enough for every keystroke.
+
+    Signals:
+        chosen(Fix): a change that the user wants.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Says what is missing until there is a plan."""
+        super().__init__(parent)
+        self.sentence = label(wrap=True)
+        self.bar = MemoryBar()
+        self.rows = label(role="caption", wrap=True)
+        self.larger = button("Largest micro-batch that fits", lambda: self._choose(self._largest))
+        self.fit = button("Make it fit", lambda: self._choose(self._cheapest))
+        self._largest: Fix | None = None
+        self._cheapest: Fix | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.sentence)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.rows)
+        layout.addLayout(row(self.fit, self.larger, None))
+        self.show_plan(None)
+
+    def show_plan(self, plan: Plan | None, *, measured: bool = True) -> Problem | None:
+        """Shows what a plan takes; the problem, with its remedy, where it does not fit.
+
+        `measured` says whether the lengths of the rows are known.
+        """
+        found = estimate(plan) if plan else None
+        self.bar.show_estimate(found)
+        self._largest = self._cheapest = None
+        problem = None
+        if plan is not None and found is not None:
+            self._say(found)
+            self.rows.setText(_rows(found, measured))
+            self._largest = _largest(plan)
+            problem = memory_advice.problem(plan, found)
+            self._cheapest = problem.fix if problem else None
+        else:
+            self.sentence.setText("The memory it takes appears once model and device are known.")
+            set_role(self.sentence, "muted")
+        self.bar.setVisible(found is not None)
+        self.rows.setVisible(found is not None)
+        _show(self.larger, self._largest, "")
+        _show(self.fit, self._cheapest, "Make it fit: ")
+        return problem
+
+    def _say(self, found: MemoryEstimate) -> None:
+        takes = f"About {words.memory(found.total)}"
+        if found.available is not None:
+            mark = "✓ " if found.fits else "⚠ "
+            room = f"{words.memory(found.available)} free on {found.device}"
+            takes = f"{mark}{takes} of {room}" + ("." if found.fits else ": does not fit.")
+        else:
+            takes += "."
+        if found.seconds is not None:
+            takes += f" Takes {words.remaining(found.seconds)}."
+        self.sentence.setText(takes)
+        set_role(self.sentence, "body" if found.fits is not False else "warn")
+
+    def _choose(self, fix: Fix | None) -> None:
+        if fix is not None:
+            self.chosen.emit(fix)
+
+
+def _show(made: QPushButton, fix: Fix | None, before: str) -> None:
+    made.setVisible(fix is not None)
+    if fix is not None:
+        title = fix.label
+        made.setText(before + title[0].lower() + title[1:] if before else title)
+
+
+def _rows(found: MemoryEstimate, measured: bool) -> str:
+    said = f"The largest micro-batch has {words.plural(found.tokens, 'token')}"
+    return (
+        f"{said}." if measured else f"{said} if rows are as long as they may be: not measured yet."
+    )
+
+
+def _largest(plan: Plan) -> Fix | None:
+    """The largest micro-batch that fits, unless it is the one that is set."""
+    size = memory_advice.largest_micro_batch_that_fits(plan)
+    if size is None or size == plan.training.micro_batch:
+        return None
+    accumulation = plan.training.effective_batch // size
+    return Fix(
+        label=f"Largest micro-batch that fits: {size} × {accumulation}",
+        step="training",
+        field="micro_batch",
+        value=size,
+        also=(("training", "gradient_accumulation", accumulation),),
+    )

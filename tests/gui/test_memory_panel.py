@@ -1,0 +1,162 @@
+"""The memory of a training on its page: the bar, what fits, and what the buttons change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.estimate import COMPONENTS, estimate
+from lora_studio.gui import theme
+from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.memory_bar import MemoryBar, in_words, shade
+from lora_studio.gui.widgets.memory_panel import MemoryPanel
+from tests.helpers import model_facts
+from tests.helpers.plans import plan
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[TrainingPage]:
+    """The training page of a project whose model, rows and 24 GiB device are known."""
+    assert state.open(project_folder)
+    made = TrainingPage(state)
+    qtbot.addWidget(made)
+    made.resize(1100, 740)
+    made.show()
+    state.take_answer(model_facts.devices())
+    state.take_answer(model_facts.lengths(range(200, 1200, 10)))
+    state.take_answer(model_facts.model())
+    yield made
+    state.undo.setClean()
+
+
+def bar_of(qtbot: QtBot, free: float, **recipe: int) -> MemoryBar:
+    made = MemoryBar()
+    qtbot.addWidget(made)
+    made.resize(400, 80)
+    made.show_estimate(estimate(plan(free=free, **recipe)))
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+class TestBar:
+    def test_parts_are_as_wide_as_their_share_of_the_memory(self, qtbot: QtBot) -> None:
+        found = estimate(plan(free=24))
+        made = bar_of(qtbot, 24)
+        bar = made.bar
+        for name, place in bar.segments():
+            share = found.parts[name] / (found.available or 1)
+            assert place.width() == pytest.approx(bar.width() * share, abs=0.01)
+        assert bar.limit() is None
+
+    def test_a_line_marks_where_too_small_a_memory_ends(self, qtbot: QtBot) -> None:
+        found = estimate(plan(free=3, micro_batch=16))
+        made = bar_of(qtbot, 3, micro_batch=16)
+        bar = made.bar
+        assert bar.limit() == pytest.approx(bar.width() * (found.available or 0) / found.total)
+        assert bar.segments()[-1][1].right() == pytest.approx(bar.width())
+
+    def test_every_part_is_named_with_its_number_in_the_legend_and_to_those_who_listen(
+        self, qtbot: QtBot
+    ) -> None:
+        made = bar_of(qtbot, 24)
+        legend = [entry.text.text() for entry in made.entries.values()]
+        assert [text.split(" ")[0] for text in legend] == list(COMPONENTS.values())
+        heard = made.bar.accessibleName()
+        assert all(text in heard for text in legend)
+        assert made.free.text() in heard
+        assert "Free" in made.free.text()
+
+    def test_says_how_much_is_lacking(self) -> None:
+        assert "Lacking" in in_words(estimate(plan(free=1)))
+
+    @pytest.mark.parametrize("mode", ["light", "dark"])
+    def test_shows_its_colours_in_both_themes(
+        self, qtbot: QtBot, qapp: QApplication, mode: theme.Mode
+    ) -> None:
+        theme.apply(qapp, mode)
+        made = bar_of(qtbot, 12)
+        bar = made.bar
+        image = bar.grab().toImage()
+        ratio = image.devicePixelRatio()
+        for name, place in bar.segments():
+            if place.width() > 6:
+                at = image.pixelColor(
+                    round(place.center().x() * ratio), round(place.center().y() * ratio)
+                )
+                assert at.name() == shade(name).name(), name
+
+
+class TestPanel:
+    def test_says_what_is_missing_before_anything_is_known(self, qtbot: QtBot) -> None:
+        made = MemoryPanel()
+        qtbot.addWidget(made)
+        assert "once model and device are known" in made.sentence.text()
+        assert made.larger.isHidden()
+        assert made.fit.isHidden()
+
+    def test_marks_a_training_that_does_not_fit_in_words(self, qtbot: QtBot) -> None:
+        made = MemoryPanel()
+        qtbot.addWidget(made)
+        assert made.show_plan(plan(free=24)) is None
+        assert made.sentence.text().startswith("✓")
+        problem = made.show_plan(plan(free=4, micro_batch=16))
+        assert problem is not None
+        assert "does not fit" in made.sentence.text()
+
+
+class TestPage:
+    def test_shows_another_estimate_with_every_change_of_the_recipe(
+        self, page: TrainingPage, state: ProjectState
+    ) -> None:
+        before = page.recipe.memory.sentence.text()
+        state.set("training", "micro_batch", 8)
+        assert page.recipe.memory.sentence.text() != before
+
+    def test_the_largest_micro_batch_is_set_with_the_same_effective_batch_and_undone_at_once(
+        self, page: TrainingPage, state: ProjectState, qtbot: QtBot
+    ) -> None:
+        state.change("batch", [("training", "micro_batch", 1), ("training", "gradient_accumulation", 32)])  # fmt: skip
+        assert not page.recipe.memory.larger.isHidden()
+        qtbot.mouseClick(page.recipe.memory.larger, Qt.MouseButton.LeftButton)
+        size = state.get("training", "micro_batch")
+        assert size > 1
+        assert size * state.get("training", "gradient_accumulation") == 32
+        state.undo.undo()
+        assert state.get("training", "micro_batch") == 1
+
+    def test_the_cheapest_change_makes_it_fit_and_its_problem_goes(
+        self, page: TrainingPage, state: ProjectState, qtbot: QtBot
+    ) -> None:
+        state.take_answer(model_facts.devices(9 * model_facts.GIB))
+        assert [p.code for p in state.problems("training")] == ["training.does_not_fit"]
+        assert not page.recipe.memory.fit.isHidden()
+        qtbot.mouseClick(page.recipe.memory.fit, Qt.MouseButton.LeftButton)
+        assert "training.does_not_fit" not in [p.code for p in state.problems()]
+        assert page.recipe.memory.sentence.text().startswith("✓")
+
+    def test_says_when_rows_are_not_measured_yet(
+        self, page: TrainingPage, state: ProjectState
+    ) -> None:
+        assert "not measured" not in page.recipe.memory.rows.text()
+        state.forget("lengths")
+        assert "not measured yet" in page.recipe.memory.rows.text()
+
+    def test_a_change_is_shown_within_a_frame(
+        self, page: TrainingPage, state: ProjectState
+    ) -> None:
+        state.take_answer(model_facts.devices(9 * model_facts.GIB))
+        taken = []
+        for size in (2, 3, 4, 5, 6, 7, 8):
+            state.draft.set("training", "micro_batch", size)
+            began = time.perf_counter()
+            page.recipe._show_memory()
+            taken.append(time.perf_counter() - began)
+        assert min(taken) < 0.016
