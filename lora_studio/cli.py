@@ -26,7 +26,7 @@ from lora_studio import (
 )
 from lora_studio.cli_questions import answers, model_of, print_json, refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, events, project, run_folder, words
+from lora_studio.core import commands, events, metrics, project, run_folder, words
 from lora_studio.core.dataset import Message
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
@@ -89,6 +89,26 @@ def resume(path: RunArgument, as_json: JsonOption = False) -> None:
     display = Display(as_json=as_json)
     ending = headless.perform(commands.Train(run=str(path.resolve()), resume=True), display)
     raise typer.Exit(headless.exit_status(ending))
+
+
+@app.command()
+def pause(path: RunArgument, as_json: JsonOption = False) -> None:
+    """Let a training rest after its step with a checkpoint; `resume` goes on with it."""
+    display = Display(as_json=as_json)
+    run = RunFolder(path.resolve())
+    with refusing(display):
+        run.load_project()
+        status = headless.pause(run, display)
+    raise typer.Exit(status)
+
+
+@app.command(name="metrics")
+def metrics_command(path: RunArgument) -> None:
+    """Print the metrics of a run as CSV, one line for each step."""
+    run = RunFolder(path.resolve())
+    with refusing(Display()):
+        run.load_project()
+    print(metrics.of_run(run).to_csv(), end="")
 
 
 @app.command()

@@ -209,8 +209,12 @@ def sentence(event: events.Event) -> str | None:
             return f"Created in Ollama: run it with  ollama run {event.name}"
         case events.Cancelled():
             return "Cancelled."
+        case events.Recovered():
+            return event.text
         case events.Done() if event.stopped:
             return "Stopped; the adapter so far is kept."
+        case events.Done() if event.paused:
+            return "Paused. Go on with `lora-studio resume RUN`, now or another day."
     return None
 
 

@@ -71,13 +71,14 @@ def new_run(draft: Draft) -> RunFolder:
 def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """Runs some of the stages on a run; 0, or the exit status of the first that did not end well.
 
-    Ctrl+C ends training after the current step and keeps the adapter; a second one cancels.
+    Ctrl+C ends training after the current step and keeps the adapter; a second one cancels. SIGTERM
+    pauses training, so that `resume` goes on with it.
     """
     for stage in stages:
         display.title(stage)
         ending = perform(STAGES[stage](run=str(run.path)), display)
         status = exit_status(ending)
-        if status or (isinstance(ending, events.Done) and ending.stopped):
+        if status or (isinstance(ending, events.Done) and (ending.stopped or ending.paused)):
             return status or INTERRUPTED
     return 0
 
@@ -111,6 +112,30 @@ def watch(run: RunFolder, display: Display) -> int:
     return 0 if ending is None else exit_status(ending)
 
 
+def pause(run: RunFolder, display: Display) -> int:
+    """Pauses the training that any worker is carrying out on a run, and waits until it rests.
+
+    Raises ProblemError when there is none.
+    """
+    command = client.unfinished_command(run)
+    if command is None:
+        raise fail(
+            "run.not_running",
+            "No training is under way on this run.",
+            "List the runs of a project with `lora-studio runs PROJECT`.",
+            where=Where(file=str(run.path)),
+        )
+    watched = client.Watched(run)
+    watched.send(commands.Pause(target=command))
+    display.say("It pauses after the step under way.")
+    ending = None
+    for event in watched.events():
+        if isinstance(event, events.Ending) and event.id == command:
+            ending = event
+            display.show(event)
+    return exit_status(ending)
+
+
 def exit_status(ending: events.Ending | None) -> int:
     """The exit status that an ending stands for."""
     match ending:
@@ -136,7 +161,10 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 @contextmanager
 def _ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) -> Iterator[None]:
-    """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible."""
+    """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
+
+    A polite kill pauses a training: it can be gone on with.
+    """
     pressed = 0
 
     def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -150,8 +178,17 @@ def _ctrl_c(links: list[client.Link], command: commands.Job | commands.Question)
             else:
                 link.kill()
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    def on_terminate(_signal: int, _frame: FrameType | None) -> None:
+        for link in links:
+            if isinstance(command, commands.Train):
+                link.send(commands.Pause(target=command.id))
+            else:
+                link.cancel(command.id)
+
+    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_terminate}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

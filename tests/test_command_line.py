@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio import __version__
-from lora_studio.core import project
+from lora_studio import __version__, client
+from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Draft
+from lora_studio.core.project import Draft, Project
 from lora_studio.headless import apply
+from tests.helpers import fake_engine
 
 
 def studio(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +54,7 @@ def test_with_json_problems_are_one_object_on_stdout(tmp_path: Path) -> None:
     assert codes == {"model.none", "dataset.none"}
 
 
-@pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume"])
+@pytest.mark.parametrize("verb", ["merge", "export", "watch", "resume", "pause", "metrics"])
 def test_a_folder_that_is_no_run_is_refused_in_words(verb: str, tmp_path: Path) -> None:
     result = studio(verb, str(tmp_path))
     assert result.returncode in (1, 2)
@@ -98,3 +99,26 @@ def test_a_demo_that_cannot_be_set_up_is_refused_in_words(tmp_path: Path) -> Non
     assert result.returncode == 2
     assert "could not be set up" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    assert "No training is under way" in studio("pause", str(run.path)).stdout
+    worker = client.Worker.start(run)
+    worker.send(commands.Train(run=str(run.path)))
+    stream = worker.events()
+    next(event for event in stream if isinstance(event, events.StepDone))
+    worker.detach()
+    result = studio("pause", str(run.path))
+    assert result.returncode == 0
+    assert "Paused. Go on with" in result.stdout
+    assert run.state() == "paused"
+    assert not list(stream)
+    lines = studio("metrics", str(run.path)).stdout.splitlines()
+    assert lines[0].startswith("step,epoch,loss")
+    assert len(lines) == 1 + run.checkpoint_steps()[-1]

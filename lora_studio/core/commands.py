@@ -315,6 +315,13 @@ class Stop(_Command):
     target: str
 
 
+class Pause(_Command):
+    """Ends the training `target` after this step with a checkpoint that it can go on from."""
+
+    kind: Literal["pause"] = "pause"
+    target: str
+
+
 class Checkpoint(_Command):
     """Writes a checkpoint of the training `target` after this step."""
 
@@ -336,7 +343,7 @@ Question = (
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | Convert | EstimateSizes
 )  # fmt: skip
-Control = Cancel | Stop | Checkpoint | Shutdown
+Control = Cancel | Stop | Pause | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]
 
 _ADAPTER: TypeAdapter[Job | Question | Control] = TypeAdapter(Command)

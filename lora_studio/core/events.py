@@ -78,10 +78,13 @@ class Warned(_Event):
 
 
 class Done(_Event):
-    """The command ended well. `stopped`: at the user's wish, with a usable result."""
+    """The command ended well. `stopped`: at the user's wish, with a usable result; `paused`: with
+    a checkpoint, or nothing yet, to go on from.
+    """
 
     kind: Literal["done"] = "done"
     stopped: bool = False
+    paused: bool = False
 
 
 class Failed(_Event):
@@ -413,6 +416,29 @@ class CheckpointSaved(_Event):
     folder: str
 
 
+class Recovered(_Event):
+    """Memory ran out and training goes on with less of it, after step `step`, which it redoes.
+
+    A step still has as many rows; `why` is one sentence about what ran out.
+    """
+
+    kind: Literal["recovered"] = "recovered"
+    step: int
+    micro_batch: int
+    gradient_accumulation: int
+    gradient_checkpointing: bool
+    why: str
+
+    @property
+    def text(self) -> str:
+        """What happened and how it goes on, in words."""
+        recomputing = ", recomputing activations" if self.gradient_checkpointing else ""
+        return (
+            f"{self.why} Training goes on after step {self.step} with micro-batches of "
+            f"{self.micro_batch}{recomputing}; a step has as many rows as before."
+        )
+
+
 class AdapterSaved(_Event):
     """The adapter in PEFT's layout."""
 
@@ -653,7 +679,7 @@ Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
-    | TrainingStarted | StepDone | Evaluated | CheckpointSaved | AdapterSaved
+    | TrainingStarted | StepDone | Evaluated | CheckpointSaved | Recovered | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | Pushed

@@ -24,8 +24,8 @@ from lora_studio.core.project import Project
 from lora_studio.core.samples import Sample
 
 State = Literal[
-    "new", "running", "stopped", "interrupted", "failed", "trained", "merged", "exported"
-]
+    "new", "running", "paused", "stopped", "interrupted", "failed", "trained", "merged", "exported"
+]  # fmt: skip
 
 #: State of a run after each command that changes it.
 _AFTER: dict[str, State] = {
@@ -232,7 +232,7 @@ class RunFolder:
                 case events.Cancelled() if changing:
                     state = "stopped"
                 case events.Done() if changing:
-                    state = _AFTER[changing]
+                    state = "paused" if event.paused else _AFTER[changing]
         return state
 
     def size_bytes(self) -> int:

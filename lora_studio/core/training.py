@@ -156,10 +156,20 @@ class TrainingSpec(Spec):
     save_every: int = setting(
         100,
         "Checkpoint every",
-        "Optimizer steps between checkpoints. 0: only at the end.",
+        "Optimizer steps between checkpoints. 0: by time alone, and at the end.",
         unit="steps",
         ge=0,
         le=1_000_000_000,
+        advanced=True,
+    )
+    save_minutes: float = setting(
+        10.0,
+        "Checkpoint at least every",
+        "Longest time between two checkpoints: what a power cut can cost. 0: by steps alone.",
+        unit="minutes",
+        ge=0.0,
+        le=10_000.0,
+        step=5.0,
         advanced=True,
     )
     keep_checkpoints: int = setting(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine.failures import CancelledError
+from lora_studio.engine.failures import CancelledError, PausedError
 
 #: Seconds between two looks into the mailbox of a run.
 MAILBOX_INTERVAL = 0.25
@@ -95,6 +95,7 @@ class Flags:
 
     cancel: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
+    pause: threading.Event = field(default_factory=threading.Event)
     checkpoint: threading.Event = field(default_factory=threading.Event)
 
 
@@ -106,11 +107,34 @@ class Inbox:
         self._on_command = on_command
         self._flags: dict[str, Flags] = {}
         self._lock = threading.Lock()
+        self._under_way: commands.Job | commands.Question | None = None
+        self._over = False
 
     def flags(self, target: str) -> Flags:
         """The flags of a command; they may be set before it begins."""
         with self._lock:
             return self._flags.setdefault(target, Flags())
+
+    def begin(self, command: commands.Job | commands.Question) -> Flags:
+        """The flags of the command that is carried out from now on."""
+        flags = self.flags(command.id)
+        with self._lock:
+            self._under_way = command
+        if self._over:
+            self._end(command)
+        return flags
+
+    def wind_up(self) -> None:
+        """Ends everything soon: a training is paused, all else is cancelled, nothing new begins."""
+        with self._lock:
+            self._over, command = True, self._under_way
+        if command is not None:
+            self._end(command)
+        self._on_command(None)
+
+    def _end(self, command: commands.Job | commands.Question) -> None:
+        flags = self.flags(command.id)
+        (flags.pause if isinstance(command, commands.Train) else flags.cancel).set()
 
     def read_pipe(self, stream: BinaryIO) -> None:
         """Starts the thread that reads commands until the parent closes its end."""
@@ -158,6 +182,8 @@ class Inbox:
                 self.flags(command.target).cancel.set()
             case commands.Stop():
                 self.flags(command.target).stop.set()
+            case commands.Pause():
+                self.flags(command.target).pause.set()
             case commands.Checkpoint():
                 self.flags(command.target).checkpoint.set()
             case commands.Shutdown():
@@ -173,6 +199,8 @@ class Job:
     id: str
     channel: Channel
     flags: Flags
+    #: Whether a pause may end the work right here: not in the middle of an optimizer step.
+    pausable: bool = False
     _last_progress: tuple[str, float] = ("", 0.0)
     _began: float = 0.0
 
@@ -181,9 +209,11 @@ class Job:
         self.channel.emit(event.model_copy(update={"id": self.id}))
 
     def check(self) -> None:
-        """Called per micro-batch, tensor, token or chunk; raises CancelledError."""
+        """Called per micro-batch, tensor, token or chunk; raises CancelledError or PausedError."""
         if self.flags.cancel.is_set():
             raise CancelledError
+        if self.pausable and self.flags.pause.is_set():
+            raise PausedError
 
     def progress(self, stage: str, done: float, total: float | None, unit: str = "") -> None:
         """Tells how far a stage is, at most ten times a second, and heeds a cancel.

@@ -12,6 +12,10 @@ class CancelledError(Exception):
     """The user asked for the end of the command; raised by `Job.check`."""
 
 
+class PausedError(CancelledError):
+    """The user wants a training to rest, and nothing would be lost right here."""
+
+
 def problem_from(error: BaseException, doing: str) -> Problem:
     """The problem that an exception means; `doing` completes "… went wrong while <doing>"."""
     if isinstance(error, ProblemError):
@@ -23,6 +27,24 @@ def problem_from(error: BaseException, doing: str) -> Problem:
             remedy="Make the micro-batch or the longest row smaller, switch gradient checkpointing "
             "on, or choose 4-bit precision. Closing other programs that use the device helps too.",
         )
+    if (problem := disk_problem(error, doing)) is not None:
+        return problem
+    if isinstance(error, PermissionError):
+        return Problem(
+            code="disk.not_allowed",
+            what=f"{error.filename or 'A file'} may not be used while {doing}.",
+            remedy="Give yourself the right to it, or choose another folder.",
+            where=Where(file=str(error.filename) if error.filename else None),
+        )
+    return Problem(
+        code="engine.unexpected",
+        what=f"Something went wrong while {doing}: {_first_line(error)}",
+        remedy="The log of the run has the details. Nothing that was saved before is lost.",
+    )
+
+
+def disk_problem(error: BaseException, doing: str) -> Problem | None:
+    """The problem of a disk that takes no more, None where an exception means something else."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(doing, error.filename)
     if "No space left on device" in str(error):
@@ -36,18 +58,7 @@ def problem_from(error: BaseException, doing: str) -> Problem:
             "untouched.",
             where=Where(file=str(getattr(error, "filename", None) or "") or None),
         )
-    if isinstance(error, PermissionError):
-        return Problem(
-            code="disk.not_allowed",
-            what=f"{error.filename or 'A file'} may not be used while {doing}.",
-            remedy="Give yourself the right to it, or choose another folder.",
-            where=Where(file=str(error.filename) if error.filename else None),
-        )
-    return Problem(
-        code="engine.unexpected",
-        what=f"Something went wrong while {doing}: {_first_line(error)}",
-        remedy="The log of the run has the details. Nothing that was saved before is lost.",
-    )
+    return None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

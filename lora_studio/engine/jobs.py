@@ -13,8 +13,8 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine.channel import Job
 
 
-def train(command: commands.Train, job: Job) -> bool:
-    """Trains the adapter of a run; True when the user stopped it early and kept the adapter."""
+def train(command: commands.Train, job: Job) -> events.Done:
+    """Trains the adapter of a run, to its end or until the user stops or pauses it."""
     from lora_studio.engine import training
 
     return training.train(RunFolder(Path(command.run)), job, resume=command.resume)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,19 @@ from transformers import get_scheduler
 from lora_studio.core import events
 from lora_studio.core.dataset import Task
 from lora_studio.core.files import folder_atomic
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, neftune, objectives, optimizers, run_record, starting
+from lora_studio.engine import (
+    checkpoints,
+    failures,
+    neftune,
+    objectives,
+    optimizers,
+    run_record,
+    starting,
+)
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
 from lora_studio.engine.backends.peft import PeftBackend
@@ -29,15 +37,11 @@ from lora_studio.engine.batches import Plan, by_length
 from lora_studio.engine.channel import Job
 from lora_studio.engine.device_load import DeviceLoad
 from lora_studio.engine.encoded_rows import sequence
+from lora_studio.engine.failures import PausedError
 from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
-
-#: Shortest time between two StepDone events, in seconds. The last one is never left out.
-_EVENT_INTERVAL = 0.05
-
-#: Steps that speed and the time left are averaged over.
-_WINDOW = 20
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class Data:
     fingerprint: str
 
 
-def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | None = None) -> bool:  # fmt: skip
-    """Trains the adapter of a run; True when the user stopped it early and kept the adapter.
+def train(
+    run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | None = None
+) -> events.Done:
+    """Trains the adapter of a run, to its end or until the user stops or pauses it.
 
     With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
     result bit for bit. Raises ProblemError or CancelledError; checkpoints written before stay.
@@ -62,14 +68,19 @@ def train(run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | 
     project = run.load_project()
     checkpoints.sweep(run)
     project = starting.keep(run, project, resume=resume)
+    if not resume:
+        checkpoints.clear(run)
     with checkpoints.scratch(run) as scratch:
-        tuned = (backend or PeftBackend()).prepare(project, job, scratch)
-        data = prepare_data(run, project, tuned, job)
+        job.pausable = True
+        try:
+            tuned = (backend or PeftBackend()).prepare(project, job, scratch)
+            data = prepare_data(run, project, tuned, job)
+        except PausedError:
+            return events.Done(paused=True)
+        job.pausable = False
         loop = Loop(run, project.training, tuned, data, job)
         if resume:
             loop.resume()
-        else:
-            checkpoints.clear(run)
         # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
         # tenth faster on a CPU, and on a GPU the products run on its matrix units.
         with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
@@ -137,10 +148,12 @@ class Loop:
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
+        self.saved_step, self.saved_at = 0, time.monotonic()
+        self.owes_evaluation = False  # a pause came before the evaluation that is due at this step
         torch.manual_seed(spec.seed)
 
-    def run_to_end(self) -> bool:
-        """Steps until the plan is fulfilled or the user stops; saves the adapter either way."""
+    def run_to_end(self) -> events.Done:
+        """Steps until the plan is fulfilled or the user stops, and saves the adapter; or pauses."""
         self.job.emit(
             events.TrainingStarted(
                 steps=self.steps,
@@ -149,9 +162,24 @@ class Loop:
                 effective_batch=self.spec.effective_batch,
             )
         )
+        try:
+            return self._run_to_end()
+        except PausedError:
+            return events.Done(paused=True)
+        except Exception as error:
+            if (problem := failures.disk_problem(error, "saving")) is None:
+                raise
+            self.job.emit(events.Warned(problem=self._waits_for_space(problem)))
+            return events.Done(paused=True)
+
+    def _run_to_end(self) -> events.Done:
         began = time.monotonic() - self.results["seconds"]
         stopped = False
+        if self.owes_evaluation:
+            self.evaluate()
         while self.step < self.steps and not stopped:
+            if self.job.flags.pause.is_set():
+                self.pause()
             self.optimizer_step()
             self.results["seconds"] = time.monotonic() - began
             stopped = self.job.flags.stop.is_set()
@@ -159,14 +187,17 @@ class Loop:
                 self.evaluate()
             if self._checkpoint_is_due() or stopped:
                 self.save_checkpoint()
-        self.meter.flush()
         self.save_adapter()
         self.results["seconds"] = round(time.monotonic() - began, 3)
-        self.folder.update_manifest(
-            results=self.results
-            | {"steps": self.step, "stopped": stopped and self.step < self.steps}
-        )
-        return stopped and self.step < self.steps
+        stopped = stopped and self.step < self.steps
+        self.folder.update_manifest(results=self.results | {"steps": self.step, "stopped": stopped})
+        return events.Done(stopped=stopped)
+
+    def pause(self) -> None:
+        """Leaves a checkpoint of this very step and raises PausedError."""
+        if self.step != self.saved_step:
+            self.save_checkpoint()
+        raise PausedError
 
     def optimizer_step(self) -> None:
         """One update from all its micro-batches; the loss is the mean over all they weigh."""
@@ -214,8 +245,21 @@ class Loop:
         )
 
     def evaluate(self) -> None:
-        """The loss on the validation rows, weighted by target like a training step's."""
-        self.meter.flush()
+        """The loss on the validation rows; a pause does not wait for it, it is owed then."""
+        self.owes_evaluation, self.job.pausable = True, True
+        random = checkpoints.random_state()
+        try:
+            self._evaluate()
+        except PausedError:
+            checkpoints.restore_random_state(random)
+            self.pause()
+        finally:
+            self.job.pausable = False
+        checkpoints.restore_random_state(random)
+        self.owes_evaluation = False
+
+    def _evaluate(self) -> None:
+        """Weighted by target like a training step's."""
         self.model.eval()
         rows = self.data.validation
         chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
@@ -247,14 +291,15 @@ class Loop:
         if self.job.flags.checkpoint.is_set():
             self.job.flags.checkpoint.clear()
             return True
-        every = self.spec.save_every
+        every, minutes = self.spec.save_every, self.spec.save_minutes
+        if minutes and time.monotonic() - self.saved_at >= 60 * minutes:
+            return True
         return self.step == self.steps or bool(every and self.step % every == 0)
 
     # --- saving and going on ------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
         """Writes all that is needed to go on from here as if nothing had happened."""
-        self.meter.flush()
         scaler = self.accelerator.scaler
         state = {
             "optimizer": optimizers.state(self.optimizer),
@@ -267,11 +312,13 @@ class Loop:
             "steps": self.steps,
             "fingerprint": self.data.fingerprint,
             "results": self.results,
+            "owes_evaluation": self.owes_evaluation,
         }
         with optimizers.weights_to_use(self.optimizer):
             folder = checkpoints.save(
                 self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
             )
+        self.saved_step, self.saved_at = self.step, time.monotonic()
         self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
 
     def save_adapter(self) -> None:
@@ -304,8 +351,17 @@ class Loop:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         checkpoints.restore_random_state(found.state["random"])
-        self.step = found.step
+        self.step = self.saved_step = found.step
         self.results = found.about["results"]
+        self.owes_evaluation = found.about.get("owes_evaluation", False)
+
+    def _waits_for_space(self, problem: Problem) -> Problem:
+        """A full disk as the reason for a pause: it does not keep anybody from resuming."""
+        remedy = (
+            "Free some space or move the project to a larger disk, then resume: training goes on "
+            f"from step {self.saved_step}."
+        )
+        return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
     def _diverged(self, loss: float) -> ProblemError:
         return fail(
@@ -321,37 +377,3 @@ def _add(figures: defaultdict[str, float], found: Loss, weight: int) -> None:
     """Adds a micro-batch's share of the means over a step. Costs a wait for the device each."""
     for name, value in found.figures.items():
         figures[name] += float(value) / weight
-
-
-class Meter:
-    """Speed and time left over the last steps; sends StepDone events, not too many a second."""
-
-    def __init__(self, job: Job, steps: int) -> None:
-        """`steps` is how many the whole training has."""
-        self._job = job
-        self._steps = steps
-        self._recent: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
-        self._pending: events.StepDone | None = None
-        self._last_sent = 0.0
-
-    def step_done(self, *, seconds: float, step: int, tokens: int, **facts: Any) -> None:
-        """Takes one step in; sends it unless one was sent a moment ago."""
-        self._recent.append((seconds, tokens))
-        total = sum(seconds for seconds, _ in self._recent)
-        self._pending = events.StepDone(
-            step=step,
-            steps=self._steps,
-            tokens=tokens,
-            tokens_per_s=sum(tokens for _, tokens in self._recent) / total if total else 0.0,
-            eta_s=total / len(self._recent) * (self._steps - step),
-            **facts,
-        )
-        if time.monotonic() - self._last_sent >= _EVENT_INTERVAL:
-            self.flush()
-
-    def flush(self) -> None:
-        """Sends a step that was held back."""
-        if self._pending is not None:
-            self._job.emit(self._pending)
-            self._pending = None
-            self._last_sent = time.monotonic()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import queue
+import signal
+import socket
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +68,7 @@ def main() -> None:
     waiting: queue.Queue[commands.Job | commands.Question | None] = queue.Queue()
     inbox = Inbox(waiting.put)
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
+    _heed_sigterm(inbox.wind_up)
     while (command := waiting.get()) is not None:
         _handle(command, channel, inbox)
     channel.drain()
@@ -72,9 +76,33 @@ def main() -> None:
     os._exit(0)
 
 
+def _heed_sigterm(wind_up: Callable[[], None]) -> None:
+    """Lets a polite kill, as at the end of a session, pause a training in place of ending it.
+
+    Python runs handlers between two of its instructions, and a forward pass in C takes seconds: the
+    signal's number is written to a socket at once, and a thread of its own acts on it.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+
+    def heed() -> None:
+        while numbers := reader.recv(64):
+            if signal.SIGTERM in numbers:
+                wind_up()
+
+    _KEPT_OPEN.append(writer)
+    threading.Thread(target=heed, name="signals", daemon=True).start()
+
+
+#: The end of the socket that signals are written to, for as long as the process lives.
+_KEPT_OPEN: list[socket.socket] = []
+
+
 def _handle(command: commands.Job | commands.Question, channel: Channel, inbox: Inbox) -> None:
     """Carries out one command from `Started` to its ending event."""
-    job = Job(command.id, channel, inbox.flags(command.id))
+    job = Job(command.id, channel, inbox.begin(command))
     try:
         with _recording(command, channel, inbox):
             try:
@@ -92,7 +120,7 @@ def _handle(command: commands.Job | commands.Question, channel: Channel, inbox: 
 def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.Ending:
     match command:
         case commands.Train():
-            return events.Done(stopped=jobs.train(command, job))
+            return jobs.train(command, job)
         case commands.Merge():
             jobs.merge(command, job)
         case commands.ImportAdapter():

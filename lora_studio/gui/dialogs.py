@@ -128,14 +128,14 @@ class NewProjectDialog(Dialog):
         return next((name for name in names if not (place / name).exists()), "my-model")
 
 
-Decision = Literal["background", "stop"]
+Decision = Literal["background", "pause", "stop"]
 
 
 class ClosingDialog(Dialog):
     """What becomes of a job when the window closes. Closing the dialog keeps the window open.
 
     Signals:
-        decided(decision): "background" or "stop".
+        decided(decision): "background", "pause" (of a training) or "stop".
     """
 
     decided = Signal(str)
@@ -150,7 +150,9 @@ class ClosingDialog(Dialog):
         super().__init__(f"{doing} goes on?", text, parent)
         stop = "Stop and keep the adapter" if kind == "train" else f"Cancel {doing.lower()}"
         self.go_back = self.add_button(button("Back", self.reject))
-        self.stop = self.add_button(button(stop, self._stop))
+        self.stop = self.add_button(button(stop, lambda: self._end("stop")))
+        self.pause = self.add_button(button("Pause", lambda: self._end("pause"), icon="pause"))
+        self.pause.setVisible(kind == "train")
         self.keep = self.add_button(
             button(f"Keep {doing.lower()} in the background", self._keep, kind="primary"),
             default=True,
@@ -160,11 +162,12 @@ class ClosingDialog(Dialog):
         self.accept()
         self.decided.emit("background")
 
-    def _stop(self) -> None:
-        for made in (self.stop, self.keep):
+    def _end(self, decision: Decision) -> None:
+        for made in (self.stop, self.pause, self.keep):
             made.setEnabled(False)
-        self.text.setText("Stopping after this step. The window closes when that is done.")
-        self.decided.emit("stop")
+        doing = "Pausing" if decision == "pause" else "Stopping"
+        self.text.setText(f"{doing} after this step. The window closes when that is done.")
+        self.decided.emit(decision)
 
 
 class UnsavedDialog(Dialog):

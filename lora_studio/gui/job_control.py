@@ -109,6 +109,12 @@ class JobControl(QObject):
         self.stopping = True
         self.changed.emit()
 
+    def pause(self) -> None:
+        """Ends a training after this step with a checkpoint to go on from."""
+        self._control(commands.Pause(target=self._id))
+        self.stopping = True
+        self.changed.emit()
+
     def cancel(self) -> None:
         """Ends the job without a result; enforced after ten seconds."""
         if self._thread is not None and self.running:

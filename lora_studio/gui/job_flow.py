@@ -93,6 +93,11 @@ class JobFlow(QObject):
         else:
             self._jobs.cancel()
 
+    def pause(self) -> None:
+        """Lets a training rest after this step; nothing follows."""
+        self._chain = False
+        self._jobs.pause()
+
     def follow_latest(self) -> str | None:
         """Follows the run at work, else shows the latest one; the step of the job, if any."""
         self._chain = False
@@ -177,6 +182,9 @@ class JobFlow(QObject):
     def _ended(self, kind: str, ending: events.Ending) -> None:
         messages = self._state.messages
         match ending:
+            case events.Done(paused=True):
+                self._chain = False
+                messages.info("Training is paused. Resume goes on with it, now or another day.")
             case events.Done(stopped=False) if self._chain and kind in _NEXT:
                 try:
                     self._start(_NEXT[kind])

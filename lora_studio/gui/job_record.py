@@ -11,7 +11,7 @@ from lora_studio.core.problems import Problem
 #: Jobs of a run. A question that the inspector answers meanwhile begins with `Started` as well.
 _KINDS = ("train", "merge", "export", "create_ollama")
 
-Phase = Literal["none", "running", "done", "stopped", "failed", "cancelled"]
+Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]
 
 
 @dataclass
@@ -42,7 +42,8 @@ class JobRecord:
             case events.Progress():
                 self.progress = event
             case events.Done():
-                self._end("stopped" if event.stopped else "done", event)
+                how: Phase = "stopped" if event.stopped else "paused" if event.paused else "done"
+                self._end(how, event)
             case events.Failed():
                 self.problem = event.problem
                 self._end("failed", event)

@@ -14,6 +14,7 @@ from lora_studio.core.run_folder import RunFolder, State
 STATE_WORDS: dict[State, str] = {
     "new": "Run prepared, not started",
     "running": "Running now",
+    "paused": "Paused",
     "stopped": "Stopped",
     "interrupted": "Interrupted",
     "failed": "Ended with a problem",
@@ -40,8 +41,8 @@ class ProjectGlance:
 
     @property
     def unfinished(self) -> bool:
-        """Whether something is under way or was cut off."""
-        return self.state in ("running", "interrupted")
+        """Whether something is under way, rests or was cut off."""
+        return self.state in ("running", "paused", "interrupted")
 
     @property
     def words(self) -> str:
@@ -52,7 +53,9 @@ class ProjectGlance:
 
     @property
     def resumable(self) -> bool:
-        """Whether training can go on from a checkpoint."""
+        """Whether training can go on: from a checkpoint, or from a pause before the first one."""
+        if self.state == "paused":
+            return True
         return self.state == "interrupted" and bool(self.run and self.run.checkpoint_steps())
 
 
@@ -71,7 +74,7 @@ class ProjectScan(QThread):
         found(list[ProjectGlance]): unfinished ones first, else in the order given.
     """
 
-    found = Signal(list)
+    found = Signal(object)  # a list as such: Qt would turn it into one of its own, item by item
 
     def __init__(self, files: list[Path], parent: QObject | None = None) -> None:
         """`files` are project files, the latest first."""

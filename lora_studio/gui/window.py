@@ -146,6 +146,7 @@ class Window(QMainWindow):
         page.run_requested.connect(self._run_requested)
         page.import_requested.connect(self.flow.request_import)
         page.stop_requested.connect(self.flow.stop)
+        page.pause_requested.connect(self.flow.pause)
         page.cancel_requested.connect(self.jobs.cancel)
         page.checkpoint_requested.connect(self.jobs.checkpoint)
         page.status_changed.connect(lambda: self._show_rail(page.step))
@@ -391,7 +392,7 @@ class Window(QMainWindow):
             self.close()
         else:
             self._closing = True
-            self.flow.stop()
+            (self.flow.pause if decision == "pause" else self.flow.stop)()
 
     def _stay(self) -> None:
         self._closing = False

@@ -232,6 +232,27 @@ def test_a_training_whose_process_vanished_can_be_resumed(
     assert asked.args == ["resume"]
 
 
+def test_a_training_is_paused_with_a_click_and_resumed_with_another(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    run.checkpoint(30).mkdir(parents=True)
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(30, 60)])
+    with qtbot.waitSignal(page.pause_requested):
+        qtbot.keyClick(page.pause, Qt.Key.Key_Space)
+    play(page, [events.Done(id="t", paused=True)])
+    state.set_run(run, "")
+    assert page.what.text() == "Training is paused."
+    assert page.advice.text() == "Resume to go on from the checkpoint at step 30."
+    assert not page.pause.isVisible()
+    assert page.header.primary.text() == "Resume"
+    assert not page.done()
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.header.primary.click()
+    assert asked.args == ["resume"]
+
+
 def test_a_resumed_training_draws_over_the_steps_it_repeats(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:

@@ -194,6 +194,26 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     assert window.home._seen[1].words == "No run yet"
 
 
+def test_a_paused_training_is_resumed_from_home(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=[{"steps": 10_000, "seconds": 0.01}])
+    window.open_project(project_folder)
+    window.flow.request("train")
+    qtbot.waitUntil(lambda: window.jobs.advance.share is not None, timeout=WAIT)
+    window.pages["training"].pause_requested.emit()
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    assert window.state.run is not None
+    assert window.state.run.state() == "paused"
+    window.go("home")
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
+    assert window.home._seen[0].words == "Paused"
+    (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
+    resume.click()
+    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    assert window.place == "training"
+
+
 def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: Path) -> None:
     window.open_project(project_folder)
     file = project_folder / "support bot.lorastudio"
@@ -452,6 +472,17 @@ def test_closing_while_training_may_stop_it_and_keep_the_adapter(
     qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
     assert run.state() == "trained"
     assert (run.adapter / "adapter_model.safetensors").is_file()
+
+
+def test_closing_while_training_may_pause_it(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    scenario(train=[{"steps": 10_000, "seconds": 0.01}])
+    run = _train(window, qtbot, project_folder)
+    _closing(window).pause.click()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    assert run.state() == "paused"
 
 
 def test_closing_may_be_taken_back(

@@ -5,7 +5,7 @@ environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a 
 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
     {"sleep": 0.1}                           waits, heeding a cancel
-    {"steps": 40, "seconds": 0.02}           trains: losses fall, stop and checkpoint are heeded
+    {"steps": 40, "seconds": 0.02}           trains: losses fall; stop, pause and checkpoint are heeded
     {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
     {"fail": {"code": …, "what": …, "remedy": …}}     ends with a problem
     {"exit": 3} {"kill": true}               ends the process at once
@@ -47,20 +47,20 @@ class ScenarioJobs:
         self._file = file
 
     def __getattr__(self, kind: str) -> Any:
-        """The job of a kind of command; True where the user stopped it."""
+        """The job of a kind of command; how it ended, where the user ended it early."""
 
-        def play(command: Any, job: Job) -> bool:
+        def play(command: Any, job: Job) -> events.Done:
             run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
             scenario: Scenario = json.loads(self._file.read_text("utf-8"))
-            stopped = False
+            ending = events.Done()
             for step in scenario.get(kind, []):
-                stopped = _play(step, job, run) or stopped
-            return stopped
+                ending = _play(step, job, run) or ending
+            return ending
 
         return play
 
 
-def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> bool:
+def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done | None:
     match step:
         case {"emit": event}:
             job.emit(events.parse(json.dumps(event)))
@@ -84,7 +84,7 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> bool:
             os.kill(os.getpid(), signal.SIGKILL)
         case _:
             raise ValueError(f"no such step: {step}")
-    return False
+    return None
 
 
 def _sleep(seconds: float, job: Job) -> None:
@@ -94,19 +94,23 @@ def _sleep(seconds: float, job: Job) -> None:
         time.sleep(min(0.02, left))
 
 
-def _train(steps: int, seconds: float, job: Job, run: RunFolder | None) -> bool:
+def _train(steps: int, seconds: float, job: Job, run: RunFolder | None) -> events.Done | None:
     job.emit(events.TrainingStarted(steps=steps, steps_per_epoch=steps / 3, effective_batch=16))
     for step in range(1, steps + 1):
         _sleep(seconds, job)
         job.emit(_step_done(step, steps, seconds))
         if step % 10 == 0:
             job.emit(events.Evaluated(step=step, loss=_loss(step, steps) * 1.06 + 0.05))
-        if job.flags.checkpoint.is_set():
+        if job.flags.checkpoint.is_set() or job.flags.pause.is_set():
             job.flags.checkpoint.clear()
+            if run is not None:
+                run.checkpoint(step).mkdir(parents=True)
             job.emit(events.CheckpointSaved(step=step, folder=str(run and run.checkpoint(step))))
         if job.flags.stop.is_set():
-            return True
-    return False
+            return events.Done(stopped=True)
+        if job.flags.pause.is_set():
+            return events.Done(paused=True)
+    return None
 
 
 def _loss(step: int, steps: int) -> float:

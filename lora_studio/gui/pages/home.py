@@ -164,11 +164,14 @@ class _ProjectRow(QFrame):
     def __init__(self, seen: ProjectGlance) -> None:
         super().__init__()
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        role = {"running": "accent", "interrupted": "warn", "failed": "error"}.get(
-            seen.state or "", "muted"
-        )
+        role = {
+            "running": "accent",
+            "paused": "accent",
+            "interrupted": "warn",
+            "failed": "error",
+        }.get(seen.state or "", "muted")
         icon = {
-            "running": "state-running", "interrupted": "warning", "failed": "error",
+            "running": "state-running", "paused": "pause", "interrupted": "warning", "failed": "error",
             "trained": "check", "merged": "check", "exported": "check",
         }.get(seen.state or "", "state-todo")  # fmt: skip
         tint = getattr(current(), "ok" if icon == "check" else role)

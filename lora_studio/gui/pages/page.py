@@ -26,6 +26,7 @@ class Page(QWidget):
         run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all".
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         stop_requested: end the training after this step and keep the adapter.
+        pause_requested: end the training after this step with a checkpoint to go on from.
         cancel_requested: end the job under way without a result.
         checkpoint_requested: write a checkpoint now.
         status_changed: `missing` or `done` may answer differently now.
@@ -39,6 +40,7 @@ class Page(QWidget):
     run_requested = Signal(str)
     import_requested = Signal(str, str)
     stop_requested = Signal()
+    pause_requested = Signal()
     cancel_requested = Signal()
     checkpoint_requested = Signal()
     status_changed = Signal()

@@ -53,6 +53,8 @@ class TrainingPage(Page):
         self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
         self.verdict = Card()
         self.views = QStackedWidget()
+        self.pause = button("Pause", self.pause_requested.emit, icon="pause")
+        self.pause.setToolTip("Ends after this step with a checkpoint and gives the memory back.")
         self.stop = button("Stop and keep", self._stop, icon="stop")
         self.checkpoint = button(
             "Checkpoint now", self.checkpoint_requested.emit, icon="checkpoint"
@@ -76,7 +78,14 @@ class TrainingPage(Page):
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        for extra in (self.resume, self.results, self.again, self.checkpoint, self.stop):
+        for extra in (
+            self.resume,
+            self.results,
+            self.again,
+            self.pause,
+            self.stop,
+            self.checkpoint,
+        ):
             self.header.extra.addWidget(extra)
         self.views.addWidget(self.recipe)
         self.views.addWidget(self._run_view())
@@ -214,6 +223,8 @@ class TrainingPage(Page):
         return nothing or (self._wants_recipe and not self._running())
 
     def _can_resume(self) -> bool:
+        if self.record.phase == "paused":
+            return True
         ended_early = self.record.phase in ("stopped", "failed", "cancelled") or (
             self.record.was_cut_off(self.state.running)
         )
@@ -226,6 +237,7 @@ class TrainingPage(Page):
         """Buttons, views and figures, in line with where the training is."""
         running, recipe = self._running(), self._shows_recipe()
         self._show_view(0 if recipe else 1)
+        self.pause.setVisible(running)
         self.stop.setVisible(running)
         self.stop.setText("Stop and keep" if self._last else "Cancel")
         self.checkpoint.setVisible(running)
@@ -290,6 +302,8 @@ class TrainingPage(Page):
             return
         if self.record.phase == "failed" and (problem := self.record.problem) is not None:
             self._say(f"✗ {problem.what}", problem.remedy, "error")
+        elif self.record.phase == "paused":
+            self._say("Training is paused.", self._how_on(), "section")
         elif self.record.phase == "cancelled":
             self._say("Training was cancelled.", self._how_on(), "section")
         elif self.record.was_cut_off(self.state.running):
@@ -323,6 +337,7 @@ class TrainingPage(Page):
 
     def _how_on(self) -> str:
         if self._can_resume() and self.state.run is not None:
-            step = words.number(self.state.run.checkpoint_steps()[-1])
-            return f"Resume to go on from the checkpoint at step {step}."
+            if not (steps := self.state.run.checkpoint_steps()):
+                return "Resume to begin; no step was done yet."
+            return f"Resume to go on from the checkpoint at step {words.number(steps[-1])}."
         return "There is no checkpoint to go on from."

@@ -24,7 +24,7 @@ _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 _MORE = (
     "max_steps", "lora_plus_ratio", "neftune_alpha", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
-    "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "keep_checkpoints", "seed",
+    "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "seed",
 )  # fmt: skip
 #: What the rows have to be for a field to count.
 _FOR: dict[str, dict[Task, str]] = {

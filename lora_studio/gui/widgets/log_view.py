@@ -44,7 +44,11 @@ def _line(event: object) -> str:
             return f"step {event.step}: eval loss {event.loss:.4f}"
         case events.CheckpointSaved():
             return f"checkpoint at step {event.step}"
+        case events.Recovered():
+            return event.text
         case events.Done():
+            if event.paused:
+                return "paused"
             return "stopped, the result is kept" if event.stopped else "done"
         case events.Cancelled():
             return "cancelled"

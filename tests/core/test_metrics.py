@@ -1,0 +1,95 @@
+"""The metrics of a run: every step once, in order, whatever happened to its workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core import events, metrics, run_folder
+from lora_studio.core.project import Project
+
+
+def step(number: int, loss: float = 1.0, **more: Any) -> events.StepDone:
+    return events.StepDone(
+        step=number, steps=100, epoch=number / 10, loss=loss, learning_rate=1e-4, grad_norm=0.5,
+        tokens=64, tokens_per_s=10.0, memory_bytes=1, **more,
+    )  # fmt: skip
+
+
+def started(at: int) -> events.TrainingStarted:
+    return events.TrainingStarted(steps=100, step=at, steps_per_epoch=10, effective_batch=4)
+
+
+def test_steps_of_a_killed_worker_after_its_last_checkpoint_give_way_to_the_resumed_ones() -> None:
+    found = metrics.series(
+        [
+            started(0), step(1, 4.0), step(2, 3.0), events.Evaluated(step=2, loss=3.5),
+            events.CheckpointSaved(step=2, folder="x"), step(3, 9.0), step(4, 9.0),
+            events.Evaluated(step=4, loss=9.0), started(2), step(3, 2.0),
+        ]
+    )  # fmt: skip
+    assert list(found.loss.steps) == [1, 2, 3]
+    assert list(found.loss.values) == [4.0, 3.0, 2.0]
+    assert list(found.evaluations.steps) == [2]
+    assert found.checkpoints == [2]
+
+
+def test_steps_beyond_a_checkpoint_are_forgotten_even_if_none_was_redone() -> None:
+    found = metrics.series([started(0), step(1), step(2), started(1)])
+    assert found.last_step == 1
+
+
+def test_training_anew_forgets_all_that_was() -> None:
+    recovered = events.Recovered(step=1, micro_batch=1, gradient_accumulation=4,
+                                 gradient_checkpointing=False, why="w")  # fmt: skip
+    found = metrics.series([started(0), step(1), recovered, started(0)])
+    assert (found.last_step, found.recoveries, found.checkpoints) == (0, [], [])
+
+
+def test_every_recovery_of_a_step_is_kept() -> None:
+    lower = [
+        events.Recovered(step=1, micro_batch=size, gradient_accumulation=8 // size,
+                         gradient_checkpointing=False, why="w")
+        for size in (4, 2)
+    ]  # fmt: skip
+    assert metrics.series([started(0), step(1), *lower, step(2)]).recoveries == lower
+
+
+def test_figures_of_an_objective_are_columns_of_their_own() -> None:
+    found = metrics.series([step(1, figures={"accuracy": 0.5}), step(2, figures={"accuracy": 1.0})])
+    assert list(found.figures["accuracy"].values) == [0.5, 1.0]
+
+
+def test_a_table_has_one_line_for_each_step() -> None:
+    found = metrics.series([step(1, 0.25), step(2, float("nan")), events.Evaluated(step=2, loss=3)])
+    lines = found.to_csv().splitlines()
+    assert lines[0].startswith("step,epoch,loss,learning_rate")
+    assert lines[1].split(",")[:3] == ["1", "0.1", "0.25"]
+    assert lines[2].split(",")[2] == "nan"
+    assert [line.split(",")[-1] for line in lines] == ["eval_loss", "", "3"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(1, 8)), max_size=12))
+def test_however_often_a_training_is_killed_each_step_is_there_once(
+    attempts: list[tuple[int, int]],
+) -> None:
+    """An attempt is how far back it goes on from what was reached, and how many steps it does."""
+    stream: list[object] = [started(0)]
+    reached = 0
+    for back, count in attempts:
+        begin = max(0, reached - back)
+        stream.append(started(begin))
+        stream += [step(number) for number in range(begin + 1, begin + count + 1)]
+        reached = begin + count
+    found = metrics.series(stream)
+    assert list(found.loss.steps) == list(range(1, reached + 1))
+
+
+def test_the_metrics_of_a_run_come_from_its_folder(tmp_path: Path) -> None:
+    run = run_folder.create(tmp_path, Project(name="x"), tmp_path)
+    assert not metrics.of_run(run).loss
+    run.events_file.write_text(events.to_line(step(1, 0.5)) + "\n")
+    assert list(metrics.of_run(run).loss.values) == [0.5]

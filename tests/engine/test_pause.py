@@ -1,0 +1,237 @@
+"""Pausing a training: at any moment, whoever asks, and as if it had never been when it goes on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio import client
+from lora_studio.core import commands, events, metrics
+from lora_studio.core.events import Event
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(24)
+]
+Start = Callable[..., RunFolder]
+
+
+@pytest.fixture(scope="module")
+def start(tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """Makes a run of 12 steps on a tiny model, with dropout and an evaluation every 4 steps."""
+    tmp_path = tmp_path_factory.mktemp("pause")
+    file = write_rows(tmp_path / "rows.jsonl", ROWS)
+
+    def make(**training: Any) -> RunFolder:
+        recipe = {"epochs": 2.4, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3,
+                  "eval_every": 4, "save_every": 5}  # fmt: skip
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_share": 0.2, "max_length": 256},
+            training=recipe | training,
+            lora={"rank": 4, "alpha": 8, "dropout": 0.2},
+        )
+
+    return make
+
+
+def train(
+    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
+) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
+
+
+def pausing(at: Callable[[Event], bool]) -> Callable[[Event, Flags], None]:
+    """Asks for a pause at an event."""
+    return lambda event, flags: flags.pause.set() if at(event) else None
+
+
+def is_step(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, events.StepDone) and event.step == number
+
+
+def assert_same_outcome(run: RunFolder, expected: RunFolder) -> None:
+    """The same metrics to the last bit, each step once, and the same adapter."""
+    found, whole = metrics.of_run(run), metrics.of_run(expected)
+    assert list(found.loss.steps) == list(whole.loss.steps)
+    for name in ("loss", "grad_norm", "learning_rate", "tokens", "epoch"):
+        assert found.steps[name].values == whole.steps[name].values, name
+    assert found.evaluations.steps == whole.evaluations.steps
+    assert found.evaluations.values == whole.evaluations.values
+    name = "adapter_model.safetensors"
+    trained, wanted = load_file(run.adapter / name), load_file(expected.adapter / name)
+    assert all(torch.equal(value, wanted[key]) for key, value in trained.items())
+
+
+@pytest.fixture(scope="module")
+def unbroken(start: Start) -> RunFolder:
+    run = start()
+    train(run)
+    return run
+
+
+@pytest.mark.parametrize("step", [1, 7, 12])
+def test_a_pause_comes_after_the_step_under_way_and_resuming_ends_as_if_it_had_not_been(
+    start: Start, unbroken: RunFolder, step: int
+) -> None:
+    run = start()
+    channel = train(run, pausing(is_step(step)))
+    assert channel.last(events.Done).paused
+    assert run.state() == "paused"
+    assert channel.of(events.StepDone)[-1].step == step
+    assert run.checkpoint_steps()[-1] == step
+    assert not run.adapter.exists()
+    rest = train(run, resume=True)
+    assert rest.last(events.TrainingStarted).step == step
+    assert not rest.last(events.Done).paused
+    assert_same_outcome(run, unbroken)
+
+
+def test_an_evaluation_is_not_waited_for_and_made_up_for_later(
+    start: Start, unbroken: RunFolder
+) -> None:
+    run = start()
+    channel = train(run, pausing(lambda event: isinstance(event, events.Progress)
+                                 and event.stage == "evaluating"))  # fmt: skip
+    assert channel.last(events.Done).paused
+    assert not channel.of(events.Evaluated)
+    assert train(run, resume=True).of(events.Evaluated)[0].step == 4
+    assert_same_outcome(run, unbroken)
+
+
+def test_a_pause_before_the_first_step_ends_at_once_with_nothing_lost(
+    start: Start, unbroken: RunFolder
+) -> None:
+    run = start()
+    channel = train(run, pausing(lambda event: isinstance(event, events.ModelLoaded)))
+    assert channel.last(events.Done).paused
+    assert not channel.of(events.StepDone)
+    assert run.state() == "paused"
+    train(run, resume=True)
+    assert_same_outcome(run, unbroken)
+
+
+def test_checkpoints_come_by_time_where_steps_are_long(start: Start) -> None:
+    run = start(save_every=0, save_minutes=1e-6, keep_checkpoints=20)
+    assert len(train(run).of(events.CheckpointSaved)) == 12
+
+
+# --- what is left on the disk -----------------------------------------------------------------
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+def _halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _zero(file: Path) -> None:
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize("tear", [_flip, _halve, _zero, Path.unlink])
+@pytest.mark.parametrize(
+    "name", ["training.pt", "adapter_model.safetensors", "adapter_config.json", "checkpoint.json"]
+)
+def test_whatever_is_torn_in_a_checkpoint_the_one_before_is_used(
+    start: Start, unbroken: RunFolder, name: str, tear: Callable[[Path], None], tmp_path: Path
+) -> None:
+    from lora_studio.engine import checkpoints
+    from tests.helpers.jobs import make_job
+
+    copy = RunFolder(tmp_path / "torn")
+    shutil.copytree(unbroken.path, copy.path)
+    assert copy.checkpoint_steps() == [10, 12]
+    tear(copy.checkpoint(12) / name)
+    channel = RecordingChannel()
+    found = checkpoints.last_complete(copy, make_job(channel))
+    assert found is not None
+    assert found.step == 10
+    assert channel.last(events.Warned).problem.code == "training.checkpoint_damaged"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_pauses_the_training_and_keeps_the_checkpoint_before(
+    start: Start, unbroken: RunFolder, small_disk: Path
+) -> None:
+    run = start()
+    run.checkpoints.mkdir()
+    run.checkpoints.rmdir()
+    run.checkpoints.symlink_to(small_disk)
+    filler = small_disk / "filler"
+
+    def fill(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.CheckpointSaved):
+            room = shutil.disk_usage(small_disk).free
+            filler.write_bytes(bytes(max(0, room - 40_000)))
+
+    channel = train(run, fill)
+    assert channel.last(events.Done).paused
+    problem = channel.last(events.Warned).problem
+    assert (problem.code, problem.severity) == ("disk.full", "warning")
+    assert "from step 5" in problem.remedy
+    assert run.checkpoint_steps() == [5]
+    filler.unlink()
+    train(run, resume=True)
+    assert_same_outcome(run, unbroken)
+
+
+# --- a worker of its own ----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["pause", "sigterm", "mailbox"])
+def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
+    run = start(epochs=400)
+    command = commands.Train(run=str(run.path))
+    worker = client.Worker.start(run)
+    worker.send(command)
+    ending: Event | None = None
+    asked = False
+    for event in client.until_ended(worker, command.id):
+        if isinstance(event, events.StepDone) and event.step >= 3 and not asked:
+            asked = True
+            match how:
+                case "pause":
+                    worker.send(commands.Pause(target=command.id))
+                case "mailbox":
+                    client.Watched(run).send(commands.Pause(target=command.id))
+                case _:
+                    worker._process.send_signal(signal.SIGTERM)
+        if isinstance(event, events.Ending):
+            ending = event
+    assert isinstance(ending, events.Done)
+    assert ending.paused
+    assert worker._process.wait(10) == 0
+    assert run.state() == "paused"
+    assert run.checkpoint_steps()[-1] == metrics.of_run(run).last_step
