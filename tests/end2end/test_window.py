@@ -102,7 +102,7 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     _type(qtbot, pages["training"].editors["epochs"], "2")
     primary()
     qtbot.waitUntil(pages["training"].done, timeout=WAIT)
-    assert len(pages["training"].plot.training) >= 2
+    assert len(pages["training"].plot.run.steps) >= 2
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     primary()
 

@@ -71,10 +71,12 @@ def training_events(steps: int, total: int, start: int = 1) -> list[events.Event
     return made
 
 
-def begun(total: int = 60) -> list[events.Event]:
+def begun(total: int = 60, step: int = 0) -> list[events.Event]:
     return [
         events.Started(id="t", command="train", time=1000),
-        events.TrainingStarted(id="t", steps=total, steps_per_epoch=20, effective_batch=16),
+        events.TrainingStarted(
+            id="t", steps=total, step=step, steps_per_epoch=20, effective_batch=16
+        ),
     ]
 
 
@@ -147,7 +149,7 @@ def test_during_training_figures_and_curve_follow_the_steps(
     assert page.tiles.text("eval") == "1.36"
     assert page.tiles.text("memory") == "9 GiB"
     assert page.tiles.text("rate") == "2e-4"
-    assert len(page.plot.training) == 30
+    assert len(page.plot.run.steps) == 30
     assert page.progress.bar.value() == 500
     assert page.missing() == "Training is under way."
     assert not page.done()
@@ -185,11 +187,11 @@ def test_a_run_read_again_from_the_beginning_looks_the_same(
     play(page, [*begun(), *training_events(60, 60), *finished()])
     assert page.done()
     assert page.header.primary.text() == "Continue"
-    assert len(page.plot.training) == 60
+    assert len(page.plot.run.steps) == 60
     state.set_run(None)
     assert not page.done()
     assert page.header.primary.text() == "Start training"
-    assert len(page.plot.training) == 0
+    assert len(page.plot.run.steps) == 0
 
 
 def test_a_run_that_is_joined_in_the_middle_goes_on(
@@ -199,7 +201,7 @@ def test_a_run_that_is_joined_in_the_middle_goes_on(
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(20, 60)])
     play(page, training_events(40, 60, start=21))
-    assert len(page.plot.training) == 40
+    assert len(page.plot.run.steps) == 40
     assert page.stop.isVisible()
     assert page.header.primary.text() == "Continue"
     assert not page.header.primary.isEnabled()
@@ -213,7 +215,7 @@ def test_a_question_answered_during_training_takes_nothing_from_its_curve(
     question = [events.Started(id="q", command="inspect_dataset"), events.Done(id="q")]
     play(page, [*begun(), *training_events(20, 60), *question])
     play(page, training_events(40, 60, start=21))
-    assert len(page.plot.training) == 40
+    assert len(page.plot.run.steps) == 40
 
 
 def test_a_training_whose_process_vanished_can_be_resumed(
@@ -258,8 +260,11 @@ def test_a_resumed_training_draws_over_the_steps_it_repeats(
 ) -> None:
     page = shown(qtbot, TrainingPage(state))
     state.set_run(run, "train")
-    play(page, [*begun(), *training_events(30, 60), *begun(), *training_events(40, 60, start=21)])
-    assert page.plot.training.steps.tolist() == list(range(1, 41))
+    play(
+        page,
+        [*begun(), *training_events(30, 60), *begun(step=20), *training_events(40, 60, start=21)],
+    )
+    assert page.plot.run.steps.steps.tolist() == list(range(1, 41))
 
 
 def test_a_failed_training_says_why_and_what_to_do(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-import time
+from typing import Any
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
-from PySide6.QtGui import QMouseEvent, QWheelEvent
+from PySide6.QtGui import QImage, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core import events
 from lora_studio.gui import theme
-from lora_studio.gui.plots.chart import REDRAW_EVERY
 from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
-from lora_studio.gui.plots.loss_plot import Curve, LossPlot, smoothed
+from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
+from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.trace import Trace
 from tests.helpers import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
@@ -44,108 +46,127 @@ def histogram(qtbot: QtBot, qapp: QApplication) -> LengthHistogram:
     return made
 
 
-def fill(plot: LossPlot, steps: int) -> None:
+def step_done(step: int, loss: float, total: int = 100, **more: Any) -> events.StepDone:
+    facts = {"epoch": 3 * step / total, "learning_rate": 1e-4, "grad_norm": 0.5, "tokens": 100,
+             "tokens_per_s": 2310.0, "memory_bytes": 9 * 2**30} | more  # fmt: skip
+    return events.StepDone(step=step, steps=total, loss=loss, **facts)
+
+
+def fill(plot: LossPlot, steps: int, **more: Any) -> None:
     for step in range(1, steps + 1):
-        plot.add_step(step, 2.0 - step / steps, 1e-4)
+        plot.take(step_done(step, 2.0 - step / steps, steps, **more))
+    plot.redraw_now()
 
 
-# --- curves -----------------------------------------------------------------------------------
+def other(name: str, loss: float, steps: int = 60) -> RunCurves:
+    run = RunCurves(name)
+    for step in range(1, steps + 1):
+        run.take(step_done(step, loss))
+    run.take(events.Evaluated(step=steps, loss=loss + 0.1))
+    return run
 
 
-def test_a_curve_keeps_every_point_it_was_given() -> None:
-    curve = Curve(2)
-    for step in range(1000):
-        curve.add(step, step * 0.5, -step)
-    assert curve.steps.tolist() == list(range(1000))
-    assert curve.values(0).tolist() == [step * 0.5 for step in range(1000)]
-    assert curve.values(1).tolist() == [-step for step in range(1000)]
+def trace(plot: LossPlot, title: str) -> Trace:
+    (found,) = [item for item in plot.drawing.shown() if item.title == title]
+    return found
 
 
-def test_a_resumed_training_replaces_the_steps_it_repeats() -> None:
-    curve = Curve(1)
-    for step in range(1, 11):
-        curve.add(step, 1.0)
-    for step in (6, 7):
-        curve.add(step, 2.0)
-    assert curve.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
-    assert curve.values().tolist() == [1, 1, 1, 1, 1, 2, 2]
+def pixels(plot: LossPlot, colour: str) -> int:
+    """How many pixels of the loss chart have exactly a colour."""
+    shot = plot.chart.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+    seen = np.frombuffer(shot.constBits(), np.uint32) & 0xFFFFFF
+    return int((seen == int(colour[1:], 16)).sum())
 
 
-@pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
-def test_the_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
-    curve = Curve(1)
-    assert curve.nearest(1) is None
-    for known in (10, 20, 30):
-        curve.add(known, 0.0)
-    assert curve.nearest(step) == index
-
-
-def test_smoothing_is_the_mean_around_each_value_and_skips_what_is_not_finite() -> None:
-    values = np.array([1.0, 2.0, 3.0, math.nan, 5.0])
-    assert smoothed(values, 3).tolist() == [1.5, 2.0, 2.5, 4.0, 5.0]
-    assert np.isnan(smoothed(np.array([math.nan]), 3)).all()
-    assert smoothed(np.empty(0), 3).size == 0
-
-
-def test_smoothing_leaves_a_straight_line_straight_inside() -> None:
-    values = np.arange(50, dtype=np.float64)
-    assert np.allclose(smoothed(values, 9)[4:-4], values[4:-4])
+def choose(plot: LossPlot, name: str) -> None:
+    """Chooses what the strip shows, as a click in the list does."""
+    combo = plot.bar.strip
+    combo.setCurrentIndex(combo.findData(name))
+    combo.activated.emit(combo.currentIndex())
 
 
 # --- the loss plot ----------------------------------------------------------------------------
 
 
 def test_many_events_cost_one_painting(qtbot: QtBot, plot: LossPlot) -> None:
-    fill(plot, 500)
-    assert plot.redraws == 0
-    qtbot.waitUntil(lambda: plot.redraws == 1, timeout=3000)
+    before = plot.redraws
+    for step in range(1, 501):
+        plot.take(step_done(step, 2.0))
+    assert plot.redraws == before
+    qtbot.waitUntil(lambda: plot.redraws == before + 1, timeout=3000)
     qtbot.wait(3 * REDRAW_EVERY)
-    assert plot.redraws == 1, "nothing is painted while nothing is new"
-    steps, loss = plot._raw.data()
-    assert steps.tolist() == list(range(1, 501))
-    assert loss[-1] == pytest.approx(1.0)
+    assert plot.redraws == before + 1, "nothing is painted while nothing is new"
+    assert trace(plot, "loss").shown_points()[0].tolist() == list(range(1, 501))
 
 
 def test_a_hidden_plot_paints_when_it_is_shown_again(qtbot: QtBot, plot: LossPlot) -> None:
     plot.hide()
-    fill(plot, 10)
+    before = plot.redraws
+    for step in range(1, 11):
+        plot.take(step_done(step, 2.0))
     qtbot.wait(2 * REDRAW_EVERY)
-    assert plot.redraws == 0
+    assert plot.redraws == before
     plot.show()
-    assert plot.redraws == 1
-    assert len(plot._raw.data()[0]) == 10
+    assert plot.redraws == before + 1
 
 
-def test_a_million_points_paint_in_a_moment(plot: LossPlot) -> None:
-    rng = np.random.default_rng(0)
-    for step, loss in enumerate(rng.normal(2.0, 0.2, 1_000_000)):
-        plot.training.add(step, loss, 1e-4)
-    plot.add_step(1_000_000, 2.0, 1e-4)
-    plot.redraw_now()
-    begun = time.process_time()
-    plot.add_step(1_000_001, 2.0, 1e-4)
-    plot.redraw_now()
-    plot.grab()
-    assert time.process_time() - begun < 1.5
-
-
-def test_pointing_reads_out_the_nearest_step_with_its_units(plot: LossPlot) -> None:
+def test_the_charts_show_all_steps_in_line_until_a_hand_moves_them(
+    qtbot: QtBot, plot: LossPlot
+) -> None:
     fill(plot, 100)
-    plot.add_evaluation(50, 1.61)
+    assert plot.chart.x_range()[0] < 1
+    assert plot.chart.x_range()[1] > 100
+    assert plot.strip.x_range() == plot.chart.x_range()
+    qtbot.keyClicks(plot, "+")
+    assert not plot.bar.show_all.isHidden()
+    seen = plot.chart.x_range()
+    assert 48 < seen[1] - seen[0] < 52
+    assert plot.strip.x_range() == seen
+    plot.take(step_done(150, 1.0))
     plot.redraw_now()
+    assert plot.chart.x_range() == seen, "new steps do not move what is looked at"
+    plot.bar.show_all.click()
+    assert plot.chart.x_range()[1] > 150
+    assert plot.bar.show_all.isHidden()
+
+
+def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> None:
+    fill(plot, 100)
+    plot.take(step_done(101, 9.0))
+    plot.redraw_now()
+    box = plot.chart.view.getPlotItem().getViewBox()
+    assert box.viewRange()[1][1] > 9
+    plot.chart.set_x_range(10, 90)
+    assert box.viewRange()[1][1] < 2.1
+
+
+def test_pointing_reads_out_every_shown_curve_with_its_units(plot: LossPlot) -> None:
+    fill(plot, 100)
+    plot.take(events.Evaluated(step=50, loss=1.61))
+    plot.take(events.CheckpointSaved(step=50, folder="/c"))
+    plot.set_others([other("yesterday", 3.0)])
+    choose(plot, "memory_bytes")
     plot.chart.pointed.emit(50.2)
-    said = plot.readout.text()
-    assert "step 50" in said
-    assert "loss 1.50" in said
-    assert "eval 1.61" in said
-    assert "rate 1e-4" in said
+    assert plot.readout.isVisible()
+    assert plot.readout.text().split("  ·  ") == [
+        "step 50", "loss 1.50", "smoothed 1.50", "eval loss 1.61", "loss, A 3.00",
+        "memory 9 GiB", "memory, A 9 GiB", "checkpoint",
+    ]  # fmt: skip
     plot.chart.pointed.emit(None)
     assert plot.readout.text() == ""
+    assert plot.readout.isHidden()
+
+
+def test_the_readout_keeps_away_from_what_is_pointed_at(plot: LossPlot) -> None:
+    fill(plot, 100)
+    plot.chart.pointed.emit(90.0)
+    assert plot.readout.geometry().right() < plot.chart.width() / 2
+    plot.chart.pointed.emit(10.0)
+    assert plot.readout.geometry().left() > plot.chart.width() / 2
 
 
 def test_the_arrow_keys_read_out_point_by_point(qtbot: QtBot, plot: LossPlot) -> None:
     fill(plot, 30)
-    plot.redraw_now()
     qtbot.keyClick(plot, Qt.Key.Key_End)
     assert plot.readout.text().startswith("step 30 ")
     qtbot.keyClick(plot, Qt.Key.Key_Left)
@@ -157,36 +178,94 @@ def test_the_arrow_keys_read_out_point_by_point(qtbot: QtBot, plot: LossPlot) ->
     assert plot.readout.text() == ""
 
 
-def test_the_switches_hide_the_learning_rate_and_change_the_scale(plot: LossPlot) -> None:
-    fill(plot, 30)
+def test_the_strip_offers_what_was_measured_and_shows_what_is_chosen(plot: LossPlot) -> None:
+    fill(plot, 30, gpu_percent=97.0, figures={"accuracy": 0.75, "margin": 0.4})
+    combo = plot.bar.strip
+    assert [combo.itemText(n) for n in range(combo.count())] == [
+        "Learning rate", "Gradient norm", "Tokens per second", "Memory", "GPU busy", "Told apart",
+        "Reward margin", "Loss alone",
+    ]  # fmt: skip
+    choose(plot, "accuracy")
+    plot.read_at(10)
+    assert "told apart 75 %" in plot.readout.text()
+    choose(plot, "")
+    assert plot.strip.isHidden()
+
+
+def test_the_scale_can_be_logarithmic_and_a_loss_below_zero_leaves_a_gap(plot: LossPlot) -> None:
+    for step, loss in enumerate([100.0, 10.0, -1.0, 1.0], start=1):
+        plot.take(step_done(step, loss))
+    plot.bar.log.setChecked(True)
     plot.redraw_now()
-    plot.show_rate.click()
-    assert not plot._rate.item.isVisible()
-    plot.log_scale.click()
-    assert plot._raw.item.opts["logMode"] == [False, True]
-    plot.log_scale.click()
-    assert plot._raw.item.opts["logMode"] == [False, False]
+    assert trace(plot, "loss").shown_points()[1][[0, 1, 3]].tolist() == [2, 1, 0]
+    assert np.isnan(trace(plot, "loss").shown_points()[1][2])
+    plot.grab()
+    plot.bar.log.setChecked(False)
+    assert trace(plot, "loss").shown_points()[1].tolist() == [100, 10, -1, 1]
+
+
+def test_smoothing_reaches_from_none_to_almost_flat(plot: LossPlot) -> None:
+    rng = np.random.default_rng(0)
+    for step, loss in enumerate(rng.normal(2.0, 0.3, 300), start=1):
+        plot.take(step_done(step, loss))
+    plot.redraw_now()
+    spread = []
+    for value in range(1, plot.bar.smoothing.maximum() + 1):
+        plot.bar.smoothing.setValue(value)
+        spread.append(float(np.std(trace(plot, "smoothed").shown_points()[1])))
+    assert spread[0] > spread[-1] * 3
+    plot.bar.smoothing.setValue(0)
+    assert [item.title for item in plot.drawing.shown()] == ["loss", "eval loss", "learning rate"]
+    assert plot.bar.smoothing.accessibleDescription() == "off"
+
+
+def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
+    plot.take(events.TrainingStarted(steps=100, steps_per_epoch=30, effective_batch=16))
+    fill(plot, 40)
+    plot.take(events.CheckpointSaved(step=30, folder="/c"))
+    plot.take(events.CheckpointSaved(step=40, folder="/c"))
+    plot.take(events.TrainingStarted(steps=100, step=30, steps_per_epoch=30, effective_batch=16))
+    plot.redraw_now()
+    assert plot.run.marks == [(30, "checkpoint"), (30, "resumed")], "step 40 was lost"
+    assert plot.legend.names() == ["loss", "checkpoint", "resumed"]
+    plot.read_at(30)
+    assert plot.readout.text().endswith("checkpoint  ·  resumed")
 
 
 def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
     for step, loss in enumerate([2.0, math.nan, 1.8, math.inf, 0.0, 1.5], start=1):
-        plot.add_step(step, loss, 0.0)
-    plot.log_scale.setChecked(True)
+        plot.take(step_done(step, loss))
+    plot.bar.log.setChecked(True)
     plot.redraw_now()
     plot.grab()
-    assert plot._line.data()[0].tolist() == [1, 2, 3, 4, 5, 6]
+    plot.read_at(2)
+    assert plot.readout.text().startswith("step 2  ·  smoothed")
+
+
+def test_other_runs_stand_behind_in_colours_of_their_own_with_letters_and_names(
+    qapp: QApplication, plot: LossPlot
+) -> None:
+    theme.apply(qapp, "dark")
+    fill(plot, 100)
+    plot.set_others([other("yesterday", 2.6), other("last week", 3.2)])
+    assert plot.legend.names() == ["loss", "A  yesterday", "B  last week"]
+    assert pixels(plot, theme.DARK.series[2]) > 20
+    assert pixels(plot, theme.DARK.series[3]) > 20
+    assert "beside it yesterday and last week." in plot.accessibleDescription()
+    plot.set_others([])
+    assert pixels(plot, theme.DARK.series[2]) == 0
 
 
 def test_curves_follow_the_theme_at_once(qapp: QApplication, plot: LossPlot) -> None:
+    fill(plot, 100)
     for mode, palette in (("dark", theme.DARK), ("light", theme.LIGHT)):
         theme.apply(qapp, "dark" if mode == "dark" else "light")
-        assert plot._line.item.opts["pen"].color().name().upper() == palette.loss
+        assert pixels(plot, palette.loss) > 20
         assert plot.chart.view.backgroundBrush().color().name().upper() == palette.card
 
 
 def test_the_wheel_scrolls_the_page_until_the_plot_has_the_focus(plot: LossPlot) -> None:
     fill(plot, 100)
-    plot.redraw_now()
     middle = QPointF(plot.chart.view.rect().center())
     wheel = QWheelEvent(
         middle, plot.chart.view.mapToGlobal(middle), QPoint(), QPoint(0, 120),
@@ -202,7 +281,7 @@ def test_the_wheel_scrolls_the_page_until_the_plot_has_the_focus(plot: LossPlot)
 def test_the_curve_describes_itself_to_a_screen_reader(plot: LossPlot) -> None:
     assert plot.accessibleDescription() == "No steps yet."
     fill(plot, 100)
-    plot.add_evaluation(100, 1.25)
+    plot.take(events.Evaluated(step=100, loss=1.25))
     plot.redraw_now()
     assert plot.accessibleDescription().startswith("100 steps, smoothed loss 1.0")
     assert plot.accessibleDescription().endswith("eval loss 1.25.")

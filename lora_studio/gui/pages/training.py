@@ -22,6 +22,8 @@ from lora_studio.gui.widgets.stat_tiles import StatTiles
 
 #: Milliseconds between two updates of the figures: nobody reads faster.
 _UPDATE_EVERY = 150
+#: A verdict looks at this many points of a curve at most; of a longer one at means.
+_JUDGED_POINTS = 3000
 _TILES = {
     "step": "Step",
     "epoch": "Epoch",
@@ -123,6 +125,7 @@ class TrainingPage(Page):
         if not self.record.take(event):
             return
         self.log.on_event(event)
+        self.plot.take(event)
         match event:
             case events.Started():
                 self._begin()
@@ -130,9 +133,7 @@ class TrainingPage(Page):
                 self._plan = event
             case events.StepDone():
                 self._last = event
-                self.plot.add_step(event.step, event.loss, event.learning_rate)
             case events.Evaluated():
-                self.plot.add_evaluation(event.step, event.loss)
                 self.tiles.show_values({"eval": words.loss(event.loss)})
             case events.AdapterSaved():
                 self._adapter = event
@@ -326,13 +327,10 @@ class TrainingPage(Page):
         set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
 
     def _judged(self) -> Verdict:
-        curve, evaluations = self.plot.training, self.plot.evaluations
+        run = self.plot.run
         return judge(
-            [(int(s), float(v)) for s, v in zip(curve.steps, curve.values(0), strict=True)],
-            [
-                (int(s), float(v))
-                for s, v in zip(evaluations.steps, evaluations.values(), strict=True)
-            ],
+            run.steps.curve("loss").condensed(_JUDGED_POINTS),
+            run.evaluations.curve("loss").condensed(_JUDGED_POINTS),
         )
 
     def _how_on(self) -> str:

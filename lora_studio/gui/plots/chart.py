@@ -21,35 +21,14 @@ Values = npt.NDArray[np.float64]
 REDRAW_EVERY = 250
 
 
-class Series:
-    """One line or set of points in a chart; `paint` gives it the colours of the theme."""
-
-    def __init__(self, item: Any, paint: Callable[[Any], None]) -> None:
-        """Wraps a pyqtgraph item."""
-        self.item = item
-        self._paint = paint
-        paint(item)
-
-    def set_data(self, x: Values, y: Values) -> None:
-        """Replaces all points; values that are not finite leave a gap."""
-        self.item.setData(x, y)
-
-    def data(self) -> tuple[Values, Values]:
-        """The points as they were given."""
-        x, y = self.item.getOriginalDataset()
-        return (np.empty(0), np.empty(0)) if x is None else (x, y)
-
-    def show(self, visible: bool) -> None:
-        """Shows or hides the whole series."""
-        self.item.setVisible(visible)
-
-    def repaint(self) -> None:
-        """Takes the colours of the theme in force."""
-        self._paint(self.item)
-
-
 class _View(pg.PlotWidget):
     """Scrolls with the page until it has the focus: then the wheel zooms."""
+
+    def __init__(self, chart: Chart, show_all: Callable[[], None]) -> None:
+        super().__init__(
+            chart, axisItems={"bottom": _WholeNumbers("bottom"), "left": Scale("left")}
+        )
+        self._show_all = show_all
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if self.hasFocus():
@@ -59,14 +38,7 @@ class _View(pg.PlotWidget):
 
     def mouseDoubleClickEvent(self, event: QGraphicsSceneMouseEvent) -> None:
         super().mouseDoubleClickEvent(event)
-        self.plotItem.enableAutoRange()
-
-
-class _SmallNumbers(pg.AxisItem):
-    """Tick labels as people type them: 2e-4, not 0.0002."""
-
-    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
-        return [words.small(value) for value in values]
+        self._show_all()
 
 
 class _WholeNumbers(pg.AxisItem):
@@ -76,8 +48,20 @@ class _WholeNumbers(pg.AxisItem):
         return [words.number(round(value)) if value == round(value) else "" for value in values]
 
 
+class Scale(pg.AxisItem):
+    """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        if self.logMode:
+            return self.logTickStrings(values, scale, spacing)
+        return [words.small(round(value * scale, 12)) for value in values]
+
+    def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        return [words.small(float(f"{scale * 10**value:.3g}")) for value in values]
+
+
 class Chart(QWidget):
-    """A plot with a labelled axis left and below, and one on the right on demand.
+    """A plot with a labelled axis left and below.
 
     Signals:
         pointed(float | None): x under the mouse, None when it left.
@@ -85,13 +69,19 @@ class Chart(QWidget):
 
     pointed = Signal(object)
 
-    def __init__(self, x_label: str, y_label: str, parent: QWidget | None = None) -> None:
-        """Labels name the quantity with its unit."""
+    def __init__(
+        self,
+        x_label: str,
+        y_label: str,
+        parent: QWidget | None = None,
+        *,
+        palette: theme.Palette | None = None,
+    ) -> None:
+        """Labels name the quantity with its unit. With a `palette` it does not follow the theme."""
         super().__init__(parent)
-        self.view = _View(self, axisItems={"bottom": _WholeNumbers("bottom")})
+        self._palette = palette
+        self.view = _View(self, self.show_all)
         self._plot = self.view.getPlotItem()
-        self._right: Any = None
-        self._series: list[Series] = []
         self._labels = {"bottom": x_label, "left": y_label}
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()
@@ -113,46 +103,14 @@ class Chart(QWidget):
 
     # --- what is shown ------------------------------------------------------------------------
 
-    def line(
-        self, paint: Callable[[Any], None], *, right: bool = False, smooth: bool = False
-    ) -> Series:
-        """A line that stays fast with a million points: peaks are kept, the rest is thinned.
-
-        `smooth` draws it without steps in its edge, which costs too much for a jagged one.
-        """
-        item = pg.PlotDataItem(
-            connect="finite", autoDownsample=True, downsampleMethod="peak", antialias=smooth
-        )
-        return self._add(item, paint, right)
-
-    def points(self, paint: Callable[[Any], None]) -> Series:
-        """A line with a mark on every point, for few points."""
-        item = pg.PlotDataItem(connect="finite", symbol="o", symbolSize=7, antialias=True)
-        return self._add(item, paint, False)
-
-    def add_right_axis(self, label: str) -> None:
-        """A second scale, of small numbers, on the right for series added with `right=True`."""
-        self._labels["right"] = label
-        self._right = pg.ViewBox(defaultPadding=0.02, enableMenu=False)
-        self._right.setMouseEnabled(x=True, y=False)
-        self._plot.setAxisItems({"right": _SmallNumbers("right")})
-        self._plot.showAxis("right")
-        self.view.scene().addItem(self._right)
-        self._plot.getAxis("right").linkToView(self._right)
-        self._right.setXLink(self._plot.getViewBox())
-        self._plot.getViewBox().sigResized.connect(self._align)
-        self._align()
-        self.repaint_all()
-
-    def show_right_axis(self, visible: bool) -> None:
-        """Shows or hides the second scale."""
-        self._plot.getAxis("right").setVisible(visible)
-        self._right.setVisible(visible)
-
-    def set_log_y(self, on: bool) -> None:
-        """Logarithmic left axis; values of zero or less leave a gap."""
-        self._plot.setLogMode(x=False, y=on)
+    def show_all(self) -> None:
+        """Back to everything there is."""
         self._plot.enableAutoRange()
+
+    def set_y_label(self, label: str) -> None:
+        """Names another quantity with its unit."""
+        self._labels["left"] = label
+        self._paint_axis("left")
 
     def set_x_range(self, low: float, high: float) -> None:
         """Fixes the horizontal range."""
@@ -163,7 +121,7 @@ class Chart(QWidget):
         self._plot.getViewBox().setLimits(yMin=0)
 
     def add_item(self, item: Any) -> None:
-        """Adds an item that this module's classes made."""
+        """Adds an item that this package's classes made."""
         self._plot.addItem(item, ignoreBounds=isinstance(item, pg.InfiniteLine))
 
     def set_cursor(self, x: float | None) -> None:
@@ -179,38 +137,31 @@ class Chart(QWidget):
 
     # --- colours ------------------------------------------------------------------------------
 
+    def colors(self) -> theme.Palette:
+        """The colours it is painted in."""
+        return self._palette or theme.current()
+
     def repaint_all(self) -> None:
         """Takes the colours of the theme in force."""
-        palette = theme.current()
+        palette = self.colors()
         self.view.setBackground(palette.card)
         self._cursor.setPen(pg.mkPen(palette.edge, width=1))
-        for name, label in self._labels.items():
-            axis = self._plot.getAxis(name)
-            axis.setPen(palette.line)
-            axis.setTickPen(pg.mkPen(palette.line))
-            axis.setTextPen(palette.muted)
-            axis.setStyle(tickFont=theme.body_font(theme.Size.CAPTION), tickLength=-4)
-            axis.setLabel(label, color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"})
-            axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
-            axis.setTickDensity(0.7)
-            axis.setGrid(60 if name == "left" else False)
-        for series in self._series:
-            series.repaint()
+        for name in self._labels:
+            self._paint_axis(name)
 
-    def _add(self, item: Any, paint: Callable[[Any], None], right: bool) -> Series:
-        if right:
-            self._right.addItem(item)
-        else:
-            self._plot.addItem(item)
-        item.setClipToView(True)
-        series = Series(item, paint)
-        self._series.append(series)
-        return series
+    def _paint_axis(self, name: str) -> None:
+        palette, axis = self.colors(), self._plot.getAxis(name)
+        axis.setPen(palette.line)
+        axis.setTickPen(pg.mkPen(palette.line))
+        axis.setTextPen(palette.muted)
+        axis.setStyle(tickFont=theme.body_font(theme.Size.CAPTION), tickLength=-4)
+        if label := self._labels[name]:
+            axis.setLabel(label, color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"})
+        axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
+        axis.setTickDensity(0.7)
+        axis.setGrid(60 if name == "left" else False)
 
     # --- mouse --------------------------------------------------------------------------------
-
-    def _align(self) -> None:
-        self._right.setGeometry(self._plot.getViewBox().sceneBoundingRect())
 
     def _moved(self, position: QPointF) -> None:
         box = self._plot.getViewBox()
@@ -265,11 +216,3 @@ class DraggableLine:
         """Its colours at rest and under the mouse."""
         self._line.setPen(pg.mkPen(color, width=2))
         self._line.setHoverPen(pg.mkPen(hover, width=3))
-
-
-def pen(color: str, width: float = 1.0, opacity: float = 1.0, *, dashed: bool = False) -> Any:
-    """A pen for a series."""
-    tint = QColor(color)
-    tint.setAlphaF(opacity)
-    style = Qt.PenStyle.DashLine if dashed else Qt.PenStyle.SolidLine
-    return pg.mkPen(tint, width=width, style=style)

@@ -1,0 +1,179 @@
+"""A chart of curves by step: fits its height to what is shown, follows growing curves, zooms by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.plots.chart import Chart
+from lora_studio.gui.plots.trace import Marks, Trace
+from lora_studio.gui.theme import Palette
+
+#: Room around the curves, as a share of what they span.
+_PAD_X, _PAD_Y = 0.015, 0.06
+#: Width of the axis on the left in pixels, equal in all charts of a column so that steps are in line.
+AXIS_WIDTH = 58
+
+
+class CurveChart(Chart):
+    """Traces and marks over the steps.
+
+    Signals:
+        following_changed: whether it shows everything or a part that the user chose.
+    """
+
+    following_changed = Signal()
+
+    def __init__(
+        self, y_label: str, parent: QWidget | None = None, *, palette: Palette | None = None
+    ) -> None:
+        """Empty; `y_label` names the quantity with its unit. Without one it is named inside."""
+        super().__init__("step", y_label, parent, palette=palette)
+        self._caption = pg.LabelItem(justify="left", size=f"{theme.Size.CAPTION}px")
+        self._caption.setParentItem(self._plot.getViewBox())
+        self._caption.setPos(4, -2)
+        self.following = True
+        self._traces: list[Trace] = []
+        self._log = False
+        self._leader: CurveChart | None = None
+        self._box = self._plot.getViewBox()
+        self._box.disableAutoRange()
+        self.marks = Marks(self.colors)
+        self._plot.addItem(self.marks, ignoreBounds=True)
+        self._plot.getAxis("left").setWidth(AXIS_WIDTH)
+        self._plot.getAxis("left").setStyle(maxTickLevel=0)
+        self._box.sigXRangeChanged.connect(self._fit_height)
+        self._box.sigRangeChangedManually.connect(self._moved_by_hand)
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def set_traces(self, traces: list[Trace]) -> None:
+        """Replaces all traces; later ones lie above earlier ones."""
+        for old in self._traces:
+            self._plot.removeItem(old)
+        self._traces = list(traces)
+        for depth, trace in enumerate(traces):
+            trace.log = self._log
+            trace.setZValue(depth)
+            self._plot.addItem(trace, ignoreBounds=True)
+        self.renew()
+
+    @property
+    def traces(self) -> list[Trace]:
+        """What is drawn, from below to above."""
+        return list(self._traces)
+
+    def set_log(self, on: bool) -> None:
+        """Logarithmic left axis; values of zero or less leave a gap."""
+        self._log = on
+        axis = self._plot.getAxis("left")
+        axis.setLogMode(False, on)
+        axis.setStyle(maxTickLevel=1 if on else 0)  # powers of ten are too far apart
+        for trace in self._traces:
+            trace.log = on
+        self.renew()
+
+    def set_caption(self, text: str) -> None:
+        """Names the quantity inside the chart, where an axis is too short for it."""
+        self._caption.setText(text, color=self.colors().muted)
+
+    def set_scale(self, scale: float) -> None:
+        """What values are multiplied with on the axis."""
+        self._plot.getAxis("left").setScale(scale)
+
+    def show_steps_axis(self, visible: bool) -> None:
+        """Whether the steps are written below."""
+        axis = self._plot.getAxis("bottom")
+        axis.setStyle(showValues=visible)
+        axis.showLabel(visible)
+        axis.setHeight(None if visible else 2)
+
+    def follow(self, leader: CurveChart) -> None:
+        """Shows the same steps as another chart."""
+        self._leader = leader
+        self._box.setLimits(xMin=None, xMax=None)  # those of the leader hold
+        leader._box.sigXRangeChanged.connect(lambda: self.set_x_range(*leader.x_range()))
+        self.set_x_range(*leader.x_range())
+
+    # --- range --------------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        """The curves have changed."""
+        for trace in self._traces:
+            trace.renew()
+        if self._leader is None and self.following:
+            self._show_whole_width()
+        self._fit_height()
+
+    def show_all(self) -> None:
+        """Shows all steps, and those to come."""
+        if self._leader is not None:
+            self._leader.show_all()
+            return
+        self._set_following(True)
+        self._show_whole_width()
+        self._fit_height()
+
+    def zoom(self, factor: float) -> None:
+        """Shows `factor` times as many steps around the middle."""
+        low, high = self.x_range()
+        half, middle = factor * (high - low) / 2, (low + high) / 2
+        self._set_following(False)
+        self.set_x_range(middle - half, middle + half)
+
+    def pan(self, share: float) -> None:
+        """Moves on by a share of the steps that are shown."""
+        low, high = self.x_range()
+        self._set_following(False)
+        self.set_x_range(low + share * (high - low), high + share * (high - low))
+
+    def span(self) -> tuple[float, float] | None:
+        """First and last step of all curves, None without any."""
+        ends = [
+            (trace.curve.steps[0], trace.curve.steps[-1])
+            for trace in self._traces
+            if len(trace.curve.steps)
+        ]
+        if not ends:
+            return None
+        return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
+
+    def _show_whole_width(self) -> None:
+        low, high = self.span() or (0.0, 1.0)
+        pad = _PAD_X * (high - low) or 0.5
+        self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
+        self.set_x_range(low - pad, high + pad)
+
+    def _fit_height(self, *_: object) -> None:
+        low, high = math.inf, -math.inf
+        for trace in self._traces:
+            if trace.isVisible() and len(y := trace.shown_points()[1]):
+                low, high = min(low, float(np.fmin.reduce(y))), max(high, float(np.fmax.reduce(y)))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            low, high = 0.0, 1.0
+        pad = _PAD_Y * (high - low) or 0.1 * abs(high) or 0.5
+        self._plot.setYRange(low - pad, high + pad, padding=0.0)
+
+    def _moved_by_hand(self, *_: object) -> None:
+        leader = self._leader or self
+        leader._set_following(False)
+        if leader is not self:
+            leader.set_x_range(*self.x_range())
+
+    def _set_following(self, on: bool) -> None:
+        if on != self.following:
+            self.following = on
+            self.following_changed.emit()
+
+    def repaint_all(self) -> None:
+        """Takes the colours of the theme in force."""
+        super().repaint_all()
+        for trace in getattr(self, "_traces", []):
+            trace.update()
+        if hasattr(self, "_caption"):
+            self.set_caption(self._caption.text)

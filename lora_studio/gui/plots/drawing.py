@@ -1,0 +1,154 @@
+"""Which curves stand in the two charts of a training, and how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from lora_studio.gui.plots import measures
+from lora_studio.gui.plots.curve_chart import CurveChart
+from lora_studio.gui.plots.history import Curve
+from lora_studio.gui.plots.legend import Entry
+from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.trace import Look, MarkKind, Trace
+from lora_studio.gui.theme import Palette
+
+#: Runs that can be shown beside one: as many as there are colours to tell them apart.
+MOST_OTHERS = 4
+
+MARK_GLYPHS: dict[MarkKind, str] = {
+    "checkpoint": "◆", "recovered": "▲", "paused": "‖", "resumed": "▶",
+}  # fmt: skip
+#: A smoothed line averages over this many points at least.
+_NARROWEST = 5
+
+
+def _role(name: str) -> Callable[[Palette], str]:
+    return lambda palette: str(getattr(palette, name))
+
+
+def _series(index: int) -> Callable[[Palette], str]:
+    """Colours of other runs; the first two of the set are those of the loss and the eval loss."""
+    return lambda palette: palette.series[2 + index]
+
+
+class Drawing:
+    """Fills a chart of the loss and a strip of another quantity with the curves of runs."""
+
+    def __init__(self, chart: CurveChart, strip: CurveChart, run: RunCurves) -> None:
+        """The run in the foreground; others come with `set_others`."""
+        self.chart, self.strip, self.run = chart, strip, run
+        self.others: list[RunCurves] = []
+        self.share = 0.04
+        self.measure: Measure | None = None
+        self._build()
+
+    def set_others(self, runs: Sequence[RunCurves]) -> None:
+        """Runs in the background, each in a colour of its own and with a letter."""
+        self.others = list(runs[:MOST_OTHERS])
+        self._build()
+
+    def set_smoothing(self, share: float) -> None:
+        """Smoothed lines average over this share of all steps; 0: there are none."""
+        self.share = share
+        self._build()
+
+    def set_measure(self, name: str) -> None:
+        """What the strip shows; "" for nothing."""
+        self.measure = measures.of(name) if name else None
+        if self.measure is not None:
+            self.strip.set_caption(self.measure.label)
+            self.strip.set_scale(self.measure.scale)
+        self._build()
+
+    def renew(self) -> None:
+        """The runs have changed."""
+        self.chart.marks.set_marks(self.run.marks)
+        for chart in (self.chart, self.strip):
+            chart.renew()
+
+    def width_for(self, curve: Curve) -> int:
+        """Points that a smoothed line averages over."""
+        return max(_NARROWEST, round(self.share * len(curve.steps))) if self.share else 0
+
+    def shown(self) -> list[Trace]:
+        """The traces whose values are read out, the run in the foreground first."""
+        return [
+            trace
+            for chart in (self.chart, self.strip)
+            for trace in sorted(chart.traces, key=lambda trace: (trace.tag, trace.sparse))
+            if trace.title
+        ]
+
+    def entries(self) -> list[Entry]:
+        """The legend."""
+        found: list[Entry] = [("loss", "━", _role("loss"))]
+        if len(self.run.evaluations):
+            found.append(("eval loss", "●", _role("evaluation")))
+        for index, run in enumerate(self.others):
+            found.append((f"{_letter(index)}  {run.name}", "━", _series(index)))
+        return found
+
+    # --- traces -------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        loss = measures.of("loss")
+        behind = [
+            trace
+            for index, run in reversed(list(enumerate(self.others)))
+            for trace in self._of_other(index, run)
+        ]
+        own = self._line(self.run, loss, _role("loss"), 2.0)
+        evaluated = Trace(
+            self.run.evaluations.curve("loss"),
+            Look(_role("evaluation"), 1.5, 0.75, dots=3.5),
+            self.chart.colors, title="eval loss", measure=loss, mark="●", sparse=True,
+        )  # fmt: skip
+        self.chart.set_traces([*own[:-1], *behind, evaluated, own[-1]])
+        self.strip.set_traces(self._in_strip())
+
+    def _of_other(self, index: int, run: RunCurves) -> list[Trace]:
+        loss, color = measures.of("loss"), _series(index)
+        evaluated = Trace(
+            run.evaluations.curve("loss"), Look(color, 1.0, 0.6, dots=2.5), self.chart.colors,
+            title=f"eval loss, {_letter(index)}", measure=loss, mark="●", sparse=True, tag=_letter(index),
+        )  # fmt: skip
+        return [evaluated, *self._line(run, loss, color, 1.6, index)]
+
+    def _in_strip(self) -> list[Trace]:
+        if (measure := self.measure) is None:
+            return []
+        behind = [
+            trace
+            for index, run in reversed(list(enumerate(self.others)))
+            for trace in self._line(run, measure, _series(index), 1.2, index)
+        ]
+        return [*behind, *self._line(self.run, measure, _role("learning_rate"), 1.6)]
+
+    def _line(
+        self,
+        run: RunCurves,
+        measure: Measure,
+        color: Callable[[Palette], str],
+        width: float,
+        index: int | None = None,
+    ) -> list[Trace]:
+        """A line; over its raw values, thin and pale, where it is jagged and in the foreground."""
+        curve = run.steps.curve(measure.name)
+        tag = "" if index is None else _letter(index)
+        name = _of(measure.title[:1].lower() + measure.title[1:], tag)
+        made = partial(Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag)
+        if not (measure.jagged and self.share):
+            return [made(Look(color, 1.0 if measure.jagged else width), title=name)]
+        title = name if tag else "smoothed"
+        smooth = made(Look(color, width), smoothing=self.width_for, title=title)
+        return [smooth] if tag else [made(Look(color, 1.0, 0.3), title=name), smooth]
+
+
+def _of(name: str, tag: str) -> str:
+    return f"{name}, {tag}" if tag else name
+
+
+def _letter(index: int) -> str:
+    return "ABCD"[index]

@@ -1,0 +1,269 @@
+"""What a training measured, by step: kept whole, read thinned, at a cost that does not grow with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+#: Values that become one block of the first level, and blocks of a level that become one of the next.
+_FACTOR = 8
+#: A level is coarse enough when a pixel column holds this many of its blocks.
+_BLOCKS_PER_COLUMN = 4
+
+
+class _Growing:
+    """An array that makes room for half as much again when it is full."""
+
+    def __init__(self, fill: float = math.nan, size: int = 0) -> None:
+        """Begins with `size` values `fill`."""
+        self._room: Values = np.full(max(256, size), fill)
+        self.size = size
+
+    @property
+    def values(self) -> Values:
+        return self._room[: self.size]
+
+    def extend(self, more: Values) -> None:
+        needed = self.size + len(more)
+        if needed > len(self._room):
+            larger: Values = np.empty(needed + needed // 2)
+            larger[: self.size] = self.values
+            self._room = larger
+        self._room[self.size : needed] = more
+        self.size = needed
+
+    def cut(self, size: int) -> None:
+        self.size = min(self.size, size)
+
+
+class History:
+    """Quantities by ascending step; one that was not measured at a step is NaN there.
+
+    Adding a point costs an append to a list; arrays grow when somebody looks.
+    """
+
+    def __init__(self) -> None:
+        """Nothing measured yet."""
+        self._pending: list[tuple[float, Mapping[str, float | None]]] = []
+        self._steps = _Growing()
+        self._columns: dict[str, _Growing] = {}
+        self._curves: dict[str, Curve] = {}
+
+    def __len__(self) -> int:
+        self.flush()
+        return self._steps.size
+
+    def add(self, step: float, values: Mapping[str, float | None]) -> None:
+        """Adds a point. A step not after the last one replaces the tail: training was resumed."""
+        self._pending.append((step, values))
+
+    def clear(self) -> None:
+        """Forgets all points and quantities; curves that were handed out are empty from now on."""
+        self._pending = []
+        self._cut(0)
+        self._columns = {}
+
+    def cut_after(self, step: float) -> None:
+        """Forgets the points after a step."""
+        self._cut(int(np.searchsorted(self.steps, step, "right")))
+
+    @property
+    def steps(self) -> Values:
+        """All steps, ascending."""
+        self.flush()
+        return self._steps.values
+
+    @property
+    def names(self) -> list[str]:
+        """Quantities that were measured at least once, in the order they came."""
+        self.flush()
+        return list(self._columns)
+
+    def values(self, name: str) -> Values:
+        """One value for each step."""
+        self.flush()
+        column = self._columns.get(name)
+        return column.values if column else np.full(self._steps.size, np.nan)
+
+    def curve(self, name: str) -> Curve:
+        """A quantity as it is drawn."""
+        return self._curves.setdefault(name, Curve(self, name))
+
+    def nearest(self, step: float) -> int | None:
+        """Index of the point closest to a step, None without points."""
+        steps = self.steps
+        if not len(steps):
+            return None
+        right = int(np.searchsorted(steps, step))
+        around = [index for index in (right - 1, right) if 0 <= index < len(steps)]
+        return min(around, key=lambda index: abs(float(steps[index]) - step))
+
+    def flush(self) -> None:
+        """Moves what was added into the arrays."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        begin = 0
+        for end in range(1, len(pending) + 1):
+            if end == len(pending) or pending[end][0] <= pending[end - 1][0]:
+                self._extend(pending[begin:end])
+                begin = end
+
+    def _extend(self, points: list[tuple[float, Mapping[str, float | None]]]) -> None:
+        """Appends points by ascending step."""
+        steps = np.array([step for step, _ in points], np.float64)
+        if self._steps.size and steps[0] <= self._steps.values[-1]:
+            self._cut(int(np.searchsorted(self._steps.values, steps[0])))
+        known = dict.fromkeys(
+            name for _, values in points for name, v in values.items() if v is not None
+        )
+        for name in known:
+            if name not in self._columns:
+                self._columns[name] = _Growing(size=self._steps.size)
+        for name, column in self._columns.items():
+            column.extend(_column(name, (values for _, values in points), len(points)))
+        self._steps.extend(steps)
+
+    def _cut(self, size: int) -> None:
+        self._steps.cut(size)
+        for column in self._columns.values():
+            column.cut(size)
+        for curve in self._curves.values():
+            curve.cut(size)
+
+
+def _column(name: str, points: Iterable[Mapping[str, float | None]], count: int) -> Values:
+    found = (values.get(name) for values in points)
+    return np.fromiter((math.nan if v is None else v for v in found), np.float64, count)
+
+
+class Curve:
+    """One quantity with what makes drawing it cheap: a pyramid of extremes, and running sums.
+
+    Level k holds the lowest and highest value of blocks of 8^(k+1) points; the sums give the mean
+    of any window from two of their entries. Both grow with the history and are never made anew.
+    """
+
+    def __init__(self, history: History, name: str) -> None:
+        """Use `History.curve`."""
+        self.history, self.name = history, name
+        self._sums, self._counts = _Growing(0.0, 1), _Growing(0.0, 1)
+        self._levels: list[tuple[_Growing, _Growing]] = []
+
+    @property
+    def steps(self) -> Values:
+        """All steps."""
+        return self.history.steps
+
+    @property
+    def values(self) -> Values:
+        """The value at each step."""
+        return self.history.values(self.name)
+
+    def cut(self, size: int) -> None:
+        """Forgets what was made of points from `size` on."""
+        for sums in (self._sums, self._counts):
+            sums.cut(size + 1)
+        for number, level in enumerate(self._levels):
+            for extremes in level:
+                extremes.cut(size // _FACTOR ** (number + 1))
+
+    def thinned(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
+        """Points to draw between two steps: all, or the extremes in each of `columns` columns.
+
+        No peak is lost. One point on either side is included, so that a line goes on to the edge.
+        """
+        steps, values = self.steps, self.values
+        first = max(0, int(np.searchsorted(steps, low)) - 1)
+        last = min(len(steps), int(np.searchsorted(steps, high, "right")) + 1)
+        if last - first <= 2 * columns:
+            return steps[first:last], _finite(values[first:last])
+        edges = np.linspace(low, high, columns + 1)
+        begins, lows, highs = self._extremes(first, last, columns)
+        # A block belongs to the column that its first point is in.
+        bounds = np.searchsorted(begins, edges)
+        bounds[0], bounds[-1] = 0, len(begins)
+        filled = np.flatnonzero(np.diff(bounds) > 0)
+        starts = bounds[filled]
+        x = np.repeat((edges[filled] + edges[filled + 1]) / 2, 2)
+        y = np.empty(2 * len(filled))
+        y[0::2], y[1::2] = np.fmin.reduceat(lows, starts), np.fmax.reduceat(highs, starts)
+        return x, y
+
+    def smoothed(self, low: float, high: float, columns: int, width: int) -> tuple[Values, Values]:
+        """Means over `width` points around some points between two steps, at most one a column.
+
+        Narrower at the ends; what is not finite is skipped.
+        """
+        steps = self.steps
+        first = max(0, int(np.searchsorted(steps, low)) - 1)
+        last = min(len(steps), int(np.searchsorted(steps, high, "right")) + 1)
+        if last <= first:
+            return np.empty(0), np.empty(0)
+        count = min(last - first, columns)
+        index = np.unique(np.linspace(first, last - 1, count).astype(np.int64))
+        return steps[index], self.mean_at(index, max(width, (last - first) // columns))
+
+    def condensed(self, most: int) -> list[tuple[int, float]]:
+        """Steps with their values, or with means where there are more than `most`."""
+        if not len(self.steps):
+            return []
+        x, y = self.smoothed(self.steps[0], self.steps[-1], most, 1)
+        return [(int(step), float(value)) for step, value in zip(x, y, strict=True)]
+
+    def mean_at(self, index: npt.NDArray[np.int64], width: int) -> Values:
+        """The mean over `width` points around each of some points."""
+        self._grow_sums()
+        half, size = width // 2, len(self.steps)
+        low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, size)
+        number = self._counts.values[high] - self._counts.values[low]
+        result: Values = np.full(len(index), np.nan)
+        sums = self._sums.values
+        np.divide(sums[high] - sums[low], number, out=result, where=number > 0)
+        return result
+
+    def _extremes(self, first: int, last: int, columns: int) -> tuple[Values, Values, Values]:
+        """The blocks that some points lie in: step of the first point, lowest and highest value."""
+        level, block = -1, 1
+        while (last - first) >= columns * _BLOCKS_PER_COLUMN * block * _FACTOR:
+            level, block = level + 1, block * _FACTOR
+        if level < 0:
+            part = _finite(self.values[first:last])
+            return self.steps[first:last], part, part
+        self._grow_levels(level + 1)
+        begin, whole = first // block, last // block
+        lows, highs = (extremes.values[begin:whole] for extremes in self._levels[level])
+        if whole * block < last:
+            rest = _finite(self.values[whole * block : last])
+            lows = np.append(lows, np.fmin.reduce(rest))
+            highs = np.append(highs, np.fmax.reduce(rest))
+        return self.steps[begin * block : last : block], lows, highs
+
+    def _grow_sums(self) -> None:
+        fresh = self.values[self._sums.size - 1 :]
+        if len(fresh):
+            known = np.isfinite(fresh)
+            self._sums.extend(self._sums.values[-1] + np.cumsum(np.where(known, fresh, 0.0)))
+            self._counts.extend(self._counts.values[-1] + np.cumsum(known))
+
+    def _grow_levels(self, count: int) -> None:
+        while len(self._levels) < count:
+            self._levels.append((_Growing(), _Growing()))
+        below = (_finite(self.values[self._levels[0][0].size * _FACTOR :]),) * 2
+        for number, level in enumerate(self._levels):
+            if number:
+                done = level[0].size * _FACTOR
+                lower = self._levels[number - 1]
+                below = (lower[0].values[done:], lower[1].values[done:])
+            for extremes, part, reduce in zip(level, below, (np.fmin, np.fmax), strict=True):
+                whole = len(part) // _FACTOR
+                extremes.extend(reduce.reduce(part[: whole * _FACTOR].reshape(whole, _FACTOR), 1))
+
+
+def _finite(values: Values) -> Values:
+    return np.where(np.isfinite(values), values, np.nan)

@@ -1,0 +1,58 @@
+"""Names of the curves beside marks in their colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.theme import Palette, Space
+from lora_studio.gui.widgets.basics import FlowLayout
+
+#: What a curve is called, its mark, and its colour in a palette.
+Entry = tuple[str, str, Callable[[Palette], str]]
+
+
+class Legend(QWidget):
+    """Entries in a row that goes on below where it is full."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self._flow = FlowLayout(self, Space.L)
+        self._keys: list[_Key] = []
+
+    def set_entries(self, entries: Sequence[Entry]) -> None:
+        """Replaces all entries; does nothing where they are the same."""
+        if [key.entry[:2] for key in self._keys] == [entry[:2] for entry in entries]:
+            return
+        for key in self._keys:
+            self._flow.removeWidget(key)
+            key.hide()
+            key.deleteLater()
+        self._keys = [_Key(entry, self) for entry in entries]
+        for key in self._keys:
+            self._flow.addWidget(key)
+            key.show()
+
+    def names(self) -> list[str]:
+        """The names shown."""
+        return [key.entry[0] for key in self._keys]
+
+
+class _Key(QLabel):
+    def __init__(self, entry: Entry, parent: QWidget) -> None:
+        super().__init__(parent, textFormat=Qt.TextFormat.RichText)
+        self.setProperty("role", "caption")
+        self.setContentsMargins(2, 0, 0, 0)
+        self.entry = entry
+        self._colour()
+        theme.theme().changed.connect(self._colour)
+
+    def _colour(self) -> None:
+        name, mark, color = self.entry
+        tint = color(theme.current())
+        self.setText(f'<span style="color:{tint}">{mark}</span>&nbsp; {escape(name)}')

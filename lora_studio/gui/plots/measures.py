@@ -1,0 +1,62 @@
+"""What can be plotted of a training: names, units and how a value is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from lora_studio.core import words
+
+_GIB = float(2**30)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity that a training has at each step.
+
+    `label` names it on an axis with its unit, in which a value is one `scale`-th as large. A
+    `jagged` one changes with each batch, so that it is smoothed like the loss.
+    """
+
+    name: str
+    title: str
+    label: str
+    say: Callable[[float], str]
+    scale: float = 1.0
+    jagged: bool = False
+
+
+def _percent(value: float) -> str:
+    return f"{value:.0f} %"
+
+
+_KNOWN = {
+    measure.name: measure
+    for measure in (
+        Measure("loss", "Loss", "loss (nats per token)", words.loss, jagged=True),
+        Measure("learning_rate", "Learning rate", "learning rate", words.small),
+        Measure("grad_norm", "Gradient norm", "gradient norm", words.loss, jagged=True),
+        Measure("tokens_per_s", "Tokens per second", "tokens/s", words.rate),
+        Measure("memory_bytes", "Memory", "memory (GiB)", words.memory, 1 / _GIB),
+        Measure("gpu_percent", "GPU busy", "GPU busy (%)", _percent),
+        Measure("gpu_celsius", "GPU temperature", "GPU (°C)", lambda value: f"{value:.0f} °C"),
+        Measure("cpu_percent", "Processors busy", "processors (%)", _percent),
+        Measure("accuracy", "Told apart", "told apart (%)", words.percent, 100.0, jagged=True),
+        Measure("margin", "Reward margin", "margin", words.loss, jagged=True),
+        Measure("nll", "Answer loss", "answer loss", words.loss, jagged=True),
+    )
+}
+
+
+def of(name: str) -> Measure:
+    """A quantity by its name; one that an objective made up is shown under that name."""
+    title = name.replace("_", " ")
+    return _KNOWN.get(name) or Measure(
+        name, title[:1].upper() + title[1:], title, words.small, jagged=True
+    )
+
+
+def sorted_names(names: Iterable[str]) -> list[str]:
+    """Names in the order that they are offered in."""
+    order = list(_KNOWN)
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))

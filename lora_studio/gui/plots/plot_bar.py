@@ -1,0 +1,172 @@
+"""The row above the curves of a training: what is shown, how smooth, beside what, and saving it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QPushButton, QSlider, QWidget
+
+from lora_studio.core import words
+from lora_studio.gui.plots import measures
+from lora_studio.gui.plots.drawing import MOST_OTHERS
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label
+
+#: Shares of all steps that the slider offers to average over.
+SMOOTHING = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.24)
+_USUAL = 4
+
+
+class PlotBar(QWidget):
+    """Controls alone; whoever owns it draws.
+
+    Signals:
+        measure_chosen(name): what the strip below the loss shows; "" for nothing.
+        smoothing_chosen(share), log_toggled(on): how curves are drawn.
+        compare_opened: the menu of other runs is about to be read.
+        compare_chosen(keys): the other runs that are ticked, in the order of ticking.
+    """
+
+    measure_chosen = Signal(str)
+    smoothing_chosen = Signal(float)
+    log_toggled = Signal(bool)
+    compare_opened = Signal()
+    compare_chosen = Signal(list)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Offers the learning rate alone until others have been measured."""
+        super().__init__(parent)
+        self.strip = QComboBox()
+        self.strip.setAccessibleName("Below the loss")
+        self.strip.setToolTip("What is shown below the loss")
+        self.smoothing = QSlider(Qt.Orientation.Horizontal)
+        self.smoothing.setRange(0, len(SMOOTHING) - 1)
+        self.smoothing.setValue(_USUAL)
+        self.smoothing.setPageStep(2)
+        self.smoothing.setFixedWidth(96)
+        self.smoothing.setAccessibleName("Smoothing")
+        self.show_all = button("Show all", kind="link", role="accent")
+        self.show_all.hide()
+        self.compare = _menu_button("Compare")
+        self.view = _menu_button("Curves")
+        self._ticked: list[str] = []
+        self._fill_view()
+        self._lay_out()
+        self.offer([])
+        self.strip.activated.connect(lambda _: self.measure_chosen.emit(self.measure()))
+        self.smoothing.valueChanged.connect(self._smooth)
+        self._menu(self.compare).aboutToShow.connect(self.compare_opened)
+        self._say_smoothing()
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def measure(self) -> str:
+        """The quantity chosen for the strip."""
+        return str(self.strip.currentData() or "")
+
+    def offer(self, names: Iterable[str]) -> None:
+        """Quantities that the strip can show; the chosen one stays."""
+        wanted = ["learning_rate", *(name for name in names if name != "learning_rate"), ""]
+        wanted[:-1] = measures.sorted_names(wanted[:-1])
+        if wanted == [self.strip.itemData(n) for n in range(self.strip.count())]:
+            return
+        chosen = self.measure() if self.strip.count() else "learning_rate"
+        self.strip.clear()
+        for name in wanted:
+            self.strip.addItem(measures.of(name).title if name else "Loss alone", name)
+        self.strip.setCurrentIndex(max(0, self.strip.findData(chosen)))
+        if self.measure() != chosen:
+            self.measure_chosen.emit(self.measure())
+
+    def share(self) -> float:
+        """What smoothed lines average over, as a share of all steps."""
+        return SMOOTHING[self.smoothing.value()]
+
+    # --- other runs ---------------------------------------------------------------------------
+
+    def set_runs(self, runs: list[tuple[str, str]]) -> None:
+        """The runs that can be shown beside this one: a key and the words for each."""
+        menu = self._menu(self.compare)
+        menu.clear()
+        self._ticked = [key for key in self._ticked if key in dict(runs)]
+        if not runs:
+            menu.addAction("Earlier runs of the project appear here.").setEnabled(False)
+        for key, name in runs:
+            action = menu.addAction(name)
+            action.setCheckable(True)
+            action.setChecked(key in self._ticked)
+            action.setData(key)
+            action.setEnabled(key in self._ticked or len(self._ticked) < MOST_OTHERS)
+            action.triggered.connect(lambda on, key=key: self._tick(key, on))
+        if self._ticked:
+            menu.addSeparator()
+            menu.addAction("None").triggered.connect(self.untick)
+
+    def ticked(self) -> list[str]:
+        """Keys of the runs shown beside this one."""
+        return list(self._ticked)
+
+    def untick(self) -> None:
+        """No other runs."""
+        if self._ticked:
+            self._ticked = []
+            self.compare_chosen.emit([])
+
+    def _tick(self, key: str, on: bool) -> None:
+        self._ticked = [known for known in self._ticked if known != key] + [key] * on
+        self.compare_chosen.emit(self.ticked())
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _fill_view(self) -> None:
+        menu = self._menu(self.view)
+        self.log = menu.addAction("Logarithmic")
+        self.log.setCheckable(True)
+        self.log.toggled.connect(self.log_toggled)
+        menu.addSeparator()
+        self.save_picture = _shortcut(menu.addAction("Save picture…"), "Ctrl+E")
+        self.save_values = _shortcut(menu.addAction("Save values…"), "Ctrl+Shift+E")
+        self.addActions([self.save_picture, self.save_values])
+
+    def _lay_out(self) -> None:
+        caption = label("Smoothing", "caption")
+        caption.setBuddy(self.smoothing)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.M)
+        layout.addWidget(self.strip)
+        layout.addWidget(self.show_all)
+        layout.addStretch(1)
+        layout.addWidget(caption)
+        layout.addWidget(self.smoothing)
+        layout.addWidget(self.compare)
+        layout.addWidget(self.view)
+
+    def _smooth(self) -> None:
+        self._say_smoothing()
+        self.smoothing_chosen.emit(self.share())
+
+    def _say_smoothing(self) -> None:
+        said = f"mean over {words.percent(self.share())} of all steps" if self.share() else "off"
+        self.smoothing.setToolTip(f"Smoothing: {said}")
+        self.smoothing.setAccessibleDescription(said)
+
+    @staticmethod
+    def _menu(opener: QPushButton) -> QMenu:
+        menu = opener.menu()
+        assert isinstance(menu, QMenu)
+        return menu
+
+
+def _menu_button(text: str) -> QPushButton:
+    made = button(text)
+    made.setMenu(QMenu(made))
+    return made
+
+
+def _shortcut(action: QAction, keys: str) -> QAction:
+    action.setShortcut(QKeySequence(keys))
+    action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
+    return action

@@ -1,0 +1,78 @@
+"""The values at one step, in a small card over a chart, away from where the hand is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+
+from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.plots.curve_chart import AXIS_WIDTH
+from lora_studio.gui.theme import Space
+
+
+@dataclass(frozen=True)
+class Value:
+    """One line: what it is, its value in words, and a mark in the colour of its curve."""
+
+    name: str
+    text: str
+    color: str = ""
+    mark: str = ""
+
+
+class Readout(QFrame):
+    """Floats in an upper corner of a chart."""
+
+    def __init__(self, chart: QWidget) -> None:
+        """Hidden until there is something to read."""
+        super().__init__(chart)
+        self.setProperty("surface", "card")
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self._text = QLabel(textFormat=Qt.TextFormat.RichText)
+        self._text.setProperty("role", "caption")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.M, Space.S, Space.M, Space.S)
+        layout.addWidget(self._text)
+        self._words, self._is_left = "", True
+        self._chart = chart
+        chart.installEventFilter(self)
+        self.hide()
+
+    def text(self) -> str:
+        """What is read out, as one sentence; empty when nothing is."""
+        return self._words
+
+    def show_values(self, head: str, values: list[Value], *, left: bool) -> None:
+        """Shows a heading and values, on the left or on the right of the chart."""
+        self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
+        ink = theme.current().text
+        lines = "".join(
+            f'<tr><td style="color:{v.color}">{v.mark or "&nbsp;"}</td>'
+            f'<td style="padding-left:6px">{escape(v.name)}</td>'
+            f'<td align="right" style="padding-left:14px; color:{ink}">{escape(v.text)}</td></tr>'
+            for v in values
+        )
+        self._text.setText(f'<div style="color:{ink}">{escape(head)}</div><table>{lines}</table>')
+        self._is_left = left
+        self.adjustSize()
+        self._place()
+        self.show()
+        self.raise_()
+
+    def clear(self) -> None:
+        """Nothing is read out."""
+        self._words = ""
+        self.hide()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Stays in its corner when the chart changes its size."""
+        if event.type() == QEvent.Type.Resize and self.isVisible():
+            self._place()
+        return super().eventFilter(watched, event)
+
+    def _place(self) -> None:
+        right = self._chart.width() - self.width() - Space.M
+        self.move(AXIS_WIDTH + Space.M if self._is_left else right, Space.S)

@@ -1,0 +1,63 @@
+"""The curves of one run, made of its events: live, or read again from its folder."""
+
+from __future__ import annotations
+
+from lora_studio.core import events
+from lora_studio.gui.plots.history import History
+from lora_studio.gui.plots.trace import MarkKind
+
+#: Fields of StepDone that are plotted; the objective's own figures come on top.
+STEP_FIELDS = (
+    "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", "gpu_percent",
+    "gpu_celsius", "cpu_percent",
+)  # fmt: skip
+
+
+class RunCurves:
+    """Two histories, of training steps and of evaluations, and what happened on the way."""
+
+    def __init__(self, name: str = "") -> None:
+        """`name` tells the run from others."""
+        self.name = name
+        self.steps, self.evaluations = History(), History()
+        self.marks: list[tuple[float, MarkKind]] = []
+        self._last = 0.0
+
+    def take(self, event: object) -> bool:
+        """Adds what an event tells; whether it told anything."""
+        match event:
+            case events.StepDone():
+                self._last = event.step
+                values = {name: getattr(event, name) for name in STEP_FIELDS}
+                self.steps.add(event.step, values | event.figures if event.figures else values)
+            case events.Evaluated():
+                self.evaluations.add(event.step, {"loss": event.loss} | event.figures)
+            case events.CheckpointSaved():
+                self._mark(event.step, "checkpoint")
+            case events.TrainingStarted():
+                self._begin(event.step)
+            case _:
+                return False
+        return True
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.steps.clear()
+        self.evaluations.clear()
+        self.marks = []
+        self._last = 0.0
+
+    def marks_near(self, step: float, reach: float) -> list[MarkKind]:
+        """What happened within `reach` steps of one, each kind once."""
+        return list(dict.fromkeys(kind for at, kind in self.marks if abs(at - step) <= reach))
+
+    def _begin(self, step: int) -> None:
+        """Training starts, or goes on after `step` steps: what an attempt did beyond is gone."""
+        self.steps.cut_after(step)
+        self.evaluations.cut_after(step)
+        self.marks = [mark for mark in self.marks if mark[0] <= step]
+        if step:
+            self._mark(step, "resumed")
+
+    def _mark(self, step: float, kind: MarkKind) -> None:
+        self.marks.append((step, kind))

@@ -1,0 +1,279 @@
+"""What is drawn in a chart of curves: lines, dots and marks, thinned to the pixels there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyqtgraph as pg
+from pyqtgraph.functions import arrayToQPath, arrayToQPolygonF
+from pyqtgraph.Qt.internals import PrimitiveArray
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QPolygonF, QTransform
+from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.plots.history import Curve, Values
+from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.theme import Palette
+
+#: Pixels between two points of a smoothed line: wide lines cost by the point.
+_SMOOTH_EVERY = 3
+#: More dots than this on a line say nothing: the line alone is drawn.
+_DOTS = 120
+#: Half the size of a mark in pixels, and the least distance between two of a kind.
+_MARK, _MARK_GAP = 4.0, 9.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a curve is drawn: a role or colour of the palette, width in pixels, 0..1 of the colour."""
+
+    color: Callable[[Palette], str]
+    width: float = 1.0
+    strength: float = 1.0
+    dots: float = 0.0  # radius in pixels
+
+    def pen(self, palette: Palette) -> QPen:
+        """The pen; a pale colour is mixed, not transparent: overlaps stay even, painting fast."""
+        made = QPen(mixed(self.color(palette), palette.card, self.strength))
+        made.setWidthF(self.width)
+        made.setJoinStyle(Qt.PenJoinStyle.BevelJoin)
+        return made
+
+
+def mixed(color: str, background: str, strength: float) -> QColor:
+    """`strength` parts of a colour on a background."""
+    top, bottom = QColor(color), QColor(background)
+    parts = zip(top.getRgb()[:3], bottom.getRgb()[:3], strict=True)  # type: ignore[index]
+    return QColor(*(round(strength * a + (1 - strength) * b) for a, b in parts))
+
+
+class _Item(pg.GraphicsObject):
+    """Covers the whole view and is painted in pixels."""
+
+    def __init__(self, palette: Callable[[], Palette]) -> None:
+        super().__init__()
+        self.palette = palette
+
+    def boundingRect(self) -> QRectF:
+        box = self.getViewBox()
+        return QRectF() if box is None else box.viewRect()
+
+    def viewTransformChanged(self) -> None:
+        self.prepareGeometryChange()
+
+    def dataBounds(self, *_: Any, **__: Any) -> None:
+        """None: the chart chooses its ranges itself."""
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None
+    ) -> None:
+        transform = painter.worldTransform()
+        painter.setWorldTransform(QTransform())
+        self.paint_pixels(painter, transform)
+        painter.setWorldTransform(transform)
+
+    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+        raise NotImplementedError
+
+
+class Trace(_Item):
+    """One curve, raw or smoothed."""
+
+    def __init__(
+        self,
+        curve: Curve,
+        look: Look,
+        palette: Callable[[], Palette],
+        smoothing: Callable[[Curve], int] | None = None,
+        *,
+        title: str = "",
+        measure: Measure,
+        mark: str = "",
+        tag: str = "",
+        sparse: bool = False,
+    ) -> None:
+        """`smoothing` gives the width of the mean in points; without it every peak is drawn.
+
+        `title` and `mark` name it where its values are read out, `tag` is written at its end. A
+        `sparse` one has values at few steps, which are read out near them only.
+        """
+        super().__init__(palette)
+        self.curve, self.look, self._smoothing = curve, look, smoothing
+        self.title, self.measure, self.mark = title, measure, mark
+        self.tag, self.sparse = tag, sparse
+        self.log = False
+        self._key: tuple[Any, ...] = ()
+        self._points: tuple[Values, Values] = (np.empty(0), np.empty(0))
+
+    def width(self) -> int:
+        """Points that a value is the mean of; 0 without smoothing."""
+        return self._smoothing(self.curve) if self._smoothing else 0
+
+    def points(self, low: float, high: float, columns: int) -> tuple[Values, Values]:
+        """What is drawn between two steps; on a logarithmic axis the powers of ten."""
+        width = self.width()
+        key = (low, high, columns, width, self.log)
+        if key != self._key:
+            if width > 1:
+                x, y = self.curve.smoothed(low, high, columns // _SMOOTH_EVERY, width)
+            else:
+                x, y = self.curve.thinned(low, high, columns)
+            if self.log:
+                y = np.log10(np.where(y > 0, y, np.nan))
+            self._key, self._points = key, (x, y)
+        return self._points
+
+    def renew(self) -> None:
+        """The curve has changed."""
+        self._key = ()
+        self.update()
+
+    def shown_points(self) -> tuple[Values, Values]:
+        """What is drawn in the view as it is now."""
+        box = self.getViewBox()
+        low, high = box.viewRange()[0]
+        return self.points(low, high, max(2, int(box.width())))
+
+    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+        x, y = self.shown_points()
+        if not len(x):
+            return
+        palette = self.palette()
+        px, py = transform.m11() * x + transform.dx(), transform.m22() * y + transform.dy()
+        pen = self.look.pen(palette)
+        # A jagged line looks the same without smooth edges and is several times as fast.
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.look.width > 1)
+        painter.setPen(pen)
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        if len(px) > 1 and px[0] == px[1]:
+            _fill_columns(painter, pen, px, py)
+        elif np.isfinite(py).all():
+            painter.drawPolyline(arrayToQPolygonF(px, py))
+        else:
+            painter.drawPath(arrayToQPath(px, py, connect="finite"))
+        if self.look.dots and len(px) <= _DOTS:
+            painter.setPen(QPen(QColor(palette.card), 1.0))
+            painter.setBrush(QBrush(QColor(self.look.color(palette))))
+            for at in zip(px[np.isfinite(py)], py[np.isfinite(py)], strict=True):
+                painter.drawEllipse(QPointF(*at), self.look.dots, self.look.dots)
+        if self.tag and not self.look.dots:
+            self._write_tag(painter, px, py)
+
+    def _write_tag(self, painter: QPainter, px: Values, py: Values) -> None:
+        """The letter of the run at the end of its line: colour alone tells not everybody."""
+        palette, known = self.palette(), np.flatnonzero(np.isfinite(py))
+        if not len(known):
+            return
+        painter.setFont(theme.body_font(theme.Size.CAPTION, bold=True))
+        painter.setPen(QColor(self.look.color(palette)))
+        x, y = float(px[known[-1]]), float(py[known[-1]])
+        box = QRectF(x - 16, y - 17, 14, 14)
+        painter.fillRect(box, QColor(palette.card))
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.tag)
+
+
+def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
+    """Pairs of a lowest and a highest value, as the line that touches both in each pixel column.
+
+    Filled rectangles take less than half the time of that line.
+    """
+    width = pen.widthF()
+    lower, upper = np.fmax(py[0::2], py[1::2]), np.fmin(py[0::2], py[1::2])  # y grows downwards
+    # Far enough to meet the column before, as the line would.
+    bottom, top = lower.copy(), upper.copy()
+    bottom[1:], top[1:] = np.fmax(lower[1:], upper[:-1]), np.fmin(upper[1:], lower[:-1])
+    known = np.isfinite(bottom) & np.isfinite(top)
+    rects = PrimitiveArray(QRectF, 4)
+    rects.resize(int(known.sum()))
+    corners = rects.ndarray()
+    corners[:, 0] = px[0::2][known] - width / 2
+    corners[:, 1] = top[known] - width / 2
+    corners[:, 2] = width
+    corners[:, 3] = (bottom - top)[known] + width
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(pen.color())
+    painter.drawRects(*rects.drawargs())
+
+
+MarkKind = Literal["checkpoint", "recovered", "paused", "resumed"]
+
+#: Names of the marks in the legend and when read out.
+MARK_NAMES: dict[MarkKind, str] = {
+    "checkpoint": "checkpoint",
+    "recovered": "memory ran out",
+    "paused": "paused",
+    "resumed": "resumed",
+}
+_MARK_ROLES: dict[MarkKind, str] = {
+    "checkpoint": "muted", "recovered": "warn", "paused": "accent", "resumed": "accent",
+}  # fmt: skip
+
+
+def mark_color(kind: MarkKind, palette: Palette) -> str:
+    """The colour of a kind of mark."""
+    return str(getattr(palette, _MARK_ROLES[kind]))
+
+
+class Marks(_Item):
+    """Shapes along the lower edge: what happened at a step."""
+
+    def __init__(self, palette: Callable[[], Palette]) -> None:
+        super().__init__(palette)
+        self._steps: dict[MarkKind, Values] = {}
+
+    def set_marks(self, marks: Iterable[tuple[float, MarkKind]]) -> None:
+        """Replaces all marks."""
+        found: dict[MarkKind, list[float]] = {}
+        for step, kind in marks:
+            found.setdefault(kind, []).append(step)
+        self._steps = {kind: np.unique(np.array(steps)) for kind, steps in found.items()}
+        self.update()
+
+    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+        (low, high), (bottom, top) = self.getViewBox().viewRange()
+        base = transform.m22() * bottom + transform.dy() - _MARK - 1
+        roof = transform.m22() * top + transform.dy()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
+        for kind, steps in self._steps.items():
+            color = QColor(mark_color(kind, self.palette()))
+            shown = transform.m11() * steps[(steps >= low) & (steps <= high)] + transform.dx()
+            for x in _apart(shown):
+                if kind != "checkpoint":  # rare, and the curve may change here
+                    painter.setPen(QPen(mixed(color.name(), self.palette().card, 0.45), 1.0))
+                    painter.drawLine(QPointF(x, roof), QPointF(x, base - _MARK - 2))
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(color)
+                painter.drawPath(mark_shape(kind).translated(x, base))
+
+
+def mark_shape(kind: MarkKind) -> QPainterPath:
+    """The outline of a mark around its middle."""
+    path, r = QPainterPath(), _MARK
+    match kind:
+        case "checkpoint":
+            corners = [(0, -r), (r, 0), (0, r), (-r, 0)]
+        case "recovered":
+            corners = [(0, -r), (r, r), (-r, r)]
+        case "resumed":
+            corners = [(-r + 1, -r), (r, 0), (-r + 1, r)]
+        case "paused":
+            path.addRect(-r + 1, -r, 2, 2 * r)
+            path.addRect(1, -r, 2, 2 * r)
+            return path
+    path.addPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+    path.closeSubpath()
+    return path
+
+
+def _apart(pixels: Values) -> list[float]:
+    """Ascending places without those that would lie on the one before."""
+    kept: list[float] = []
+    slots = np.unique(np.round(pixels / _MARK_GAP), return_index=True)[1]
+    for x in pixels[slots]:
+        if not kept or x - kept[-1] >= _MARK_GAP:
+            kept.append(float(x))
+    return kept

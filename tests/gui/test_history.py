@@ -1,0 +1,153 @@
+"""What curves are drawn from: points kept whole, thinned without losing a peak, smoothed exactly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lora_studio.gui.plots.history import History
+
+
+def history(values: list[float], first: int = 1) -> History:
+    made = History()
+    for step, value in enumerate(values, start=first):
+        made.add(step, {"loss": value})
+    return made
+
+
+def test_every_point_is_kept_and_a_quantity_that_came_late_has_a_gap_before() -> None:
+    made = History()
+    for step in range(1000):
+        made.add(step, {"loss": step * 0.5} if step < 600 else {"loss": step * 0.5, "rate": 1.0})
+    assert made.steps.tolist() == list(range(1000))
+    assert made.values("loss").tolist() == [step * 0.5 for step in range(1000)]
+    assert made.names == ["loss", "rate"]
+    assert np.isnan(made.values("rate")).sum() == 600
+    assert np.isnan(made.values("never")).all()
+
+
+def test_a_value_that_nobody_could_measure_makes_no_quantity() -> None:
+    made = History()
+    made.add(1, {"loss": 2.0, "gpu_percent": None})
+    assert made.names == ["loss"]
+
+
+def test_a_resumed_training_replaces_the_steps_it_repeats() -> None:
+    made = history([1.0] * 10)
+    assert len(made) == 10
+    for step in (6, 7):
+        made.add(step, {"loss": 2.0})
+    assert made.steps.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert made.values("loss").tolist() == [1, 1, 1, 1, 1, 2, 2]
+
+
+def test_steps_repeated_before_anybody_looked_are_replaced_as_well() -> None:
+    made = history([1.0, 1.0, 1.0, 1.0])
+    made.add(2, {"loss": 2.0})
+    made.add(3, {"loss": 2.0})
+    made.add(3, {"loss": 3.0})
+    assert made.steps.tolist() == [1, 2, 3]
+    assert made.values("loss").tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("step", "index"), [(-5, 0), (14, 0), (16, 1), (20, 1), (99, 2)])
+def test_the_nearest_point_is_found_on_either_side(step: float, index: int) -> None:
+    made = History()
+    assert made.nearest(1) is None
+    for known in (10, 20, 30):
+        made.add(known, {})
+    assert made.nearest(step) == index
+
+
+def test_few_points_are_drawn_as_they_are_with_one_on_either_side_of_the_view() -> None:
+    curve = history([3.0, 1.0, 2.0, 5.0, 4.0]).curve("loss")
+    x, y = curve.thinned(2.5, 3.5, 100)
+    assert x.tolist() == [2, 3, 4]
+    assert y.tolist() == [1, 2, 5]
+
+
+def test_one_spike_among_a_million_points_is_drawn() -> None:
+    values = np.random.default_rng(0).normal(2.0, 0.1, 1_000_000)
+    values[123_456], values[987_654] = 50.0, -50.0
+    made = History()
+    made._extend([(float(step), {"loss": value}) for step, value in enumerate(values)])
+    x, y = made.curve("loss").thinned(0, 1_000_000, 1000)
+    assert len(x) == 2000
+    assert y.max() == 50.0
+    assert y.min() == -50.0
+    assert abs(x[y.argmax()] - 123_456) <= 1000
+
+
+numbers = st.one_of(st.floats(-100, 100), st.sampled_from([math.nan, math.inf]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    gaps=st.lists(st.integers(1, 5), min_size=1, max_size=900),
+    values=st.lists(numbers, min_size=1, max_size=40),
+    resumed=st.floats(0, 1),
+    view=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    columns=st.integers(2, 60),
+)
+def test_thinning_keeps_the_extremes_and_smoothing_is_the_mean_also_after_a_resume(
+    gaps: list[int],
+    values: list[float],
+    resumed: float,
+    view: tuple[float, float],
+    columns: int,
+) -> None:
+    steps = np.cumsum(gaps).astype(float)
+    wanted = np.resize(np.array(values), len(steps))
+    made = History()
+    curve = made.curve("loss")
+    for step in steps:
+        made.add(step, {"loss": 7.0})
+    curve.thinned(0, steps[-1], 3)  # builds what the resume has to take back
+    curve.smoothed(0, steps[-1], 10**6, 9)
+    kept = int(resumed * (len(steps) - 1))
+    wanted[:kept] = 7.0
+    for step, value in zip(steps[kept:], wanted[kept:], strict=True):
+        made.add(step, {"loss": value})
+
+    low, high = sorted(share * steps[-1] for share in view)
+    x, y = curve.thinned(low, high, columns)
+    inside = wanted[(steps >= low) & (steps <= high) & np.isfinite(wanted)]
+    if len(inside):
+        assert np.nanmax(y) >= inside.max()
+        assert np.nanmin(y) <= inside.min()
+    assert len(x) <= 2 * columns
+
+    smooth = curve.smoothed(0, steps[-1], 10**6, 9)[1]
+    for index, found in enumerate(smooth):
+        window = wanted[max(0, index - 4) : index + 5]
+        finite = window[np.isfinite(window)]
+        assert found == pytest.approx(finite.mean(), abs=1e-9) if len(finite) else np.isnan(found)
+
+
+def test_growing_by_a_point_makes_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = history([1.0] * 100_000)
+    curve = made.curve("loss")
+    curve.thinned(0, 100_000, 100)
+    curve.smoothed(0, 100_000, 100, 50)
+    sizes: list[int] = []
+    cumsum = np.cumsum
+    monkeypatch.setattr(np, "cumsum", lambda values: sizes.append(len(values)) or cumsum(values))
+    for step in range(100_001, 100_011):
+        made.add(step, {"loss": 2.0})
+        curve.thinned(0, step, 100)
+        curve.smoothed(0, step, 100, 50)
+    assert max(sizes) == 1
+
+
+def test_a_long_curve_is_condensed_to_means_and_a_short_one_is_not() -> None:
+    short = history([3.0, 2.0, 1.0]).curve("loss")
+    assert short.condensed(100) == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    long = history(np.linspace(3, 1, 10_000).tolist()).curve("loss").condensed(100)
+    assert len(long) == 100
+    assert long[0][1] == pytest.approx(3.0, abs=0.02)
+    assert long[-1] == (10_000, pytest.approx(1.0, abs=0.02))
+    assert History().curve("loss").condensed(5) == []
