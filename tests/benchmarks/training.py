@@ -1,0 +1,503 @@
+"""How fast training is and how much memory it takes: ours, TRL's SFTTrainer, Unsloth's recipe, and
+what the machine's matrix products alone would take.
+
+    python -m tests.benchmarks.training [--data FILE] [--rounds 2] [--quick] [--busy] [--json]
+
+SmolLM2-135M-Instruct in bfloat16 on real rows; every way makes the same optimizer steps of the same
+rows with the same adapter, each run in a process of its own, in turns (A-B-A-B). Ours goes through the
+worker like any training, with memory to spare and once more in the settings of least memory. Counted
+are tokens of text, not of padding, from the end of the first step to the end of the last one; memory is
+the peak of the process, or of the GPU where there is one. All begin with the same loss or it is an error.
+
+A processor that other programs use as well makes wall time worthless; with `--busy` every way gets one
+thread, and counted are the seconds in which it really had the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MODEL = "builtin:SmolLM2-135M-Instruct"
+SEED = 42
+LEARNING_RATE = 2e-4
+RANK, ALPHA = 16, 32
+LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+#: Ratio -> the least it should be.
+GOALS = {
+    "ours / TRL, tokens per second": 3.0,
+    "ours / Unsloth, tokens per second": 2.0,
+    "ours / matrix limit": 0.45,
+    "least memory / Unsloth, tokens per second": 1.3,
+    "Unsloth / least memory, peak memory": 1.0,
+}
+
+#: Largest relative difference of the first step's loss, in bfloat16.
+SAME_LOSS = 0.01
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all ways have in common."""
+
+    data: str
+    micro_batch: int
+    accumulation: int
+    steps: int
+
+    @property
+    def per_step(self) -> int:
+        """Rows of an optimizer step."""
+        return self.micro_batch * self.accumulation
+
+
+def prepare(work: Path) -> dict[str, Any]:
+    """Writes the rows of each step as token ids and labels, in the order of our plan.
+
+    Within a step they are shuffled: our loop sorts them by length itself, the others do not.
+    """
+    import random
+
+    from lora_studio.core.dataset import DatasetSpec
+    from lora_studio.core.model import ModelSpec
+    from lora_studio.engine import model_sources
+    from lora_studio.engine.batches import Plan
+    from lora_studio.engine.encoded_rows import EncodedRows
+    from lora_studio.engine.prepared import prepare as read
+    from lora_studio.engine.tokenizer import load_tokenizer
+    from tests.helpers.jobs import make_job
+
+    recipe, job = load_recipe(work), make_job()
+    folder = model_sources.resolve(ModelSpec(source=MODEL), job)
+    spec = DatasetSpec.model_validate(dataset_settings(recipe))
+    rows = EncodedRows(read(spec, load_tokenizer(folder), SEED, job).training)
+    plan = Plan(rows.lengths, recipe.micro_batch, recipe.accumulation, SEED)
+    assert plan.steps_per_epoch > recipe.steps, "too few rows for so many steps"
+    steps = []
+    for number in range(recipe.steps):
+        chosen = [rows[index] for part in plan.step(number) for index in part]
+        random.Random(number).shuffle(chosen)
+        steps.append([{"input_ids": row.ids.tolist(), "labels": row.labels} for row in chosen])
+    (work / "steps.json").write_text(json.dumps(steps))
+    return {"model": str(folder), "tokens": [sum(len(r["input_ids"]) for r in s) for s in steps]}
+
+
+def dataset_settings(recipe: Recipe) -> dict[str, Any]:
+    """Fields of our dataset step."""
+    return {"sources": [recipe.data], "validation_share": 0.0, "max_length": 2048}
+
+
+def load_recipe(work: Path) -> Recipe:
+    """What the parent wrote."""
+    return Recipe(**json.loads((work / "recipe.json").read_text()))
+
+
+# --- the ways ---------------------------------------------------------------------------------
+
+
+def by_us(work: Path, *, least_memory: bool = False) -> dict[str, Any]:
+    """A run of our own through the worker; its events are timed as they arrive."""
+    from lora_studio import client
+    from lora_studio.core import commands, events, run_folder
+    from lora_studio.core.project import Project
+
+    recipe = load_recipe(work)
+    training = {
+        "micro_batch": recipe.micro_batch,
+        "gradient_accumulation": recipe.accumulation,
+        "max_steps": recipe.steps,
+        "epochs": 1000,
+        "learning_rate": LEARNING_RATE,
+        "schedule": "constant",
+        "warmup_share": 0.0,
+        "save_every": 0,
+        "seed": SEED,
+    }
+    if least_memory:
+        training |= {
+            "micro_batch": 1,
+            "gradient_accumulation": recipe.per_step,
+            "gradient_checkpointing": "on",
+        }
+    project = Project.model_validate(
+        {
+            "name": "benchmark",
+            "model": {"source": MODEL},
+            "lora": {"rank": RANK, "alpha": ALPHA, "targets": "all_linear"},
+            "dataset": dataset_settings(recipe),
+            "training": training,
+        }
+    )
+    run = run_folder.create(work / "runs", project, work)
+    worker = client.Worker.start(run)
+    worker.send(commands.Train(run=str(run.path)))
+    process = psutil.Process(worker.pid)
+    clock, losses, peak, said = [], [], 0, []
+    for event in worker.events():
+        match event:
+            case events.StepDone():
+                clock.append(_now(process))
+                losses.append(event.loss)
+                peak = event.memory_bytes
+            case events.Log():
+                said.append(event.text)
+            case events.Failed():
+                raise SystemExit(event.problem.model_dump_json())
+            case events.Done():
+                worker.close()
+    return {"clock": clock, "losses": losses, "peak": peak, "said": said}
+
+
+def by_trl(work: Path) -> dict[str, Any]:
+    """SFTTrainer with its defaults: the model by name, bfloat16 and gradient checkpointing on."""
+    import peft
+    import torch
+    import transformers
+    from trl import SFTConfig, SFTTrainer
+
+    class OnProcessor(SFTTrainer):  # type: ignore[misc]
+        """The loss from all logits.
+
+        WORKAROUND: the fused one of TRL 1.15 is a Triton kernel, which a processor has only as an
+        interpreter that takes minutes for a step; this is what TRL computed before it had it.
+        """
+
+        compute_loss = transformers.Trainer.compute_loss
+
+    config = SFTConfig(
+        output_dir=str(work / "trl"), use_cpu=not torch.cuda.is_available(), **_common(work)
+    )
+    trainer = (SFTTrainer if torch.cuda.is_available() else OnProcessor)(
+        model=_found(work)["model"],
+        args=config,
+        train_dataset=_dataset(work),
+        peft_config=peft.LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LAYERS),
+    )
+    return _timed(trainer)
+
+
+def by_unsloth(work: Path) -> dict[str, Any]:
+    """The recipe of Unsloth's notebooks, in 16 bits: its loading, checkpointing and optimizer."""
+    import unsloth  # isort: skip - has to come before trl
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
+        model_name=_found(work)["model"], max_seq_length=2048, dtype=None, load_in_4bit=False
+    )
+    model = unsloth.FastLanguageModel.get_peft_model(
+        model,
+        r=RANK,
+        lora_alpha=ALPHA,
+        lora_dropout=0,
+        bias="none",
+        target_modules=LAYERS,
+        use_gradient_checkpointing="unsloth",
+        random_state=SEED,
+    )
+    config = SFTConfig(
+        output_dir=str(work / "unsloth"), optim="adamw_8bit", weight_decay=0.001, **_common(work)
+    )
+    trainer = SFTTrainer(
+        model=model, processing_class=tokenizer, train_dataset=_dataset(work), args=config
+    )
+    return _timed(trainer)
+
+
+def _common(work: Path) -> dict[str, Any]:
+    """What the rows and steps are; nothing that a trainer has an opinion on."""
+    recipe = load_recipe(work)
+    return {
+        "per_device_train_batch_size": recipe.micro_batch,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "max_steps": recipe.steps,
+        "learning_rate": LEARNING_RATE,
+        "lr_scheduler_type": "constant",
+        "train_sampling_strategy": "sequential",
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "save_strategy": "no",
+        "report_to": "none",
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "seed": SEED,
+    }
+
+
+def _found(work: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((work / "found.json").read_text())
+    return found
+
+
+def _dataset(work: Path) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_list([row for step in json.loads((work / "steps.json").read_text()) for row in step])  # fmt: skip
+
+
+def _timed(trainer: Any) -> dict[str, Any]:
+    """Trains, looking at the clock after each optimizer step as our parent does at each event."""
+    from transformers import TrainerCallback
+
+    clock = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *about: Any, **named: Any) -> None:
+            clock.append(_now(psutil.Process()))
+
+    trainer.add_callback(Clock())
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {"clock": clock, "losses": [float(loss) for loss in losses], "peak": _peak(), "said": []}
+
+
+def _now(process: psutil.Process) -> tuple[float, float]:
+    """Wall time, and processor time of a process: seconds from some point on."""
+    used = process.cpu_times()
+    return time.perf_counter(), used.user + used.system
+
+
+def _peak() -> int:
+    """Peak memory of the GPU, or of this process, in bytes."""
+    import torch
+
+    from lora_studio.engine.device import peak_memory_bytes
+
+    return peak_memory_bytes(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+# --- the limit --------------------------------------------------------------------------------
+
+
+def limit(work: Path) -> dict[str, Any]:
+    """Seconds that the matrix products of all steps after the first take, nothing else.
+
+    For each adapted layer: x·Wᵀ and its gradient g·W, the five small ones of the adapter (x·Aᵀ and
+    h·Bᵀ; g·B, gᵀ·h and (g·B)ᵀ·x, of which (g·B)·A is left out in favour of a fused one), and at the
+    positions that train, the output layer's and its gradient. Neither attention nor recomputation.
+    Weights are those of as many layers as the model has, so that no cache holds them by accident;
+    results go into memory that is there already.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(_found(work)["model"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    hidden, inner = config.hidden_size, config.intermediate_size
+    query = config.num_attention_heads * config.head_dim
+    key = config.num_key_value_heads * config.head_dim
+    shapes = Counter([(query, hidden), (key, hidden), (key, hidden), (hidden, query), (inner, hidden), (inner, hidden), (hidden, inner)])  # fmt: skip
+    wall, used = 0.0, 0.0
+    for tokens, trained in _micro_batches(work):
+        parts = [(n, tokens, *shape, config.num_hidden_layers, RANK) for shape, n in shapes.items()]
+        for count, *about in [*parts, (1, trained, config.vocab_size, hidden, 1, 0)]:
+            found = _products(device, *about)
+            wall, used = wall + count * found[0], used + count * found[1]
+    return {"clock": [(0.0, 0.0), (wall, used)]}
+
+
+def _micro_batches(work: Path) -> list[tuple[int, int]]:
+    """Tokens and trained tokens of each micro-batch after the first step, as our loop makes them."""
+    recipe = load_recipe(work)
+    found = []
+    for step in json.loads((work / "steps.json").read_text())[1:]:
+        rows = sorted(step, key=lambda row: -len(row["input_ids"]))
+        for begin in range(0, len(rows), recipe.micro_batch):
+            part = rows[begin : begin + recipe.micro_batch]
+            found.append(
+                (
+                    sum(len(row["input_ids"]) for row in part),
+                    sum(label != -100 for row in part for label in row["labels"][1:]),
+                )
+            )
+    return found
+
+
+def _products(
+    device: Any, tokens: int, outputs: int, inputs: int, layers: int, rank: int
+) -> tuple[float, float]:
+    """Wall and processor seconds of all products of `layers` layers of one shape: best of three."""
+    import torch
+
+    def make(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, device=device).to(torch.bfloat16)
+
+    weights = [make(outputs, inputs) for _ in range(layers)]
+    x, g = make(tokens, inputs), make(tokens, outputs)
+    y, dx = make(tokens, outputs), make(tokens, inputs)
+    pairs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    if rank:
+        a, b, h = make(rank, inputs), make(outputs, rank), make(tokens, rank)
+        dh, da, db, y2 = make(tokens, rank), make(rank, inputs), make(outputs, rank), y
+        pairs = [(x, a.t(), h), (h, b.t(), y2), (g, b, dh), (g.t(), h, db), (dh.t(), x, da)]
+
+    def once() -> tuple[float, float]:
+        _wait(device)
+        began, used = time.perf_counter(), time.process_time()
+        for weight in weights:
+            torch.mm(x, weight.t(), out=y)
+            torch.mm(g, weight, out=dx)
+            for one, other, out in pairs:
+                torch.mm(one, other, out=out)
+            if rank:
+                torch.mm(dh, a, out=dx)
+        _wait(device)
+        return time.perf_counter() - began, time.process_time() - used
+
+    once()
+    goes = [once() for _ in range(3)]
+    return min(wall for wall, _ in goes), min(used for _, used in goes)
+
+
+def _wait(device: Any) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+# --- in turns ---------------------------------------------------------------------------------
+
+WAYS = {
+    "ours": by_us,
+    "least memory": lambda work: by_us(work, least_memory=True),
+    "TRL": by_trl,
+    "Unsloth": by_unsloth,
+    "limit": limit,
+}
+
+
+def measure(way: str, work: Path) -> dict[str, Any]:
+    """One way in a fresh process; what it prints besides goes to a log."""
+    command = [sys.executable, "-m", "tests.benchmarks.training", "--way", way, "--work", str(work)]
+    root = Path(__file__).parents[2]
+    found = os.environ.get("PYTHONPATH", "")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(root), found]))}
+    with (work / "log.txt").open("ab") as log:
+        done = subprocess.run(
+            command, stdout=log, stderr=log, cwd=work, env=environment, check=False
+        )
+    if done.returncode:
+        raise SystemExit(f"{way} failed:\n{(work / 'log.txt').read_text()[-3000:]}")
+    result: dict[str, Any] = json.loads((work / f"{way}.json").read_text())
+    return result
+
+
+def compare(
+    work: Path, recipe: Recipe, rounds: int, ways: list[str], *, busy: bool = False
+) -> dict[str, Any]:
+    """All ways in turns: medians over rounds, ours in relation to the others."""
+    (work / "recipe.json").write_text(json.dumps(asdict(recipe)))
+    found = measure("prepare", work)
+    (work / "found.json").write_text(json.dumps(found))
+    tokens = sum(found["tokens"][1:])
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            run = measure(way, work)
+            first, last = run["clock"][0], run["clock"][-1]
+            seconds = [end - begin for begin, end in zip(first, last, strict=True)]
+            runs[way].append(run | {"tokens_per_s": tokens / seconds[busy]})
+    speed = {way: statistics.median(r["tokens_per_s"] for r in runs[way]) for way in ways}
+    peak = {way: max(r["peak"] for r in runs[way]) for way in ways if way != "limit"}
+    losses = {way: runs[way][0]["losses"] for way in peak}
+    first = [values[0] for values in losses.values()]
+    return {
+        "recipe": asdict(recipe),
+        "clock": "processor" if busy else "wall",
+        "tokens": tokens,
+        "tokens_per_s": speed,
+        "peak_bytes": peak,
+        "losses": losses,
+        "same_loss": max(first) - min(first) < SAME_LOSS * min(first) if first else True,
+        "ratios": _ratios(speed, peak),
+        "said": {way: runs[way][0]["said"] for way in peak},
+        "runs": {way: [r["tokens_per_s"] for r in found] for way, found in runs.items()},
+    }
+
+
+def _ratios(speed: dict[str, float], peak: dict[str, float]) -> dict[str, float]:
+    """Those of the goals whose ways were measured."""
+    parts = {
+        "ours / TRL, tokens per second": (speed, "ours", "TRL"),
+        "ours / Unsloth, tokens per second": (speed, "ours", "Unsloth"),
+        "ours / matrix limit": (speed, "ours", "limit"),
+        "least memory / Unsloth, tokens per second": (speed, "least memory", "Unsloth"),
+        "Unsloth / least memory, peak memory": (peak, "Unsloth", "least memory"),
+    }
+    return {
+        name: values[one] / values[other]
+        for name, (values, one, other) in parts.items()
+        if one in values and other in values
+    }
+
+
+def in_words(report: dict[str, Any]) -> str:
+    """The report as a table."""
+    recipe = report["recipe"]
+    lines = [
+        f"{report['tokens']} tokens in {recipe['steps'] - 1} steps of {recipe['accumulation']} × "
+        f"{recipe['micro_batch']} rows, after one to warm up; {report['clock']} time"
+    ]
+    for way, speed in report["tokens_per_s"].items():
+        every = " · ".join(f"{value:.0f}" for value in report["runs"][way])
+        memory = f"{report['peak_bytes'][way] / 1e9:6.2f} GB" if way in report["peak_bytes"] else ""
+        lines.append(f"{way:14}{speed:8.0f} tokens/s  ({every})  {memory}")
+    for way, losses in report["losses"].items():
+        lines.append(f"{way:14}losses " + " ".join(f"{loss:.4f}" for loss in losses))
+    lines += [f"{way}: {text}" for way, texts in report["said"].items() for text in texts]
+    lines.append("first losses agree" if report["same_loss"] else "first losses DIFFER ✗")
+    for name, ratio in report["ratios"].items():
+        met = "✓" if ratio >= GOALS[name] else "✗"
+        lines.append(f"{name:45}{ratio:6.2f}  (goal ≥ {GOALS[name]:g}) {met}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measures and compares with the goals; 1 when one is missed or losses differ."""
+    sample = Path(__file__).parents[2] / "resources" / "sample" / "assistant.jsonl"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=sample)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--accumulation", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=4, help="the first is not counted")
+    parser.add_argument("--quick", action="store_true", help="one round of two steps")
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
+    parser.add_argument("--busy", action="store_true", help="count processor time, one thread")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.way:
+        result = prepare(given.work) if given.way == "prepare" else WAYS[given.way](given.work)
+        (given.work / f"{given.way}.json").write_text(json.dumps(result))
+        return 0
+    steps, rounds = (2, 1) if given.quick else (given.steps, given.rounds)
+    recipe = Recipe(str(given.data.resolve()), given.micro_batch, given.accumulation, steps)
+    work = Path(tempfile.mkdtemp(prefix="training-"))
+    try:
+        if given.busy:
+            os.environ["OMP_NUM_THREADS"] = "1"
+        report = compare(work, recipe, rounds, given.only, busy=given.busy)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(json.dumps(report, indent=2) if given.json else in_words(report))
+    missed = [name for name, ratio in report["ratios"].items() if ratio < GOALS[name]]
+    return 1 if missed or not report["same_loss"] else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
