@@ -57,6 +57,27 @@ def _check_spec(spec: Spec) -> list[Problem]:
 
 
 def _check_model(spec: ModelSpec) -> list[Problem]:
+    return _check_source(spec) + _check_devices(spec)
+
+
+def _check_devices(spec: ModelSpec) -> list[Problem]:
+    names = list(dict.fromkeys(spec.devices))
+    if names[0] == "cpu" or len(names) == len(spec.devices):
+        return []
+    return [
+        Problem(
+            code="model.device_twice",
+            what=f"The devices {spec.device} name one of them twice.",
+            remedy="Name every device once.",
+            where=Where(step="model", field="device"),
+            fix=Fix(
+                label=f"Use {','.join(names)}", step="model", field="device", value=",".join(names)
+            ),
+        )
+    ]
+
+
+def _check_source(spec: ModelSpec) -> list[Problem]:
     where = Where(step="model", field="source")
     path = Path(spec.source)
     match spec.kind:

@@ -65,9 +65,11 @@ class ModelSpec(Spec):
     device: str = setting(
         "auto",
         "Device",
-        "Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:0, cuda:1.",
+        "Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:1. Several train "
+        "together, each on a part of every step: cuda:0,cuda:1 on two GPUs, cpu:2 in two processes "
+        "on the processor.",
         advanced=True,
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        pattern=r"^(auto|mps|cpu(:[1-9]\d?)?|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$",
     )
     trust_remote_code: bool = setting(
         False,
@@ -81,6 +83,21 @@ class ModelSpec(Spec):
     def kind(self) -> SourceKind:
         """What `source` names; judged from its spelling alone."""
         return source_kind(self.source)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where each process of a training runs, as `names_of` has it."""
+        return names_of(self.device)
+
+
+def names_of(device: str) -> tuple[str, ...]:
+    """One name for each process that trains on a device setting.
+
+    `cuda:0,cuda:1` are two GPUs with a process each, `cpu:2` two processes on the processor.
+    """
+    if device.startswith("cpu:"):
+        return ("cpu",) * int(device.removeprefix("cpu:"))
+    return tuple(device.split(","))
 
 
 def source_kind(source: str) -> SourceKind:

@@ -158,8 +158,16 @@ def random_state() -> dict[str, Any]:
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Puts the random numbers back to where they were."""
+def restore_random_state(states: list[dict[str, Any]] | dict[str, Any], rank: int = 0) -> None:
+    """Puts the random numbers back to where they were; `states` are those of every rank.
+
+    A rank that was not there when they were written goes on with its own. (Runs of version 0.1 have
+    one state alone.)
+    """
+    known = [states] if isinstance(states, dict) else states
+    if rank >= len(known):
+        return
+    state = known[rank]
     torch.set_rng_state(state["cpu"])
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from lora_studio.core import events
-from lora_studio.core.model import Precision
+from lora_studio.core.model import Precision, names_of
 from lora_studio.core.problems import Where, fail
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _cuda(index: int) -> events.Device:
 
 
 def choose(wanted: str) -> torch.device:
-    """The torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means here.
+    """The torch device that `auto`, `cpu`, `mps`, `cuda` or `cuda:N` means here; the first of several.
 
     Raises ProblemError when this machine does not have it.
     """
@@ -68,7 +68,7 @@ def choose(wanted: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(wanted)
+    device = torch.device(names_of(wanted)[0])
     present = {
         "cuda": (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from lora_studio.core.problems import Where, fail
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine.batches import Batch, collate
 from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.ranks import Ranks
 from lora_studio.engine.tokens import Encoded, EncodedLabelled, EncodedPair
 
 
@@ -47,7 +49,7 @@ class Objective(Protocol):
         ...
 
 
-def make(spec: TrainingSpec, task: Task, scorer: Scorer) -> Objective:
+def make(spec: TrainingSpec, task: Task, scorer: Scorer, ranks: Ranks | None = None) -> Objective:
     """The objective of a project; raises ProblemError for a batch too small for it."""
     match task:
         case "preference" if spec.preference == "orpo":
@@ -64,7 +66,7 @@ def make(spec: TrainingSpec, task: Task, scorer: Scorer) -> Objective:
                     where=Where(step="training", field="micro_batch"),
                 )
             scorer.keep_reference()
-            return Kto(scorer, spec.beta)
+            return Kto(scorer, spec.beta, ranks)
     return Sft(scorer)
 
 
@@ -153,8 +155,8 @@ class Kto:
     a step is split does not change its loss.
     """
 
-    def __init__(self, scorer: Scorer, beta: float) -> None:
-        self.scorer, self.beta = scorer, beta
+    def __init__(self, scorer: Scorer, beta: float, ranks: Ranks | None = None) -> None:
+        self.scorer, self.beta, self.ranks = scorer, beta, ranks or Ranks()
         self._shift = torch.zeros(())
 
     def weight(self, rows: Sequence[EncodedLabelled]) -> int:
@@ -172,10 +174,10 @@ class Kto:
             self._shift = torch.zeros(())
             return
         others = [_crossed(row, rows[index - 1]) for index, row in enumerate(rows)]
-        total, done = 0.0, 0
-        for part in micro_batches:
-            total += float(self._rewards(others[done : done + len(part)]).sum())
-            done += len(part)
+        ends = list(accumulate(len(part) for part in micro_batches))
+        parts = [others[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        own = sum(float(self._rewards(part).sum()) for part in self.ranks.share(parts))
+        total = sum(self.ranks.gather(own))
         self._shift = torch.tensor(max(0.0, total / len(rows)))
 
     def loss(self, rows: Sequence[EncodedLabelled]) -> Loss:

@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -42,6 +43,8 @@ from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
+from lora_studio.engine.rank_processes import Meeting, together
+from lora_studio.engine.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -70,32 +73,70 @@ def train(
     project = starting.keep(run, project, resume=resume)
     if not resume:
         checkpoints.clear(run)
-    with checkpoints.scratch(run) as scratch:
-        job.pausable = True
-        try:
-            tuned = (backend or PeftBackend()).prepare(project, job, scratch)
-            data = prepare_data(run, project, tuned, job)
-        except PausedError:
-            return events.Done(paused=True)
-        job.pausable = False
-        loop = Loop(run, project.training, tuned, data, job)
-        if resume:
-            loop.resume()
-        # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
-        # tenth faster on a CPU, and on a GPU the products run on its matrix units.
-        with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-            return loop.run_to_end()
+    with (
+        checkpoints.scratch(run) as scratch,
+        together(run, project, job, scratch, resume=resume) as ranks,
+    ):
+        return _take_part(run, project, job, ranks, scratch, resume=resume, backend=backend)
 
 
-def prepare_data(run: RunFolder, project: Project, tuned: Tuned, job: Job) -> Data:
+def follow(run: RunFolder, meeting: Meeting, job: Job) -> None:
+    """Trains as one of several ranks, started by `train` in a process of its own."""
+    project = starting.keep(run, run.load_project(), resume=True)
+    model = project.model.model_copy(update={"device": meeting.device})
+    scratch = Path(meeting.folder) / f"rank-{meeting.index}"
+    scratch.mkdir()
+
+    def connect() -> None:
+        meeting.ready_file.touch()
+        meeting.join()
+
+    ranks = Ranks(meeting.index, meeting.count, connect)
+    project = project.model_copy(update={"model": model})
+    _take_part(run, project, job, ranks, scratch, resume=meeting.resume)
+
+
+def _take_part(
+    run: RunFolder,
+    project: Project,
+    job: Job,
+    ranks: Ranks,
+    scratch: Path,
+    *,
+    resume: bool,
+    backend: Backend | None = None,
+) -> events.Done:
+    job.pausable = True
+    try:
+        tuned = (backend or PeftBackend()).prepare(project, job, scratch)
+        data = prepare_data(run, project, tuned, job, record=ranks.is_first)
+        # Only now do the others load: downloads, conversions and tokens are there, made once.
+        ranks.connect()
+    except PausedError:
+        return events.Done(paused=True)
+    job.pausable = False
+    loop = Loop(run, project.training, tuned, data, job, ranks)
+    if resume:
+        loop.resume()
+    loop.align()
+    # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
+    # tenth faster on a CPU, and on a GPU the products run on its matrix units.
+    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
+        return loop.run_to_end()
+
+
+def prepare_data(
+    run: RunFolder, project: Project, tuned: Tuned, job: Job, *, record: bool = True
+) -> Data:
     """Reads, tokenises and splits the dataset; emits DatasetReady and writes the run's record."""
     spec = project.dataset
     prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
     for problem in prepared.warnings:
         job.emit(events.Warned(problem=problem))
     job.emit(prepared.ready)
-    run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
-    run_record.write_heldout(run, prepared.rows, prepared.split)
+    if record:
+        run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
+        run_record.write_heldout(run, prepared.rows, prepared.split)
     return Data(
         prepared.rows.task,
         sequence(prepared.training, prepared.rows.task),
@@ -108,10 +149,18 @@ class Loop:
     """The optimisation of one adapter, with everything that a checkpoint has to hold."""
 
     def __init__(
-        self, run: RunFolder, spec: TrainingSpec, tuned: Tuned, data: Data, job: Job
+        self,
+        run: RunFolder,
+        spec: TrainingSpec,
+        tuned: Tuned,
+        data: Data,
+        job: Job,
+        ranks: Ranks | None = None,
     ) -> None:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
-        self.folder, self.spec, self.data, self.job = run, spec, data, job
+        self.folder, self.spec, self.data = run, spec, data
+        self.ranks = ranks or Ranks()
+        self.job = self.ranks.job(job)
         self.tuned = tuned
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
         # float16 alone needs its loss scaled; the computing itself is put into 16 bits by `_autocast`.
@@ -130,13 +179,15 @@ class Loop:
         self.step = 0
         optimizer = optimizers.make(spec, tuned.model)
         self.model: peft.PeftModel
-        self.model, self.optimizer = self.accelerator.prepare(tuned.model, optimizer)
+        # Not wrapped for several processes: `Ranks` says why.
+        self.model = self.accelerator.prepare_model(tuned.model, evaluation_mode=True)
+        self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(self.unwrapped, tuned.start)
         job.emit(events.Log(text=self.scorer.described))
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)
-        self.objective = objectives.make(spec, data.task, self.scorer)
+        self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)
         self.scheduler = get_scheduler(
             "constant_with_warmup"
             if spec.schedule == "constant" or spec.schedule_free
@@ -150,7 +201,22 @@ class Loop:
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
         self.saved_step, self.saved_at = 0, time.monotonic()
         self.owes_evaluation = False  # a pause came before the evaluation that is due at this step
-        torch.manual_seed(spec.seed)
+        # Dropout on each rank of its own.
+        torch.manual_seed(spec.seed + self.ranks.index)
+
+    def align(self) -> None:
+        """Makes what every rank begins with the first one's, and sees to it that the rows are."""
+        if len(set(self.ranks.gather(self.data.fingerprint))) > 1:
+            raise fail(
+                "training.data_changed",
+                "The processes of the training do not see the same rows.",
+                "Leave the dataset's files alone while training starts, and start it again.",
+                where=Where(step="dataset", field="sources"),
+            )
+        changes_base = self.tuned.initial_adapter is not None
+        self.ranks.align(
+            value for value in self.model.parameters() if value.requires_grad or changes_base
+        )
 
     def run_to_end(self) -> events.Done:
         """Steps until the plan is fulfilled or the user stops, and saves the adapter; or pauses."""
@@ -190,7 +256,10 @@ class Loop:
         self.save_adapter()
         self.results["seconds"] = round(time.monotonic() - began, 3)
         stopped = stopped and self.step < self.steps
-        self.folder.update_manifest(results=self.results | {"steps": self.step, "stopped": stopped})
+        if self.ranks.is_first:
+            self.folder.update_manifest(
+                results=self.results | {"steps": self.step, "stopped": stopped}
+            )
         return events.Done(stopped=stopped)
 
     def pause(self) -> None:
@@ -209,7 +278,7 @@ class Loop:
             self.objective.begin(batches)
         total = torch.zeros((), device=self.device)
         figures: defaultdict[str, float] = defaultdict(float)
-        for rows in batches:
+        for rows in self.ranks.share(batches):
             self.job.check()
             with self._autocast():
                 found = self.objective.loss(rows)
@@ -217,10 +286,12 @@ class Loop:
             self.accelerator.backward(loss)
             total += loss.detach().to(self.device)
             _add(figures, found, weight)
+        self.ranks.add_gradients(self.model.parameters())
         limit = self.spec.max_grad_norm or math.inf
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
         # One wait for the device per step: reading the number.
-        value = total.item()
+        sums = self.ranks.add({"loss": total.item()} | figures)
+        value = sums.pop("loss")
         has_scaler = self.accelerator.scaler is not None
         if not math.isfinite(value) or not (math.isfinite(norm) or has_scaler):
             raise self._diverged(value)
@@ -239,8 +310,8 @@ class Loop:
             learning_rate=rate,
             grad_norm=norm,
             tokens=sum(int(row.tokens) for rows in batches for row in rows),
-            memory_bytes=devices.peak_memory_bytes(self.device),
-            figures=dict(figures),
+            memory_bytes=self.ranks.memory(devices.peak_memory_bytes(self.device), self.device),
+            figures=sums,
             **self.load.latest(),
         )
 
@@ -267,16 +338,19 @@ class Loop:
         together = self.spec.gradient_accumulation
         with torch.no_grad(), self._autocast(), optimizers.weights_to_use(self.optimizer):
             for begin in range(0, len(chosen), together):
+                self.ranks.agree()
+                self.job.check()
                 part = [[rows[i] for i in indices] for indices in chosen[begin : begin + together]]
                 self.objective.begin(part)
-                for done, batch in enumerate(part, start=begin):
+                weight += sum(self.objective.weight(batch) for batch in part)
+                for done, batch in enumerate(self.ranks.share(part), start=begin):
                     self.job.progress("evaluating", done, len(chosen), "batches")
                     found = self.objective.loss(batch)
                     loss += float(found.total)
-                    weight += self.objective.weight(batch)
                     _add(figures, found, 1)
-        loss /= weight
-        means = {name: value / weight for name, value in figures.items()}
+        sums = self.ranks.add({"loss": loss} | figures)
+        means = {name: value / weight for name, value in sums.items()}
+        loss = means.pop("loss")
         self.results["evaluations"].append({"step": self.step, "loss": loss})
         self.job.emit(events.Evaluated(step=self.step, loss=loss, figures=means))
 
@@ -292,7 +366,7 @@ class Loop:
             self.job.flags.checkpoint.clear()
             return True
         every, minutes = self.spec.save_every, self.spec.save_minutes
-        if minutes and time.monotonic() - self.saved_at >= 60 * minutes:
+        if minutes and self.ranks.first(time.monotonic() - self.saved_at >= 60 * minutes):
             return True
         return self.step == self.steps or bool(every and self.step % every == 0)
 
@@ -300,12 +374,16 @@ class Loop:
 
     def save_checkpoint(self) -> None:
         """Writes all that is needed to go on from here as if nothing had happened."""
+        random = self.ranks.gather(checkpoints.random_state())
+        if not self.ranks.is_first:
+            self.saved_step = self.step
+            return
         scaler = self.accelerator.scaler
         state = {
             "optimizer": optimizers.state(self.optimizer),
             "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
-            "random": checkpoints.random_state(),
+            "random": random,
         }
         about = {
             "step": self.step,
@@ -323,6 +401,8 @@ class Loop:
 
     def save_adapter(self) -> None:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one."""
+        if not self.ranks.is_first:
+            return
         target = self.folder.adapter
         with folder_atomic(target) as folder, optimizers.weights_to_use(self.optimizer):
             checkpoints.save_adapter(
@@ -350,7 +430,7 @@ class Loop:
         self.scheduler.load_state_dict(found.state["scheduler"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
-        checkpoints.restore_random_state(found.state["random"])
+        checkpoints.restore_random_state(found.state["random"], self.ranks.index)
         self.step = self.saved_step = found.step
         self.results = found.about["results"]
         self.owes_evaluation = found.about.get("owes_evaluation", False)

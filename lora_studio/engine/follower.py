@@ -1,0 +1,80 @@
+"""A rank other than the first: started by a worker, it computes its share, silently."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core.files import write_atomic
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Flags, Job
+from lora_studio.engine.failures import problem_from
+
+#: Linux: the signal that a process gets when its parent ends (prctl).
+_PR_SET_PDEATHSIG = 1
+
+
+class Silence:
+    """Where events of a rank go that does not report."""
+
+    def emit(self, event: Any) -> None:
+        """Nothing."""
+
+    def drain(self, seconds: float = 0.0) -> None:
+        """Nothing to wait for."""
+
+
+def silent_job() -> Job:
+    """A job that nobody hears of and that nobody asks for anything."""
+    return Job("", Silence(), Flags())  # type: ignore[arg-type]
+
+
+def main() -> None:
+    """Loads when told to on stdin, trains, and ends without waiting for threads."""
+    _end_with_parent()
+    # Whoever ends the session means the worker: what follows from that is agreed on among ranks.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    from lora_studio.engine import training
+    from lora_studio.engine.rank_processes import LOST, Meeting, has_lost_others
+
+    meeting = Meeting(**json.loads(sys.argv[1]))
+    if not sys.stdin.readline():
+        os._exit(1)
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+    try:
+        training.follow(RunFolder(Path(meeting.run)), meeting, silent_job())
+    except BaseException as error:
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+        if has_lost_others(error):
+            os._exit(LOST)
+        with contextlib.suppress(OSError):
+            write_atomic(meeting.problem_file, problem_from(error, "training").model_dump_json())
+        os._exit(1)
+    os._exit(0)
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to end this process with its parent; one that has gone already closed stdin."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _outlive_nobody() -> None:
+    """Ends this process when the worker's end of the pipe is closed."""
+    while sys.stdin.read(1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""Training in several processes: the result of one, and nothing left of it however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio import client
+from lora_studio.core import checks, commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.model import ModelSpec, names_of
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import device
+from lora_studio.engine.ranks import Ranks
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import handle, new_run, write_rows
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim.{' Yes.' * (n % 5)}"}
+    for n in range(23)
+]  # fmt: skip
+PAIRS = [
+    {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!"}
+    for n in range(23)
+]
+LABELLED = [
+    {"prompt": f"What is {n}?", "completion": f"It is {n}{'.' if n % 2 else '?'}", "label": n % 2 > 0}
+    for n in range(23)
+]  # fmt: skip
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
+    """Makes a run of 19 rows for training, 4 for validation: the last step has 3 rows, not 4."""
+
+    def make(device: str, rows: list[Any] = ROWS, **training: Any) -> RunFolder:
+        file = write_rows(tmp_path / "rows.jsonl", rows)
+        recipe = {"epochs": 1, "micro_batch": 1, "gradient_accumulation": 4, "learning_rate": 5e-3}
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": device},
+            dataset={"sources": [str(file)], "validation_share": 0.2, "max_length": 256},
+            training=recipe | training,
+            lora={"rank": 4, "alpha": 8},
+        )
+
+    return make
+
+
+Start = Callable[..., RunFolder]
+
+
+def train_in_worker(
+    run: RunFolder, on_event: Callable[[Event, client.Worker], None], *, resume: bool = False
+) -> list[Any]:
+    links: list[client.Worker] = []
+    found: list[Any] = []
+    for event in client.perform(commands.Train(run=str(run.path), resume=resume), links.append):
+        found.append(event)
+        on_event(event, links[0])
+    return found
+
+
+def nothing(event: Event, worker: client.Worker) -> None:
+    pass
+
+
+def of(found: list[Any], kind: type) -> list[Any]:
+    return [event for event in found if isinstance(event, kind)]
+
+
+def figures(found: list[Any]) -> dict[int, dict[str, float]]:
+    return {e.step: {"loss": e.loss, "norm": e.grad_norm} | e.figures for e in of(found, events.StepDone)}  # fmt: skip
+
+
+def on_device(run: RunFolder, device: str) -> None:
+    """Lets a run go on elsewhere."""
+    text = run.project_file.read_text("utf-8")
+    before = run.load_project().model.device
+    run.project_file.write_text(text.replace(f'"{before}"', f'"{device}"'), "utf-8")
+    assert run.load_project().model.device == device
+
+
+def gone(processes: list[psutil.Process], within: float = 10.0) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=within)
+    return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [ROWS, PAIRS, LABELLED], ids=["sft", "dpo", "kto"])
+def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
+    start: Start, rows: list[Any]
+) -> None:
+    alone, both = start("cpu", rows, eval_every=3), start("cpu:2", rows, eval_every=3)
+    expected = handle(commands.Train(run=str(alone.path)))
+    listening: list[str] = []
+
+    def look(event: Event, worker: client.Worker) -> None:
+        if isinstance(event, events.StepDone):
+            processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]
+            listening.extend(
+                connection.laddr.ip
+                for process in processes
+                for connection in process.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            )
+
+    found = train_in_worker(both, look)
+    assert of(found, events.Done), found[-1]
+    own = figures(expected.events)
+    for step, values in figures(found).items():
+        assert values == pytest.approx(own[step], rel=1e-4, abs=1e-6)
+    assert list(figures(found)) == [1, 2, 3, 4, 5]
+    losses = [(e.step, e.loss, e.figures) for e in expected.of(events.Evaluated)]
+    for event, (step, loss, others) in zip(of(found, events.Evaluated), losses, strict=True):
+        assert (event.step, event.loss) == (step, pytest.approx(loss, rel=1e-4))
+        assert event.figures == pytest.approx(others, rel=1e-4, abs=1e-6)
+    weights = load_file(alone.adapter / "adapter_model.safetensors")
+    for name, value in load_file(both.adapter / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=2e-5)
+    assert set(listening) <= {"127.0.0.1", "::1"}
+    assert both.state() == "trained"
+
+
+@pytest.mark.slow
+def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(start: Start) -> None:
+    alone, both = start("cpu", epochs=2), start("cpu:2", epochs=2)
+    handle(commands.Train(run=str(alone.path)))
+
+    def pause(event: Event, worker: client.Worker) -> None:
+        if isinstance(event, events.StepDone) and event.step < 8:
+            worker.send(commands.Pause(target=event.id))
+
+    found = train_in_worker(both, pause)
+    assert of(found, events.Done)[0].paused
+    (step,) = both.checkpoint_steps()
+    assert 0 < step < 10
+    on_device(both, "cpu")
+    rest = handle(commands.Train(run=str(both.path), resume=True))
+    assert rest.last(events.TrainingStarted).step == step
+    weights = load_file(alone.adapter / "adapter_model.safetensors")
+    for name, value in load_file(both.adapter / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel(
+    start: Start,
+) -> None:
+    run = start("cpu:2", epochs=1000.0, save_every=5, eval_every=1000)
+    others: list[psutil.Process] = []
+
+    def at_step(act: Callable[[events.StepDone, client.Worker], None]) -> Any:
+        acted: list[int] = []
+
+        def on_event(event: Event, worker: client.Worker) -> None:
+            if isinstance(event, events.StepDone) and run.checkpoint_steps() and not acted:
+                acted.append(event.step)
+                others[:] = psutil.Process(worker.pid).children()
+                act(event, worker)
+
+        return on_event
+
+    # `kill -9` of the first process alone, with nobody who could clean up behind it.
+    found = train_in_worker(run, at_step(lambda _, worker: os.kill(worker.pid, signal.SIGKILL)))
+    assert len(others) == 1
+    assert gone(others)
+    assert found[-1].problem.code == "worker.crashed"
+
+    # The same of the second one: the first names it and ends in good order.
+    found = train_in_worker(run, at_step(lambda *_: others[0].kill()), resume=True)
+    assert found[-1].problem.code == "training.rank_died"
+    assert "(2 of 2) was killed by signal 9" in found[-1].problem.what
+    assert run.state() == "failed"
+
+    asked: list[float] = []
+
+    def cancel(event: events.StepDone, worker: client.Worker) -> None:
+        asked.append(time.monotonic())
+        worker.cancel(event.id)
+
+    found = train_in_worker(run, at_step(cancel), resume=True)
+    assert of(found, events.Cancelled)
+    assert time.monotonic() - asked[0] < 10
+    assert gone(others)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs parents that die alone")
+def test_a_second_process_that_fails_says_what_and_where(start: Start) -> None:
+    run = start("cpu:2")
+
+    def lose(event: Event, worker: client.Worker) -> None:
+        if isinstance(event, events.DatasetReady):
+            # Gone before the second process reads it, after the first one has.
+            Path(run.load_project().dataset.sources[0].path).unlink()
+
+    found = train_in_worker(run, lose)
+    assert found[-1].problem.what.startswith("The process on cpu (2 of 2) failed: ")
+
+
+# --- in this process ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("batches", [1, 2, 4, 7])
+def test_every_micro_batch_is_computed_once(count: int, batches: int) -> None:
+    shares = [Ranks(index, count).share(range(batches)) for index in range(count)]
+    assert sorted(item for share in shares for item in share) == list(range(batches))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def _spellings() -> Iterator[tuple[str, tuple[str, ...]]]:
+    yield "auto", ("auto",)
+    yield "cpu", ("cpu",)
+    yield "cpu:3", ("cpu", "cpu", "cpu")
+    yield "cuda:1", ("cuda:1",)
+    yield "cuda:0,cuda:2", ("cuda:0", "cuda:2")
+
+
+@pytest.mark.parametrize(("text", "names"), _spellings())
+def test_a_device_setting_names_one_device_for_each_process(
+    text: str, names: tuple[str, ...]
+) -> None:
+    assert ModelSpec(device=text).devices == names_of(text) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["cuda,cuda:1", "cpu:0", "cpu:100", "cuda:0,", "cpu,cuda:0", "gpu"]
+)
+def test_other_device_settings_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="device"):
+        ModelSpec(device=text)
+
+
+def test_a_device_named_twice_is_a_problem_with_a_fix() -> None:
+    found = checks._check_devices(ModelSpec(device="cuda:0,cuda:1,cuda:0"))
+    assert [(p.code, p.fix.value) for p in found if p.fix] == [
+        ("model.device_twice", "cuda:0,cuda:1")
+    ]
+    assert not checks._check_devices(ModelSpec(device="cpu:2"))
+
+
+def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
+    assert device.choose("cpu:2") == torch.device("cpu")
