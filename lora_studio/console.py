@@ -170,8 +170,13 @@ def sentence(event: events.Event) -> str | None:
             return _dataset_sentence(event)
         case events.Evaluated():
             return f"Evaluation after step {event.step}: loss {words.loss(event.loss)}."
+        case events.EndedEarly():
+            taken = words.plural(event.evaluations, "evaluation")
+            return f"Ended early after step {event.step}: {taken} without a lower eval loss."
         case events.AdapterSaved():
-            return f"Adapter saved: {event.folder} ({words.size(event.bytes)})."
+            loss = event.best_loss
+            best = f" It is that of step {event.step}, with the lowest eval loss, {words.loss(loss)}." if loss else ""  # fmt: skip
+            return f"Adapter saved: {event.folder} ({words.size(event.bytes)}).{best}"
         case events.Merged():
             return f"Merged model: {event.folder} ({words.size(event.bytes)}, {event.dtype})."
         case events.ShardWritten():

@@ -28,6 +28,9 @@ def check(draft: Draft) -> list[Problem]:
     training = draft.spec("training")
     if isinstance(model, ModelSpec) and isinstance(training, TrainingSpec):
         found += recipe_checks.check_on(model, training)
+    data = draft.spec("dataset")
+    if isinstance(data, DatasetSpec) and isinstance(training, TrainingSpec):
+        found += recipe_checks.check_with(data, training)
     return found
 
 

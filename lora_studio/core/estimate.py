@@ -18,6 +18,7 @@ from lora_studio.core.dataset import Task
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.model_shape import LinearLayers, ModelShape
+from lora_studio.core.optimizers import OPTIMIZERS, Optimizer
 from lora_studio.core.training import TrainingSpec
 
 if TYPE_CHECKING:
@@ -288,17 +289,13 @@ def weight_bytes(plan: Plan) -> int:
     return exact + round(quantised / 2 + scales)
 
 
-def optimizer_bytes(name: str, trained: int) -> int:
-    """The state that an optimizer keeps for so many trained parameters."""
-    return round(_STATE.get(name, 8.0) * trained)
+def optimizer_bytes(name: Optimizer, trained: int) -> int:
+    """The state that an optimizer keeps for so many trained parameters.
 
-
-#: Bytes of optimizer state per trained parameter; AdamW, two numbers of 32 bits, where not named.
-#: 8-bit states have a 32-bit scale per 256 numbers.
-_STATE: dict[str, float] = {
-    "adamw_8bit": 2 * (1 + 4 / 256),
-    "paged_adamw_8bit": 2 * (1 + 4 / 256),
-}
+    8-bit states have a 32-bit scale per 256 numbers.
+    """
+    scales = 1 + 4 / 256 if "8bit" in name else 1
+    return round(OPTIMIZERS[name].state_bytes * scales * trained)
 
 
 def _activations(plan: Plan, tokens: int) -> tuple[float, float]:

@@ -439,13 +439,25 @@ class Recovered(_Event):
         )
 
 
+class EndedEarly(_Event):
+    """Eval loss has not fallen for `evaluations` in a row, so training ends before its plan does."""
+
+    kind: Literal["ended_early"] = "ended_early"
+    step: int
+    evaluations: int
+
+
 class AdapterSaved(_Event):
-    """The adapter in PEFT's layout."""
+    """The adapter in PEFT's layout, as it was after `step`.
+
+    `best_loss` is its eval loss where it was kept for that, and is not the last one of the training.
+    """
 
     kind: Literal["adapter_saved"] = "adapter_saved"
     step: int
     folder: str
     bytes: int
+    best_loss: float | None = None
 
 
 # --- merging and export -----------------------------------------------------------------------
@@ -679,7 +691,8 @@ Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
-    | TrainingStarted | StepDone | Evaluated | CheckpointSaved | Recovered | AdapterSaved
+    | TrainingStarted | StepDone | Evaluated | EndedEarly | CheckpointSaved | Recovered
+    | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | Pushed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lora_studio.core import optimizers
+from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Fix, Problem, Where
 from lora_studio.core.training import TrainingSpec
@@ -10,7 +11,37 @@ from lora_studio.core.training import TrainingSpec
 
 def check(spec: TrainingSpec) -> list[Problem]:
     """What can be seen from the recipe alone."""
-    return _check_rate(spec)
+    return [*_check_rate(spec), *_check_cadence(spec)]
+
+
+def check_with(data: DatasetSpec, spec: TrainingSpec) -> list[Problem]:
+    """What takes validation rows where there are none."""
+    if data.validation_share or data.validation_count or data.validation_file:
+        return []
+    fix = Fix(
+        label="Keep 5 % of the rows for validation",
+        step="dataset",
+        field="validation_share",
+        value=0.05,
+    )
+    wanted = {
+        "early_stopping": ("Early stopping", spec.early_stopping > 0),
+        "schedule": (
+            "Halving the learning rate on a plateau",
+            spec.schedule == "reduce_on_plateau" and not spec.schedule_free,
+        ),
+    }
+    return [
+        Problem(
+            code="training.needs_validation",
+            what=f"{name} goes by eval loss, and no rows are kept for validation.",
+            remedy="Keep some rows of the dataset for validation, or do without.",
+            where=Where(step="training", field=field),
+            fix=fix,
+        )
+        for field, (name, asked) in wanted.items()
+        if asked
+    ]
 
 
 def check_on(model: ModelSpec, spec: TrainingSpec) -> list[Problem]:
@@ -28,6 +59,27 @@ def optimizer_not_available(reason: str) -> Problem:
         where=Where(step="training", field="optimizer"),
         fix=Fix(label="Use AdamW", step="training", field="optimizer", value="adamw"),
     )
+
+
+def _check_cadence(spec: TrainingSpec) -> list[Problem]:
+    """Intervals of more epochs than there are, as after a change from steps to epochs."""
+    if spec.cadence == "steps":
+        return []
+    return [
+        Problem(
+            code="training.interval_too_long",
+            what=f"{what} every {every:g} epochs never comes in {spec.epochs:g}.",
+            remedy="Choose fewer epochs, or count in steps.",
+            where=Where(step="training", field=field),
+            severity="warning",
+            fix=Fix(label="Every epoch", step="training", field=field, value=1.0),
+        )
+        for field, what, every in (
+            ("eval_every", "An evaluation", spec.eval_every),
+            ("save_every", "A checkpoint", spec.save_every),
+        )
+        if every > spec.epochs
+    ]
 
 
 def _check_rate(spec: TrainingSpec) -> list[Problem]:

@@ -88,6 +88,15 @@ class RunFolder:
         return self.path / "start-adapter"
 
     @property
+    def best(self) -> Path:
+        """Adapters of evaluations that were the best so far, while training is under way."""
+        return self.path / "best"
+
+    def best_adapter(self, step: int) -> Path:
+        """The one of the evaluation after an optimizer step."""
+        return self.best / f"step-{step:08d}"
+
+    @property
     def merged(self) -> Path:
         """The merged model, a Hugging Face folder."""
         return self.path / "merged"

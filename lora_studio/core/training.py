@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from lora_studio.core.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.spec import Spec, setting
 
-Schedule = Literal["linear", "cosine", "constant"]
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial", "constant",
+    "inverse_sqrt", "warmup_stable_decay", "reduce_on_plateau",
+]  # fmt: skip
+Cadence = Literal["steps", "epochs"]
 Checkpointing = Literal["off", "on", "unsloth"]
 
 
@@ -97,7 +102,17 @@ class TrainingSpec(Spec):
         "cosine",
         "Schedule",
         "How the learning rate falls after the warm-up.",
-        choices={"linear": "Linear", "cosine": "Cosine", "constant": "Constant"},
+        choices={
+            "linear": "Linear",
+            "cosine": "Cosine",
+            "cosine_with_restarts": "Cosine with restarts",
+            "cosine_with_min_lr": "Cosine to a lowest rate",
+            "polynomial": "Polynomial",
+            "constant": "Constant",
+            "inverse_sqrt": "Inverse square root",
+            "warmup_stable_decay": "Stable, then decay",
+            "reduce_on_plateau": "Halve on a plateau",
+        },
         advanced=True,
     )
     warmup_share: float = setting(
@@ -107,6 +122,50 @@ class TrainingSpec(Spec):
         ge=0.0,
         le=1.0,
         step=0.01,
+        advanced=True,
+    )
+    warmup_steps: int = setting(
+        0,
+        "Warm-up steps",
+        "Counts instead of the share where it is not 0.",
+        unit="steps",
+        ge=0,
+        le=1_000_000_000,
+        advanced=True,
+    )
+    lowest_rate: float = setting(
+        0.1,
+        "Lowest rate",
+        "Where the learning rate ends, as a share of its highest.",
+        ge=0.0,
+        le=0.99,
+        step=0.05,
+        advanced=True,
+    )
+    schedule_cycles: int = setting(
+        3,
+        "Restarts",
+        "How many times the cosine runs from its highest to zero.",
+        ge=1,
+        le=1000,
+        advanced=True,
+    )
+    schedule_power: float = setting(
+        2.0,
+        "Power",
+        "Of the polynomial: 1 is a straight line, more falls faster at first.",
+        gt=0.0,
+        le=10.0,
+        step=0.5,
+        advanced=True,
+    )
+    decay_share: float = setting(
+        0.2,
+        "Decay",
+        "Share of all steps, the last ones, over which the stable learning rate falls.",
+        ge=0.0,
+        le=1.0,
+        step=0.05,
         advanced=True,
     )
     optimizer: Optimizer = setting(
@@ -144,22 +203,68 @@ class TrainingSpec(Spec):
         choices={"off": "Off", "on": "On", "unsloth": "Unsloth's"},
         advanced=True,
     )
-    eval_every: int = setting(
-        0,
-        "Evaluate every",
-        "Optimizer steps between evaluations. 0: after each epoch.",
-        unit="steps",
-        ge=0,
-        le=1_000_000_000,
+    packing: bool = setting(
+        True,
+        "Packing",
+        "Puts the rows of a micro-batch end to end, with attention inside each row only, so that "
+        "nothing is computed for padding. Same result, less time and memory.",
         advanced=True,
     )
-    save_every: int = setting(
-        100,
+    group_by_length: bool = setting(
+        False,
+        "Group by length",
+        "Rows of like length share a step: steps take more even time and memory, in an order that is "
+        "less random.",
+        advanced=True,
+    )
+    cadence: Cadence = setting(
+        "steps",
+        "Count in",
+        "What the two intervals below are counted in.",
+        choices={"steps": "Steps", "epochs": "Epochs"},
+        advanced=True,
+    )
+    eval_every: float = setting(
+        0.0,
+        "Evaluate every",
+        "Steps or epochs between two looks at the validation rows. 0: after each epoch.",
+        ge=0.0,
+        le=1_000_000_000.0,
+        step=1.0,
+        advanced=True,
+    )
+    save_every: float = setting(
+        100.0,
         "Checkpoint every",
-        "Optimizer steps between checkpoints. 0: by time alone, and at the end.",
-        unit="steps",
+        "Steps or epochs between two checkpoints. 0: by time alone, and at the end.",
+        ge=0.0,
+        le=1_000_000_000.0,
+        step=1.0,
+        advanced=True,
+    )
+    keep_best: bool = setting(
+        True,
+        "Keep the best",
+        "The adapter at the end is the one with the lowest eval loss, not the last one. Takes "
+        "validation rows.",
+        advanced=True,
+    )
+    early_stopping: int = setting(
+        0,
+        "Early stopping",
+        "Ends training when eval loss has not fallen for this many evaluations. 0: never.",
+        unit="evaluations",
         ge=0,
-        le=1_000_000_000,
+        le=1000,
+        advanced=True,
+    )
+    early_stopping_delta: float = setting(
+        0.0,
+        "Least improvement",
+        "Eval loss has to fall by more than this, in nats, to count for early stopping.",
+        ge=0.0,
+        le=100.0,
+        step=0.01,
         advanced=True,
     )
     save_minutes: float = setting(
@@ -193,6 +298,16 @@ class TrainingSpec(Spec):
     def effective_batch(self) -> int:
         """Conversations per optimizer step."""
         return self.micro_batch * self.gradient_accumulation
+
+    def warmup(self, steps: int) -> int:
+        """Warm-up steps of a training of that many steps."""
+        return min(self.warmup_steps, steps) or math.ceil(self.warmup_share * steps)
+
+    def steps_between(self, every: float, steps_per_epoch: float) -> int:
+        """`eval_every` or `save_every` in optimizer steps; 0 where it is 0."""
+        if every == 0:
+            return 0
+        return max(1, round(every * (steps_per_epoch if self.cadence == "epochs" else 1)))
 
     @property
     def schedule_free(self) -> bool:

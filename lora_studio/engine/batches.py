@@ -12,6 +12,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lora_studio.engine.tokens import Encoded
 
+#: Steps whose rows are sorted by length together: fewer leave more chance, more leave less padding.
+_STEPS_GROUPED = 50
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -55,16 +58,25 @@ class Plan:
     next `micro_batch * accumulation` of them and sorts them by length before they are split, so
     that rows of like length share a micro-batch; which rows a step has does not depend on it.
     There is no state: any step can be asked for at any time.
+
+    With `grouped`, rows of like length share a step as well.
     """
 
     def __init__(
-        self, lengths: Sequence[int], micro_batch: int, accumulation: int, seed: int
+        self,
+        lengths: Sequence[int],
+        micro_batch: int,
+        accumulation: int,
+        seed: int,
+        *,
+        grouped: bool = False,
     ) -> None:
         """`lengths` in tokens, one per training row."""
         self._lengths = np.asarray(lengths)
         self._micro_batch = micro_batch
         self._per_step = micro_batch * accumulation
         self._seed = seed
+        self._grouped = grouped
         self.steps_per_epoch = math.ceil(len(lengths) / self._per_step)
         self._order: tuple[int, np.ndarray] = (-1, self._lengths)
 
@@ -85,8 +97,31 @@ class Plan:
     def _epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
             generator = np.random.default_rng((self._seed, epoch))
-            self._order = epoch, generator.permutation(len(self._lengths))
+            order = generator.permutation(len(self._lengths))
+            if self._grouped:
+                order = _grouped(order, self._lengths, self._per_step, generator)
+            self._order = epoch, order
         return self._order[1]
+
+
+def _grouped(
+    order: np.ndarray, lengths: np.ndarray, per_step: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Sorts stretches of some steps by length and puts the steps in a random order again.
+
+    A step that is not full stays the last one, as it is without grouping.
+    """
+    together = _STEPS_GROUPED * per_step
+    stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]
+    ordered = [part[np.argsort(-lengths[part], kind="stable")] for part in stretches]
+    steps = [
+        part[begin : begin + per_step]
+        for part in ordered
+        for begin in range(0, len(part), per_step)
+    ]
+    full = [step for step in steps if len(step) == per_step]
+    rest = [step for step in steps if len(step) < per_step]
+    return np.concatenate([*(full[index] for index in generator.permutation(len(full))), *rest])
 
 
 def by_length(

@@ -120,8 +120,9 @@ def _fingerprint(file: Path) -> list[int]:
 
 
 def clear(run: RunFolder) -> None:
-    """Deletes every checkpoint; for a training that begins anew."""
+    """Deletes every checkpoint and what else was kept on the way; for a training that begins anew."""
     shutil.rmtree(run.checkpoints, ignore_errors=True)
+    shutil.rmtree(run.best, ignore_errors=True)
 
 
 @contextmanager
@@ -147,6 +148,7 @@ def sweep(run: RunFolder) -> None:
 
 def _left_behind(run: RunFolder) -> Iterator[Path]:
     yield from run.checkpoints.glob(".step-*")
+    yield from run.best.glob(".step-*")
     yield from run.path.glob(".adapter.*")
     yield from run.path.glob(".start-adapter.*")
     yield _scratch(run)

@@ -44,16 +44,21 @@ class Scorer:
     model's own output layer is asked for the trained positions.
     """
 
-    def __init__(self, model: peft.PeftModel, start: Path | None = None) -> None:
+    def __init__(
+        self, model: peft.PeftModel, start: Path | None = None, *, packing: bool = True
+    ) -> None:
         """Tries the model out: a few passes over a handful of tokens.
 
-        `start` is the folder of the adapter that training went on from, where it did.
+        `start` is the folder of the adapter that training went on from, where it did. Without
+        `packing` rows are padded even where they could be packed.
         """
         self.model, self._start = model, start
         self.base: PreTrainedModel = model.get_base_model()
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
-        self.packed = self._decoder is not None and documents.enable(self.base, self._decoder)
+        self.packed = (
+            packing and self._decoder is not None and documents.enable(self.base, self._decoder)
+        )
         self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
         self.chunked = self._head is not None
         #: Lengths of the rows that are being computed, in tokens.

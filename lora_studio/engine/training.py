@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import peft
 import torch
 from accelerate import Accelerator
 from peft.helpers import disable_input_dtype_casting
-from transformers import get_scheduler
 
 from lora_studio.core import events
 from lora_studio.core.dataset import Task
@@ -25,10 +25,12 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import (
     checkpoints,
     failures,
+    keeping,
     neftune,
     objectives,
     optimizers,
     run_record,
+    schedules,
     starting,
 )
 from lora_studio.engine import device as devices
@@ -39,6 +41,7 @@ from lora_studio.engine.channel import Job
 from lora_studio.engine.device_load import DeviceLoad
 from lora_studio.engine.encoded_rows import sequence
 from lora_studio.engine.failures import PausedError
+from lora_studio.engine.keeping import Best
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
@@ -174,6 +177,7 @@ class Loop:
             spec.micro_batch,
             spec.gradient_accumulation,
             spec.seed,
+            grouped=spec.group_by_length,
         )
         self.steps = self.plan.total_steps(spec.epochs, spec.max_steps)
         self.step = 0
@@ -183,19 +187,13 @@ class Loop:
         self.model = self.accelerator.prepare_model(tuned.model, evaluation_mode=True)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
-        self.scorer = Scorer(self.unwrapped, tuned.start)
+        self.scorer = Scorer(self.unwrapped, tuned.start, packing=spec.packing)
         job.emit(events.Log(text=self.scorer.described))
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)
         self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)
-        self.scheduler = get_scheduler(
-            "constant_with_warmup"
-            if spec.schedule == "constant" or spec.schedule_free
-            else spec.schedule,
-            optimizer,
-            num_warmup_steps=math.ceil(spec.warmup_share * self.steps),
-            num_training_steps=self.steps,
-        )
+        self.scheduler = schedules.make(spec, optimizer, self.steps)
+        self.best = Best(run)
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
@@ -243,7 +241,7 @@ class Loop:
         stopped = False
         if self.owes_evaluation:
             self.evaluate()
-        while self.step < self.steps and not stopped:
+        while self.step < self.steps and not stopped and not self._is_exhausted():
             if self.job.flags.pause.is_set():
                 self.pause()
             self.optimizer_step()
@@ -353,22 +351,31 @@ class Loop:
         loss = means.pop("loss")
         self.results["evaluations"].append({"step": self.step, "loss": loss})
         self.job.emit(events.Evaluated(step=self.step, loss=loss, figures=means))
+        schedules.evaluated(self.scheduler, loss)
+        place = self.best.place(self.results["evaluations"], self.spec)
+        if place and self.ranks.is_first:
+            self._write_adapter(place)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _evaluation_is_due(self) -> bool:
-        every = self.spec.eval_every or self.plan.steps_per_epoch
+        per_epoch = self.plan.steps_per_epoch
+        every = self.spec.steps_between(self.spec.eval_every, per_epoch) or per_epoch
         return bool(self.data.validation) and (self.step % every == 0 or self.step == self.steps)
 
     def _checkpoint_is_due(self) -> bool:
         if self.job.flags.checkpoint.is_set():
             self.job.flags.checkpoint.clear()
             return True
-        every, minutes = self.spec.save_every, self.spec.save_minutes
+        minutes = self.spec.save_minutes
         if minutes and self.ranks.first(time.monotonic() - self.saved_at >= 60 * minutes):
             return True
-        return self.step == self.steps or bool(every and self.step % every == 0)
+        every = self.spec.steps_between(self.spec.save_every, self.plan.steps_per_epoch)
+        ends = self.step == self.steps or keeping.is_exhausted(
+            self.results["evaluations"], self.spec
+        )
+        return ends or bool(every and self.step % every == 0)
 
     # --- saving and going on ------------------------------------------------------------------
 
@@ -397,19 +404,41 @@ class Loop:
                 self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
             )
         self.saved_step, self.saved_at = self.step, time.monotonic()
+        self.best.checkpointed(self.results["evaluations"])
         self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
 
     def save_adapter(self) -> None:
-        """Puts the adapter, with its tokenizer and chat template, in place of an earlier one."""
+        """Puts the adapter, with its tokenizer and chat template, in place of an earlier one: the
+        best of all evaluations where that is asked for, else the last."""
         if not self.ranks.is_first:
             return
         target = self.folder.adapter
+        kept = self.best.to_keep(self.results["evaluations"], self.spec)
+        if kept is None:
+            self._write_adapter(target)
+        else:
+            with folder_atomic(target) as folder:
+                shutil.copytree(kept[0], folder, dirs_exist_ok=True)
+        about = dict(kept[1]) if kept else {"step": self.step, "loss": None}
+        self.results["kept"] = about
+        size = sum(file.stat().st_size for file in target.iterdir())
+        self.job.emit(
+            events.AdapterSaved(
+                step=about["step"], folder=str(target), bytes=size, best_loss=about["loss"]
+            )
+        )
+
+    def _write_adapter(self, target: Path) -> None:
         with folder_atomic(target) as folder, optimizers.weights_to_use(self.optimizer):
             checkpoints.save_adapter(
                 self.unwrapped, folder, self.tokenizer, self.tuned.initial_adapter
             )
-        size = sum(file.stat().st_size for file in target.iterdir())
-        self.job.emit(events.AdapterSaved(step=self.step, folder=str(target), bytes=size))
+
+    def _is_exhausted(self) -> bool:
+        found = keeping.is_exhausted(self.results["evaluations"], self.spec)
+        if found and self.step < self.steps:
+            self.job.emit(events.EndedEarly(step=self.step, evaluations=self.spec.early_stopping))
+        return found
 
     def resume(self) -> None:
         """Takes up the last complete checkpoint, if there is one; raises ProblemError when the

@@ -37,7 +37,14 @@ def test_every_field_of_every_spec_has_exactly_one_editor(pages: dict[str, Page]
         assert sorted(placed) == sorted(SPECS[step].model_fields), f"{step}: not all are placed"
 
 
-_WANTED_BY = {"target_names": ("targets", "names"), "lm_studio_folder": ("lm_studio", True)}
+_WANTED_BY = {
+    "target_names": ("targets", "names"),
+    "lm_studio_folder": ("lm_studio", True),
+    "lowest_rate": ("schedule", "polynomial"),
+    "schedule_cycles": ("schedule", "cosine_with_restarts"),
+    "schedule_power": ("schedule", "polynomial"),
+    "decay_share": ("schedule", "warmup_stable_decay"),
+}
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, words
+from lora_studio.core import events, optimizers, words
 from lora_studio.core.dataset import Task
+from lora_studio.core.optimizers import OPTIMIZERS
 from lora_studio.core.problems import Step
+from lora_studio.core.recipe_checks import optimizer_not_available
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import memory_plan, plan
 from lora_studio.gui.project_state import ProjectState
@@ -18,14 +20,35 @@ from lora_studio.gui.widgets.basics import Card, More, column, label
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.field_group import FieldGroup
 from lora_studio.gui.widgets.memory_panel import MemoryPanel
 
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
-_MORE = (
-    "max_steps", "lora_plus_ratio", "neftune_alpha", "schedule", "warmup_share", "optimizer", "weight_decay", "max_grad_norm",
-    "preference", "beta", "gradient_checkpointing", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "seed",
-)  # fmt: skip
+#: What is folded away, by what it is about.
+_MORE: dict[str, tuple[str, ...]] = {
+    "Length": ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
+    "Learning rate": (
+        "schedule", "warmup_share", "warmup_steps", "lowest_rate", "schedule_cycles",
+        "schedule_power", "decay_share",
+    ),
+    "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
+    "Memory and speed": ("gradient_checkpointing", "packing", "group_by_length"),
+    "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints"),
+    "Objective": ("preference", "beta", "neftune_alpha", "seed"),
+}  # fmt: skip
+_ABOUT: dict[str, optimizers.About] = {str(name): about for name, about in OPTIMIZERS.items()}
+#: Many choices, or such of many letters: side by side they would push the columns out of line.
+_COMBOS = ("optimizer", "schedule")
+#: Fields that only some schedules have a use for.
+_OF_SCHEDULE: dict[str, tuple[str, ...]] = {
+    "lowest_rate": (
+        "cosine_with_min_lr", "polynomial", "warmup_stable_decay", "reduce_on_plateau",
+    ),
+    "schedule_cycles": ("cosine_with_restarts",),
+    "schedule_power": ("polynomial",),
+    "decay_share": ("warmup_stable_decay",),
+}  # fmt: skip
 #: What the rows have to be for a field to count.
 _FOR: dict[str, dict[Task, str]] = {
     "preference": {"preference": "pairs of a better and a worse answer"},
@@ -44,14 +67,18 @@ class Recipe(QWidget):
         self.ready = FactList()
         recipe = Card("Recipe")
         more = More()
-        # Side by side the optimizers would push the second column out of line with the one above.
         made = {
-            field: add_editor(field, style="combo" if field == "optimizer" else "auto")
-            for field in (*_MAIN, *_MORE)
+            field: add_editor(field, style="combo" if field in _COMBOS else "auto")
+            for field in (*_MAIN, *itertools.chain(*_MORE.values()))
         }
-        self._of_preference = [made[field] for field in _FOR]
-        more.add(_grid([made[field] for field in _MORE]))
-        recipe.add(_grid([made[field] for field in _MAIN]), self.estimate, more)
+        self._made = made
+        self._groups = {
+            title: FieldGroup(title, [made[field] for field in fields])
+            for title, fields in _MORE.items()
+        }
+        more.add(*self._groups.values())
+        more.body.setSpacing(Space.XL)
+        recipe.add(FieldGroup("", [made[field] for field in _MAIN]), self.estimate, more)
         ready = Card("What will run")
         ready.setMinimumWidth(300)
         ready.add(self.ready)
@@ -75,6 +102,7 @@ class Recipe(QWidget):
             self.estimate.setText("Correct the values above to see the number of steps.")
         self._say_what_applies()
         self._show_memory()
+        self._report_device()
         model = self.state.facts.model
         adapter = model.adapter if model else None
         self.ready.show_facts(
@@ -97,11 +125,36 @@ class Recipe(QWidget):
     def _say_what_applies(self) -> None:
         data = self.state.facts.dataset
         task = data.task if data is not None else None
-        for made in self._of_preference:
-            tasks = _FOR[made.field]
+        for field, tasks in _FOR.items():
             unused = task is not None and task not in tasks
-            said = f"Not used: your rows are no {' or '.join(tasks.values())}."
-            made.set_help(said if unused else made.about.description)
+            self._say_unused(field, f"your rows are no {' or '.join(tasks.values())}" if unused else "")  # fmt: skip
+        schedule = self.state.get(_STEP, "schedule")
+        about = _ABOUT.get(str(self.state.get(_STEP, "optimizer")))
+        schedule_free = about is not None and about.schedule_free
+        self._say_unused("schedule", f"{about.title} needs none" if about and schedule_free else "")
+        self._groups["Learning rate"].show_only(
+            [
+                field
+                for field in _MORE["Learning rate"]
+                if schedule in _OF_SCHEDULE.get(field, (schedule,))
+                and not (schedule_free and field in _OF_SCHEDULE)
+            ]
+        )
+
+    def _say_unused(self, field: str, why: str) -> None:
+        made = self._made[field]
+        made.set_help(f"Not used: {why}." if why else made.about.description)
+
+    def _report_device(self) -> None:
+        """What the devices of this machine, or the packages of its engine, rule out."""
+        found, training = self.state.facts.devices, self.state.spec(_STEP)
+        reason = ""
+        if found is not None and found.devices and isinstance(training, TrainingSpec):
+            chosen = str(self.state.get("model", "device"))
+            device = found.devices[0].name if chosen == "auto" else chosen
+            if not optimizers.why_not(training.optimizer, chosen):  # said by the checks already
+                reason = optimizers.why_not(training.optimizer, device, found.missing)
+        self.state.report("recipe", [optimizer_not_available(reason)] if reason else [])
 
     def _precision(self) -> str:
         choices = self.state.about("model", "precision").choices
@@ -114,19 +167,6 @@ class Recipe(QWidget):
             if name in ("auto", device.name):
                 return device.title
         return str(name)
-
-
-def _grid(editors: Sequence[FieldEditor]) -> QGridLayout:
-    """Two columns."""
-    grid = QGridLayout()
-    grid.setHorizontalSpacing(Space.XL)
-    grid.setVerticalSpacing(Space.L)
-    for index, made in enumerate(editors):
-        line, place = divmod(index, 2)
-        grid.addWidget(made, line, place, Qt.AlignmentFlag.AlignTop)
-    grid.setColumnStretch(0, 1)
-    grid.setColumnStretch(1, 1)
-    return grid
 
 
 def _adapter_in_words(adapter: events.ParametersCounted) -> str:

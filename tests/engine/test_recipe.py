@@ -1,0 +1,322 @@
+"""The recipe as the loop carries it out: when it judges and keeps, which adapter, in which order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import checks, commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.project import Draft
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import keeping
+from lora_studio.engine.batches import Plan
+from lora_studio.engine.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim." + " Yes." * (n % 5)}
+    for n in range(20)
+]  # fmt: skip
+
+Start = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    """Makes a run on a tiny model: 16 rows to train on in steps of 4, 4 to validate on."""
+    file = write_rows(tmp_path / "rows.jsonl", ROWS)
+
+    def make(**training: Any) -> RunFolder:
+        recipe = {"epochs": 2, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3}
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_count": 4, "max_length": 256},
+            training=recipe | training,
+            lora={"rank": 4, "alpha": 8},
+        )
+
+    return make
+
+
+def train(
+    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
+) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
+
+
+def steps_of(channel: RecordingChannel, kind: Any) -> list[int]:
+    return [event.step for event in channel.of(kind)]
+
+
+@pytest.fixture
+def eval_losses(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], None]:
+    """Lets evaluations find these losses, the last one from then on; the weights stay real."""
+    from lora_studio.engine import training
+
+    def let(losses: list[float]) -> None:
+        own = training.Loop.evaluate
+
+        def evaluate(self: Any) -> None:
+            found = len(self.results["evaluations"])
+            wanted = losses[min(found, len(losses) - 1)]
+            objective = self.objective
+            self.objective = _Fixed(objective, wanted)
+            try:
+                own(self)
+            finally:
+                self.objective = objective
+
+        monkeypatch.setattr(training.Loop, "evaluate", evaluate)
+
+    return let
+
+
+class _Fixed:
+    """An objective whose loss for each row is the same number."""
+
+    def __init__(self, own: Any, loss: float) -> None:
+        self.own, self.value = own, loss
+
+    def weight(self, rows: Any) -> int:
+        return len(rows)
+
+    def begin(self, micro_batches: Any) -> None:
+        pass
+
+    def loss(self, rows: Any) -> Any:
+        from lora_studio.engine.objectives import Loss
+
+        return Loss(torch.tensor(self.value * len(rows)))
+
+
+def adapter_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+# --- when -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("recipe", "evaluated", "saved"),
+    [
+        ({"save_every": 0}, [4, 8], [8]),
+        ({"eval_every": 3, "save_every": 5}, [3, 6, 8], [5, 8]),
+        ({"cadence": "epochs", "eval_every": 0.5, "save_every": 1}, [2, 4, 6, 8], [4, 8]),
+        ({"cadence": "epochs", "eval_every": 0, "save_every": 9}, [4, 8], [8]),
+    ],
+)
+def test_evaluations_and_checkpoints_come_in_steps_or_epochs(
+    start: Start, recipe: dict[str, Any], evaluated: list[int], saved: list[int]
+) -> None:
+    channel = train(start(**recipe))
+    assert steps_of(channel, events.Evaluated) == evaluated
+    assert steps_of(channel, events.CheckpointSaved) == saved
+
+
+def test_an_interval_in_epochs_that_never_comes_is_warned_of_with_a_fix() -> None:
+    draft = Draft()
+    draft.set("training", "cadence", "epochs")  # 100 steps between checkpoints became epochs
+    found = [item for item in checks.check(draft) if item.where.field == "save_every"]
+    assert [item.severity for item in found] == ["warning"]
+    assert found[0].fix is not None
+    draft.set("training", "save_every", found[0].fix.value)
+    assert not [item for item in checks.check(draft) if item.where.field == "save_every"]
+
+
+# --- which adapter ----------------------------------------------------------------------------
+
+
+def test_the_adapter_that_is_kept_is_that_of_the_lowest_eval_loss(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([2.0, 1.5, 1.7, 1.9])
+    run = start(eval_every=2, save_every=4, keep_checkpoints=9)
+    channel = train(run)
+    saved = channel.last(events.AdapterSaved)
+    assert (saved.step, saved.best_loss) == (4, pytest.approx(1.5))
+    assert run.manifest()["results"]["kept"] == {"step": 4, "loss": pytest.approx(1.5)}
+    kept, then = adapter_of(run.adapter), adapter_of(run.checkpoint(4))
+    assert all(torch.equal(value, then[name]) for name, value in kept.items())
+    assert (run.adapter / "tokenizer_config.json").is_file()
+    assert [folder.name for folder in run.best.iterdir()] == ["step-00000004"]
+
+
+def test_resuming_a_finished_training_keeps_its_best_adapter(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([1.5, 1.7])
+    run = start()
+    train(run)
+    kept = adapter_of(run.adapter)
+    again = train(run, resume=True)
+    assert again.last(events.AdapterSaved).step == 4
+    assert all(torch.equal(value, kept[name]) for name, value in adapter_of(run.adapter).items())
+
+
+def test_a_broken_training_goes_on_to_the_same_best_adapter(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([2.0, 1.5, 1.4, 1.6])
+    unbroken, broken = start(eval_every=2, save_every=3), start(eval_every=2, save_every=3)
+    train(unbroken)
+
+    def cancel(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.Evaluated) and event.step == 6:
+            flags.cancel.set()
+
+    train(broken, cancel)
+    resumed = train(broken, resume=True)
+    assert resumed.last(events.AdapterSaved).step == 6
+    whole = adapter_of(unbroken.adapter)
+    assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
+
+
+def test_without_keeping_the_best_the_last_adapter_is_kept(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([1.5, 1.7])
+    run = start(keep_best=False)
+    saved = train(run).last(events.AdapterSaved)
+    assert (saved.step, saved.best_loss) == (8, None)
+    assert not run.best.exists()
+
+
+@pytest.mark.parametrize(("losses", "kept"), [([1.5, 1.4], 6), ([1.5, 1.7], 2)])
+def test_stopping_keeps_the_last_adapter_unless_eval_loss_had_turned(
+    start: Start, eval_losses: Callable[[list[float]], None], losses: list[float], kept: int
+) -> None:
+    eval_losses(losses)
+
+    def stop(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.Evaluated) and event.step == 4:
+            flags.stop.set()
+
+    channel = train(start(eval_every=2), stop)
+    assert channel.last(events.Done).stopped
+    assert channel.last(events.AdapterSaved).step == min(kept, 5)
+
+
+# --- when to end ------------------------------------------------------------------------------
+
+
+def test_early_stopping_ends_after_so_many_evaluations_without_a_lower_loss(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([2.0, 1.5, 1.6, 1.5, 1.4])
+    run = start(epochs=8, eval_every=2, early_stopping=2)
+    channel = train(run)
+    assert channel.last(events.EndedEarly).step == 8
+    assert channel.last(events.AdapterSaved).step == 4
+    assert not channel.last(events.Done).stopped
+    assert run.checkpoint_steps()[-1] == 8
+    again = train(run, resume=True)
+    assert not again.of(events.StepDone)
+    assert again.last(events.EndedEarly).step == 8
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "delta", "ends"),
+    [
+        ([3, 2, 1], 1, 0.0, False),
+        ([3, 2, 2], 1, 0.0, True),
+        ([3, 2, 1.99], 1, 0.05, True),
+        ([3, 2, 2.5, 1.9], 2, 0.0, False),
+        ([3, 2, float("nan"), 2.5], 2, 0.0, True),
+        ([3, 3, 3, 3], 0, 0.0, False),
+        ([], 1, 0.0, False),
+    ],
+)
+def test_patience_counts_evaluations_without_enough_improvement(
+    losses: list[float], patience: int, delta: float, ends: bool
+) -> None:
+    spec = TrainingSpec(early_stopping=patience, early_stopping_delta=delta)
+    found = [{"step": step, "loss": loss} for step, loss in enumerate(losses)]
+    assert keeping.is_exhausted(found, spec) == ends
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("early_stopping", 3), ("schedule", "reduce_on_plateau")]
+)
+def test_what_goes_by_eval_loss_is_refused_without_validation_rows(field: str, value: Any) -> None:
+    draft = Draft()
+    draft.set("dataset", "validation_share", 0.0)
+    draft.set("training", field, value)
+    found = [item for item in checks.check(draft) if item.where.field == field]
+    assert [item.code for item in found] == ["training.needs_validation"]
+    fix = found[0].fix
+    assert fix is not None
+    draft.set(fix.step, fix.field, fix.value)
+    assert not [item for item in checks.check(draft) if item.where.field == field]
+
+
+# --- in which order ---------------------------------------------------------------------------
+
+
+def flat(parts: list[list[int]]) -> list[int]:
+    return list(itertools.chain.from_iterable(parts))
+
+
+LENGTHS = np.random.default_rng(0).integers(5, 900, 1003).tolist()
+
+
+def test_grouped_steps_hold_every_row_once_an_epoch_and_rows_of_like_length() -> None:
+    plain, grouped = Plan(LENGTHS, 4, 2, seed=5), Plan(LENGTHS, 4, 2, seed=5, grouped=True)
+    for epoch in range(2):
+        numbers = range(epoch * grouped.steps_per_epoch, (epoch + 1) * grouped.steps_per_epoch)
+        rows = [flat(grouped.step(number)) for number in numbers]
+        assert sorted(flat(rows)) == list(range(len(LENGTHS)))
+        assert [len(step) for step in rows] == [8] * 125 + [3]
+
+    def spread(plan: Plan) -> float:
+        return float(np.mean([np.ptp([LENGTHS[row] for row in flat(plan.step(n))]) for n in range(125)]))  # fmt: skip
+
+    assert spread(grouped) < 0.2 * spread(plain)
+    longest = [max(LENGTHS[row] for row in flat(grouped.step(n))) for n in range(125)]
+    assert abs(np.corrcoef(longest, range(125))[0, 1]) < 0.3  # not from long to short
+
+
+def test_grouped_order_follows_from_the_seed_and_any_step_can_be_asked_for() -> None:
+    one, other = Plan(LENGTHS, 4, 2, seed=5, grouped=True), Plan(LENGTHS, 4, 2, seed=5, grouped=True)  # fmt: skip
+    forward = [one.step(number) for number in range(200)]
+    assert [other.step(number) for number in reversed(range(200))] == forward[::-1]
+    assert Plan(LENGTHS, 4, 2, seed=6, grouped=True).step(0) != forward[0]
+    # Half the micro-batch and twice the accumulation is the same rows in each step.
+    halved = Plan(LENGTHS, 2, 4, seed=5, grouped=True)
+    assert [sorted(flat(halved.step(n))) for n in range(9)] == [sorted(flat(s)) for s in forward[:9]]  # fmt: skip
+
+
+@pytest.mark.parametrize("recipe", [{"group_by_length": True}, {"packing": False}])
+def test_order_and_packing_resume_bit_for_bit(start: Start, recipe: dict[str, Any]) -> None:
+    recipe = recipe | {"save_every": 3, "gradient_accumulation": 1, "epochs": 1}
+    unbroken, broken = start(**recipe), start(**recipe)
+    train(unbroken)
+
+    def cancel(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.CheckpointSaved) and event.step == 3:
+            flags.cancel.set()
+
+    train(broken, cancel)
+    assert train(broken, resume=True).last(events.TrainingStarted).step == 3
+    whole = adapter_of(unbroken.adapter)
+    assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
+
+
+def test_packed_rows_train_as_padded_ones_do(start: Start) -> None:
+    packed, padded = start(epochs=1), start(epochs=1, packing=False)
+    first, second = train(packed), train(padded)
+    assert "packed" in json.dumps([event.text for event in first.of(events.Log)])
+    assert "padded" in json.dumps([event.text for event in second.of(events.Log)])
+    expected = [event.loss for event in first.of(events.StepDone)]
+    assert [event.loss for event in second.of(events.StepDone)] == pytest.approx(expected, rel=1e-4)
