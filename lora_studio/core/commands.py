@@ -26,11 +26,15 @@ class _Command(BaseModel):
 
 
 class Train(_Command):
-    """Trains the adapter of a run; `resume` goes on from its last complete checkpoint."""
+    """Trains the adapter of a run; `resume` goes on from its last complete checkpoint.
+
+    `lower`: with less memory than the attempt before, which the system ended for lack of it.
+    """
 
     kind: Literal["train"] = "train"
     run: str
     resume: bool = False
+    lower: bool = False
 
 
 class Merge(_Command):

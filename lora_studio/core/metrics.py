@@ -75,7 +75,7 @@ class Series:
         match event:
             case events.TrainingStarted():
                 self.rewind(event.step)
-                self.recoveries = [item for item in self.recoveries if item.step < event.step]
+                self.recoveries = [item for item in self.recoveries if 0 < item.step <= event.step]
             case events.StepDone():
                 for name, column in self.steps.items():
                     column.put(event.step, float(getattr(event, name)))

@@ -73,11 +73,12 @@ class Plan:
     ) -> None:
         """`lengths` in tokens, one per training row."""
         self._lengths = np.asarray(lengths)
-        self._micro_batch = micro_batch
-        self._per_step = micro_batch * accumulation
+        #: Rows computed at once; may be changed at any time, the rows of a step stay the same.
+        self.micro_batch = micro_batch
+        self.per_step = micro_batch * accumulation
         self._seed = seed
         self._grouped = grouped
-        self.steps_per_epoch = math.ceil(len(lengths) / self._per_step)
+        self.steps_per_epoch = math.ceil(len(lengths) / self.per_step)
         self._order: tuple[int, np.ndarray] = (-1, self._lengths)
 
     def total_steps(self, epochs: float, max_steps: int) -> int:
@@ -91,15 +92,31 @@ class Plan:
         So memory is at its highest in the first micro-batch, and a lack of it shows at once.
         """
         epoch, position = divmod(index, self.steps_per_epoch)
-        rows = self._epoch(epoch)[position * self._per_step : (position + 1) * self._per_step]
-        return by_length(rows, self._lengths, self._micro_batch)
+        rows = self._epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
+        return by_length(rows, self._lengths, self.micro_batch)
+
+    def longest(self, steps: int, *, padded: bool) -> list[int]:
+        """The micro-batch among those of the first `steps` steps that takes the most memory.
+
+        That is the one of most tokens, where `padded` each row counts as much as the longest of it.
+        """
+        most, found = -1, 0
+        for epoch in range(math.ceil(steps / self.steps_per_epoch)):
+            rows = self._epoch(epoch)[: (steps - epoch * self.steps_per_epoch) * self.per_step]
+            ends = np.zeros(-(-len(rows) // self.per_step) * self.per_step, dtype=np.int64)
+            ends[: len(rows)] = self._lengths[rows]
+            first = -np.sort(-ends.reshape(-1, self.per_step), axis=1)[:, : self.micro_batch]
+            tokens = first[:, 0] * (first > 0).sum(axis=1) if padded else first.sum(axis=1)
+            if tokens.max() > most:
+                most, found = tokens.max(), epoch * self.steps_per_epoch + int(tokens.argmax())
+        return self.step(found)[0]
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
             generator = np.random.default_rng((self._seed, epoch))
             order = generator.permutation(len(self._lengths))
             if self._grouped:
-                order = _grouped(order, self._lengths, self._per_step, generator)
+                order = _grouped(order, self._lengths, self.per_step, generator)
             self._order = epoch, order
         return self._order[1]
 

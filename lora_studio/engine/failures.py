@@ -65,7 +65,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that a device or the machine has no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    pattern = r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory"
+    pattern = (
+        r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED"
+    )
     return isinstance(error, (RuntimeError, OSError)) and bool(
         re.search(pattern, str(error), re.IGNORECASE)
     )

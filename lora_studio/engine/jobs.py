@@ -17,7 +17,8 @@ def train(command: commands.Train, job: Job) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it."""
     from lora_studio.engine import training
 
-    return training.train(RunFolder(Path(command.run)), job, resume=command.resume)
+    run = RunFolder(Path(command.run))
+    return training.train(run, job, resume=command.resume, lower=command.lower)
 
 
 def merge(command: commands.Merge, job: Job) -> None:

@@ -6,7 +6,9 @@ import math
 import shutil
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from lora_studio.engine import (
     checkpoints,
     failures,
     keeping,
+    memory_ladder,
     neftune,
     objectives,
     optimizers,
@@ -43,6 +46,7 @@ from lora_studio.engine.encoded_rows import sequence
 from lora_studio.engine.failures import PausedError
 from lora_studio.engine.keeping import Best
 from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.memory_ladder import MemoryPressureError
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
@@ -64,23 +68,32 @@ class Data:
 
 
 def train(
-    run: RunFolder, job: Job, *, resume: bool = False, backend: Backend | None = None
+    run: RunFolder,
+    job: Job,
+    *,
+    resume: bool = False,
+    lower: bool = False,
+    backend: Backend | None = None,
 ) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it.
 
     With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
-    result bit for bit. Raises ProblemError or CancelledError; checkpoints written before stay.
+    result bit for bit. `lower`: the attempt before ran out of memory without a word. Raises
+    ProblemError or CancelledError; checkpoints written before stay.
     """
     project = run.load_project()
     checkpoints.sweep(run)
     project = starting.keep(run, project, resume=resume)
     if not resume:
         checkpoints.clear(run)
+        run.update_manifest(memory=None)
     with (
         checkpoints.scratch(run) as scratch,
         together(run, project, job, scratch, resume=resume) as ranks,
     ):
-        return _take_part(run, project, job, ranks, scratch, resume=resume, backend=backend)
+        return _take_part(
+            run, project, job, ranks, scratch, resume=resume, lower=lower, backend=backend
+        )
 
 
 def follow(run: RunFolder, meeting: Meeting, job: Job) -> None:
@@ -107,6 +120,7 @@ def _take_part(
     scratch: Path,
     *,
     resume: bool,
+    lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
     job.pausable = True
@@ -125,7 +139,7 @@ def _take_part(
     # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
     # tenth faster on a CPU, and on a GPU the products run on its matrix units.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        return loop.run_to_end()
+        return loop.run_to_end(lower=lower)
 
 
 def prepare_data(
@@ -197,6 +211,8 @@ class Loop:
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
+        self.rung = memory_ladder.first(spec)
+        self.is_updating = False  # the optimizer is at work: a step cannot be done over
         self.saved_step, self.saved_at = 0, time.monotonic()
         self.owes_evaluation = False  # a pause came before the evaluation that is due at this step
         # Dropout on each rank of its own.
@@ -216,7 +232,7 @@ class Loop:
             value for value in self.model.parameters() if value.requires_grad or changes_base
         )
 
-    def run_to_end(self) -> events.Done:
+    def run_to_end(self, *, lower: bool = False) -> events.Done:
         """Steps until the plan is fulfilled or the user stops, and saves the adapter; or pauses."""
         self.job.emit(
             events.TrainingStarted(
@@ -226,6 +242,7 @@ class Loop:
                 effective_batch=self.spec.effective_batch,
             )
         )
+        self.settle(lower=lower)
         try:
             return self._run_to_end()
         except PausedError:
@@ -239,12 +256,15 @@ class Loop:
     def _run_to_end(self) -> events.Done:
         began = time.monotonic() - self.results["seconds"]
         stopped = False
+        if self.step < self.steps:
+            self.within_memory(self.probe)
         if self.owes_evaluation:
             self.evaluate()
         while self.step < self.steps and not stopped and not self._is_exhausted():
             if self.job.flags.pause.is_set():
                 self.pause()
-            self.optimizer_step()
+            if not self.within_memory(self.optimizer_step):
+                continue
             self.results["seconds"] = time.monotonic() - began
             stopped = self.job.flags.stop.is_set()
             if self._evaluation_is_due() and not stopped:
@@ -266,6 +286,25 @@ class Loop:
             self.save_checkpoint()
         raise PausedError
 
+    def probe(self) -> None:
+        """The longest micro-batch of the whole plan, before anything counts.
+
+        Memory that is too small for it shows in the first minute, not in the middle of the night.
+        Its gradients are thrown away and its random numbers drawn again: no curve changes.
+        """
+        random = checkpoints.random_state()
+        longest = self.plan.longest(self.steps, padded=not self.scorer.packed)
+        rows = [self.data.training[row] for row in longest]
+        self.model.train()
+        try:
+            with memory_ladder.room_for_state(self.model, self.optimizer):
+                with self._autocast():
+                    self.objective.begin([rows])
+                self.add_up([rows], max(1, self.objective.weight(rows)))
+        finally:
+            self.optimizer.zero_grad()
+            checkpoints.restore_random_state(random)
+
     def optimizer_step(self) -> None:
         """One update from all its micro-batches; the loss is the mean over all they weigh."""
         self.model.train()
@@ -274,16 +313,7 @@ class Loop:
         weight = sum(self.objective.weight(rows) for rows in batches)
         with self._autocast():
             self.objective.begin(batches)
-        total = torch.zeros((), device=self.device)
-        figures: defaultdict[str, float] = defaultdict(float)
-        for rows in self.ranks.share(batches):
-            self.job.check()
-            with self._autocast():
-                found = self.objective.loss(rows)
-            loss = found.total / weight
-            self.accelerator.backward(loss)
-            total += loss.detach().to(self.device)
-            _add(figures, found, weight)
+        total, figures = self.add_up(self.ranks.share(batches), weight)
         self.ranks.add_gradients(self.model.parameters())
         limit = self.spec.max_grad_norm or math.inf
         norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
@@ -294,7 +324,9 @@ class Loop:
         if not math.isfinite(value) or not (math.isfinite(norm) or has_scaler):
             raise self._diverged(value)
         rate = self.scheduler.get_last_lr()[0]
+        self.is_updating = True
         self.optimizer.step()
+        self.is_updating = False
         if not self.accelerator.optimizer_step_was_skipped:
             self.scheduler.step()
         self.optimizer.zero_grad()
@@ -313,12 +345,32 @@ class Loop:
             **self.load.latest(),
         )
 
+    def add_up(
+        self, batches: Sequence[Sequence[Any]], weight: int
+    ) -> tuple[torch.Tensor, dict[str, float]]:
+        """Gradients of micro-batches on top of those there are; their loss and figures."""
+        total = torch.zeros((), device=self.device)
+        figures: defaultdict[str, float] = defaultdict(float)
+
+        def compute() -> None:
+            for rows in batches:
+                self.job.check()
+                with self._autocast():
+                    found = self.objective.loss(rows)
+                loss = found.total / weight
+                self.accelerator.backward(loss)
+                total.add_(loss.detach().to(self.device))
+                _add(figures, found, weight)
+
+        self.all_or_none(compute)
+        return total, dict(figures)
+
     def evaluate(self) -> None:
         """The loss on the validation rows; a pause does not wait for it, it is owed then."""
         self.owes_evaluation, self.job.pausable = True, True
         random = checkpoints.random_state()
         try:
-            self._evaluate()
+            self.within_memory(self._evaluate)
         except PausedError:
             checkpoints.restore_random_state(random)
             self.pause()
@@ -331,22 +383,22 @@ class Loop:
         """Weighted by target like a training step's."""
         self.model.eval()
         rows = self.data.validation
-        chosen = by_length(range(len(rows)), rows.lengths, self.spec.micro_batch)
-        loss, weight, figures = 0.0, 0, defaultdict[str, float](float)
-        together = self.spec.gradient_accumulation
+        # In groups of as many rows as a step has, whatever the micro-batch: what an objective learns
+        # of a group beforehand stays the same when memory runs out.
+        groups = by_length(range(len(rows)), rows.lengths, self.plan.per_step)
+        totals: defaultdict[str, float] = defaultdict(float)
+        weight = done = 0
         with torch.no_grad(), self._autocast(), optimizers.weights_to_use(self.optimizer):
-            for begin in range(0, len(chosen), together):
+            for group in groups:
                 self.ranks.agree()
-                self.job.check()
-                part = [[rows[i] for i in indices] for indices in chosen[begin : begin + together]]
-                self.objective.begin(part)
-                weight += sum(self.objective.weight(batch) for batch in part)
-                for done, batch in enumerate(self.ranks.share(part), start=begin):
-                    self.job.progress("evaluating", done, len(chosen), "batches")
-                    found = self.objective.loss(batch)
-                    loss += float(found.total)
-                    _add(figures, found, 1)
-        sums = self.ranks.add({"loss": loss} | figures)
+                self.job.progress("evaluating", done, len(rows), "rows")
+                parts = by_length(group, rows.lengths, self.plan.micro_batch)
+                batches = [[rows[row] for row in part] for part in parts]
+                self.objective.begin(batches)
+                weight += sum(self.objective.weight(batch) for batch in batches)
+                self.all_or_none(partial(self._judge, self.ranks.share(batches), totals))
+                done += len(group)
+        sums = self.ranks.add(dict(totals))
         means = {name: value / weight for name, value in sums.items()}
         loss = means.pop("loss")
         self.results["evaluations"].append({"step": self.step, "loss": loss})
@@ -355,6 +407,13 @@ class Loop:
         place = self.best.place(self.results["evaluations"], self.spec)
         if place and self.ranks.is_first:
             self._write_adapter(place)
+
+    def _judge(self, batches: Sequence[Sequence[Any]], totals: defaultdict[str, float]) -> None:
+        for batch in batches:
+            self.job.check()
+            found = self.objective.loss(batch)
+            totals["loss"] += float(found.total)
+            _add(totals, found, 1)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -377,6 +436,72 @@ class Loop:
         )
         return ends or bool(every and self.step % every == 0)
 
+    # --- when memory runs out -----------------------------------------------------------------
+
+    def within_memory(self, action: Callable[[], None]) -> bool:
+        """Does something, as often as memory runs out with less of it at a time.
+
+        Each attempt begins with the same random numbers. False when the optimizer itself ran out:
+        then training is back at its last checkpoint, and the action was not done.
+        """
+        while True:
+            random = checkpoints.random_state()
+            if (why := memory_ladder.tried(action)) is None:
+                return True
+            self.go_down(why)
+            if self.is_updating:
+                self.is_updating = False
+                return False
+            checkpoints.restore_random_state(random)
+
+    def all_or_none(self, action: Callable[[], None]) -> None:
+        """Does something that every rank does alone; memory that ran out on any ran out on all."""
+        why = memory_ladder.tried(action)
+        if self.ranks.any(why is not None):
+            raise MemoryPressureError(why or "Memory ran out on another device.")
+
+    def go_down(self, why: str) -> None:
+        """One rung lower, with everything given back; raises ProblemError where there is none."""
+        self.optimizer.zero_grad()
+        memory_ladder.release()
+        lower = self.rung.below(can_recompute=memory_ladder.can_recompute(self.unwrapped))
+        # Some weights have moved and some have not: only a checkpoint helps, on one rank alone.
+        is_lost = self.is_updating and (self.ranks.count > 1 or not self.folder.checkpoint_steps())
+        if lower is None or is_lost:
+            raise memory_ladder.exhausted(
+                why, self.data.training.lengths, self.tuned.base.precision
+            )
+        if self.is_updating:
+            self.resume()
+        self.use(lower)
+        accumulation = lower.accumulation(self.plan.per_step)
+        note = asdict(lower) | {"gradient_accumulation": accumulation, "why": why}
+        if self.ranks.is_first:
+            self.folder.update_manifest(memory=note)
+        self.job.emit(
+            events.Recovered(
+                step=self.step,
+                micro_batch=lower.micro_batch,
+                gradient_accumulation=accumulation,
+                gradient_checkpointing=lower.recomputing,
+                why=why,
+            )
+        )
+
+    def settle(self, *, lower: bool) -> None:
+        """Begins where memory was enough before, or one rung lower still."""
+        noted, lower = self.ranks.first((self.folder.manifest().get("memory"), lower))
+        self.use(memory_ladder.first(self.spec, asdict(self.rung), noted))
+        if lower:
+            self.go_down("The system ended the training because memory ran out.")
+
+    def use(self, rung: memory_ladder.Rung) -> None:
+        """Computes with these micro-batches from now on; the rows of a step stay the same."""
+        self.rung = rung
+        self.plan.micro_batch = rung.micro_batch
+        if rung.recomputing:
+            memory_ladder.recompute(self.unwrapped)
+
     # --- saving and going on ------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
@@ -398,6 +523,7 @@ class Loop:
             "fingerprint": self.data.fingerprint,
             "results": self.results,
             "owes_evaluation": self.owes_evaluation,
+            "memory": asdict(self.rung),
         }
         with optimizers.weights_to_use(self.optimizer):
             folder = checkpoints.save(
@@ -463,6 +589,7 @@ class Loop:
         self.step = self.saved_step = found.step
         self.results = found.about["results"]
         self.owes_evaluation = found.about.get("owes_evaluation", False)
+        self.rung = memory_ladder.first(self.spec, found.about.get("memory"))
 
     def _waits_for_space(self, problem: Problem) -> Problem:
         """A full disk as the reason for a pause: it does not keep anybody from resuming."""

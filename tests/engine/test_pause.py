@@ -83,7 +83,7 @@ def unbroken(start: Start) -> RunFolder:
     return run
 
 
-@pytest.mark.parametrize("step", [1, 7, 12])
+@pytest.mark.parametrize("step", [pytest.param(1, marks=pytest.mark.slow), 7, 12])
 def test_a_pause_comes_after_the_step_under_way_and_resuming_ends_as_if_it_had_not_been(
     start: Start, unbroken: RunFolder, step: int
 ) -> None:

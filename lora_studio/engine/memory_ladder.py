@@ -1,0 +1,153 @@
+"""What training does when memory runs out: the same steps, with less of each in memory at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+
+from lora_studio.core import words
+from lora_studio.core.problems import Fix, Problem, ProblemError, Where
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import failures
+
+
+class MemoryPressureError(MemoryError):
+    """The limit of this process's memory is so near that the next piece may end the process."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Rows computed at once, and whether activations are computed twice in place of being kept."""
+
+    micro_batch: int
+    recomputing: bool
+
+    def accumulation(self, rows_per_step: int) -> int:
+        """Micro-batches of a step; the last may be smaller, so that a step has all its rows."""
+        return math.ceil(rows_per_step / self.micro_batch)
+
+    def below(self, *, can_recompute: bool) -> Rung | None:
+        """The next one down: half the rows, then recomputing; None where there is none."""
+        if self.micro_batch > 1:
+            return Rung(self.micro_batch // 2, self.recomputing)
+        return Rung(1, True) if can_recompute and not self.recomputing else None
+
+
+def first(spec: TrainingSpec, *noted: Any) -> Rung:
+    """Where a training begins: at its recipe, or as low as it is `noted` to have gone before."""
+    rungs = [Rung(spec.micro_batch, spec.gradient_checkpointing != "off")]
+    for entry in noted:
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            rungs.append(Rung(max(1, int(entry["micro_batch"])), bool(entry["recomputing"])))
+    return min(rungs, key=lambda rung: (rung.micro_batch, not rung.recomputing))
+
+
+def tried(action: Callable[[], None]) -> str | None:
+    """Does something; one sentence if memory ran out on the way, None if it was done.
+
+    The exception is gone when this returns: it holds every tensor of the frames it passed.
+    """
+    try:
+        action()
+    except Exception as error:
+        if not failures.is_out_of_memory(error):
+            raise
+        return _sentence(error)
+    return None
+
+
+def release() -> None:
+    """Gives back to the system what is not in use any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed pieces for later otherwise
+
+
+def recompute(model: peft.PeftModel) -> None:
+    """Computes activations twice from now on; the results stay the same."""
+    base = model.get_base_model()
+    if not base.is_gradient_checkpointing:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+
+
+def can_recompute(model: peft.PeftModel) -> bool:
+    """Whether the architecture offers it."""
+    return bool(getattr(model.get_base_model(), "supports_gradient_checkpointing", False))
+
+
+@contextlib.contextmanager
+def room_for_state(model: torch.nn.Module, optimizer: Any) -> Any:
+    """Holds the memory that the optimizer will take with its first step, two values a parameter."""
+    trained = [value for value in model.parameters() if value.requires_grad]
+    is_new = not any(getattr(optimizer, "state", {}).values())
+    held = [torch.zeros((2, *value.shape), device=value.device) for value in trained if is_new]
+    try:
+        yield
+    finally:
+        del held
+
+
+def exhausted(why: str, lengths: Sequence[int] | np.ndarray, precision: str) -> ProblemError:
+    """The end of the ladder: one row at a time, activations recomputed. Says what costs least."""
+    rows = np.asarray(lengths)
+    longest, usual = int(rows.max()), int(np.percentile(rows, 95))
+    limit = max(64, -(-usual // 8) * 8)
+    what = f"{why} Not even one row at a time fits, with activations computed twice."
+    if longest >= 1.5 * limit:
+        over = words.plural(int((rows > limit).sum()), "row")
+        return ProblemError(
+            Problem(
+                code="device.out_of_memory",
+                what=what,
+                remedy=f"The longest row has {words.number(longest)} tokens, 95 % of them have at "
+                f"most {words.number(usual)}: a limit of {words.number(limit)} tokens costs least, "
+                f"it cuts {over}. Checkpoints from before are kept.",
+                where=Where(step="dataset", field="max_length"),
+                fix=Fix(label=f"Rows of at most {words.number(limit)} tokens", step="dataset",
+                        field="max_length", value=limit),
+            )
+        )  # fmt: skip
+    if precision != "4bit":
+        return ProblemError(
+            Problem(
+                code="device.out_of_memory",
+                what=what,
+                remedy="4-bit weights take a quarter of the memory of 16-bit ones: that costs least "
+                "here. Closing other programs that use the device helps too.",
+                where=Where(step="model", field="precision"),
+                fix=Fix(label="4-bit weights", step="model", field="precision", value="4bit"),
+            )
+        )
+    return ProblemError(
+        Problem(
+            code="device.out_of_memory",
+            what=what,
+            remedy="Close other programs that use the device, choose a smaller model, or allow "
+            f"fewer tokens than {words.number(longest)} in a row.",
+            where=Where(step="model", field="source"),
+        )
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    """Why, without the advice of the library that follows the first sentence."""
+    if isinstance(error, MemoryPressureError):
+        return str(error)
+    text = str(error).strip().split("\n")[0]
+    tried_for = text.partition("Tried to allocate ")[2].partition(". ")[0].strip(". ")
+    return f"Memory ran out{f' at a piece of {tried_for}' if tried_for else ''}."

@@ -1,0 +1,255 @@
+"""Out of memory: the same steps with less at a time, the same curve, and a word about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lora_studio.core import commands, events, metrics
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import memory_ladder
+from lora_studio.engine.batches import Batch, Plan
+from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.memory_ladder import Rung
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "sft": [{"instruction": f"What is {n}?", "output": f"It is {n}" + ", said Pim" * (n % 7) + "."}
+            for n in range(24)],
+    "pairs": [{"prompt": f"What is {n}?", "chosen": f"It is {n}" + ", said Pim" * (n % 5) + ".",
+               "rejected": f"No idea: {n}!"} for n in range(24)],
+    "labels": [{"prompt": f"What is {n}?", "completion": f"It is {n}" + ", said Pim" * (n % 5) + ".",
+                "label": n % 2 == 0} for n in range(24)],
+}  # fmt: skip
+
+OUT = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of")
+Start = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    """Makes a run of 4 steps of 6 rows on a tiny model, without dropout, in 32-bit."""
+
+    def make(rows: str = "sft", **training: Any) -> RunFolder:
+        file = write_rows(tmp_path / f"{rows}.jsonl", ROWS[rows])
+        recipe = {"max_steps": 4, "micro_batch": 6, "gradient_accumulation": 1, "eval_every": 2,
+                  "learning_rate": 2e-3, "save_every": 2}  # fmt: skip
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_share": 0.2, "max_length": 256},
+            training=recipe | training,
+            lora={"rank": 4, "alpha": 8},
+        )
+
+    return make
+
+
+def train(run: RunFolder, **how: bool) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), **how))
+
+
+class Limit:
+    """A device on which a pass takes a certain memory for each row, half of it when recomputing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: float = 1000
+        self.passes = 0  # that fit
+        self.fails_at: set[int] = set()
+        own = Scorer.__call__
+
+        def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
+            recomputes = scorer.base.is_gradient_checkpointing
+            found = own(scorer, batch)
+            if len(batch.lengths) * (0.5 if recomputes else 1.0) > self.rows:
+                raise OUT
+            self.passes += 1
+            if self.passes in self.fails_at:
+                raise OUT
+            return found
+
+        monkeypatch.setattr(Scorer, "__call__", score)
+
+
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
+    return Limit(monkeypatch)
+
+
+def assert_same_curve(run: RunFolder, expected: RunFolder) -> None:
+    found, whole = metrics.of_run(run), metrics.of_run(expected)
+    assert list(found.loss.steps) == list(whole.loss.steps)
+    assert list(found.steps["tokens"].values) == list(whole.steps["tokens"].values)
+    np.testing.assert_allclose(found.loss.values, whole.loss.values, rtol=1e-5)
+    np.testing.assert_allclose(found.evaluations.values, whole.evaluations.values, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "recipe", "per_row"),
+    [
+        pytest.param("sft", {}, 1, id="sft"),
+        pytest.param("pairs", {}, 2, id="dpo", marks=pytest.mark.slow),
+        pytest.param("pairs", {"preference": "orpo"}, 2, id="orpo", marks=pytest.mark.slow),
+        pytest.param("labels", {}, 1, id="kto"),
+    ],
+)
+def test_less_memory_gives_the_same_curve_in_smaller_pieces(
+    start: Start, limit: Limit, rows: str, recipe: dict[str, Any], per_row: int
+) -> None:
+    whole, lean = start(rows, **recipe), start(rows, **recipe)
+    train(whole)
+    limit.rows = 3 * per_row
+    channel = train(lean)
+    assert channel.of(events.Done)
+    (recovered,) = channel.of(events.Recovered)
+    assert (recovered.step, recovered.micro_batch, recovered.gradient_accumulation) == (0, 3, 2)
+    assert "2.00 GiB" in recovered.why
+    assert_same_curve(lean, whole)
+
+
+@pytest.mark.slow
+def test_memory_that_is_enough_for_one_row_only_when_recomputing_is_enough(
+    start: Start, limit: Limit
+) -> None:
+    whole, lean = start(), start()
+    train(whole)
+    limit.rows = 0.5
+    channel = train(lean)
+    rungs = [(event.micro_batch, event.gradient_checkpointing) for event in channel.of(events.Recovered)]  # fmt: skip
+    assert rungs == [(3, False), (1, False), (1, True)]
+    assert_same_curve(lean, whole)
+
+
+def test_memory_that_is_too_small_for_anything_is_a_problem_with_the_cheapest_change(
+    start: Start, limit: Limit
+) -> None:
+    limit.rows = 0.1
+    channel = train(start())
+    problem = channel.last(events.Failed).problem
+    assert problem.code == "device.out_of_memory"
+    assert problem.fix is not None
+    assert (problem.fix.step, problem.fix.field) == ("model", "precision")
+    assert not channel.of(events.StepDone)
+
+
+@pytest.mark.parametrize("at", [2, pytest.param(5, marks=pytest.mark.slow), 9])
+def test_memory_that_runs_out_in_the_middle_redoes_that_step_alone(
+    start: Start, limit: Limit, at: int
+) -> None:
+    """Micro-batches of 2 there are: a probe, 3 in each step, 3 in each evaluation of 5 rows."""
+    recipe = {"micro_batch": 2, "gradient_accumulation": 3}
+    whole, lean = start(**recipe), start(**recipe)
+    train(whole)
+    limit.passes, limit.fails_at = 0, {at}
+    channel = train(lean)
+    (recovered,) = channel.of(events.Recovered)
+    assert recovered.micro_batch == 1
+    assert_same_curve(lean, whole)
+    order = [event.kind for event in channel.events if event.kind in ("step_done", "recovered")]
+    assert order.index("recovered") == recovered.step
+
+
+def test_the_longest_batch_runs_first_and_changes_no_curve(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    own = Scorer.__call__
+
+    def score(scorer: Scorer, batch: Batch) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            seen.append(batch.tokens)
+        return own(scorer, batch)
+
+    monkeypatch.setattr(Scorer, "__call__", score)
+    train(start(micro_batch=2, gradient_accumulation=3))
+    assert len(seen) == 1 + 3 + 3 + 3 + 1, "19 rows are three steps of 6 and one of a row"
+    assert seen[0] == max(seen)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_the_longest_batch_of_a_plan_is_that_of_a_search_through_all(padded: bool) -> None:
+    lengths = np.random.default_rng(3).integers(1, 500, 103)
+    plan = Plan(lengths, 3, 4, seed=1)
+
+    def size(rows: list[int]) -> int:
+        return int(lengths[rows].max() * len(rows) if padded else lengths[rows].sum())
+
+    for steps in (1, 7, plan.steps_per_epoch, 3 * plan.steps_per_epoch):
+        every = [rows for step in range(steps) for rows in plan.step(step)]
+        assert size(plan.longest(steps, padded=padded)) == max(map(size, every))
+
+
+@pytest.mark.slow
+def test_a_resumed_training_begins_where_memory_was_enough(start: Start, limit: Limit) -> None:
+    whole, lean = start(), start()
+    train(whole)
+    limit.rows = 1
+
+    def pause(event: Any, flags: Any) -> None:
+        if isinstance(event, events.StepDone) and event.step == 1:
+            flags.pause.set()
+
+    handle(commands.Train(run=str(lean.path)), pause)
+    noted = lean.manifest()["memory"]
+    assert (noted["micro_batch"], noted["gradient_accumulation"]) == (1, 6)
+    passes = limit.passes
+    channel = train(lean, resume=True)
+    assert not channel.of(events.Recovered)
+    assert limit.passes > passes
+    assert_same_curve(lean, whole)
+
+
+def test_a_training_that_the_system_ended_goes_on_one_rung_lower(start: Start) -> None:
+    whole, lean = start(), start()
+    train(whole)
+    channel = train(lean, resume=True, lower=True)
+    (recovered,) = channel.of(events.Recovered)
+    assert recovered.micro_batch == 3
+    again = train(lean, resume=True)
+    assert again.of(events.Done)
+    assert_same_curve(lean, whole)
+
+
+def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, lean = start(), start()
+    train(whole)
+    own = torch.optim.AdamW.step
+    calls: list[int] = []
+
+    def step(optimizer: Any, *about: Any) -> Any:
+        calls.append(1)
+        found = own(optimizer, *about)
+        if len(calls) == 4:
+            raise MemoryError  # when the weights have moved
+        return found
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    channel = train(lean)
+    assert [event.step for event in channel.of(events.Recovered)] == [2]
+    assert_same_curve(lean, whole)
+
+
+def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:
+    rung: Rung | None = memory_ladder.first(TrainingSpec(micro_batch=5, gradient_accumulation=3))
+    seen = []
+    while rung is not None:
+        seen.append((rung.micro_batch, rung.accumulation(15), rung.recomputing))
+        rung = rung.below(can_recompute=True)
+    assert seen == [(5, 3, False), (2, 8, False), (1, 15, False), (1, 15, True)]
+
+
+def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
+    error = memory_ladder.exhausted("Out.", [100] * 99 + [5000], "4bit")
+    (problem,) = error.problems
+    assert problem.fix is not None
+    assert (problem.fix.field, problem.fix.value) == ("max_length", 104)
+    assert "cuts 1 row" in problem.remedy
