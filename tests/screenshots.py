@@ -23,6 +23,7 @@ from lora_studio.core import events, paths
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.gui import theme, wizard
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
+from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, model_facts
@@ -48,7 +49,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "train": [
             _emit(events.Log(text="Loading the model in 4-bit on cuda:0")),
             _emit(model_facts.adapter()),
-            {"steps": 240, "seconds": 0.012},
+            {"steps": 240, "seconds": 0.03, "save_every": 80},
             _emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
             {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
         ],
@@ -122,17 +123,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "problems", window
     window.state.undo.undo()
     window.strip._open(False)
-    window.flow.request("train")
-    _until(lambda: (window.jobs.advance.share or 0) > 0.6, 30)
-    yield "training-running", window
-    window.close()
-    closing = window.findChild(ClosingDialog)
-    assert closing is not None
-    yield "dialog-closing", closing
-    closing.reject()
-    _until(lambda: not window.jobs.running, 30)
-    QTest.qWait(400)
-    yield "training-done", window
+    yield from training_shots(window)
     window.go("merging")
     window.flow.request("merge")
     _until(lambda: window.jobs.running, 5)
@@ -156,6 +147,45 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "home", window
     window.close()
     window.deleteLater()
+
+
+def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """A training from its first step to its verdict, then beside another run and as a picture."""
+    page: Any = window.pages["training"]
+    window.go("training")
+    window.flow.request("train")
+    _until(lambda: (window.jobs.advance.share or 0) > 0.6, 30)
+    yield "training-running", window
+    page.plot.read_at(100)
+    yield "training-reading", window
+    page.plot.read_at(None)
+    window.close()
+    closing = window.findChild(ClosingDialog)
+    assert closing is not None
+    yield "dialog-closing", closing
+    closing.reject()
+    _until(lambda: not window.jobs.running, 30)
+    QTest.qWait(400)
+    window.message_bar.hide()
+    yield "training-done", window
+    page.curves.save_picture()
+    dialog = page.curves.findChild(PictureDialog)
+    yield "dialog-picture", dialog
+    dialog.reject()
+    window.flow.request("train")  # another run, beside which the first one is shown
+    _until(lambda: (window.jobs.advance.share or 0) > 0.5, 30)
+    page.plot.bar.compare_opened.emit()
+    page.plot.bar.compare.menu().actions()[0].trigger()
+    page.plot.bar.strip.setCurrentIndex(page.plot.bar.strip.findData("grad_norm"))
+    page.plot.bar.strip.activated.emit(0)
+    QTest.qWait(500)
+    page.plot.read_at(90)
+    yield "training-compared", window
+    page.plot.read_at(None)
+    _until(lambda: not window.jobs.running, 30)
+    QTest.qWait(300)
+    window.message_bar.hide()
+    yield "training-done-compared", window
 
 
 _LEAKED = events.Finding(

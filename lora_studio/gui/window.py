@@ -412,6 +412,8 @@ class Window(QMainWindow):
         if self.has_project and self.state.dirty:
             self.state.save()
         self.home.leave()
+        for page in self.pages.values():
+            page.leave()
         self.jobs.detach()
         self.inspector.shut_down()
         self.preferences.geometry = bytes(self.saveGeometry().toHex().data()).decode()

@@ -67,7 +67,7 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done 
         case {"sleep": seconds}:
             _sleep(seconds, job)
         case {"steps": steps, "seconds": seconds}:
-            return _train(steps, seconds, job, run)
+            return _train(steps, seconds, job, run, step.get("save_every", 0))
         case {"make": names}:
             for name in names:
                 assert run is not None
@@ -94,17 +94,20 @@ def _sleep(seconds: float, job: Job) -> None:
         time.sleep(min(0.02, left))
 
 
-def _train(steps: int, seconds: float, job: Job, run: RunFolder | None) -> events.Done | None:
+def _train(
+    steps: int, seconds: float, job: Job, run: RunFolder | None, save_every: int = 0
+) -> events.Done | None:
     job.emit(events.TrainingStarted(steps=steps, steps_per_epoch=steps / 3, effective_batch=16))
     for step in range(1, steps + 1):
         _sleep(seconds, job)
         job.emit(_step_done(step, steps, seconds))
         if step % 10 == 0:
             job.emit(events.Evaluated(step=step, loss=_loss(step, steps) * 1.06 + 0.05))
-        if job.flags.checkpoint.is_set() or job.flags.pause.is_set():
+        is_due = bool(save_every) and step % save_every == 0
+        if is_due or job.flags.checkpoint.is_set() or job.flags.pause.is_set():
             job.flags.checkpoint.clear()
             if run is not None:
-                run.checkpoint(step).mkdir(parents=True)
+                run.checkpoint(step).mkdir(parents=True, exist_ok=True)
             job.emit(events.CheckpointSaved(step=step, folder=str(run and run.checkpoint(step))))
         if job.flags.stop.is_set():
             return events.Done(stopped=True)
@@ -128,6 +131,8 @@ def _step_done(step: int, steps: int, seconds: float) -> events.StepDone:
         tokens=step * 4096,
         tokens_per_s=2310.0,
         memory_bytes=9_200_000_000,
+        gpu_percent=96.0 + step % 4,
+        gpu_celsius=58.0 + min(8.0, step / 20),
         eta_s=(steps - step) * max(seconds, 0.001),
     )
 

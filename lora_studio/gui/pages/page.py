@@ -123,6 +123,9 @@ class Page(QWidget):
     def on_shown(self) -> None:
         """The user came to this page: the time to ask the inspector."""
 
+    def leave(self) -> None:
+        """The window closes: the time to end threads of one's own."""
+
     def _make_room(self, _lowest: int, highest: int) -> None:
         """Lets the scroll bar into the margin, so that cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0

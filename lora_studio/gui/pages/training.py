@@ -10,11 +10,11 @@ from lora_studio.core.verdict import Verdict, judge
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
-from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, button, label, set_role
 from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.curves_card import CurvesCard
 from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.sample_view import SampleView
@@ -32,7 +32,9 @@ _TILES = {
     "loss": "Loss",
     "eval": "Eval loss",
     "memory": "Memory",
+    "load": "Device",
     "rate": "Learning rate",
+    "norm": "Gradient norm",
 }
 
 
@@ -46,7 +48,8 @@ class TrainingPage(Page):
         """Two views, one shown at a time: the recipe, and the run."""
         super().__init__(state, parent)
         self.record = JobRecord("train")
-        self.plot = LossPlot()
+        self.curves = CurvesCard(state)
+        self.plot = self.curves.plot
         self.tiles = StatTiles(_TILES, columns=2)
         self.progress = ProgressLine()
         self.log, self.samples = LogView(), SampleView()
@@ -95,27 +98,24 @@ class TrainingPage(Page):
 
     def _run_view(self) -> QWidget:
         self.verdict.add(self.what, self.advice)
-        curve = Card()
-        self.plot.setMinimumHeight(260)
-        curve.add(self.plot)
         figures = Card()
         figures.setMinimumWidth(280)
-        figures.add(self.tiles)
+        figures.add(self.progress, self.tiles)
         figures.body.addStretch(1)
         self.tabs.addTab(self.log, "Log")
-        self.tabs.setFixedHeight(190)
+        self.tabs.setMinimumHeight(130)
+        policy = QSizePolicy.Policy
+        self.tabs.setSizePolicy(policy.Expanding, policy.Ignored)  # the curves get the room first
         lower = Card()
+        lower.setMaximumHeight(280)
         lower.add(self.tabs)
-        self._progress_card = Card()
-        self._progress_card.add(self.progress)
         view = QWidget()
         layout = QVBoxLayout(view)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.L)
         layout.addWidget(self.verdict)
-        layout.addWidget(self._progress_card)
-        layout.addWidget(Columns(curve, figures, (1, 0)), 1)
-        layout.addWidget(lower)
+        layout.addWidget(Columns(self.curves, figures, (1, 0)), 3)
+        layout.addWidget(lower, 1)
         return view
 
     # --- events -------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ class TrainingPage(Page):
         if not self.record.take(event):
             return
         self.log.on_event(event)
-        self.plot.take(event)
+        self.curves.take(event)
         match event:
             case events.Started():
                 self._begin()
@@ -160,7 +160,7 @@ class TrainingPage(Page):
         if self.state.run != self._run:
             self._run = self.state.run
             self.record.clear()
-            self.plot.clear()
+            self.curves.clear()
             self.tiles.clear()
             self.log.clear()
             self.samples.clear()
@@ -170,6 +170,10 @@ class TrainingPage(Page):
         self.refresh()
 
     # --- what the user does -------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Ends what the curves are being read from or written to."""
+        self.curves.leave()
 
     def on_primary(self) -> None:
         """Starts, or goes on to Merge."""
@@ -271,7 +275,7 @@ class TrainingPage(Page):
         return "Resume" if resumable else "Train again"
 
     def _show_progress(self, running: bool) -> None:
-        self._progress_card.setVisible(running)
+        self.progress.setVisible(running)
         progress, last = self.record.progress, self._last
         if progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
@@ -293,7 +297,9 @@ class TrainingPage(Page):
                 "speed": words.number(round(last.tokens_per_s)),
                 "loss": words.loss(last.loss),
                 "memory": words.memory(last.memory_bytes),
+                "load": _load(last),
                 "rate": words.small(last.learning_rate),
+                "norm": words.loss(last.grad_norm),
             }
         )
 
@@ -339,3 +345,15 @@ class TrainingPage(Page):
                 return "Resume to begin; no step was done yet."
             return f"Resume to go on from the checkpoint at step {words.number(steps[-1])}."
         return "There is no checkpoint to go on from."
+
+
+def _load(step: events.StepDone) -> str:
+    """How busy and how warm the device is, as far as anybody could tell."""
+    found = []
+    if step.gpu_percent is not None:
+        found.append(f"GPU {step.gpu_percent:.0f} %")
+    if step.gpu_celsius is not None:
+        found.append(f"{step.gpu_celsius:.0f} °C")
+    if step.cpu_percent is not None:
+        found.append(f"Processor {step.cpu_percent:.0f} %")
+    return ", ".join(found)

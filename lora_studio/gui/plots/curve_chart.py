@@ -16,6 +16,8 @@ from lora_studio.gui.theme import Palette
 
 #: Room around the curves, as a share of what they span.
 _PAD_X, _PAD_Y = 0.015, 0.06
+#: Room for the caption above them, as another share.
+_CAPTION = 0.5
 #: Width of the axis on the left in pixels, equal in all charts of a column so that steps are in line.
 AXIS_WIDTH = 58
 
@@ -39,7 +41,7 @@ class CurveChart(Chart):
         self._caption.setPos(4, -2)
         self.following = True
         self._traces: list[Trace] = []
-        self._log = False
+        self.is_log = False
         self._leader: CurveChart | None = None
         self._box = self._plot.getViewBox()
         self._box.disableAutoRange()
@@ -58,7 +60,7 @@ class CurveChart(Chart):
             self._plot.removeItem(old)
         self._traces = list(traces)
         for depth, trace in enumerate(traces):
-            trace.log = self._log
+            trace.log = self.is_log
             trace.setZValue(depth)
             self._plot.addItem(trace, ignoreBounds=True)
         self.renew()
@@ -70,7 +72,7 @@ class CurveChart(Chart):
 
     def set_log(self, on: bool) -> None:
         """Logarithmic left axis; values of zero or less leave a gap."""
-        self._log = on
+        self.is_log = on
         axis = self._plot.getAxis("left")
         axis.setLogMode(False, on)
         axis.setStyle(maxTickLevel=1 if on else 0)  # powers of ten are too far apart
@@ -157,7 +159,8 @@ class CurveChart(Chart):
         if not (math.isfinite(low) and math.isfinite(high)):
             low, high = 0.0, 1.0
         pad = _PAD_Y * (high - low) or 0.1 * abs(high) or 0.5
-        self._plot.setYRange(low - pad, high + pad, padding=0.0)
+        room = _CAPTION * (high - low) if self._caption.text.strip() else 0.0
+        self._plot.setYRange(low - pad, high + pad + room, padding=0.0)
 
     def _moved_by_hand(self, *_: object) -> None:
         leader = self._leader or self

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
+from lora_studio.core.metrics import Column
+
 Values = npt.NDArray[np.float64]
 
 #: Values that become one block of the first level, and blocks of a level that become one of the next.
@@ -61,6 +63,18 @@ class History:
     def add(self, step: float, values: Mapping[str, float | None]) -> None:
         """Adds a point. A step not after the last one replaces the tail: training was resumed."""
         self._pending.append((step, values))
+
+    def fill(self, columns: Mapping[str, Column]) -> None:
+        """Takes whole columns at once, into an empty history."""
+        known = {name: column for name, column in columns.items() if len(column)}
+        every = [np.frombuffer(column.steps, np.int64) for column in known.values()]
+        steps = np.unique(np.concatenate(every)) if every else np.empty(0)
+        self._steps.extend(steps.astype(np.float64))
+        for (name, column), own in zip(known.items(), every, strict=True):
+            values = np.full(len(steps), np.nan)
+            values[np.searchsorted(steps, own)] = np.frombuffer(column.values, np.float64)
+            self._columns[name] = _Growing()
+            self._columns[name].extend(values)
 
     def clear(self) -> None:
         """Forgets all points and quantities; curves that were handed out are empty from now on."""

@@ -197,10 +197,11 @@ class LossPlot(QWidget):
         self.redraws += 1
         self.bar.offer([name for name in self.run.steps.names if name != "loss"])
         self.drawing.renew()
-        self.legend.set_entries(self._entries())
+        self.legend.set_entries(self.entries())
         self._describe()
 
-    def _entries(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
+        """The legend: curves, then marks."""
         marks: list[Entry] = [
             (MARK_NAMES[kind], MARK_GLYPHS[kind], _colour_of_mark(kind))
             for kind in dict.fromkeys(kind for _, kind in self.run.marks)

@@ -38,7 +38,7 @@ class PlotBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Offers the learning rate alone until others have been measured."""
         super().__init__(parent)
-        self.strip = QComboBox()
+        self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.strip.setAccessibleName("Below the loss")
         self.strip.setToolTip("What is shown below the loss")
         self.smoothing = QSlider(Qt.Orientation.Horizontal)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lora_studio.core import events
+from lora_studio.core.metrics import LOAD_VALUES, Series
 from lora_studio.gui.plots.history import History
 from lora_studio.gui.plots.trace import MarkKind
 
 #: Fields of StepDone that are plotted; the objective's own figures come on top.
 STEP_FIELDS = (
-    "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", "gpu_percent",
-    "gpu_celsius", "cpu_percent",
+    "loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes", *LOAD_VALUES,
 )  # fmt: skip
 
 
@@ -21,13 +21,20 @@ class RunCurves:
         self.name = name
         self.steps, self.evaluations = History(), History()
         self.marks: list[tuple[float, MarkKind]] = []
-        self._last = 0.0
+
+    @classmethod
+    def of_series(cls, name: str, found: Series) -> RunCurves:
+        """The curves of a run that was read as a whole."""
+        made = cls(name)
+        columns = {name: found.columns()[name] for name in STEP_FIELDS if name in found.columns()}
+        made.steps.fill({**columns, **found.figures})
+        made.evaluations.fill({"loss": found.evaluations, **found.evaluation_figures})
+        return made
 
     def take(self, event: object) -> bool:
         """Adds what an event tells; whether it told anything."""
         match event:
             case events.StepDone():
-                self._last = event.step
                 values = {name: getattr(event, name) for name in STEP_FIELDS}
                 self.steps.add(event.step, values | event.figures if event.figures else values)
             case events.Evaluated():
@@ -36,6 +43,11 @@ class RunCurves:
                 self._mark(event.step, "checkpoint")
             case events.TrainingStarted():
                 self._begin(event.step)
+            case events.Recovered():
+                self._rewind(event.step)
+                self._mark(event.step, "recovered")
+            case events.Done(paused=True) if len(self.steps):
+                self._mark(float(self.steps.steps[-1]), "paused")
             case _:
                 return False
         return True
@@ -45,7 +57,6 @@ class RunCurves:
         self.steps.clear()
         self.evaluations.clear()
         self.marks = []
-        self._last = 0.0
 
     def marks_near(self, step: float, reach: float) -> list[MarkKind]:
         """What happened within `reach` steps of one, each kind once."""
@@ -53,11 +64,14 @@ class RunCurves:
 
     def _begin(self, step: int) -> None:
         """Training starts, or goes on after `step` steps: what an attempt did beyond is gone."""
+        self._rewind(step)
+        if step:
+            self._mark(step, "resumed")
+
+    def _rewind(self, step: int) -> None:
         self.steps.cut_after(step)
         self.evaluations.cut_after(step)
         self.marks = [mark for mark in self.marks if mark[0] <= step]
-        if step:
-            self._mark(step, "resumed")
 
     def _mark(self, step: float, kind: MarkKind) -> None:
         self.marks.append((step, kind))

@@ -1,0 +1,47 @@
+"""Size and colours of a picture of curves."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Signal
+from PySide6.QtWidgets import QComboBox, QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.widgets.basics import button, titled
+
+SIZES = (
+    ("Report", QSize(1600, 1000)),
+    ("Slide", QSize(1920, 1080)),
+    ("Small", QSize(1000, 640)),
+    ("Poster", QSize(3840, 2160)),
+)
+
+
+class PictureDialog(Dialog):
+    """Two choices.
+
+    Signals:
+        chosen(size, palette): in pixels, and the colours.
+    """
+
+    chosen = Signal(QSize, object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """The colours of the window are proposed."""
+        super().__init__("Save the curves as a picture", "", parent)
+        self.size_choice, self.colors = QComboBox(), QComboBox()
+        for name, size in SIZES:
+            self.size_choice.addItem(f"{name}, {size.width()} × {size.height()} pixels", size)
+        for palette, name in ((theme.LIGHT, "Light"), (theme.DARK, "Dark")):
+            self.colors.addItem(name, palette)
+        self.colors.setCurrentIndex(1 if theme.current() == theme.DARK else 0)
+        self.size_choice.setAccessibleName("Size")
+        self.colors.setAccessibleName("Colours")
+        self.body.addWidget(titled("Size", self.size_choice))
+        self.body.addWidget(titled("Colours", self.colors))
+        self.add_button(button("Cancel", self.reject))
+        self.save = self.add_button(button("Save…", self._choose, kind="primary"), default=True)
+
+    def _choose(self) -> None:
+        self.accept()
+        self.chosen.emit(self.size_choice.currentData(), self.colors.currentData())

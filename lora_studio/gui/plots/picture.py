@@ -1,0 +1,87 @@
+"""The curves of a training as a picture of any size, in the colours of either theme."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QRegion
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from lora_studio.gui import theme
+from lora_studio.gui.plots.curve_chart import CurveChart
+from lora_studio.gui.plots.drawing import Drawing
+from lora_studio.gui.plots.legend import Entry
+from lora_studio.gui.theme import Palette, Size, Space
+
+#: Pixels of a picture for one pixel of a screen: letters stay readable on paper and slides.
+SCALE = 2.0
+
+
+def picture(
+    shown: Drawing, size: QSize, palette: Palette, title: str, entries: list[Entry]
+) -> QImage:
+    """What two charts show, with a title and a legend; `size` is in pixels of the picture."""
+    image = QImage(size, QImage.Format.Format_RGB32)
+    image.setDevicePixelRatio(SCALE)
+    image.fill(QColor(palette.card))
+    width, height = round(size.width() / SCALE), round(size.height() / SCALE)
+    painter = QPainter(image)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    top = _write_head(painter, width, palette, title, entries)
+    area = QSize(width - 2 * Space.L, height - top - Space.L)
+    charts = _charts(shown, area, palette)
+    charts.render(painter, QPoint(Space.L, top), QRegion(), QWidget.RenderFlag.DrawChildren)
+    painter.end()
+    charts.deleteLater()
+    return image
+
+
+def _charts(shown: Drawing, size: QSize, palette: Palette) -> QWidget:
+    """The same charts once more, in other colours and of another size."""
+    holder = QWidget()
+    layout = QVBoxLayout(holder)
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(Space.S)
+    chart, strip = (
+        CurveChart("loss (nats per token)", palette=palette),
+        CurveChart("", palette=palette),
+    )
+    layout.addWidget(chart, 3)
+    layout.addWidget(strip, 1)
+    strip.follow(chart)
+    copy = Drawing(chart, strip, shown.run)
+    copy.share = shown.share
+    copy.set_others(shown.others)
+    copy.set_measure(shown.measure.name if shown.measure else "")
+    strip.setVisible(shown.measure is not None)
+    chart.show_steps_axis(shown.measure is None)
+    chart.set_log(shown.chart.is_log)
+    copy.renew()
+    holder.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
+    holder.resize(size)
+    holder.show()  # lays out; on no screen
+    chart.set_x_range(*shown.chart.x_range())
+    return holder
+
+
+def _write_head(
+    painter: QPainter, width: int, palette: Palette, title: str, entries: list[Entry]
+) -> int:
+    """Title and legend; returns where the charts begin."""
+    painter.setFont(theme.body_font(Size.SECTION, bold=True))
+    painter.setPen(QColor(palette.text))
+    line = QRectF(Space.L, Space.L, width - 2 * Space.L, 20)
+    painter.drawText(line, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, title)
+    font = theme.body_font(Size.CAPTION)
+    painter.setFont(font)
+    metrics = QFontMetricsF(font)
+    x, y = float(Space.L), line.bottom() + Space.L
+    for name, mark, color in entries:
+        wide = metrics.horizontalAdvance(f"{mark}  {name}")
+        if x > Space.L and x + wide > width - Space.L:
+            x, y = float(Space.L), y + 18
+        painter.setPen(QColor(color(palette)))
+        painter.drawText(QPointF(x, y), mark)
+        painter.setPen(QColor(palette.muted))
+        painter.drawText(QPointF(x + metrics.horizontalAdvance(f"{mark}  "), y), name)
+        x += wide + Space.L
+    return round(y) + Space.M

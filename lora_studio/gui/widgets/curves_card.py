@@ -1,0 +1,189 @@
+"""The card with the curves of a run: beside earlier runs of the project, saved as picture or table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QBuffer, QIODevice, QSize
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QFileDialog, QWidget
+
+from lora_studio.core import metrics
+from lora_studio.core.files import replaced
+from lora_studio.core.problems import Problem
+from lora_studio.core.run_folder import RunFolder, list_runs
+from lora_studio.gui.background import Background
+from lora_studio.gui.picture_dialog import PictureDialog
+from lora_studio.gui.plots.loss_plot import LossPlot
+from lora_studio.gui.plots.picture import picture
+from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Palette
+from lora_studio.gui.widgets.basics import Card
+
+Work = Callable[[Background], object]
+Writer = Callable[[Path, Background], None]
+
+_STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
+
+
+class CurvesCard(Card):
+    """Reads and writes in threads of their own; `leave` ends them."""
+
+    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+        """The plot takes the events of the run that is followed."""
+        super().__init__("", parent)
+        self.state = state
+        self.plot = LossPlot()
+        self.plot.setMinimumHeight(270)
+        self.add(self.plot)
+        self._read: dict[str, RunCurves] = {}
+        self._threads: list[Background] = []
+        bar = self.plot.bar
+        bar.compare_opened.connect(self._offer_runs)
+        bar.compare_chosen.connect(self._compare)
+        self.plot.save_picture_clicked.connect(self.save_picture)
+        self.plot.save_values_clicked.connect(self.save_values)
+
+    def leave(self) -> None:
+        """Ends what is under way; harmless when done twice."""
+        for thread in self._threads:
+            thread.drop()
+            thread.deleteLater()
+        self._threads = []
+
+    def clear(self) -> None:
+        """Another run, or one of another project."""
+        self.leave()
+        self.plot.bar.untick()
+        self._read = {}
+        self.plot.clear()
+        self._enable_saving()
+
+    def take(self, event: object) -> None:
+        """Follows an event of the run."""
+        self.plot.take(event)
+        self._enable_saving()
+
+    def _enable_saving(self) -> None:
+        for action in (self.plot.bar.save_picture, self.plot.bar.save_values):
+            action.setEnabled(self.state.run is not None)
+
+    # --- beside other runs --------------------------------------------------------------------
+
+    def _offer_runs(self) -> None:
+        folder = self.state.runs_folder
+        runs = [run for run in list_runs(folder) if run != self.state.run] if folder else []
+        found = [run for run in runs if run.events_file.is_file()]
+        self.plot.bar.set_runs([(str(run.path), run_name(run)) for run in found])
+
+    def _compare(self, keys: list[str]) -> None:
+        for key in keys:
+            if key not in self._read:
+                run = RunFolder(Path(key))
+                self._read[key] = RunCurves(run_name(run))
+                self._begin(partial(_series_of, run), partial(self._was_read, key))
+        self._show_others()
+
+    def _was_read(self, key: str, found: object) -> None:
+        assert isinstance(found, metrics.Series)
+        name = run_name(RunFolder(Path(key)))
+        self._read[key] = RunCurves.of_series(name, found)
+        if not len(found.loss):
+            self.state.messages.info(f"The run of {name} has no steps to compare with.")
+        self._show_others()
+
+    def _show_others(self) -> None:
+        self.plot.set_others([self._read[key] for key in self.plot.bar.ticked()])
+
+    # --- saving -------------------------------------------------------------------------------
+
+    def save_picture(self) -> None:
+        """Asks for size and colours, then for a place."""
+        dialog = PictureDialog(self)
+        dialog.chosen.connect(self._save_picture)
+        dialog.open()
+
+    def _save_picture(self, size: QSize, palette: Palette) -> None:
+        image = picture(self.plot.drawing, size, palette, self._title(), self.plot.entries())
+        self._ask_for_place("Save the curves as a picture", "png", partial(_write_png, image))
+
+    def save_values(self) -> None:
+        """Everything that was measured in the runs shown, by step."""
+        if self.state.run is not None:
+            runs = [self.state.run, *(RunFolder(Path(key)) for key in self.plot.bar.ticked())]
+            self._ask_for_place("Save the values as a table", "csv", partial(_write_csv, runs))
+
+    def _ask_for_place(self, title: str, kind: str, write: Writer) -> None:
+        name = f"{self.state.name or 'run'}-curves.{kind}"
+        folder = self.state.draft.folder or Path.home()
+        what = "Pictures (*.png)" if kind == "png" else "Tables (*.csv)"
+        dialog = QFileDialog(self, title, str(folder), what)
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix(kind)
+        dialog.selectFile(name)
+        dialog.fileSelected.connect(lambda file: self._write(Path(file), write))
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def _write(self, file: Path, write: Writer) -> None:
+        self._begin(
+            lambda thread: write(file, thread),
+            lambda _: self.state.messages.info(f"Saved {file.name} in {file.parent}."),
+        )
+
+    def _title(self) -> str:
+        return run_name(self.state.run) if self.state.run else ""
+
+    # --- threads ------------------------------------------------------------------------------
+
+    def _begin(self, work: Work, then: Callable[[object], None]) -> None:
+        thread = Background(work, self)
+        thread.done.connect(then)
+        thread.failed.connect(self._failed)
+        thread.finished.connect(partial(self._ended, thread))
+        self._threads.append(thread)
+        thread.start()
+
+    def _failed(self, problem: Problem) -> None:
+        self.state.messages.problem(problem)
+
+    def _ended(self, thread: Background) -> None:
+        if thread in self._threads:
+            self._threads.remove(thread)
+            thread.deleteLater()
+
+
+def run_name(run: RunFolder) -> str:
+    """A run as people tell it from others: `24 Nov, 14:05:12 · support-bot`."""
+    found = _STAMP.match(run.path.name)
+    if found is None:
+        return run.path.name
+    try:
+        moment = datetime.strptime(found[1], "%Y%m%d-%H%M%S")
+    except ValueError:
+        return run.path.name
+    return f"{moment.day} {moment:%b, %H:%M:%S} · {found[2]}"
+
+
+def _series_of(run: RunFolder, thread: Background) -> metrics.Series:
+    return metrics.series(thread.gently(run.events()))
+
+
+def _write_csv(runs: list[RunFolder], file: Path, thread: Background) -> None:
+    found = {run_name(run): _series_of(run, thread) for run in runs}
+    with replaced(file) as out:
+        for line in thread.gently(metrics.csv_lines(found)):
+            out.write(line.encode("utf-8"))
+
+
+def _write_png(image: QImage, file: Path, thread: Background) -> None:
+    buffer = QBuffer()
+    buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "PNG")  # type: ignore[call-overload]
+    with replaced(file) as out:
+        out.write(bytes(buffer.data().data()))

@@ -1,0 +1,179 @@
+"""The curves of a run on their card: beside earlier runs, as a picture, as a table."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QCoreApplication, QSize, Qt
+from PySide6.QtGui import QImage
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui import theme
+from lora_studio.gui.picture_dialog import PictureDialog
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.curves_card import CurvesCard, run_name
+from tests.gui.test_plots import step_done
+
+WAIT = 10_000
+
+
+def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: object) -> RunFolder:
+    run = RunFolder(folder / "runs" / name)
+    run.path.mkdir(parents=True)
+    run.project_file.write_text("")
+    told = [
+        events.TrainingStarted(steps=steps, steps_per_epoch=20, effective_batch=4),
+        *(step_done(step, loss + 0.1 / step, steps, **more) for step in range(1, steps + 1)),
+        events.Evaluated(step=steps, loss=loss + 0.2),
+    ]
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    return run
+
+
+@pytest.fixture
+def card(qtbot: QtBot, state: ProjectState, project_folder: Path) -> Iterator[CurvesCard]:
+    """The card of a project with three runs, over the newest."""
+    made_run(project_folder, "20260102-090000-first", 3.0)
+    made_run(project_folder, "20260103-090000-second", 2.5, figures={"margin": 0.4})
+    run = made_run(project_folder, "20260104-101500-third", 2.0)
+    state.open(project_folder)
+    state.set_run(run)
+    made = CurvesCard(state)
+    for event in run.events():
+        made.take(event)
+    qtbot.addWidget(made)
+    made.resize(800, 520)
+    made.show()
+    yield made
+    made.leave()
+
+
+def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
+    """Ticks runs in the menu, as a person does, and waits until they are drawn."""
+    for name in names:
+        card.plot.bar.compare_opened.emit()
+        (action,) = [a for a in card.plot.bar.compare.menu().actions() if name in a.text()]
+        action.trigger()
+    qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others), timeout=WAIT)
+
+
+def test_a_run_is_named_by_its_time() -> None:
+    assert run_name(RunFolder(Path("20260104-101500-support-bot"))) == (
+        "4 Jan, 10:15:00 · support-bot"
+    )
+    assert run_name(RunFolder(Path("my run"))) == "my run"
+
+
+def test_earlier_runs_are_picked_from_a_menu_and_drawn_beside_this_one(
+    qtbot: QtBot, card: CurvesCard
+) -> None:
+    card.plot.bar.compare_opened.emit()
+    offered = [action.text() for action in card.plot.bar.compare.menu().actions()]
+    assert offered == ["3 Jan, 09:00:00 · second", "2 Jan, 09:00:00 · first"]
+    compare(qtbot, card, "first", "second")
+    assert [run.name for run in card.plot.others] == [
+        "2 Jan, 09:00:00 · first",
+        "3 Jan, 09:00:00 · second",
+    ]
+    card.plot.read_at(40)
+    assert "loss, A 3.0" in card.plot.readout.text()
+    assert "eval loss, B 2.70" in card.plot.readout.text()
+    card.plot.bar.compare_opened.emit()
+    card.plot.bar.compare.menu().actions()[-1].trigger()
+    assert card.plot.others == []
+
+
+def test_a_run_without_steps_says_so(qtbot: QtBot, card: CurvesCard, project_folder: Path) -> None:
+    made_run(project_folder, "20260101-000000-empty", 2.0, steps=0)
+    said: list[str] = []
+    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    card.state.messages.connect_view()
+    card.plot.bar.compare_opened.emit()
+    card.plot.bar.compare.menu().actions()[2].trigger()
+    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
+    assert said == ["The run of 1 Jan, 00:00:00 · empty has no steps to compare with."]
+
+
+def test_another_run_takes_the_others_off_the_card(qtbot: QtBot, card: CurvesCard) -> None:
+    compare(qtbot, card, "first")
+    card.clear()
+    assert card.plot.others == []
+    assert card.plot.bar.ticked() == []
+
+
+def test_leaving_while_a_run_is_being_read_ends_the_reading(card: CurvesCard) -> None:
+    card.plot.bar.compare_opened.emit()
+    card.plot.bar.compare.menu().actions()[0].trigger()
+    card.leave()
+    assert card._threads == []
+
+
+def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
+    """Chooses a place in the file dialog, and waits until the file is there."""
+    dialog = card.findChild(QFileDialog)
+    assert dialog is not None
+    assert dialog.acceptMode() == QFileDialog.AcceptMode.AcceptSave
+    dialog.fileSelected.emit(str(file))
+    dialog.close()
+    qtbot.waitUntil(file.exists, timeout=WAIT)
+
+
+@pytest.mark.parametrize("palette", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+def test_the_picture_has_the_chosen_size_and_colours_in_either_theme(
+    qtbot: QtBot, card: CurvesCard, tmp_path: Path, palette: theme.Palette
+) -> None:
+    compare(qtbot, card, "first")
+    qtbot.keyClick(card, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
+    dialog = card.findChild(PictureDialog)
+    assert dialog is not None
+    dialog.size_choice.setCurrentIndex(2)
+    dialog.colors.setCurrentIndex(0 if palette == theme.LIGHT else 1)
+    dialog.save.click()
+    save(qtbot, card, tmp_path / "curves.png")
+    image = QImage(str(tmp_path / "curves.png"))
+    assert image.size() == QSize(1000, 640)
+    seen = {image.pixelColor(x, y).name().upper() for x in range(1000) for y in range(0, 640, 2)}
+    assert image.pixelColor(2, 2).name().upper() == palette.card
+    for color in (palette.loss, palette.evaluation, palette.series[2], palette.learning_rate):
+        assert color in seen
+
+
+def test_the_table_has_every_series_of_every_run_shown_by_step(
+    qtbot: QtBot, card: CurvesCard, tmp_path: Path
+) -> None:
+    compare(qtbot, card, "second")
+    shift_ctrl = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(card, Qt.Key.Key_E, shift_ctrl)
+    save(qtbot, card, tmp_path / "values.csv")
+    with (tmp_path / "values.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 80
+    assert rows[39]["run"] == "4 Jan, 10:15:00 · third"
+    assert float(rows[39]["loss"]) == 2.0 + 0.1 / 40
+    assert float(rows[39]["eval_loss"]) == 2.2
+    assert rows[0]["eval_loss"] == ""
+    assert rows[0]["margin"] == ""
+    assert rows[40]["margin"] == "0.4"
+
+
+def test_a_place_that_cannot_be_written_is_a_problem_in_words(
+    qtbot: QtBot, card: CurvesCard, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    card.state.messages.connect_view()
+    (tmp_path / "file").write_text("")
+    card.save_values()
+    dialog = card.findChild(QFileDialog)
+    assert dialog is not None
+    dialog.fileSelected.emit(str(tmp_path / "file" / "values.csv"))
+    dialog.close()
+    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
+    assert "cannot be used" in said[0]
+    QCoreApplication.processEvents()
