@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lora_studio.core import events, words
+from lora_studio.core.estimate import COMPONENTS, MemoryEstimate
 from lora_studio.core.problems import Problem
 
 #: Seconds between two lines about training steps where no bar can be drawn.
@@ -151,6 +152,19 @@ class Display:
             self._task = None
 
 
+def estimate_sentence(found: MemoryEstimate) -> str:
+    """What a training takes, in one line: all of it, the largest parts, how long."""
+    parts = sorted(found.parts.items(), key=lambda part: -part[1])[:3]
+    largest = ", ".join(f"{COMPONENTS[name].lower()} {words.memory(size)}" for name, size in parts)
+    said = f"Memory: about {words.memory(found.total)} ({largest}, …)"
+    if found.available is not None:
+        verdict = "fits" if found.fits else "DOES NOT FIT"
+        said += f"; {verdict}, {words.memory(found.available)} are free"
+    if found.seconds is not None:
+        said += f". Time: {words.remaining(found.seconds)}"
+    return f"{said}."
+
+
 def sentence(event: events.Event) -> str | None:
     """What an event means to a person, in one line; None for what a bar shows better."""
     match event:
@@ -168,6 +182,8 @@ def sentence(event: events.Event) -> str | None:
             )
         case events.DatasetReady():
             return _dataset_sentence(event)
+        case events.MemoryEstimated():
+            return estimate_sentence(event.estimate)
         case events.Evaluated():
             return f"Evaluation after step {event.step}: loss {words.loss(event.loss)}."
         case events.EndedEarly():

@@ -44,21 +44,25 @@ _BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 #: Logits that are in memory at a time where they are computed in pieces (engine/logprobs.py).
 LOGITS_AT_ONCE = 1 << 25
 
+#: Time of a training with gradient checkpointing over one without: a second forward pass, which is
+#: a third of the work (Chen et al. 2016).
+RECOMPUTING = 4 / 3
+
 
 @dataclass(frozen=True)
 class Constants:
     """What no formula gives.
 
     `process` and `context` are bytes: a worker before it has loaded a model, and what a GPU's driver
-    keeps. `logit` is bytes per logit of a piece, `kept` the share of activations on top of those in
+    keeps. `logit` is how often a piece of logits is in memory, `kept` the share of activations on top of those in
     use that the allocator holds, `transient` what the backward pass of a layer needs besides, as a
     multiple of the width of its inner results.
     """
 
     process: int = 690 * MIB
     context: int = 520 * MIB
-    logit: float = 12.0
-    kept: float = 0.06
+    logit: float = 1.2
+    kept: float = 0.03
     transient: float = 3.0
 
 
@@ -69,7 +73,8 @@ class MemoryEstimate(BaseModel):
     """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
 
     `available` is what the device has free, None while that is unknown. `uncounted` is the part of
-    the overhead that a device does not report as memory in use. `seconds` is the time it takes, None
+    the overhead that a device does not report as memory in use, `guessed` the part of all that rests
+    on measured factors and that `Plan.correction` applies to. `seconds` is the time it takes, None
     before anything was trained on this machine.
     """
 
@@ -84,6 +89,7 @@ class MemoryEstimate(BaseModel):
     overhead: int
     tokens: int
     uncounted: int = 0
+    guessed: int = 0
     available: int | None = None
     device: str = ""
     seconds: float | None = None
@@ -114,7 +120,7 @@ class Rows:
     """How many tokens are computed at once and in all, for any micro-batch and limit.
 
     `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
-    of trained tokens, `tokens` those of an epoch with the current limit. `edges` and `over` are
+    of trained tokens, `tokens` those of an epoch with the current limit in `count` rows. `edges` and `over` are
     lengths and the share of rows longer than that.
     """
 
@@ -122,6 +128,7 @@ class Rows:
     longest: int
     trained: float = 1.0
     tokens: int = 0
+    count: int = 0
     task: Task = "sft"
     edges: tuple[int, ...] = ()
     over: tuple[float, ...] = ()
@@ -170,6 +177,7 @@ def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: floa
         longest=lengths.percentiles.get(100, 0),
         trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
         tokens=round(whole * (1 - share)),
+        count=round(lengths.rows * (1 - share)),
         task=task or "sft",
         edges=lengths.edges,
         over=tuple(count / max(1, lengths.rows) for count in lengths.rows_over),
@@ -238,27 +246,26 @@ def estimate(plan: Plan) -> MemoryEstimate:
     weights = weight_bytes(plan)
     casts = plan.bytes_each * trained if plan.bytes_each < 4 else 0
     tokens = plan.tokens
-    factor = plan.correction
     kept, working = _activations(plan, tokens)
     logits = _logits(plan, tokens)
-    overhead = round(factor * (plan.constants.kept * kept))
-    uncounted = 0
-    if plan.kind == "cpu":
-        overhead += round(factor * plan.constants.process) + _loading(plan, weights)
-    else:
-        uncounted = plan.constants.context
-        overhead += uncounted + _dequantised(plan)
+    # While the logits are there, the backward pass of the layers has not begun.
+    activations = round(plan.correction * (kept + max(0, working - logits)))
+    logits = round(plan.correction * logits)
+    held = round(plan.correction * plan.constants.kept * kept)
+    on_cpu = plan.kind == "cpu"
+    fixed = plan.constants.process if on_cpu else plan.constants.context
     return MemoryEstimate(
         weights=weights,
         adapters=4 * trained + casts,
         gradients=4 * trained,
         optimizer=optimizer_bytes(plan.training.optimizer, trained),
-        # While the logits are there, the backward pass of the layers has not begun.
-        activations=round(factor * (kept + max(0, working - logits))),
-        logits=round(factor * logits),
-        overhead=overhead,
-        uncounted=uncounted,
+        activations=activations,
+        logits=logits,
+        overhead=fixed + held + _dequantised(plan),
         tokens=tokens,
+        # A GPU reports what is in use, neither what its driver has nor what the allocator holds.
+        uncounted=0 if on_cpu else fixed + held,
+        guessed=activations + logits + (held if on_cpu else 0),
         available=plan.device.free_bytes,
         device=plan.device.title,
         seconds=seconds(plan),
@@ -375,10 +382,14 @@ def _adapted_blocks(plan: Plan) -> float:
 
 
 def _logits(plan: Plan, tokens: int) -> float:
-    """Logits with their softmax and gradients: of one piece, or of all where the head trains."""
+    """Logits of one piece, their gradient in their place, and on a GPU their softmax in 32-bit; where
+    the output layer trains, all logits, with softmax and gradient, twice in 32-bit each."""
     whole = plan.rows.trained * tokens * plan.inspected.vocabulary
-    head_trains = any("head" in name for name in plan.lora.modules_to_save)
-    return plan.constants.logit * (whole if head_trains else min(whole, LOGITS_AT_ONCE))
+    size = plan.bytes_each
+    if any("head" in name for name in plan.lora.modules_to_save):
+        return whole * (2 * size + 3 * 4)
+    in_full = 0 if plan.kind == "cpu" else 4
+    return (plan.constants.logit * size + in_full) * min(whole, LOGITS_AT_ONCE)
 
 
 def _dequantised(plan: Plan) -> int:
@@ -388,14 +399,12 @@ def _dequantised(plan: Plan) -> int:
     return plan.bytes_each * max((x.inputs * x.outputs for x in plan.shape.linear), default=0)
 
 
-def _loading(plan: Plan, weights: int) -> int:
-    """Nothing yet: files are mapped and only what is converted is copied."""
-    return _dequantised(plan)
-
-
 def seconds(plan: Plan) -> float | None:
     """The time of the whole training at the speed that earlier runs had."""
     if not plan.tokens_per_s or not plan.rows.tokens:
         return None
-    epochs = plan.training.epochs
-    return plan.rows.tokens * epochs / plan.tokens_per_s
+    tokens = plan.rows.tokens * plan.training.epochs
+    if plan.training.max_steps:
+        per_step = plan.rows.tokens / max(1, plan.rows.count) * plan.training.effective_batch
+        tokens = min(tokens, plan.training.max_steps * per_step)
+    return tokens / plan.tokens_per_s * (RECOMPUTING if plan.checkpoints else 1.0)

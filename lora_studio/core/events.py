@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from lora_studio.core.adapters import AdapterFacts, Fit, Method
 from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Fix, Message, RowFormat, Task
+from lora_studio.core.estimate import MemoryEstimate
 from lora_studio.core.export import What
 from lora_studio.core.model_shape import ModelShape
 from lora_studio.core.ollama_template import DerivedTemplate
@@ -374,6 +375,13 @@ class TrainingStarted(_Event):
     effective_batch: int
 
 
+class MemoryEstimated(_Event):
+    """What the training will take, told before its first step from its model and its very rows."""
+
+    kind: Literal["memory_estimated"] = "memory_estimated"
+    estimate: MemoryEstimate
+
+
 class StepDone(_Event):
     """One optimizer step. Loss in nats per trained token, memory at its peak so far in bytes.
 
@@ -691,7 +699,7 @@ Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
-    | TrainingStarted | StepDone | Evaluated | EndedEarly | CheckpointSaved | Recovered
+    | TrainingStarted | MemoryEstimated | StepDone | Evaluated | EndedEarly | CheckpointSaved | Recovered
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested

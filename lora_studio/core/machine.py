@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.core import files, paths
-from lora_studio.core.estimate import Plan
+from lora_studio.core.estimate import RECOMPUTING, MemoryEstimate, Plan
 from lora_studio.core.events import Device
 
 #: A run never moves the factor further than this, and half the way at a time: one odd run, or
@@ -21,7 +21,8 @@ class Learned(BaseModel):
     """Of one device and precision.
 
     `factor` is measured over estimated memory, of the part that no formula gives exactly.
-    `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source.
+    `work_per_s` is tokens × parameters per second; `tokens_per_s` by model source. Both are speeds
+    without gradient checkpointing.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -37,9 +38,12 @@ class Learned(BaseModel):
             return self.tokens_per_s[source]
         return self.work_per_s / parameters if self.work_per_s and parameters else None
 
-    def after(self, *, ratio: float, source: str, parameters: int, speed: float) -> Learned:
-        """With one more run: `ratio` is measured over estimated memory of that part."""
-        moved = self.factor * ratio**_WEIGHT
+    def after(
+        self, *, ratio: float, source: str, parameters: int, speed: float, share: float = 1.0
+    ) -> Learned:
+        """With one more run: `ratio` is measured over estimated memory of that part, which was a
+        `share` of all: the smaller, the less is to be learned of it."""
+        moved = self.factor * ratio ** (_WEIGHT * share)
         speeds = {**self.tokens_per_s, source: speed} if speed > 0 else self.tokens_per_s
         return Learned(
             factor=min(HIGHEST, max(LOWEST, moved)),
@@ -75,6 +79,22 @@ def corrected(plan: Plan, known: Machine) -> Plan:
     learned = known.of(name_of(plan.device), plan.precision)
     speed = learned.speed(plan.model.source, plan.inspected.parameters)
     return replace(plan, correction=learned.factor, tokens_per_s=speed)
+
+
+def learn(plan: Plan, told: MemoryEstimate, peak: int, speed: float) -> None:
+    """Keeps what a training took, in bytes and tokens per second, beside what was told of it."""
+    known = load()
+    name = name_of(plan.device)
+    certain = told.reported - told.guessed
+    measured = max(0.0, peak - certain) / max(1, told.guessed)
+    learned = known.of(name, plan.precision).after(
+        ratio=min(HIGHEST, max(LOWEST, measured)),
+        share=told.guessed / max(1, told.reported),
+        source=plan.model.source,
+        parameters=plan.inspected.parameters,
+        speed=speed * (RECOMPUTING if plan.checkpoints else 1.0),
+    )
+    save(known.with_(name, plan.precision, learned))
 
 
 def file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,9 +48,15 @@ def micro_batches(plan: Plan) -> list[int]:
 
 
 def largest_micro_batch_that_fits(plan: Plan) -> int | None:
-    """The largest one with the same effective batch; None where not even the smallest fits."""
+    """The largest one with the same effective batch; None where not even the smallest fits.
+
+    Found by halving: a smaller one never takes more.
+    """
     sizes = micro_batches(plan)
-    return next((size for size in sizes if estimate(with_micro_batch(plan, size)).fits), None)
+    place = bisect.bisect_left(
+        sizes, 1, key=lambda size: int(bool(estimate(with_micro_batch(plan, size)).fits))
+    )
+    return sizes[place] if place < len(sizes) else None
 
 
 def cheapest_change(plan: Plan) -> Change | None:

@@ -28,6 +28,7 @@ from lora_studio.engine import (
     checkpoints,
     failures,
     keeping,
+    memory_fit,
     memory_ladder,
     neftune,
     objectives,
@@ -139,7 +140,11 @@ def _take_part(
     # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
     # tenth faster on a CPU, and on a GPU the products run on its matrix units.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        return loop.run_to_end(lower=lower)
+        fit = memory_fit.tell(project, tuned, data.task, data.training, job, step=loop.step)
+        done = loop.run_to_end(lower=lower)
+        if ranks.count == 1 and loop.rung == memory_ladder.first(loop.spec):
+            fit.learn(loop.step, loop.plan.steps_per_epoch)
+        return done
 
 
 def prepare_data(

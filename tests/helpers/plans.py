@@ -86,6 +86,7 @@ def plan(*, free: float = 24, name: str = "cuda:0", limit: int = 2048, **recipe:
             longest=1000,
             trained=0.5,
             tokens=100_000,
+            count=200,
             edges=(0, 200, 400, 600, 800, 1000),
             over=(1.0, 0.8, 0.4, 0.2, 0.05, 0.0),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from lora_studio.core import checks, events, words
+from lora_studio.core import checks, commands, events, words
 from lora_studio.core.verdict import Verdict, judge
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
@@ -185,6 +185,11 @@ class TrainingPage(Page):
             self.run_requested.emit("train")
         else:
             self.continue_clicked.emit()
+
+    def on_shown(self) -> None:
+        """Other programs may have taken memory meanwhile, or given some back."""
+        if not self._running():
+            self.ask.emit(commands.InspectDevices())
 
     def focus_field(self, field: str | None) -> None:
         """A field is found in the recipe."""

@@ -1,0 +1,103 @@
+"""What a training tells of its memory before its first step, and what is learned after its last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import commands, events, machine
+from lora_studio.core.dataset import Task
+from lora_studio.engine import lengths
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+SFT = [
+    {"instruction": f"What is {n} and {n}?", "output": "It is all of it. " * (n % 5 + 1)}
+    for n in range(12)
+]
+PAIRS = [
+    {
+        "prompt": f"Say {n}.",
+        "chosen": "Yes. " * (n % 4 + 1),
+        "rejected": "No, never. " * (n % 3 + 1),
+    }
+    for n in range(12)
+]
+TEXT = [{"text": "The tide turns and the lamp burns. " * 12}] * 4
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def trained(tiny: TinyModel, folder: Path, rows: list[dict[str, str]], limit: int = 128) -> RecordingChannel:  # fmt: skip
+    run = new_run(
+        folder,
+        model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+        dataset={
+            "sources": [str(write_rows(folder / "rows.jsonl", rows))],
+            "validation_share": 0.0,
+            "max_length": limit,
+        },
+        training={"epochs": 1, "micro_batch": 2, "gradient_accumulation": 2},
+        lora={"rank": 4},
+    )
+    return handle(commands.Train(run=str(run.path)))
+
+
+@pytest.mark.parametrize(("task", "rows"), [("sft", SFT), ("preference", PAIRS), ("text", TEXT)])
+def test_the_tokens_of_the_largest_micro_batch_are_told_before_the_first_step(
+    tiny: TinyModel, tmp_path: Path, data_folder: Path, task: Task, rows: list[dict[str, str]]
+) -> None:
+    channel = trained(tiny, tmp_path, rows)
+    assert channel.last(events.DatasetReady).task == task
+    kinds = [event.kind for event in channel.events]
+    assert kinds.index("memory_estimated") < kinds.index("step_done")
+    told = channel.last(events.MemoryEstimated).estimate
+    heaviest_step = max(step.tokens for step in channel.of(events.StepDone))
+    # A step has two micro-batches, the longer one first.
+    assert heaviest_step / 2 <= told.tokens <= heaviest_step
+    assert told.total > told.weights > 0
+
+
+def test_a_training_teaches_how_fast_this_machine_is(
+    tiny: TinyModel, tmp_path: Path, data_folder: Path
+) -> None:
+    channel = trained(tiny, tmp_path, SFT)
+    assert channel.last(events.MemoryEstimated).estimate.seconds is None
+    learned = machine.load().of("cpu", "fp32")
+    assert learned.runs == 1
+    assert learned.tokens_per_s[str(tiny("llama3"))] > 0
+    assert machine.LOWEST <= learned.factor <= machine.HIGHEST
+    again = trained(tiny, tmp_path / "again", SFT)
+    seconds = again.last(events.MemoryEstimated).estimate.seconds
+    assert seconds is not None
+    assert seconds > 0
+
+
+def test_a_failed_training_teaches_nothing(
+    tiny: TinyModel, tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import training
+
+    def diverge(loop: training.Loop) -> bool:
+        raise loop._diverged(float("nan"))
+
+    monkeypatch.setattr(training.Loop, "run_to_end", diverge)
+    channel = trained(tiny, tmp_path, SFT)
+    assert channel.of(events.Failed)
+    assert not machine.file().exists()
+
+
+def test_few_lengths_of_a_large_dataset_stand_for_all() -> None:
+    import numpy as np
+
+    rows = np.sort(np.random.default_rng(0).geometric(0.005, 3_000))
+    columns = lengths.Columns(rows, rows, np.zeros((0, 2), np.int64), int(rows.sum()), 100.0)
+    epoch = lengths._epoch([columns])
+    assert len(epoch) == lengths._DRAWN
+    assert epoch.max() == rows.max()
+    assert epoch.mean() == pytest.approx(rows.mean(), rel=0.02)
