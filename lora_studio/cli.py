@@ -26,7 +26,7 @@ from lora_studio import (
 )
 from lora_studio.cli_questions import answers, model_of, print_json, refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, events, metrics, project, run_folder, words
+from lora_studio.core import commands, events, metrics, presets, project, run_folder, words
 from lora_studio.core.dataset import Message
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
@@ -61,6 +61,11 @@ SetOption = Annotated[
     typer.Option("--set", help="Change a setting for this run, e.g. --set training.epochs=1."),
 ]
 
+PresetOption = Annotated[
+    str,
+    typer.Option(help=f"A whole recipe: {words.listed([p.name for p in presets.PRESETS], 'or')}."),
+]
+
 
 @app.callback(invoke_without_command=True)
 def _version(
@@ -72,15 +77,25 @@ def _version(
 
 
 @app.command()
-def run(path: ProjectArgument, as_json: JsonOption = False, change: SetOption = None) -> None:
+def run(
+    path: ProjectArgument,
+    as_json: JsonOption = False,
+    change: SetOption = None,
+    preset: PresetOption = "",
+) -> None:
     """Train, merge, export and create the Ollama model of a project."""
-    _new_run(path, ("Train", "Merge", "Export"), as_json, change)
+    _new_run(path, ("Train", "Merge", "Export"), as_json, change, preset)
 
 
 @app.command()
-def train(path: ProjectArgument, as_json: JsonOption = False, change: SetOption = None) -> None:
+def train(
+    path: ProjectArgument,
+    as_json: JsonOption = False,
+    change: SetOption = None,
+    preset: PresetOption = "",
+) -> None:
     """Train the adapter of a project in a new run."""
-    _new_run(path, ("Train",), as_json, change)
+    _new_run(path, ("Train",), as_json, change, preset)
 
 
 @app.command()
@@ -239,9 +254,11 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def _new_run(path: Path, stages: tuple[str, ...], as_json: bool, change: list[str] | None) -> None:
+def _new_run(
+    path: Path, stages: tuple[str, ...], as_json: bool, change: list[str] | None, preset: str
+) -> None:
     display = Display(as_json=as_json)
-    draft = headless.open_project(path, change or [], display)
+    draft = headless.open_project(path, change or [], display, preset)
     if draft is None:
         raise typer.Exit(headless.REFUSED)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lora_studio import client
 from lora_studio.console import Display
-from lora_studio.core import checks, commands, events, project, run_folder
+from lora_studio.core import checks, commands, events, presets, project, run_folder
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
@@ -26,10 +26,19 @@ STAGES: dict[str, type[commands.Train] | type[commands.Merge] | type[commands.Ex
 }
 
 
-def open_project(path: Path, overrides: Sequence[str], display: Display) -> Draft | None:
-    """The draft of a clean project; shows every problem and returns None while there is one."""
+def open_project(
+    path: Path, overrides: Sequence[str], display: Display, preset: str = ""
+) -> Draft | None:
+    """The draft of a clean project; shows every problem and returns None while there is one.
+
+    A preset comes before the overrides, and what it changes is said.
+    """
     try:
         draft = project.load(path)
+        if preset:
+            chosen = presets.find(preset)
+            changed = "; ".join(item.text for item in presets.apply(draft, chosen))
+            display.say(f"{chosen.title}: {changed or 'the project has it already'}.")
         for override in overrides:
             apply(draft, override)
     except ProblemError as error:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, optimizers, words
+from lora_studio.core import events, optimizers, presets, words
 from lora_studio.core.dataset import Task
 from lora_studio.core.optimizers import OPTIMIZERS
+from lora_studio.core.presets import Preset
 from lora_studio.core.problems import Step
 from lora_studio.core.recipe_checks import optimizer_not_available
 from lora_studio.core.training import TrainingSpec
@@ -22,6 +23,7 @@ from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.field_group import FieldGroup
 from lora_studio.gui.widgets.memory_panel import MemoryPanel
+from lora_studio.gui.widgets.preset_panel import PresetPanel
 
 _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
@@ -88,11 +90,18 @@ class Recipe(QWidget):
         memory.add(self.memory)
         left = column(recipe, memory, None, spacing=Space.L)
         columns = Columns(left, column(ready, None), (2, 1))
-        self.setLayout(column(columns, None))
+        self.presets = PresetPanel(state)
+        self.presets.chosen.connect(self._take_preset)
+        self.setLayout(column(self.presets, columns, None, spacing=Space.L))
         state.value_changed.connect(self._show)
         state.facts_changed.connect(self._show)
         state.opened.connect(self._show)
         self._show()
+
+    def _take_preset(self, preset: Preset) -> None:
+        """All its fields as one step of undo."""
+        found = presets.differences(self.state.get, preset)
+        self.state.change(preset.title, [(item.step, item.field, item.after) for item in found])
 
     def _show(self, *_: object) -> None:
         training, split = self.state.spec(_STEP), plan.split(self.state)

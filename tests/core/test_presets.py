@@ -1,0 +1,86 @@
+"""Presets: valid, distinct, and nothing of one is left after another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio import headless
+from lora_studio.console import Display
+from lora_studio.core import checks, presets, project
+from lora_studio.core.presets import PRESETS, Preset
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Draft
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_every_preset_makes_a_recipe_without_a_problem(preset: Preset) -> None:
+    draft = Draft()
+    presets.apply(draft, preset)
+    found = checks.check(draft)
+    assert not [item for item in found if item.where.step in ("lora", "training")]
+    assert draft.problems() == []
+
+
+def test_presets_differ_and_a_new_project_has_the_balanced_one() -> None:
+    assert len({str(presets.values(preset)) for preset in PRESETS}) == len(PRESETS) == 4
+    found = presets.current(Draft().get)
+    assert found is not None
+    assert found.name == "balanced"
+
+
+@pytest.mark.parametrize("first", PRESETS, ids=lambda preset: preset.name)
+@pytest.mark.parametrize("second", PRESETS, ids=lambda preset: preset.name)
+def test_one_after_another_leaves_nothing_of_the_first(first: Preset, second: Preset) -> None:
+    draft = Draft()
+    presets.apply(draft, first)
+    presets.apply(draft, second)
+    assert presets.current(draft.get) is second
+    assert not presets.differences(draft.get, second)
+
+
+def test_the_smallest_memory_has_the_effective_batch_of_the_others() -> None:
+    batches = set()
+    for preset in PRESETS:
+        draft = Draft()
+        presets.apply(draft, preset)
+        batches.add(draft.freeze().training.effective_batch)
+    assert batches == {16}
+
+
+def test_differences_are_said_in_the_words_of_the_fields() -> None:
+    draft = Draft()
+    draft.set("training", "learning_rate", 5e-4)
+    said = [item.text for item in presets.differences(draft.get, presets.find("memory"))]
+    assert "Learning rate 5e-4 → 2e-4" in said
+    assert "Precision Best for this device → 4-bit (QLoRA)" in said
+    assert "Optimizer AdamW → AdamW 8-bit, paged" in said
+
+
+def test_an_invalid_value_of_a_draft_is_changed_like_any_other() -> None:
+    draft = Draft()
+    draft.set("lora", "rank", "many")
+    (found,) = presets.apply(draft, presets.find("balanced"))
+    assert found.text == "Rank many → 16"
+    assert draft.problems() == []
+
+
+def test_the_command_line_takes_a_preset_before_single_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    project.create(
+        tmp_path / "p", "p",
+        {"model": {"source": "../model/"}, "dataset": {"sources": ["../rows.jsonl"]}},
+    )  # fmt: skip
+    draft = headless.open_project(tmp_path / "p", ["lora.rank=4"], Display(), "quick")
+    assert draft is not None
+    frozen = draft.freeze()
+    assert (frozen.training.max_steps, frozen.lora.rank, frozen.lora.alpha) == (60, 4, 16)
+    assert "Quick try: Rank 16 → 8; Alpha 32 → 16" in capsys.readouterr().out
+    assert headless.open_project(tmp_path / "p", [], Display(), "fast") is None
+    with pytest.raises(ProblemError, match="There are quick, balanced, best and memory"):
+        presets.find("fast")
