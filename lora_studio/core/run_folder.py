@@ -138,6 +138,21 @@ class RunFolder:
         ]
 
     @property
+    def train_script(self) -> Path:
+        """Repeats the training with transformers and PEFT alone."""
+        return self.path / "train.py"
+
+    @property
+    def lock_list(self) -> Path:
+        """Exact versions of the libraries that `train_script` needs."""
+        return self.path / "requirements.lock.txt"
+
+    @property
+    def data(self) -> Path:
+        """The rows that `train_script` reads: tokens, and the order of training."""
+        return self.path / "data"
+
+    @property
     def temporary(self) -> Path:
         """Scratch folder; whatever is in it may be deleted while no worker runs."""
         return self.path / "tmp"

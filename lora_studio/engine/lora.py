@@ -54,8 +54,7 @@ def attach(
     config, targets = _shape(model, spec)
     if targets.left_out:
         job.emit(events.Warned(problem=_experts_left_out(targets)))
-    # Stacked experts are not quantised; the preparation would double them to 32-bit.
-    if getattr(model, "is_quantized", False) and not _experts(model):
+    if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
             model,
             use_gradient_checkpointing=gradient_checkpointing,
@@ -74,6 +73,14 @@ def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Tar
         return starting.config(Path(spec.start_from), spec.dropout), Targets()
     targets = find_targets(model, spec)
     return _config(model, spec, targets), targets
+
+
+def is_prepared(model: torch.nn.Module) -> bool:
+    """Whether a base model's small weights are put into 32-bit before it gets an adapter.
+
+    Quantised ones are, but not where experts are stacked: these are not quantised and would double.
+    """
+    return bool(getattr(model, "is_quantized", False)) and not _experts(model)
 
 
 def keep_initial(model: peft.PeftModel, scratch: Path) -> Path:
@@ -203,7 +210,7 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
     }
 
 
-def _experts(model: PreTrainedModel) -> list[str]:
+def _experts(model: torch.nn.Module) -> list[str]:
     """Weights of all experts stacked into one 3-dimensional parameter, by full name."""
     return [
         name

@@ -25,16 +25,14 @@ def make(spec: TrainingSpec, optimizer: Optimizer, steps: int) -> Any:
     A schedule-free optimizer gets a rate that stays once it is warm, whatever the recipe says.
     """
     warmup = spec.warmup(steps)
-    if spec.schedule_free or spec.schedule == "constant":
-        return get_scheduler("constant_with_warmup", optimizer, num_warmup_steps=warmup)
-    if spec.schedule == "reduce_on_plateau":
+    if name(spec) == "reduce_on_plateau":
         return Plateau(optimizer, warmup, spec.lowest_rate)
     return get_scheduler(
-        spec.schedule,
+        name(spec),
         optimizer,
         num_warmup_steps=warmup,
         num_training_steps=steps,
-        scheduler_specific_kwargs=_details(spec, steps, warmup),
+        scheduler_specific_kwargs=details(spec, steps, warmup),
     )
 
 
@@ -44,8 +42,15 @@ def evaluated(schedule: Any, loss: float) -> None:
         schedule.evaluated(loss)
 
 
-def _details(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
-    match spec.schedule:
+def name(spec: TrainingSpec) -> str:
+    """What transformers calls the schedule; a plateau is not one of its own."""
+    is_constant = spec.schedule_free or spec.schedule == "constant"
+    return "constant_with_warmup" if is_constant else spec.schedule
+
+
+def details(spec: TrainingSpec, steps: int, warmup: int) -> dict[str, Any]:
+    """What transformers has to be told of a schedule beside its name and the numbers of steps."""
+    match name(spec):
         case "cosine_with_restarts":
             return {"num_cycles": spec.schedule_cycles}
         case "cosine_with_min_lr":

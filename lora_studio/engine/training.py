@@ -33,6 +33,7 @@ from lora_studio.engine import (
     neftune,
     objectives,
     optimizers,
+    reproduction,
     run_record,
     schedules,
     starting,
@@ -137,6 +138,8 @@ def _take_part(
     if resume:
         loop.resume()
     loop.align()
+    if ranks.is_first and not (resume and reproduction.is_there(run)):
+        reproduction.write(run, loop.recipe(project), job)
     # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
     # tenth faster on a CPU, and on a GPU the products run on its matrix units.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
@@ -309,6 +312,21 @@ class Loop:
         finally:
             self.optimizer.zero_grad()
             checkpoints.restore_random_state(random)
+
+    def recipe(self, project: Project) -> reproduction.Recipe:
+        """What is about to be done, for the script that repeats it."""
+        return reproduction.Recipe(
+            project,
+            self.tuned,
+            self.data.task,
+            self.data.training,
+            self.plan,
+            self.steps,
+            self.optimizer.optimizer,
+            packed=self.scorer.packed,
+            judged=bool(self.data.validation),
+            ranks=self.ranks.count,
+        )
 
     def optimizer_step(self) -> None:
         """One update from all its micro-batches; the loss is the mean over all they weigh."""

@@ -1,0 +1,228 @@
+"""The script in a run folder: it needs nothing of ours and its losses are the run's own."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from lora_studio.core import commands, events
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import requirements
+from tests.engine.conftest import TinyModel
+from tests.helpers.adapters import random_adapter
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+
+CHATS: list[Any] = [
+    {"instruction": f"What is {n} and {n}?" + " Please." * (n % 5), "output": f"It is {n + n}, said Pim."}
+    for n in range(21)
+]  # fmt: skip
+PAIRS: list[Any] = [
+    {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": f"No idea: {n}!" * (1 + n % 2)}
+    for n in range(13)
+]  # fmt: skip
+LABELS: list[Any] = [
+    {"prompt": f"What is {n}?", "completion": f"It is {n}, said Pim.", "label": bool(n % 2)}
+    for n in range(13)
+]
+TEXTS: list[Any] = [{"text": f"The harbour master writes {n} ships. " * (n % 6 + 1)} for n in range(9)]  # fmt: skip
+
+#: Accumulation, warm-up, cosine, clipping that clips, several epochs, an incomplete last step.
+THOROUGH = {
+    "epochs": 3, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3,
+    "warmup_share": 0.2, "schedule": "cosine", "max_grad_norm": 0.5, "weight_decay": 0.01,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """Settings of a run; `within` is the relative difference of losses that is allowed."""
+
+    family: str = "llama3"
+    rows: list[Any] = field(default_factory=lambda: CHATS)
+    within: float = 1e-5
+    goes_on: bool = False
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+CASES = {
+    "fine-tuning": Case(),
+    "sliding windows": Case("gemma3"),
+    "scaled logits": Case(
+        "granite", settings={"training": {"schedule": "linear", "gradient_checkpointing": "on"}}
+    ),
+    "text": Case(
+        rows=TEXTS,
+        settings={
+            "dataset": {"max_length": 40},
+            "training": {"schedule": "warmup_stable_decay", "group_by_length": True},
+        },
+    ),
+    "DPO": Case("qwen3", PAIRS, settings={"training": {"preference": "dpo", "beta": 0.3}}),
+    "ORPO": Case("qwen3", PAIRS, settings={"training": {"preference": "orpo"}}),
+    "KTO": Case("qwen3", LABELS),
+    "dropout and noise": Case(
+        settings={"lora": {"dropout": 0.2}, "training": {"neftune_alpha": 5.0}}
+    ),
+    "going on from an adapter": Case(
+        "qwen3", PAIRS, goes_on=True, settings={"training": {"preference": "dpo"}}
+    ),
+    "dropout without packing": Case(
+        settings={"lora": {"dropout": 0.2}, "training": {"packing": False, "neftune_alpha": 5.0}}
+    ),
+    "a rate that falls on plateaus": Case(
+        within=0.1,  # rounding grows at a rate at which validation rows get worse
+        settings={
+            "training": {"schedule": "reduce_on_plateau", "eval_every": 2, "learning_rate": 0.05},
+            "dataset": {"validation_share": 0.2},
+        },
+    ),
+    "DoRA, rsLoRA, LoRA+": Case(
+        settings={
+            "lora": {"use_dora": True, "use_rslora": True, "own_ranks": ["q_proj=2:8"]},
+            "training": {"lora_plus_ratio": 8.0, "learning_rate": 1e-3},
+        }
+    ),
+    "PiSSA": Case(settings={"lora": {"init": "pissa", "targets": "attention"}}),
+    "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
+    "bfloat16": Case(within=1e-2, settings={"model": {"precision": "bf16"}}),
+    "four bits": Case(within=1e-2, settings={"model": {"precision": "4bit"}}),
+    "schedule-free": Case(settings={"training": {"optimizer": "schedule_free_adamw"}}),
+    "8-bit optimizer": Case(settings={"training": {"optimizer": "adamw_8bit"}}),
+}
+
+
+def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, RecordingChannel]:
+    """Trains a case, with every step's event."""
+    settings: dict[str, Any] = {
+        "model": {"source": str(tiny(case.family)), "precision": "fp32", "device": "cpu"},
+        "dataset": {
+            "sources": [str(write_rows(folder / "rows.jsonl", case.rows))],
+            "validation_share": 0.0,
+            "max_length": 256,
+        },
+        "training": THOROUGH,
+        "lora": {"rank": 4, "alpha": 8},
+    }
+    if case.goes_on:
+        settings["lora"]["start_from"] = str(random_adapter(tiny(case.family), folder / "begun"))
+    for step, changes in case.settings.items():
+        settings[step] = settings[step] | changes
+    run = new_run(folder, **settings)
+    return run, handle(commands.Train(run=str(run.path)))
+
+
+@pytest.fixture(scope="module")
+def repeated(
+    tmp_path_factory: pytest.TempPathFactory, tiny: TinyModel
+) -> dict[str, tuple[RunFolder, RecordingChannel]]:
+    """All cases trained, and their scripts carried out by a fresh interpreter."""
+    runs = {
+        name: make_run(tmp_path_factory.mktemp("case"), tiny, case) for name, case in CASES.items()
+    }
+    each = "import runpy, sys, torch; torch.set_num_threads(1)\nfor file in sys.argv[1:]: runpy.run_path(file, run_name='__main__')"
+    scripts = [str(run.train_script) for run, _ in runs.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", each, *scripts], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return runs
+
+
+def reproduced(run: RunFolder, column: str) -> list[float]:
+    with (run.path / "reproduced" / "losses.csv").open() as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_script_repeats_every_loss_of_the_run(repeated: Any, name: str) -> None:
+    run, channel = repeated[name]
+    steps = channel.of(events.StepDone)
+    expected = [step.loss for step in steps]
+    assert reproduced(run, "loss") == pytest.approx(expected, rel=CASES[name].within)
+    rates = [step.learning_rate for step in steps]
+    assert reproduced(run, "learning_rate") == pytest.approx(rates, rel=1e-6)
+    assert steps[-1].loss < steps[0].loss
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fine-tuning", "PiSSA", "trained whole", "schedule-free"])
+def test_the_script_writes_the_same_adapter_in_pefts_layout(repeated: Any, name: str) -> None:
+    run, _ = repeated[name]
+    folder = run.path / "reproduced" / "adapter"
+    base = AutoModelForCausalLM.from_pretrained(run.load_project().model.source)
+    peft.PeftModel.from_pretrained(base, folder)
+    own = load_file(run.adapter / "adapter_model.safetensors")
+    for key, value in load_file(folder / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, own[key], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_the_script_is_short_formatted_code_without_a_dead_branch(repeated: Any, name: str) -> None:
+    check_code(repeated[name][0].train_script)
+
+
+def check_code(script: Path) -> None:
+    text = script.read_text("utf-8")
+    assert len(text.splitlines()) < 200
+    assert "lora_studio" not in text
+    check = ["--isolated", "--target-version", "py311", str(script)]
+    for command in (["format", "--check"], ["check", "--select", "F,E7,E9,I"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, *check], capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+
+ONE_STEP = Case(settings={"training": THOROUGH | {"max_steps": 1}})
+
+
+def test_a_run_folder_has_script_rows_and_versions(tmp_path: Path, tiny: TinyModel) -> None:
+    run, _ = make_run(tmp_path, tiny, ONE_STEP)
+    check_code(run.train_script)
+    assert "torch==" in run.lock_list.read_text("utf-8")
+    lengths, ids = np.load(run.data / "lengths.npy"), np.load(run.data / "ids.npy")
+    assert len(lengths) == len(CHATS)
+    assert lengths.sum() == len(ids) == len(np.load(run.data / "trained.npy"))
+    assert sorted(np.load(run.data / "order.npy")) == sorted({*np.load(run.data / "order.npy")})
+    assert np.load(run.data / "micro_batches.npy").tolist() == [[2, 2]]
+
+
+def test_the_lock_list_has_exact_versions_of_all_that_is_needed_and_no_hosts() -> None:
+    lines = requirements.lock_list(["bitsandbytes"]).splitlines()
+    assert lines[0].startswith("# Python 3.")
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+", line) for line in lines[1:])
+    pinned = dict(line.split("==") for line in lines[1:])
+    assert {"torch", "transformers", "peft", "bitsandbytes", "safetensors", "jinja2"} <= {*pinned}
+    assert pinned["torch"] == torch.__version__.partition("+")[0]
+    assert "trl" not in pinned
+
+
+def test_a_training_goes_on_where_its_script_cannot_be_written(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import reproduction
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reproduction, "folder_atomic", full)
+    run, channel = make_run(tmp_path, tiny, ONE_STEP)
+    warned = channel.of(events.Warned)
+    assert [event.problem.code for event in warned] == ["training.not_reproducible"]
+    assert "No space left" in warned[0].problem.what
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+    assert not run.train_script.exists()
