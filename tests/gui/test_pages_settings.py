@@ -108,17 +108,31 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
 def test_each_precision_names_the_memory_it_takes(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
-    opened.take_answer(model_facts.devices(free=int(2.5 * model_facts.GIB)))
     opened.take_answer(model_facts.model())
     cards = page.precision.cards.cards
-    assert cards["16bit"].note() == "6 GiB ⚠ more than is free"
+    assert cards["16bit"].note() == "6 GiB"
     assert cards["4bit"].note() == "2 GiB"
     cards["4bit"].radio.click()
     assert opened.get("model", "precision") == "4bit"
     cards["16bit"].radio.click()
     assert opened.get("model", "precision") == "auto"
     opened.set("model", "precision", "fp32")
-    assert cards["16bit"].note() == "12 GiB ⚠ more than is free"
+    assert cards["16bit"].note() == "12 GiB"
+
+
+def test_each_precision_says_whether_training_with_it_fits(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.model())
+    opened.take_answer(model_facts.lengths())
+    cards = page.precision.cards.cards
+    opened.take_answer(model_facts.devices(free=6 * model_facts.GIB))
+    assert cards["16bit"].note().startswith("6 GiB ⚠ training needs ")
+    assert cards["4bit"].note() == "2 GiB ✓ fits"
+    opened.take_answer(model_facts.devices(free=1 * model_facts.GIB))
+    assert cards["4bit"].note().startswith("2 GiB ⚠ training needs ")
 
 
 def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -11,8 +12,10 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import checks, events, words
 from lora_studio.core.commands import InspectModel
+from lora_studio.core.estimate import Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
+from lora_studio.gui import memory_plan
 from lora_studio.gui.inquiry import NAMING, Inquiry, named_model
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
@@ -129,6 +132,7 @@ class ModelPage(Page):
         """The disk may have changed meanwhile."""
         self.state.check_again()
         self.inquiry.now()
+        self._show_memory()  # the recipe may be another one
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -168,6 +172,8 @@ class ModelPage(Page):
             self._show_memory()
         elif name == "model":
             self._show_facts()
+        elif name == "lengths":
+            self._show_memory()
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -199,17 +205,23 @@ class ModelPage(Page):
 
     def _show_memory(self) -> None:
         model = self.state.facts.model
-        devices = self.state.facts.devices
-        free = devices.devices[0].free_bytes if devices and devices.devices else None
+        plan = memory_plan.of(self.state)
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
-            tight = " ⚠ more than is free" if free is not None and needed > free else ""
-            notes[precision] = f"{words.memory(needed)}{tight}"
+            fit = _fit(plan, precision) if plan else ""
+            notes[precision] = f"{words.memory(needed)}{fit}"
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
         self.precision.set_quantised_available(
             not already, f"The model is already quantised ({already})."
         )
+
+
+def _fit(plan: Plan, precision: str) -> str:
+    """Whether training with weights of a precision fits, with the recipe as it is set."""
+    held = plan.model.model_copy(update={"precision": precision})
+    found = estimate(replace(plan, model=held))
+    return " ✓ fits" if found.fits else f" ⚠ training needs {words.memory(found.total)}"
 
 
 def _facts_of(model: events.ModelInspected) -> list[Fact]:
