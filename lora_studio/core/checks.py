@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lora_studio.core import recipe_checks, start_adapter
+from lora_studio.core import combinations, recipe_checks, start_adapter
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.lora import LoraSpec
@@ -22,12 +22,11 @@ def check(draft: Draft) -> list[Problem]:
         spec = draft.spec(step)
         if spec is not None:
             found += _check_spec(spec)
-    model, lora = draft.spec("model"), draft.spec("lora")
-    if isinstance(model, ModelSpec) and isinstance(lora, LoraSpec):
-        found += _check_adapter_of(model, lora)
-    training = draft.spec("training")
+    model, lora, training = draft.spec("model"), draft.spec("lora"), draft.spec("training")
     if isinstance(model, ModelSpec) and isinstance(training, TrainingSpec):
         found += recipe_checks.check_on(model, training)
+        if isinstance(lora, LoraSpec):
+            found += combinations.check(model, lora, training)
     data = draft.spec("dataset")
     if isinstance(data, DatasetSpec) and isinstance(training, TrainingSpec):
         found += recipe_checks.check_with(data, training)
@@ -140,38 +139,6 @@ def _check_lora(spec: LoraSpec) -> list[Problem]:
             )
         ]
     return []
-
-
-def _check_adapter_of(model: ModelSpec, lora: LoraSpec) -> list[Problem]:
-    """Initial values that are taken out of the base weights have to be able to change these."""
-    if not lora.changes_base:
-        return []
-    name = {"pissa": "PiSSA", "olora": "OLoRA"}[lora.init]
-    where = Where(step="lora", field="init")
-    default = Fix(label="Begin as usual", step="lora", field="init", value="default")
-    found: list[Problem] = []
-    if model.precision in ("4bit", "8bit"):
-        found.append(
-            Problem(
-                code="lora.init_needs_exact_base",
-                what=f"{name} takes its initial values out of the base weights, which are quantised.",
-                remedy="Hold the base in 16-bit, or begin as usual.",
-                where=where,
-                fix=default,
-            )
-        )
-    if lora.use_dora or lora.use_rslora:
-        other = "DoRA" if lora.use_dora else "rank-stabilised scaling"
-        found.append(
-            Problem(
-                code="lora.init_and_variant",
-                what=f"{name} cannot be saved as a usual adapter together with {other}.",
-                remedy=f"Choose {name} or {other}, not both.",
-                where=where,
-                fix=default,
-            )
-        )
-    return found
 
 
 def _check_dataset(spec: DatasetSpec) -> list[Problem]:

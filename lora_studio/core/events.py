@@ -124,6 +124,7 @@ class DevicesFound(_Event):
 
     kind: Literal["devices_found"] = "devices_found"
     devices: tuple[Device, ...]
+    has_unsloth: bool = False  # whether that backend is installed
     missing: tuple[str, ...] = ()
 
 

@@ -15,6 +15,8 @@ Schedule = Literal[
 Cadence = Literal["steps", "epochs"]
 Checkpointing = Literal["off", "on", "unsloth"]
 
+Backend = Literal["auto", "peft", "unsloth"]
+
 
 class TrainingSpec(Spec):
     """How the adapter is optimised."""
@@ -283,6 +285,14 @@ class TrainingSpec(Spec):
         "Older ones are deleted after a newer one is complete.",
         ge=1,
         le=1000,
+        advanced=True,
+    )
+    backend: Backend = setting(
+        "auto",
+        "Backend",
+        "What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it "
+        "knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.",
+        choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
         advanced=True,
     )
     seed: int = setting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import sys
 from typing import TYPE_CHECKING, Literal
@@ -41,7 +42,8 @@ def found() -> events.DevicesFound:
         free_bytes=memory.available,
         precision=auto_precision(torch.device("cpu")),
     )
-    return events.DevicesFound(devices=(*devices, cpu))
+    has_unsloth = importlib.util.find_spec("unsloth") is not None
+    return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
 
 
 def _cuda(index: int) -> events.Device:

@@ -15,10 +15,15 @@ from lora_studio.engine.channel import Job
 
 def train(command: commands.Train, job: Job) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it."""
-    from lora_studio.engine import training
+    from lora_studio.engine import backend_choice
 
     run = RunFolder(Path(command.run))
-    return training.train(run, job, resume=command.resume, lower=command.lower)
+    name = backend_choice.settle(run, job, resume=command.resume)
+    from lora_studio.engine import backends, training
+
+    return training.train(
+        run, job, resume=command.resume, lower=command.lower, backend=backends.make(name)
+    )
 
 
 def merge(command: commands.Merge, job: Job) -> None:

@@ -51,9 +51,7 @@ def attach(
 
     Raises ProblemError when nothing would train, or the adapter does not fit the model.
     """
-    config, targets = _shape(model, spec)
-    if targets.left_out:
-        job.emit(events.Warned(problem=_experts_left_out(targets)))
+    config = shape(model, spec, job)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
             model,
@@ -65,6 +63,17 @@ def attach(
     if spec.start_from:
         return starting.attach(model, config, Path(spec.start_from))
     return peft.get_peft_model(model, config, autocast_adapter_dtype=True)
+
+
+def shape(model: PreTrainedModel, spec: LoraSpec, job: Job) -> peft.LoraConfig:
+    """PEFT's settings of the adapter on this model; emits Warned where a layer is left out.
+
+    Raises ProblemError when nothing would train.
+    """
+    config, targets = _shape(model, spec)
+    if targets.left_out:
+        job.emit(events.Warned(problem=_experts_left_out(targets)))
+    return config
 
 
 def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:

@@ -31,7 +31,7 @@ from lora_studio.engine.failures import is_out_of_memory
 from lora_studio.engine.tokenizer import load_tokenizer
 
 __all__ = [
-    "Loaded", "count_parameters", "has_chat_template", "is_head", "licence", "load",
+    "Loaded", "announce", "check_prequantized", "count_parameters", "has_chat_template", "is_head", "licence", "load",
     "load_tokenizer", "on_meta", "prequantized", "read_config", "resolve", "stored_dtype",
     "weight_bytes",
 ]  # fmt: skip
@@ -85,7 +85,7 @@ def load(
     precision = _precision(spec, dtype)
     stored = prequantized(config)
     if stored is not None:
-        _check_prequantized(stored)
+        check_prequantized(stored)
         precision = stored
     elif spec.precision in ("4bit", "8bit"):
         settings["quantization_config"] = _quantization(spec, dtype)
@@ -112,18 +112,23 @@ def load(
         precision=precision,
         dtype=dtype,
     )
+    announce(loaded, spec, time.monotonic() - began, job)
+    return loaded
+
+
+def announce(loaded: Loaded, spec: ModelSpec, seconds: float, job: Job) -> None:
+    """Emits ModelLoaded."""
     job.emit(
         events.ModelLoaded(
             source=spec.source,
-            architecture=type(model).__name__,
-            device=str(device),
-            precision=precision,
-            parameters=count_parameters(model),
-            memory_bytes=model.get_memory_footprint(),
-            seconds=time.monotonic() - began,
+            architecture=type(loaded.model).__name__,
+            device=str(loaded.device),
+            precision=loaded.precision,
+            parameters=count_parameters(loaded.model),
+            memory_bytes=loaded.model.get_memory_footprint(),
+            seconds=seconds,
         )
     )
-    return loaded
 
 
 def _keep_differentiable(model: torch.nn.Module) -> None:
@@ -190,7 +195,7 @@ def prequantized(config: PreTrainedConfig) -> str | None:
     return method.lower()
 
 
-def _check_prequantized(stored: str) -> None:
+def check_prequantized(stored: str) -> None:
     """Refuses, by name, a stored quantisation that cannot be trained on here."""
     needs = {
         "4bit": "bitsandbytes",

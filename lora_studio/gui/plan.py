@@ -1,11 +1,13 @@
-"""What an epoch consists of, from the dataset and the recipe: rows, validation rows, steps."""
+"""What will run, from what is known before: rows, validation rows, steps, the backend."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from lora_studio.core import words
+from lora_studio.core import combinations, words
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import data_sources
 from lora_studio.gui.project_state import ProjectState
@@ -59,3 +61,23 @@ def steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
     wanted = math.ceil(rows / training.effective_batch * training.epochs)
     limited = 0 < training.max_steps < wanted
     return (training.max_steps if limited else wanted), limited
+
+
+def backend(state: ProjectState) -> str:
+    """What will load and wrap the model, and why; only the worker knows whether it does so."""
+    model, lora, training = (state.spec(step) for step in ("model", "lora", "training"))
+    if not isinstance(training, TrainingSpec):
+        return ""
+    if training.backend != "auto":
+        return state.about("training", "backend").choices[training.backend]
+    found = state.facts.devices
+    if found is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
+        return "chosen when training starts"
+    if not found.has_unsloth:
+        return "PEFT, because Unsloth is not installed"
+    if reason := combinations.against_unsloth(model, lora, training):
+        return f"PEFT, because {reason}"
+    meant = found.devices[0].name if model.device == "auto" else model.device
+    if not meant.startswith("cuda"):
+        return "PEFT, because Unsloth is faster on a GPU only"
+    return "Unsloth where it has fast layers for the model, else PEFT"

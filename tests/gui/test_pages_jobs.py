@@ -16,7 +16,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core import events, run_folder
 from lora_studio.core.problems import Problem
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui import wizard
+from lora_studio.gui import plan, wizard
 from lora_studio.gui.pages.export import ExportPage
 from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.pages.page import Page
@@ -28,6 +28,27 @@ from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
 
 FOLDER = "/runs/1/adapter"
+
+
+@pytest.mark.parametrize(
+    ("installed", "setting", "said"),
+    [
+        (False, None, "PEFT, because Unsloth is not installed"),
+        (True, None, "Unsloth where it has fast layers for the model, else PEFT"),
+        (True, ("model", "device", "cpu"), "PEFT, because Unsloth is faster on a GPU only"),
+        (True, ("lora", "bias", "all"), "PEFT, because Unsloth's fast layers train no biases"),
+        (True, ("training", "backend", "peft"), "PEFT"),
+    ],
+)
+def test_the_backend_is_told_with_its_reason_before_training(
+    state: ProjectState, installed: bool, setting: tuple[Any, str, Any] | None, said: str
+) -> None:
+    if setting is not None:
+        state.set(*setting)
+    assert plan.backend(state) == "chosen when training starts" or setting == ("training", "backend", "peft")  # fmt: skip
+    state.facts.devices = model_facts.devices().model_copy(update={"has_unsloth": installed})
+    assert plan.backend(state) == said
+    state.undo.setClean()
 
 
 @pytest.fixture

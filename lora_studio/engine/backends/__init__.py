@@ -27,6 +27,17 @@ class Tuned:
     start: Path | None = None
 
 
+def make(name: str) -> Backend:
+    """The backend "peft", or "unsloth", which has to have been imported before transformers."""
+    if name == "unsloth":
+        from lora_studio.engine.backends.unsloth import UnslothBackend
+
+        return UnslothBackend()
+    from lora_studio.engine.backends.peft import PeftBackend
+
+    return PeftBackend()
+
+
 class Backend(Protocol):
     """Loads the base model of a project and wraps it; both emit what they found."""
 

@@ -35,7 +35,7 @@ _MORE: dict[str, tuple[str, ...]] = {
         "schedule_power", "decay_share",
     ),
     "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
-    "Memory and speed": ("gradient_checkpointing", "packing", "group_by_length"),
+    "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length"),
     "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints"),
     "Objective": ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
@@ -121,6 +121,7 @@ class Recipe(QWidget):
                 ("Trains", _adapter_in_words(adapter) if adapter else "not counted yet"),
                 ("Rows", split.in_words() if split else "not read yet"),
                 ("Device", self._device()),
+                ("Backend", plan.backend(self.state)),
             ]
         )
 

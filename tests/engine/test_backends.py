@@ -1,0 +1,208 @@
+"""Two backends, one Protocol: chosen with a reason, the same events, run folder and loss curve."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.client import Worker
+from lora_studio.core import combinations, commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import backend_choice
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+
+Start = Callable[..., RunFolder]
+
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(24)
+]
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Start:
+    def make(backend: str = "auto", **specs: dict[str, Any]) -> RunFolder:
+        training = {
+            "epochs": 1, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3,
+            "save_every": 2, "backend": backend,
+        }  # fmt: skip
+        settings = {
+            "model": {"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            "dataset": {"sources": [str(write_rows(tmp_path / "rows.jsonl", ROWS))]},
+            "training": training,
+            "lora": {"rank": 4, "alpha": 8},
+        }
+        return new_run(
+            tmp_path, **{step: settings[step] | specs.get(step, {}) for step in settings}
+        )
+
+    return make
+
+
+def settle(run: RunFolder, resume: bool = False) -> tuple[str, str]:
+    """What was settled, and what was said of it."""
+    channel = RecordingChannel()
+    name = backend_choice.settle(run, make_job(channel), resume=resume)
+    return name, channel.last(events.Log).text
+
+
+# --- the choice -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("specs", "why"),
+    [
+        ({}, "Unsloth is faster on a GPU only"),
+        ({"lora": {"bias": "all"}}, "Unsloth's fast layers train no biases"),
+        ({"model": {"precision": "8bit"}}, "Unsloth holds a base in 4 or 16 bits, not in 8"),
+        ({"lora": {"init": "pissa"}}, "initial values that are taken from the weights or the data cannot be converted from Unsloth's layers"),
+    ],
+)  # fmt: skip
+def test_automatic_says_why_it_takes_peft(start: Start, specs: dict[str, Any], why: str) -> None:
+    run = start(**specs)
+    assert settle(run) == ("peft", f"Backend: PEFT, because {why}.")
+    assert run.manifest()["backend"]["why"] == why
+
+
+def test_a_resumed_training_keeps_its_backend(start: Start) -> None:
+    run = start()
+    run.update_manifest(backend={"name": "peft", "why": "", "version": "1"})
+    assert settle(run, resume=True)[1] == "Backend: PEFT, because training began with it."
+
+
+def test_unsloth_that_is_not_there_is_a_problem_only_for_who_asks_for_it(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_choice.importlib.util, "find_spec", lambda name: None)
+    assert settle(start())[1] == "Backend: PEFT, because Unsloth is not installed."
+    with pytest.raises(ProblemError) as caught:
+        settle(start("unsloth"))
+    assert caught.value.problems[0].where.field == "backend"
+
+
+@pytest.mark.parametrize(
+    ("field", "model", "lora", "training"),
+    [
+        ("quant_type", {"precision": "4bit", "quant_type": "fp4"}, {}, {}),
+        ("double_quant", {"precision": "4bit", "double_quant": False}, {}, {}),
+        ("precision", {"precision": "8bit"}, {}, {}),
+        ("device", {"device": "cpu:2"}, {}, {}),
+        ("bias", {}, {"bias": "lora_only"}, {}),
+        ("init", {}, {"init": "olora"}, {}),
+        ("modules_to_save", {}, {"modules_to_save": ("down_proj",)}, {}),
+        ("gradient_checkpointing", {}, {}, {"gradient_checkpointing": "unsloth", "backend": "peft"}),
+    ],
+)  # fmt: skip
+def test_what_a_backend_cannot_do_is_said_at_its_field_with_a_way_out(
+    field: str, model: dict[str, Any], lora: dict[str, Any], training: dict[str, Any]
+) -> None:
+    specs = (
+        ModelSpec(**model), LoraSpec(**lora), TrainingSpec(**({"backend": "unsloth"} | training))
+    )  # fmt: skip
+    (problem,) = combinations.check(*specs)
+    assert problem.where.field == field
+    assert problem.fix is not None
+    fixed = {"model": specs[0], "lora": specs[1], "training": specs[2]}
+    step = problem.fix.step
+    fixed[step] = fixed[step].model_copy(update={problem.fix.field: problem.fix.value})
+    assert not combinations.check(*fixed.values())  # type: ignore[arg-type]
+
+
+def test_what_settles_the_backend_leaves_transformers_unimported() -> None:
+    code = "import sys; import lora_studio.engine.backend_choice; print('transformers' in sys.modules, 'peft' in sys.modules)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+# --- both at work -----------------------------------------------------------------------------
+
+
+def losses(sent: list[Event]) -> list[float]:
+    return [event.loss for event in sent if isinstance(event, events.StepDone)]
+
+
+def kinds(sent: list[Event]) -> set[str]:
+    """Kinds of events; how many of each depends on the clock."""
+    return {event.kind for event in sent} - {"hello", "progress"}
+
+
+@pytest.mark.slow
+def test_unsloth_trains_resumes_and_merges_like_peft_without_a_network(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if importlib.util.find_spec("unsloth") is None:
+        pytest.skip("Unsloth is not installed")
+    reached = tmp_path / "reached.txt"
+    monkeypatch.setenv(
+        "LORA_STUDIO_ENGINE", f"{sys.executable} -m tests.helpers.offline_engine {reached}"
+    )
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    peft_run, run, halved, packed = start("peft"), start("unsloth"), start("unsloth"), start(
+        "unsloth",
+        model={"precision": "4bit"},
+        lora={"use_dora": True, "own_ranks": ["q_proj=2"], "modules_to_save": ["norm"]},
+        training={"gradient_checkpointing": "unsloth"},
+    )  # fmt: skip
+    worker = Worker.start()
+    incoming = worker.events()
+
+    def perform(command: commands.Job, stop: bool = False) -> list[Event]:
+        worker.send(command)
+        sent: list[Event] = []
+        while not (sent and isinstance(sent[-1], events.Done | events.Failed | events.Cancelled)):
+            event = next(incoming)
+            sent.append(event)
+            if stop and isinstance(event, events.CheckpointSaved):
+                worker.send(commands.Stop(target=command.id))
+                stop = False
+        assert isinstance(sent[-1], events.Done), sent[-1]
+        return sent
+
+    try:
+        by_unsloth = perform(commands.Train(run=str(run.path)))
+        perform(commands.Train(run=str(halved.path)), stop=True)
+        perform(commands.Train(run=str(halved.path), resume=True))
+        of_packed = perform(commands.Train(run=str(packed.path)))
+    finally:
+        worker.close()
+    by_peft = handle(commands.Train(run=str(peft_run.path))).events
+    assert not reached.exists(), reached.read_text()
+    assert run.manifest()["backend"]["name"] == "unsloth"
+
+    # The same curve, events, run folder and settings of the adapter.
+    assert losses(by_unsloth)[-1] == pytest.approx(losses(by_peft)[-1], rel=1e-4)
+    assert kinds(by_unsloth) == kinds(by_peft)
+    assert {f.name for f in run.path.iterdir()} - {"log.txt"} == {f.name for f in peft_run.path.iterdir()}  # fmt: skip
+    settings = [
+        json.loads((r.adapter / "adapter_config.json").read_text()) for r in (run, peft_run)
+    ]
+    for each in settings:
+        each["target_modules"] = sorted(each["target_modules"])
+    assert settings[0] == settings[1]
+    found, expected = (load_file(r.adapter / "adapter_model.safetensors") for r in (run, peft_run))
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+
+    # Resumed to the last bit; and what comes after training takes its adapter as any other.
+    name = "adapter_model.safetensors"
+    assert (halved.adapter / name).read_bytes() == (run.adapter / name).read_bytes()
+    assert losses(of_packed)[-1] < losses(of_packed)[0] - 0.3
+    merged = handle(commands.Merge(run=str(run.path)))
+    assert [result.passed for result in merged.of(events.SelfTested)] == [True]
