@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
@@ -22,6 +23,7 @@ from pydantic import ValidationError
 from lora_studio import __version__
 from lora_studio.core import commands, events, paths
 from lora_studio.core.events import Event
+from lora_studio.core.memory_limits import KillCounter
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.run_folder import RunFolder
 
@@ -29,6 +31,9 @@ Command = commands.Job | commands.Question | commands.Control
 
 #: Seconds a worker has to heed a cancel before it is killed.
 CANCEL_SECONDS = 10.0
+
+#: Seconds between two looks at how many processes were ended for lack of memory.
+LOOK_INTERVAL = 10.0
 
 #: Seconds between two looks at the events file of a run that another process started.
 WATCH_INTERVAL = 0.2
@@ -46,6 +51,9 @@ class Link(Protocol):
     def cancel(self, target: str) -> None:
         """Asks for the end of a command and enforces it after ten seconds."""
 
+    def close(self) -> None:
+        """Tells the worker that no more commands come."""
+
     def kill(self) -> None:
         """Ends the worker and everything it started, at once."""
 
@@ -60,6 +68,7 @@ class Worker:
         """Use `start`."""
         self._process = process
         self._run = run
+        self._kills, self._looked = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # commands without an ending -> a cancel was asked for
         self._lock = threading.Lock()
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -127,12 +136,12 @@ class Worker:
             if isinstance(event, events.Ending):
                 with self._lock:
                     self._open.pop(event.id, None)
+            self._sign_of_life(is_first=isinstance(event, events.Hello))
             yield event
-        if self._detached:
+        code = self._exit_status()
+        if code is None:
             return
-        code = self._process.wait()
-        reader.join()
-        self._process.stdout.close()
+        reader.join(CANCEL_SECONDS)
         self.close()
         _remove_scratch(self._run)
         with self._lock:
@@ -141,7 +150,7 @@ class Worker:
             if cancelled and refused is None:
                 yield events.Cancelled(id=command_id)
             else:
-                problem = refused or crashed(describe_exit(code), self._run)
+                problem = refused or self._death(code)
                 yield events.Failed(id=command_id, problem=problem)
 
     def cancel(self, target: str) -> None:
@@ -168,6 +177,24 @@ class Worker:
         self._detached = True
         self._incoming.put(None)
         self.close()
+
+    def _sign_of_life(self, *, is_first: bool) -> None:
+        """Who was ended for lack of memory before now was not this worker."""
+        if is_first or time.monotonic() - self._looked > LOOK_INTERVAL:
+            self._kills.look()
+            self._looked = time.monotonic()
+
+    def _exit_status(self) -> int | None:
+        """How the process ended, once it has; None when it was left alone."""
+        while not self._detached:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(WATCH_INTERVAL)
+        return None
+
+    def _death(self, code: int) -> Problem:
+        if code == -getattr(signal, "SIGKILL", 9) and self._kills.has_risen():
+            return out_of_memory(self._run)
+        return crashed(describe_exit(code), self._run)
 
     def _read(self) -> None:
         """Passes events on; a thread of its own, since nothing ends a blocking read of a pipe."""
@@ -261,23 +288,25 @@ class Watched:
 
 
 def perform(
-    command: commands.Job, on_link: Callable[[Worker], None] | None = None
+    command: commands.Job,
+    on_link: Callable[[Link], None] | None = None,
+    start: Callable[[RunFolder], Link] = Worker.start,
 ) -> Iterator[Event]:
     """Runs one heavy job in a fresh worker and yields its events up to and with the ending.
 
-    `on_link` gets the worker before the command is sent, for whoever wants to cancel it. Raises
-    ProblemError when the folder is no run or the engine cannot be started.
+    `on_link` gets the worker before the command is sent, for whoever wants to cancel it; `start`
+    makes it. Raises ProblemError when the folder is no run or the engine cannot be started.
     """
     run = RunFolder(Path(command.run))
     run.load_project()
-    worker = Worker.start(run)
+    worker = start(run)
     if on_link:
         on_link(worker)
     worker.send(command)
     yield from until_ended(worker, command.id)
 
 
-def until_ended(worker: Worker, command_id: str) -> Iterator[Event]:
+def until_ended(worker: Link, command_id: str) -> Iterator[Event]:
     """Events of a worker up to the ending of one command; then the worker is let go."""
     for event in worker.events():
         if isinstance(event, events.Ending) and event.id == command_id:
@@ -320,8 +349,18 @@ def describe_exit(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = ", which the system does when memory runs out" if name == "SIGKILL" else ""
-    return f"was killed by {name}{hint}"
+    return f"was killed by {name}"
+
+
+def out_of_memory(run: RunFolder | None) -> Problem:
+    """The problem of a worker that the system ended because there was no memory left."""
+    return Problem(
+        code="worker.out_of_memory",
+        what="The system ended the worker because memory ran out.",
+        remedy="What was saved before is intact. Close other programs, or make it smaller: a smaller "
+        "micro-batch, shorter rows, gradient checkpointing or 4-bit precision.",
+        where=Where(file=str(run.log_file)) if run else Where(),
+    )
 
 
 def crashed(how: str, run: RunFolder | None) -> Problem:

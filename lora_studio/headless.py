@@ -15,6 +15,7 @@ from lora_studio.core import checks, commands, events, presets, project, run_fol
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.restarting import RestartingWorker
 
 #: Exit status of a job that failed, of input that was refused, of a job the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -97,7 +98,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     links: list[client.Link] = []
     try:
         with _ctrl_c(links, command):
-            return display.follow(client.perform(command, links.append))
+            return display.follow(client.perform(command, links.append, RestartingWorker.start))
     except ProblemError as error:
         display.problems(error.problems)
         return events.Failed(problem=error.problems[0])

@@ -49,6 +49,7 @@ from lora_studio.engine.failures import PausedError
 from lora_studio.engine.keeping import Best
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.memory_ladder import MemoryPressureError
+from lora_studio.engine.memory_watch import MemoryWatch
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
@@ -220,6 +221,8 @@ class Loop:
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
         self.rung = memory_ladder.first(spec)
+        self.watch = MemoryWatch(self.device)
+        self.watch.check_between_layers(self.unwrapped)
         self.is_updating = False  # the optimizer is at work: a step cannot be done over
         self.saved_step, self.saved_at = 0, time.monotonic()
         self.owes_evaluation = False  # a pause came before the evaluation that is due at this step
@@ -252,7 +255,8 @@ class Loop:
         )
         self.settle(lower=lower)
         try:
-            return self._run_to_end()
+            with self.watch:
+                return self._run_to_end()
         except PausedError:
             return events.Done(paused=True)
         except Exception as error:
@@ -382,6 +386,7 @@ class Loop:
                     found = self.objective.loss(rows)
                 loss = found.total / weight
                 self.accelerator.backward(loss)
+                self.watch.check()
                 total.add_(loss.detach().to(self.device))
                 _add(figures, found, weight)
 
@@ -487,6 +492,7 @@ class Loop:
         """One rung lower, with everything given back; raises ProblemError where there is none."""
         self.optimizer.zero_grad()
         memory_ladder.release()
+        self.watch.rest()
         lower = self.rung.below(can_recompute=memory_ladder.can_recompute(self.unwrapped))
         # Some weights have moved and some have not: only a checkpoint helps, on one rank alone.
         is_lost = self.is_updating and (self.ranks.count > 1 or not self.folder.checkpoint_steps())

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
 
 from PySide6.QtCore import QObject, Qt, QThread, Signal
 
@@ -14,16 +13,10 @@ from lora_studio import client
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.restarting import RestartingWorker
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
-
-
-class Link(client.Link, Protocol):
-    """A worker as `client` gives it: started by this window or by someone else."""
-
-    def close(self) -> None:
-        """Tells the worker that no more commands come."""
 
 
 class WorkerThread(QThread):
@@ -43,21 +36,23 @@ class WorkerThread(QThread):
     ended = Signal()
     _arrived = Signal()
 
-    def __init__(self, make: Callable[[], Link], parent: QObject | None = None) -> None:
+    def __init__(self, make: Callable[[], client.Link], parent: QObject | None = None) -> None:
         """`make` starts or finds the worker; it is called in the thread and may be slow."""
         super().__init__(parent)
         self._make = make
-        self._link: Link | None = None
+        self._link: client.Link | None = None
         self._lock = threading.Lock()
         self._unsent: list[client.Command] = []
-        self._leave: Callable[[Link], None] | None = None
+        self._leave: Callable[[client.Link], None] | None = None
         self._events: deque[events.Event | None] = deque()
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @classmethod
     def starting(cls, run: RunFolder | None = None, parent: QObject | None = None) -> WorkerThread:
         """A worker process of our own, for a run or for questions."""
-        return cls(lambda: client.Worker.start(run), parent)
+        if run is None:
+            return cls(client.Worker.start, parent)
+        return cls(lambda: RestartingWorker.start(run), parent)
 
     @classmethod
     def watching(cls, run: RunFolder, parent: QObject | None = None) -> WorkerThread:
@@ -100,7 +95,7 @@ class WorkerThread(QThread):
         finally:
             self._put(None)
 
-    def _take(self, link: Link) -> None:
+    def _take(self, link: client.Link) -> None:
         with self._lock:
             self._link = link
             for command in self._unsent:
@@ -122,7 +117,7 @@ class WorkerThread(QThread):
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _with_link(self, do: Callable[[Link], None], command: client.Command) -> None:
+    def _with_link(self, do: Callable[[client.Link], None], command: client.Command) -> None:
         with self._lock:
             if self._link is None:
                 self._unsent.append(command)
@@ -132,7 +127,7 @@ class WorkerThread(QThread):
             except ProblemError as error:
                 self._put(events.Warned(problem=error.problems[0]))
 
-    def _let_go(self, leave: Callable[[Link], None]) -> None:
+    def _let_go(self, leave: Callable[[client.Link], None]) -> None:
         with self._lock:
             if self._link is None:
                 self._leave = leave

@@ -1,0 +1,258 @@
+"""Real limits on memory: a training under one goes on with less at a time, and says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio import client
+from lora_studio.core import commands, events, memory_limits, metrics, run_folder
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.restarting import RestartingWorker
+from tests.helpers.tiny_models import tiny_model
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group below this process's own, for version 1 or 2, whichever accounts for memory."""
+    own = memory_limits.groups()
+    if not own:
+        pytest.skip("no control group accounts for memory here")
+    folder = own[0].folder / f"lora-studio-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        if not (folder / "cgroup.procs").exists() or _limit_file(folder) is None:
+            folder.rmdir()
+            pytest.skip(f"groups below {own[0].folder} account for no memory")
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error.strerror}")
+    yield folder
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            time.sleep(0.1)
+
+
+def _limit_file(folder: Path) -> Path | None:
+    names = ("memory.max", "memory.limit_in_bytes")
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def _set_limit(folder: Path, size: int) -> None:
+    file = _limit_file(folder)
+    assert file is not None
+    file.write_text(str(size))
+
+
+def _inside(folder: Path, command: list[str]) -> str:
+    """A command line that puts itself into a group first."""
+    script = f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}; exec {shlex.join(command)}"
+    return shlex.join(["sh", "-c", script])
+
+
+#: Takes memory until it is ended, as a worker in the middle of a training.
+GREEDY = """
+import os, sys
+from lora_studio.core import commands, events
+def say(event):
+    sys.stdout.write(events.to_line(event) + "\\n"); sys.stdout.flush()
+say(events.Hello(app_version="1", pid=os.getpid()))
+command = commands.parse(sys.stdin.readline())
+say(events.TrainingStarted(id=command.id, steps=9, steps_per_epoch=9, effective_batch=4))
+if command.lower:
+    say(events.Log(id=command.id, text="lower"))
+    say(events.Done(id=command.id))
+    sys.exit()
+held = []
+while True:
+    held.append(b"x" * 10_000_000)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+
+
+def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_with_less(
+    group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_limit(group, 300 * MB)
+    script = tmp_path / "greedy.py"
+    script.write_text(GREEDY)
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, [sys.executable, str(script)]))
+    command = commands.Train(run=str(run.path))
+    sent = list(client.perform(command, start=RestartingWorker.start))
+    kinds = [event.kind for event in sent]
+    assert kinds == ["hello", "training_started", "warned", "hello", "training_started", "log", "done"]  # fmt: skip
+    warned = next(event for event in sent if isinstance(event, events.Warned))
+    assert warned.problem.code == "worker.out_of_memory"
+    assert "because memory ran out" in warned.problem.what
+    assert "attempt 1 of 6" in warned.problem.remedy
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_worker_that_somebody_kills_is_not_replaced_and_memory_is_not_blamed(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: signal.Signals
+) -> None:
+    script = tmp_path / "killed.py"
+    loop = f"os.kill(os.getpid(), {int(end)})"
+    script.write_text(GREEDY.replace('held.append(b"x" * 10_000_000)', loop))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join([sys.executable, str(script)]))
+    command = commands.Train(run=str(run.path))
+    sent = list(client.perform(command, start=RestartingWorker.start))
+    assert isinstance(sent[-1], events.Failed)
+    assert sent[-1].problem.code == "worker.crashed"
+    assert "memory" not in str(sent[-1].problem)
+
+
+def test_a_cancelled_training_is_not_started_again(
+    group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _set_limit(group, 300 * MB)
+    script = tmp_path / "greedy.py"
+    script.write_text(GREEDY)
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, [sys.executable, str(script)]))
+    command = commands.Train(run=str(run.path))
+    worker = RestartingWorker.start(run)
+    worker.send(command)
+    worker.cancel(command.id)
+    sent = list(client.until_ended(worker, command.id))
+    assert isinstance(sent[-1], events.Cancelled)
+
+
+def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:
+    _set_limit(group, 200 * MB)
+    code = (
+        "from lora_studio.core import memory_limits; own = memory_limits.groups();"
+        "held = b'x' * 50_000_000; print(own[0].limit(), own[0].held())"
+    )
+    line = _inside(group, [sys.executable, "-c", code])
+    found = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True)
+    limit, held = map(int, found.stdout.split())
+    assert limit == 200 * MB
+    assert 50_000_000 <= held <= 150_000_000
+
+
+WATCHED = """
+import sys, time, torch
+from lora_studio.core import memory_limits
+from lora_studio.engine.memory_ladder import MemoryPressureError
+from lora_studio.engine.memory_watch import MemoryWatch
+(group, *_) = memory_limits.groups()
+with MemoryWatch(torch.device("cpu")) as watch:
+    time.sleep(0.2)
+    watch.check()
+    held = torch.ones(int(0.95 * group.limit() - group.held()) // 4)
+    del held  # what was taken for a moment counts too
+    time.sleep(0.2)
+    try:
+        watch.check()
+    except MemoryPressureError as error:
+        print(error)
+    watch.rest()
+    watch.check()
+"""
+
+
+@pytest.mark.slow
+def test_a_limit_that_is_nearly_reached_is_told_between_two_pieces_of_work(group: Path) -> None:
+    _set_limit(group, 1500 * MB)
+    line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
+    found = subprocess.run(shlex.split(line), capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.startswith("Memory ran out: 1.4 GiB of the 1.5 GiB of its control group")
+
+
+# --- the real worker ------------------------------------------------------------------------------
+
+
+ROWS = [
+    {"instruction": f"Count to {n}.", "output": " ".join(map(str, range(n % 40 + 200)))}
+    for n in range(64)
+]
+
+
+@pytest.fixture
+def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
+    """Makes a run of 2 steps of 32 long rows, whose activations take far more than the model."""
+    model = tiny_model("llama3", tmp_path / "model")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+
+    def make() -> RunFolder:
+        frozen = Project.model_validate(
+            {
+                "name": "limited",
+                "model": {"source": str(model), "precision": "fp32", "device": "cpu"},
+                "lora": {"rank": 4},
+                "dataset": {"sources": [str(rows)], "validation_share": 0.0, "max_length": 2048},
+                "training": {"micro_batch": 32, "gradient_accumulation": 1, "max_steps": 2},
+            }
+        )
+        return run_folder.create(tmp_path / "runs", frozen, tmp_path)
+
+    return make
+
+
+def _perform(run: RunFolder) -> list[events.Event]:
+    return list(client.perform(commands.Train(run=str(run.path)), start=RestartingWorker.start))
+
+
+@pytest.mark.slow
+def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the_same_curve(
+    start: Callable[..., RunFolder], group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, limited = start(), start()
+    free = _perform(whole)
+    assert isinstance(free[-1], events.Done)
+    peak = max(event.memory_bytes for event in free if isinstance(event, events.StepDone))
+    rest = next(event for event in free if isinstance(event, events.TrainingStarted))
+    assert rest.step == 0
+    # Between an idle worker, about 500 MB with its libraries, and what the whole batch needs.
+    _set_limit(group, (500 * MB + peak) // 2)
+    engine = client.engine_command()
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, engine))
+    sent = _perform(limited)
+    assert isinstance(sent[-1], events.Done), sent[-1]
+    recovered = [event for event in sent if isinstance(event, events.Recovered)]
+    assert recovered
+    assert recovered[-1].micro_batch < 32
+    print(peak // MB, [(event.micro_batch, event.why) for event in recovered])
+    losses, expected = metrics.of_run(limited).loss, metrics.of_run(whole).loss
+    assert list(losses.steps) == list(expected.steps)
+    assert list(losses.values) == pytest.approx(list(expected.values), rel=1e-4)
+    assert limited.manifest()["memory"]["micro_batch"] == recovered[-1].micro_batch
+
+
+@pytest.mark.slow
+def test_a_limit_on_address_space_is_met_by_smaller_micro_batches(
+    start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("address space is limited on Linux alone")
+    probe = "import torch, transformers, peft; print(open('/proc/self/statm').read().split()[0])"
+    found = subprocess.run([sys.executable, "-W", "ignore", "-c", probe], capture_output=True, text=True, check=True)  # fmt: skip
+    idle = int(found.stdout.split()[-1]) * os.sysconf("SC_PAGE_SIZE")
+    engine = shlex.join(client.engine_command())
+    limit = (idle + 1200 * MB) // 1024
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join(["sh", "-c", f"ulimit -v {limit}; exec {engine}"]))  # fmt: skip
+    sent = _perform(start())
+    assert isinstance(sent[-1], events.Done), sent[-1]
+    assert any(isinstance(event, events.Recovered) for event in sent)
