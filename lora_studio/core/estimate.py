@@ -41,8 +41,12 @@ COMPONENTS: dict[Component, str] = {
 
 _BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 
-#: Logits that are in memory at a time where they are computed in pieces (engine/logprobs.py).
+#: Logits that are in memory at a time, as they are computed in pieces: 32 million, 64 MB in 16 bits.
 LOGITS_AT_ONCE = 1 << 25
+
+#: Steps whose rows are sorted together where rows of like length share one: fewer leave more to
+#: chance, more leave less padding.
+STEPS_GROUPED = 50
 
 #: Time of a training with gradient checkpointing over one without: a second forward pass, which is
 #: a third of the work (Chen et al. 2016).
@@ -155,6 +159,11 @@ class Rows:
         lower = self._top(below, micro_batch, limit * sides)
         return round(lower + (upper - lower) * (per_step - below) / (size - below))
 
+    def padded(self, micro_batch: int, limit: int) -> int:
+        """Tokens of a micro-batch that has the longest row, with its padding."""
+        sides = 2 if self.task == "preference" else 1
+        return micro_batch * sides * min(self.longest, limit)
+
     def _top(self, size: int, count: int, limit: int) -> int:
         """Of the heaviest step of `size` rows, its `count` longest; a missing row is no longer
         than the last one that is known."""
@@ -235,9 +244,13 @@ class Plan:
 
     @property
     def tokens(self) -> int:
-        """Of the largest micro-batch."""
+        """Of the largest micro-batch: as many as its rows have, or with padding as many as they would
+        have if all were as long as the longest."""
         training = self.training
-        return self.rows.in_micro_batch(training.micro_batch, training.effective_batch, self.limit)
+        if not training.packing:
+            return self.rows.padded(training.micro_batch, self.limit)
+        among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)
+        return self.rows.in_micro_batch(training.micro_batch, among, self.limit)
 
 
 def estimate(plan: Plan) -> MemoryEstimate:
@@ -308,8 +321,8 @@ def optimizer_bytes(name: Optimizer, trained: int) -> int:
 def _activations(plan: Plan, tokens: int) -> tuple[float, float]:
     """What is kept of all layers until the backward pass, and what that needs for one besides.
 
-    With checkpointing the input of each layer alone is kept, and one layer at a time is computed
-    again.
+    With checkpointing the input of each layer alone is kept, by Unsloth's outside the GPU, and one
+    layer at a time is computed again.
     """
     size, model, shape = plan.bytes_each, plan.inspected, plan.shape
     per_layer = layer_bytes(plan)
@@ -317,8 +330,10 @@ def _activations(plan: Plan, tokens: int) -> tuple[float, float]:
     working = tokens * size * (plan.constants.transient * widest + 2 * model.hidden_size)
     outside = tokens * 4 * model.hidden_size + adapted_experts(plan)
     if plan.checkpoints:
-        kept = tokens * size * model.hidden_size * model.layers + outside
-        return kept, tokens * per_layer + working
+        inputs = tokens * size * model.hidden_size * model.layers
+        if plan.training.gradient_checkpointing == "unsloth" and plan.kind == "cuda":
+            inputs = 0  # they wait in main memory
+        return inputs + outside, tokens * per_layer + working
     return tokens * per_layer * model.layers + outside, working
 
 

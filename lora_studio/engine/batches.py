@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from lora_studio.core.estimate import STEPS_GROUPED
 from lora_studio.engine.tokens import Encoded
-
-#: Steps whose rows are sorted by length together: fewer leave more chance, more leave less padding.
-_STEPS_GROUPED = 50
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def _grouped(
 
     A step that is not full stays the last one, as it is without grouping.
     """
-    together = _STEPS_GROUPED * per_step
+    together = STEPS_GROUPED * per_step
     stretches = [order[begin : begin + together] for begin in range(0, len(order), together)]
     ordered = [part[np.argsort(-lengths[part], kind="stable")] for part in stretches]
     steps = [

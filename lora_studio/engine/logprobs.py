@@ -23,12 +23,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from transformers import PreTrainedModel
 
+from lora_studio.core.estimate import LOGITS_AT_ONCE
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine import documents
 from lora_studio.engine.batches import Batch
 
-#: Logits in memory at a time: 32 million, 64 MB in 16 bits.
-_LOGITS_AT_ONCE = 1 << 25
+_LOGITS_AT_ONCE = LOGITS_AT_ONCE
 
 #: Logits that a processor's cache holds in 32-bit: 1 MB.
 _LOGITS_IN_CACHE = 1 << 18

@@ -72,7 +72,7 @@ def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
         )
     rows = Rows(
         heaviest=lengths.heaviest(tokens),
-        longest=int(tokens.max(initial=0)),
+        longest=int(np.max(selection.lengths, initial=0)),
         trained=selection.targets() / max(1, int(tokens.sum())),
         tokens=int(tokens.sum()),
         count=len(tokens),

@@ -101,6 +101,16 @@ class TestActivations:
         inputs = small.tokens * 2 * HIDDEN * LAYERS
         assert inputs < small.activations < full.activations / 4
 
+    def test_with_checkpointing_by_unsloth_are_one_layer_as_inputs_wait_in_main_memory(
+        self,
+    ) -> None:
+        ours, theirs = (
+            estimate(plan(gradient_checkpointing=kind)).activations for kind in ("on", "unsloth")
+        )
+        assert ours - theirs == pytest.approx(
+            estimate(plan()).tokens * 2 * HIDDEN * LAYERS, rel=0.01
+        )
+
     def test_with_dropout_keep_a_copy_for_each_adapter(self) -> None:
         assert layer_bytes(with_lora(plan(), dropout=0.1)) > layer_bytes(plan()) + 2 * 4 * HIDDEN
 
@@ -122,6 +132,20 @@ class TestRows:
 
     def test_of_documents_fill_the_limit(self) -> None:
         assert replace(plan().rows, task="text").in_micro_batch(4, 16, 512) == 4 * 512
+
+    def test_without_packing_are_all_as_long_as_the_longest(self) -> None:
+        assert plan(packing=False, micro_batch=4).tokens == 4 * 1000
+        assert plan(packing=False, micro_batch=4, limit=600).tokens == 4 * 600
+
+    def test_grouped_by_length_are_the_longest_of_several_steps(self) -> None:
+        rows = replace(plan().rows, heaviest={1 << n: (100 + n,) * (1 << n) for n in range(9)})
+        apart, grouped = (
+            replace(
+                plan(micro_batch=4, gradient_accumulation=2, group_by_length=together), rows=rows
+            )
+            for together in (False, True)
+        )
+        assert (apart.tokens, grouped.tokens) == (4 * 103, 4 * 108)
 
     def test_of_pairs_may_be_twice_as_long_as_the_limit(self) -> None:
         assert replace(plan().rows, task="preference").in_micro_batch(1, 1, 300) == 600

@@ -1,0 +1,108 @@
+"""`lora-studio estimate`: memory and time before a training, from facts alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core import events, project
+from lora_studio.core.estimate import COMPONENTS
+from tests.helpers import fake_engine, model_facts
+from tests.helpers.jobs import write_rows
+
+Play = Callable[..., None]
+
+
+def emit(event: events.Event) -> dict[str, Any]:
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def estimate(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lora_studio", "estimate", str(folder), *options],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A project with a model folder and a file of rows."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    write_rows(tmp_path / "rows.jsonl", [{"instruction": "Who?", "output": "I."}] * 40)
+    values: dict[str, Any] = {
+        "model": {"source": str(tmp_path / "model"), "precision": "bf16"},
+        "dataset": {"sources": [{"path": str(tmp_path / "rows.jsonl")}]},
+    }
+    project.create(tmp_path / "project", "x", values)
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    """What the engine knows: a model of 3.2 B parameters, a device with so many GiB free."""
+
+    def play(free: float, **others: Any) -> None:
+        file = tmp_path / "scenario.json"
+        monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
+        known = {
+            "inspect_devices": [emit(model_facts.devices(round(free * model_facts.GIB)))],
+            "inspect_model": [emit(model_facts.model())],
+            "measure_dataset": [emit(model_facts.lengths(range(200, 1200, 10)))],
+            "inspect_dataset": [emit(model_facts.dataset())],
+        }
+        file.write_text(json.dumps(known | others))
+
+    return play
+
+
+def test_every_part_and_the_sum_are_told_as_one_object(folder: Path, facts: Play) -> None:
+    facts(23)
+    result = estimate(folder, "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = json.loads(result.stdout)
+    assert sum(found[name] for name in COMPONENTS) == found["total"]
+    assert found["fits"] is True
+    assert found["cheapest_change"] is None
+    assert found["largest_micro_batch_that_fits"] >= 4
+
+
+def test_a_training_that_does_not_fit_is_told_with_the_change_that_helps(
+    folder: Path, facts: Play
+) -> None:
+    facts(9)
+    found = json.loads(estimate(folder, "--json").stdout)
+    assert found["fits"] is False
+    changes = found["cheapest_change"]["changes"]
+    settings = [part for name, value in changes.items() for part in ("--set", f"{name}={value}")]
+    assert json.loads(estimate(folder, "--json", *settings).stdout)["fits"] is True
+
+
+def test_the_table_names_all_parts_and_says_whether_it_fits(folder: Path, facts: Play) -> None:
+    facts(9)
+    result = estimate(folder)
+    for words in (*COMPONENTS.values(), "It does not fit", "Cheapest change: "):
+        assert words in result.stdout
+
+
+def test_a_question_that_fails_is_told_in_words(folder: Path, facts: Play) -> None:
+    problem = {
+        "code": "model.unreadable",
+        "what": "The model cannot be read.",
+        "remedy": "Fetch it.",
+    }
+    facts(9, inspect_model=[{"fail": problem}])
+    result = estimate(folder)
+    assert result.returncode == 1
+    assert "The model cannot be read." in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
