@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -186,6 +187,9 @@ def sentence(event: events.Event) -> str | None:
             return estimate_sentence(event.estimate)
         case events.Evaluated():
             return f"Evaluation after step {event.step}: loss {words.loss(event.loss)}."
+        case events.Sampled():
+            who = "Base" if event.source == "base" else f"After step {event.step}"
+            return f"{who}, “{_start(event.prompt)}”: {_start(event.text)}"
         case events.EndedEarly():
             taken = words.plural(event.evaluations, "evaluation")
             return f"Ended early after step {event.step}: {taken} without a lower eval loss."
@@ -237,6 +241,11 @@ def sentence(event: events.Event) -> str | None:
         case events.Done() if event.paused:
             return "Paused. Go on with `lora-studio resume RUN`, now or another day."
     return None
+
+
+def _start(text: str) -> str:
+    """The beginning of a text, on one line."""
+    return textwrap.shorten(text, 100, placeholder=" …")
 
 
 def _dataset_sentence(event: events.DatasetReady) -> str:

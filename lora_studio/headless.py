@@ -15,6 +15,7 @@ from lora_studio.core import checks, commands, events, presets, project, run_fol
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.spec import facts
 from lora_studio.restarting import RestartingWorker
 
 #: Exit status of a job that failed, of input that was refused, of a job the user ended.
@@ -68,7 +69,10 @@ def apply(draft: Draft, override: str) -> None:
             where=Where(step=step),
         )
     is_list = isinstance(draft.get(step, field), (list, tuple))
-    plain: Any = [part.strip() for part in value.split(",") if part.strip()] if is_list else value
+    between = "\n" if facts(SPECS[step], field).lines else ","
+    plain: Any = (
+        [part.strip() for part in value.split(between) if part.strip()] if is_list else value
+    )
     draft.set(step, field, plain)
 
 

@@ -448,6 +448,19 @@ class Recovered(_Event):
         )
 
 
+class Sampled(_Event):
+    """An answer to a sample prompt at an evaluation: of the base model, made once and then of `step`
+    0, or of the model as it was after `step`. `prompt` is what a person reads of it.
+    """
+
+    kind: Literal["sampled"] = "sampled"
+    step: int
+    index: int
+    prompt: str
+    source: Literal["base", "tuned"]
+    text: str
+
+
 class EndedEarly(_Event):
     """Eval loss has not fallen for `evaluations` in a row, so training ends before its plan does."""
 
@@ -700,7 +713,7 @@ Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
-    | TrainingStarted | MemoryEstimated | StepDone | Evaluated | EndedEarly | CheckpointSaved | Recovered
+    | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | EndedEarly | CheckpointSaved | Recovered
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested

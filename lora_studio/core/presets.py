@@ -1,7 +1,8 @@
 """Whole recipes in the user's words: one table, for the window and the command line.
 
-Every preset sets the same fields, so that going from one to another leaves nothing of the first
-behind; a field that a preset does not name gets its default.
+Every preset sets the same fields of LoRA and training, so that going from one to another leaves
+nothing of the first behind: one that it does not name gets its default. The precision of the model
+stays as it was chosen unless a preset names it.
 """
 
 from __future__ import annotations
@@ -115,10 +116,11 @@ def find(name: str) -> Preset:
 
 
 def values(preset: Preset) -> dict[Place, Any]:
-    """Every field that presets are about, as this one has it."""
+    """Every field that a preset sets, and to what."""
     return {
         (step, name): preset.values.get((step, name), facts(SPECS[step], name).default)
         for step, name in FIELDS
+        if step != "model" or (step, name) in preset.values
     }
 
 

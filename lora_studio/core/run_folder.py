@@ -97,6 +97,11 @@ class RunFolder:
         return self.best / f"step-{step:08d}"
 
     @property
+    def samples_file(self) -> Path:
+        """The base model's answers to the sample prompts."""
+        return self.path / "samples.json"
+
+    @property
     def merged(self) -> Path:
         """The merged model, a Hugging Face folder."""
         return self.path / "merged"

@@ -30,12 +30,14 @@ def setting(
     path: Literal["", "file", "folder", "any"] = "",
     advanced: bool = False,
     step: float | None = None,
+    lines: bool = False,
     **bounds: Any,
 ) -> Any:
     """Declares one field of a spec.
 
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
-    names a file or folder; `advanced` puts it under "More"; `bounds` are pydantic's ge, gt, le, lt,
+    names a file or folder; `advanced` puts it under "More"; the texts of a list with `lines` may hold
+    blanks and commas, and stand one a line; `bounds` are pydantic's ge, gt, le, lt,
     min_length, max_length, pattern.
     """
     return Field(
@@ -48,6 +50,7 @@ def setting(
             "path": path,
             "advanced": advanced,
             "step": step,
+            "lines": lines,
         },
         **bounds,
     )
@@ -70,6 +73,7 @@ class FieldFacts:
     maximum: float | None
     exclusive_minimum: bool
     step: float | None
+    lines: bool = False
 
 
 @functools.cache  # asked some hundred times with every edit
@@ -97,6 +101,7 @@ def facts(spec: type[Spec], name: str) -> FieldFacts:
         maximum=None if maximum is None else float(maximum),
         exclusive_minimum=exclusive,
         step=extra.get("step"),
+        lines=bool(extra.get("lines", False)),
     )
 
 

@@ -244,6 +244,31 @@ class TrainingSpec(Spec):
         step=1.0,
         advanced=True,
     )
+    sample_prompts: tuple[str, ...] = setting(
+        (),
+        "Sample prompts",
+        "Answered at each evaluation by the tuned model, beside the base model. One a line.",
+        lines=True,
+        advanced=True,
+    )
+    sample_rows: int = setting(
+        2,
+        "Sample rows",
+        "Validation rows whose prompts are answered as well. 0: none.",
+        unit="rows",
+        ge=0,
+        le=64,
+        advanced=True,
+    )
+    sample_tokens: int = setting(
+        64,
+        "Longest sample",
+        "An answer to a sample prompt ends after this many tokens.",
+        unit="tokens",
+        ge=1,
+        le=4096,
+        advanced=True,
+    )
     keep_best: bool = setting(
         True,
         "Keep the best",

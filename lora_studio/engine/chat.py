@@ -181,24 +181,53 @@ def answer(
     done = 0
     for batch in _batches(prompts):
         job.progress(f"answering with {source}", done, len(prompts), "answers")
-        inputs = tokenizer(
-            [prompts[index] for index in batch],
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left",
-            return_tensors="pt",
-        ).to(network.device)
-        inputs.pop("token_type_ids", None)
-        with torch.inference_mode():
-            outputs = network.generate(
-                **inputs,
-                generation_config=settings,
-                tokenizer=tokenizer,
-                stopping_criteria=[HeedCancel(job)],
-            )
-        for index, ids in zip(batch, outputs[:, inputs.input_ids.shape[1] :].tolist(), strict=True):
+        texts = [prompts[index] for index in batch]
+        for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
             job.emit(_generated(tokenizer, ids, end, source, index))
         done += len(batch)
+
+
+def complete(
+    network: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], limit: int, job: Job
+) -> list[str]:
+    """Greedy answers of a model as it stands to prompts that are rendered already, at most `limit`
+    tokens each."""
+    end = turn_end(tokenizer, network.generation_config.eos_token_id)
+    command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
+    settings = _settings(tokenizer, end, command)
+    answers = [""] * len(prompts)
+    for batch in _batches(prompts):
+        texts = [prompts[index] for index in batch]
+        for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
+            answers[index] = _generated(tokenizer, ids, end, "tuned", index).text
+    return answers
+
+
+def _continue(
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    settings: GenerationConfig,
+    job: Job,
+) -> list[list[int]]:
+    """The ids that follow each text, padded on the left to one batch."""
+    inputs = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+    ).to(network.device)
+    inputs.pop("token_type_ids", None)
+    # Not in inference mode: what a model keeps of it, such as rotations, could not train afterwards.
+    with torch.no_grad():
+        outputs = network.generate(
+            **inputs,
+            generation_config=settings,
+            tokenizer=tokenizer,
+            stopping_criteria=[HeedCancel(job)],
+        )
+    return outputs[:, inputs.input_ids.shape[1] :].tolist()
 
 
 class HeedCancel(StoppingCriteria):

@@ -6,7 +6,8 @@ import math
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -55,6 +56,7 @@ from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
 from lora_studio.engine.rank_processes import Meeting, together
 from lora_studio.engine.ranks import Ranks
+from lora_studio.engine.sampling import Sampler
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ class Loop:
         self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)
         self.scheduler = schedules.make(spec, optimizer, self.steps)
         self.best = Best(run)
+        rows = spec.sample_rows if data.validation else 0
+        self.samples = Sampler(run, spec, rows, tuned, data.task, job, self._use)
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
@@ -270,6 +274,8 @@ class Loop:
         stopped = False
         if self.step < self.steps:
             self.within_memory(self.probe)
+        if self.ranks.is_first:
+            self.samples.begin(self.step)
         if self.owes_evaluation:
             self.evaluate()
         while self.step < self.steps and not stopped and not self._is_exhausted():
@@ -398,7 +404,8 @@ class Loop:
         self.owes_evaluation, self.job.pausable = True, True
         random = checkpoints.random_state()
         try:
-            self.within_memory(self._evaluate)
+            if self.data.validation:
+                self.within_memory(self._evaluate)
         except PausedError:
             checkpoints.restore_random_state(random)
             self.pause()
@@ -406,6 +413,8 @@ class Loop:
             self.job.pausable = False
         checkpoints.restore_random_state(random)
         self.owes_evaluation = False
+        if self.ranks.is_first:
+            self.samples.take(self.step)
 
     def _evaluate(self) -> None:
         """Weighted by target like a training step's."""
@@ -446,10 +455,17 @@ class Loop:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        """What a model is used in between steps, as it will be once it is trained."""
+        with self._autocast(), optimizers.weights_to_use(self.optimizer):
+            yield
+
     def _evaluation_is_due(self) -> bool:
         per_epoch = self.plan.steps_per_epoch
         every = self.spec.steps_between(self.spec.eval_every, per_epoch) or per_epoch
-        return bool(self.data.validation) and (self.step % every == 0 or self.step == self.steps)
+        wanted = bool(self.data.validation) or bool(self.spec.sample_prompts)
+        return wanted and (self.step % every == 0 or self.step == self.steps)
 
     def _checkpoint_is_due(self) -> bool:
         if self.job.flags.checkpoint.is_set():

@@ -49,6 +49,18 @@ def test_the_smallest_memory_has_the_effective_batch_of_the_others() -> None:
     assert batches == {16}
 
 
+def test_the_precision_of_the_model_stays_unless_a_preset_names_it() -> None:
+    draft = Draft()
+    draft.set("model", "precision", "8bit")
+    found = presets.current(draft.get)
+    assert found is not None
+    assert found.name == "balanced"
+    presets.apply(draft, presets.find("memory"))
+    assert draft.get("model", "precision") == "4bit"
+    presets.apply(draft, presets.find("best"))
+    assert draft.get("model", "precision") == "4bit"
+
+
 def test_differences_are_said_in_the_words_of_the_fields() -> None:
     draft = Draft()
     draft.set("training", "learning_rate", 5e-4)

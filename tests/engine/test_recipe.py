@@ -320,3 +320,102 @@ def test_packed_rows_train_as_padded_ones_do(start: Start) -> None:
     assert "padded" in json.dumps([event.text for event in second.of(events.Log)])
     expected = [event.loss for event in first.of(events.StepDone)]
     assert [event.loss for event in second.of(events.StepDone)] == pytest.approx(expected, rel=1e-4)
+
+
+# --- sample prompts ---------------------------------------------------------------------------
+
+
+def sampled(channel: RecordingChannel) -> list[tuple[int, int, str]]:
+    return [(item.step, item.index, item.source) for item in channel.of(events.Sampled)]
+
+
+def test_samples_are_answered_at_each_evaluation_base_beside_tuned(start: Start) -> None:
+    run = start(sample_prompts=["What is 3, and 4?"], sample_rows=1, sample_tokens=6)
+    channel = train(run)
+    assert sampled(channel) == [
+        (0, 0, "base"), (0, 1, "base"), (4, 0, "tuned"), (4, 1, "tuned"),
+        (8, 0, "tuned"), (8, 1, "tuned"),
+    ]  # fmt: skip
+    found = channel.of(events.Sampled)
+    assert found[0].prompt == "What is 3, and 4?"
+    assert found[1].prompt == run.heldout()[0].messages[0].content
+    assert found[4].text != found[0].text  # it has learned something
+
+
+def test_the_bases_answers_are_those_of_the_model_without_adapter(start: Start) -> None:
+    run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
+    (found,) = [item for item in train(run).of(events.Sampled) if item.source == "base"]
+    turns = ({"role": "user", "content": "What is 3?"},)
+    asked = commands.Generate.model_validate(
+        {
+            "run": str(run.path),
+            "sources": ("base", "tuned"),
+            "conversations": (turns,),
+            "max_tokens": 6,
+        }
+    )
+    base, tuned = handle(asked).of(events.Generated)
+    assert base.text == found.text
+    (after,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
+    assert after.text == tuned.text
+
+
+def test_samples_leave_the_training_as_it_is_to_the_last_bit(start: Start) -> None:
+    recipe = {"eval_every": 2, "save_every": 3, "epochs": 1}
+    without, with_some = start(**recipe, sample_rows=0), start(**recipe, sample_rows=2, sample_tokens=4)  # fmt: skip
+    for run in (without, with_some):
+        frozen = run.load_project()
+        dropping = frozen.lora.model_copy(update={"dropout": 0.2})
+        run.project_file.write_text(frozen.model_copy(update={"lora": dropping}).to_toml())
+    assert not train(without).of(events.Sampled)
+    assert train(with_some).of(events.Sampled)
+    whole = adapter_of(without.adapter)
+    assert all(torch.equal(value, whole[name]) for name, value in adapter_of(with_some.adapter).items())  # fmt: skip
+
+
+def test_the_bases_answers_are_computed_once_a_run(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import sampling
+
+    run = start(sample_rows=2, sample_tokens=4, eval_every=2)
+    calls: list[int] = []
+    own = sampling.chat.complete
+    monkeypatch.setattr(sampling.chat, "complete", lambda *about: calls.append(1) or own(*about))
+    train(run)
+    assert len(calls) == 1 + 4  # the base once, the tuned model at each evaluation
+    assert len(json.loads(run.samples_file.read_text())["base"]) == 2
+    train(run, resume=True)
+    assert len(calls) == 5
+
+
+def test_own_prompts_are_answered_without_validation_rows_too(start: Start) -> None:
+    run = start(sample_prompts=["Hi"], sample_tokens=4)
+    frozen = run.load_project()
+    data = frozen.dataset.model_copy(update={"validation_count": 0, "validation_share": 0.0})
+    run.project_file.write_text(frozen.model_copy(update={"dataset": data}).to_toml())
+    channel = train(run)
+    assert not channel.of(events.Evaluated)
+    assert sampled(channel)[:2] == [(0, 0, "base"), (5, 0, "tuned")]
+
+
+def test_an_adapter_that_changes_the_base_has_the_bases_answers_from_before(start: Start) -> None:
+    run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1)
+    plain = [item for item in train(run).of(events.Sampled) if item.source == "base"]
+    frozen = run.load_project()
+    pissa = frozen.lora.model_copy(update={"init": "pissa"})
+    run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
+    run.samples_file.unlink()
+    other = [item for item in train(run).of(events.Sampled) if item.source == "base"]
+    assert [item.text for item in other] == [item.text for item in plain]
+
+
+def test_a_schedule_free_training_is_sampled_with_its_averages(start: Start) -> None:
+    run = start(sample_prompts=["What is 3?"], sample_rows=0, sample_tokens=6, epochs=1,
+                optimizer="schedule_free_adamw")  # fmt: skip
+    (found,) = [item for item in train(run).of(events.Sampled) if item.source == "tuned"]
+    turns = ({"role": "user", "content": "What is 3?"},)
+    asked = commands.Generate.model_validate(
+        {"run": str(run.path), "sources": ("tuned",), "conversations": (turns,), "max_tokens": 6}
+    )
+    assert handle(asked).last(events.Generated).text == found.text

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
@@ -110,3 +111,45 @@ def test_automatic_on_an_apple_gpu_rules_bitsandbytes_out(page: TrainingPage) ->
     assert "no optimizers for Apple GPUs" in problem.what
     page.state.set("model", "device", "mps")  # the checks say the same; once is enough
     assert len(page.state.problems("training", "optimizer")) == 1
+
+
+def sample(step: int, source: str, text: str, index: int = 0) -> events.Sampled:
+    return events.Sampled.model_validate(
+        {
+            "id": "t",
+            "step": step,
+            "index": index,
+            "prompt": f"Question {index}",
+            "source": source,
+            "text": text,
+        }
+    )
+
+
+def test_samples_stand_beside_the_bases_and_those_of_earlier_steps_can_be_looked_at(
+    page: TrainingPage,
+) -> None:
+    page.on_event(events.Started(id="t", command="train"))
+    assert page.tabs.indexOf(page.samples) < 0
+    for event in (sample(0, "base", "Dunno"), sample(10, "tuned", "A bit"), sample(20, "tuned", "Right")):  # fmt: skip
+        page.on_event(event)
+    assert page.tabs.tabText(page.tabs.indexOf(page.samples)) == "Samples"
+    assert page.samples.answers() == {(0, "base"): "Dunno", (0, "tuned"): "Right"}
+    page.samples.steps.setCurrentIndex(0)
+    page.samples.steps.activated.emit(0)
+    assert page.samples.answers()[(0, "tuned")] == "A bit"
+    page.on_event(sample(30, "tuned", "Better"))  # whoever looks at an earlier one goes on to
+    assert page.samples.answers()[(0, "tuned")] == "A bit"
+    words = {part.text() for part in page.samples.findChildren(QLabel)}
+    assert {"Question 0", "Dunno", "A bit", "Base", "Tuned"} <= words
+
+
+def test_sample_prompts_are_written_one_a_line(qtbot: QtBot, page: TrainingPage) -> None:
+    page.focus_field("sample_prompts")
+    made = page.editors["sample_prompts"]
+    qtbot.keyClicks(made.control.box, "Where, please, is it?")  # type: ignore[attr-defined]
+    qtbot.keyClick(made.control.box, Qt.Key.Key_Return)  # type: ignore[attr-defined]
+    qtbot.keyClicks(made.control.box, " Who? ")  # type: ignore[attr-defined]
+    made.commit()
+    assert page.state.get("training", "sample_prompts") == ["Where, please, is it?", "Who?"]
+    assert not page.state.problems("training")

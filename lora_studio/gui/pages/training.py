@@ -139,7 +139,7 @@ class TrainingPage(Page):
                 self._adapter = event
             case events.Done():
                 self._verdict = self._judged()
-            case events.Generated():
+            case events.Generated() | events.Sampled():
                 if self.tabs.indexOf(self.samples) < 0:
                     self.tabs.addTab(self.samples, "Samples")
                 self.samples.add(event)

@@ -37,6 +37,7 @@ _MORE: dict[str, tuple[str, ...]] = {
     "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
     "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length"),
     "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints"),
+    "Samples": ("sample_prompts", "sample_rows", "sample_tokens"),
     "Objective": ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
 _ABOUT: dict[str, optimizers.About] = {str(name): about for name, about in OPTIMIZERS.items()}

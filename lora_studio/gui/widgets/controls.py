@@ -218,6 +218,22 @@ class TextControl(Control):
         return super().eventFilter(watched, event)
 
 
+class LinesControl(TextControl):
+    """Several texts, one a line."""
+
+    def show_value(self, value: Any) -> None:
+        """Shows a list, or whatever else stands in its place."""
+        is_list = isinstance(value, list | tuple)
+        super().show_value("\n".join(map(str, value)) if is_list else value)
+
+    def commit(self) -> None:
+        """Takes over what was typed."""
+        text = self.box.toPlainText()
+        if text != self._value:
+            self._value = text
+            self.edited.emit([line.strip() for line in text.split("\n") if line.strip()])
+
+
 class SegmentsControl(Control):
     """A few short choices side by side."""
 

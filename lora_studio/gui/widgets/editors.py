@@ -18,6 +18,7 @@ from lora_studio.gui.widgets.controls import (
     Control,
     FlagControl,
     LineControl,
+    LinesControl,
     ListControl,
     SegmentsControl,
     TextControl,
@@ -174,6 +175,8 @@ def editor(
 def _control(about: FieldFacts, style: Style) -> Control:
     if style == "text":
         return TextControl()
+    if about.lines:
+        return LinesControl()
     match about.kind:
         case "choice" if style == "segments" or (style == "auto" and _fits(about)):
             return SegmentsControl(about.choices)
