@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 
 from lora_studio.core.estimate import LOGITS_AT_ONCE
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import documents
+from lora_studio.engine import documents, fused
 from lora_studio.engine.batches import Batch
 
 _LOGITS_AT_ONCE = LOGITS_AT_ONCE
@@ -61,6 +61,8 @@ class Scorer:
         )
         self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
         self.chunked = self._head is not None
+        #: Layers that are computed in fewer passes over memory than PEFT and transformers take.
+        self.fused = fused.enable(model, self._few) if self._decoder is not None else 0
         #: Lengths of the rows that are being computed, in tokens.
         self.lengths: tuple[int, ...] = (1,)
 
@@ -96,7 +98,11 @@ class Scorer:
         """How it goes about it, in words."""
         rows = "Rows are packed end to end" if self.packed else "Rows of a micro-batch are padded"
         logits = "in pieces" if self.chunked else "at once"
-        return f"{rows}; logits are computed for trained tokens alone, {logits}."
+        layers = f"; {self.fused} adapted layers and norms are computed in few passes"
+        return (
+            f"{rows}; logits are computed for trained tokens alone, {logits}"
+            f"{layers if self.fused else ''}."
+        )
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
@@ -105,6 +111,15 @@ class Scorer:
         if self.chunked and self._head is not None:
             return _chunked(self._hidden(batch), targets, self._head)
         return _logprobs(self._own_logits(batch), targets)
+
+    def _few(self) -> torch.Tensor:
+        """Hidden states of a few tokens, computed as training does."""
+        assert self._decoder is not None
+        ids = torch.arange(3, 17, device=self.device)[None]
+        half = self.base.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(self.device.type, self.base.dtype if half else None, enabled=half):
+            found: torch.Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
+        return found
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
         """Hidden states that predict the trained tokens, [targets, size]."""

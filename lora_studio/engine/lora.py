@@ -52,6 +52,7 @@ def attach(
     Raises ProblemError when nothing would train, or the adapter does not fit the model.
     """
     config = shape(model, spec, job)
+    _keep_unpacked(model)
     if is_prepared(model):
         model = peft.prepare_model_for_kbit_training(
             model,
@@ -74,6 +75,18 @@ def shape(model: PreTrainedModel, spec: LoraSpec, job: Job) -> peft.LoraConfig:
     if targets.left_out:
         job.emit(events.Warned(problem=_experts_left_out(targets)))
     return config
+
+
+def _keep_unpacked(model: PreTrainedModel) -> None:
+    """Leaves 4-bit weights in the form that gradients can go through.
+
+    WORKAROUND: bitsandbytes 0.50 repacks them for good on the first pass without gradients in evaluation
+    mode on a processor with AVX512-BF16, and no gradient comes through the packed ones: what lies
+    below each layer silently stops learning after the first evaluation.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Targets]:

@@ -1,0 +1,213 @@
+"""Adapted layers and norms computed in fewer passes over memory than PEFT and transformers take.
+
+A product of matrices is cheap; what surrounds it is not, as each elementwise operation reads and writes
+whole activations. Here the low-rank update is added by the product that computes it, its scale is in
+B already, and a norm keeps its input alone and is computed in blocks that a cache holds. Which layers
+are meant is decided by what they are; that a layer gives the same values and gradients is tried out
+before (`enable`), and where it does not, nothing changes.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Any
+
+import peft
+import torch
+from peft.tuners.lora import Linear as LoraLinear
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+#: Largest relative difference that rounding may make, by bytes of the number format.
+_TOLERANCE = {2: 3e-2, 4: 1e-4}
+
+#: Values of a norm's input that are treated at a time on a processor: 0.5 MB in 32-bit.
+_IN_CACHE = 1 << 17
+
+
+class _Adapted(torch.autograd.Function):
+    """y = x·Wᵀ + s (x·Aᵀ)·Bᵀ with W frozen (Hu et al. 2021, equation 3).
+
+    Its gradients, with g = dL/dy and h = x·Aᵀ: dx = g·W + s (g·B)·A, dA = s (g·B)ᵀ·x, dB = s gᵀ·h.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        """`x` [..., inputs], `weight` [outputs, inputs], `a` [rank, inputs], `b` [outputs, rank]."""
+        flat = x.reshape(-1, x.shape[-1])
+        small = flat @ a.to(x.dtype).t()
+        y = F.linear(flat, weight, bias)
+        y.addmm_(small, (b * scale).to(x.dtype).t())
+        ctx.save_for_backward(flat, small, weight, a, b)
+        ctx.scale, ctx.shape = scale, x.shape
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """dx, dA and dB; A and B may be of another number format than x."""
+        flat, small, weight, a, b = ctx.saved_tensors
+        g = outer[0].reshape(-1, weight.shape[0])
+        d_small = g @ (b * ctx.scale).to(g.dtype)
+        d_a = (d_small.t() @ flat).to(a.dtype)
+        d_b = (g.t() @ small).to(b.dtype).mul_(ctx.scale)
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (g @ weight).addmm_(d_small, a.to(g.dtype)).view(ctx.shape)
+        return dx, None, None, d_a, d_b, None
+
+
+def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+    """Takes the place of an adapted layer's forward where that would compute just this."""
+    active = self.active_adapters
+    base = self.base_layer
+    if (
+        others or named or self.disable_adapters or self.merged or len(active) != 1
+        or active[0] not in self.lora_A or active[0] in self.lora_variant
+        or x.dtype != base.weight.dtype
+    ):  # fmt: skip
+        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]
+    name = active[0]
+    a, b = self.lora_A[name].weight, self.lora_B[name].weight
+    found: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+    return found
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether a layer is a frozen, unquantised linear layer with plain LoRA and without dropout."""
+    if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear:
+        return False
+    base = layer.base_layer
+    frozen = not any(value.requires_grad for value in base.parameters(recurse=False))
+    plain = not layer.lora_variant and not layer.fan_in_fan_out
+    plain = plain and not any(layer.lora_bias.values())
+    dropless = all(isinstance(each, torch.nn.Identity) for each in layer.lora_dropout.values())
+    hooked = base._forward_hooks or base._forward_pre_hooks
+    return bool(frozen and plain and dropless and not hooked and base.weight.is_floating_point())
+
+
+class _Norm(torch.autograd.Function):
+    """y = w ∘ x / √(mean(x²) + ε), computed in 32-bit (Zhang and Sennrich 2019, equation 4), w frozen.
+
+    dL/dx = r (v − x̂ mean(v ∘ x̂)) with r = 1 / √(…), x̂ = r x and v = w ∘ dL/dy.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, epsilon: float) -> torch.Tensor:
+        """`x` [..., size], `weight` [size] of x's number format."""
+        flat = x.reshape(-1, x.shape[-1])
+        y = torch.empty_like(flat)
+        rates = flat.new_empty(len(flat), 1, dtype=torch.float32)
+        for part, out, rate in _blocks(flat, y, rates):
+            exact = part.to(torch.float32, copy=True)
+            mean = torch.linalg.vector_norm(exact, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+            torch.rsqrt(mean.add_(epsilon), out=rate)
+            out.copy_(exact.mul_(rate)).mul_(weight)
+        ctx.save_for_backward(x, rates, weight)
+        return y.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """The gradient of the input."""
+        x, rates, weight = ctx.saved_tensors
+        flat, grad = x.reshape(-1, x.shape[-1]), outer[0].reshape(-1, x.shape[-1])
+        found, wide = torch.empty_like(flat), weight.float()
+        for part, g, rate, out in _blocks(flat, grad, rates, found):
+            unit = part.float() * rate
+            v = g.float() * wide
+            share = torch.linalg.vecdot(v, unit)[:, None].div_(-x.shape[-1])
+            out.copy_(v.addcmul_(unit, share).mul_(rate))
+        return found.view(x.shape), None, None
+
+
+def _blocks(*tensors: torch.Tensor) -> Any:
+    """The same rows of several tensors, as many at a time as a cache holds; all on other devices."""
+    first = tensors[0]
+    rows = len(first) if first.device.type != "cpu" else max(1, _IN_CACHE // first.shape[-1])
+    return zip(*(tensor.split(rows) for tensor in tensors), strict=True)
+
+
+def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Takes the place of a norm's forward."""
+    if x.dtype != self.weight.dtype:
+        return type(self).forward(self, x)  # type: ignore[no-any-return]
+    found: torch.Tensor = _Norm.apply(x, self.weight, self.variance_epsilon)
+    return found
+
+
+def _is_plain_norm(layer: torch.nn.Module) -> bool:
+    """Whether a layer looks like a frozen root-mean-square norm of Llama's kind."""
+    weight = getattr(layer, "weight", None)
+    return (
+        type(layer).__name__.endswith("RMSNorm")
+        and isinstance(weight, torch.nn.Parameter)
+        and not weight.requires_grad
+        and isinstance(getattr(layer, "variance_epsilon", None), float)
+    )
+
+
+def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
+    """Computes the layers that are plain enough in fewer passes; how many these are.
+
+    `few` passes a few tokens through the model. On what reaches it there, each layer is computed both
+    ways: one whose output or gradients differ by more than rounding stays as it is. (Compared at the
+    end of the model, a last digit can make half of the result, where activations are massive.)
+    """
+    candidates: dict[torch.nn.Module, Callable[..., torch.Tensor]] = {}
+    for layer in model.modules():
+        if not layer._forward_hooks and not layer._forward_pre_hooks:
+            if _is_plain(layer):
+                candidates[layer] = _adapted
+            elif _is_plain_norm(layer):
+                candidates[layer] = _norm
+    fitting: set[torch.nn.Module] = set()
+
+    def compare(layer: torch.nn.Module, given: tuple[Any, ...], named: Any, _: Any) -> None:
+        if len(given) == 1 and not named and _agree(layer, candidates[layer], given[0]):
+            fitting.add(layer)
+
+    hooks = [layer.register_forward_hook(compare, with_kwargs=True) for layer in candidates]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            few()
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    for layer in fitting:
+        layer.forward = types.MethodType(candidates[layer], layer)  # type: ignore[method-assign]
+    return len(fitting)
+
+
+def _agree(layer: torch.nn.Module, forward: Callable[..., torch.Tensor], x: torch.Tensor) -> bool:
+    """Whether a layer's own forward and another give the same, and the same gradients."""
+    trained = [value for value in layer.parameters() if value.requires_grad]
+
+    def computed(how: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            y = how(layer, leaf)
+            push = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
+            return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], push)]
+
+    try:
+        pairs = zip(computed(forward), computed(type(layer).forward), strict=True)
+        return all(_is_close(one, other, _TOLERANCE[x.element_size()]) for one, other in pairs)
+    except (TypeError, RuntimeError, ValueError, AttributeError, KeyError):
+        return False
+
+
+def _is_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    difference = (found.float() - expected.float()).norm()
+    return (found.shape, found.dtype) == (expected.shape, expected.dtype) and bool(
+        difference <= tolerance * expected.float().norm()
+    )

@@ -1,0 +1,146 @@
+"""Layers in few passes: the values and gradients of PEFT and transformers, or theirs themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+from lora_studio.core.lora import LoraSpec
+from lora_studio.engine import fused, lora
+from lora_studio.engine.batches import collate
+from lora_studio.engine.logprobs import Scorer
+from tests.engine.conftest import TinyModel
+from tests.engine.test_objectives import rows_of
+from tests.helpers.jobs import make_job
+from tests.helpers.tiny_models import FAMILIES
+
+Result = tuple[torch.Tensor, list[torch.Tensor]]
+
+
+def wrap(folder: Path, spec: LoraSpec, dtype: torch.dtype, **loading: Any) -> peft.PeftModel:
+    """A tiny model with an adapter that has learned something."""
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **loading)
+    torch.manual_seed(3)
+    model = lora.attach(base, spec, make_job())
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.05)
+    return model
+
+
+def result(scorer: Scorer) -> Result:
+    """Scores of three rows, and the gradient of their sum at all that trains."""
+    torch.manual_seed(5)  # for dropout
+    scorer.model.zero_grad()
+    dtype = scorer.base.dtype
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        scores = scorer(collate(rows_of()))
+    scores.sum().backward()
+    grads = [value.grad.clone() for value in scorer.model.parameters() if value.grad is not None]
+    assert grads
+    return scores.detach(), grads
+
+
+def plainly(scorer: Scorer) -> Result:
+    """The same as PEFT and transformers compute it."""
+    for layer in scorer.model.modules():
+        layer.__dict__.pop("forward", None)
+    return result(scorer)
+
+
+def assert_equal(found: Result, expected: Result, tolerance: float) -> None:
+    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
+    for one, other in zip(found[1], expected[1], strict=True):
+        assert (one - other).norm() <= tolerance * other.norm() + 1e-6
+
+
+def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) -> int:
+    return sum(test(layer) for layer in model.modules())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, family: str) -> None:
+    scorer = Scorer(wrap(tiny(family), LoraSpec(rank=4), torch.float32).train())
+    expected = layers_of(scorer.model, fused._is_plain)
+    if family != "gemma3":  # its norms are of another kind
+        expected += layers_of(scorer.model, fused._is_plain_norm)
+    assert scorer.fused == expected > 0
+    assert_equal(result(scorer), plainly(scorer), 1e-4)
+
+
+def test_in_16_bits_they_differ_by_rounding_alone(tiny: TinyModel) -> None:
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
+    with peft.helpers.disable_input_dtype_casting(model):
+        scorer = Scorer(model)
+        assert scorer.fused
+        assert_equal(result(scorer), plainly(scorer), 0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"use_dora": True}, {"dropout": 0.2}, {"bias": "all"}],
+    ids=["DoRA", "dropout", "biases"],
+)
+def test_what_is_not_plain_is_left_to_peft(tiny: TinyModel, settings: dict[str, Any]) -> None:
+    model = wrap(tiny("llama3"), LoraSpec(rank=4, **settings), torch.float32).train()
+    scorer = Scorer(model)
+    adapted = [layer for layer in model.modules() if isinstance(layer, peft.tuners.lora.Linear)]
+    changed = [layer for layer in adapted if "forward" in layer.__dict__]
+    assert len(adapted) == 14
+    assert changed == ([] if "bias" not in settings else adapted)  # Llama's layers have no bias
+    assert_equal(result(scorer), plainly(scorer), 1e-4)
+
+
+def test_quantised_layers_are_left_to_peft_and_train_on_after_a_look_without_gradients(
+    tiny: TinyModel,
+) -> None:
+    four = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=torch.float32)
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32, quantization_config=four).train()
+    ids = torch.arange(3, 30)[None]
+
+    def grads() -> list[torch.Tensor]:
+        model.zero_grad()
+        model(input_ids=ids, labels=ids).loss.backward()
+        return [value.grad.clone() for value in model.parameters() if value.grad is not None]
+
+    expected = grads()
+    scorer = Scorer(model)
+    assert not layers_of(model, fused._is_plain)
+    assert model.training
+    assert scorer.packed
+    for one, other in zip(grads(), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_without_the_adapter_the_scores_are_the_base_models(tiny: TinyModel) -> None:
+    scorer = Scorer(wrap(tiny("qwen3"), LoraSpec(rank=4), torch.float32).eval())
+    with torch.no_grad(), scorer.reference():
+        found = scorer(collate(rows_of()))
+    base = AutoModelForCausalLM.from_pretrained(tiny("qwen3"), dtype=torch.float32)
+    untouched = Scorer(lora.attach(base, LoraSpec(rank=4), make_job()).eval())  # B is zero
+    with torch.no_grad():
+        torch.testing.assert_close(found, untouched(collate(rows_of())), rtol=1e-4, atol=1e-5)
+
+
+def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> None:
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32)
+    odd = next(layer for layer in model.modules() if fused._is_plain_norm(layer))
+
+    class Biased(type(odd)):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + 1.0  # type: ignore[no-any-return]
+
+    Biased.__name__ = "OddRMSNorm"
+    odd.__class__ = Biased
+    scorer = Scorer(model)
+    assert "forward" not in odd.__dict__
+    assert (
+        scorer.fused
+        == layers_of(model, fused._is_plain) + layers_of(model, fused._is_plain_norm) - 1
+    )
