@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -51,10 +52,18 @@ def test_a_value_that_an_option_cannot_have_is_refused_with_its_name(
     assert place in result.stdout
 
 
+def _interrupt_once_there_is_another_child(before: set[psutil.Process]) -> None:
+    until = time.monotonic() + 30
+    while set(psutil.Process().children()) <= before and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1.0)  # the moment from the start of a process to the wait for its events
+    signal.raise_signal(signal.SIGINT)
+
+
 def test_ctrl_c_ends_the_worker_that_was_asked(scenario: Path) -> None:
     scenario.write_text(json.dumps({"inspect_devices": [{"sleep": 60}]}))
     before = set(psutil.Process().children())
-    threading.Timer(1.0, signal.raise_signal, (signal.SIGINT,)).start()
+    threading.Thread(target=_interrupt_once_there_is_another_child, args=(before,)).start()
     with pytest.raises(typer.Exit) as caught:
         answers(commands.InspectDevices(), Display())
     assert caught.value.exit_code == headless.INTERRUPTED
