@@ -13,6 +13,7 @@ from rich.table import Table
 from lora_studio import (
     __version__,
     cli_adapters,
+    cli_cluster,
     cli_data,
     cli_estimate,
     cli_export,
@@ -51,6 +52,7 @@ app.command(name="merge")(cli_adapters.merge)
 app.command(name="export")(cli_export.export)
 app.command(name="selftest")(cli_export.selftest)
 app.command(name="push")(cli_export.push)
+app.command(name="cluster")(cli_cluster.cluster)
 app.command(name="import")(cli_adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]

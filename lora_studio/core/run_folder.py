@@ -186,7 +186,28 @@ class RunFolder:
                 "Name a folder inside the project's runs folder.",
                 where=Where(file=str(self.path)),
             )
-        return project.load(self.project_file).freeze()
+        return self._found(project.load(self.project_file).freeze()).resolved(self.path)
+
+    def _found(self, frozen: Project) -> Project:
+        """A run that was taken to a cluster names what it took along by relative paths; where it came
+        back without these, they are where they were taken from."""
+        taken: dict[str, str] = self.manifest().get("taken_along", {})
+
+        def original(name: str) -> str:
+            return taken[name] if name in taken and not (self.path / name).exists() else name
+
+        if not taken:
+            return frozen
+        dataset = frozen.dataset
+        sources = tuple(s.model_copy(update={"path": original(s.path)}) for s in dataset.sources)
+        changes: dict[str, Any] = {
+            "model": frozen.model.model_copy(update={"source": original(frozen.model.source)}),
+            "lora": frozen.lora.model_copy(update={"start_from": original(frozen.lora.start_from)}),
+            "dataset": dataset.model_copy(
+                update={"sources": sources, "validation_file": original(dataset.validation_file)}
+            ),
+        }
+        return frozen.model_copy(update=changes)
 
     def take_later_settings(self, frozen: Project, source_folder: Path) -> None:
         """Takes over how to merge and export, which may be decided after training.
@@ -284,12 +305,17 @@ def create(runs: Path, frozen: Project, source_folder: Path) -> RunFolder:
         run = RunFolder(path)
         try:
             write_atomic(run.project_file, frozen.resolved(source_folder).to_toml())
-            run.update_manifest(name=frozen.name, created=datetime.now().astimezone().isoformat())
+            run.update_manifest(name=frozen.name, created=now())
         except OSError as error:
             shutil.rmtree(path, ignore_errors=True)
             raise _not_created(path, error) from error
         return run
     raise _not_created(runs, FileExistsError("too many runs in one second"))
+
+
+def now() -> str:
+    """This moment as a manifest states it."""
+    return datetime.now().astimezone().isoformat()
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

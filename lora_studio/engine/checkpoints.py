@@ -126,9 +126,9 @@ def clear(run: RunFolder) -> None:
 
 
 @contextmanager
-def scratch(run: RunFolder) -> Iterator[Path]:
-    """A folder for what a training has to remember until its end, and no longer."""
-    folder = _scratch(run)
+def scratch(run: RunFolder, part: str = "") -> Iterator[Path]:
+    """A folder for what a training, or `part` of it, has to remember until its end, and no longer."""
+    folder = _scratch(run) / part
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield folder

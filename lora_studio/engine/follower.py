@@ -40,9 +40,7 @@ def silent_job() -> Job:
 def main() -> None:
     """Loads when told to on stdin, trains, and ends without waiting for threads."""
     _end_with_parent()
-    # Whoever ends the session means the worker: what follows from that is agreed on among ranks.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    ignore_wishes()
     from lora_studio.engine import training
     from lora_studio.engine.rank_processes import LOST, Meeting, has_lost_others
 
@@ -51,7 +49,8 @@ def main() -> None:
         os._exit(1)
     threading.Thread(target=_outlive_nobody, daemon=True).start()
     try:
-        training.follow(RunFolder(Path(meeting.run)), meeting, silent_job())
+        run = RunFolder(Path(meeting.run))
+        training.follow(run, meeting.follower(), silent_job(), resume=meeting.resume)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
@@ -61,6 +60,12 @@ def main() -> None:
             write_atomic(meeting.problem_file, problem_from(error, "training").model_dump_json())
         os._exit(1)
     os._exit(0)
+
+
+def ignore_wishes() -> None:
+    """Whoever ends the session means the first rank: what follows from that is agreed on."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _end_with_parent() -> None:

@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from lora_studio.core.dataset import Task
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import memory_ladder
 from lora_studio.engine.batches import Batch, collate
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.ranks import Ranks
@@ -176,9 +177,16 @@ class Kto:
         others = [_crossed(row, rows[index - 1]) for index, row in enumerate(rows)]
         ends = list(accumulate(len(part) for part in micro_batches))
         parts = [others[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
-        own = sum(float(self._rewards(part).sum()) for part in self.ranks.share(parts))
-        total = sum(self.ranks.gather(own))
-        self._shift = torch.tensor(max(0.0, total / len(rows)))
+        own: list[float] = []
+
+        def compute() -> None:
+            own.extend(float(self._rewards(part).sum()) for part in self.ranks.share(parts))
+
+        found = self.ranks.gather((memory_ladder.tried(compute), sum(own)))
+        for why, _ in found:
+            if why is not None:
+                raise memory_ladder.MemoryPressureError(why)
+        self._shift = torch.tensor(max(0.0, sum(value for _, value in found) / len(rows)))
 
     def loss(self, rows: Sequence[EncodedLabelled]) -> Loss:
         """Between 0 and 1 for each answer, summed."""

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,16 +80,56 @@ class Meeting:
     def join(self) -> None:
         """Connects this process with the others; waits for them."""
         _stay_on_this_computer()
-        is_cuda = self.device.startswith("cuda")
-        if is_cuda:
-            torch.cuda.set_device(self.device)
         dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if is_cuda else "gloo",
+            _transport(self.device),
             store=FileStore(self.store, self.count),
             rank=self.index,
             world_size=self.count,
             timeout=TIMEOUT,
         )
+
+    def follower(self) -> Ranks:
+        """This process as one that the first one started."""
+
+        def connect() -> None:
+            self.ready_file.touch()
+            self.join()
+
+        return Ranks(self.index, self.count, connect, self.device)
+
+
+def launched(run: RunFolder, index: int, count: int) -> Ranks:
+    """This process as one of those that `accelerate launch` started, perhaps on several nodes.
+
+    The environment says where they meet. All but the first wait here until that has loaded
+    everything: what is downloaded or computed on the way is done once.
+    """
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    is_cpu = run.load_project().model.devices[0] == "cpu" or not torch.cuda.is_available()
+    device = "cpu" if is_cpu else f"cuda:{number}"
+    if count == 1:
+        return Ranks(device=device)
+    dist.init_process_group(_transport(device), timeout=TIMEOUT)
+    ranks = Ranks(index, count, device=device)
+    meet = partial(ranks.gather, None)
+
+    def connect() -> None:
+        if ranks.is_first:
+            meet()
+        meet()
+
+    if not ranks.is_first:
+        meet()
+    ranks.connect = connect
+    return ranks
+
+
+def _transport(device: str) -> str:
+    """What carries tensors between ranks: NCCL those on GPUs, gloo all else."""
+    if not device.startswith("cuda"):
+        return "gloo"
+    torch.cuda.set_device(device)
+    return "cpu:gloo,cuda:nccl"
 
 
 def _stay_on_this_computer() -> None:

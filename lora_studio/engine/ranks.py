@@ -31,11 +31,13 @@ class Ranks:
     """This process among `count` of them; where it is alone nothing is sent anywhere.
 
     `connect` joins the others, once everything slow is done; before it nothing may be exchanged.
+    `device` is where this process computes, empty where the project's device is meant.
     """
 
     index: int = 0
     count: int = 1
     connect: Callable[[], None] = lambda: None
+    device: str = ""
     _asked: Flags = field(default_factory=Flags)
     _agreed: Flags = field(default_factory=Flags)
 

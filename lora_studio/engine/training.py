@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,7 @@ from lora_studio.engine.memory_watch import MemoryWatch
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
-from lora_studio.engine.rank_processes import Meeting, together
+from lora_studio.engine.rank_processes import together
 from lora_studio.engine.ranks import Ranks
 from lora_studio.engine.sampling import Sampler
 
@@ -79,12 +79,14 @@ def train(
     resume: bool = False,
     lower: bool = False,
     backend: Backend | None = None,
+    ranks: Ranks | None = None,
 ) -> events.Done:
     """Trains the adapter of a run, to its end or until the user stops or pauses it.
 
     With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
-    result bit for bit. `lower`: the attempt before ran out of memory without a word. Raises
-    ProblemError or CancelledError; checkpoints written before stay.
+    result bit for bit. `lower`: the attempt before ran out of memory without a word.
+    `ranks`: somebody else started the other processes. Raises ProblemError or CancelledError;
+    checkpoints written before stay.
     """
     project = run.load_project()
     checkpoints.sweep(run)
@@ -94,27 +96,20 @@ def train(
         run.update_manifest(memory=None)
     with (
         checkpoints.scratch(run) as scratch,
-        together(run, project, job, scratch, resume=resume) as ranks,
+        nullcontext(ranks)
+        if ranks
+        else together(run, project, job, scratch, resume=resume) as all_,
     ):
         return _take_part(
-            run, project, job, ranks, scratch, resume=resume, lower=lower, backend=backend
+            run, project, job, all_, scratch, resume=resume, lower=lower, backend=backend
         )
 
 
-def follow(run: RunFolder, meeting: Meeting, job: Job) -> None:
-    """Trains as one of several ranks, started by `train` in a process of its own."""
+def follow(run: RunFolder, ranks: Ranks, job: Job, *, resume: bool) -> None:
+    """Trains as one of several ranks, not the first, in a process of its own."""
     project = starting.keep(run, run.load_project(), resume=True)
-    model = project.model.model_copy(update={"device": meeting.device})
-    scratch = Path(meeting.folder) / f"rank-{meeting.index}"
-    scratch.mkdir()
-
-    def connect() -> None:
-        meeting.ready_file.touch()
-        meeting.join()
-
-    ranks = Ranks(meeting.index, meeting.count, connect)
-    project = project.model_copy(update={"model": model})
-    _take_part(run, project, job, ranks, scratch, resume=meeting.resume)
+    with checkpoints.scratch(run, f"rank-{ranks.index}") as scratch:
+        _take_part(run, project, job, ranks, scratch, resume=resume)
 
 
 def _take_part(
@@ -128,6 +123,9 @@ def _take_part(
     lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
+    if ranks.device:
+        model = project.model.model_copy(update={"device": ranks.device})
+        project = project.model_copy(update={"model": model})
     job.pausable = True
     try:
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
@@ -543,7 +541,9 @@ class Loop:
     def use(self, rung: memory_ladder.Rung) -> None:
         """Computes with these micro-batches from now on; the rows of a step stay the same."""
         self.rung = rung
-        self.plan.micro_batch = rung.micro_batch
+        # Every rank gets something to do, be the step cut ever so fine.
+        fair = math.ceil(self.plan.per_step / self.ranks.count)
+        self.plan.micro_batch = min(rung.micro_batch, fair)
         if rung.recomputing:
             memory_ladder.recompute(self.unwrapped)
 

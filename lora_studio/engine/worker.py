@@ -68,15 +68,15 @@ def main() -> None:
     waiting: queue.Queue[commands.Job | commands.Question | None] = queue.Queue()
     inbox = Inbox(waiting.put)
     inbox.read_pipe(os.fdopen(os.dup(0), "rb", buffering=0))
-    _heed_sigterm(inbox.wind_up)
+    heed_sigterm(inbox.wind_up)
     while (command := waiting.get()) is not None:
-        _handle(command, channel, inbox)
+        handle(command, channel, inbox)
     channel.drain()
     sys.stderr.flush()
     os._exit(0)
 
 
-def _heed_sigterm(wind_up: Callable[[], None]) -> None:
+def heed_sigterm(wind_up: Callable[[], None]) -> None:
     """Lets a polite kill, as at the end of a session, pause a training in place of ending it.
 
     Python runs handlers between two of its instructions, and a forward pass in C takes seconds: the
@@ -100,7 +100,12 @@ def _heed_sigterm(wind_up: Callable[[], None]) -> None:
 _KEPT_OPEN: list[socket.socket] = []
 
 
-def _handle(command: commands.Job | commands.Question, channel: Channel, inbox: Inbox) -> None:
+def handle(
+    command: commands.Job | commands.Question,
+    channel: Channel,
+    inbox: Inbox,
+    carry_out: Callable[[commands.Job | commands.Question, Job], events.Ending] | None = None,
+) -> None:
     """Carries out one command from `Started` to its ending event."""
     job = Job(command.id, channel, inbox.begin(command))
     try:
@@ -108,7 +113,7 @@ def _handle(command: commands.Job | commands.Question, channel: Channel, inbox: 
             try:
                 job.emit(events.Started(command=command.kind))
                 job.check()
-                ending = _carry_out(command, job)
+                ending = (carry_out or _carry_out)(command, job)
             except BaseException as error:
                 ending = _ending(error, command)
             # Still under the run's lock: whoever finds it free also finds how the command ended.

@@ -14,8 +14,8 @@ from lora_studio.core.events import Event
 from lora_studio.core.files import write_atomic
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import worker
 from lora_studio.engine.channel import Flags, Inbox, Job
-from lora_studio.engine.worker import _handle
 
 E = TypeVar("E", bound=BaseModel)
 
@@ -75,7 +75,7 @@ def handle(
     inbox = Inbox(lambda command: waiting.put(command))
     flags = inbox.flags(command.id)
     channel = RecordingChannel(on_event and (lambda event: on_event(event, flags)))
-    _handle(command, channel, inbox)  # type: ignore[arg-type]
+    worker.handle(command, channel, inbox)  # type: ignore[arg-type]
     return channel
 
 

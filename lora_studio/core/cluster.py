@@ -1,0 +1,182 @@
+"""A run as a folder that trains elsewhere: on one machine with many GPUs, or on several nodes.
+
+The folder is a run like any other, with the data and the model beside its settings and every path
+relative to it. What makes it one for a cluster is a command: `accelerate launch` starts the engine on
+every GPU of every node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from lora_studio import __version__
+from lora_studio.core import paths, run_folder
+from lora_studio.core.dataset import DatasetSpec
+from lora_studio.core.files import folder_atomic, write_atomic
+from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+
+#: Names in the folder.
+MODEL, DATA, START = "model", "data", "start"
+COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
+
+
+def export(project: Project, folder: Path, out: Path, *, with_model: bool = True) -> RunFolder:
+    """Writes the run of a project as the folder `out`; `folder` is what its paths are relative to.
+
+    Without the model its place is left empty, for one that the cluster has already. Raises
+    ProblemError when `out` exists or something cannot be copied; then nothing is left behind.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise fail(
+            "cluster.exists",
+            f"{out} exists already.",
+            "Choose a folder that does not exist yet.",
+            where=Where(file=str(out)),
+        )
+    try:
+        with folder_atomic(out) as target:
+            _fill(project.resolved(folder), target, with_model=with_model)
+    except OSError as error:
+        raise fail(
+            "cluster.not_written",
+            f"The folder could not be written: {error.strerror or error}.",
+            "Check that the disk has room for the data and the model, and that the folder may be "
+            "written to.",
+            where=Where(file=str(error.filename or out)),
+        ) from error
+    return RunFolder(out)
+
+
+def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
+    """The same of a run that has begun: with its checkpoints, from which it goes on."""
+    exported = export(run.load_project(), run.path, out, with_model=with_model)
+    if run.checkpoints.is_dir():
+        shutil.copytree(run.checkpoints, exported.checkpoints)
+    return exported
+
+
+def missing(run: RunFolder) -> list[Problem]:
+    """What the folder lacks of what it was written with."""
+    frozen = run.load_project()
+    wanted = [frozen.model.source, *(source.path for source in frozen.dataset.sources)]
+    return [
+        Problem(
+            code="cluster.missing",
+            what=f"{name} is missing.",
+            remedy="Copy it to its place in the folder of the run, then start again.",
+            where=Where(file=name),
+        )
+        for name in wanted
+        if Path(name).is_absolute() and not Path(name).exists()
+    ]
+
+
+def _fill(project: Project, target: Path, *, with_model: bool) -> None:
+    taken: dict[str, str] = {}
+    model = _take_model(project, target, taken, with_model=with_model)
+    dataset = _take_data(project.dataset, target, taken)
+    lora = project.lora
+    if lora.start_from:
+        shutil.copytree(lora.start_from, target / START)
+        taken[START] = lora.start_from
+        lora = lora.model_copy(update={"start_from": START})
+    device = "cpu" if project.model.devices[0] == "cpu" else "auto"
+    changed = project.model_copy(
+        update={
+            "model": project.model.model_copy(update={"source": model, "device": device}),
+            "dataset": dataset,
+            "lora": lora,
+        }
+    )
+    run = RunFolder(target)
+    write_atomic(run.project_file, changed.to_toml())
+    run.update_manifest(name=project.name, created=run_folder.now(), taken_along=taken)
+    for name, text in _files(changed).items():
+        write_atomic(target / name, text)
+    (target / COMMAND).chmod(0o755)
+
+
+def _take_model(
+    project: Project, target: Path, taken: dict[str, str], *, with_model: bool
+) -> str:  # fmt: skip
+    """The model's source as the folder has it: hub models and the built-in one are fetched there."""
+    source = Path(project.model.source)
+    if project.model.kind not in ("folder", "gguf"):
+        return project.model.source
+    name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
+    if with_model and source.is_dir():
+        shutil.copytree(source, target / MODEL, copy_function=_link_or_copy)
+    elif with_model:
+        (target / MODEL).mkdir()
+        _link_or_copy(str(source), str(target / name))
+    taken[name] = project.model.source
+    return name
+
+
+def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str]) -> DatasetSpec:
+    def take(path: str, number: int) -> str:
+        # Three parts, so that no name of two looks like a dataset of the hub.
+        name = f"{DATA}/{number}/{Path(path).name}"
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        if Path(path).is_dir():
+            shutil.copytree(path, target / name)
+        else:
+            shutil.copyfile(path, target / name)
+        taken[name] = path
+        return name
+
+    sources = tuple(
+        source if source.is_hub else source.model_copy(update={"path": take(source.path, number)})
+        for number, source in enumerate(spec.sources, 1)
+    )
+    validation = take(spec.validation_file, 0) if spec.validation_file else ""
+    return spec.model_copy(update={"sources": sources, "validation_file": validation})
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    """A second name for a large file that nobody changes; a copy where the disk is another one."""
+    with contextlib.suppress(OSError):
+        os.link(Path(source).resolve(), target)
+        return target
+    return shutil.copyfile(source, target)
+
+
+def _files(project: Project) -> dict[str, str]:
+    """The command, an example for SLURM, and what to know of both."""
+    folder = paths.resources() / "cluster"
+    spec = project.training
+    values = {
+        "@VERSION@": __version__,
+        "@NAME@": project.name,
+        "@ROWS@": str(spec.effective_batch),
+        "@MODEL@": _about_model(project),
+    }
+    found = {}
+    for name in (COMMAND, JOB, README):
+        text = (folder / name).read_text("utf-8")
+        for mark, value in values.items():
+            text = text.replace(mark, value)
+        found[name] = text
+    return found
+
+
+def _about_model(project: Project) -> str:
+    match project.model.kind:
+        case "hub":
+            return (
+                f"The model {project.model.source} is downloaded from the hub by the first process. "
+                "Where the nodes have no internet, download it on the login node first "
+                f"(`hf download {project.model.source}`); the cache has to be in a folder that all "
+                "nodes share (`HF_HOME`)."
+            )
+        case "builtin":
+            return "The built-in model is downloaded by the first process."
+    return (
+        f"The model is in `{project.model.source}`. If it was left out, copy it there, or make it a "
+        "link to where the cluster has it."
+    )

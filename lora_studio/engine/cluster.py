@@ -1,0 +1,105 @@
+"""The engine as `accelerate launch` starts it: once for every process of every node.
+
+`python -m lora_studio.engine.cluster RUN` trains the run in a folder, or goes on from its last
+checkpoint. Node 0's first process does what a worker does: it holds the run's lock, writes its record
+and saves; all others compute their share. The loop is the same as everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import BinaryIO
+
+from lora_studio.core import cluster, commands, events
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import worker
+from lora_studio.engine.channel import Channel, Inbox, Job
+
+#: Exit status of a training that failed.
+_FAILED = 1
+
+
+class TextChannel(Channel):
+    """Writes the run's events file like a worker's, and lines to read to stdout."""
+
+    ending: events.Ending | None = None
+
+    def _mirror(self, pipe: BinaryIO) -> None:
+        while (line := self._lines.get()) is not None:
+            event = events.parse(line)
+            if isinstance(event, events.Ending):
+                self.ending = event
+            if text := describe(event):
+                pipe.write(f"{text}\n".encode())
+
+
+def describe(event: events.Event) -> str:
+    """An event as a line of text, empty for what is not worth one."""
+    match event:
+        case events.TrainingStarted():
+            return f"Training {event.steps} steps from step {event.step} on."
+        case events.StepDone():
+            return f"step {event.step} of {event.steps}: loss {event.loss:.4f}, {event.tokens_per_s:.0f} tokens/s"
+        case events.Evaluated():
+            return f"step {event.step}: loss on validation rows {event.loss:.4f}"
+        case events.CheckpointSaved() | events.AdapterSaved():
+            return f"step {event.step}: saved {event.folder}"
+        case events.Warned() | events.Failed():
+            return f"{event.problem.what} {event.problem.remedy}"
+        case events.Log():
+            return event.text
+        case events.Done():
+            return "Paused." if event.paused else "Done."
+        case events.Cancelled():
+            return "Cancelled."
+    return ""
+
+
+def main() -> None:
+    """Ends the process with status 0 when training ended well or was paused."""
+    run = RunFolder(Path(sys.argv[1]).resolve())
+    rank, count = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    status = _report(run, count) if rank == 0 else _follow(run, rank, count)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _report(run: RunFolder, count: int) -> int:
+    channel = TextChannel()
+    inbox = Inbox(lambda command: None)
+    worker.heed_sigterm(inbox.wind_up)
+
+    def train(command: commands.Job | commands.Question, job: Job) -> events.Ending:
+        from lora_studio.engine import training
+        from lora_studio.engine.rank_processes import launched
+
+        if problems := cluster.missing(run):
+            raise ProblemError(problems)
+        return training.train(run, job, resume=True, ranks=launched(run, 0, count))
+
+    worker.handle(commands.Train(run=str(run.path), resume=True), channel, inbox, train)
+    channel.drain()
+    return 0 if isinstance(channel.ending, events.Done) else _FAILED
+
+
+def _follow(run: RunFolder, rank: int, count: int) -> int:
+    from lora_studio.engine import training
+    from lora_studio.engine.follower import ignore_wishes, silent_job
+    from lora_studio.engine.rank_processes import launched
+
+    ignore_wishes()
+    try:
+        training.follow(run, launched(run, rank, count), silent_job(), resume=True)
+    except BaseException as error:
+        traceback.print_exception(error, file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    main()

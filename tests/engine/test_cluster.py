@@ -1,0 +1,131 @@
+"""A run that trains elsewhere: what goes along, the one command, and coming back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import cluster, commands, events
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import handle, new_run, write_rows
+
+ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
+
+
+@pytest.fixture
+def here(tiny: TinyModel, tmp_path: Path) -> RunFolder:
+    """A run with everything outside it: a model, and rows in two sources."""
+    first = write_rows(tmp_path / "rows.jsonl", ROWS)
+    second = write_rows(tmp_path / "more" / "rows.jsonl", ROWS[:4])
+    return new_run(
+        tmp_path,
+        model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu:2"},
+        dataset={"sources": [str(first), str(second.parent)], "validation_share": 0.2},
+        training={"epochs": 1, "micro_batch": 2, "gradient_accumulation": 2, "learning_rate": 5e-3},
+        lora={"rank": 4, "alpha": 8},
+    )
+
+
+def test_everything_a_run_needs_goes_along_and_is_named_by_relative_paths(
+    here: RunFolder, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    cluster.export_run(here, out)
+    written = (out / "project.toml").read_text("utf-8")
+    assert str(tmp_path) not in written.partition("[merging]")[0]
+    moved = tmp_path / "elsewhere"
+    out.rename(moved)
+    there = RunFolder(moved).load_project()
+    assert there.model.source == str(moved / "model")
+    assert [source.path for source in there.dataset.sources] == [
+        str(moved / "data" / "1" / "rows.jsonl"),
+        str(moved / "data" / "2" / "more"),
+    ]
+    assert (moved / "model" / "config.json").is_file()
+    assert not cluster.missing(RunFolder(moved))
+    assert os.access(moved / "train.sh", os.X_OK)
+    assert (moved / "train.sh").read_text("utf-8").count("accelerate launch") == 1
+    for name in ("README.md", "train.slurm", "train.sh"):
+        assert "@" not in (moved / name).read_text("utf-8").replace("${BASH[@]}", "").replace("TERM@120", "")  # fmt: skip
+    assert "lora-studio[engine]==" in (moved / "README.md").read_text("utf-8")
+
+
+def test_what_did_not_come_back_is_where_it_was_taken_from(here: RunFolder, tmp_path: Path) -> None:
+    back = cluster.export_run(here, tmp_path / "out").path
+    shutil.rmtree(back / "model")
+    shutil.rmtree(back / "data")
+    ours, theirs = here.load_project(), RunFolder(back).load_project()
+    assert theirs.model.source == ours.model.source
+    assert theirs.dataset.sources == ours.dataset.sources
+
+
+def test_a_model_left_out_is_missed_by_name(here: RunFolder, tmp_path: Path) -> None:
+    run = cluster.export_run(here, tmp_path / "out", with_model=False)
+    manifest = run.manifest()
+    run.update_manifest(
+        taken_along={}
+    )  # on the cluster the place that it was taken from is not there
+    assert [problem.code for problem in cluster.missing(run)] == ["cluster.missing"]
+    run.update_manifest(taken_along=manifest["taken_along"])
+
+
+def test_a_folder_with_something_in_it_is_left_alone(here: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("kept")
+    with pytest.raises(ProblemError) as caught:
+        cluster.export_run(here, tmp_path / "out")
+    assert caught.value.problems[0].code == "cluster.exists"
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
+    here: RunFolder, tmp_path: Path
+) -> None:
+    out = cluster.export_run(here, tmp_path / "out").path
+    environment: dict[str, Any] = os.environ | {
+        "PER_MACHINE": "2",
+        "MAIN_PORT": str(_free_port()),
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(Path(cluster.__file__).parents[2]), *sys.path]),
+    }
+    done = subprocess.run(["./train.sh"], cwd=out, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "step 5 of 5: loss" in done.stdout
+    back = RunFolder(here.path.parent / "from-the-cluster")
+    shutil.move(out, back.path)
+    shutil.rmtree(back.path / "model")
+    assert back.state() == "trained"
+    assert back.checkpoint_steps() == [5]
+
+    project = here.load_project()
+    specs = project.model_dump(mode="json", exclude={"name"})
+    expected = new_run(tmp_path, **specs | {"model": specs["model"] | {"device": "cpu"}})
+    alone = handle(commands.Train(run=str(expected.path)))
+    told = {e.step: e.loss for e in back.events() if isinstance(e, events.StepDone)}
+    assert told == {e.step: pytest.approx(e.loss, rel=1e-4) for e in alone.of(events.StepDone)}
+    ours = load_file(expected.adapter / "adapter_model.safetensors")
+    for name, value in load_file(back.adapter / "adapter_model.safetensors").items():
+        torch.testing.assert_close(value, ours[name], rtol=1e-3, atol=2e-5)
+
+    merged = handle(commands.Merge(run=str(back.path)))
+    assert merged.of(events.Done), merged.events[-1]
+    assert back.state() == "merged"
