@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QDeadlineTimer, QObject, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, Step
@@ -43,6 +43,10 @@ _LANES = {
     "estimate_sizes": "sizes",  # ten seconds in a process of its own
     "derive_template": "sizes",  # some seconds in a process of its own
 }
+
+
+#: Longest wait for a worker that was killed, in milliseconds: the window never hangs for one.
+_PATIENCE = 3000
 
 
 class Inspector(QObject):
@@ -106,11 +110,11 @@ class Inspector(QObject):
         for thread in self._threads.values():
             thread.kill()
         for thread in self._threads.values():
-            thread.wait()
+            thread.wait(QDeadlineTimer(_PATIENCE))
 
     def _running(self, lane: str) -> WorkerThread:
         if lane not in self._threads:
-            thread = WorkerThread.starting(parent=self)
+            thread = WorkerThread.starting()
             thread.event_received.connect(self._take)
             thread.ended.connect(partial(self._gone, lane))
             self._threads[lane] = thread

@@ -77,7 +77,7 @@ class JobControl(QObject):
         """Starts a job in a fresh worker, as soon as the one before has given its memory back."""
         assert not self.running, "one job at a time"
         before, self._thread = self._thread, None
-        thread = WorkerThread.starting(run, parent=self)
+        thread = WorkerThread.starting(run)
         thread.send(command)
         self._follow(thread, run, live=True)
         if before is not None:
@@ -93,7 +93,7 @@ class JobControl(QObject):
     def attach(self, run: RunFolder) -> None:
         """Follows a run from its beginning; goes on with it where a worker is at work on it."""
         self._leave_thread()
-        self._follow(WorkerThread.watching(run, parent=self), run, live=run.is_running())
+        self._follow(WorkerThread.watching(run), run, live=run.is_running())
         self._begin_thread()
         self.changed.emit()
 
@@ -153,9 +153,7 @@ class JobControl(QObject):
         for thread in (self._before, self._thread):
             if thread is not None:
                 thread.disconnect(self)
-                thread.detach()
-                thread.wait()
-                thread.deleteLater()
+                thread.forget()
         self._before = self._thread = None
 
     def _control(self, command: commands.Control) -> None:

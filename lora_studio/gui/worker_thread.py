@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 
-from PySide6.QtCore import QObject, Qt, QThread, Signal
+from PySide6.QtCore import QDeadlineTimer, Qt, QThread, Signal
+from shiboken6 import isValid
 
 from lora_studio import client
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.restarting import RestartingWorker
+
+#: Threads that run. Qt ends the whole program when the object of one is deleted; whoever forgets
+#: one, or is itself deleted first, must not bring that about.
+_AT_WORK: set[WorkerThread] = set()
+
+#: Longest wait for threads when the program ends, in seconds; a worker that is told ends in moments.
+_PATIENCE = 5.0
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
@@ -22,7 +32,7 @@ _SLICE = 0.008
 class WorkerThread(QThread):
     """Carries the events of one worker into the window's thread, in order and in small slices.
 
-    The slices keep the window alive when a run of many steps is read again from its beginning.
+    A thread that has begun belongs to nobody and stays until it has ended. The slices keep the window alive when a run of many steps is read again from its beginning.
     Events that have not been delivered when the object is deleted are lost to the window; the
     run's own file has them.
 
@@ -36,30 +46,38 @@ class WorkerThread(QThread):
     ended = Signal()
     _arrived = Signal()
 
-    def __init__(self, make: Callable[[], client.Link], parent: QObject | None = None) -> None:
+    def __init__(self, make: Callable[[], client.Link]) -> None:
         """`make` starts or finds the worker; it is called in the thread and may be slow."""
-        super().__init__(parent)
+        super().__init__()
         self._make = make
         self._link: client.Link | None = None
         self._lock = threading.Lock()
         self._unsent: list[client.Command] = []
         self._leave: Callable[[client.Link], None] | None = None
         self._events: deque[events.Event | None] = deque()
+        self._unended: dict[str, None] = {}  # commands that were sent, in that order
+        self._silent = False
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @classmethod
-    def starting(cls, run: RunFolder | None = None, parent: QObject | None = None) -> WorkerThread:
+    def starting(cls, run: RunFolder | None = None) -> WorkerThread:
         """A worker process of our own, for a run or for questions."""
         if run is None:
-            return cls(client.Worker.start, parent)
-        return cls(lambda: RestartingWorker.start(run), parent)
+            return cls(client.Worker.start)
+        return cls(lambda: RestartingWorker.start(run))
 
     @classmethod
-    def watching(cls, run: RunFolder, parent: QObject | None = None) -> WorkerThread:
+    def watching(cls, run: RunFolder) -> WorkerThread:
         """A run as its folder tells it, from its beginning; its worker may be anybody's."""
-        return cls(lambda: client.Watched(run), parent)
+        return cls(lambda: client.Watched(run))
 
     # --- from the window's thread -------------------------------------------------------------
+
+    def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
+        """Begins; from now on the object lives until it has ended."""
+        _AT_WORK.add(self)
+        self.finished.connect(self._finished)
+        super().start(priority)
 
     def send(self, command: client.Command) -> None:
         """Passes a command on, at once or as soon as the worker is there."""
@@ -81,6 +99,11 @@ class WorkerThread(QThread):
         """Ends the worker, whatever it is doing; the thread ends."""
         self._let_go(lambda link: link.kill())
 
+    def forget(self) -> None:
+        """Leaves the worker alone and says nothing more; returns at once."""
+        self._silent = True
+        self.detach()
+
     # --- in the thread ------------------------------------------------------------------------
 
     def run(self) -> None:
@@ -91,7 +114,11 @@ class WorkerThread(QThread):
             for event in link.events():
                 self._put(event)
         except ProblemError as error:
-            self._not_started(error.problems[0])
+            self._fail(error.problems[0])
+        except Exception as error:
+            traceback.print_exception(error)
+            self._let_go(lambda link: link.close())
+            self._fail(_lost(error))
         finally:
             self._put(None)
 
@@ -103,14 +130,17 @@ class WorkerThread(QThread):
             if self._leave is not None:
                 self._leave(link)
 
-    def _not_started(self, problem: Problem) -> None:
+    def _fail(self, problem: Problem) -> None:
+        """Ends every command that will get no ending any more."""
         with self._lock:
-            unsent, self._unsent = self._unsent, []
-        for command in unsent:
-            if not isinstance(command, commands.Control):
-                self._put(events.Failed(id=command.id, problem=problem))
+            self._unsent = []
+            unended = list(self._unended)
+        for command_id in unended:
+            self._put(events.Failed(id=command_id, problem=problem))
 
     def _put(self, event: events.Event | None) -> None:
+        if isinstance(event, events.Ending):
+            self._unended.pop(event.id, None)
         self._events.append(event)
         if len(self._events) == 1:
             self._arrived.emit()
@@ -119,6 +149,8 @@ class WorkerThread(QThread):
 
     def _with_link(self, do: Callable[[client.Link], None], command: client.Command) -> None:
         with self._lock:
+            if not isinstance(command, commands.Control):
+                self._unended[command.id] = None
             if self._link is None:
                 self._unsent.append(command)
                 return
@@ -141,9 +173,37 @@ class WorkerThread(QThread):
             event = self._events.popleft()
             if event is None:
                 self.wait()  # a moment: it was the last thing the thread had to say
-                self.ended.emit()
+                if not self._silent:
+                    self.ended.emit()
                 return
+            if self._silent:
+                continue
             self.event_received.emit(event)
             if time.perf_counter() > until and self._events:
                 self._arrived.emit()
                 return
+
+    def _finished(self) -> None:
+        """Nobody needs the object for the thread's sake any more."""
+        _AT_WORK.discard(self)
+        if self._silent:
+            self.deleteLater()
+
+
+def _lost(error: Exception) -> Problem:
+    return Problem(
+        code="worker.lost",
+        what=f"The connection to the worker was lost: {error}",
+        remedy="What was saved before is intact. Try again; a training can be resumed.",
+    )
+
+
+@atexit.register
+def _end_all() -> None:
+    """Lets go of whatever is still followed when the program ends."""
+    until = time.monotonic() + _PATIENCE
+    left = [thread for thread in _AT_WORK if isValid(thread)]
+    for thread in left:
+        thread.forget()
+    for thread in left:
+        thread.wait(QDeadlineTimer(max(1, int(1000 * (until - time.monotonic())))))

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt, QThread
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui import theme
+from lora_studio.gui import theme, worker_thread
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, ProblemDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
-from lora_studio.gui.worker_thread import WorkerThread
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
 from tests.helpers.plain_pages import PlainPage
@@ -203,8 +202,10 @@ def test_a_paused_training_is_resumed_from_home(
     qtbot.waitUntil(lambda: window.jobs.advance.share is not None, timeout=WAIT)
     window.pages["training"].pause_requested.emit()
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
-    assert window.state.run is not None
-    assert window.state.run.state() == "paused"
+    run = window.state.run
+    assert run is not None
+    qtbot.waitUntil(lambda: not run.is_running(), timeout=WAIT)
+    assert run.state() == "paused"
     window.go("home")
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert window.home._seen[0].words == "Paused"
@@ -303,7 +304,7 @@ def test_a_window_that_has_closed_starts_no_worker_for_a_late_question(window: W
     window.close()
     window.inspector.ask(commands.InspectOllama())
     window.inspector.expect("read_rows")
-    assert window.inspector.findChildren(QThread) == []
+    assert not window.inspector._threads
 
 
 def test_an_inspector_that_dies_is_replaced(
@@ -577,4 +578,4 @@ def test_a_window_that_was_used_leaves_no_thread(
     for step in STEPS:
         window.go(step)
     window.close()
-    assert not [thread for thread in window.findChildren(WorkerThread) if thread.isRunning()]
+    assert not [thread for thread in worker_thread._AT_WORK if thread.isRunning()]

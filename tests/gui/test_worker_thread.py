@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 from PySide6.QtCore import QTimer
 from pytestqt.qtbot import QtBot
 
+from lora_studio import client
 from lora_studio.core import commands, events, run_folder
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
@@ -185,6 +189,72 @@ def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follo
     follower.wait_for_end()
     after = {child for child in psutil.Process().children(recursive=True) if child.is_running()}
     assert after <= before
+
+
+class BrokenLink(client.Worker):
+    """A worker whose events cannot be read any more, as on a disk that has gone."""
+
+    def events(self) -> Iterator[events.Event]:
+        yield from itertools.islice(super().events(), 1)
+        self.kill()
+        raise ConnectionResetError("the disk has gone")
+
+
+def test_a_connection_that_breaks_ends_every_command_with_a_problem(
+    follow: Follow, scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thread = WorkerThread(BrokenLink.start)
+    follower = follow(thread)
+    command = commands.InspectDevices()
+    thread.send(command)
+    failed = follower.wait_for(events.Failed)
+    assert isinstance(failed, events.Failed)
+    assert (failed.id, failed.problem.code) == (command.id, "worker.lost")
+    assert "the disk has gone" in failed.problem.what
+    follower.wait_for_end()
+    assert "ConnectionResetError" in capsys.readouterr().err
+
+
+#: A window with workers at work of which its owner forgets everything, in the worst order.
+FORGOTTEN = """
+import gc, sys
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+from lora_studio.core import commands
+from lora_studio.gui import theme
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers import plain_pages
+app = QApplication([])
+theme.apply(app, "light")
+window = Window(Preferences(), plain_pages.pages)
+for question in (commands.InspectDevices(), commands.EstimateSizes.model_construct(id="a")):
+    window.inspector.ask(question)
+window.inspector.expect("read_rows")
+def forget():
+    global window
+    {how}
+    gc.collect()
+    QTimer.singleShot(200, app.quit)
+QTimer.singleShot({after}, forget)
+status = app.exec()
+print("ended", status)
+"""
+
+
+@pytest.mark.parametrize("after", [0, 1500])
+@pytest.mark.parametrize("how", ["del window", "window.deleteLater(); window = None"])
+def test_a_window_that_is_forgotten_with_its_workers_at_work_does_not_end_the_program(
+    scenario: Scenario, how: str, after: int
+) -> None:
+    scenario(inspect_devices=[{"sleep": 30}])
+    found = subprocess.run(
+        [sys.executable, "-c", FORGOTTEN.format(how=how, after=after)],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.stdout.strip() == "ended 0"
+    assert "QThread" not in found.stderr
 
 
 def _wait_until_gone(follower: Follower) -> None:
