@@ -8,10 +8,12 @@ or that take no word on where rows begin, are found out and trained on padded ro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -54,6 +56,21 @@ def attend(
         )
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
+    if dropout == 0.0 and takes_all_at_once(query, key, value):
+        return at_once(query, key, value, tuple(documents), scaling, sliding_window), None
+    return one_by_one(query, key, value, documents, scaling, sliding_window, dropout), None
+
+
+def one_by_one(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    documents: Sequence[int],
+    scaling: float | None,
+    sliding_window: int | None,
+    dropout: float = 0.0,
+) -> torch.Tensor:
+    """Each document by PyTorch's own attention, which every device has."""
     is_grouped = query.shape[1] != key.shape[1]
     parts = [
         F.scaled_dot_product_attention(
@@ -71,7 +88,108 @@ def attend(
             strict=True,
         )
     ]  # fmt: skip
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+    return torch.cat(parts, 2).transpose(1, 2).contiguous()
+
+
+def at_once(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    documents: tuple[int, ...],
+    scaling: float | None,
+    sliding_window: int | None,
+    kernel: Callable[..., Any] | None = None,
+) -> torch.Tensor:
+    """All documents in one launch of FlashAttention's kernel for rows of any length (Dao 2023).
+
+    A GPU has short rows done before the next launch reaches it; so one launch takes them all.
+    """
+    bounds = _bounds(documents, query.device)
+    longest = max(documents)
+    found = (kernel or _kernel())(
+        *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
+        bounds,
+        bounds,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return cast(torch.Tensor, found)[None]
+
+
+def _kernel() -> Callable[..., Any]:
+    """PyTorch's interface to it; raises ImportError where PyTorch is older than 2.10."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    return cast(Callable[..., Any], varlen_attn)
+
+
+@lru_cache(maxsize=8)
+def _bounds(documents: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Where documents begin and end, [documents + 1] int32; every layer asks for the same."""
+    return torch.tensor([0, *accumulate(documents)], dtype=torch.int32, device=device)
+
+
+def takes_all_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """Whether `at_once` is to be had for heads of this kind: on a CUDA GPU in 16 bits, and tried."""
+    if (
+        not query.is_cuda
+        or query.element_size() != 2
+        or not query.dtype == key.dtype == value.dtype
+    ):
+        return False
+    about = (
+        query.dtype,
+        query.device,
+        query.shape[1],
+        key.shape[1],
+        query.shape[-1],
+        value.shape[-1],
+    )
+    return _tried(*about)
+
+
+def described(model: PreTrainedModel) -> str:
+    """Which of the two it is for a model, in words."""
+    config, device = model.config.get_text_config(), next(model.parameters()).device
+    heads = config.num_attention_heads
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    half = model.dtype in (torch.bfloat16, torch.float16)
+    if device.type == "cuda" and half and _tried(model.dtype, device, heads, keys, size, size):
+        return "FlashAttention takes all of them at once"
+    return "attention goes row by row"
+
+
+@lru_cache(maxsize=32)
+def _tried(
+    dtype: torch.dtype, device: torch.device, heads: int, keys: int, size: int, values: int
+) -> bool:
+    """Whether two short rows come out the same both ways, and their gradients."""
+    lengths = 5, 9
+
+    def made(heads: int, size: int) -> torch.Tensor:
+        numbers = torch.arange(heads * sum(lengths) * size, device=device)
+        return (numbers * 0.7).sin().view(1, heads, sum(lengths), size).to(dtype).requires_grad_()
+
+    given = made(heads, size), made(keys, size), made(keys, values)
+    try:
+        with torch.enable_grad():
+            both = [
+                [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
+                for found in (
+                    at_once(*given, lengths, None, None),
+                    one_by_one(*given, lengths, None, None),
+                )
+            ]
+    except (ImportError, NotImplementedError, RuntimeError, ValueError, TypeError, AttributeError):
+        return False
+    return all(
+        bool((one.float() - other.float()).norm() <= _TOLERANCE[2] * other.float().norm())
+        for one, other in zip(*both, strict=True)
+    )
 
 
 def _window(length: int, window: int | None, device: torch.device) -> torch.Tensor | None:

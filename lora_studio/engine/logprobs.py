@@ -96,7 +96,9 @@ class Scorer:
     @property
     def described(self) -> str:
         """How it goes about it, in words."""
-        rows = "Rows are packed end to end" if self.packed else "Rows of a micro-batch are padded"
+        rows = "Rows of a micro-batch are padded"
+        if self.packed:
+            rows = f"Rows are packed end to end and {documents.described(self.base)}"
         logits = "in pieces" if self.chunked else "at once"
         layers = f"; {self.fused} adapted layers and norms are computed in few passes"
         return (

@@ -1,0 +1,83 @@
+"""Attention in each of several documents: one kernel for all gives what each alone gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from lora_studio.engine import documents
+
+LENGTHS = (7, 1, 12)
+
+
+def varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    begin: torch.Tensor,
+    begin_keys: torch.Tensor,
+    longest: int,
+    longest_key: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What PyTorch documents of `varlen_attn`, which a processor does not have: [tokens, heads, size]."""
+    assert begin.dtype == begin_keys.dtype == torch.int32
+    assert begin.tolist() == begin_keys.tolist() == [0, 7, 8, 20]
+    assert longest == longest_key == 12
+    parts = []
+    for start, end in zip(begin[:-1].tolist(), begin[1:].tolist(), strict=True):
+        place = torch.arange(end - start)
+        distance = place[:, None] - place[None, :]
+        left, right = window_size
+        seen = (distance >= -right) & ((distance <= left) if left >= 0 else True)
+        q, k, v = (t[start:end].transpose(0, 1)[None] for t in (query, key, value))
+        found = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+        )
+        parts.append(found[0].transpose(0, 1))
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+@pytest.mark.parametrize("window", [None, 5])
+def test_all_documents_at_once_give_what_each_alone_gives(heads: int, window: int | None) -> None:
+    torch.manual_seed(0)
+    shapes: tuple[Any, ...] = (heads, 2, 2)
+    query, key, value = (torch.randn(1, number, sum(LENGTHS), 8) for number in shapes)
+    found = documents.at_once(query, key, value, LENGTHS, 0.3, window, varlen)
+    expected = documents.one_by_one(query, key, value, LENGTHS, 0.3, window)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_processor_takes_documents_one_by_one() -> None:
+    query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
+    assert not documents.takes_all_at_once(query, query, query)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
+    query = torch.randn(1, 4, 5, 64, dtype=torch.bfloat16, device="cuda")
+    major, _ = torch.cuda.get_device_capability()
+    assert documents.takes_all_at_once(query, query[:, :2], query[:, :2]) == (major >= 8)
+
+
+def test_a_kernel_that_is_not_there_or_gives_something_else_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    about = torch.float32, torch.device("cpu"), 4, 2, 8, 8
+    documents._tried.cache_clear()
+    assert not documents._tried(*about)  # PyTorch has it for GPUs alone
+
+    def other(*given: Any, **named: Any) -> torch.Tensor:
+        return torch.zeros_like(given[0]) * given[0]
+
+    monkeypatch.setattr(documents, "_kernel", lambda: other)
+    documents._tried.cache_clear()
+    assert not documents._tried(*about)
+    documents._tried.cache_clear()
