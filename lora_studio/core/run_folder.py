@@ -158,6 +158,11 @@ class RunFolder:
         return self.path / "data"
 
     @property
+    def trackers(self) -> Path:
+        """Metrics as TensorBoard, Weights & Biases and MLflow keep them, where they are chosen."""
+        return self.path / "trackers"
+
+    @property
     def temporary(self) -> Path:
         """Scratch folder; whatever is in it may be deleted while no worker runs."""
         return self.path / "tmp"

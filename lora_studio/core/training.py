@@ -7,6 +7,8 @@ from typing import Literal
 
 from lora_studio.core.optimizers import OPTIMIZERS, TITLES, Optimizer
 from lora_studio.core.spec import Spec, setting
+from lora_studio.core.trackers import TITLES as TITLES_OF_TRACKERS
+from lora_studio.core.trackers import Tracker
 
 Schedule = Literal[
     "linear", "cosine", "cosine_with_restarts", "cosine_with_min_lr", "polynomial", "constant",
@@ -318,6 +320,14 @@ class TrainingSpec(Spec):
         "What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it "
         "knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.",
         choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
+        advanced=True,
+    )
+    trackers: tuple[Tracker, ...] = setting(
+        (),
+        "Metrics also to",
+        "Where loss, rate and evaluations go besides the run folder. Weights & Biases works offline "
+        "until you log in with its own command; each needs its package.",
+        choices=TITLES_OF_TRACKERS,
         advanced=True,
     )
     seed: int = setting(

@@ -201,12 +201,16 @@ class Job:
     flags: Flags
     #: Whether a pause may end the work right here: not in the middle of an optimizer step.
     pausable: bool = False
+    #: Called with each event after it was sent.
+    listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
     _last_progress: tuple[str, float] = ("", 0.0)
     _began: float = 0.0
 
     def emit(self, event: events.Event) -> None:
         """Sends an event in the name of this job's command."""
         self.channel.emit(event.model_copy(update={"id": self.id}))
+        for listener in tuple(self.listeners):
+            listener(event)
 
     def check(self) -> None:
         """Called per micro-batch, tensor, token or chunk; raises CancelledError or PausedError."""

@@ -240,9 +240,10 @@ def lint_dataset(command: commands.LintDataset, job: Job) -> None:
 
 def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
     """Devices of this machine."""
-    from lora_studio.engine import device, optimizers
+    from lora_studio.engine import device, optimizers, trackers
 
-    job.emit(device.found().model_copy(update={"missing": optimizers.missing_packages()}))
+    missing = (*optimizers.missing_packages(), *trackers.missing_packages())
+    job.emit(device.found().model_copy(update={"missing": missing}))
 
 
 def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:

@@ -102,8 +102,6 @@ def load(
         raise model_sources.unreadable(folder, f"it lacks {sorted(found['missing_keys'])[0]}")
     job.check()
     model.config.use_cache = not training
-    if training:
-        _keep_differentiable(model)
     loaded = Loaded(
         model=model,
         tokenizer=load_tokenizer(folder, chat_template, trust=spec.trust_remote_code),
@@ -129,17 +127,6 @@ def announce(loaded: Loaded, spec: ModelSpec, seconds: float, job: Job) -> None:
             seconds=seconds,
         )
     )
-
-
-def _keep_differentiable(model: torch.nn.Module) -> None:
-    """WORKAROUND: on processors with bfloat16 in AVX-512, bitsandbytes 0.50 lays 4-bit weights out
-    anew in the first pass outside training (an evaluation), for a kernel without gradients, and stays
-    with it when training goes on: no gradient passes these layers from then on.
-    """
-    module: Any
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def read_config(folder: Path, spec: ModelSpec) -> PreTrainedConfig:

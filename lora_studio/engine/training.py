@@ -38,6 +38,7 @@ from lora_studio.engine import (
     run_record,
     schedules,
     starting,
+    trackers,
 )
 from lora_studio.engine import device as devices
 from lora_studio.engine.backends import Backend, Tuned
@@ -89,6 +90,7 @@ def train(
     checkpoints written before stay.
     """
     project = run.load_project()
+    trackers.check(project.training)
     checkpoints.sweep(run)
     project = starting.keep(run, project, resume=resume)
     if not resume:
@@ -96,6 +98,7 @@ def train(
         run.update_manifest(memory=None)
     with (
         checkpoints.scratch(run) as scratch,
+        trackers.following(run, project, job, resume=resume),
         nullcontext(ranks)
         if ranks
         else together(run, project, job, scratch, resume=resume) as all_,

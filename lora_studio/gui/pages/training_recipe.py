@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, optimizers, presets, words
+from lora_studio.core import events, optimizers, presets, trackers, words
 from lora_studio.core.dataset import Task
 from lora_studio.core.optimizers import OPTIMIZERS
 from lora_studio.core.presets import Preset
@@ -36,7 +36,7 @@ _MORE: dict[str, tuple[str, ...]] = {
     ),
     "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
     "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length"),
-    "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints"),
+    "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     "Samples": ("sample_prompts", "sample_rows", "sample_tokens"),
     "Objective": ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
@@ -165,7 +165,10 @@ class Recipe(QWidget):
             device = found.devices[0].name if chosen == "auto" else chosen
             if not optimizers.why_not(training.optimizer, chosen):  # said by the checks already
                 reason = optimizers.why_not(training.optimizer, device, found.missing)
-        self.state.report("recipe", [optimizer_not_available(reason)] if reason else [])
+        chosen_trackers = training.trackers if isinstance(training, TrainingSpec) else ()
+        untracked = trackers.not_installed(chosen_trackers, found.missing if found else ())
+        refused = [optimizer_not_available(reason)] if reason else []
+        self.state.report("recipe", [*refused, *untracked])
 
     def _precision(self) -> str:
         choices = self.state.about("model", "precision").choices

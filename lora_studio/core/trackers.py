@@ -1,0 +1,43 @@
+"""Where the metrics of a training can go besides the run folder, and what that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Literal
+
+from lora_studio.core.problems import Fix, Problem, Where
+
+Tracker = Literal["tensorboard", "wandb", "mlflow"]
+
+TITLES: dict[str, str] = {
+    "tensorboard": "TensorBoard",
+    "wandb": "Weights & Biases",
+    "mlflow": "MLflow",
+}
+
+#: What pip calls the package of each, which is imported by the name of the tracker itself.
+PACKAGES: dict[str, str] = {
+    "tensorboard": "tensorboard",
+    "wandb": "wandb",
+    "mlflow": "mlflow-skinny",
+}
+
+
+def not_installed(chosen: Collection[str], missing: Collection[str]) -> list[Problem]:
+    """A problem for each chosen tracker among the `missing` packages, with a way to do without."""
+    return [
+        Problem(
+            code="training.no_tracker",
+            what=f"{TITLES[name]} is chosen for the metrics and is not installed.",
+            remedy=f"Install it (pip install {PACKAGES[name]}), or do without.",
+            where=Where(step="training", field="trackers"),
+            fix=Fix(
+                label=f"Switch {TITLES[name]} off",
+                step="training",
+                field="trackers",
+                value=[other for other in chosen if other != name],
+            ),
+        )
+        for name in chosen
+        if name in missing
+    ]

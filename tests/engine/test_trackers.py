@@ -1,0 +1,161 @@
+"""Metrics in other programs: each step once, also after a resume, and never at the training's cost."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core import commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import trackers
+from lora_studio.engine.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.wandb_file import records
+
+ROWS: list[Any] = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}, said Pim."}
+    for n in range(16)
+]
+
+
+def needs(package: str) -> Any:
+    is_there = importlib.util.find_spec(package) is not None
+    return pytest.mark.skipif(not is_there, reason=f"{package} is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def make_run(folder: Path, tiny: TinyModel, *chosen: str) -> RunFolder:
+    rows = write_rows(folder / "rows.jsonl", ROWS)
+    return new_run(
+        folder,
+        model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+        dataset={"sources": [str(rows)], "validation_share": 0.2, "max_length": 256},
+        lora={"rank": 4, "alpha": 8},
+        training={
+            "epochs": 2, "micro_batch": 2, "gradient_accumulation": 2, "eval_every": 2,
+            "save_every": 2, "trackers": chosen,
+        },
+    )  # fmt: skip
+
+
+def train(
+    run: RunFolder, on_event: Callable[[Event, Flags], None] | None = None, resume: bool = False
+) -> RecordingChannel:
+    return handle(commands.Train(run=str(run.path), resume=resume), on_event)
+
+
+def train_with_a_break(run: RunFolder) -> dict[int, float]:
+    """Breaks off after step 3, the last checkpoint being of step 2, and resumes; the losses."""
+
+    def cancel(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 3:
+            flags.cancel.set()
+
+    first = train(run, cancel)
+    assert first.of(events.Cancelled)
+    second = train(run, resume=True)
+    assert second.of(events.Done), second.events[-1]
+    assert second.of(events.StepDone)[0].step == 3
+    assert not second.of(events.Warned), second.of(events.Warned)
+    steps = [*first.of(events.StepDone), *second.of(events.StepDone)]
+    return {event.step: event.loss for event in steps}
+
+
+def from_tensorboard(run: RunFolder, name: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run.trackers / "tensorboard"))
+    found.Reload()
+    return [(entry.step, entry.value) for entry in found.Scalars(name)]
+
+
+@needs("tensorboard")
+def test_tensorboard_has_each_step_once_after_a_resume(tmp_path: Path, tiny: TinyModel) -> None:
+    run = make_run(tmp_path, tiny, "tensorboard")
+    losses = train_with_a_break(run)
+    found = from_tensorboard(run, "train/loss")
+    assert [step for step, _ in found] == sorted(losses)
+    assert [value for _, value in found] == pytest.approx([losses[step] for step in sorted(losses)])
+    assert [step for step, _ in from_tensorboard(run, "eval/loss")] == [2, 4, 6, 8]
+
+
+@needs("mlflow")
+def test_mlflow_has_each_step_once_after_a_resume(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    run = make_run(tmp_path, tiny, "mlflow")
+    losses = train_with_a_break(run)
+    from mlflow import MlflowClient
+
+    client = MlflowClient((run.trackers / "mlflow").resolve().as_uri())
+    (found,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+    history = client.get_metric_history(found.info.run_id, "train/loss")
+    assert [metric.step for metric in history] == sorted(losses)
+    assert [metric.value for metric in history] == [losses[step] for step in sorted(losses)]
+    assert found.data.params["lora.rank"] == "4"
+
+
+@needs("wandb")
+@pytest.mark.slow
+def test_weights_and_biases_writes_offline_for_who_is_not_logged_in(
+    tmp_path: Path, tiny: TinyModel
+) -> None:
+    run = make_run(tmp_path, tiny, "wandb")
+    losses = train_with_a_break(run)
+    steps = []
+    for file in sorted(run.trackers.glob("wandb/offline-run-*/*.wandb")):
+        for record in records(file):
+            names = [item.key or "/".join(item.nested_key) for item in record.history.item]
+            if "train/loss" in names:
+                steps.append(record.history.step.num)
+    assert steps == sorted(losses)
+
+
+def test_a_tracker_that_is_not_installed_is_named_at_the_start_with_a_way_out(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trackers, "missing_packages", lambda: ("mlflow",))
+    channel = train(make_run(tmp_path, tiny, "tensorboard", "mlflow"))
+    problem = channel.last(events.Failed).problem
+    assert problem.code == "training.no_tracker"
+    assert "pip install mlflow-skinny" in problem.remedy
+    assert problem.fix is not None
+    assert problem.fix.value == ["tensorboard"]
+    assert not channel.of(events.ModelLoaded)
+
+
+def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def __init__(self, about: trackers.About) -> None:
+            pass
+
+        def log(self, step: int, values: Any) -> None:
+            raise ConnectionError("the server has gone\nwith details")
+
+        def close(self) -> None:
+            raise AssertionError("closed though it was given up")
+
+    monkeypatch.setattr(trackers, "missing_packages", tuple)
+    monkeypatch.setitem(trackers._SINKS, "wandb", Refusing)
+    run = make_run(tmp_path, tiny, "wandb")
+    channel = train(run)
+    assert channel.of(events.Done)
+    told = [event.problem for event in channel.of(events.Warned)]
+    assert [problem.code for problem in told] == ["training.tracker_failed"]
+    assert "the server has gone." in told[0].what
+    assert len(channel.of(events.StepDone)) == 8
