@@ -10,7 +10,9 @@ from typing import Literal
 
 from lora_studio.core import words
 
-Kind = Literal["too_short", "diverged", "not_learning", "overfitting", "still_falling", "improved"]
+Kind = Literal[
+    "too_short", "diverged", "zero_gradient", "not_learning", "overfitting", "still_falling", "improved",
+]  # fmt: skip
 Point = tuple[int, float]  # step, loss in nats per trained token
 
 #: A change of the loss below this share of it is taken for none.
@@ -21,11 +23,15 @@ _ENOUGH_STEPS = 8
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a training went: `what` is the finding, `advice` what to do about it."""
+    """How a training went: `what` is the finding, `advice` what to do about it.
+
+    `best_step` is where eval loss was lowest, of an overfitting.
+    """
 
     kind: Kind
     what: str
     advice: str
+    best_step: int = 0
 
     @property
     def good(self) -> bool:
@@ -41,13 +47,14 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict
     """Judges the training losses, and the validation losses where there are at least two.
 
     Diverged: a loss that is not finite, or an end more than half above the start. Overfitting:
-    validation loss noticeably above its lowest, which came earlier. Not learning: less than 2 %
+    validation loss noticeably above its lowest, which came earlier; with the lowest at the first
+    evaluation, only where the training loss fell meanwhile. Not learning: less than 2 %
     lower at the end. Still falling: another 2 % over the last third of the steps (or the last
     evaluation), beyond the noise. Improved: everything else.
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
-        return _diverged("The loss is no longer a number.")
+        return diverged("The loss is no longer a number.")
     if len(losses) < _ENOUGH_STEPS and len(evaluations) < 2:
         taken = words.plural(len(losses), "step")
         return Verdict(
@@ -60,33 +67,47 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict
     if len(losses) >= _ENOUGH_STEPS:
         first, last = _ends(values)
         if last > 1.5 * first:
-            return _diverged(f"The loss rose from {words.loss(first)} to {words.loss(last)}.")
+            return diverged(f"The loss rose from {words.loss(first)} to {words.loss(last)}.")
     if len(evaluations) >= 2:
-        return _judge_evaluations(evaluations)
+        return _judge_evaluations(evaluations, fell=_fell(values))
     return _judge_training(losses)
 
 
-def _judge_evaluations(evaluations: Sequence[Point]) -> Verdict:
+def _fell(values: Sequence[float]) -> bool:
+    """Whether training losses ended noticeably below where they began."""
+    if len(values) < _ENOUGH_STEPS:
+        return False
+    first, last = _ends(values)
+    return last < first * (1 - _NOTICEABLE)
+
+
+def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> Verdict:
     first, last = evaluations[0][1], evaluations[-1][1]
     best_step, best = min(evaluations, key=lambda point: point[1])
-    if last > best * (1 + _NOTICEABLE) and best_step > evaluations[0][0]:
-        return Verdict(
-            "overfitting",
-            f"Eval loss was lowest, {words.loss(best)}, at step {words.number(best_step)} and has "
-            f"risen to {words.loss(last)} since.",
-            "Train for less, raise the dropout or add rows; a checkpoint from about then is better.",
-        )
+    if last > best * (1 + _NOTICEABLE) and (best_step > evaluations[0][0] or fell):
+        return overfitting(best_step, best, last)
     if last > first * (1 - _NOTICEABLE):
-        return _not_learning("Eval loss", first, last)
+        return not_learning("Eval loss", first, last)
     if last < evaluations[-2][1] * (1 - _NOTICEABLE):
         return _still_falling("Eval loss", first, last)
     return _improved("Eval loss", first, last)
 
 
+def overfitting(best_step: int, best: float, last: float) -> Verdict:
+    """Eval loss has turned after `best_step`."""
+    return Verdict(
+        "overfitting",
+        f"Eval loss was lowest, {words.loss(best)}, at step {words.number(best_step)} and has risen "
+        f"to {words.loss(last)} since.",
+        "Train for less, raise the dropout, lower the rank, or add rows.",
+        best_step,
+    )
+
+
 def _judge_training(losses: Sequence[Point]) -> Verdict:
     first, last = _ends([loss for _, loss in losses])
     if last > first * (1 - _NOTICEABLE):
-        return _not_learning("The loss", first, last)
+        return not_learning("The loss", first, last)
     if _falls(losses[-max(_ENOUGH_STEPS, len(losses) // 3) :]):
         return _still_falling("The loss", first, last)
     return _improved("The loss", first, last)
@@ -119,16 +140,28 @@ def _from_to(first: float, last: float) -> str:
     return f"{words.loss(first)} → {words.loss(last)}"
 
 
-def _diverged(what: str) -> Verdict:
+def diverged(what: str) -> Verdict:
+    """The loss has left where it can come back from."""
     advice = "Lower the learning rate to a third, or lengthen the warm-up, and train again."
     return Verdict("diverged", what, advice)
 
 
-def _not_learning(name: str, first: float, last: float) -> Verdict:
+def not_learning(name: str, first: float, last: float) -> Verdict:
+    """A loss that stays where it was."""
     return Verdict(
         "not_learning",
         f"{name} hardly moved ({_from_to(first, last)}).",
-        "Raise the learning rate or the rank, and look at the coloured tokens of a few rows.",
+        "Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a "
+        "few rows.",
+    )
+
+
+def zero_gradient() -> Verdict:
+    """No step moves anything."""
+    return Verdict(
+        "zero_gradient",
+        "The gradient is zero: nothing that trains has any effect on the loss.",
+        "Adapt more layers, and look at the coloured tokens of a few rows: some have to train.",
     )
 
 

@@ -153,3 +153,74 @@ def test_sample_prompts_are_written_one_a_line(qtbot: QtBot, page: TrainingPage)
     made.commit()
     assert page.state.get("training", "sample_prompts") == ["Where, please, is it?", "Who?"]
     assert not page.state.problems("training")
+
+
+def step(number: int, loss: float, norm: float = 1.0) -> events.StepDone:
+    return events.StepDone(
+        id="t", step=number, steps=200, epoch=number / 50, loss=loss, learning_rate=1e-4,
+        grad_norm=norm, tokens=1, tokens_per_s=1.0, memory_bytes=1,
+    )  # fmt: skip
+
+
+def run_of(page: TrainingPage, losses: list[float], evaluations: dict[int, float]) -> None:
+    page.state.set_run(None, "train")
+    page.on_event(events.Started(id="t", command="train"))
+    page.on_event(events.TrainingStarted(id="t", steps=200, steps_per_epoch=50, effective_batch=16))
+    for number, loss in enumerate(losses, start=1):
+        page.on_event(step(number, loss))
+        if number in evaluations:
+            page.on_event(events.Evaluated(id="t", step=number, loss=evaluations[number]))
+    page.refresh()
+
+
+def test_a_training_that_diverges_is_told_while_it_runs_with_changes_for_the_next_one(
+    qtbot: QtBot, page: TrainingPage
+) -> None:
+    run_of(page, [2.0] * 25, {})
+    assert not page.verdict.isVisible()
+    run_of(page, [2.0 + 0.2 * n for n in range(40)], {})
+    assert page.verdict.isVisible()
+    assert page.what.text().startswith("⚠ The loss is rising")
+    first = page.fixes.buttons[0]
+    assert first.text() == "Learning rate 7e-5"
+    qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
+    assert page.state.get("training", "learning_rate") == 7e-5
+    assert first.text() == "✓ Learning rate 7e-5"
+    assert not first.isEnabled()
+    assert page.views.currentIndex() == 1  # the run is what one looks at
+    page.state.undo.undo()
+    assert first.isEnabled()
+
+
+def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
+    qtbot: QtBot, page: TrainingPage
+) -> None:
+    losses = [1.0 + 1.5 / (1 + n / 20) for n in range(200)]
+    run_of(page, losses, {50: 1.6, 100: 1.3, 150: 1.5, 200: 1.7})
+    page.on_event(events.AdapterSaved(id="t", step=100, folder="/tmp/a", bytes=1, best_loss=1.3))
+    page.on_event(events.Done(id="t"))
+    page.state.set_run(None, "")
+    assert page.what.text() == (
+        "⚠ Eval loss was lowest, 1.30, at step 100 and has risen to 1.70 since."
+    )
+    assert "The best adapter was kept, that of step 100." in page.advice.text()
+    assert [made.text() for made in page.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
+    qtbot.mouseClick(page.fixes.buttons[2], Qt.MouseButton.LeftButton)
+    assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
+    assert page.views.currentIndex() == 0
+    page.state.undo.undo()  # rank and alpha are one step
+    assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (16, 32)
+
+
+def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
+    page.state.set("lora", "targets", "attention")
+    run_of(page, [], {})
+    for number in range(1, 12):
+        page.on_event(step(number, 2.0, norm=0.0))
+    page.refresh()
+    assert "The gradient is zero" in page.what.text()
+    page.on_event(events.AdapterSaved(id="t", step=11, folder="/tmp/a", bytes=1))
+    page.on_event(events.Done(id="t"))
+    page.state.set_run(None, "")
+    assert "The gradient is zero" in page.what.text()
+    assert [made.text() for made in page.fixes.buttons] == ["Adapt all linear layers"]

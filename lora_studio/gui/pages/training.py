@@ -5,8 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
 
-from lora_studio.core import checks, commands, events, words
-from lora_studio.core.verdict import Verdict, judge
+from lora_studio.core import advice, checks, commands, events, words
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.problems import Fix, ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.training import TrainingSpec
+from lora_studio.core.verdict import Verdict, diverged, judge
+from lora_studio.core.watching import Watch
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
@@ -15,6 +20,7 @@ from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, button, label, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.curves_card import CurvesCard
+from lora_studio.gui.widgets.fix_row import FixRow
 from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.sample_view import SampleView
@@ -57,6 +63,9 @@ class TrainingPage(Page):
         self.recipe = Recipe(state, self.add_editor)
         self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
         self.verdict = Card()
+        self.fixes = FixRow(state)
+        self.fixes.chosen.connect(self._take_fix)
+        self._watch = Watch()
         self.views = QStackedWidget()
         self.pause = button("Pause", self.pause_requested.emit, icon="pause")
         self.pause.setToolTip("Ends after this step with a checkpoint and gives the memory back.")
@@ -71,6 +80,7 @@ class TrainingPage(Page):
         self._adapter: events.AdapterSaved | None = None
         self._plan: events.TrainingStarted | None = None
         self._last: events.StepDone | None = None
+        self._ran_with: Project | None = None
         self._verdict = judge([])
         self._run = state.run
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
@@ -97,7 +107,7 @@ class TrainingPage(Page):
         self.body.addWidget(self.views, 1)
 
     def _run_view(self) -> QWidget:
-        self.verdict.add(self.what, self.advice)
+        self.verdict.add(self.what, self.advice, self.fixes)
         figures = Card()
         figures.setMinimumWidth(280)
         figures.add(self.progress, self.tiles)
@@ -126,11 +136,13 @@ class TrainingPage(Page):
             return
         self.log.on_event(event)
         self.curves.take(event)
+        self._watch.take(event)
         match event:
             case events.Started():
                 self._begin()
             case events.TrainingStarted():
                 self._plan = event
+                self._ran_with = self._frozen()
             case events.StepDone():
                 self._last = event
             case events.Evaluated():
@@ -147,6 +159,13 @@ class TrainingPage(Page):
             self.refresh()
         elif not self._update.isActive():
             self._update.start()
+
+    def _frozen(self) -> Project | None:
+        """The project as the run has it."""
+        try:
+            return self.state.run.load_project() if self.state.run is not None else None
+        except ProblemError:
+            return None
 
     def _begin(self) -> None:
         """A new training or one that goes on: curves of a resumed one stay."""
@@ -166,6 +185,7 @@ class TrainingPage(Page):
             self.samples.clear()
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self._plan = self._last = self._adapter = None
+            self._watch, self._ran_with = Watch(), None
             self._wants_recipe = False
         self.refresh()
 
@@ -201,6 +221,12 @@ class TrainingPage(Page):
     def _stop(self) -> None:
         """Before the first step there is nothing to keep."""
         (self.stop_requested if self._last else self.cancel_requested).emit()
+
+    def _take_fix(self, fix: Fix) -> None:
+        """For the next training: the one under way goes on as it began."""
+        self.state.change(fix.label, fix.changes)
+        if not self._running():
+            self._show_recipe()
 
     def _show_recipe(self) -> None:
         self._wants_recipe = True
@@ -309,11 +335,18 @@ class TrainingPage(Page):
         )
 
     def _show_verdict(self, running: bool) -> None:
-        self.verdict.setVisible(not running and self.record.phase != "none")
+        found = self._watch.verdict() if running else None
+        self.verdict.setVisible(found is not None or (not running and self.record.phase != "none"))
+        self.fixes.show_fixes([])
+        if found is not None:
+            self._say(f"⚠ {found.what}", found.advice, "warn")
+            self.fixes.show_fixes(self._fixes(found), "For the next training:")
         if running or self.record.phase == "none":
             return
         if self.record.phase == "failed" and (problem := self.record.problem) is not None:
             self._say(f"✗ {problem.what}", problem.remedy, "error")
+            if problem.code == "training.diverged":
+                self.fixes.show_fixes(self._fixes(diverged(problem.what)))
         elif self.record.phase == "paused":
             self._say("Training is paused.", self._how_on(), "section")
         elif self.record.phase == "cancelled":
@@ -330,14 +363,32 @@ class TrainingPage(Page):
         taken = words.duration(self.record.seconds)
         how = "Stopped by you" if self.record.phase == "stopped" else "Took"
         after = f" after {taken}" if self.record.phase == "stopped" else f" {taken}"
-        self._say(f"{mark}{verdict.what}", f"{verdict.advice} {how}{after}.", "section")
+        kept = self._adapter if self._adapter and self._adapter.best_loss is not None else None
+        best = (
+            f" The best adapter was kept, that of step {words.number(kept.step)}." if kept else ""
+        )
+        self._say(f"{mark}{verdict.what}", f"{verdict.advice}{best} {how}{after}.", "section")
+        self.fixes.show_fixes(self._fixes(verdict))
 
     def _say(self, what: str, advice: str, role: str) -> None:
         self.what.setText(what)
         self.advice.setText(advice)
         set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
 
+    def _fixes(self, verdict: Verdict) -> list[Fix]:
+        """For the recipe that this training runs with, which the project's may differ from by now."""
+        training, lora = self.state.spec("training"), self.state.spec("lora")
+        if self._ran_with is not None:
+            training, lora = self._ran_with.training, self._ran_with.lora
+        if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
+            return []
+        per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
+        return advice.fixes(verdict, advice.Recipe(training, lora, per_epoch))
+
     def _judged(self) -> Verdict:
+        found = self._watch.verdict()
+        if found is not None and found.kind == "zero_gradient":
+            return found
         run = self.plot.run
         return judge(
             run.steps.curve("loss").condensed(_JUDGED_POINTS),

@@ -1,0 +1,165 @@
+"""What is said while a training runs, on synthetic curves, and what is proposed to change."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from lora_studio.core import advice, checks
+from lora_studio.core.events import Evaluated, StepDone
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.project import Draft
+from lora_studio.core.training import TrainingSpec
+from lora_studio.core.verdict import Kind, Verdict, judge
+from lora_studio.core.watching import Watch
+
+
+def step(number: int, loss: float, *, planned: int = 400, norm: float = 1.0) -> StepDone:
+    return StepDone(
+        step=number, steps=planned, epoch=0.0, loss=loss, learning_rate=1e-4, grad_norm=norm,
+        tokens=1, tokens_per_s=1.0, memory_bytes=1,
+    )  # fmt: skip
+
+
+def watched(losses: Iterable[float], evaluations: dict[int, float] | None = None) -> Watch:
+    watch = Watch()
+    for number, loss in enumerate(losses, start=1):
+        watch.take(step(number, loss))
+        if evaluations and number in evaluations:
+            watch.take(Evaluated(step=number, loss=evaluations[number]))
+    return watch
+
+
+def kind_of(watch: Watch) -> Kind | None:
+    found = watch.verdict()
+    return found.kind if found else None
+
+
+def falling(count: int, seed: int = 1, noise: float = 0.1) -> list[float]:
+    draw = random.Random(seed)
+    return [1.2 + 1.2 * math.exp(-n / 40) + draw.gauss(0, noise) for n in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_training_that_learns_is_left_alone(seed: int) -> None:
+    watch = Watch()
+    draw = random.Random(seed)
+    for number, loss in enumerate(falling(400, seed, 0.15), start=1):
+        watch.take(step(number, loss, norm=draw.uniform(0.1, 3)))
+        if number % 50 == 0:
+            watch.take(Evaluated(step=number, loss=1.3 + math.exp(-number / 60)))
+        assert kind_of(watch) is None, f"at step {number}: {watch.verdict()}"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_preference_loss_that_is_small_and_noisy_is_no_divergence(seed: int) -> None:
+    draw = random.Random(seed)
+    losses = [0.1 + 0.59 * math.exp(-n / 30) + abs(draw.gauss(0, 0.05)) for n in range(300)]
+    assert kind_of(watched(losses)) is None
+
+
+def test_a_loss_that_rises_again_is_diverging_while_it_rises_and_not_once_it_recovers() -> None:
+    watch = watched(falling(80))
+    number = 80
+    while kind_of(watch) is None:
+        number += 1
+        watch.take(step(number, 2.6))
+        assert number < 110, "it was noticed too late"
+    found = watch.verdict()
+    assert found is not None
+    assert found.kind == "diverged"
+    assert "The loss is rising: from 1." in found.what
+    for again in range(number + 1, number + 60):
+        watch.take(step(again, 1.3))
+    assert kind_of(watch) is None
+
+
+def test_a_loss_that_rises_from_the_start_is_diverging() -> None:
+    assert kind_of(watched([2.0 + 0.1 * n for n in range(40)])) == "diverged"
+    assert kind_of(watched([2.0, 1.9, math.nan])) == "diverged"
+
+
+def test_a_gradient_of_zero_is_noticed_within_five_steps_and_one_alone_is_not() -> None:
+    watch = watched([2.0] * 3)
+    for number in range(4, 8):
+        watch.take(step(number, 2.0, norm=0.0))
+        assert kind_of(watch) is None
+    watch.take(step(8, 2.0, norm=0.0))
+    assert kind_of(watch) == "zero_gradient"
+    watch.take(step(9, 2.0, norm=0.1))
+    assert kind_of(watch) is None
+
+
+def test_two_evaluations_above_the_best_are_overfitting_and_one_is_not() -> None:
+    losses = falling(300)
+    turned = {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.6}
+    found = watched(losses, turned).verdict()
+    assert found is not None
+    assert (found.kind, found.best_step) == ("overfitting", 100)
+    assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5})) is None
+    assert kind_of(watched(losses, {50: 1.6, 100: 1.4, 150: 1.5, 200: 1.39})) is None
+
+
+def test_a_flat_loss_is_not_learning_once_the_warm_up_is_long_over() -> None:
+    draw = random.Random(3)
+    flat = [2.0 + draw.gauss(0, 0.02) for _ in range(200)]
+    assert kind_of(watched(flat[:110])) is None  # of 400 planned
+    assert kind_of(watched(flat[:130])) == "not_learning"
+
+
+def test_a_training_that_was_resumed_replaces_the_evaluations_it_repeats() -> None:
+    watch = watched(falling(200), {50: 1.6, 100: 1.4, 150: 1.5})
+    watch.take(Evaluated(step=100, loss=1.4))
+    watch.take(Evaluated(step=150, loss=1.5))
+    assert kind_of(watch) is None
+    watch.take(Evaluated(step=200, loss=1.6))
+    assert kind_of(watch) == "overfitting"
+
+
+def test_an_eval_loss_that_rises_from_its_first_value_while_training_falls_is_overfitting() -> None:
+    losses = [(number, loss) for number, loss in enumerate(falling(90), start=1)]
+    assert judge(losses, [(30, 1.3), (60, 1.5), (90, 1.8)]).kind == "overfitting"
+    flat = [(number, 2.0) for number in range(90)]
+    assert judge(flat, [(30, 1.3), (60, 1.5), (90, 1.8)]).kind == "not_learning"
+
+
+# --- what to change ---------------------------------------------------------------------------
+
+
+def labels(kind: Kind, best_step: int = 0, lora: dict[str, Any] | None = None, **training: Any) -> list[str]:  # fmt: skip
+    recipe = advice.Recipe(TrainingSpec(**training), LoraSpec(**(lora or {})), steps_per_epoch=40)
+    return [fix.label for fix in advice.fixes(Verdict(kind, "", "", best_step), recipe)]
+
+
+def test_each_verdict_has_the_advice_of_the_field() -> None:
+    assert labels("diverged") == ["Learning rate 7e-5", "Warm up over 10 % of the steps"]
+    assert labels("diverged", max_grad_norm=0.0, warmup_steps=9) == ["Learning rate 7e-5", "Clip gradients at 1"]  # fmt: skip
+    assert labels("overfitting", 62) == ["Train for 1.5 epochs", "Dropout 0.1", "Rank 8"]
+    assert labels("overfitting", 5, {"dropout": 0.1, "rank": 8}, keep_best=False) == ["Train for 0.5 epochs", "Keep the best adapter"]  # fmt: skip
+    assert labels("not_learning") == ["Learning rate 6e-4", "Rank 32"]
+    assert labels("not_learning", 0, {"targets": "attention", "rank": 128}, learning_rate=4e-3) == ["Adapt all linear layers"]  # fmt: skip
+    assert labels("zero_gradient", 0, {"targets": "names", "target_names": ("v",), "blocks": "0"}) == ["Adapt all linear layers", "Adapt all blocks"]  # fmt: skip
+    assert labels("still_falling") == ["Train for 6 epochs"]
+    assert labels("still_falling", max_steps=60) == ["Train for 120 steps"]
+    assert labels("improved") == labels("too_short") == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["diverged", "overfitting", "not_learning", "zero_gradient", "still_falling"]
+)
+def test_every_change_that_is_proposed_is_valid_and_is_one(kind: Kind) -> None:
+    draft = Draft()
+    before = {"training": TrainingSpec(), "lora": LoraSpec(targets="attention")}
+    recipe = advice.Recipe(TrainingSpec(), LoraSpec(targets="attention"), 40)
+    found = advice.fixes(Verdict(kind, "", "", 60), recipe)
+    assert found
+    for fix in found:
+        for place, name, value in fix.changes:
+            assert getattr(before[place], name) != value
+            draft.set(place, name, value)
+    assert draft.problems() == []
+    assert not [item for item in checks.check(draft) if item.where.step in ("lora", "training")]
