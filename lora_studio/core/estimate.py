@@ -57,16 +57,18 @@ RECOMPUTING = 4 / 3
 class Constants:
     """What no formula gives.
 
-    `process` and `context` are bytes: a worker before it has loaded a model, and what a GPU's driver
-    keeps. `logit` is how often a piece of logits is in memory, `kept` the share of activations on top of those in
-    use that the allocator holds, `transient` what the backward pass of a layer needs besides, as a
-    multiple of the width of its inner results.
+    Fitted: `process`, bytes of a worker before it has loaded a model; `logit`, how often a piece of
+    logits is in memory; `held`, what the processor's allocator holds besides what is in use, as a
+    multiple of the inner result of one layer. Not fitted: `context`, bytes that a GPU's driver keeps;
+    `reserved`, the share of activations that PyTorch's allocator for GPUs holds besides; `transient`,
+    what the backward pass of one layer needs at a time, in inner results.
     """
 
-    process: int = 690 * MIB
+    process: int = 685 * MIB
+    logit: float = 1.0
+    held: float = 25.0
     context: int = 520 * MIB
-    logit: float = 1.2
-    kept: float = 0.03
+    reserved: float = 0.05
     transient: float = 3.0
 
 
@@ -238,6 +240,12 @@ class Plan:
         return _BYTES.get(self.precision, _BYTES[self.device.precision])
 
     @property
+    def widened(self) -> bool:
+        """Whether all that is not quantised is in 32-bit: PEFT prepares quantised models so, for
+        which the engine leaves out those with stacked experts."""
+        return self.precision not in _BYTES and not self.shape.expert_parameters
+
+    @property
     def checkpoints(self) -> bool:
         """Whether activations are computed a second time instead of being kept."""
         return self.training.gradient_checkpointing != "off"
@@ -264,8 +272,8 @@ def estimate(plan: Plan) -> MemoryEstimate:
     # While the logits are there, the backward pass of the layers has not begun.
     activations = round(plan.correction * (kept + max(0, working - logits)))
     logits = round(plan.correction * logits)
-    held = round(plan.correction * plan.constants.kept * kept)
     on_cpu = plan.kind == "cpu"
+    held = round(plan.correction * _held(plan, tokens, kept))
     fixed = plan.constants.process if on_cpu else plan.constants.context
     return MemoryEstimate(
         weights=weights,
@@ -299,10 +307,7 @@ def weight_bytes(plan: Plan) -> int:
     if not plan.shape.linear and precision in model.weight_bytes:
         return model.weight_bytes[precision]
     quantised = sum(layer.parameters for layer in plan.shape.linear)
-    experts = plan.shape.expert_parameters
-    exact = 4 * (model.parameters - quantised - experts) + plan.bytes_each * experts
-    if experts:  # such a model is not widened
-        exact = plan.bytes_each * (model.parameters - quantised)
+    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantised)
     if precision == "8bit":
         return exact + quantised + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
     scales = quantised / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
@@ -325,37 +330,58 @@ def _activations(plan: Plan, tokens: int) -> tuple[float, float]:
     layer at a time is computed again.
     """
     size, model, shape = plan.bytes_each, plan.inspected, plan.shape
-    per_layer = layer_bytes(plan)
-    widest = max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
-    working = tokens * size * (plan.constants.transient * widest + 2 * model.hidden_size)
-    outside = tokens * 4 * model.hidden_size + adapted_experts(plan)
+    block, adapters = block_bytes(plan), adapter_bytes(plan)
+    working = tokens * size * (plan.constants.transient * _widest(shape) + 2 * model.hidden_size)
+    experts = adapted_experts(plan)
     if plan.checkpoints:
-        inputs = tokens * size * model.hidden_size * model.layers
+        inputs = tokens * (4 if plan.widened else size) * model.hidden_size * model.layers
         if plan.training.gradient_checkpointing == "unsloth" and plan.kind == "cuda":
             inputs = 0  # they wait in main memory
-        return inputs + outside, tokens * per_layer + working
-    return tokens * per_layer * model.layers + outside, working
+        return inputs + experts, tokens * (block + adapters) + working
+    first, count = _adapted_blocks(plan)
+    # The last norm's input makes up for that of the first one, which no gradient goes through.
+    return tokens * (block * (model.layers - first) + adapters * count) + experts, working
 
 
-def layer_bytes(plan: Plan) -> float:
-    """Bytes per token that one layer of a decoder keeps for its backward pass, on average.
+def _widest(shape: ModelShape) -> int:
+    """Numbers per token of the widest result inside a block."""
+    return max(shape.intermediate_size, shape.expert_size * shape.experts_per_token)
+
+
+def _held(plan: Plan, tokens: int, kept: float) -> float:
+    """What the allocator holds without anybody using it. glibc leaves gaps between tensors that are
+    kept, which the temporary ones of a layer need again and again in other sizes."""
+    if plan.kind == "cpu":
+        return plan.constants.held * tokens * plan.bytes_each * _widest(plan.shape)
+    return plan.constants.reserved * kept
+
+
+def block_bytes(plan: Plan) -> float:
+    """Bytes per token that one block of a decoder keeps for its backward pass, without adapters.
 
     A norm computes in 32-bit and keeps its input so. Attention (Dao 2023) keeps queries, keys,
     values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and
-    the activation of one. A frozen linear layer needs no input, but its adapter's A matrix does, and
-    the B matrix what A gave; dropout makes a copy for each adapter, and keeps what it drops.
+    the activation of one. A frozen linear layer needs no input.
     """
     size, shape = plan.bytes_each, plan.shape
     norms = 4 * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
+    if shape.fused_attention:  # values are a part of the layer's result, which stays for them
+        attention += size * (shape.query_width + shape.key_width)
     inner = shape.intermediate_size if not shape.experts_per_token else 0
-    mlp = size * inner * (3 if shape.gated else 1)
+    # A 4-bit layer gives back 32-bit results where it got such inputs, an 8-bit one does not.
+    given = 4 if plan.widened and plan.precision == "4bit" else size
+    mlp = given * inner * (3 if shape.gated else 1)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
-    return norms + attention + mlp + size * routed + _adapter_inputs(plan)
+    return norms + attention + mlp + size * routed
 
 
-def _adapter_inputs(plan: Plan) -> float:
-    """Bytes per token and layer that adapters keep: their inputs, and what lies between A and B."""
+def adapter_bytes(plan: Plan) -> float:
+    """Bytes per token that the adapters of one block keep.
+
+    An A matrix needs its input, the B matrix what A gave. Layers that read the same tensor keep it
+    once; dropout makes a copy for each, and keeps what it drops.
+    """
     size, lora = plan.bytes_each, plan.lora
     mask = 1 if plan.kind == "cuda" else size
     ranks, shared, own = lora.rank_pattern(), {}, 0.0
@@ -363,14 +389,16 @@ def _adapter_inputs(plan: Plan) -> float:
     for layer in adapted(plan):
         share = layer.count / per_layer
         own += size * share * ranks.get(layer.name, lora.rank)
-        if lora.dropout:
+        if plan.widened and not lora.dropout:
+            own += size * share * layer.inputs  # each narrows the 32-bit input for itself
+        elif lora.dropout:
             own += (size + mask) * share * layer.inputs
         else:
             # Expert by expert a layer counts more than once a block, but each sees few tokens.
             shared[layer.reads] = size * min(share, 1.0) * layer.inputs
         if lora.use_dora:
             own += 2 * size * share * layer.outputs
-    return (own + sum(shared.values())) * _adapted_blocks(plan)
+    return own + sum(shared.values())
 
 
 def adapted(plan: Plan) -> Sequence[LinearLayers]:
@@ -390,10 +418,12 @@ def adapted_experts(plan: Plan) -> int:
     return plan.bytes_each * plan.shape.expert_parameters if stacked else 0
 
 
-def _adapted_blocks(plan: Plan) -> float:
-    """The share of the blocks that get adapters."""
+def _adapted_blocks(plan: Plan) -> tuple[int, int]:
+    """The first block that has adapters, before which nothing is kept, and how many have some."""
     chosen = plan.lora.block_numbers()
-    return 1.0 if chosen is None else len(chosen) / max(1, plan.inspected.layers)
+    if not chosen or plan.lora.modules_to_save:
+        return 0, len(chosen) if chosen else plan.inspected.layers
+    return chosen[0], len(chosen)
 
 
 def _logits(plan: Plan, tokens: int) -> float:
@@ -408,10 +438,12 @@ def _logits(plan: Plan, tokens: int) -> float:
 
 
 def _dequantised(plan: Plan) -> int:
-    """The largest layer's weights, which are unpacked for their product."""
+    """The largest layer's weights, which are unpacked, or narrowed, for their product."""
     if plan.precision in _BYTES:
         return 0
-    return plan.bytes_each * max((x.inputs * x.outputs for x in plan.shape.linear), default=0)
+    layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]
+    head = plan.inspected.vocabulary * plan.inspected.hidden_size if plan.widened else 0
+    return plan.bytes_each * max([*layers, head])
 
 
 def seconds(plan: Plan) -> float | None:

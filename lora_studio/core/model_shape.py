@@ -26,7 +26,8 @@ class LinearLayers(BaseModel):
 
 
 class ModelShape(BaseModel):
-    """Widths and counts of a decoder; all 0 where a model has no such thing.
+    """Widths and counts of a decoder; all 0 where a model has no such thing. With `fused_attention`
+    one layer computes queries, keys and values.
 
     `norm_width` is the sum of the widths that one block's norms work on. `expert_size` is the inner
     width of one expert, `expert_parameters` counts the stacked weights of all experts of all blocks.
@@ -40,6 +41,7 @@ class ModelShape(BaseModel):
     head_size: int
     norm_width: int
     gated: bool = True
+    fused_attention: bool = False
     tied: bool = False
     experts: int = 0
     experts_per_token: int = 0

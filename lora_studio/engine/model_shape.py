@@ -17,6 +17,7 @@ _READS_OWN = re.compile(
     r"(^|_)(o|out|down|fc2|w2|dense|c)(_proj|_lin)?$|dense_4h_to_h|fc_out|out_proj|wo$",
     re.IGNORECASE,
 )
+_FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _GATED = re.compile(r"gate|up_proj|w1$|w3$", re.IGNORECASE)
 
 
@@ -42,6 +43,7 @@ def shape(model: PreTrainedModel) -> ModelShape:
         head_size=head_size,
         norm_width=_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
         gated=any(_GATED.search(layer.name) for layer in dense),
+        fused_attention=any(_FUSED.search(layer.name) for layer in found),
         tied=bool(config.tie_word_embeddings),
         experts=int(_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)),
         experts_per_token=int(_first(config, ("num_experts_per_tok",), 0)) if experts else 0,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lora_studio.core import machine, memory_advice
-from lora_studio.core.estimate import CONSTANTS, estimate, layer_bytes, rows_of
+from lora_studio.core.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate, rows_of
 from lora_studio.core.events import LengthsMeasured
 from lora_studio.core.machine import HIGHEST, LOWEST, Learned, Machine
 from tests.helpers.plans import (
@@ -78,14 +78,15 @@ class TestActivations:
         norms, attention = 4 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
         mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + HIDDEN + INNER)
         ranks = 2 * 7 * 16
-        assert layer_bytes(plan()) == pytest.approx(norms + attention + mlp + inputs + ranks)
+        assert block_bytes(plan()) == pytest.approx(norms + attention + mlp)
+        assert adapter_bytes(plan()) == pytest.approx(inputs + ranks)
 
     def test_of_attention_adapters_alone_keep_no_input_of_the_mlp(self) -> None:
         made = plan()
         adapter = made.inspected.adapter.model_copy(update={"targets": ("q_proj", "v_proj")})  # type: ignore[union-attr]
         only = replace(made, inspected=made.inspected.model_copy(update={"adapter": adapter}))
         dropped = 2 * (HIDDEN + HIDDEN + INNER) + 2 * 5 * 16
-        assert layer_bytes(made) - layer_bytes(only) == pytest.approx(dropped)
+        assert adapter_bytes(made) - adapter_bytes(only) == pytest.approx(dropped)
 
     def test_double_with_the_micro_batch_of_equal_rows(self) -> None:
         rows = replace(plan().rows, heaviest={1 << n: (500,) * (1 << n) for n in range(7)})
@@ -112,12 +113,14 @@ class TestActivations:
         )
 
     def test_with_dropout_keep_a_copy_for_each_adapter(self) -> None:
-        assert layer_bytes(with_lora(plan(), dropout=0.1)) > layer_bytes(plan()) + 2 * 4 * HIDDEN
+        dropping = with_lora(plan(), dropout=0.1)
+        assert adapter_bytes(dropping) > adapter_bytes(plan()) + 2 * 4 * HIDDEN
 
-    def test_follow_the_blocks_that_are_adapted(self) -> None:
-        half = with_lora(plan(), blocks="0-10")
-        kept = 2 * (3 * HIDDEN + INNER) + 2 * 7 * 16
-        assert layer_bytes(plan()) - layer_bytes(half) == pytest.approx(kept / 2)
+    def test_begin_with_the_first_block_that_is_adapted(self) -> None:
+        upper = estimate(with_lora(plan(), blocks="11-21")).activations
+        assert upper == pytest.approx(estimate(plan()).activations / 2, rel=0.01)
+        lower = estimate(with_lora(plan(), blocks="0-10")).activations
+        assert upper < lower < estimate(plan()).activations
 
 
 class TestRows:

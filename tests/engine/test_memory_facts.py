@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import peft
 import pytest
+import torch
+from peft.helpers import disable_input_dtype_casting
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lora_studio.core import estimate
+from lora_studio.core.estimate import Rows
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.model_shape import ModelShape
-from lora_studio.engine import lengths, model_shape
-from lora_studio.engine.batches import Plan
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import lengths, lora, model_shape
+from lora_studio.engine import model as models
+from lora_studio.engine.batches import Batch, Plan
+from lora_studio.engine.channel import Flags, Job
+from lora_studio.engine.logprobs import Scorer
+from tests.engine.conftest import TinyModel
+from tests.helpers import plans
+from tests.helpers.jobs import RecordingChannel
 from tests.helpers.tiny_models import tiny_model
 
 
@@ -63,3 +78,81 @@ def test_the_heaviest_step_is_the_one_that_a_plan_of_these_rows_has() -> None:
 def test_the_heaviest_step_of_few_rows_is_all_of_them() -> None:
     found = lengths.heaviest(np.array([5, 9, 7]))
     assert found == {1: (9,), 2: (9, 7), 4: (9, 7, 5, 0)}
+
+
+# --- activations, against what autograd really keeps -------------------------------------------
+
+TOKENS = 400
+
+
+def job() -> Job:
+    return Job("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
+
+
+def kept(model: peft.PeftModel, narrow: bool) -> int:
+    """Bytes of the distinct tensors that one forward pass keeps for the backward one."""
+    model.train()
+    scorer = Scorer(model)
+    own = {value.untyped_storage().data_ptr() for value in (*model.parameters(), *model.buffers())}
+    held: dict[int, torch.UntypedStorage] = {}
+
+    def keep(value: torch.Tensor) -> torch.Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage  # kept alive: an address is not to come twice
+        return value
+
+    ids = torch.arange(TOKENS) % 300 + 20
+    places = torch.arange(TOKENS - 1)
+    batch = Batch(ids, (TOKENS // 4, TOKENS * 3 // 4), places, ids[1:], torch.zeros_like(places))
+    with (
+        disable_input_dtype_casting(model, active=narrow),
+        torch.autocast("cpu", torch.bfloat16, enabled=narrow),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value),
+    ):
+        scorer._hidden(batch)
+    return sum(storage.nbytes() for storage in held.values())
+
+
+@pytest.mark.parametrize(
+    ("family", "precision", "shape"),
+    [
+        ("llama3", "bf16", {}),
+        ("llama3", "fp32", {}),
+        ("llama3", "bf16", {"dropout": 0.1}),
+        ("llama3", "bf16", {"targets": "attention_qv"}),
+        ("llama3", "bf16", {"blocks": "1"}),
+        ("llama3", "4bit", {}),
+        ("llama3", "8bit", {}),
+        ("qwen3", "bf16", {}),
+        ("gemma3", "bf16", {}),
+        ("phi3", "bf16", {}),
+        ("granite", "fp32", {}),
+        ("qwen3_moe", "bf16", {}),
+    ],
+)
+def test_the_estimated_activations_are_what_autograd_keeps(
+    tiny: TinyModel, family: str, precision: Any, shape: dict[str, Any]
+) -> None:
+    if precision in ("4bit", "8bit"):
+        pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
+    spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
+    made = LoraSpec(rank=4, **shape)
+    inspected = lora.inspect(spec, made, job())
+    plan = estimate.Plan(
+        inspected=inspected,
+        model=spec,
+        lora=made,
+        training=TrainingSpec(),
+        rows=Rows(heaviest={1: (TOKENS,)}, longest=TOKENS),
+        limit=TOKENS,
+        device=plans.device(name="cpu"),
+    )
+    loaded = models.load(spec, job(), training=True)
+    model = lora.attach(loaded.model, made, job())
+    narrow = loaded.dtype != torch.float32
+    assert inspected.adapter is not None
+    casts = 2 * inspected.adapter.trainable if narrow else 0
+    layers, _ = estimate._activations(plan, TOKENS)
+    positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
+    assert layers + casts + positions == pytest.approx(kept(model, narrow), rel=0.06)
