@@ -246,6 +246,13 @@ class Plan:
         return self.precision not in _BYTES and not self.shape.expert_parameters
 
     @property
+    def fused(self) -> bool:
+        """Whether adapted layers are computed in few passes (engine/fused.py), which casts the
+        adapters' weights on the way and keeps no copies of them."""
+        plain = not (self.lora.dropout or self.lora.use_dora)
+        return plain and self.precision in _BYTES
+
+    @property
     def checkpoints(self) -> bool:
         """Whether activations are computed a second time instead of being kept."""
         return self.training.gradient_checkpointing != "off"
@@ -265,7 +272,7 @@ def estimate(plan: Plan) -> MemoryEstimate:
     """The peak of a training, and the time it takes. Cheap: some microseconds per kind of layer."""
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
     weights = weight_bytes(plan)
-    casts = plan.bytes_each * trained if plan.bytes_each < 4 else 0
+    casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
     kept, working = _activations(plan, tokens)
     logits = _logits(plan, tokens)
@@ -359,12 +366,12 @@ def _held(plan: Plan, tokens: int, kept: float) -> float:
 def block_bytes(plan: Plan) -> float:
     """Bytes per token that one block of a decoder keeps for its backward pass, without adapters.
 
-    A norm computes in 32-bit and keeps its input so. Attention (Dao 2023) keeps queries, keys,
+    A norm keeps its input, most in 32-bit as they compute in it. Attention (Dao 2023) keeps queries, keys,
     values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and
     the activation of one. A frozen linear layer needs no input.
     """
     size, shape = plan.bytes_each, plan.shape
-    norms = 4 * shape.norm_width
+    norms = (size if shape.plain_norms and not plan.widened else 4) * shape.norm_width
     attention = size * 2 * (shape.query_width + shape.key_width) + 4 * shape.heads
     if shape.fused_attention:  # values are a part of the layer's result, which stays for them
         attention += size * (shape.query_width + shape.key_width)

@@ -29,7 +29,8 @@ class ModelShape(BaseModel):
     """Widths and counts of a decoder; all 0 where a model has no such thing. With `fused_attention`
     one layer computes queries, keys and values.
 
-    `norm_width` is the sum of the widths that one block's norms work on. `expert_size` is the inner
+    `norm_width` is the sum of the widths that one block's norms work on, `plain_norms` whether these
+    are root-mean-square norms of Llama's kind. `expert_size` is the inner
     width of one expert, `expert_parameters` counts the stacked weights of all experts of all blocks.
     """
 
@@ -40,6 +41,7 @@ class ModelShape(BaseModel):
     kv_heads: int
     head_size: int
     norm_width: int
+    plain_norms: bool = True
     gated: bool = True
     fused_attention: bool = False
     tied: bool = False

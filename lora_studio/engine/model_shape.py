@@ -42,6 +42,7 @@ def shape(model: PreTrainedModel) -> ModelShape:
         kv_heads=kv_heads,
         head_size=head_size,
         norm_width=_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
+        plain_norms=any(hasattr(module, "variance_epsilon") for module in model.modules()),
         gated=any(_GATED.search(layer.name) for layer in dense),
         fused_attention=any(_FUSED.search(layer.name) for layer in found),
         tied=bool(config.tie_word_embeddings),

@@ -107,9 +107,7 @@ REPORTED = (
     Case("smollm2", 512, batch(2, 2)),
     Case("smollm2", 256, batch(2, 2), "fp32"),
     Case("smollm2", 1024, batch(4, 1, **SAVING)),
-    Case("smollm2", 512, batch(2, 2, **SAVING), "fp32"),
     Case("smollm2", 384, batch(2, 1), lora={"rank": 64, "dropout": 0.05}),
-    Case("llama-110M", 512, batch(2, 2)),
     Case("llama-110M", 384, batch(2, 1, optimizer="adamw_8bit"), "fp32", {"rank": 32}),
     Case("llama-250M", 256, batch(2, 1)),
     Case("wide-vocabulary", 512, batch(2, 2)),
@@ -119,27 +117,22 @@ REPORTED = (
     Case("llama-110M", 512, batch(2, 1), "4bit"),
     Case("llama-60M", 256, batch(2, 1), rows="pairs"),
     Case("llama-60M", 512, batch(4, 1, preference="orpo"), rows="pairs"),
-    Case("llama-60M", 512, batch(2, 2), rows="labelled"),
     Case("llama-110M", 512, batch(2, 1), rows="text", lora={"targets": "attention_qv"}),
 )
 
 #: What the constants are fitted to.
 FITTING = (
-    Case("smollm2", 256, batch(2, 1)),
-    Case("smollm2", 768, batch(2, 1)),
     Case("smollm2", 384, batch(2, 1), "fp32"),
     Case("smollm2", 512, batch(4, 1, **SAVING)),
     Case("smollm2", 256, batch(2, 1), lora={"rank": 8, "targets": "attention"}),
     Case("llama-60M", 1024, batch(2, 1)),
     Case("llama-60M", 512, batch(2, 1), "fp32"),
-    Case("llama-60M", 512, batch(2, 1, **SAVING), "fp32"),
     Case("llama-60M", 512, batch(2, 2), lora={"dropout": 0.1}),
     Case("qwen3-200M", 384, batch(2, 1)),
     Case("phi3-130M", 512, batch(2, 1)),
     Case("moe-250M", 384, batch(2, 1)),
     Case("qwen3-90M", 256, batch(2, 1), "4bit"),
     Case("llama-60M", 384, batch(1, 1), rows="pairs"),
-    Case("llama-60M", 512, batch(2, 1), rows="text", lora={"rank": 64}),
 )
 
 

@@ -75,7 +75,7 @@ class TestTrainedParameters:
 
 class TestActivations:
     def test_of_a_layer_are_the_sum_of_what_its_formula_keeps(self) -> None:
-        norms, attention = 4 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
+        norms, attention = 2 * 2 * HIDDEN, 2 * 2 * (HIDDEN + KEYS) + 4 * 32
         mlp, inputs = 2 * 3 * INNER, 2 * (HIDDEN + HIDDEN + HIDDEN + INNER)
         ranks = 2 * 7 * 16
         assert block_bytes(plan()) == pytest.approx(norms + attention + mlp)

@@ -152,7 +152,9 @@ def test_the_estimated_activations_are_what_autograd_keeps(
     model = lora.attach(loaded.model, made, job())
     narrow = loaded.dtype != torch.float32
     assert inspected.adapter is not None
-    casts = 2 * inspected.adapter.trainable if narrow else 0
+    casts = 2 * inspected.adapter.trainable if narrow and not plan.fused else 0
     layers, _ = estimate._activations(plan, TOKENS)
     positions = TOKENS * 2 * 4 * plan.shape.head_size  # sines and cosines
-    assert layers + casts + positions == pytest.approx(kept(model, narrow), rel=0.06)
+    # What dropout drops of the very first input is not kept: no gradient goes there.
+    tolerance = 0.08 if made.dropout else 0.06
+    assert layers + casts + positions == pytest.approx(kept(model, narrow), rel=tolerance)
