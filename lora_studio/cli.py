@@ -96,7 +96,11 @@ def train(
     change: SetOption = None,
     preset: PresetOption = "",
 ) -> None:
-    """Train the adapter of a project in a new run."""
+    """Train the adapter of a project in a new run.
+
+    Ctrl+C ends it after the step under way and keeps the adapter, a second one cancels it; `pause`,
+    or a polite kill (SIGTERM), lets it rest until `resume`.
+    """
     _new_run(path, ("Train",), as_json, change, preset)
 
 

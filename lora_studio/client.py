@@ -317,7 +317,7 @@ def until_ended(worker: Link, command_id: str) -> Iterator[Event]:
 def unfinished_command(run: RunFolder) -> str | None:
     """The id of the command that a worker is carrying out on a run."""
     command: str | None = None
-    for event in run.events():
+    for event in run.milestones():
         if isinstance(event, events.Started):
             command = event.id
         elif isinstance(event, events.Ending):

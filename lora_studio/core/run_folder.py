@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from lora_studio.core import events, project
 from lora_studio.core.dataset import Message
+from lora_studio.core.events import Event
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
@@ -32,6 +33,9 @@ _AFTER: dict[str, State] = {
     "train": "trained", "import_adapter": "trained", "merge": "merged", "import_model": "merged",
     "export": "exported",
 }  # fmt: skip
+
+#: What most lines of a run's events hold; within a text the quotes would be escaped.
+_ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
@@ -248,13 +252,20 @@ class RunFolder:
 
     def events(self) -> Iterator[events.Event]:
         """Every event so far; a torn or foreign line is passed over."""
+        return self._parsed(lambda line: True)
+
+    def milestones(self) -> Iterator[Event]:
+        """Every event but steps and progress, of which there may be millions: they are not parsed."""
+        return self._parsed(lambda line: not any(mark in line for mark in _ROUTINE))
+
+    def _parsed(self, wanted: Callable[[bytes], bool]) -> Iterator[Event]:
         try:
             file = self.events_file.open("rb")
         except OSError:
             return
         with file:
             for line in file:
-                if line.endswith(b"\n"):
+                if line.endswith(b"\n") and wanted(line):
                     with contextlib.suppress(ValidationError):
                         yield events.parse(line)
 
@@ -277,7 +288,7 @@ class RunFolder:
             return "running"
         state: State = "new"
         changing = ""  # the command under way, if it is one that changes the run
-        for event in self.events():
+        for event in self.milestones():
             match event:
                 case events.Started():
                     changing = event.command if event.command in _AFTER else ""

@@ -67,7 +67,7 @@ class Sampler:
             with self._undisturbed():
                 self._tell_base()
                 answers = self._answers(self.prompts())
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, MemoryError):
             self._job.emit(events.Warned(problem=_no_memory()))
             return
         for index, (prompt, text) in enumerate(zip(self.prompts(), answers, strict=True)):

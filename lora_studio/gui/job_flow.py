@@ -175,6 +175,10 @@ class JobFlow(QObject):
                 self._warnings = []
             case events.Warned():
                 self._warnings = [*self._warnings, event.problem]
+            case events.Recovered():
+                if self._jobs.running:  # not of a run that is only looked at
+                    self._state.messages.info(event.text)
+                return
             case _:
                 return
         self._state.report("job", self._warnings)

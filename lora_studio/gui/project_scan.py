@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QThread, Signal
+from PySide6.QtCore import Signal
 
 from lora_studio.core import run_folder
 from lora_studio.core.run_folder import RunFolder, State
+from lora_studio.gui.lasting_thread import LastingThread
 
 #: What the state of the latest run means to the user.
 STATE_WORDS: dict[State, str] = {
@@ -67,7 +68,7 @@ def glance(file: Path) -> ProjectGlance:
     return ProjectGlance(file, changed, run, run.state() if run else None)
 
 
-class ProjectScan(QThread):
+class ProjectScan(LastingThread):
     """Looks at several projects.
 
     Signals:
@@ -76,9 +77,9 @@ class ProjectScan(QThread):
 
     found = Signal(object)  # a list as such: Qt would turn it into one of its own, item by item
 
-    def __init__(self, files: list[Path], parent: QObject | None = None) -> None:
+    def __init__(self, files: list[Path]) -> None:
         """`files` are project files, the latest first."""
-        super().__init__(parent)
+        super().__init__()
         self._files = files
 
     def run(self) -> None:
@@ -91,4 +92,5 @@ class ProjectScan(QThread):
                 seen.append(glance(file))
             except OSError:
                 continue
-        self.found.emit(sorted(seen, key=lambda item: not item.unfinished))
+        if not self.silent:
+            self.found.emit(sorted(seen, key=lambda item: not item.unfinished))

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import atexit
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 
-from PySide6.QtCore import QDeadlineTimer, Qt, QThread, Signal
-from shiboken6 import isValid
+from PySide6.QtCore import Qt, Signal
 
 from lora_studio import client
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.lasting_thread import LastingThread
 from lora_studio.restarting import RestartingWorker
-
-#: Threads that run. Qt ends the whole program when the object of one is deleted; whoever forgets
-#: one, or is itself deleted first, must not bring that about.
-_AT_WORK: set[WorkerThread] = set()
-
-#: Longest wait for threads when the program ends, in seconds; a worker that is told ends in moments.
-_PATIENCE = 5.0
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
 
 
-class WorkerThread(QThread):
+class WorkerThread(LastingThread):
     """Carries the events of one worker into the window's thread, in order and in small slices.
 
-    A thread that has begun belongs to nobody and stays until it has ended. The slices keep the window alive when a run of many steps is read again from its beginning.
+    The slices keep the window alive when a run of many steps is read again from its beginning.
     Events that have not been delivered when the object is deleted are lost to the window; the
     run's own file has them.
 
@@ -56,7 +48,6 @@ class WorkerThread(QThread):
         self._leave: Callable[[client.Link], None] | None = None
         self._events: deque[events.Event | None] = deque()
         self._unended: dict[str, None] = {}  # commands that were sent, in that order
-        self._silent = False
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
     @classmethod
@@ -72,12 +63,6 @@ class WorkerThread(QThread):
         return cls(lambda: client.Watched(run))
 
     # --- from the window's thread -------------------------------------------------------------
-
-    def start(self, priority: QThread.Priority = QThread.Priority.InheritPriority) -> None:
-        """Begins; from now on the object lives until it has ended."""
-        _AT_WORK.add(self)
-        self.finished.connect(self._finished)
-        super().start(priority)
 
     def send(self, command: client.Command) -> None:
         """Passes a command on, at once or as soon as the worker is there."""
@@ -101,7 +86,7 @@ class WorkerThread(QThread):
 
     def forget(self) -> None:
         """Leaves the worker alone and says nothing more; returns at once."""
-        self._silent = True
+        super().forget()
         self.detach()
 
     # --- in the thread ------------------------------------------------------------------------
@@ -173,21 +158,15 @@ class WorkerThread(QThread):
             event = self._events.popleft()
             if event is None:
                 self.wait()  # a moment: it was the last thing the thread had to say
-                if not self._silent:
+                if not self.silent:
                     self.ended.emit()
                 return
-            if self._silent:
+            if self.silent:
                 continue
             self.event_received.emit(event)
             if time.perf_counter() > until and self._events:
                 self._arrived.emit()
                 return
-
-    def _finished(self) -> None:
-        """Nobody needs the object for the thread's sake any more."""
-        _AT_WORK.discard(self)
-        if self._silent:
-            self.deleteLater()
 
 
 def _lost(error: Exception) -> Problem:
@@ -196,14 +175,3 @@ def _lost(error: Exception) -> Problem:
         what=f"The connection to the worker was lost: {error}",
         remedy="What was saved before is intact. Try again; a training can be resumed.",
     )
-
-
-@atexit.register
-def _end_all() -> None:
-    """Lets go of whatever is still followed when the program ends."""
-    until = time.monotonic() + _PATIENCE
-    left = [thread for thread in _AT_WORK if isValid(thread)]
-    for thread in left:
-        thread.forget()
-    for thread in left:
-        thread.wait(QDeadlineTimer(max(1, int(1000 * (until - time.monotonic())))))

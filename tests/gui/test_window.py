@@ -15,7 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui import theme, worker_thread
+from lora_studio.gui import lasting_thread, theme
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, ProblemDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
@@ -191,6 +191,21 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     assert window.home._seen[0].words == "Interrupted"
     assert window.home._seen[0].resumable
     assert window.home._seen[1].words == "No run yet"
+
+
+def test_memory_that_ran_out_is_told_while_training_goes_on(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    recovered = events.Recovered(
+        step=7, micro_batch=2, gradient_accumulation=8, gradient_checkpointing=False,
+        why="Memory ran out.",
+    )  # fmt: skip
+    emitted = recovered.model_dump(mode="json", exclude={"id", "time"})
+    scenario(train=[{"emit": emitted}, {"steps": 10_000, "seconds": 0.01}])
+    window.open_project(project_folder)
+    window.flow.request("train")
+    qtbot.waitUntil(lambda: window.jobs.advance.share is not None, timeout=WAIT)
+    assert "goes on after step 7 with micro-batches of 2" in window.message_bar.text
 
 
 def test_a_paused_training_is_resumed_from_home(
@@ -578,4 +593,4 @@ def test_a_window_that_was_used_leaves_no_thread(
     for step in STEPS:
         window.go(step)
     window.close()
-    assert not [thread for thread in worker_thread._AT_WORK if thread.isRunning()]
+    assert not lasting_thread.at_work()

@@ -93,16 +93,15 @@ class HomePage(QWidget):
         self.leave()
         known = {item.file: item for item in self._seen}
         self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
-        self._scan = ProjectScan(files, self)
+        self._scan = ProjectScan(files)
         self._scan.found.connect(self._found)
         self._scan.start()
 
     def leave(self) -> None:
         """Ends a look at the projects that is under way."""
         if self._scan is not None:
-            self._scan.requestInterruption()
-            self._scan.wait()
-            self._scan.deleteLater()
+            self._scan.found.disconnect(self._found)
+            self._scan.forget()
             self._scan = None
 
     def _ways(self) -> QVBoxLayout:

@@ -1,0 +1,150 @@
+"""A training that is killed again and again ends as one that never was."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import commands, events, metrics
+from lora_studio.core.run_folder import RunFolder
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import new_run, write_rows
+
+KILLS, STEPS = 20, 140
+
+#: How many events of a kind a worker lives to tell; "start" is any event from its first one on.
+_MOST = {"start": 14, "step_done": 9, "checkpoint_saved": 3, "evaluated": 1}
+ROWS = [
+    {"instruction": f"What is {n} and {n}?", "output": f"It is {n + n}" + ", said Pim" * (n % 5)}
+    for n in range(40)
+]
+
+
+class Engine:
+    """Starts workers, one at a time, and hands out their events."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.helpers.forking_engine"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        )  # fmt: skip
+
+    def begin(self, command: commands.Train) -> Iterator[events.Event]:
+        """The events of the next worker, up to the ending of its command.
+
+        What the one before had still to say when it was killed comes first, and is passed over.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(command.model_dump_json().encode() + b"\n")
+        self._process.stdin.flush()
+        is_new = False
+        for line in self._process.stdout:
+            event = events.parse(line)
+            is_new = is_new or isinstance(event, events.Hello)
+            if not is_new:
+                continue
+            yield event
+            if isinstance(event, events.Ending):
+                return
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    made = Engine()
+    yield made
+    made.close()
+
+
+def _new_run(folder: Path, model: Path) -> RunFolder:
+    folder.mkdir(exist_ok=True)
+    return new_run(
+        folder,
+        model={"source": str(model), "precision": "fp32", "device": "cpu"},
+        dataset={
+            "sources": [str(write_rows(folder / "rows.jsonl", ROWS))],
+            "validation_share": 0.2,
+            "max_length": 256,
+        },
+        training={
+            "max_steps": STEPS,
+            "epochs": 1000,
+            "micro_batch": 2,
+            "gradient_accumulation": 2,
+            "learning_rate": 2e-3,
+            "save_every": 3,
+            "eval_every": 7,
+        },
+        lora={"rank": 4, "alpha": 8, "dropout": 0.1},
+    )
+
+
+def _kill_in_the_middle(
+    engine: Engine, run: RunFolder, chance: random.Random, *, resume: bool
+) -> int:
+    """Kills a worker after some of its events and a moment; how many steps it had done."""
+    command = commands.Train(run=str(run.path), resume=resume)
+    at = chance.choice(("start", "step_done", "checkpoint_saved", "evaluated"))
+    last, pid, steps = chance.randrange(_MOST[at]), 0, 0
+    for event in engine.begin(command):
+        if isinstance(event, events.Failed):
+            pytest.fail(str(event.problem))
+        if isinstance(event, events.Hello):
+            pid = event.pid
+        steps += isinstance(event, events.StepDone)
+        last -= at in ("start", event.kind)
+        if last < 0:
+            time.sleep(chance.random() * 0.02)
+            os.kill(pid, signal.SIGKILL)
+            break
+    else:
+        pytest.fail("the training ended before it was killed often enough")
+    while run.is_running():
+        time.sleep(0.005)
+    return steps
+
+
+@pytest.mark.slow
+def test_a_training_killed_20_times_has_the_curve_and_the_adapter_of_an_unbroken_one(
+    engine: Engine, tiny: TinyModel, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    seed = random.randrange(1 << 32)
+    print(f"seed of the moments: {seed}")
+    chance = random.Random(seed)
+    whole = _new_run(tmp_path / "whole", tiny("llama3"))
+    assert isinstance(list(engine.begin(commands.Train(run=str(whole.path))))[-1], events.Done)
+    killed = _new_run(tmp_path / "killed", tiny("llama3"))
+    repeated = [
+        _kill_in_the_middle(engine, killed, chance, resume=attempt > 0) for attempt in range(KILLS)
+    ]
+    assert killed.state() == "interrupted"
+    rest = list(engine.begin(commands.Train(run=str(killed.path), resume=True)))
+    assert isinstance(rest[-1], events.Done)
+    print(f"{KILLS} kills after {repeated} steps, {time.monotonic() - began:.0f} s")
+
+    found, expected = metrics.of_run(killed), metrics.of_run(whole)
+    assert list(found.loss.steps) == list(range(1, STEPS + 1))
+    for name in ("epoch", "loss", "learning_rate", "grad_norm", "tokens"):
+        assert found.steps[name].values == expected.steps[name].values, name
+    assert found.evaluations.steps == expected.evaluations.steps
+    assert found.evaluations.values == expected.evaluations.values
+    results = [run.manifest()["results"]["evaluations"] for run in (killed, whole)]
+    assert results[0] == results[1]
+    weights = [load_file(run.adapter / "adapter_model.safetensors") for run in (killed, whole)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

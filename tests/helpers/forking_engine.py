@@ -1,0 +1,34 @@
+"""Workers that start in a moment: forks of a process that has imported everything.
+
+`python -m tests.helpers.forking_engine` reads commands from stdin, one JSON line each, and carries
+each out in the real worker's own main function, in a process of its own whose events come out of
+stdout. Nothing here may have started a thread before.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import torch
+
+from lora_studio.engine import training, worker
+
+
+def main() -> None:
+    """One worker after another, however each ends."""
+    torch.set_num_threads(1)
+    assert training.Loop
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            reading, writing = os.pipe()
+            os.write(writing, line.encode())
+            os.close(writing)
+            os.dup2(reading, 0)
+            worker.main()
+        os.waitpid(child, 0)
+
+
+if __name__ == "__main__":
+    main()
