@@ -734,6 +734,9 @@ def parse(line: str | bytes) -> Event:
 
 
 def _lenient_hello(line: str | bytes) -> Hello | None:
+    # Reading every line twice would take a long run a third longer to be read.
+    if (b'"hello"' if isinstance(line, bytes) else '"hello"') not in line:  # type: ignore[operator]
+        return None
     try:
         raw: Any = json.loads(line)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
@@ -17,6 +17,9 @@ DOING = {
     "train": "Training", "merge": "Merging", "export": "Exporting",
     "import_adapter": "Importing", "import_model": "Importing", "create_ollama": "Creating",
 }  # fmt: skip
+
+#: Milliseconds between two tellings how far a job is: steps can come by the thousand.
+_TELL_EVERY = 100
 
 #: What is done to a run, one at a time.
 RunJob = (
@@ -62,6 +65,8 @@ class JobControl(QObject):
         self._live = False
         self._thread: WorkerThread | None = None
         self._before: WorkerThread | None = None  # has ended its job, not yet its process
+        self._tell = QTimer(self, singleShot=True, interval=_TELL_EVERY)
+        self._tell.timeout.connect(self.changed)
 
     @property
     def running(self) -> bool:
@@ -150,6 +155,7 @@ class JobControl(QObject):
             self._end(events.Cancelled(id=self._id))
 
     def _leave_thread(self) -> None:
+        self._tell.stop()
         for thread in (self._before, self._thread):
             if thread is not None:
                 thread.disconnect(self)
@@ -180,9 +186,11 @@ class JobControl(QObject):
 
     def _advance(self, advance: Advance) -> None:
         self.advance = advance
-        self.changed.emit()
+        if not self._tell.isActive():
+            self._tell.start()
 
     def _end(self, ending: events.Done | events.Failed | events.Cancelled) -> None:
+        self._tell.stop()
         kind, self.kind, self._id = self.kind, "", ""
         self.advance, self.stopping = Advance(), False
         if self._thread is not None:

@@ -20,6 +20,10 @@ from lora_studio.restarting import RestartingWorker
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
 
+#: Events that wait for the window at most while a long run is read again: reading on would only take
+#: memory, and the interpreter from the window.
+_AHEAD = 1000
+
 
 class WorkerThread(LastingThread):
     """Carries the events of one worker into the window's thread, in order and in small slices.
@@ -46,6 +50,8 @@ class WorkerThread(LastingThread):
         self._lock = threading.Lock()
         self._unsent: list[client.Command] = []
         self._leave: Callable[[client.Link], None] | None = None
+        self._hurry = threading.Event()  # the thread is to end, whether or not events are taken
+        self._detached = False
         self._events: deque[events.Event | None] = deque()
         self._unended: dict[str, None] = {}  # commands that were sent, in that order
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
@@ -78,10 +84,13 @@ class WorkerThread(LastingThread):
 
     def detach(self) -> None:
         """Leaves the worker alone at its work; the thread ends."""
+        self._detached = True
+        self._hurry.set()
         self._let_go(lambda link: link.detach())
 
     def kill(self) -> None:
         """Ends the worker, whatever it is doing; the thread ends."""
+        self._hurry.set()
         self._let_go(lambda link: link.kill())
 
     def forget(self) -> None:
@@ -98,6 +107,10 @@ class WorkerThread(LastingThread):
             self._take(link)
             for event in link.events():
                 self._put(event)
+                while len(self._events) > _AHEAD and not self._hurry.wait(0.002):
+                    pass
+                if self._detached:
+                    break
         except ProblemError as error:
             self._fail(error.problems[0])
         except Exception as error:

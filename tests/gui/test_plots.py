@@ -232,6 +232,28 @@ def test_marks_say_what_happened_on_the_way(plot: LossPlot) -> None:
     assert plot.readout.text().endswith("checkpoint  ·  resumed")
 
 
+def test_a_pause_and_lost_memory_are_marked_where_they_happened(plot: LossPlot) -> None:
+    fill(plot, 40)
+    recovered = events.Recovered(
+        step=30, micro_batch=2, gradient_accumulation=8, gradient_checkpointing=False, why="Full."
+    )
+    plot.take(recovered)
+    plot.take(step_done(31, 1.0))
+    plot.take(events.Done(paused=True))
+    plot.take(events.TrainingStarted(steps=100, step=31, steps_per_epoch=30, effective_batch=16))
+    plot.redraw_now()
+    assert plot.run.steps.steps[-1] == 31, "steps after the loss are done again"
+    assert plot.run.marks == [(30, "recovered"), (31, "paused"), (31, "resumed")]
+    assert plot.legend.names() == ["loss", "memory ran out", "paused", "resumed"]
+    assert pixels(plot, theme.LIGHT.warn) > 5
+
+
+def test_an_empty_plot_says_when_it_begins(plot: LossPlot) -> None:
+    assert plot.empty.isVisible()
+    fill(plot, 1)
+    assert plot.empty.isHidden()
+
+
 def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
     for step, loss in enumerate([2.0, math.nan, 1.8, math.inf, 0.0, 1.5], start=1):
         plot.take(step_done(step, loss))

@@ -182,6 +182,21 @@ def test_a_long_history_leaves_the_window_responsive(
     assert max(gaps) < 1.0
 
 
+def test_a_run_of_many_steps_is_not_read_further_than_the_window_takes(
+    qtbot: QtBot, run: RunFolder
+) -> None:
+    line = events.to_line(events.Log(text="x")) + "\n"
+    run.events_file.write_text(line * 20_000)
+    thread = WorkerThread.watching(run)
+    thread.start()
+    time.sleep(0.5)  # nobody delivers: this is the window's thread
+    assert len(thread._events) <= 1002
+    thread.detach()
+    assert thread.wait(5000), "a thread that nobody listens to ends"
+    with qtbot.waitSignal(thread.ended, timeout=WAIT):
+        pass
+
+
 def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follow) -> None:
     before = set(psutil.Process().children(recursive=True))
     follower = follow(WorkerThread.starting())

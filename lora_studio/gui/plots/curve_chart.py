@@ -18,6 +18,8 @@ from lora_studio.gui.theme import Palette
 _PAD_X, _PAD_Y = 0.015, 0.06
 #: Room for the caption above them, as another share.
 _CAPTION = 0.5
+#: Least share of the height that curves fill before it is fitted again.
+_FILLED = 0.8
 #: Width of the axis on the left in pixels, equal in all charts of a column so that steps are in line.
 AXIS_WIDTH = 58
 
@@ -48,7 +50,8 @@ class CurveChart(Chart):
         self.marks = Marks(self.colors)
         self._plot.addItem(self.marks, ignoreBounds=True)
         self._plot.getAxis("left").setWidth(AXIS_WIDTH)
-        self._plot.getAxis("left").setStyle(maxTickLevel=0)
+        for name in ("left", "bottom"):
+            self._plot.getAxis(name).setStyle(maxTickLevel=0)
         self._box.sigXRangeChanged.connect(self._fit_height)
         self._box.sigRangeChangedManually.connect(self._moved_by_hand)
 
@@ -90,10 +93,7 @@ class CurveChart(Chart):
 
     def show_steps_axis(self, visible: bool) -> None:
         """Whether the steps are written below."""
-        axis = self._plot.getAxis("bottom")
-        axis.setStyle(showValues=visible)
-        axis.showLabel(visible)
-        axis.setHeight(None if visible else 2)
+        self._plot.showAxis("bottom", visible)
 
     def follow(self, leader: CurveChart) -> None:
         """Shows the same steps as another chart."""
@@ -160,7 +160,12 @@ class CurveChart(Chart):
             low, high = 0.0, 1.0
         pad = _PAD_Y * (high - low) or 0.1 * abs(high) or 0.5
         room = _CAPTION * (high - low) if self._caption.text.strip() else 0.0
-        self._plot.setYRange(low - pad, high + pad + room, padding=0.0)
+        bottom, top = low - pad / 2, high + pad / 2 + room
+        shown, new = self._box.viewRange()[1], top - bottom
+        # Stays as it is while it fits: a height that follows each point never rests.
+        if shown[0] > bottom or shown[1] < top or new < _FILLED * (shown[1] - shown[0]):
+            self._plot.setYRange(low - pad, high + pad + room, padding=0.0)
+        self._box.updateMatrix()  # left to the next painting, it would cause another one after it
 
     def _moved_by_hand(self, *_: object) -> None:
         leader = self._leader or self

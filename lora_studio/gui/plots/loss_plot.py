@@ -27,6 +27,7 @@ from lora_studio.gui.plots.readout import Readout, Value
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
 from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import label
 
 #: Milliseconds between two paintings of a chart that gets data all the time.
 REDRAW_EVERY = 250
@@ -58,6 +59,7 @@ class LossPlot(QWidget):
         self.drawing = Drawing(self.chart, self.strip, self.run)
         self.legend, self.bar = Legend(), PlotBar()
         self.readout = Readout(self.chart)
+        self.empty = label("The curve begins with the first step.", "muted")
         self._lay_out()
         self._wire()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -197,6 +199,7 @@ class LossPlot(QWidget):
         self.redraws += 1
         self.bar.offer([name for name in self.run.steps.names if name != "loss"])
         self.drawing.renew()
+        self.empty.setVisible(self.chart.span() is None)
         self.legend.set_entries(self.entries())
         self._describe()
 
@@ -204,7 +207,7 @@ class LossPlot(QWidget):
         """The legend: curves, then marks."""
         marks: list[Entry] = [
             (MARK_NAMES[kind], MARK_GLYPHS[kind], _colour_of_mark(kind))
-            for kind in dict.fromkeys(kind for _, kind in self.run.marks)
+            for kind in self.run.mark_kinds()
         ]
         return [*self.drawing.entries(), *marks]
 
@@ -233,6 +236,9 @@ class LossPlot(QWidget):
     # --- building -----------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
+        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        over = QVBoxLayout(self.chart.view)
+        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
         self.strip.setMinimumHeight(92)
         self.strip.setMaximumHeight(120)
         self.strip.follow(self.chart)

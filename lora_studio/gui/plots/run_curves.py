@@ -21,6 +21,7 @@ class RunCurves:
         self.name = name
         self.steps, self.evaluations = History(), History()
         self.marks: list[tuple[float, MarkKind]] = []
+        self._kinds: dict[MarkKind, None] = {}
 
     @classmethod
     def of_series(cls, name: str, found: Series) -> RunCurves:
@@ -56,7 +57,11 @@ class RunCurves:
         """Forgets everything."""
         self.steps.clear()
         self.evaluations.clear()
-        self.marks = []
+        self.marks, self._kinds = [], {}
+
+    def mark_kinds(self) -> list[MarkKind]:
+        """What happened at least once, in the order of first times."""
+        return list(self._kinds)
 
     def marks_near(self, step: float, reach: float) -> list[MarkKind]:
         """What happened within `reach` steps of one, each kind once."""
@@ -72,6 +77,8 @@ class RunCurves:
         self.steps.cut_after(step)
         self.evaluations.cut_after(step)
         self.marks = [mark for mark in self.marks if mark[0] <= step]
+        self._kinds = dict.fromkeys(kind for _, kind in self.marks)
 
     def _mark(self, step: float, kind: MarkKind) -> None:
         self.marks.append((step, kind))
+        self._kinds.setdefault(kind, None)

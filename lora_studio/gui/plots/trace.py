@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ _SMOOTH_EVERY = 3
 #: More dots than this on a line say nothing: the line alone is drawn.
 _DOTS = 120
 #: Half the size of a mark in pixels, and the least distance between two of a kind.
-_MARK, _MARK_GAP = 4.0, 9.0
+_MARK, _MARK_GAP = 4.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,10 @@ _MARK_ROLES: dict[MarkKind, str] = {
 }  # fmt: skip
 
 
+#: Pixels beside its step: a training is resumed at the step that it was paused at.
+_ASIDE: dict[MarkKind, float] = {"paused": -_MARK - 1, "resumed": _MARK + 1}
+
+
 def mark_color(kind: MarkKind, palette: Palette) -> str:
     """The colour of a kind of mark."""
     return str(getattr(palette, _MARK_ROLES[kind]))
@@ -224,9 +228,14 @@ class Marks(_Item):
     def __init__(self, palette: Callable[[], Palette]) -> None:
         super().__init__(palette)
         self._steps: dict[MarkKind, Values] = {}
+        self._shown: tuple[int, object] = (0, None)
 
-    def set_marks(self, marks: Iterable[tuple[float, MarkKind]]) -> None:
-        """Replaces all marks."""
+    def set_marks(self, marks: Sequence[tuple[float, MarkKind]]) -> None:
+        """Replaces all marks; cheap where they are the same as before."""
+        state = (len(marks), marks[-1] if marks else None)
+        if state == self._shown:
+            return
+        self._shown = state
         found: dict[MarkKind, list[float]] = {}
         for step, kind in marks:
             found.setdefault(kind, []).append(step)
@@ -239,7 +248,7 @@ class Marks(_Item):
         roof = transform.m22() * top + transform.dy()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         for kind, steps in self._steps.items():
-            color = QColor(mark_color(kind, self.palette()))
+            color, shape = QColor(mark_color(kind, self.palette())), mark_shape(kind)
             shown = transform.m11() * steps[(steps >= low) & (steps <= high)] + transform.dx()
             for x in _apart(shown):
                 if kind != "checkpoint":  # rare, and the curve may change here
@@ -247,7 +256,7 @@ class Marks(_Item):
                     painter.drawLine(QPointF(x, roof), QPointF(x, base - _MARK - 2))
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(color)
-                painter.drawPath(mark_shape(kind).translated(x, base))
+                painter.drawPath(shape.translated(x + _ASIDE.get(kind, 0.0), base))
 
 
 def mark_shape(kind: MarkKind) -> QPainterPath:
