@@ -13,13 +13,14 @@ from lora_studio.cli_questions import print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, events, machine, memory_advice, words
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.estimate import COMPONENTS, MemoryEstimate, Plan, estimate, rows_of
+from lora_studio.core.estimate import COMPONENTS, MemoryEstimate, Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.memory_advice import Change
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import Draft
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import rows_of
 
 _Answer = TypeVar("_Answer", bound=events.Event)
 

@@ -7,22 +7,21 @@ the layers' formulas, the few factors that no formula gives (`Constants`) are me
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from lora_studio.core.dataset import Task
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.model_shape import LinearLayers, ModelShape
 from lora_studio.core.optimizers import OPTIMIZERS, Optimizer
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import STEPS_GROUPED, Rows
 
 if TYPE_CHECKING:
-    from lora_studio.core.events import Device, LengthsMeasured, ModelInspected
+    from lora_studio.core.events import Device, ModelInspected
 
 MIB = 1 << 20
 
@@ -43,10 +42,6 @@ _BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 
 #: Logits that are in memory at a time, as they are computed in pieces: 32 million, 64 MB in 16 bits.
 LOGITS_AT_ONCE = 1 << 25
-
-#: Steps whose rows are sorted together where rows of like length share one: fewer leave more to
-#: chance, more leave less padding.
-STEPS_GROUPED = 50
 
 #: Time of a training with gradient checkpointing over one without: a second forward pass, which is
 #: a third of the work (Chen et al. 2016).
@@ -119,80 +114,6 @@ class MemoryEstimate(BaseModel):
     def fits(self) -> bool | None:
         """Whether all of it finds room; None while the room is unknown."""
         return None if self.available is None else self.total <= self.available
-
-
-@dataclass(frozen=True)
-class Rows:
-    """How many tokens are computed at once and in all, for any micro-batch and limit.
-
-    `heaviest` is `LengthsMeasured.heaviest`; `longest` the longest row in tokens, `trained` the share
-    of trained tokens, `tokens` those of an epoch with the current limit in `count` rows. `edges` and `over` are
-    lengths and the share of rows longer than that.
-    """
-
-    heaviest: dict[int, tuple[int, ...]]
-    longest: int
-    trained: float = 1.0
-    tokens: int = 0
-    count: int = 0
-    task: Task = "sft"
-    edges: tuple[int, ...] = ()
-    over: tuple[float, ...] = ()
-
-    def share_over(self, limit: int) -> float:
-        """The share of rows that are longer than a limit; between two edges that at the lower."""
-        place = bisect.bisect_right(self.edges, limit) - 1
-        return self.over[place] if place >= 0 else 1.0
-
-    def in_micro_batch(self, micro_batch: int, per_step: int, limit: int) -> int:
-        """Tokens of the largest micro-batch among steps of so many rows, each cut at the limit.
-
-        Documents are divided instead of cut, so nearly every row is as long as the limit.
-        """
-        if self.task == "text" and self.longest > limit:
-            return micro_batch * limit
-        sides = 2 if self.task == "preference" else 1
-        size, below = 1, 1
-        while size < per_step and size * 2 <= max(self.heaviest, default=1):
-            below, size = size, size * 2
-        upper = self._top(size, micro_batch, limit * sides)
-        if size <= per_step or below == size:
-            return upper
-        lower = self._top(below, micro_batch, limit * sides)
-        return round(lower + (upper - lower) * (per_step - below) / (size - below))
-
-    def padded(self, micro_batch: int, limit: int) -> int:
-        """Tokens of a micro-batch that has the longest row, with its padding."""
-        sides = 2 if self.task == "preference" else 1
-        return micro_batch * sides * min(self.longest, limit)
-
-    def _top(self, size: int, count: int, limit: int) -> int:
-        """Of the heaviest step of `size` rows, its `count` longest; a missing row is no longer
-        than the last one that is known."""
-        rows = self.heaviest.get(size) or (min(self.longest, limit),)
-        known = sum(min(tokens, limit) for tokens in rows[:count])
-        return known + (count - len(rows)) * min(rows[-1], limit) if count > len(rows) else known
-
-
-def rows_of(lengths: LengthsMeasured, task: Task | None, limit: int, share: float = 0.0) -> Rows:
-    """The rows as they were measured; `share` of them is kept for validation."""
-    cut = 0.0
-    for left, right, many, fewer in zip(
-        lengths.edges, lengths.edges[1:], lengths.rows_over, lengths.rows_over[1:], strict=False
-    ):
-        width = right - max(left, limit)
-        cut += max(0, width) * (many + fewer) / 2
-    whole = lengths.tokens if task == "text" else max(0.0, lengths.tokens - cut)
-    return Rows(
-        heaviest=lengths.heaviest,
-        longest=lengths.percentiles.get(100, 0),
-        trained=lengths.trained_tokens / lengths.tokens if lengths.tokens else 1.0,
-        tokens=round(whole * (1 - share)),
-        count=round(lengths.rows * (1 - share)),
-        task=task or "sft",
-        edges=lengths.edges,
-        over=tuple(count / max(1, lengths.rows) for count in lengths.rows_over),
-    )
 
 
 @dataclass(frozen=True)

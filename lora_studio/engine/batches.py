@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from lora_studio.core.estimate import STEPS_GROUPED
+from lora_studio.core.training_rows import STEPS_GROUPED
 from lora_studio.engine.tokens import Encoded
 
 

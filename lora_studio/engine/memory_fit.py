@@ -13,8 +13,9 @@ import torch
 
 from lora_studio.core import events, machine
 from lora_studio.core.dataset import Task
-from lora_studio.core.estimate import MemoryEstimate, Plan, Rows, estimate
+from lora_studio.core.estimate import MemoryEstimate, Plan, estimate
 from lora_studio.core.project import Project
+from lora_studio.core.training_rows import Rows
 from lora_studio.engine import device as devices
 from lora_studio.engine import lengths, lora, model_shape
 from lora_studio.engine import model as models

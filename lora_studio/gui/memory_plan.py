@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from lora_studio.core import events, machine
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.estimate import Plan, Rows, rows_of
+from lora_studio.core.estimate import Plan
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import Rows, rows_of
 from lora_studio.gui.project_state import ProjectState
 
 

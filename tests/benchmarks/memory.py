@@ -26,11 +26,12 @@ from typing import Any
 from lora_studio import client
 from lora_studio.core import commands, events, run_folder
 from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.estimate import CONSTANTS, Constants, Plan, estimate, rows_of
+from lora_studio.core.estimate import CONSTANTS, Constants, Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.project import Project
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import rows_of
 
 GOAL_EACH, GOAL_MEDIAN = 0.15, 0.07
 

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from lora_studio.core import machine, memory_advice
-from lora_studio.core.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate, rows_of
+from lora_studio.core.estimate import CONSTANTS, adapter_bytes, block_bytes, estimate
 from lora_studio.core.events import LengthsMeasured
 from lora_studio.core.machine import HIGHEST, LOWEST, Learned, Machine
+from lora_studio.core.training_rows import rows_of
 from tests.helpers.plans import (
     GIB,
     HIDDEN,

@@ -13,11 +13,11 @@ from peft.helpers import disable_input_dtype_casting
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lora_studio.core import estimate
-from lora_studio.core.estimate import Rows
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.model_shape import ModelShape
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import Rows
 from lora_studio.engine import lengths, lora, model_shape
 from lora_studio.engine import model as models
 from lora_studio.engine.batches import Batch, Plan

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from lora_studio.core import events
-from lora_studio.core.estimate import Plan, Rows
+from lora_studio.core.estimate import Plan
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.model_shape import LinearLayers, ModelShape
 from lora_studio.core.training import TrainingSpec
+from lora_studio.core.training_rows import Rows
 
 GIB = 1 << 30
 HIDDEN, INNER, KEYS, LAYERS, VOCABULARY = 2048, 5632, 256, 22, 32_000
