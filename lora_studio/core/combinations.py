@@ -60,20 +60,46 @@ _RULES: tuple[Rule, ...] = (
         )
         for init, name in (("pissa", "PiSSA"), ("olora", "OLoRA"))
     ),
-    *(
-        Rule(
-            "lora.init_and_variant",
-            "lora",
-            "init",
-            lambda chosen, init=init, variant=variant: (  # type: ignore[misc]
-                _begins(chosen, init) and getattr(chosen.lora, variant)
-            ),
-            f"{name} cannot be saved as a usual adapter together with {other}.",
-            f"Choose {name} or {other}, not both.",
-            _USUAL_START,
-        )
-        for init, name in (("pissa", "PiSSA"), ("olora", "OLoRA"))
-        for variant, other in (("use_dora", "DoRA"), ("use_rslora", "rank-stabilised scaling"))
+    Rule(
+        "lora.loftq_needs_4bit",
+        "lora",
+        "init",
+        lambda chosen: _begins(chosen, "loftq") and chosen.model.precision != "4bit",
+        "LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.",
+        "Hold the base in 4-bit, or begin as usual.",
+        _USUAL_START,
+    ),
+    Rule(
+        "lora.dora_on_8bit",
+        "lora",
+        "use_dora",
+        lambda chosen: (
+            chosen.lora.use_dora and not chosen.lora.start_from and chosen.model.precision == "8bit"
+        ),
+        "DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.",
+        "Hold the base in 4 or 16 bits, or do without DoRA.",
+        Fix(label="Do without DoRA", step="lora", field="use_dora", value=False),
+    ),
+    Rule(
+        "lora.orthogonal_on_quantised",
+        "lora",
+        "init",
+        lambda chosen: _begins(chosen, "orthogonal") and _is_quantised(chosen),
+        "PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.",
+        "Hold the base in 16-bit, or begin as usual.",
+        _USUAL_START,
+    ),
+    Rule(
+        "lora.orthogonal_needs_even_ranks",
+        "lora",
+        "init",
+        lambda chosen: (
+            _begins(chosen, "orthogonal")
+            and any(rank % 2 for rank in (chosen.lora.rank, *chosen.lora.rank_pattern().values()))
+        ),
+        "Orthogonal initial values need even ranks.",
+        "Make every rank even, or begin as usual.",
+        _USUAL_START,
     ),
     Rule(
         "training.checkpointing_of_unsloth",

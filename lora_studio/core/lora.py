@@ -84,18 +84,22 @@ class LoraSpec(Spec):
         "better at low ranks; slower, and takes more memory.",
         advanced=True,
     )
-    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora"] = setting(
+    init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva"] = setting(
         "default",
         "Initial values",
-        "What the adapter begins as. The default changes nothing at first. PiSSA takes the largest "
-        "singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal "
-        "basis of them; both need an unquantised base, and the saved adapter has twice the rank.",
+        "What the adapter begins as. The default changes nothing at first. EVA looks at some of the "
+        "rows and begins with the directions that vary most. PiSSA takes the largest singular vectors "
+        "of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both "
+        "need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three "
+        "the saved adapter has twice the rank.",
         choices={
             "default": "Default",
             "gaussian": "Gaussian",
             "orthogonal": "Orthogonal",
             "pissa": "PiSSA",
             "olora": "OLoRA",
+            "loftq": "LoftQ",
+            "eva": "EVA",
         },
         advanced=True,
     )
@@ -154,7 +158,7 @@ class LoraSpec(Spec):
     @property
     def changes_base(self) -> bool:
         """Whether the initial values are taken out of the base weights, which change with it."""
-        return self.init in ("pissa", "olora") and not self.start_from
+        return self.init in ("pissa", "olora", "loftq") and not self.start_from
 
     def block_numbers(self) -> list[int] | None:
         """The blocks to adapt, in rising order; None for all."""

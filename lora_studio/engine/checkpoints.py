@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from lora_studio.core.files import folder_atomic
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine.channel import Job
+from lora_studio.engine.initial import subtract
 
 _ADAPTER = "adapter_model.safetensors"
 _STATE = "training.pt"
@@ -73,16 +73,10 @@ def save_adapter(
     written then is the difference, of twice the rank, and fits the base as it is stored. PEFT's
     model card is left off: it says nothing about this training.
     """
-    extra = {} if initial is None else {"path_initial_model_for_weight_conversion": str(initial)}
-    with warnings.catch_warnings():
-        # PEFT loads the initial adapter beside this one to subtract it, and warns of doing so.
-        warnings.filterwarnings(
-            "ignore", message=".*changes the base weights", category=UserWarning
-        )
-        # The adapter of training alone: the reference of preference training may lie beside it.
-        model.save_pretrained(
-            str(folder), save_embedding_layers=False, selected_adapters=["default"], **extra
-        )
+    # The adapter of training alone: the reference of preference training may lie beside it.
+    model.save_pretrained(str(folder), save_embedding_layers=False, selected_adapters=["default"])
+    if initial is not None:
+        subtract(folder, initial)
     (folder / "README.md").unlink(missing_ok=True)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

@@ -12,6 +12,7 @@ softmax over the whole piece, and a sixth of its memory.
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Scorer:
     ) -> None:
         """Tries the model out: a few passes over a handful of tokens.
 
-        `start` is the folder of the adapter that training went on from, where it did. Without
+        `start` is the folder of the adapter as it began, where it began as more than no change. Without
         `packing` rows are padded even where they could be packed.
         """
         self.model, self._start = model, start
@@ -76,7 +77,10 @@ class Scorer:
                 where=Where(step="lora", field="bias"),
             )
         if self._start is not None:
-            self.model.load_adapter(str(self._start), "reference")
+            with warnings.catch_warnings():
+                # Beside PiSSA and OLoRA another adapter changes nothing: its base is changed already.
+                warnings.filterwarnings("ignore", message=".*changes the base weights")
+                self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
 
     @contextmanager

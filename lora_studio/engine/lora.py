@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
@@ -103,19 +105,6 @@ def is_prepared(model: torch.nn.Module) -> bool:
     Quantised ones are, but not where experts are stacked: these are not quantised and would double.
     """
     return bool(getattr(model, "is_quantized", False)) and not _experts(model)
-
-
-def keep_initial(model: peft.PeftModel, scratch: Path) -> Path:
-    """Writes the adapter as it begins into `scratch`.
-
-    PiSSA (Meng et al. 2024) and OLoRA (Büyükakyüz 2024) subtract it from the base weights in memory.
-    """
-    folder = scratch / "initial-adapter"
-    config = model.peft_config["default"]
-    how, config.init_lora_weights = config.init_lora_weights, True
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    config.init_lora_weights = how
-    return folder
 
 
 def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.ParametersCounted:
@@ -242,12 +231,13 @@ def _experts(model: torch.nn.Module) -> list[str]:
 
 
 def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.LoraConfig:
-    return peft.LoraConfig(
+    return _quietly(
         r=spec.rank,
         lora_alpha=spec.alpha,
         use_rslora=spec.use_rslora,
         use_dora=spec.use_dora,
-        init_lora_weights=True if spec.init == "default" else spec.init,
+        # LoftQ and EVA are not PEFT's here: engine/initial.py replaces what an adapter begins as.
+        init_lora_weights=True if spec.init in ("default", "loftq", "eva") else spec.init,
         layers_to_transform=_blocks(model, spec),
         rank_pattern=spec.rank_pattern(),
         alpha_pattern=spec.alpha_pattern(),
@@ -259,6 +249,13 @@ def _config(model: PreTrainedModel, spec: LoraSpec, targets: Targets) -> peft.Lo
         task_type="CAUSAL_LM",
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in targets.layers.values()),
     )
+
+
+def _quietly(**settings: Any) -> peft.LoraConfig:
+    with warnings.catch_warnings():
+        # It speaks of PEFT's own conversion; engine/initial.py keeps the scale of each layer.
+        warnings.filterwarnings("ignore", message="Using Rank-Stabilized LoRA with rank_pattern")
+        return peft.LoraConfig(**settings)
 
 
 def _blocks(model: PreTrainedModel, spec: LoraSpec) -> list[int] | None:

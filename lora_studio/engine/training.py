@@ -27,6 +27,7 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import (
     checkpoints,
+    eva,
     failures,
     keeping,
     memory_fit,
@@ -133,6 +134,8 @@ def _take_part(
     try:
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
+        if project.lora.init == "eva" and not project.lora.start_from:
+            eva.look_at_data(tuned, data.training, project.training.micro_batch, job)
         # Only now do the others load: downloads, conversions and tokens are there, made once.
         ranks.connect()
     except PausedError:
@@ -213,7 +216,9 @@ class Loop:
         self.model = self.accelerator.prepare_model(tuned.model, evaluation_mode=True)
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
-        self.scorer = Scorer(self.unwrapped, tuned.start, packing=spec.packing)
+        self.scorer = Scorer(
+            self.unwrapped, tuned.start or tuned.initial_adapter, packing=spec.packing
+        )
         job.emit(events.Log(text=self.scorer.described))
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)

@@ -12,9 +12,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core import checks, commands, events
+from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import Draft
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import lora, optimizers
+from lora_studio.engine import eva, initial, lora, optimizers
+from lora_studio.engine.backends import make
 from lora_studio.engine.batches import collate
 from lora_studio.engine.encoded_rows import EncodedRows
 from lora_studio.engine.logprobs import Scorer
@@ -36,17 +38,17 @@ Start = Callable[..., RunFolder]
 def start(tiny: TinyModel, tmp_path: Path) -> Start:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
 
-    def make(shape: dict[str, Any], **recipe: Any) -> RunFolder:
+    def made(shape: dict[str, Any], precision: str = "fp32", **recipe: Any) -> RunFolder:
         training = {"epochs": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 5e-3}  # fmt: skip
         return new_run(
             tmp_path,
-            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            model={"source": str(tiny("llama3")), "precision": precision, "device": "cpu"},
             dataset={"sources": [str(file)], "validation_share": 0.25, "max_length": 256},
             training=training | recipe,
             lora={"rank": 4, "alpha": 8} | shape,
         )
 
-    return make
+    return made
 
 
 def train(run: RunFolder, resume: bool = False) -> RecordingChannel:
@@ -60,7 +62,7 @@ def loss_of_saved(run: RunFolder) -> float:
     model = PeftModel.from_pretrained(base, str(run.adapter)).eval()
     tokenizer = load_tokenizer(Path(project.model.source))
     rows = EncodedRows(prepare(project.dataset, tokenizer, project.training.seed, make_job()).validation)  # fmt: skip
-    return -float(Scorer(model)(collate(list(rows))).mean())
+    return -float(Scorer(model)(collate(list(rows))).detach().mean())
 
 
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
@@ -72,7 +74,9 @@ def loss_of_saved(run: RunFolder) -> float:
         {"init": "gaussian"},
         {"init": "orthogonal"},
         {"init": "pissa"},
-        {"init": "olora"},
+        {"init": "olora", "use_dora": True},
+        {"init": "pissa", "use_rslora": True, "modules_to_save": ["norm"]},
+        {"init": "eva"},
         {"blocks": "1"},
         {"own_ranks": ["q_proj=8", "down_proj=2:2"]},
     ],
@@ -94,8 +98,13 @@ def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: Ti
     assert loss_of_saved(run) == pytest.approx(channel.of(events.Evaluated)[-1].loss, rel=2e-4)
 
 
-def test_pissa_goes_on_bit_for_bit_where_it_was(start: Start) -> None:
-    whole, halved = start({"init": "pissa"}, max_steps=6), start({"init": "pissa"}, max_steps=6)
+@pytest.mark.parametrize(
+    ("init", "precision"), [("pissa", "fp32"), ("eva", "fp32"), ("loftq", "4bit")]
+)
+def test_what_began_with_the_base_or_the_data_goes_on_bit_for_bit(
+    start: Start, init: str, precision: str
+) -> None:
+    whole, halved = (start({"init": init}, precision, max_steps=6) for _ in range(2))
     train(whole)
     train_half = handle(
         commands.Train(run=str(halved.path)),
@@ -105,6 +114,56 @@ def test_pissa_goes_on_bit_for_bit_where_it_was(start: Start) -> None:
     train(halved, resume=True)
     name = "adapter_model.safetensors"
     assert (halved.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+
+
+def test_the_reference_of_preference_training_is_the_base_as_it_is_stored(
+    start: Start, tmp_path: Path
+) -> None:
+    pairs = [
+        {"prompt": f"What is {n}?", "chosen": f"It is {n}, said Pim.", "rejected": "No idea!"}
+        for n in range(8)
+    ]
+    run = start({"init": "pissa"}, max_steps=1)  # which writes rows of its own
+    write_rows(tmp_path / "rows.jsonl", pairs)
+    assert train(run).last(events.StepDone).loss == pytest.approx(0.693147, rel=1e-4)
+
+
+def test_eva_begins_with_orthonormal_directions_of_the_data(start: Start, tiny: TinyModel) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    run = start({"init": "eva"})
+    tuned = make("peft").prepare(run.load_project(), make_job(), run.path)
+    tokenizer = load_tokenizer(tiny("llama3"))
+    rows = list(EncodedRows(prepare(run.load_project().dataset, tokenizer, 0, make_job()).training))
+    eva.look_at_data(tuned, rows, 4, make_job())
+    layers = dict(initial.lora_layers(tuned.model))
+    first = layers["model.layers.0.self_attn.q_proj"].lora_A["default"].weight.detach()
+    torch.testing.assert_close(first @ first.T, torch.eye(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(first, layers["model.layers.0.self_attn.k_proj"].lora_A["default"].weight.detach())  # fmt: skip
+    # What the first layer is given, computed apart: its leading directions span the same space.
+    batch = collate(rows)
+    states = base.model.layers[0].input_layernorm(base.model.embed_tokens(batch.ids[batch.sources]))
+    _, _, right = torch.linalg.svd((states - states.mean(0)).detach(), full_matrices=False)
+    covered = (right[:4] @ first.T).pow(2).sum() / 4
+    assert float(covered) > 0.8
+    rows[0].trained[:-1] = False
+    with pytest.raises(ProblemError, match="fewer trained tokens"):
+        eva.look_at_data(tuned, rows[:1], 1, make_job())
+
+
+def test_loftq_brings_the_quantised_model_nearer_to_the_one_it_was(
+    start: Start, tiny: TinyModel
+) -> None:
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    ids = torch.arange(5, 60)[None]
+    exact = base(input_ids=ids).logits.detach()
+
+    def distance(init: str) -> float:
+        run = start({"init": init, "rank": 16, "alpha": 8, "use_rslora": True}, "4bit")
+        tuned = make("peft").prepare(run.load_project(), make_job(), run.path)
+        with torch.no_grad():
+            return float((tuned.model(input_ids=ids).logits.float() - exact).norm())
+
+    assert distance("loftq") < 0.9 * distance("default")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +180,9 @@ def test_what_the_model_does_not_have_is_named_at_its_field(
     ("model", "shape", "code"),
     [
         ({"precision": "4bit"}, {"init": "pissa"}, "lora.init_needs_exact_base"),
-        ({}, {"init": "olora", "use_dora": True}, "lora.init_and_variant"),
+        ({}, {"init": "loftq"}, "lora.loftq_needs_4bit"),
+        ({"precision": "4bit"}, {"init": "orthogonal"}, "lora.orthogonal_on_quantised"),
+        ({}, {"init": "orthogonal", "rank": 3}, "lora.orthogonal_needs_even_ranks"),
     ],
 )
 def test_combinations_that_cannot_work_say_so_at_the_field(

@@ -161,6 +161,32 @@ def test_a_quantised_base_is_prepared_and_gives_gradients(tiny: TinyModel, preci
     assert lora.count(wrapped).total == lora.count(lora.attach(base(tiny, "llama3"), LoraSpec(), make_job())).total  # fmt: skip
 
 
+@pytest.mark.parametrize("precision", ["4bit", "8bit"])
+def test_a_pass_without_gradients_leaves_those_of_a_quantised_base_as_they_were(
+    tiny: TinyModel, precision: str
+) -> None:
+    spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
+    loaded = model.load(spec, make_job(), training=True)
+    wrapped = lora.attach(loaded.model, LoraSpec(init="gaussian"), make_job())
+    for name, value in wrapped.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value, std=0.05)
+    ids = torch.arange(1, 17)[None]
+
+    def gradients() -> list[torch.Tensor]:
+        wrapped.train().zero_grad()
+        wrapped(input_ids=ids, labels=ids).loss.backward()
+        return [p.grad.clone() for p in wrapped.parameters() if p.grad is not None]
+
+    before = gradients()
+    with torch.no_grad():
+        wrapped.eval()(input_ids=ids)
+    after = gradients()
+    assert len(after) == len(before) > 0
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

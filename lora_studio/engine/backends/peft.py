@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers import set_seed
 
 from lora_studio.core.project import Project
-from lora_studio.engine import lora, model
+from lora_studio.engine import initial, lora, model
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.channel import Job
 
@@ -26,6 +26,8 @@ class PeftBackend:
             gradient_checkpointing=project.training.gradient_checkpointing != "off",
         )
         job.emit(lora.count(wrapped))
-        initial = lora.keep_initial(wrapped, scratch) if project.lora.changes_base else None
+        if project.lora.init == "loftq" and project.lora.changes_base:
+            initial.make_up_for_rounding(wrapped, loaded.folder, job)
+        began = initial.keep(wrapped, scratch) if project.lora.changes_base else None
         start = Path(project.lora.start_from) if project.lora.start_from else None
-        return Tuned(loaded, wrapped, initial, start)
+        return Tuned(loaded, wrapped, began, start)
