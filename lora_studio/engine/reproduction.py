@@ -44,6 +44,9 @@ _ABOUT = {
 #: Entries that are worth a line even where they are PEFT's defaults.
 _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
 
+#: Initial values that are not drawn at random or told by the weights alone.
+_COMPUTED = ("eva", "loftq")
+
 #: Lines that the adapter's settings may take in the script before they move to a file.
 _MOST_LINES = 40
 
@@ -53,7 +56,8 @@ class Recipe:
     """What a training is about to do, as its objects say rather than as was asked for.
 
     `rows` is a sequence of what the task's objective takes; `packed` says whether rows are computed
-    end to end, `judged` whether there are validation rows, `ranks` how many processes share a step.
+    end to end, `judged` whether there are validation rows, `ranks` how many processes share a step,
+    `step` how many steps were made already.
     """
 
     project: Project
@@ -66,6 +70,7 @@ class Recipe:
     packed: bool
     judged: bool
     ranks: int
+    step: int
 
 
 def write(run: RunFolder, recipe: Recipe, job: Job) -> None:
@@ -185,13 +190,14 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
     return found | {
         "name": project.name.replace("\\", "/").replace('"', "'"),
         "objective": _OBJECTIVES[task],
-        "notes": notes(recipe),
+        "notes": notes(recipe, run.manifest().get("backend", {}).get("name", "")),
         "device": literal(str(tuned.base.device)),
         "dtype": str(dtype),
         "prepares": lora.is_prepared(tuned.base.model),
         "gradient_checkpointing": spec.gradient_checkpointing != "off",
-        "start": assignment("START", run.start_adapter.name) if tuned.start else None,
-        "compares": task in ("dpo", "kto"),
+        "start": _start(run, recipe, folder),
+        "reference": _reference(recipe) if task in ("dpo", "kto") else None,
+        "subtracts": _subtracts(recipe),
         "changes_base": project.lora.changes_base,
         "is_16_bit": dtype != torch.float32,
         "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
@@ -211,7 +217,7 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def notes(recipe: Recipe) -> list[str]:
+def notes(recipe: Recipe, backend: str) -> list[str]:
     """What is not as it was in the run, in whole sentences."""
     spec, found = recipe.project.training, []
     if recipe.project.lora.dropout or spec.neftune_alpha:
@@ -224,6 +230,13 @@ def notes(recipe: Recipe) -> list[str]:
         found.append("The run keeps the adapter of its best evaluation, this script the last one.")
     if recipe.judged and spec.early_stopping:
         found.append("The run may have ended early by its evaluations; this script does not.")
+    if backend == "unsloth":
+        found.append("The run computed with Unsloth: losses agree within its rounding.")
+    if recipe.project.lora.changes_base and not _subtracts(recipe):
+        found.append(
+            "reproduced/adapter fits the base less reproduced/initial: PEFT has no conversion of "
+            "such an adapter to the base as it is stored."
+        )
     return [textwrap.fill(note, 84) for note in found]
 
 
@@ -248,6 +261,39 @@ def _base(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
         "quantization": quantization and call("quantization = BitsAndBytesConfig", quantization),
         "load": call("model = AutoModelForCausalLM.from_pretrained", arguments),
     }
+
+
+def _start(run: RunFolder, recipe: Recipe, folder: Path) -> str | None:
+    """The place of the adapter that training starts from, in the run folder; None for the values that
+    PEFT draws. Those that were computed from the rows or from rounding are kept with the rows.
+
+    Raises ValueError when training is past its start.
+    """
+    if recipe.tuned.start:
+        return literal(run.start_adapter.name)
+    if recipe.project.lora.init not in _COMPUTED:
+        return None
+    if recipe.step:
+        raise ValueError("the initial values of the adapter were not kept")
+    recipe.tuned.model.save_pretrained(
+        str(folder / "initial"), selected_adapters=["default"], save_embedding_layers=False
+    )
+    (folder / "initial" / "README.md").unlink(missing_ok=True)
+    return literal(f"{run.data.name}/initial")
+
+
+def _reference(recipe: Recipe) -> str | None:
+    """The adapter that answers are compared with, in the script's words; None for the base alone."""
+    if recipe.project.lora.changes_base:
+        return 'OUT / "initial"'
+    return "START" if recipe.tuned.start else None
+
+
+def _subtracts(recipe: Recipe) -> bool:
+    """Whether PEFT can make the saved adapter fit the base as it is stored."""
+    spec = recipe.project.lora
+    has_more = spec.use_dora or spec.modules_to_save or (spec.use_rslora and spec.own_ranks)
+    return spec.changes_base and not has_more
 
 
 def _quantization(recipe: Recipe) -> list[str] | None:

@@ -342,6 +342,7 @@ class Loop:
             packed=self.scorer.packed,
             judged=bool(self.data.validation),
             ranks=self.ranks.count,
+            step=self.step,
         )
 
     def optimizer_step(self) -> None:
