@@ -70,7 +70,7 @@ class Worker:
         self._run = run
         self._kills, self._looked = KillCounter(process.pid), time.monotonic()
         self._open: dict[str, bool] = {}  # commands without an ending -> a cancel was asked for
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler sends in the middle of anything
         self._incoming: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._detached = False
 

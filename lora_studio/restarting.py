@@ -25,7 +25,7 @@ class RestartingWorker:
     def __init__(self, run: RunFolder, worker: Worker) -> None:
         """Use `start`."""
         self._run, self._worker = run, worker
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler sends in the middle of anything
         self._train: commands.Train | None = None
         self._wishes: list[commands.Stop | commands.Pause] = []
         self._attempts = 0

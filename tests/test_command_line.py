@@ -122,3 +122,23 @@ def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_ta
     lines = studio("metrics", str(run.path)).stdout.splitlines()
     assert lines[0].startswith("step,epoch,loss")
     assert len(lines) == 1 + run.checkpoint_steps()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
+def test_a_polite_kill_of_the_command_pauses_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout)
+        next(line for line in lines if events.parse(line).kind == "step_done")
+        process.terminate()
+        ending = events.parse(list(lines)[-1])
+    assert isinstance(ending, events.Done)
+    assert ending.paused
+    assert run.state() == "paused"
