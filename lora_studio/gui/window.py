@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import checks, commands, events, words
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui import theme
+from lora_studio.gui.cluster_export import ClusterExport
 from lora_studio.gui.dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
@@ -62,6 +63,7 @@ class Window(QMainWindow):
         self.actions_ = Actions(self, self.state.undo)
         self.flow = JobFlow(self.state, self.jobs, self)
         self.projects = ProjectCommands(self.state, self.preferences, self)
+        self.cluster = ClusterExport(self.state, self)
         self._closing = False  # closes as soon as the job under way has ended
         self.home = HomePage()
         self.settings = SettingsPage(self.state)
@@ -160,6 +162,7 @@ class Window(QMainWindow):
         add("Save", "Ctrl+S", self.save, icon="save")
         add("Save as…", "Ctrl+Shift+S", self.projects.save_as)
         add("Show folder", "", self.projects.show_folder)
+        add("Train on a cluster…", "", self.cluster.ask)
         self.actions_.menu.addSeparator()
         self.actions_.add_undo()
         self.actions_.menu.addSeparator()
@@ -273,7 +276,7 @@ class Window(QMainWindow):
         for step in self.pages:
             self.rail.button(step).setEnabled(self.has_project)
             self._show_rail(step)
-        for command in ("Save", "Save as", "Show folder"):
+        for command in ("Save", "Save as", "Show folder", "Train on a cluster"):
             self.actions_.commands[command].setEnabled(self.has_project)
         self.actions_.fill_recent(self.preferences.recent_projects(), self.open_project)
         self._problems_changed(self.state.problems())
@@ -331,7 +334,10 @@ class Window(QMainWindow):
 
     def _run_requested(self, kind: str) -> None:
         self.commit()
-        self.flow.request(kind)
+        if kind == "cluster":
+            self.cluster.ask()
+        else:
+            self.flow.request(kind)
 
     def _job_event(self, event: events.Event) -> None:
         for page in self.pages.values():
@@ -412,6 +418,7 @@ class Window(QMainWindow):
         if self.has_project and self.state.dirty:
             self.state.save()
         self.home.leave()
+        self.cluster.leave()
         for page in self.pages.values():
             page.leave()
         self.jobs.detach()

@@ -147,10 +147,33 @@ def test_devices_become_choices(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
     opened.take_answer(model_facts.devices())
-    box = page.device.box
+    box = page.device.combo.box
     assert [box.itemData(i) for i in range(box.count())] == ["auto", "cuda:0", "cpu"]
     assert box.itemText(1) == "RTX 4090, 23 GiB of 24 GiB free"
     assert box.currentData() == "auto"
+    assert not [tick for tick in page.device.ticks.values() if tick.isVisible()]
+
+
+def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    found = model_facts.devices().devices
+    second = found[0].model_copy(update={"name": "cuda:1"})
+    opened.take_answer(events.DevicesFound(devices=(found[0], second, found[1])))
+    first, other = page.device.ticks["cuda:0"], page.device.ticks["cuda:1"]
+    assert first.isVisible()
+    other.click()
+    assert opened.get("model", "device") == "cuda:1"
+    first.click()
+    assert opened.get("model", "device") == "cuda:0,cuda:1"
+    opened.set("model", "device", "cuda:1")
+    assert (first.isChecked(), other.isChecked()) == (False, True)
+    assert page.device.combo.box.currentData() == "cuda:1"
+    opened.set("model", "device", "cuda:1,cuda:0")
+    assert (first.isChecked(), other.isChecked()) == (True, True)
+    first.click()
+    other.click()
+    assert opened.get("model", "device") == "auto"
 
 
 def test_a_failed_inspection_shows_its_problem_at_the_field(

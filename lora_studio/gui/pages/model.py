@@ -22,7 +22,7 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, FlowLayout, More, button, column, label
 from lora_studio.gui.widgets.columns import Columns
-from lora_studio.gui.widgets.controls import ComboControl
+from lora_studio.gui.widgets.device_control import DeviceControl
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 from lora_studio.gui.widgets.path_control import PathControl, dropped_path
 from lora_studio.gui.widgets.precision_control import PrecisionControl
@@ -50,7 +50,7 @@ class ModelPage(Page):
         self.inquiry.ask.connect(self.ask)
         self.source = PathControl(state.about("model", "source"))
         self.precision = PrecisionControl()
-        self.device = ComboControl(_device_choices(None))
+        self.device = DeviceControl()
         self.facts = FactList()
         self.note = label(role="muted", wrap=True)
         self.kind = label(role="caption", wrap=True)
@@ -168,7 +168,7 @@ class ModelPage(Page):
 
     def _facts_changed(self, name: str) -> None:
         if name == "devices":
-            self.device.set_choices(_device_choices(self.state.facts.devices))
+            self.device.show_devices(self.state.facts.devices)
             self._show_memory()
         elif name == "model":
             self._show_facts()
@@ -237,18 +237,6 @@ def _facts_of(model: events.ModelInspected) -> list[Fact]:
         ("Licence", model.licence or "not stated"),
         ("Chat template", template),
     ]
-
-
-def _device_choices(found: events.DevicesFound | None) -> dict[str, str]:
-    """Automatic first, with the device it means; without an answer only what is everywhere."""
-    if found is None or not found.devices:
-        return {"auto": "Automatic", "cpu": "Processor"}
-    choices = {"auto": f"Automatic ({found.devices[0].title})"}
-    for device in found.devices:
-        if device.name != "auto":
-            free = f"{words.memory(device.free_bytes)} of {words.memory(device.total_bytes)} free"
-            choices[device.name] = f"{device.title}, {free}"
-    return choices
 
 
 def _model_of(path: Path) -> Path:

@@ -23,7 +23,8 @@ class Page(QWidget):
         ask(command): a question for the inspector; the answer comes through `on_event`.
         question_expected(kind): such a question may come soon, so its worker may start.
         question_dropped(kind): the user does not want to wait for the answer.
-        run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all".
+        run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all", or
+            "cluster" for a folder that trains elsewhere.
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         stop_requested: end the training after this step and keep the adapter.
         pause_requested: end the training after this step with a checkpoint to go on from.

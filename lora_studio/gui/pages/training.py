@@ -75,6 +75,10 @@ class TrainingPage(Page):
         )
         self.again = button("Change and train again", self._show_recipe, icon="refresh")
         self.resume = button("Resume", lambda: self.run_requested.emit("resume"), icon="play")
+        self.cluster = button(
+            "Train on a cluster…", lambda: self.run_requested.emit("cluster"), icon="folder"
+        )
+        self.cluster.setToolTip("Writes a folder that trains elsewhere with one command.")
         self.results = button("Show the last run", self._show_results, icon="back")
         self._wants_recipe = False
         self._adapter: events.AdapterSaved | None = None
@@ -96,6 +100,7 @@ class TrainingPage(Page):
         for extra in (
             self.resume,
             self.results,
+            self.cluster,
             self.again,
             self.pause,
             self.stop,
@@ -279,6 +284,7 @@ class TrainingPage(Page):
         self.checkpoint.setVisible(running)
         self.checkpoint.setEnabled(self._last is not None)
         self.again.setVisible(not running and not recipe)
+        self.cluster.setVisible(recipe)
         self.results.setVisible(recipe and self.record.phase != "none")
         resumable = not running and self._can_resume()
         primary = self._primary(running=running, recipe=recipe, resumable=resumable)

@@ -1,0 +1,74 @@
+"""“Train on a cluster…”: a folder is written beside the window's own work, and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QUrl, Slot
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFileDialog
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.messages import Message
+from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+
+
+class Opened(QObject):
+    """Takes what would be shown in the system's file manager."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: list[str] = []
+
+    @Slot(QUrl)
+    def take(self, place: QUrl) -> None:
+        self.places.append(place.toLocalFile())
+
+
+def test_a_project_is_written_as_a_folder_and_shown(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    opened, said = Opened(), list[Message]()
+    window.open_project(project_folder)
+    window.messages.posted.connect(said.append)
+    QDesktopServices.setUrlHandler("file", opened, "take")
+    try:
+        out = tmp_path / "for the cluster"
+        with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+            window.cluster.write(out)
+        with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+            window.cluster.write(out)
+    finally:
+        QDesktopServices.unsetUrlHandler("file")
+    assert opened.places == [str(out)]
+    assert RunFolder(out).load_project().model.source == str(out / "model")
+    assert (out / "train.sh").is_file()
+    assert [m.problem.code for m in said if m.problem] == ["cluster.exists"]
+
+
+def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    said: list[Message] = []
+    window.messages.posted.connect(said.append)
+    window.actions_.commands["Train on a cluster"].trigger()
+    dialog = window.findChild(QFileDialog)
+    assert dialog is not None
+    dialog.reject()
+    window.state.set("model", "source", "")
+    window.cluster.ask()
+    assert [m.problem.code for m in said if m.problem] == ["model.none"]
+
+
+def test_the_training_page_offers_it_before_training(qtbot: QtBot, state: ProjectState) -> None:
+    page = TrainingPage(state)
+    qtbot.addWidget(page)
+    page.show()
+    with qtbot.waitSignal(page.run_requested) as asked:
+        page.cluster.click()
+    assert asked.args == ["cluster"]
