@@ -102,6 +102,15 @@ _RULES: tuple[Rule, ...] = (
         _USUAL_START,
     ),
     Rule(
+        "model.sharding_quantised",
+        "model",
+        "sharding",
+        lambda chosen: chosen.model.sharding == "shard" and _is_quantised(chosen),
+        "Quantised weights cannot be divided among devices.",
+        "Hold the base in 16-bit, or let every device hold all of it.",
+        Fix(label="All on each", step="model", field="sharding", value="replicate"),
+    ),
+    Rule(
         "training.checkpointing_of_unsloth",
         "training",
         "gradient_checkpointing",

@@ -71,6 +71,18 @@ class ModelSpec(Spec):
         advanced=True,
         pattern=r"^(auto|mps|cpu(:[1-9]\d?)?|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$",
     )
+    sharding: Literal["auto", "replicate", "shard"] = setting(
+        "auto",
+        "Weights on several devices",
+        "Whether every device holds all base weights, which is fastest, or a part of them, for models "
+        "that do not fit on one. Used with several devices only; quantised weights cannot be divided.",
+        choices={
+            "auto": "Divided if they do not fit",
+            "replicate": "All on each",
+            "shard": "Divided among them",
+        },
+        advanced=True,
+    )
     trust_remote_code: bool = setting(
         False,
         "Run the model's own code",

@@ -77,7 +77,10 @@ def load(
     began = time.monotonic()
     settings = {
         "dtype": dtype,
-        "device_map": _device_map(spec, device),
+        # Weights that are to be divided go to the device a block at a time (`sharding.py`).
+        "device_map": {"": "cpu"}
+        if training and spec.sharding == "shard"
+        else _device_map(spec, device),
         "trust_remote_code": spec.trust_remote_code,
         "local_files_only": True,
         "use_safetensors": True,

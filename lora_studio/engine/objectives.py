@@ -22,7 +22,7 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import memory_ladder
 from lora_studio.engine.batches import Batch, collate
 from lora_studio.engine.logprobs import Scorer
-from lora_studio.engine.ranks import Ranks
+from lora_studio.engine.ranks import Again, Ranks
 from lora_studio.engine.tokens import Encoded, EncodedLabelled, EncodedPair
 
 
@@ -180,7 +180,9 @@ class Kto:
         own: list[float] = []
 
         def compute() -> None:
-            own.extend(float(self._rewards(part).sum()) for part in self.ranks.share(parts))
+            for part in self.ranks.share(parts):
+                value = float(self._rewards(part).sum())
+                own.append(0.0 if isinstance(part, Again) else value)
 
         found = self.ranks.gather((memory_ladder.tried(compute), sum(own)))
         for why, _ in found:

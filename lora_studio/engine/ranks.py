@@ -26,18 +26,24 @@ from lora_studio.engine.channel import Flags, Job
 T = TypeVar("T")
 
 
+class Again(list[T]):
+    """Rows of a micro-batch that another rank computes as well, and counts."""
+
+
 @dataclass
 class Ranks:
     """This process among `count` of them; where it is alone nothing is sent anywhere.
 
     `connect` joins the others, once everything slow is done; before it nothing may be exchanged.
-    `device` is where this process computes, empty where the project's device is meant.
+    `device` is where this process computes, empty where the project's device is meant. Where the
+    model's weights are divided (`is_sharded`), all ranks have to compute the same number of passes.
     """
 
     index: int = 0
     count: int = 1
     connect: Callable[[], None] = lambda: None
     device: str = ""
+    is_sharded: bool = False
     _asked: Flags = field(default_factory=Flags)
     _agreed: Flags = field(default_factory=Flags)
 
@@ -58,12 +64,17 @@ class Ranks:
         self._agreed = Flags(cancel=job.flags.cancel)
         return dataclasses.replace(job, flags=self._agreed)
 
-    def share(self, items: Sequence[T]) -> Sequence[T]:
+    def share(self, items: Sequence[Sequence[T]]) -> list[Sequence[T]]:
         """What this rank computes of the micro-batches of a step: each goes to one rank.
 
-        They come longest first and are dealt like cards, so that all have about as much to do.
+        They come longest first and are dealt like cards, so that all have about as much to do. With
+        divided weights a rank that is dealt one less computes another one `Again`.
         """
-        return items[self.index :: self.count]
+        own = list(items[self.index :: self.count])
+        most = -(-len(items) // self.count)
+        if self.is_sharded and len(own) < most:
+            own.append(Again(items[-1]))
+        return own
 
     def gather(self, value: Any) -> list[Any]:
         """The value of every rank, in the order of ranks; a small one, since it is copied to all."""

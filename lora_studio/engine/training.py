@@ -38,6 +38,7 @@ from lora_studio.engine import (
     reproduction,
     run_record,
     schedules,
+    sharding,
     starting,
     trackers,
 )
@@ -57,7 +58,7 @@ from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
 from lora_studio.engine.prepared import prepare
 from lora_studio.engine.rank_processes import together
-from lora_studio.engine.ranks import Ranks
+from lora_studio.engine.ranks import Again, Ranks
 from lora_studio.engine.sampling import Sampler
 
 
@@ -132,6 +133,8 @@ def _take_part(
         project = project.model_copy(update={"model": model})
     job.pausable = True
     try:
+        model = sharding.settle(project.model, ranks.count, job)
+        project = project.model_copy(update={"model": model})
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)
         if project.lora.init == "eva" and not project.lora.start_from:
@@ -141,6 +144,9 @@ def _take_part(
     except PausedError:
         return events.Done(paused=True)
     job.pausable = False
+    if model.sharding == "shard":
+        ranks.is_sharded = True
+        sharding.divide(tuned)
     loop = Loop(run, project.training, tuned, data, job, ranks)
     if resume:
         loop.resume()
@@ -213,7 +219,9 @@ class Loop:
         optimizer = optimizers.make(spec, tuned.model)
         self.model: peft.PeftModel
         # Not wrapped for several processes: `Ranks` says why.
-        self.model = self.accelerator.prepare_model(tuned.model, evaluation_mode=True)
+        self.model = self.accelerator.prepare_model(
+            tuned.model, device_placement=False, evaluation_mode=True
+        )
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(
@@ -227,6 +235,8 @@ class Loop:
         self.best = Best(run)
         rows = spec.sample_rows if data.validation else 0
         self.samples = Sampler(run, spec, rows, tuned, data.task, job, self._use)
+        # One rank alone cannot compute where each holds a part of the weights.
+        self.samples_here = self.ranks.is_first and not self.ranks.is_sharded
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
@@ -248,7 +258,7 @@ class Loop:
                 "Leave the dataset's files alone while training starts, and start it again.",
                 where=Where(step="dataset", field="sources"),
             )
-        changes_base = self.tuned.initial_adapter is not None
+        changes_base = self.tuned.initial_adapter is not None and not self.ranks.is_sharded
         self.ranks.align(
             value for value in self.model.parameters() if value.requires_grad or changes_base
         )
@@ -280,7 +290,7 @@ class Loop:
         stopped = False
         if self.step < self.steps:
             self.within_memory(self.probe)
-        if self.ranks.is_first:
+        if self.samples_here:
             self.samples.begin(self.step)
         if self.owes_evaluation:
             self.evaluate()
@@ -397,6 +407,9 @@ class Loop:
                 self.job.check()
                 with self._autocast():
                     found = self.objective.loss(rows)
+                if isinstance(rows, Again):
+                    self.accelerator.backward(0.0 * found.total)
+                    continue
                 loss = found.total / weight
                 self.accelerator.backward(loss)
                 self.watch.check()
@@ -420,7 +433,7 @@ class Loop:
             self.job.pausable = False
         checkpoints.restore_random_state(random)
         self.owes_evaluation = False
-        if self.ranks.is_first:
+        if self.samples_here:
             self.samples.take(self.step)
 
     def _evaluate(self) -> None:
@@ -456,6 +469,8 @@ class Loop:
         for batch in batches:
             self.job.check()
             found = self.objective.loss(batch)
+            if isinstance(batch, Again):
+                continue
             totals["loss"] += float(found.total)
             _add(totals, found, 1)
 
@@ -495,6 +510,9 @@ class Loop:
         Each attempt begins with the same random numbers. False when the optimizer itself ran out:
         then training is back at its last checkpoint, and the action was not done.
         """
+        if self.ranks.is_sharded:
+            action()
+            return True
         while True:
             random = checkpoints.random_state()
             if (why := memory_ladder.tried(action)) is None:
@@ -507,6 +525,9 @@ class Loop:
 
     def all_or_none(self, action: Callable[[], None]) -> None:
         """Does something that every rank does alone; memory that ran out on any ran out on all."""
+        if self.ranks.is_sharded:  # the others wait in the middle of a block: there is no way back
+            action()
+            return
         why = memory_ladder.tried(action)
         if self.ranks.any(why is not None):
             raise MemoryPressureError(why or "Memory ran out on another device.")

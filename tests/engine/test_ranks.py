@@ -15,12 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio import client
-from lora_studio.core import checks, commands, events
+from lora_studio.core import checks, combinations, commands, events
 from lora_studio.core.events import Event
+from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec, names_of
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import device
-from lora_studio.engine.ranks import Ranks
+from lora_studio.engine.ranks import Again, Ranks
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, new_run, write_rows
 
@@ -42,12 +44,19 @@ LABELLED = [
 def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
     """Makes a run of 19 rows for training, 4 for validation: the last step has 3 rows, not 4."""
 
-    def make(device: str, rows: list[Any] = ROWS, **training: Any) -> RunFolder:
+    def make(
+        device: str, rows: list[Any] = ROWS, sharding: str = "auto", **training: Any
+    ) -> RunFolder:
         file = write_rows(tmp_path / "rows.jsonl", rows)
         recipe = {"epochs": 1, "micro_batch": 1, "gradient_accumulation": 4, "learning_rate": 5e-3}
         return new_run(
             tmp_path,
-            model={"source": str(tiny("llama3")), "precision": "fp32", "device": device},
+            model={
+                "source": str(tiny("llama3")),
+                "precision": "fp32",
+                "device": device,
+                "sharding": sharding,
+            },
             dataset={"sources": [str(file)], "validation_share": 0.2, "max_length": 256},
             training=recipe | training,
             lora={"rank": 4, "alpha": 8},
@@ -96,11 +105,12 @@ def gone(processes: list[psutil.Process], within: float = 10.0) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["replicate", "shard"])
 @pytest.mark.parametrize("rows", [ROWS, PAIRS, LABELLED], ids=["sft", "dpo", "kto"])
 def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
-    start: Start, rows: list[Any]
+    start: Start, rows: list[Any], sharding: str
 ) -> None:
-    alone, both = start("cpu", rows, eval_every=3), start("cpu:2", rows, eval_every=3)
+    alone, both = start("cpu", rows, eval_every=3), start("cpu:2", rows, sharding, eval_every=3)
     expected = handle(commands.Train(run=str(alone.path)))
     listening: list[str] = []
 
@@ -115,7 +125,7 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
             )
 
     found = train_in_worker(both, look)
-    assert of(found, events.Done), found[-1]
+    assert of(found, events.Done), (found[-1].problem.what, both.log_file.read_text()[-3000:])
     own = figures(expected.events)
     for step, values in figures(found).items():
         assert values == pytest.approx(own[step], rel=1e-4, abs=1e-6)
@@ -252,3 +262,17 @@ def test_a_device_named_twice_is_a_problem_with_a_fix() -> None:
 
 def test_what_runs_in_one_process_uses_the_first_of_several_devices() -> None:
     assert device.choose("cpu:2") == torch.device("cpu")
+
+
+def test_with_divided_weights_every_rank_computes_as_many_passes() -> None:
+    batches = [[row] for row in range(5)]
+    shares = [Ranks(index, 2, is_sharded=True).share(batches) for index in range(2)]
+    assert [len(share) for share in shares] == [3, 3]
+    counted = [rows for share in shares for rows in share if not isinstance(rows, Again)]
+    assert sorted(counted) == batches
+
+
+def test_quantised_weights_are_not_divided() -> None:
+    model = ModelSpec(source="m", precision="4bit", device="cuda:0,cuda:1", sharding="shard")
+    found = combinations.check(model, LoraSpec(), TrainingSpec())
+    assert [problem.code for problem in found] == ["model.sharding_quantised"]

@@ -101,7 +101,7 @@ class ModelPage(Page):
         device.set_help("")
         card.add(precision, device)
         more = More()
-        for field in ("quant_type", "double_quant", "revision", "trust_remote_code"):
+        for field in ("quant_type", "double_quant", "sharding", "revision", "trust_remote_code"):
             more.add(self.add_editor(field))
         card.add(more)
         return card
