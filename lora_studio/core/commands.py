@@ -83,6 +83,15 @@ class Push(_Command):
     private: bool = True
 
 
+class PreviewCard(_Command):
+    """The model card that an upload of a run would have."""
+
+    kind: Literal["preview_card"] = "preview_card"
+    run: str
+    repository: str = Field(min_length=1)
+    what: What = "adapter"
+
+
 class Convert(_Command):
     """Makes GGUF files of any Hugging Face folder, outside any run.
 
@@ -345,7 +354,7 @@ Job = (
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
-    | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | Convert | EstimateSizes
+    | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
 )  # fmt: skip
 Control = Cancel | Stop | Pause | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

@@ -632,6 +632,13 @@ class SizesEstimated(_Event):
     bytes: dict[str, int]
 
 
+class CardPreviewed(_Event):
+    """A model card as it would be uploaded, in Markdown."""
+
+    kind: Literal["card_previewed"] = "card_previewed"
+    text: str
+
+
 class Pushed(_Event):
     """Everything is in the repository."""
 
@@ -717,7 +724,7 @@ Event = (
     | AdapterSaved
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
-    | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | Pushed
+    | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
 )  # fmt: skip
 
 ModelInspected.model_rebuild()

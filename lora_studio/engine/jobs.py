@@ -147,6 +147,15 @@ def push(command: commands.Push, job: Job) -> None:
     )
 
 
+def preview_card(command: commands.PreviewCard, job: Job) -> None:
+    """The model card of an upload."""
+    from lora_studio.engine.export import hub
+
+    run = RunFolder(Path(command.run))
+    text = hub.preview(run, run.load_project(), command.repository, command.what)
+    job.emit(events.CardPreviewed(text=text))
+
+
 def convert(command: commands.Convert, job: Job) -> None:
     """Makes GGUF files of a model outside any run."""
     from lora_studio.engine import model

@@ -35,6 +35,7 @@ _DOING = {
     "export": "exporting",
     "selftest": "testing",
     "push": "uploading",
+    "preview_card": "making the model card",
     "convert": "making GGUF files",
     "estimate_sizes": "estimating sizes",
     "generate": "answering",
@@ -172,6 +173,8 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.inspect_ollama(command, job)
         case commands.CreateOllama():
             jobs.create_ollama(command, job)
+        case commands.PreviewCard():
+            jobs.preview_card(command, job)
         case commands.ShowOllama():
             jobs.show_ollama(command, job)
         case commands.CopyOllama():

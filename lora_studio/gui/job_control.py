@@ -11,11 +11,14 @@ from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.worker_thread import WorkerThread
 
-Kind = Literal["train", "merge", "export", "import_adapter", "import_model", "create_ollama"]
+Kind = Literal[
+    "train", "merge", "export", "import_adapter", "import_model", "create_ollama", "push"
+]
 
 DOING = {
     "train": "Training", "merge": "Merging", "export": "Exporting",
     "import_adapter": "Importing", "import_model": "Importing", "create_ollama": "Creating",
+    "push": "Uploading",
 }  # fmt: skip
 
 #: Milliseconds between two tellings how far a job is: steps can come by the thousand.
@@ -29,6 +32,7 @@ RunJob = (
     | commands.ImportAdapter
     | commands.ImportModel
     | commands.CreateOllama
+    | commands.Push
 )
 
 

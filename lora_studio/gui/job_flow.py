@@ -5,6 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core import checks, commands, events, run_folder
+from lora_studio.core.export import What
 from lora_studio.core.problems import Problem, ProblemError, Step, fail
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.job_control import JobControl
@@ -14,6 +15,7 @@ from lora_studio.gui.project_state import ProjectState
 STEP_OF: dict[str, Step] = {
     "train": "training", "merge": "merging", "export": "export",
     "import_adapter": "merging", "import_model": "export", "create_ollama": "export",
+    "push": "export",
 }  # fmt: skip
 
 #: What follows a job when the user asked for all of them.
@@ -24,6 +26,7 @@ _DONE = {
     "merge": "The adapter is merged into the model.",
     "export": "The export is complete.",
     "create_ollama": "The model is in Ollama.",
+    "push": "The upload is complete.",
     "import_adapter": "The adapter is in a run of its own, ready to be merged.",
     "import_model": "The model is in a run of its own, ready to be exported.",
 }
@@ -79,6 +82,21 @@ class JobFlow(QObject):
                 commands.ImportAdapter(run=str(run.path), adapter=place)
                 if what == "adapter"
                 else commands.ImportModel(run=str(run.path))
+            )
+            self._jobs.start(command, run)
+            self.started.emit(STEP_OF[command.kind])
+        except ProblemError as error:
+            self._refuse(error)
+
+    def request_push(self, repository: str, what: What, private: bool) -> None:
+        """Uploads what the run has made; nothing of the project is needed for it."""
+        self._chain = False
+        try:
+            self._check_free()
+            if (run := self._state.run) is None:
+                raise fail("run.none", "There is no run yet.", "Train an adapter first.")
+            command = commands.Push(
+                run=str(run.path), repository=repository, what=what, private=private
             )
             self._jobs.start(command, run)
             self.started.emit(STEP_OF[command.kind])

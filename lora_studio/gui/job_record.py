@@ -9,7 +9,7 @@ from lora_studio.core import events
 from lora_studio.core.problems import Problem
 
 #: Jobs of a run. A question that the inspector answers meanwhile begins with `Started` as well.
-_KINDS = ("train", "merge", "export", "create_ollama")
+_KINDS = ("train", "merge", "export", "create_ollama", "push")
 
 Phase = Literal["none", "running", "done", "stopped", "paused", "failed", "cancelled"]
 

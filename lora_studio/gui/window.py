@@ -147,6 +147,7 @@ class Window(QMainWindow):
         page.question_dropped.connect(self.inspector.cancel)
         page.run_requested.connect(self._run_requested)
         page.import_requested.connect(self.flow.request_import)
+        page.push_requested.connect(self.flow.request_push)
         page.stop_requested.connect(self.flow.stop)
         page.pause_requested.connect(self.flow.pause)
         page.cancel_requested.connect(self.jobs.cancel)

@@ -11,7 +11,7 @@ from typing import Any
 from lora_studio.core import events, model_card
 from lora_studio.core.export import What
 from lora_studio.core.model_card import Facts
-from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import model
@@ -44,7 +44,7 @@ def push(
         repository = made.repo_id
         if private and not api.repo_info(repository).private:
             job.emit(events.Warned(problem=_public(repository)))
-    text = model_card.card(what, repository, _facts(run, project, files, job))
+    text = model_card.card(what, repository, _facts(run, project, files))
     _upload(api, repository, what, _contents(project, files) | {_CARD: text.encode()}, job)
     job.emit(
         events.Pushed(
@@ -55,6 +55,11 @@ def push(
             bytes=sum(file.stat().st_size for file in files),
         )
     )
+
+
+def preview(run: RunFolder, project: Project, repository: str, what: What) -> str:
+    """The card that `push` would make; raises ProblemError where there is nothing to upload."""
+    return model_card.card(what, repository, _facts(run, project, _files(run, what)))
 
 
 def _files(run: RunFolder, what: What) -> list[Path]:
@@ -114,21 +119,20 @@ def _size(content: Path | bytes) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
-def _facts(run: RunFolder, project: Project, files: list[Path], job: Job) -> Facts:
+def _facts(run: RunFolder, project: Project, files: list[Path]) -> Facts:
     try:
         selftest: dict[str, Any] = json.loads(run.selftest_file.read_text("utf-8"))
     except (OSError, ValueError):
         selftest = {}
-    try:
-        licence = model.licence(model.resolve(project.model, job))
-    except ProblemError:  # the base is no longer here, and was not needed
-        licence = None
+    manifest = run.manifest()
+    base = manifest.get("base_model", {}).get("folder")
     return Facts(
         project=project,
-        manifest=run.manifest(),
+        manifest=manifest,
         events=tuple(run.events()),
         selftest=selftest,
-        licence=licence,
+        # None too where the base is no longer where it was: it is not needed here.
+        licence=model.licence(Path(base)) if base else None,
         files=tuple((file.name, file.stat().st_size) for file in files),
     )
 

@@ -17,9 +17,11 @@ from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.pages.export_hub import HubUpload
 from lora_studio.gui.pages.export_ollama import OllamaServer
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
@@ -54,6 +56,11 @@ class ExportPage(Page):
         self.ollama.ask.connect(self.ask)
         self.ollama.create_requested.connect(self.run_requested)
         self.server = self.ollama.server
+        self.uploading = JobRecord("push")
+        self._jobs = (self.record, self.creating, self.uploading)
+        self.hub = HubUpload(state)
+        self.hub.ask.connect(self.ask)
+        self.hub.push_requested.connect(self.push_requested)
         self.template = TemplateView()
         self.result = ExportResult()
         self.progress = ProgressLine()
@@ -89,7 +96,9 @@ class ExportPage(Page):
         self.result_card.add(self.result, self._result_buttons())
         self.body.addWidget(self.status)
         self.body.addWidget(self.result_card)
-        ollama = column(self._ollama_card(), None)
+        hub = Card("Hugging Face hub")
+        hub.add(self.hub)
+        ollama = column(self._ollama_card(), hub, None, spacing=Space.L)
         self.body.addWidget(Columns(column(files, None), ollama, (3, 2)))
         self.template_card = Card("Template")
         self.template_card.add(self.template)
@@ -135,7 +144,8 @@ class ExportPage(Page):
         self.inquiry.take(event)
         self.sizing.take(event)
         self.deriving.take(event)
-        mine = self.record.take(event) or self.creating.take(event)
+        self.hub.take(event)
+        mine = any(job.take(event) for job in self._jobs)
         if isinstance(event, events.TemplateDerived):
             self.template.show_event(event)
             self.template_card.show()
@@ -172,8 +182,9 @@ class ExportPage(Page):
         self.refresh()
 
     def _forget_result(self) -> None:
-        self.record.clear()
-        self.creating.clear()
+        for job in self._jobs:
+            job.clear()
+        self.hub.forget()
         self.result.clear()
 
     # --- questions and answers ----------------------------------------------------------------
@@ -285,7 +296,7 @@ class ExportPage(Page):
         return self.record.phase == "done" and not self._running()
 
     def _running(self) -> bool:
-        return any(job.is_running(self.state.running) for job in (self.record, self.creating))
+        return any(job.is_running(self.state.running) for job in self._jobs)
 
     # --- what the user does -------------------------------------------------------------------
 
@@ -316,7 +327,8 @@ class ExportPage(Page):
         self.header.primary.setText("Export again" if self.done() else "Export")
         self.cancel.setVisible(running)
         self.progress.setVisible(running)
-        now = self.creating if self.creating.is_running(self.state.running) else self.record
+        under_way = (job for job in self._jobs if job.is_running(self.state.running))
+        now = next(under_way, self.record)
         progress = now.progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
@@ -325,6 +337,7 @@ class ExportPage(Page):
             self.progress.show_progress("Starting…", None)
         self._say(running)
         self._show_server()
+        self.hub.show_run()
         self._show_what_applies()
         self.table.show_results(self.result.written, self.result.tested)
         if self.done():
@@ -354,14 +367,12 @@ class ExportPage(Page):
         what, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
             what = "Creating the model in Ollama"
+        elif self.uploading.is_running(self.state.running):
+            what = "Uploading to the hub"
         elif running:
             what = "Exporting"
-        elif self.creating.phase == "failed" and self.creating.problem is not None:
-            what, failed = f"✗ {self.creating.problem.what}", True
-            advice = self.creating.problem.remedy
-        elif self.record.phase == "failed" and self.record.problem is not None:
-            what, failed = f"✗ {self.record.problem.what}", True
-            advice = self.record.problem.remedy
+        elif problem := next((job.problem for job in reversed(self._jobs) if job.problem), None):
+            what, advice, failed = f"✗ {problem.what}", problem.remedy, True
         elif self.record.phase == "cancelled":
             what = "Exporting was cancelled."
             advice = "Files that were complete are kept."

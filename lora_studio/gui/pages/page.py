@@ -26,6 +26,7 @@ class Page(QWidget):
         run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all", or
             "cluster" for a folder that trains elsewhere.
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
+        push_requested(repository, what, private): upload what the run has made to the hub.
         stop_requested: end the training after this step and keep the adapter.
         pause_requested: end the training after this step with a checkpoint to go on from.
         cancel_requested: end the job under way without a result.
@@ -40,6 +41,7 @@ class Page(QWidget):
     question_dropped = Signal(str)
     run_requested = Signal(str)
     import_requested = Signal(str, str)
+    push_requested = Signal(str, str, bool)
     stop_requested = Signal()
     pause_requested = Signal()
     cancel_requested = Signal()

@@ -1,0 +1,91 @@
+"""Uploading from the export page: what there is, the card beforehand, private unless said otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.pages.export import ExportPage
+from lora_studio.gui.pages.export_hub import PushDialog
+from lora_studio.gui.project_state import ProjectState
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> Iterator[RunFolder]:
+    """A run of the open project that has an adapter and a GGUF file."""
+    assert state.open(project_folder)
+    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    for folder, name in ((made.gguf, "bot.gguf"), (made.adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_bytes(b"{}")
+    yield made
+    state.undo.setClean()
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> ExportPage:
+    made = ExportPage(state)
+    qtbot.addWidget(made)
+    made.resize(1200, 900)
+    made.show()
+    qtbot.waitExposed(made)
+    return made
+
+
+def dialog(page: ExportPage) -> PushDialog:
+    (found,) = page.window().findChildren(PushDialog)
+    return found
+
+
+def test_nothing_is_offered_before_there_is_a_run(page: ExportPage) -> None:
+    assert not page.hub.upload.isEnabled()
+    assert "nothing to upload" in page.hub.what.text()
+
+
+def test_the_card_is_shown_before_anything_is_uploaded_and_privately(
+    qtbot: QtBot, page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    state.set_run(run, "")
+    questions: list[Any] = []
+    wishes: list[tuple[str, str, bool]] = []
+    page.ask.connect(questions.append)
+    page.push_requested.connect(lambda *wish: wishes.append(wish))
+    page.hub.upload.click()
+    asked = dialog(page)
+    assert not asked.upload.isEnabled()
+    assert isinstance(questions[-1], commands.PreviewCard)
+    assert questions[-1].what == "gguf"
+    page.on_event(events.CardPreviewed(text="# bot\nA model."))
+    assert asked.card.toPlainText() == "# bot\nA model."
+    asked.what.button("adapter").click()
+    assert questions[-1].what == "adapter"
+    qtbot.keyClicks(asked.repository, "me/bot")
+    qtbot.waitUntil(lambda: questions[-1].repository == "me/bot")
+    asked.upload.click()
+    assert wishes == [("me/bot", "adapter", True)]
+
+
+def test_an_upload_is_followed_to_its_end(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    state.set_run(run, "push")
+    page.on_event(events.Started(id="p", command="push"))
+    page.on_event(
+        events.Progress(id="p", stage="uploading bot.gguf", done=1, total=4, unit="bytes")
+    )
+    assert page.what.text() == "Uploading to the hub"
+    assert not page.hub.upload.isEnabled()
+    pushed = events.Pushed(
+        id="p", repository="me/bot", what="gguf", url="https://example.org/me/bot", files=2, bytes=9
+    )
+    page.on_event(pushed)
+    page.on_event(events.Done(id="p"))
+    state.set_run(run, "")
+    assert "me/bot" in page.hub.what.text()
+    assert page.hub.look.isVisibleTo(page)
