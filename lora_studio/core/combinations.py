@@ -234,9 +234,9 @@ def _against(chosen: Chosen, step: Step, field: str, value: Any) -> Iterator[str
     """Reasons that come up when a field takes a value, beyond those that hold anyway."""
     spec = getattr(chosen, step)
     tried = chosen._replace(**{step: spec.model_copy(update={field: value})})
-    current = {str(problem) for problem in check(*chosen)}
     if getattr(spec, field) == value:
         return
+    current = {str(problem) for problem in check(*chosen)}
     for problem in check(*tried):
         if str(problem) not in current:
             yield problem.what

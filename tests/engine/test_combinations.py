@@ -99,7 +99,7 @@ def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
     tiny: TinyModel, tmp_path: Path
 ) -> None:
     file = write_rows(tmp_path / "rows.jsonl", ROWS)
-    recipe = {"max_steps": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 1e-2, "warmup_share": 0.0}  # fmt: skip
+    recipe = {"max_steps": 2, "micro_batch": 4, "gradient_accumulation": 1, "learning_rate": 2e-3, "warmup_share": 0.0}  # fmt: skip
     wrong, counted = [], {True: 0, False: 0}
     for held, shape in pairwise():
         specs = ModelSpec(**held), LoraSpec(rank=4, **shape), TrainingSpec(**recipe)
@@ -117,7 +117,7 @@ def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
             evaluated = channel.last(events.Evaluated).loss
             # LoftQ's adapter is saved for the weights before they were quantised.
             slack = {"fp32": 1e-4}.get(
-                held["precision"], 5e-2 if shape["init"] == "loftq" else 1e-2
+                held["precision"], 5e-2 if shape["init"] == "loftq" else 3e-2
             )
             saved = loss_of_saved(run)
             why = "" if saved == pytest.approx(evaluated, rel=slack) else f"saved {saved:.4f}, trained {evaluated:.4f}"  # fmt: skip

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QDropEvent
+from PySide6.QtGui import QDropEvent, QStandardItemModel
+from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
@@ -271,6 +272,26 @@ def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectSta
     opened.set("lora", "alpha", 40)
     assert "2.5 × rank" in page.editors["alpha"].help.text()
     assert not page.alpha.buttons.button("1 × rank").isChecked()
+
+
+def test_choices_that_cannot_go_together_are_greyed_with_the_reason(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    box = page.editors["init"].control.focusProxy()
+    assert isinstance(box, QComboBox)
+    model = box.model()
+    assert isinstance(model, QStandardItemModel)
+    items = {box.itemData(index): model.item(index) for index in range(box.count())}
+    assert items["pissa"].isEnabled()
+    assert not items["loftq"].isEnabled()
+    assert "not held in 4-bit" in items["loftq"].toolTip()
+    opened.set("model", "precision", "4bit")
+    assert items["loftq"].isEnabled()
+    assert not items["pissa"].isEnabled()
+    assert "which are quantised" in items["pissa"].toolTip()
+    assert items["eva"].isEnabled()
 
 
 def test_an_adapter_to_go_on_from_decides_the_shape(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence, QWheelEvent
+from PySide6.QtGui import QKeyEvent, QKeySequence, QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QCheckBox,
@@ -49,6 +49,9 @@ class Control(QWidget):
 
     def commit(self) -> None:
         """Takes over what was typed and not yet entered."""
+
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Choices that cannot be taken now, each with the reason; all others can."""
 
     def set_invalid(self, invalid: bool) -> None:
         """Marks the control; the words stand below it."""
@@ -272,6 +275,12 @@ class SegmentsControl(Control):
         button.setChecked(True)
         self.setFocusProxy(button)
 
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Greys them; the reason is their tooltip."""
+        for value, button in self._buttons.items():
+            button.setEnabled(value not in reasons)
+            button.setToolTip(reasons.get(value, ""))
+
     def button(self, value: str) -> QPushButton:
         """The button of one choice."""
         return self._buttons[value]
@@ -327,6 +336,15 @@ class ComboControl(Control):
                 self.box.setEditText(str(value))
             else:
                 self.box.setPlaceholderText(str(value))
+
+    def set_blocked(self, reasons: dict[str, str]) -> None:
+        """Greys them; the reason is their tooltip."""
+        model = self.box.model()
+        assert isinstance(model, QStandardItemModel)
+        for index in range(self.box.count()):
+            reason = reasons.get(str(self.box.itemData(index)), "")
+            model.item(index).setEnabled(not reason)
+            model.item(index).setToolTip(reason)
 
     def _choose(self, index: int) -> None:
         self.edited.emit(self.box.itemData(index))

@@ -7,6 +7,7 @@ from typing import Literal
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QVBoxLayout, QWidget
 
+from lora_studio.core import combinations
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.project_state import ProjectState
@@ -29,6 +30,9 @@ Style = Literal["auto", "combo", "segments", "text", "chips", "line"]
 
 #: Choices up to this many letters in all stand side by side.
 _SEGMENT_LETTERS = 40
+
+#: Steps whose choices depend on each other.
+_TOGETHER: tuple[Step, ...] = ("model", "lora", "training")
 
 
 class FieldEditor(QWidget):
@@ -123,6 +127,7 @@ class FieldEditor(QWidget):
             self.control.base = self.state.draft.folder
         self.control.show_value(self.state.get(self.step, self.field))
         self._show_problems()
+        self._show_blocked()
 
     def _edited(self, value: object) -> None:
         self.state.set(self.step, self.field, value)
@@ -135,6 +140,18 @@ class FieldEditor(QWidget):
         if (step, field) == (self.step, self.field):
             self.control.show_value(self.state.get(self.step, self.field))
             self._show_problems()
+        self._show_blocked()
+
+    def _show_blocked(self) -> None:
+        """Greys the choices that cannot go together with what is chosen elsewhere."""
+        if self.about.kind != "choice" or self.step not in _TOGETHER:
+            return
+        specs = [self.state.spec(step) for step in _TOGETHER]
+        if None in specs:
+            return
+        chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]
+        values = list(self.about.choices)
+        self.control.set_blocked(combinations.blocked(chosen, self.step, self.field, values))
 
     def _show_problems(self, _: object = None) -> None:
         found = self.state.problems(self.step, self.field)
