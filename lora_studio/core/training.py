@@ -221,6 +221,14 @@ class TrainingSpec(Spec):
         "less random.",
         advanced=True,
     )
+    torch_compile: Literal["off", "auto"] = setting(
+        "off",
+        "torch.compile",
+        "Joins small computations of the feed-forward parts into larger ones. Where it pays is measured "
+        "on the longest micro-batch before training, which takes a minute.",
+        choices={"off": "Off", "auto": "Where it pays"},
+        advanced=True,
+    )
     cadence: Cadence = setting(
         "steps",
         "Count in",

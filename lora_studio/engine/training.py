@@ -27,6 +27,7 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import (
     checkpoints,
+    compiling,
     eva,
     failures,
     keeping,
@@ -290,6 +291,7 @@ class Loop:
         stopped = False
         if self.step < self.steps:
             self.within_memory(self.probe)
+            self.within_memory(self.compile)
         if self.samples_here:
             self.samples.begin(self.step)
         if self.owes_evaluation:
@@ -338,6 +340,16 @@ class Loop:
         finally:
             self.optimizer.zero_grad()
             checkpoints.restore_random_state(random)
+
+    def compile(self) -> None:
+        """Compiles where that pays; a training that goes on does as it did before, so that no bit
+        changes."""
+        if self.spec.torch_compile == "off":
+            return
+        if (chosen := self.results.get("compiled")) is None:
+            chosen = self.ranks.first(compiling.choose(self.unwrapped, self.probe, self.job))
+        self.results["compiled"] = chosen
+        compiling.switch(self.unwrapped, on=chosen)
 
     def recipe(self, project: Project) -> reproduction.Recipe:
         """What is about to be done, for the script that repeats it."""

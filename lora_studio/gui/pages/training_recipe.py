@@ -35,7 +35,7 @@ _MORE: dict[str, tuple[str, ...]] = {
         "schedule_power", "decay_share",
     ),
     "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
-    "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length"),
+    "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile"),
     "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     "Samples": ("sample_prompts", "sample_rows", "sample_tokens"),
     "Objective": ("preference", "beta", "neftune_alpha", "seed"),

@@ -1,0 +1,136 @@
+"""torch.compile: taken where it is faster, left where it is not, and told where it cannot be."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lora_studio.core import commands, events
+from lora_studio.core.events import Event
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import compiling
+from lora_studio.engine.channel import Flags
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
+
+
+class Block(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mlp = torch.nn.Linear(4, 4)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_takes: float) -> tuple[bool, str]:  # fmt: skip
+    """What is chosen, and what is said, where a pass takes 10 ms and a compiled one so long."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", self._call_impl))  # fmt: skip
+    channel = RecordingChannel()
+
+    def attempt() -> None:
+        is_compiled = any(part._compiled_call_impl for part in compiling._parts(model))
+        time.sleep(compiled_takes if is_compiled else 0.01)
+
+    return compiling.choose(model, attempt, make_job(channel)), channel.last(events.Log).text
+
+
+def test_a_faster_pass_is_taken_and_told_with_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Block()
+    found, said = chosen(monkeypatch, model, 0.004)
+    assert found
+    assert model.mlp._compiled_call_impl is not None
+    assert "pays here: the longest micro-batch takes 0.00" in said
+
+
+def test_a_slower_pass_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Block()
+    found, said = chosen(monkeypatch, model, 0.02)
+    assert not found
+    assert model.mlp._compiled_call_impl is None
+    assert "does not pay here" in said
+
+
+def test_a_model_without_feed_forward_parts_is_told() -> None:
+    channel = RecordingChannel()
+    assert not compiling.choose(torch.nn.Linear(2, 2), lambda: None, make_job(channel))
+    assert channel.last(events.Warned).problem.code == "training.not_compiled"
+
+
+def test_a_fault_that_is_not_the_compilers_is_no_reason_to_go_on() -> None:
+    def attempt() -> None:
+        raise ValueError("a fault of its own")
+
+    with pytest.raises(ValueError, match="of its own"):
+        compiling.choose(Block(), attempt, make_job())
+
+
+@pytest.fixture
+def start(tiny: TinyModel, tmp_path: Path) -> Callable[..., RunFolder]:
+    rows = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(12)]
+    file = write_rows(tmp_path / "rows.jsonl", rows)
+
+    def make(**training: Any) -> RunFolder:
+        recipe = {"epochs": 2, "micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
+        return new_run(
+            tmp_path,
+            model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+            dataset={"sources": [str(file)], "validation_share": 0.0},
+            training=recipe | {"learning_rate": 5e-3} | training,
+            lora={"rank": 4, "alpha": 8},
+        )
+
+    return make
+
+
+def losses(channel: RecordingChannel) -> dict[int, float]:
+    return {event.step: event.loss for event in channel.of(events.StepDone)}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # PyTorch warns of its own parts while it compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_has_the_same_curve_and_resumes_bit_for_bit(
+    start: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "_WORTH", 0.0)  # whatever it takes
+    plain, unbroken, broken = start(), start(torch_compile="auto"), start(torch_compile="auto")
+    train = lambda run, on=None, resume=False: handle(commands.Train(run=str(run.path), resume=resume), on)  # fmt: skip # noqa: E731
+    expected = losses(train(plain))
+    compiled = train(unbroken)
+    assert [item.problem.what for item in compiled.of(events.Warned)] == []
+    found = losses(compiled)
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert unbroken.manifest()["results"]["compiled"]
+
+    def cancel(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.CheckpointSaved) and event.step == 2:
+            flags.cancel.set()
+
+    train(broken, cancel)
+    resumed = train(broken, resume=True)
+    assert not [event for event in resumed.of(events.Log) if "torch.compile" in event.text]
+    whole = load_file(unbroken.adapter / "adapter_model.safetensors")
+    again = load_file(broken.adapter / "adapter_model.safetensors")
+    assert all(torch.equal(value, whole[name]) for name, value in again.items())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_without_a_compiler_training_goes_on_and_says_so(
+    start: Callable[..., RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch._inductor.config as settings
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(settings.cpp, "cxx", ("/nowhere/g++",))
+    monkeypatch.setattr(settings, "force_disable_caches", True)
+    channel = handle(commands.Train(run=str(start(torch_compile="auto").path)))
+    assert channel.of(events.Done)
+    found = [item.problem for item in channel.of(events.Warned)]
+    assert [item.code for item in found] == ["training.not_compiled"]
+    assert found[0].where.field == "torch_compile"
