@@ -53,15 +53,15 @@ class Constants:
     """What no formula gives.
 
     Fitted: `process`, bytes of a worker before it has loaded a model; `logit`, how often a piece of
-    logits is in memory; `held`, what the processor's allocator holds besides what is in use, as a
-    multiple of the inner result of one layer. Not fitted: `context`, bytes that a GPU's driver keeps;
+    logits is in memory; `held`, what the processor's allocator holds besides what is in use, in bytes
+    for each number of the inner result of one layer. Not fitted: `context`, bytes that a GPU's driver keeps;
     `reserved`, the share of activations that PyTorch's allocator for GPUs holds besides; `transient`,
     what the backward pass of one layer needs at a time, in inner results.
     """
 
-    process: int = 685 * MIB
+    process: int = 614 * MIB
     logit: float = 1.0
-    held: float = 25.0
+    held: float = 110.0
     context: int = 520 * MIB
     reserved: float = 0.05
     transient: float = 3.0
@@ -280,7 +280,7 @@ def _held(plan: Plan, tokens: int, kept: float) -> float:
     """What the allocator holds without anybody using it. glibc leaves gaps between tensors that are
     kept, which the temporary ones of a layer need again and again in other sizes."""
     if plan.kind == "cpu":
-        return plan.constants.held * tokens * plan.bytes_each * _widest(plan.shape)
+        return plan.constants.held * tokens * _widest(plan.shape)
     return plan.constants.reserved * kept
 
 

@@ -1,13 +1,13 @@
 """How much memory trainings take, against what was told before: predicted, measured, error.
 
-    python -m tests.benchmarks.memory [--only NAME...] [--keep FILE] [--json]
-    python -m tests.benchmarks.memory --fit [--keep FILE]
+    python -m tests.benchmarks.memory [--only NAME...] [--keep FILE [--kept]] [--json]
+    python -m tests.benchmarks.memory --fit [--keep FILE [--kept]]
 
 Every configuration is trained for two optimizer steps in a worker process of its own, on the GPU if
 there is one. The prediction is made from what the window knows before: the model's outline and the
 measured lengths of the rows. `--fit` runs another set of configurations, and prints the constants
 of `core/estimate.py` that suit them best; those that are reported have no part in it. `--keep` is a
-file that measured peaks are kept in and taken from.
+file that measured peaks are kept in and taken from; with `--kept` nothing is run that is not there.
 """
 
 from __future__ import annotations
@@ -292,8 +292,10 @@ class Result:
         return self.predicted(constants) / self.measured - 1
 
 
-def results(cases: tuple[Case, ...], keep: Path | None, only: list[str] | None) -> list[Result]:
-    """Runs what is not kept."""
+def results(
+    cases: tuple[Case, ...], keep: Path | None, only: list[str] | None, *, kept: bool = False
+) -> list[Result]:
+    """Runs what is not kept, or with `kept` passes over it."""
     from lora_studio.engine import device as engine_devices
 
     devices = engine_devices.found()
@@ -306,10 +308,12 @@ def results(cases: tuple[Case, ...], keep: Path | None, only: list[str] | None) 
         for number, case in enumerate(cases):
             if only and not any(part in case.name for part in only):
                 continue
+            key = f"{name} {case.name}"
+            if kept and key not in known:
+                continue
             folder = Path(models) / f"case-{number}"
             folder.mkdir()
             project = project_of(case, folder, name)
-            key = f"{name} {case.name}"
             if key not in known:
                 print(f"{case.name} …", file=sys.stderr, flush=True)
                 known[key] = measured(project, folder)[0]
@@ -373,9 +377,11 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the constants")
     parser.add_argument("--only", nargs="*", help="configurations whose name has this in it")
     parser.add_argument("--keep", type=Path, help="file of measured peaks")
+    parser.add_argument("--kept", action="store_true", help="run nothing that is not kept")
     parser.add_argument("--json", action="store_true", help="one object")
     given = parser.parse_args()
-    found = results(FITTING if given.fit else REPORTED, given.keep, given.only)
+    cases = FITTING if given.fit else REPORTED
+    found = results(cases, given.keep, given.only, kept=given.kept)
     if given.fit:
         constants = fit(found)
         print(table(found, constants))
