@@ -34,21 +34,24 @@ class _Limit:
     name: str
     limit: Callable[[], int]
     held: Callable[[], int | None]
+    at_rest: int = 0
     line: float = 0.0
 
     def rest(self) -> None:
         """Takes what is held now for what is needed at least: half of what is left may be used."""
-        limit = self.limit()
-        self.line = max(_SHARE * limit, ((self.held() or 0) + limit) / 2)
+        self.line = 0.0
+        self.at_rest = self.held() or 0
 
     def reached(self) -> str | None:
-        """A sentence once it is reached."""
+        """A sentence once it is reached; other programs may have moved the limit."""
+        limit = self.limit()
+        self.line = max(_SHARE * limit, (self.at_rest + limit) / 2)
         held = self.held()
         if held is None or held < self.line:
             return None
         return (
-            f"Memory ran out: {words.memory(held)} of the {words.memory(self.limit())} of "
-            f"{self.name} were in use."
+            f"Memory ran out: {words.memory(held)} of the {words.memory(limit)} of {self.name} "
+            "were in use."
         )
 
 
