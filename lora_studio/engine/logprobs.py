@@ -104,7 +104,7 @@ class Scorer:
         if self.packed:
             rows = f"Rows are packed end to end and {documents.described(self.base)}"
         logits = "in pieces" if self.chunked else "at once"
-        layers = f"; {self.fused} adapted layers and norms are computed in few passes"
+        layers = f"; {self.fused} adapted layers, norms and gates are computed in few passes"
         return (
             f"{rows}; logits are computed for trained tokens alone, {logits}"
             f"{layers if self.fused else ''}."

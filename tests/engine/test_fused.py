@@ -70,6 +70,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
     expected = layers_of(scorer.model, fused._is_plain)
     if family != "gemma3":  # its norms are of another kind
         expected += layers_of(scorer.model, fused._is_plain_norm)
+        expected += layers_of(scorer.model, fused._is_gated)
     assert scorer.fused == expected > 0
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
@@ -140,7 +141,5 @@ def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> N
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    assert (
-        scorer.fused
-        == layers_of(model, fused._is_plain) + layers_of(model, fused._is_plain_norm) - 1
-    )
+    kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated)
+    assert scorer.fused == sum(layers_of(model, kind) for kind in kinds) - 1
