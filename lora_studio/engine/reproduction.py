@@ -258,8 +258,9 @@ def _base(run: RunFolder, recipe: Recipe) -> dict[str, Any]:
     return {
         "base": assignment("BASE", about["source"] if commit else str(recipe.tuned.base.folder)),
         "revision": assignment("REVISION", commit) if commit else None,
-        "quantization": quantization and call("quantization = BitsAndBytesConfig", quantization),
-        "load": call("model = AutoModelForCausalLM.from_pretrained", arguments),
+        "quantization": quantization
+        and call("quantization = transformers.BitsAndBytesConfig", quantization),
+        "load": call("model = transformers.AutoModelForCausalLM.from_pretrained", arguments),
     }
 
 
@@ -327,7 +328,7 @@ def _adapter(tuned: Tuned, folder: Path) -> dict[str, Any]:
     if is_long:
         (folder / "lora_config.json").write_text(json.dumps(changed, indent=2), "utf-8")
     arguments = [f"{name}={value}" for name, value in written.items()]
-    return {"lora": call("config = LoraConfig", arguments), "config_in_file": is_long}
+    return {"lora": call("config = peft.LoraConfig", arguments), "config_in_file": is_long}
 
 
 def _plain(value: Any) -> Any:
@@ -361,7 +362,7 @@ def _schedule(spec: TrainingSpec, steps: int) -> str:
     found = schedules.details(spec, steps, spec.warmup(steps))
     if found:
         arguments.append(literal(found, indent=4))
-    return call("scheduler = get_scheduler", arguments)
+    return call("scheduler = transformers.get_scheduler", arguments)
 
 
 def _not_written(run: RunFolder, why: str) -> Problem:

@@ -95,6 +95,18 @@ CASES = {
         }
     ),
     "PiSSA": Case(settings={"lora": {"init": "pissa", "targets": "attention"}}),
+    "EVA": Case(settings={"lora": {"init": "eva"}}),
+    "LoftQ": Case(
+        within=1e-2, settings={"lora": {"init": "loftq"}, "model": {"precision": "4bit"}}
+    ),
+    "DPO from PiSSA, with DoRA": Case(
+        "qwen3",
+        PAIRS,
+        settings={
+            "training": {"preference": "dpo", "learning_rate": 1e-3},
+            "lora": {"init": "pissa", "use_dora": True, "targets": "attention"},
+        },
+    ),
     "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
     "bfloat16": Case(within=1e-2, settings={"model": {"precision": "bf16"}}),
     "four bits": Case(within=1e-2, settings={"model": {"precision": "4bit"}}),

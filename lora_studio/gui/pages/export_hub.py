@@ -140,7 +140,7 @@ class PushDialog(Dialog):
         self.private.setChecked(True)
         self.card = QPlainTextEdit(readOnly=True)
         self.card.setAccessibleName("Model card")
-        self.card.setMinimumHeight(220)
+        self.card.setMinimumSize(560, 260)
         self.card.setPlaceholderText("The card is being made…")
         self.body.addLayout(
             column(
