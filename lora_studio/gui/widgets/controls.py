@@ -443,7 +443,7 @@ class ChipsControl(Control):
 
 
 def _checkable(words: str) -> QPushButton:
-    made = QPushButton(words, autoDefault=False)
+    made = QPushButton(words.replace("&", "&&"), autoDefault=False)  # one alone marks a shortcut
     made.setCheckable(True)
     return made
 
