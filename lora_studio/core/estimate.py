@@ -59,9 +59,9 @@ class Constants:
     what the backward pass of one layer needs at a time, in inner results.
     """
 
-    process: int = 614 * MIB
+    process: int = 644 * MIB
     logit: float = 1.0
-    held: float = 110.0
+    held: float = 81.0
     context: int = 520 * MIB
     reserved: float = 0.05
     transient: float = 3.0
