@@ -16,7 +16,7 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import model, training
+from lora_studio.engine import lora, model, training
 from lora_studio.engine.batches import collate
 from lora_studio.engine.encoded_rows import EncodedRows
 from lora_studio.engine.logprobs import Scorer
@@ -85,6 +85,8 @@ def loss_of_saved(run: RunFolder) -> float:
     """The validation loss of the base as it was trained on and the saved adapter."""
     project = run.load_project()
     loaded = model.load(project.model, make_job(), project.dataset, training=True)
+    # DoRA's lengths of rows are wrong on 4-bit weights that were packed for passes without gradients.
+    lora._keep_unpacked(loaded.model)
     tuned = PeftModel.from_pretrained(loaded.model, str(run.adapter)).eval()
     prepared = prepare(project.dataset, loaded.tokenizer, project.training.seed, make_job())
     rows = list(EncodedRows(prepared.validation))
