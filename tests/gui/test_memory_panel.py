@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,15 +147,3 @@ class TestPage:
         assert "not measured" not in page.recipe.memory.rows.text()
         state.forget("lengths")
         assert "not measured yet" in page.recipe.memory.rows.text()
-
-    def test_a_change_is_shown_within_a_frame(
-        self, page: TrainingPage, state: ProjectState
-    ) -> None:
-        state.take_answer(model_facts.devices(9 * model_facts.GIB))
-        taken = []
-        for size in (2, 3, 4, 5, 6, 7, 8):
-            state.draft.set("training", "micro_batch", size)
-            began = time.perf_counter()
-            page.recipe._show_memory()
-            taken.append(time.perf_counter() - began)
-        assert min(taken) < 0.016

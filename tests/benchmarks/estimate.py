@@ -1,0 +1,79 @@
+"""How long a page takes to show what a changed setting means for memory.
+
+    python -m tests.benchmarks.estimate
+
+Times of the estimate, of the advice that goes with it and of the panel that shows both, each for the
+worst of the settings tried, beside the 16 ms that a frame of a screen lasts.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.core import memory_advice
+from lora_studio.core.estimate import estimate
+from lora_studio.gui import theme
+from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.project_state import ProjectState
+from tests.helpers import model_facts
+from tests.helpers.plans import plan
+
+_FRAME = 0.016
+
+
+def main() -> None:
+    """Prints one line for each part."""
+    application = QApplication.instance() or QApplication([])
+    assert isinstance(application, QApplication)
+    theme.apply(application, "light")
+    crowded = plan(free=2.5, micro_batch=48, gradient_accumulation=40)
+
+    def advise() -> None:
+        memory_advice.largest_micro_batch_that_fits(crowded)
+        memory_advice.cheapest_change(crowded)
+
+    state = ProjectState()
+    page = TrainingPage(state)
+    page.show()
+    for answer in (
+        model_facts.devices(9 * model_facts.GIB),
+        model_facts.lengths(range(200, 1200, 10)),
+        model_facts.model(),
+    ):
+        state.take_answer(answer)
+    sizes = iter(range(1, 1_000_000))
+
+    def show() -> None:
+        state.draft.set("training", "micro_batch", 1 + next(sizes) % 64)
+        page.recipe._show_memory()
+
+    for name, part in (
+        ("estimate", lambda: estimate(crowded)),
+        ("advice", advise),
+        ("panel", show),
+    ):
+        _report(name, part)
+
+
+def _report(name: str, part: Callable[[], object], times: int = 60) -> None:
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        part()
+        taken.append(time.perf_counter() - began)
+    middle, worst = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
+    print(
+        f"{name:9} median {middle * 1000:6.2f} ms, 95th percentile {worst * 1000:6.2f} ms: "
+        f"{middle / _FRAME:.2f} and {worst / _FRAME:.2f} of a frame"
+    )
+
+
+if __name__ == "__main__":
+    main()
