@@ -211,13 +211,16 @@ class _Team:
         self._meetings[0].join()
 
     def failure(self, within: float = 0.0) -> Problem | None:
-        """Why one of the others ended, if one does within so many seconds."""
+        """Why one of the others failed, if one does within so many seconds.
+
+        One that ended well did its share, and waits for no checkpoint to be written.
+        """
         until = time.monotonic() + within
         while True:
             ended = [
                 (code, meeting)
                 for meeting, process in zip(self._meetings[1:], self._processes, strict=True)
-                if (code := process.poll()) is not None
+                if (code := process.poll())
             ]
             causes = [entry for entry in ended if entry[0] != LOST] or ended
             if causes:

@@ -105,8 +105,11 @@ def gone(processes: list[psutil.Process], within: float = 10.0) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharding", ["replicate", "shard"])
-@pytest.mark.parametrize("rows", [ROWS, PAIRS, LABELLED], ids=["sft", "dpo", "kto"])
+@pytest.mark.parametrize(
+    ("rows", "sharding"),
+    [(ROWS, "replicate"), (PAIRS, "replicate"), (ROWS, "shard"), (LABELLED, "shard")],
+    ids=["sft", "dpo", "sft divided", "kto divided"],
+)
 def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
     start: Start, rows: list[Any], sharding: str
 ) -> None:
