@@ -79,7 +79,7 @@ def control(made: FieldEditor, kind: type[ControlT]) -> ControlT:
         ("training", "learning_rate", LineControl),
         ("lora", "rank", LineControl),
         ("export", "ollama_name", LineControl),
-        ("training", "schedule", SegmentsControl),
+        ("lora", "bias", SegmentsControl),
         ("lora", "targets", ComboControl),
         ("export", "self_test", FlagControl),
         ("dataset", "validation_file", PathControl),
@@ -181,15 +181,15 @@ def test_what_is_still_to_choose_is_no_error_of_an_untouched_field(form: Form) -
 
 def test_undo_reaches_the_control(form: Form, state: ProjectState) -> None:
     _, line = form.line("lora", "rank")
-    schedule = control(form.add("training", "schedule"), SegmentsControl)
+    biases = control(form.add("lora", "bias"), SegmentsControl)
     state.set("lora", "rank", 64)
-    state.set("training", "schedule", "linear")
+    state.set("lora", "bias", "all")
     assert line.text() == "64"
-    assert schedule.button("linear").isChecked()
+    assert biases.button("all").isChecked()
     state.undo.undo()
     state.undo.undo()
     assert line.text() == "16"
-    assert schedule.button("cosine").isChecked()
+    assert biases.button("none").isChecked()
 
 
 def test_another_project_reaches_the_control(
@@ -250,21 +250,21 @@ def test_a_step_goes_to_the_next_sensible_value_within_the_bounds(
 
 
 def test_a_choice_is_made_with_a_click(form: Form, state: ProjectState) -> None:
-    schedule = control(form.add("training", "schedule"), SegmentsControl)
-    form.qtbot.mouseClick(schedule.button("linear"), Qt.MouseButton.LeftButton)
-    assert state.get("training", "schedule") == "linear"
+    biases = control(form.add("lora", "bias"), SegmentsControl)
+    form.qtbot.mouseClick(biases.button("all"), Qt.MouseButton.LeftButton)
+    assert state.get("lora", "bias") == "all"
 
 
 def test_a_choice_that_does_not_exist_is_shown_as_no_choice(
     form: Form, state: ProjectState
 ) -> None:
-    state.set("training", "schedule", "zigzag")
-    made = form.add("training", "schedule")
-    schedule = control(made, SegmentsControl)
-    assert not any(schedule.button(name).isChecked() for name in made.about.choices)
+    state.set("lora", "bias", "zigzag")
+    made = form.add("lora", "bias")
+    biases = control(made, SegmentsControl)
+    assert not any(biases.button(name).isChecked() for name in made.about.choices)
     assert "zigzag" in made.error.text()
-    schedule.button("cosine").click()
-    assert state.get("training", "schedule") == "cosine"
+    biases.button("none").click()
+    assert state.get("lora", "bias") == "none"
 
 
 def test_a_combo_box_shows_words_and_keeps_values(form: Form, state: ProjectState) -> None:
