@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -39,10 +39,11 @@ def replaced(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def folder_atomic(path: Path) -> Iterator[Path]:
+def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
     """Gives an empty folder to fill, which takes the place of `path` when the block ends well.
 
-    When it does not, `path` is left as it was and the half-filled folder is deleted.
+    When it does not, `path` is left as it was and the half-filled folder is deleted. `stays` tells of
+    a folder that another process has put there in the meantime whether it is as good.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
@@ -53,9 +54,14 @@ def folder_atomic(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _flush_to_disk(file)
         old = fresh.with_suffix(".old")
-        if path.exists():
+        if path.exists() and not stays(path):
             path.rename(old)
-        fresh.rename(path)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if not stays(path):
+                raise
+            shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -12,6 +12,7 @@ a vocabulary of 150,000), which is why small data has none.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -88,7 +89,7 @@ def tokenise(
     done = 0
     for part, folder in missing:
         _sweep(folders)
-        with folder_atomic(folder) as fresh:
+        with folder_atomic(folder, stays=_is_done) as fresh:
             _run(_Work(part, tokenizer, spec, task, fresh, CHUNK), done, total, job)
         done += len(part)
     if missing:
@@ -144,8 +145,10 @@ def _sweep(kept: Sequence[Path]) -> None:
     """Deletes tokens that nothing has asked for in a month."""
     oldest = time.time() - _KEPT_DAYS * 86_400
     for folder in (paths.cache_folder() / "tokens").glob("*"):
-        if folder not in kept and folder.stat().st_mtime < oldest:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another process may have finished or dropped it since it was listed.
+        with contextlib.suppress(FileNotFoundError):
+            if folder not in kept and folder.stat().st_mtime < oldest:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 # --- the work ---------------------------------------------------------------------------------

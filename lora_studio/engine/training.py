@@ -675,6 +675,7 @@ class Loop:
         checkpoints.restore_random_state(found.state["random"], self.ranks.index)
         self.step = self.saved_step = found.step
         self.results = found.about["results"]
+        self.best.checkpointed(self.results["evaluations"])
         self.owes_evaluation = found.about.get("owes_evaluation", False)
         self.rung = memory_ladder.first(self.spec, found.about.get("memory"))
 

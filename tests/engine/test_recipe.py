@@ -183,6 +183,26 @@ def test_a_broken_training_goes_on_to_the_same_best_adapter(
     assert all(torch.equal(value, whole[name]) for name, value in adapter_of(broken.adapter).items())  # fmt: skip
 
 
+def test_a_training_broken_twice_still_has_the_best_that_its_checkpoint_knows_of(
+    start: Start, eval_losses: Callable[[list[float]], None]
+) -> None:
+    eval_losses([1.5, 1.7, 1.4])
+    run = start(eval_every=1, save_every=2)
+
+    def at(step: int, wish: str) -> Callable[[Event, Flags], None]:
+        def ask(event: Event, flags: Flags) -> None:
+            if isinstance(event, events.StepDone) and event.step == step:
+                getattr(flags, wish).set()
+
+        return ask
+
+    train(run, at(4, "cancel"))
+    train(run, at(4, "cancel"), resume=True)
+    assert run.checkpoint_steps() == [2]
+    saved = train(run, at(3, "stop"), resume=True).last(events.AdapterSaved)
+    assert (saved.step, saved.best_loss) == (1, pytest.approx(1.5))
+
+
 def test_without_keeping_the_best_the_last_adapter_is_kept(
     start: Start, eval_losses: Callable[[list[float]], None]
 ) -> None:

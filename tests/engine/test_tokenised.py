@@ -176,6 +176,34 @@ def test_a_cancel_leaves_nothing_behind(
     assert list((cache / "tokens").iterdir()) == []
 
 
+def test_two_at_once_share_what_the_first_to_finish_made(
+    file: Path, tokenizer: PreTrainedTokenizerBase, cache: Path
+) -> None:
+    tokens = cache / "tokens"
+    tokens.mkdir(parents=True)
+    # What a listing still names and another process has moved away.
+    (tokens / ".half-made.tmp").symlink_to(cache / "gone")
+
+    def made() -> list[tuple[str, int]]:
+        return [(folder.name, folder.stat().st_ino) for folder in tokens.glob("[!.]*")]
+
+    faster: list[TokenTable] = []
+    then: list[tuple[str, int]] = []
+
+    def overtake(_: object) -> None:
+        if not then:
+            then.append(("begun", 0))
+            faster.extend(tables_of(spec_of(file), tokenizer))
+            then[:] = made()
+
+    rows = dataset.open(spec_of(file), make_job())
+    (slower,) = prepared.tokenise(rows, tokenizer, make_job(RecordingChannel(overtake)))
+    assert len(then) == 1
+    assert made() == then
+    assert slower.digest == faster[0].digest
+    assert [entry.name for entry in tokens.glob(".*")] == [".half-made.tmp"]
+
+
 @pytest.mark.slow
 def test_a_cancel_ends_several_processes(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, cache: Path, monkeypatch: pytest.MonkeyPatch
