@@ -129,7 +129,7 @@ def test_each_precision_says_whether_training_with_it_fits(
     opened.take_answer(model_facts.model())
     opened.take_answer(model_facts.lengths())
     cards = page.precision.cards.cards
-    opened.take_answer(model_facts.devices(free=6 * model_facts.GIB))
+    opened.take_answer(model_facts.devices(free=8 * model_facts.GIB))
     assert cards["16bit"].note().startswith("6 GiB ⚠ training needs ")
     assert cards["4bit"].note() == "2 GiB ✓ fits"
     opened.take_answer(model_facts.devices(free=1 * model_facts.GIB))
