@@ -288,8 +288,8 @@ def block_bytes(plan: Plan) -> float:
     """Bytes per token that one block of a decoder keeps for its backward pass, without adapters.
 
     A norm keeps its input, most in 32-bit as they compute in it. Attention (Dao 2023) keeps queries, keys,
-    values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and
-    the activation of one. A frozen linear layer needs no input.
+    values and its result, and one 32-bit number per head. A gated MLP keeps both inner results and,
+    where it is not of Llama's kind, the activation of one. A frozen linear layer needs no input.
     """
     size, shape = plan.bytes_each, plan.shape
     norms = (size if shape.plain_norms and not plan.widened else 4) * shape.norm_width
@@ -299,7 +299,7 @@ def block_bytes(plan: Plan) -> float:
     inner = shape.intermediate_size if not shape.experts_per_token else 0
     # A 4-bit layer gives back 32-bit results where it got such inputs, an 8-bit one does not.
     given = 4 if plan.widened and plan.precision == "4bit" else size
-    mlp = given * inner * (3 if shape.gated else 1)
+    mlp = given * inner * (1 if not shape.gated else 2 if shape.plain_gates else 3)
     routed = shape.experts_per_token * (3 * shape.expert_size + plan.inspected.hidden_size)
     return norms + attention + mlp + size * routed
 

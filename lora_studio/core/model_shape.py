@@ -30,8 +30,9 @@ class ModelShape(BaseModel):
     one layer computes queries, keys and values.
 
     `norm_width` is the sum of the widths that one block's norms work on, `plain_norms` whether these
-    are root-mean-square norms of Llama's kind. `expert_size` is the inner
-    width of one expert, `expert_parameters` counts the stacked weights of all experts of all blocks.
+    are root-mean-square norms of Llama's kind, `plain_gates` whether its gated layers are. `expert_size`
+    is the inner width of one expert, `expert_parameters` counts the stacked weights of all experts of
+    all blocks.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +44,7 @@ class ModelShape(BaseModel):
     norm_width: int
     plain_norms: bool = True
     gated: bool = True
+    plain_gates: bool = False
     fused_attention: bool = False
     tied: bool = False
     experts: int = 0

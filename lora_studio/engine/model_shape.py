@@ -44,6 +44,7 @@ def shape(model: PreTrainedModel) -> ModelShape:
         norm_width=_norm_width(model, heads * head_size, kv_heads * head_size, head_size),
         plain_norms=any(hasattr(module, "variance_epsilon") for module in model.modules()),
         gated=any(_GATED.search(layer.name) for layer in dense),
+        plain_gates=any(_is_plainly_gated(module) for module in model.modules()),
         fused_attention=any(_FUSED.search(layer.name) for layer in found),
         tied=bool(config.tie_word_embeddings),
         experts=int(_first(config, ("num_local_experts", "num_experts", "n_routed_experts"), 0)),
@@ -52,6 +53,12 @@ def shape(model: PreTrainedModel) -> ModelShape:
         expert_parameters=sum(parameter.numel() for parameter in experts),
         linear=tuple(found),
     )
+
+
+def _is_plainly_gated(module: torch.nn.Module) -> bool:
+    """Whether it is a gated layer as Llama has it, which is trained keeping both inner results alone."""
+    has_parts = all(hasattr(module, f"{name}_proj") for name in ("gate", "up", "down"))
+    return has_parts and "silu" in type(getattr(module, "act_fn", None)).__name__.lower()
 
 
 def _first(config: Any, names: tuple[str, ...], default: Any) -> Any:
