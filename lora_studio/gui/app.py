@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import logging.handlers
 import signal
@@ -9,7 +11,7 @@ import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -83,9 +85,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if named is not None:
         window.open_project(Path(named))
     end_listening = quit_on_signals(app)
-    status = app.exec()
+    with few_to_collect():
+        status = app.exec()
     end_listening()
     return status
+
+
+@contextlib.contextmanager
+def few_to_collect() -> Iterator[None]:
+    """Leaves what has been imported out of garbage collections inside the block.
+
+    A full one goes through hundreds of thousands of such objects, and the window stands still for it.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def quit_on_signals(app: QApplication) -> Callable[[], None]:

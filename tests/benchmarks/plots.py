@@ -30,6 +30,7 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 from lora_studio.core import events
 from lora_studio.core.run_folder import RunFolder, RunLock
 from lora_studio.gui import theme, wizard
+from lora_studio.gui.app import few_to_collect
 from lora_studio.gui.background import Background
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
@@ -277,7 +278,7 @@ def main() -> None:
             report(name, measured(peer, app), ours)
             peer.widget.hide()
     if not chosen.without_freezes:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, few_to_collect():
             freezes(app, Path(folder), chosen.steps)
     slow = [a for a, t in ours.items() if statistics.median(entry[1] for entry in t) > FRAME]
     if slow:

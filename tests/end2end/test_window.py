@@ -103,6 +103,7 @@ def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     primary()
     qtbot.waitUntil(pages["training"].done, timeout=WAIT)
     assert len(pages["training"].plot.run.steps) >= 2
+    assert {"loss", "grad_norm", "cpu_percent"} <= set(pages["training"].plot.run.steps.names)
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
     primary()
 
