@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QApplication, QLabel
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.gui.pages.training import TrainingPage
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.basics import More
 from tests.helpers import model_facts
 
 
@@ -187,7 +188,7 @@ def test_a_training_that_diverges_is_told_while_it_runs_with_changes_for_the_nex
     assert page.state.get("training", "learning_rate") == 7e-5
     assert first.text() == "✓ Learning rate 7e-5"
     assert not first.isEnabled()
-    assert page.views.currentIndex() == 1  # the run is what one looks at
+    assert page.run_view.isVisible()  # the run is what one looks at
     page.state.undo.undo()
     assert first.isEnabled()
 
@@ -207,7 +208,7 @@ def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
     assert [made.text() for made in page.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
     qtbot.mouseClick(page.fixes.buttons[2], Qt.MouseButton.LeftButton)
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
-    assert page.views.currentIndex() == 0
+    assert page.recipe.isVisible()
     page.state.undo.undo()  # rank and alpha are one step
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (16, 32)
 
@@ -224,3 +225,16 @@ def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
     page.state.set_run(None, "")
     assert "The gradient is zero" in page.what.text()
     assert [made.text() for made in page.fixes.buttons] == ["Adapt all linear layers"]
+    QApplication.processEvents()
+    assert page.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
+
+
+def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) -> None:
+    for more in page.recipe.findChildren(More):
+        more.set_open(True)
+    bar = page.area.verticalScrollBar()
+    QApplication.processEvents()
+    assert bar.maximum() > 0
+    run_of(page, [2.0], {})
+    QApplication.processEvents()
+    assert bar.maximum() == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QSizePolicy, QStackedWidget, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import advice, checks, commands, events, words
 from lora_studio.core.lora import LoraSpec
@@ -66,7 +66,6 @@ class TrainingPage(Page):
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self._take_fix)
         self._watch = Watch()
-        self.views = QStackedWidget()
         self.pause = button("Pause", self.pause_requested.emit, icon="pause")
         self.pause.setToolTip("Ends after this step with a checkpoint and gives the memory back.")
         self.stop = button("Stop and keep", self._stop, icon="stop")
@@ -107,9 +106,10 @@ class TrainingPage(Page):
             self.checkpoint,
         ):
             self.header.extra.addWidget(extra)
-        self.views.addWidget(self.recipe)
-        self.views.addWidget(self._run_view())
-        self.body.addWidget(self.views, 1)
+        self.run_view = self._run_view()
+        # Not a QStackedWidget: that one is as high as the highest of its pages, shown or not.
+        self.body.addWidget(self.recipe, 1)
+        self.body.addWidget(self.run_view, 1)
 
     def _run_view(self) -> QWidget:
         self.verdict.add(self.what, self.advice, self.fixes)
@@ -277,7 +277,8 @@ class TrainingPage(Page):
     def refresh(self, *_: object) -> None:
         """Buttons, views and figures, in line with where the training is."""
         running, recipe = self._running(), self._shows_recipe()
-        self._show_view(0 if recipe else 1)
+        self.run_view.setVisible(not recipe)
+        self.recipe.setVisible(recipe)
         self.pause.setVisible(running)
         self.stop.setVisible(running)
         self.stop.setText("Stop and keep" if self._last else "Cancel")
@@ -294,15 +295,6 @@ class TrainingPage(Page):
         self._show_figures()
         self._show_verdict(running)
         super().refresh()
-
-    def _show_view(self, index: int) -> None:
-        """Shows the recipe or the run; the hidden one takes no room that would have to scroll."""
-        self.views.setCurrentIndex(index)
-        policy = QSizePolicy.Policy
-        for number in range(self.views.count()):
-            if (view := self.views.widget(number)) is not None:
-                height = policy.Preferred if number == index else policy.Ignored
-                view.setSizePolicy(policy.Preferred, height)
 
     def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
         if recipe:

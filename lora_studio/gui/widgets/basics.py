@@ -262,20 +262,24 @@ class FlowLayout(QLayout):
 
     def sizeHint(self) -> QSize:
         """All in one row."""
-        width = sum(item.sizeHint().width() + self.spacing() for item in self._items)
-        height = max((item.sizeHint().height() for item in self._items), default=0)
+        shown = self._shown()
+        width = sum(item.sizeHint().width() + self.spacing() for item in shown)
+        height = max((item.sizeHint().height() for item in shown), default=0)
         return QSize(max(0, width - self.spacing()), height)
 
     def minimumSize(self) -> QSize:
         """One item per row."""
         result = QSize()
-        for item in self._items:
+        for item in self._shown():
             result = result.expandedTo(item.minimumSize())
         return result
 
+    def _shown(self) -> list[QLayoutItem]:
+        return [item for item in self._items if not item.isEmpty()]
+
     def _place(self, rect: QRect, *, move: bool) -> int:
         x, y, height = rect.x(), rect.y(), 0
-        for item in self._items:
+        for item in self._shown():
             hint = item.sizeHint()
             if x > rect.x() and x + hint.width() > rect.right() + 1:
                 x, y, height = rect.x(), y + height + self.spacing(), 0
