@@ -150,11 +150,12 @@ class LoraPage(Page):
 
     def _show_strength(self) -> None:
         rank = self.state.get(_STEP, "rank")
-        self.presets.show_value(rank)
+        self.presets.show_value(rank if self._started is None else self._started["r"])
         if isinstance(rank, int):
             self.alpha.set_presets({"1 × rank": rank, "2 × rank": 2 * rank})
         ratio = self._ratio()
-        said = f"Now {ratio:.3g} × rank. " if ratio is not None else ""
+        counts = ratio is not None and self._started is None
+        said = f"Now {ratio:.3g} × rank. " if counts else ""
         self.editors["alpha"].set_help(f"{said}{self.state.about(_STEP, 'alpha').description}")
         dropout = self.state.get(_STEP, "dropout")
         words_for = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
@@ -167,11 +168,14 @@ class LoraPage(Page):
         self.drawing.set_layers(model.linear_names if model else USUAL)
         targets = self.state.get(_STEP, "targets")
         names = self.state.get(_STEP, "target_names")
+        decided = self._started.get("target_modules") if self._started is not None else None
+        if isinstance(decided, list):
+            targets, names = "names", [str(name).rpartition(".")[2] for name in decided]
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
         known = targets in list(self.state.about(_STEP, "targets").choices)
         chosen = meant_by(cast(Targets, targets), named, self.drawing.layers()) if known else set()
         self.drawing.show_chosen(chosen)
-        self.editors["target_names"].setVisible(targets == "names")
+        self.editors["target_names"].setVisible(self.state.get(_STEP, "targets") == "names")
 
     def _show_sentence(self) -> None:
         model = self.state.facts.model
@@ -187,7 +191,8 @@ class LoraPage(Page):
             self.sentence.setText(_sentence(counted))
         said = [_detail(counted)] if counted and model else []
         if self._started is not None:
-            said.append(f"Goes on from an adapter: {start_adapter.described(self._started)}.")
+            shape = start_adapter.described(self._started)
+            said.append(f"Goes on from an adapter: {shape}. What it decides is grey below.")
         self.detail.setText(" ".join(said))
         self.detail.setVisible(bool(self.detail.text()))
 
