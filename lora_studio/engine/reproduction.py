@@ -197,7 +197,6 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
         "gradient_checkpointing": spec.gradient_checkpointing != "off",
         "start": _start(run, recipe, folder),
         "reference": _reference(recipe) if task in ("dpo", "kto") else None,
-        "drops": project.lora.dropout > 0,
         "subtracts": _subtracts(recipe),
         "changes_base": project.lora.changes_base,
         "is_16_bit": dtype != torch.float32,

@@ -195,7 +195,7 @@ class JobFlow(QObject):
                 self._warnings = [*self._warnings, event.problem]
             case events.Recovered():
                 if self._jobs.running:  # not of a run that is only looked at
-                    self._state.messages.info(event.text)
+                    self._state.messages.warning(event.text)
                 return
             case _:
                 return

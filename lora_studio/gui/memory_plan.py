@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lora_studio.core import events, machine
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.estimate import Plan
+from lora_studio.core.estimate import Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.training import TrainingSpec
@@ -12,10 +14,14 @@ from lora_studio.core.training_rows import Rows, rows_of
 from lora_studio.gui.project_state import ProjectState
 
 
-def of(state: ProjectState) -> Plan | None:
-    """None while a value is invalid, or model or device are not known yet.
+def of(state: ProjectState, precision: str = "") -> Plan | None:
+    """The plan, also with another precision than the project's.
 
-    Rows that are not measured yet count as long as the limit allows.
+    None while a value is invalid, or model or device are not known yet.
+
+    Rows that are not measured yet count as long as the limit allows. Of several devices, each of
+    which holds all weights, the one with the least room counts; None where they may divide weights,
+    and of several processes on one processor.
     """
     model, lora, dataset, training = (
         state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
@@ -30,7 +36,9 @@ def of(state: ProjectState) -> Plan | None:
         and facts.devices is not None
     ):
         return None
-    device = _device(facts.devices, model.device)
+    if precision:
+        model = model.model_copy(update={"precision": precision})
+    device = _device(facts.devices, model)
     if device is None:
         return None
     plan = Plan(
@@ -42,14 +50,30 @@ def of(state: ProjectState) -> Plan | None:
         limit=dataset.max_length,
         device=device,
     )
-    return machine.corrected(plan, machine.load())
+    plan = machine.corrected(plan, machine.load())
+    if len(model.devices) == 1:
+        return plan
+    return None if _may_be_divided(plan) else replace(plan, tokens_per_s=None)  # learned of one
 
 
-def _device(found: events.DevicesFound, wanted: str) -> events.Device | None:
-    """The device that a setting means: the first one for `auto`."""
-    return next(
-        (one for one in found.devices if wanted == "auto" or one.name.startswith(wanted)), None
-    )
+def _may_be_divided(plan: Plan) -> bool:
+    """Whether weights or memory of one device may be shared, so that no device has all of both."""
+    if plan.kind != "cuda" or plan.model.sharding == "shard":
+        return True
+    quantised = plan.precision in ("4bit", "8bit")
+    return plan.model.sharding == "auto" and not quantised and estimate(plan).fits is False
+
+
+def _device(found: events.DevicesFound, model: ModelSpec) -> events.Device | None:
+    """The device that the setting means: the first one for `auto`, the fullest one of several."""
+    if model.device == "auto":
+        return next(iter(found.devices), None)
+    meant = [
+        next((one for one in found.devices if one.name.startswith(name)), None)
+        for name in model.devices
+    ]
+    known = [one for one in meant if one is not None]
+    return min(known, key=lambda one: one.free_bytes) if len(known) == len(meant) else None
 
 
 def _rows(state: ProjectState, dataset: DatasetSpec) -> Rows:

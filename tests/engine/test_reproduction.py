@@ -104,7 +104,7 @@ CASES = {
         PAIRS,
         settings={
             "training": {"preference": "dpo", "learning_rate": 1e-3},
-            "lora": {"init": "pissa", "use_dora": True, "targets": "attention", "dropout": 0.1},
+            "lora": {"init": "pissa", "use_dora": True, "targets": "attention"},
         },
     ),
     "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core import events
 from lora_studio.core.estimate import COMPONENTS, estimate
 from lora_studio.gui import theme
 from lora_studio.gui.pages.training import TrainingPage
@@ -147,3 +148,17 @@ class TestPage:
         assert "not measured" not in page.recipe.memory.rows.text()
         state.forget("lengths")
         assert "not measured yet" in page.recipe.memory.rows.text()
+
+
+def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
+    state, panel = page.state, page.recipe.memory
+    first, cpu = model_facts.devices(free=9 * model_facts.GIB).devices
+    second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
+    state.take_answer(events.DevicesFound(devices=(first, second, cpu)))
+    state.set("model", "precision", "4bit")
+    state.set("model", "device", "cuda:0,cuda:1")
+    assert "9 GiB free on RTX 4090" in panel.sentence.text()
+    assert page.recipe.ready.facts()["Device"] == "2 × RTX 4090"
+    state.set("model", "sharding", "shard")
+    assert panel.sentence.text().startswith("Not estimated: ")
+    assert not panel.bar.isVisible()

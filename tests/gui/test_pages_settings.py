@@ -136,6 +136,25 @@ def test_each_precision_says_whether_training_with_it_fits(
     assert cards["4bit"].note().startswith("2 GiB ⚠ training needs ")
 
 
+def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectState) -> None:
+    page = ModelPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(model_facts.model())
+    opened.take_answer(model_facts.lengths())
+    first, cpu = model_facts.devices(free=8 * model_facts.GIB).devices
+    second = first.model_copy(update={"name": "cuda:1", "free_bytes": 23 * model_facts.GIB})
+    opened.take_answer(events.DevicesFound(devices=(first, second, cpu)))
+    cards = page.precision.cards.cards
+    assert "⚠" in cards["16bit"].note()
+    opened.set("model", "device", "cuda:1")
+    assert cards["16bit"].note() == "6 GiB ✓ fits"
+    opened.set("model", "device", "cuda:0,cuda:1")
+    assert cards["16bit"].note() == "6 GiB", "the weights may be divided"
+    assert cards["4bit"].note() == "2 GiB ✓ fits"
+    opened.set("model", "sharding", "replicate")
+    assert "⚠" in cards["16bit"].note()
+
+
 def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:
     page = ModelPage(opened)
     shown(qtbot, page)
@@ -167,6 +186,7 @@ def test_several_gpus_are_ticked(qtbot: QtBot, opened: ProjectState) -> None:
     assert opened.get("model", "device") == "cuda:1"
     first.click()
     assert opened.get("model", "device") == "cuda:0,cuda:1"
+    assert page.device.combo.box.placeholderText() == "2 together"
     opened.set("model", "device", "cuda:1")
     assert (first.isChecked(), other.isChecked()) == (False, True)
     assert page.device.combo.box.currentData() == "cuda:1"
@@ -306,9 +326,14 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     assert "Goes on from an adapter: rank 8, alpha 12, q_proj." in page.detail.text()
     assert not page.editors["rank"].isEnabled()
     assert not page.presets.isEnabled()
+    assert page.presets.cards[8].radio.isChecked()
+    assert page.drawing.chosen() == ["q_proj"]
+    assert "× rank" not in page.editors["alpha"].help.text()
     assert page.editors["dropout"].isEnabled()
     opened.undo.undo()
     assert page.editors["rank"].isEnabled()
+    assert page.presets.cards[16].radio.isChecked()
+    assert len(page.drawing.chosen()) == 7
     assert "adapter" not in page.detail.text()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -163,7 +162,7 @@ class ModelPage(Page):
             self._show_kind()
         if step == "lora" or (step == "model" and field in NAMING):
             self.inquiry.soon()
-        if (step, field) == ("model", "precision"):
+        if step == "model" and field in ("precision", "device", "sharding"):
             self._show_memory()
 
     def _facts_changed(self, name: str) -> None:
@@ -205,10 +204,10 @@ class ModelPage(Page):
 
     def _show_memory(self) -> None:
         model = self.state.facts.model
-        plan = memory_plan.of(self.state)
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
-            fit = _fit(plan, precision) if plan else ""
+            plan = memory_plan.of(self.state, precision)
+            fit = _fit(plan) if plan else ""
             notes[precision] = f"{words.memory(needed)}{fit}"
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
@@ -217,10 +216,9 @@ class ModelPage(Page):
         )
 
 
-def _fit(plan: Plan, precision: str) -> str:
-    """Whether training with weights of a precision fits, with the recipe as it is set."""
-    held = plan.model.model_copy(update={"precision": precision})
-    found = estimate(replace(plan, model=held))
+def _fit(plan: Plan) -> str:
+    """Whether a training fits, with the recipe as it is set."""
+    found = estimate(plan)
     return " ✓ fits" if found.fits else f" ⚠ training needs {words.memory(found.total)}"
 
 

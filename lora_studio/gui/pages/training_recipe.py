@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import events, optimizers, presets, trackers, words
 from lora_studio.core.dataset import Task
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.optimizers import OPTIMIZERS
 from lora_studio.core.presets import Preset
 from lora_studio.core.problems import Step
@@ -52,6 +54,7 @@ _OF_SCHEDULE: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
+_SHARED = "Not estimated: the devices share the weights, or one memory."
 #: What the rows have to be for a field to count.
 _FOR: dict[str, dict[Task, str]] = {
     "preference": {"preference": "pairs of a better and a worse answer"},
@@ -128,8 +131,12 @@ class Recipe(QWidget):
 
     def _show_memory(self) -> None:
         """A problem is reported with its remedy; not during a run, which holds memory itself."""
-        plan = memory_plan.of(self.state)
-        problem = self.memory.show_plan(plan, measured=self.state.facts.lengths is not None)
+        plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
+        shared = self.state.facts.model is not None and len(self._devices()) > 1
+        if plan is None and shared:
+            problem = self.memory.show_plan(None, unknown=_SHARED)
+        else:
+            problem = self.memory.show_plan(plan, measured=measured)
         if not self.state.running:
             self.state.report("memory", [problem] if problem else [])
 
@@ -175,12 +182,21 @@ class Recipe(QWidget):
         value = str(self.state.get("model", "precision"))
         return choices.get(value, value)
 
+    def _devices(self) -> tuple[str, ...]:
+        """Names of all that train together, one for each process."""
+        model = self.state.spec("model")
+        return model.devices if isinstance(model, ModelSpec) else ()
+
     def _device(self) -> str:
-        name, found = self.state.get("model", "device"), self.state.facts.devices
-        for device in found.devices if found else ():
-            if name in ("auto", device.name):
-                return device.title
-        return str(name)
+        """Each kind of device that trains, with their number where several do."""
+        found = self.state.facts.devices
+        titles = {device.name: device.title for device in (found.devices if found else ())}
+        if found and found.devices:
+            titles["auto"] = found.devices[0].title
+        many = Counter(titles.get(name, name) for name in self._devices())
+        return ", ".join(
+            f"{count} × {title}" if count > 1 else title for title, count in many.items()
+        )
 
 
 def _adapter_in_words(adapter: events.ParametersCounted) -> str:

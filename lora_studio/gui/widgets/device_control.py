@@ -52,9 +52,15 @@ class DeviceControl(Control):
     def show_value(self, value: Any) -> None:
         """Shows one device in the list as well, several by their ticks alone."""
         self._value = str(value)
-        self.combo.show_value(self._value)
+        self._show_in_list()
         for name, box in self.ticks.items():
             box.setChecked(name in self._value.split(","))
+
+    def _show_in_list(self) -> None:
+        """Several are no entry of the list: their number stands there instead."""
+        self.combo.show_value(self._value)
+        if (count := self._value.count(",") + 1) > 1:
+            self.combo.box.setPlaceholderText(f"{count} together")
 
     def _choose(self, value: object) -> None:
         self.show_value(value)
@@ -65,7 +71,7 @@ class DeviceControl(Control):
         ticked = [name for name, box in self.ticks.items() if box.isChecked()]
         value = ",".join(ticked) or "auto"
         self._value = value
-        self.combo.show_value(value)
+        self._show_in_list()
         self.edited.emit(value)
         self.left.emit()
 

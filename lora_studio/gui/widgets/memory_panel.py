@@ -12,6 +12,8 @@ from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.memory_bar import MemoryBar
 
+_UNKNOWN = "The memory it takes appears once model and device are known."
+
 
 class MemoryPanel(QWidget):
     """Follows a plan. Cheap enough for every keystroke.
@@ -41,10 +43,12 @@ class MemoryPanel(QWidget):
         layout.addLayout(row(self.fit, self.larger, None))
         self.show_plan(None)
 
-    def show_plan(self, plan: Plan | None, *, measured: bool = True) -> Problem | None:
+    def show_plan(
+        self, plan: Plan | None, *, measured: bool = True, unknown: str = _UNKNOWN
+    ) -> Problem | None:
         """Shows what a plan takes; the problem, with its remedy, where it does not fit.
 
-        `measured` says whether the lengths of the rows are known.
+        `measured` says whether the lengths of the rows are known, `unknown` why there is no plan.
         """
         found = estimate(plan) if plan else None
         self.bar.show_estimate(found)
@@ -57,7 +61,7 @@ class MemoryPanel(QWidget):
             problem = memory_advice.problem(plan, found)
             self._cheapest = problem.fix if problem else None
         else:
-            self.sentence.setText("The memory it takes appears once model and device are known.")
+            self.sentence.setText(unknown)
             set_role(self.sentence, "muted")
         self.bar.setVisible(found is not None)
         self.rows.setVisible(found is not None)
