@@ -15,7 +15,7 @@ class MergingSpec(Spec):
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = setting(
         "auto",
         "Precision of the merged model",
-        "Automatic keeps the precision that the base model is stored in.",
+        "As the base model: the precision that its weights are stored in.",
         choices={
             "auto": "As the base model",
             "bf16": "bfloat16",

@@ -129,6 +129,7 @@ class PushDialog(Dialog):
         """`there` is what the run has; the last of it, which needs least to run, is proposed."""
         super().__init__("Upload to the Hugging Face hub", "", parent)
         self.what = SegmentsControl({name: _WORDS[name] for name in there})
+        self.what.setAccessibleName("What to upload")
         self._what = there[-1]
         self.what.show_value(self._what)
         self.what.edited.connect(self._choose)
@@ -149,11 +150,11 @@ class PushDialog(Dialog):
                 label("Model card", "label"), self.card, spacing=Space.S,
             )
         )  # fmt: skip
-        self.add_button(button("Back", self.reject))
+        self.add_button(button("Cancel", self.reject))
         self.upload = self.add_button(button("Upload", self._accept, kind="primary"), default=True)
         self._timer = QTimer(self, singleShot=True, interval=_PAUSE)
         self._timer.timeout.connect(self.preview)
-        self._changed()
+        self.upload.setEnabled(False)
 
     def show_card(self, text: str) -> None:
         """The card as it will be."""
