@@ -8,7 +8,7 @@ from lora_studio.core import events, machine
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.estimate import Plan, estimate
 from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec
+from lora_studio.core.model import ModelSpec, names_of
 from lora_studio.core.training import TrainingSpec
 from lora_studio.core.training_rows import Rows, rows_of
 from lora_studio.gui.project_state import ProjectState
@@ -38,7 +38,7 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
         return None
     if precision:
         model = model.model_copy(update={"precision": precision})
-    device = _device(facts.devices, model)
+    device = _device(facts.devices, model.device)
     if device is None:
         return None
     plan = Plan(
@@ -64,13 +64,20 @@ def _may_be_divided(plan: Plan) -> bool:
     return plan.model.sharding == "auto" and not quantised and estimate(plan).fits is False
 
 
-def _device(found: events.DevicesFound, model: ModelSpec) -> events.Device | None:
-    """The device that the setting means: the first one for `auto`, the fullest one of several."""
-    if model.device == "auto":
+def device(state: ProjectState) -> events.Device | None:
+    """The device that the project trains on; the first one while its setting names none."""
+    if (found := state.facts.devices) is None:
+        return None
+    return _device(found, str(state.get("model", "device"))) or _device(found, "auto")
+
+
+def _device(found: events.DevicesFound, wanted: str) -> events.Device | None:
+    """The device that a setting means: the first one for `auto`, the fullest one of several."""
+    if wanted == "auto":
         return next(iter(found.devices), None)
     meant = [
         next((one for one in found.devices if one.name.startswith(name)), None)
-        for name in model.devices
+        for name in names_of(wanted)
     ]
     known = [one for one in meant if one is not None]
     return min(known, key=lambda one: one.free_bytes) if len(known) == len(meant) else None

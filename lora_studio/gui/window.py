@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import checks, commands, events, words
 from lora_studio.core.problems import Problem, Step
-from lora_studio.gui import theme
+from lora_studio.gui import memory_plan, theme
 from lora_studio.gui.cluster_export import ClusterExport
 from lora_studio.gui.dialogs import ClosingDialog, UnsavedDialog
 from lora_studio.gui.inspector import Inspector
@@ -122,7 +122,8 @@ class Window(QMainWindow):
         self.state.problems_changed.connect(self._problems_changed)
         self.state.dirty_changed.connect(self._show_project)
         self.state.saved.connect(self._saved)
-        self.state.facts_changed.connect(self._facts_changed)
+        for changed in (self.state.opened, self.state.value_changed, self.state.facts_changed):
+            changed.connect(self._show_device)
         self.inspector.answered.connect(self._answered)
         self.inspector.finished.connect(self._question_finished)
         self.flow.started.connect(self.go)
@@ -327,9 +328,8 @@ class Window(QMainWindow):
     def _question_finished(self, kind: str, problem: Problem | None) -> None:
         self.state.report(kind, [problem] if problem else [])
 
-    def _facts_changed(self, name: str) -> None:
-        if name == "devices":
-            self.header.device.show_devices(self.state.facts.devices)
+    def _show_device(self, *_: object) -> None:
+        self.header.device.show_device(memory_plan.device(self.state))
 
     # --- jobs ---------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import commands, events, project, run_folder
@@ -20,7 +20,7 @@ from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, ProblemDial
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
-from tests.helpers import plain_pages
+from tests.helpers import model_facts, plain_pages
 from tests.helpers.plain_pages import PlainPage
 
 Scenario = Callable[..., None]
@@ -594,3 +594,18 @@ def test_a_window_that_was_used_leaves_no_thread(
         window.go(step)
     window.close()
     assert not lasting_thread.at_work()
+
+
+def test_the_header_shows_the_device_that_the_project_trains_on(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    card, cpu = model_facts.devices(free=6 * model_facts.GIB).devices
+    other = card.model_copy(update={"name": "cuda:1", "title": "RTX 3090"})
+    window.state.take_answer(events.DevicesFound(devices=(card, other, cpu)))
+    name = window.header.device.findChild(QLabel)
+    assert name.text() == "RTX 4090"
+    window.state.set("model", "device", "cuda:1")
+    assert name.text() == "RTX 3090"
+    window.state.undo.undo()
+    assert name.text() == "RTX 4090"

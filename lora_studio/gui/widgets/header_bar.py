@@ -87,11 +87,10 @@ class DeviceView(QWidget):
         self.setLayout(row(self._name, self._bar, self._memory))
         self.hide()
 
-    def show_devices(self, found: events.DevicesFound | None) -> None:
-        """Shows the device that `auto` means."""
-        self.setVisible(bool(found and found.devices))
-        if found and found.devices:
-            device = found.devices[0]
+    def show_device(self, device: events.Device | None) -> None:
+        """Shows a device; hidden while there is none."""
+        self.setVisible(device is not None)
+        if device is not None:
             self.show_memory(
                 device.title, device.total_bytes - device.free_bytes, device.total_bytes
             )
