@@ -54,6 +54,7 @@ class JobRecord:
     def clear(self) -> None:
         """Another run: nothing is known of it yet."""
         self.phase, self.problem, self.progress, self._id = "none", None, None, ""
+        self.begun = self.ended = 0.0
 
     def is_running(self, job_under_way: str) -> bool:
         """Whether the job is at work; one whose worker vanished without a word is not."""

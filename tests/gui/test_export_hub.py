@@ -10,6 +10,7 @@ import pytest
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import commands, events, run_folder
+from lora_studio.core.problems import Problem
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.pages.export import ExportPage
 from lora_studio.gui.pages.export_hub import PushDialog
@@ -89,3 +90,19 @@ def test_an_upload_is_followed_to_its_end(
     state.set_run(run, "")
     assert "me/bot" in page.hub.what.text()
     assert page.hub.look.isVisibleTo(page)
+
+
+def test_a_failed_upload_is_forgotten_once_another_job_went_well(
+    page: ExportPage, state: ProjectState, run: RunFolder
+) -> None:
+    refused = Problem(code="hub.refused", what="The hub refuses it.", remedy="Sign in.")
+    state.set_run(run, "push")
+    page.on_event(events.Started(id="p", command="push", time=1.0))
+    page.on_event(events.Failed(id="p", problem=refused, time=2.0))
+    state.set_run(run, "")
+    assert page.what.text() == "✗ The hub refuses it."
+    state.set_run(run, "export")
+    page.on_event(events.Started(id="e", command="export", time=3.0))
+    page.on_event(events.Done(id="e", time=4.0))
+    state.set_run(run, "")
+    assert "✗" not in page.what.text()

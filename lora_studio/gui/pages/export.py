@@ -371,7 +371,7 @@ class ExportPage(Page):
             what = "Uploading to the hub"
         elif running:
             what = "Exporting"
-        elif problem := next((job.problem for job in reversed(self._jobs) if job.problem), None):
+        elif problem := max(self._jobs, key=lambda job: job.begun).problem:
             what, advice, failed = f"✗ {problem.what}", problem.remedy, True
         elif self.record.phase == "cancelled":
             what = "Exporting was cancelled."
