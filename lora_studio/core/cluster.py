@@ -25,11 +25,19 @@ MODEL, DATA, START = "model", "data", "start"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
 
 
-def export(project: Project, folder: Path, out: Path, *, with_model: bool = True) -> RunFolder:
+def export(
+    project: Project,
+    folder: Path,
+    out: Path,
+    *,
+    with_model: bool = True,
+    begun: RunFolder | None = None,
+) -> RunFolder:
     """Writes the run of a project as the folder `out`; `folder` is what its paths are relative to.
 
-    Without the model its place is left empty, for one that the cluster has already. Raises
-    ProblemError when `out` exists or something cannot be copied; then nothing is left behind.
+    Without the model its place is left empty, for one that the cluster has already. `begun` is the
+    run that is gone on with. Raises ProblemError when `out` exists or something cannot be copied;
+    then nothing is left behind.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise fail(
@@ -41,6 +49,8 @@ def export(project: Project, folder: Path, out: Path, *, with_model: bool = True
     try:
         with folder_atomic(out) as target:
             _fill(project.resolved(folder), target, with_model=with_model)
+            if begun is not None:
+                _take_progress(begun, RunFolder(target))
     except OSError as error:
         raise fail(
             "cluster.not_written",
@@ -54,10 +64,11 @@ def export(project: Project, folder: Path, out: Path, *, with_model: bool = True
 
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
     """The same of a run that has begun: with its checkpoints, from which it goes on."""
-    exported = export(run.load_project(), run.path, out, with_model=with_model)
-    if run.checkpoints.is_dir():
-        shutil.copytree(run.checkpoints, exported.checkpoints)
-    return exported
+    project = run.load_project()
+    if run.start_adapter.is_dir():  # the run's own copy: where it came from may be gone
+        lora = project.lora.model_copy(update={"start_from": str(run.start_adapter)})
+        project = project.model_copy(update={"lora": lora})
+    return export(project, run.path, out, with_model=with_model, begun=run)
 
 
 def missing(run: RunFolder) -> list[Problem]:
@@ -99,6 +110,15 @@ def _fill(project: Project, target: Path, *, with_model: bool) -> None:
     for name, text in _files(changed).items():
         write_atomic(target / name, text)
     (target / COMMAND).chmod(0o755)
+
+
+def _take_progress(run: RunFolder, target: RunFolder) -> None:
+    """Checkpoints, the best adapters that they know of, and what the base answered at the beginning."""
+    for folder, there in ((run.checkpoints, target.checkpoints), (run.best, target.best)):
+        if folder.is_dir():
+            shutil.copytree(folder, there, ignore=shutil.ignore_patterns(".*"))
+    if run.samples_file.is_file():
+        shutil.copyfile(run.samples_file, target.samples_file)
 
 
 def _take_model(

@@ -145,6 +145,7 @@ def _left_behind(run: RunFolder) -> Iterator[Path]:
     yield from run.best.glob(".step-*")
     yield from run.path.glob(".adapter.*")
     yield from run.path.glob(".start-adapter.*")
+    yield from run.path.glob(".data.*")
     yield _scratch(run)
 
 

@@ -95,7 +95,7 @@ def following(run: RunFolder, project: Project, job: Job, *, resume: bool) -> It
         return
     if not resume:
         shutil.rmtree(run.trackers, ignore_errors=True)
-    follower = _Follower(run, project, job)
+    follower = _Follower(run, project, job, *(_told_before(run) if resume else (0, 0)))
     job.listeners.append(follower.put)
     try:
         yield
@@ -107,9 +107,9 @@ def following(run: RunFolder, project: Project, job: Job, *, resume: bool) -> It
 class _Follower:
     """The thread that hands events on."""
 
-    def __init__(self, run: RunFolder, project: Project, job: Job) -> None:
+    def __init__(self, run: RunFolder, project: Project, job: Job, told: int, judged: int) -> None:
         self._run, self._project, self._job = run, project, job
-        self._told, self._judged = _told_before(run)
+        self._told, self._judged = told, judged
         self._events: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._sinks: dict[str, Sink] = {}
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)

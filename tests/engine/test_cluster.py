@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from lora_studio.core import cluster, commands, events
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine.channel import Flags
 from tests.engine.conftest import TinyModel
+from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import handle, new_run, write_rows
 
 ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
@@ -78,6 +80,34 @@ def test_a_model_left_out_is_missed_by_name(here: RunFolder, tmp_path: Path) -> 
     )  # on the cluster the place that it was taken from is not there
     assert [problem.code for problem in cluster.missing(run)] == ["cluster.missing"]
     run.update_manifest(taken_along=manifest["taken_along"])
+
+
+def test_a_run_that_has_begun_takes_along_all_that_it_goes_on_from(
+    here: RunFolder, tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made")
+    frozen = here.load_project()
+    lora = frozen.lora.model_copy(update={"start_from": str(adapter)})
+    training = frozen.training.model_copy(update={"eval_every": 1, "sample_tokens": 2})
+    model = frozen.model.model_copy(update={"device": "cpu"})
+    begun = {"lora": lora, "training": training, "model": model}
+    here.project_file.write_text(frozen.model_copy(update=begun).to_toml())
+
+    def pause(event: events.Event, flags: Flags) -> None:
+        if isinstance(event, events.Evaluated) and event.step == 2:
+            flags.pause.set()
+
+    assert handle(commands.Train(run=str(here.path)), pause).last(events.Done).paused
+    shutil.rmtree(adapter)
+    there = cluster.export_run(here, tmp_path / "out")
+    shutil.rmtree(here.path)
+    assert (Path(there.load_project().lora.start_from) / "adapter_config.json").is_file()
+    assert there.checkpoint_steps() == [2]
+    assert list(there.best.iterdir())
+    assert there.samples_file.is_file()
+    channel = handle(commands.Train(run=str(there.path), resume=True))
+    assert channel.of(events.StepDone)[0].step == 3
+    assert channel.of(events.AdapterSaved)
 
 
 def test_a_folder_with_something_in_it_is_left_alone(here: RunFolder, tmp_path: Path) -> None:

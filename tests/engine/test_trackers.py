@@ -108,6 +108,28 @@ def test_mlflow_has_each_step_once_after_a_resume(
     assert found.data.params["lora.rank"] == "4"
 
 
+def test_a_training_that_begins_anew_is_told_anew(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    class Kept(trackers._Unrepeated):
+        def _log(self, step: int, values: Any) -> None:
+            told.append(step)
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setitem(trackers._SINKS, "tensorboard", Kept)
+    run = make_run(tmp_path, tiny, "tensorboard")
+    train(run)
+    first, told[:] = list(told), []
+    train(run, resume=True)
+    assert not told
+    train(run)
+    assert told == first
+
+
 @needs("wandb")
 @pytest.mark.slow
 def test_weights_and_biases_writes_offline_for_who_is_not_logged_in(
