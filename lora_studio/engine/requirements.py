@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -19,7 +20,7 @@ def lock_list(modules: Iterable[str] = ()) -> str:
 
     A build's own mark, such as +cu128, is left off: it names a download, not other code.
     """
-    owners = metadata.packages_distributions()
+    owners = _owners()
     roots = {*_ALWAYS, *(owner for module in modules for owner in owners.get(module, ()))}
     versions = sorted(_closure(roots).items())
     lines = [
@@ -27,6 +28,12 @@ def lock_list(modules: Iterable[str] = ()) -> str:
         *(f"{name}=={Version(version).public}" for name, version in versions),
     ]
     return "\n".join(lines) + "\n"
+
+
+@functools.cache  # half a second, and it stays as it is while a process lives
+def _owners() -> Mapping[str, list[str]]:
+    """Import name -> the packages that bring it."""
+    return metadata.packages_distributions()
 
 
 def _closure(roots: Iterable[str]) -> dict[str, str]:

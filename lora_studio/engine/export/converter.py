@@ -13,8 +13,7 @@ from typing import Any, Literal
 
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.channel import Job
-from lora_studio.engine.export import child
-from lora_studio.engine.export import outline as outline_module
+from lora_studio.engine.export import child, converter_child
 from lora_studio.engine.failures import disk_full
 
 _SCRIPT = "convert_hf_to_gguf.py"
@@ -46,9 +45,8 @@ def convert(
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
-    command = child.python(str(script), *arguments)
-    if outline:
-        command = child.python(outline_module.__name__, str(script), *arguments)
+    options = ["--outline"] if outline else []
+    command = child.python(converter_child.__name__, *options, str(script), *arguments)
     _run_converter(
         command, "reading shapes" if outline else "converting to GGUF", model, target, job
     )

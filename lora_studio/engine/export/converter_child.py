@@ -1,0 +1,75 @@
+"""The program that runs llama.cpp's converter, with what it lacks: SCRIPT and its arguments.
+
+- A tokenizer without a BOS token says so in the file. Where it does not, llama.cpp goes by the kind
+  of tokenizer, and some kinds then begin every prompt with token 11, whatever that is.
+- With `--outline` before SCRIPT no weight is written. Header, vocabulary, names, shapes and types are
+  those of the converted model; where the weights would be the file has a hole, which takes no disk
+  space where the file system knows sparse files. The quantiser's dry run asks for no more.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def _write_outline(writer: Any, *, progress: bool = False) -> None:
+    """In the place of GGUFWriter.write_tensors_to_file: a hole as long as the tensors are."""
+    writer.write_ti_data_to_file()
+    for file, tensors in zip(writer.fout, writer.tensors, strict=True):
+        writer.write_padding(file, file.tell())
+        length = sum(
+            writer.ggml_pad(item.nbytes, writer.data_alignment) for item in tensors.values()
+        )
+        file.truncate(file.tell() + length)
+        file.seek(0, 2)
+
+
+def _deny_bos(vocabulary: type[Any]) -> None:
+    """Lets what gathers the special tokens of a folder (gguf's SpecialVocab) deny a BOS it lacks."""
+    begin = vocabulary.__init__
+
+    def gather(self: Any, path: Any, *others: Any, **named: Any) -> None:
+        begin(self, path, *others, **named)
+        if "bos" not in self.add_special_token and not has_bos(Path(path)):
+            self.add_special_token["bos"] = False
+
+    vocabulary.__init__ = gather  # type: ignore[misc]
+
+
+def has_bos(model: Path) -> bool:
+    """Whether the tokenizer of a model folder names a BOS token."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        try:
+            if json.loads((model / name).read_text("utf-8")).get("bos_token"):
+                return True
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, AttributeError):
+            return True  # nothing can be said, so nothing is
+    return not (model / "tokenizer_config.json").is_file()
+
+
+def _main() -> None:
+    """The child: [--outline] SCRIPT and its arguments."""
+    outline = sys.argv[1] == "--outline"
+    sys.argv = sys.argv[1 + outline :]
+    script = sys.argv[0]
+    folder = Path(script).resolve().parent
+    # As the script itself does: its own gguf package comes before an installed one.
+    sys.path[:0] = [str(folder)]
+    if (folder / "gguf-py").is_dir():
+        sys.path.insert(1, str(folder / "gguf-py"))
+    import gguf
+
+    _deny_bos(gguf.SpecialVocab)
+    if outline:
+        gguf.GGUFWriter.write_tensors_to_file = _write_outline
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main()
