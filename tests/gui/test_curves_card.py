@@ -111,7 +111,7 @@ def test_leaving_while_a_run_is_being_read_ends_the_reading(card: CurvesCard) ->
     card.plot.bar.compare_opened.emit()
     card.plot.bar.compare.menu().actions()[0].trigger()
     card.leave()
-    assert card._threads == []
+    assert card._reading == []
 
 
 def save(qtbot: QtBot, card: CurvesCard, file: Path) -> None:
@@ -160,6 +160,18 @@ def test_the_table_has_every_series_of_every_run_shown_by_step(
     assert rows[0]["eval_loss"] == ""
     assert rows[0]["margin"] == ""
     assert rows[40]["margin"] == "0.4"
+
+
+def test_a_table_is_saved_to_its_end_when_another_run_begins(
+    qtbot: QtBot, card: CurvesCard, tmp_path: Path
+) -> None:
+    card.save_values()
+    dialog = card.findChild(QFileDialog)
+    assert dialog is not None
+    dialog.fileSelected.emit(str(tmp_path / "values.csv"))
+    dialog.close()
+    card.clear()
+    qtbot.waitUntil((tmp_path / "values.csv").exists, timeout=WAIT)
 
 
 def test_a_place_that_cannot_be_written_is_a_problem_in_words(

@@ -42,7 +42,8 @@ class CurvesCard(Card):
         self.plot.setMinimumHeight(270)
         self.add(self.plot)
         self._read: dict[str, RunCurves] = {}
-        self._threads: list[Background] = []
+        self._reading: list[Background] = []
+        self._writing: list[Background] = []
         bar = self.plot.bar
         bar.compare_opened.connect(self._offer_runs)
         bar.compare_chosen.connect(self._compare)
@@ -51,14 +52,12 @@ class CurvesCard(Card):
 
     def leave(self) -> None:
         """Ends what is under way; harmless when done twice."""
-        for thread in self._threads:
-            thread.drop()
-            thread.deleteLater()
-        self._threads = []
+        self._drop(self._reading)
+        self._drop(self._writing)
 
     def clear(self) -> None:
-        """Another run, or one of another project."""
-        self.leave()
+        """Another run, or one of another project; what is being saved is saved."""
+        self._drop(self._reading)
         self.plot.bar.untick()
         self._read = {}
         self.plot.clear()
@@ -86,7 +85,7 @@ class CurvesCard(Card):
             if key not in self._read:
                 run = RunFolder(Path(key))
                 self._read[key] = RunCurves(run_name(run))
-                self._begin(partial(_series_of, run), partial(self._was_read, key))
+                self._begin(self._reading, partial(_series_of, run), partial(self._was_read, key))
         self._show_others()
 
     def _was_read(self, key: str, found: object) -> None:
@@ -132,6 +131,7 @@ class CurvesCard(Card):
 
     def _write(self, file: Path, write: Writer) -> None:
         self._begin(
+            self._writing,
             lambda thread: write(file, thread),
             lambda _: self.state.messages.info(f"Saved {file.name} in {file.parent}."),
         )
@@ -141,21 +141,27 @@ class CurvesCard(Card):
 
     # --- threads ------------------------------------------------------------------------------
 
-    def _begin(self, work: Work, then: Callable[[object], None]) -> None:
+    def _begin(self, among: list[Background], work: Work, then: Callable[[object], None]) -> None:
         thread = Background(work, self)
         thread.done.connect(then)
         thread.failed.connect(self._failed)
-        thread.finished.connect(partial(self._ended, thread))
-        self._threads.append(thread)
+        thread.finished.connect(partial(self._ended, thread, among))
+        among.append(thread)
         thread.start()
 
     def _failed(self, problem: Problem) -> None:
         self.state.messages.problem(problem)
 
-    def _ended(self, thread: Background) -> None:
-        if thread in self._threads:
-            self._threads.remove(thread)
+    def _ended(self, thread: Background, among: list[Background]) -> None:
+        if thread in among:
+            among.remove(thread)
             thread.deleteLater()
+
+    def _drop(self, threads: list[Background]) -> None:
+        for thread in threads:
+            thread.drop()
+            thread.deleteLater()
+        threads.clear()
 
 
 def run_name(run: RunFolder) -> str:
