@@ -175,10 +175,10 @@ def test_during_training_figures_and_curve_follow_the_steps(
     assert page.missing() == "Training is under way."
     assert not page.done()
     assert "step 30: eval loss" in page.log.toPlainText()
-    with qtbot.waitSignal(page.stop_requested):
-        qtbot.keyClick(page.stop, Qt.Key.Key_Space)
     with qtbot.waitSignal(page.checkpoint_requested):
         page.checkpoint.click()
+    with qtbot.waitSignal(page.stop_requested):
+        qtbot.keyClick(page.stop, Qt.Key.Key_Space)
 
 
 def test_after_training_a_verdict_and_the_way_on(

@@ -238,3 +238,15 @@ def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) 
     run_of(page, [2.0], {})
     QApplication.processEvents()
     assert bar.maximum() == 0
+
+
+def test_whoever_has_asked_for_a_pause_is_not_offered_another_one(
+    qtbot: QtBot, page: TrainingPage
+) -> None:
+    run_of(page, [2.0], {})
+    with qtbot.waitSignal(page.pause_requested):
+        qtbot.mouseClick(page.pause, Qt.MouseButton.LeftButton)
+    assert not any(made.isEnabled() for made in (page.pause, page.stop, page.checkpoint))
+    page.on_event(events.Done(id="t", paused=True))
+    run_of(page, [2.0], {})  # goes on
+    assert all(made.isEnabled() for made in (page.pause, page.stop, page.checkpoint))

@@ -66,7 +66,7 @@ class TrainingPage(Page):
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self._take_fix)
         self._watch = Watch()
-        self.pause = button("Pause", self.pause_requested.emit, icon="pause")
+        self.pause = button("Pause", self._rest, icon="pause")
         self.pause.setToolTip("Ends after this step with a checkpoint and gives the memory back.")
         self.stop = button("Stop and keep", self._stop, icon="stop")
         self.checkpoint = button(
@@ -80,6 +80,7 @@ class TrainingPage(Page):
         self.cluster.setToolTip("Writes a folder that trains elsewhere with one command.")
         self.results = button("Show the last run", self._show_results, icon="back")
         self._wants_recipe = False
+        self._ends = False  # the user has asked for the end, which comes after the step
         self._adapter: events.AdapterSaved | None = None
         self._plan: events.TrainingStarted | None = None
         self._last: events.StepDone | None = None
@@ -174,7 +175,7 @@ class TrainingPage(Page):
 
     def _begin(self) -> None:
         """A new training or one that goes on: curves of a resumed one stay."""
-        self._wants_recipe = False
+        self._wants_recipe = self._ends = False
         self._adapter = None
 
     def _opened(self) -> None:
@@ -191,7 +192,7 @@ class TrainingPage(Page):
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self._plan = self._last = self._adapter = None
             self._watch, self._ran_with = Watch(), None
-            self._wants_recipe = False
+            self._wants_recipe = self._ends = False
         self.refresh()
 
     # --- what the user does -------------------------------------------------------------------
@@ -223,8 +224,15 @@ class TrainingPage(Page):
             self.refresh()
         super().focus_field(field)
 
+    def _rest(self) -> None:
+        self._ends = True
+        self.refresh()
+        self.pause_requested.emit()
+
     def _stop(self) -> None:
         """Before the first step there is nothing to keep."""
+        self._ends = True
+        self.refresh()
         (self.stop_requested if self._last else self.cancel_requested).emit()
 
     def _take_fix(self, fix: Fix) -> None:
@@ -283,7 +291,9 @@ class TrainingPage(Page):
         self.stop.setVisible(running)
         self.stop.setText("Stop and keep" if self._last else "Cancel")
         self.checkpoint.setVisible(running)
-        self.checkpoint.setEnabled(self._last is not None)
+        self.checkpoint.setEnabled(self._last is not None and not self._ends)
+        for ending in (self.pause, self.stop):
+            ending.setEnabled(not self._ends)
         self.again.setVisible(not running and not recipe)
         self.cluster.setVisible(recipe)
         self.results.setVisible(recipe and self.record.phase != "none")
