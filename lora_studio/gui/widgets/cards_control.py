@@ -79,7 +79,7 @@ class _Card(QFrame):
         self.radio = QRadioButton(choice.title)
         self.radio.setProperty("role", "section")
         self._text = label(choice.text, "caption", wrap=True)
-        self._note = label("", "label")
+        self._note = label("", "label", wrap=True)
         self._note.hide()
         self._title = choice.title
         layout = QVBoxLayout(self)
