@@ -285,7 +285,8 @@ class ExportPage(Page):
     def missing(self) -> str | None:
         """A merged model, and a project without errors."""
         if self.state.running:
-            return "Exporting is under way." if self._running() else "A job is under way."
+            mine = self.record.is_running(self.state.running)
+            return "Exporting is under way." if mine else "A job is under way."
         wrong = checks.errors(self.state.problems())
         if wrong:
             return wrong[0].what
