@@ -108,8 +108,8 @@ def train(
 def resume(path: RunArgument, as_json: JsonOption = False) -> None:
     """Go on with a training from its last complete checkpoint."""
     display = Display(as_json=as_json)
-    ending = headless.perform(commands.Train(run=str(path.resolve()), resume=True), display)
-    raise typer.Exit(headless.exit_status(ending))
+    command = commands.Train(run=str(path.resolve()), resume=True)
+    raise typer.Exit(headless.run_stage(command, display))
 
 
 @app.command()

@@ -314,12 +314,12 @@ def until_ended(worker: Link, command_id: str) -> Iterator[Event]:
         yield event
 
 
-def unfinished_command(run: RunFolder) -> str | None:
-    """The id of the command that a worker is carrying out on a run."""
+def unfinished_command(run: RunFolder, kind: str = "") -> str | None:
+    """The id of the command that a worker is carrying out on a run, if it is of that kind."""
     command: str | None = None
     for event in run.milestones():
         if isinstance(event, events.Started):
-            command = event.id
+            command = event.id if kind in ("", event.command) else None
         elif isinstance(event, events.Ending):
             command = None
     return command if run.is_running() else None

@@ -90,11 +90,17 @@ def run_stages(run: RunFolder, stages: Sequence[str], display: Display) -> int:
     """
     for stage in stages:
         display.title(stage)
-        ending = perform(STAGES[stage](run=str(run.path)), display)
-        status = exit_status(ending)
-        if status or (isinstance(ending, events.Done) and (ending.stopped or ending.paused)):
-            return status or INTERRUPTED
+        if status := run_stage(STAGES[stage](run=str(run.path)), display):
+            return status
     return 0
+
+
+def run_stage(command: commands.Job, display: Display) -> int:
+    """Carries a stage out; 0 only when it went to its end, neither stopped nor paused before."""
+    ending = perform(command, display)
+    if isinstance(ending, events.Done) and (ending.stopped or ending.paused):
+        return INTERRUPTED
+    return exit_status(ending)
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
@@ -131,7 +137,7 @@ def pause(run: RunFolder, display: Display) -> int:
 
     Raises ProblemError when there is none.
     """
-    command = client.unfinished_command(run)
+    command = client.unfinished_command(run, "train")
     if command is None:
         raise fail(
             "run.not_running",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from lora_studio import __version__, client
+from lora_studio import __version__, client, headless
 from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import Draft, Project
@@ -124,6 +125,18 @@ def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_ta
     assert len(lines) == 1 + run.checkpoint_steps()[-1]
 
 
+def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) -> None:
+    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    started = events.Started(id="1", command="merge")
+    run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
+    lock = run_folder.RunLock(run.lock_file)
+    assert lock.acquire({"pid": os.getpid()})
+    result = studio("pause", str(run.path))
+    lock.release()
+    assert result.returncode == headless.REFUSED
+    assert "No training is under way" in result.stdout
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 def test_a_polite_kill_of_the_command_pauses_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -139,6 +152,7 @@ def test_a_polite_kill_of_the_command_pauses_the_training(
         next(line for line in lines if events.parse(line).kind == "step_done")
         process.terminate()
         ending = events.parse(list(lines)[-1])
+    assert process.returncode == headless.INTERRUPTED  # nothing that takes the adapter is to follow
     assert isinstance(ending, events.Done)
     assert ending.paused
     assert run.state() == "paused"

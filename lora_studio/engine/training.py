@@ -246,7 +246,9 @@ class Loop:
         self.watch.check_between_layers(self.unwrapped)
         self.is_updating = False  # the optimizer is at work: a step cannot be done over
         self.saved_step, self.saved_at = 0, time.monotonic()
-        self.owes_evaluation = False  # a pause came before the evaluation that is due at this step
+        self.owes_evaluation = (
+            False  # a pause or a stop came before the one that is due at this step
+        )
         # Dropout on each rank of its own.
         torch.manual_seed(spec.seed + self.ranks.index)
 
@@ -303,7 +305,8 @@ class Loop:
                 continue
             self.results["seconds"] = time.monotonic() - began
             stopped = self.job.flags.stop.is_set()
-            if self._evaluation_is_due() and not stopped:
+            self.owes_evaluation = self._evaluation_is_due()
+            if self.owes_evaluation and not stopped:
                 self.evaluate()
             if self._checkpoint_is_due() or stopped:
                 self.save_checkpoint()

@@ -228,6 +228,22 @@ def test_stopping_keeps_the_last_adapter_unless_eval_loss_had_turned(
     assert channel.last(events.AdapterSaved).step == min(kept, 5)
 
 
+def test_going_on_after_a_stop_makes_up_for_the_evaluation_that_it_left_out(start: Start) -> None:
+    recipe = {"eval_every": 2, "schedule": "reduce_on_plateau", "sample_rows": 0}
+    whole, halved = start(**recipe), start(**recipe)
+
+    def stop(event: Event, flags: Flags) -> None:
+        if isinstance(event, events.StepDone) and event.step == 4:
+            flags.stop.set()
+
+    unbroken = train(whole)
+    assert steps_of(train(halved, stop), events.Evaluated) == [2]
+    resumed = train(halved, resume=True)
+    assert steps_of(resumed, events.Evaluated) == [4, 6, 8]
+    assert resumed.last(events.Evaluated).loss == unbroken.last(events.Evaluated).loss
+    assert halved.manifest()["results"]["evaluations"] == whole.manifest()["results"]["evaluations"]
+
+
 # --- when to end ------------------------------------------------------------------------------
 
 
