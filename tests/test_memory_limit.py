@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -177,7 +178,8 @@ def test_a_limit_that_is_nearly_reached_is_told_between_two_pieces_of_work(group
     line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
     found = subprocess.run(shlex.split(line), capture_output=True, text=True)
     assert found.returncode == 0, found.stderr[-2000:]
-    assert found.stdout.startswith("Memory ran out: 1.4 GiB of the 1.5 GiB of its control group")
+    said = r"Memory ran out: 1\.[2-5] GiB of the 1\.5 GiB of its control group"
+    assert re.match(said, found.stdout), found.stdout
 
 
 # --- the real worker ------------------------------------------------------------------------------
@@ -191,7 +193,7 @@ ROWS = [
 
 @pytest.fixture
 def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
-    """Makes a run of 2 steps of 32 long rows, whose activations take far more than the model."""
+    """Makes a run of 2 steps of 64 long rows, whose activations take far more than the model."""
     model = tiny_model("llama3", tmp_path / "model")
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
@@ -203,7 +205,7 @@ def start(tmp_path: Path, run: RunFolder) -> Callable[..., RunFolder]:
                 "model": {"source": str(model), "precision": "fp32", "device": "cpu"},
                 "lora": {"rank": 4},
                 "dataset": {"sources": [str(rows)], "validation_share": 0.0, "max_length": 2048},
-                "training": {"micro_batch": 32, "gradient_accumulation": 1, "max_steps": 2},
+                "training": {"micro_batch": 64, "gradient_accumulation": 1, "max_steps": 2},
             }
         )
         return run_folder.create(tmp_path / "runs", frozen, tmp_path)
@@ -233,7 +235,7 @@ def test_a_training_under_a_real_limit_goes_on_with_smaller_micro_batches_to_the
     assert isinstance(sent[-1], events.Done), sent[-1]
     recovered = [event for event in sent if isinstance(event, events.Recovered)]
     assert recovered
-    assert recovered[-1].micro_batch < 32
+    assert recovered[-1].micro_batch < 64
     print(peak // MB, [(event.micro_batch, event.why) for event in recovered])
     losses, expected = metrics.of_run(limited).loss, metrics.of_run(whole).loss
     assert list(losses.steps) == list(expected.steps)
