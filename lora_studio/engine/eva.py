@@ -43,11 +43,12 @@ def look_at_data(tuned: Tuned, rows: Sequence[Any], micro_batch: int, job: Job) 
     tuned.model.eval()
     base = tuned.model.get_base_model()
     decoder = base.get_decoder() if hasattr(base, "get_decoder") else base
-    device, dtype = tuned.base.device, tuned.base.dtype
+    # Weights that are to be divided among devices are in main memory yet.
+    device, dtype = base.get_input_embeddings().weight.device, tuned.base.dtype
     with seen, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for done, batch in enumerate(batches):
             job.progress("looking at the data", done, len(batches), "batches")
-            seen.places = batch.padded_sources().to(device)
+            seen.places = batch.padded_sources()
             ids, mask = batch.padded()
             decoder(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
     tuned.model.train(was_training)

@@ -82,6 +82,9 @@ class Scorer:
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
                 self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
+            for name, layer in self.model.named_modules():
+                if name.endswith("lora_dropout.reference") and isinstance(layer, torch.nn.Dropout):
+                    layer.p = 0.0  # what is compared with is one model, not another one each time
 
     @contextmanager
     def reference(self) -> Iterator[None]:

@@ -8,8 +8,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from lora_studio.core import events
 from lora_studio.core.dataset import Message, Task
 from lora_studio.core.files import write_atomic
@@ -17,7 +15,7 @@ from lora_studio.core.problems import Problem, Where
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.samples import Sample, UnusableRow
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import chat, checkpoints, tokens
+from lora_studio.engine import chat, checkpoints, memory_ladder, tokens
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.channel import Job
 
@@ -56,28 +54,32 @@ class Sampler:
         """Before training: an adapter that changes the base's weights is the base until its first
         step alone."""
         if step == 0 and self._tuned.initial_adapter is not None and self.prompts():
-            with self._undisturbed():
-                self._base(is_base=True)
+            self._within_memory(lambda: self._base(is_base=True))
 
     def take(self, step: int) -> None:
         """Emits an answer of each model to each prompt; a lack of memory leaves them out."""
-        if not self.prompts():
-            return
-        try:
-            with self._undisturbed():
-                self._tell_base()
-                answers = self._answers(self.prompts())
-        except (torch.OutOfMemoryError, MemoryError):
-            self._job.emit(events.Warned(problem=_no_memory()))
-            return
+        if self.prompts():
+            self._within_memory(lambda: self._tell(step))
+
+    def _tell(self, step: int) -> None:
+        if not self._base_is_told:
+            for index, (shown, text) in enumerate(self._base(is_base=False)):
+                self._emit(0, index, shown, "base", text)
+            self._base_is_told = True
+        answers = self._answers(self.prompts())
         for index, (prompt, text) in enumerate(zip(self.prompts(), answers, strict=True)):
             self._emit(step, index, prompt.shown, "tuned", text)
 
-    def _tell_base(self) -> None:
-        if not self._base_is_told:
-            self._base_is_told = True
-            for index, (prompt, text) in enumerate(self._base(is_base=False)):
-                self._emit(0, index, prompt, "base", text)
+    def _within_memory(self, action: Callable[[], object]) -> None:
+        """Does something with the model, and goes on with a warning where memory runs out."""
+
+        def undisturbed() -> None:
+            with self._undisturbed():
+                action()
+
+        if memory_ladder.tried(undisturbed) is not None:
+            memory_ladder.release()
+            self._job.emit(events.Warned(problem=_no_memory()))
 
     def prompts(self) -> list[Prompt]:
         """The user's own, then those of the first held-out rows; one that the chat template refuses

@@ -425,6 +425,32 @@ def test_the_bases_answers_are_computed_once_a_run(
     assert len(calls) == 5
 
 
+def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lora_studio.engine import sampling
+
+    run = start(sample_rows=1, sample_tokens=4, epochs=1, eval_every=2)
+    frozen = run.load_project()
+    pissa = frozen.lora.model_copy(
+        update={"init": "pissa"}
+    )  # its base answers before the first step
+    run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
+    own, calls = sampling.chat.complete, []
+
+    def complete(*about: Any) -> Any:
+        calls.append(1)
+        if len(calls) < 3:  # as the processor's allocator says it
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
+        return own(*about)
+
+    monkeypatch.setattr(sampling.chat, "complete", complete)
+    channel = train(run)
+    warned = [item.problem.code for item in channel.of(events.Warned)]
+    assert warned == ["training.no_memory_for_samples"] * 2
+    assert sampled(channel) == [(4, 0, "tuned")]
+
+
 def test_own_prompts_are_answered_without_validation_rows_too(start: Start) -> None:
     run = start(sample_prompts=["Hi"], sample_tokens=4)
     frozen = run.load_project()

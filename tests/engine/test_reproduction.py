@@ -104,7 +104,7 @@ CASES = {
         PAIRS,
         settings={
             "training": {"preference": "dpo", "learning_rate": 1e-3},
-            "lora": {"init": "pissa", "use_dora": True, "targets": "attention"},
+            "lora": {"init": "pissa", "use_dora": True, "targets": "attention", "dropout": 0.1},
         },
     ),
     "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
@@ -128,7 +128,8 @@ def make_run(folder: Path, tiny: TinyModel, case: Case) -> tuple[RunFolder, Reco
         "lora": {"rank": 4, "alpha": 8},
     }
     if case.goes_on:
-        settings["lora"]["start_from"] = str(random_adapter(tiny(case.family), folder / "begun"))
+        begun = random_adapter(tiny(case.family), folder / "begun", lora_dropout=0.2)
+        settings["lora"]["start_from"] = str(begun)
     for step, changes in case.settings.items():
         settings[step] = settings[step] | changes
     run = new_run(folder, **settings)

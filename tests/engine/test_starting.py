@@ -8,16 +8,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from lora_studio.core import commands, events, start_adapter
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import lora
+from lora_studio.engine.batches import collate
+from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.tokens import Encoded
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
-from tests.helpers.jobs import RecordingChannel, handle, new_run, write_rows
+from tests.helpers.jobs import RecordingChannel, handle, make_job, new_run, write_rows
 
 Start = Callable[..., RunFolder]
 
@@ -106,6 +112,24 @@ def test_preference_training_compares_with_the_adapter_it_began_with(
     saved = weights(Path(channel.last(events.AdapterSaved).folder))
     assert not any("reference" in name for name in saved)
     assert any(not torch.equal(value, weights(adapter)[name]) for name, value in saved.items())
+
+
+def test_what_training_drops_is_not_dropped_of_the_adapter_it_is_compared_with(
+    tiny: TinyModel, tmp_path: Path
+) -> None:
+    adapter = random_adapter(tiny("llama3"), tmp_path / "made", lora_dropout=0.5)
+    base = AutoModelForCausalLM.from_pretrained(tiny("llama3"), dtype=torch.float32)
+    spec = LoraSpec(start_from=str(adapter), dropout=0.5)
+    scorer = Scorer(lora.attach(base, spec, make_job()), adapter)
+    scorer.keep_reference()
+    scorer.model.train()
+    batch = collate([Encoded(np.arange(5, 15, dtype=np.int32), np.ones(10, dtype=bool), 10)])
+    with torch.no_grad():
+        with scorer.reference():
+            first, second = scorer(batch), scorer(batch)
+        dropped = scorer(batch)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, dropped)
 
 
 def test_an_adapter_of_another_model_is_named_at_the_field(
