@@ -57,7 +57,8 @@ def _interrupt_once_there_is_another_child(before: set[psutil.Process]) -> None:
     while set(psutil.Process().children()) <= before and time.monotonic() < until:
         time.sleep(0.05)
     time.sleep(1.0)  # the moment from the start of a process to the wait for its events
-    signal.raise_signal(signal.SIGINT)
+    # As a terminal does: to the thread that waits, which nothing else would wake.
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def test_ctrl_c_ends_the_worker_that_was_asked(scenario: Path) -> None:

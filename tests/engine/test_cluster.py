@@ -88,7 +88,9 @@ def test_a_run_that_has_begun_takes_along_all_that_it_goes_on_from(
     adapter = random_adapter(tiny("llama3"), tmp_path / "made")
     frozen = here.load_project()
     lora = frozen.lora.model_copy(update={"start_from": str(adapter)})
-    training = frozen.training.model_copy(update={"eval_every": 1, "sample_tokens": 2})
+    training = frozen.training.model_copy(
+        update={"eval_every": 1, "sample_rows": 1, "sample_tokens": 2}
+    )
     model = frozen.model.model_copy(update={"device": "cpu"})
     begun = {"lora": lora, "training": training, "model": model}
     here.project_file.write_text(frozen.model_copy(update=begun).to_toml())
