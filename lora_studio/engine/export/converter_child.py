@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +60,40 @@ def _main() -> None:
     outline = sys.argv[1] == "--outline"
     sys.argv = sys.argv[1 + outline :]
     script = sys.argv[0]
-    folder = Path(script).resolve().parent
-    # As the script itself does: its own gguf package comes before an installed one.
-    sys.path[:0] = [str(folder)]
-    if (folder / "gguf-py").is_dir():
-        sys.path.insert(1, str(folder / "gguf-py"))
-    import gguf
+    sys.path.insert(0, str(Path(script).resolve().parent))
 
-    _deny_bos(gguf.SpecialVocab)
-    if outline:
-        gguf.GGUFWriter.write_tensors_to_file = _write_outline
+    def mend(gguf: Any) -> None:
+        _deny_bos(gguf.SpecialVocab)
+        if outline:
+            gguf.GGUFWriter.write_tensors_to_file = _write_outline
+
+    _once_imported("gguf", mend)
     runpy.run_path(script, run_name="__main__")
+
+
+def _once_imported(name: str, then: Callable[[Any], None]) -> None:
+    """Calls `then` with a module as soon as the script has imported it: which one, its own or an
+    installed one, is for the script to say.
+    """
+
+    class Finder:
+        @staticmethod
+        def find_spec(wanted: str, *_: Any) -> Any:
+            if wanted != name:
+                return None
+            sys.meta_path.remove(Finder)  # type: ignore[arg-type]  # a class serves as well
+            spec = importlib.util.find_spec(name)
+            if spec is not None and spec.loader is not None:
+                execute = spec.loader.exec_module
+
+                def run(module: Any) -> None:
+                    execute(module)
+                    then(module)
+
+                spec.loader.exec_module = run  # type: ignore[method-assign]
+            return spec
+
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
