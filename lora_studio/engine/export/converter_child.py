@@ -39,7 +39,7 @@ def _deny_bos(vocabulary: type[Any]) -> None:
         if "bos" not in self.add_special_token and not has_bos(Path(path)):
             self.add_special_token["bos"] = False
 
-    vocabulary.__init__ = gather  # type: ignore[misc]
+    vocabulary.__init__ = gather  # type: ignore[misc]  # a class of a package without types
 
 
 def has_bos(model: Path) -> bool:
@@ -90,10 +90,10 @@ def _once_imported(name: str, then: Callable[[Any], None]) -> None:
                     execute(module)
                     then(module)
 
-                spec.loader.exec_module = run  # type: ignore[method-assign]
+                spec.loader.exec_module = run  # type: ignore[method-assign]  # of this one loader
             return spec
 
-    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]  # as above
 
 
 if __name__ == "__main__":
