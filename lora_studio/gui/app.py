@@ -28,7 +28,7 @@ from PySide6.QtWidgets import QApplication
 from lora_studio import __version__
 from lora_studio.core import paths
 from lora_studio.core.problems import Problem, Where
-from lora_studio.gui import theme, wizard
+from lora_studio.gui import language, theme, wizard
 from lora_studio.gui.dialogs import ProblemDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
     preferences = Preferences.load()
+    language.install(app, preferences.language)
     theme.apply(app, preferences.theme)
     app.setWindowIcon(theme.icon("lora", "accent"))
     window = Window(preferences, wizard.pages)

@@ -21,6 +21,8 @@ class Preferences(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     theme: Literal["light", "dark", "system"] = "system"
+    #: A key of `gui.language.LANGUAGES`, or "system".
+    language: str = "system"
     #: QWidget.saveGeometry as hexadecimal digits, "" for the first time.
     geometry: str = ""
     #: Where the last project was made.

@@ -1,0 +1,77 @@
+"""The language of the window: every text a user sees goes through `tr`, by its English wording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, Qt, QTranslator
+from PySide6.QtGui import QGuiApplication
+
+from lora_studio.core import paths
+
+#: One context for all texts: the same English words mean the same everywhere in this program.
+CONTEXT = "LoRA Studio"
+#: Languages with a translation beside the texts' own English, by their ISO 639 code, in their own words.
+LANGUAGES = {"en": "English", "de": "Deutsch"}
+
+
+def tr(text: str) -> str:
+    """`text` in the user's language, or as it is where there is no translation.
+
+    `text` is a literal at the call, for extraction. Values are named and come afterwards:
+    `tr("{count} runs selected").format(count=count)`.
+    """
+    return QCoreApplication.translate(CONTEXT, text)
+
+
+def tr_n(singular: str, plural: str, n: int, **values: Any) -> str:
+    """The right form for a number, with `{n}` and further `values` filled in.
+
+    `tr_n("{n} run", "{n:,} runs", count)`. Other languages have other forms than two: Qt finds the
+    one for `n` among the translations of `plural`.
+    """
+    found = QCoreApplication.translate(CONTEXT, plural, None, n)
+    if found == plural and n == 1:
+        found = singular
+    return found.format(n=n, **values)
+
+
+def mark(text: str) -> str:
+    """`text` itself: marks a literal in a module's table for extraction; `tr` it when it is shown."""
+    return text
+
+
+def install(app: QGuiApplication, choice: str) -> str:
+    """Translates what is built from now on; returns the code of the language.
+
+    `choice` is a key of LANGUAGES or "system", which falls back to English.
+    """
+    code = choice if choice in LANGUAGES else _of_system()
+    for old in app.findChildren(QTranslator):
+        app.removeTranslator(old)
+        old.deleteLater()
+    if code != "en":
+        qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
+        for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_folder()))):
+            translator = QTranslator(app)
+            if translator.load(name, folder):
+                app.installTranslator(translator)
+    app.setLayoutDirection(_direction(code))
+    return code
+
+
+def _of_system() -> str:
+    for wanted in QLocale.system().uiLanguages():
+        code = wanted.split("-")[0].lower()
+        if code in LANGUAGES:
+            return code
+    return "en"
+
+
+def _direction(code: str) -> Qt.LayoutDirection:
+    return QLocale(code).textDirection()
+
+
+def _folder() -> Path:
+    return paths.resources() / "translations"
