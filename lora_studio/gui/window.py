@@ -28,6 +28,9 @@ from lora_studio.gui.job_flow import STEP_OF, JobFlow
 from lora_studio.gui.messages import Messages
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.pages.place import Place
+from lora_studio.gui.pages.playground import PlaygroundPage
+from lora_studio.gui.pages.runs import RunsPage
 from lora_studio.gui.pages.settings import SettingsPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_commands import ProjectCommands
@@ -66,9 +69,15 @@ class Window(QMainWindow):
         self.cluster = ClusterExport(self.state, self)
         self._closing = False  # closes as soon as the job under way has ended
         self.home = HomePage()
+        self.runs = RunsPage(self.state)
+        self.playground = PlaygroundPage(self.state)
         self.settings = SettingsPage(self.state)
+        self.places: dict[str, Place] = {
+            place.name: place for place in (self.home, self.runs, self.playground, self.settings)
+        }
         made = make_pages(self.state, preferences)
         self.pages: dict[str, Page] = {page.step: page for page in made}
+        self.everywhere: list[Page | Place] = [*self.pages.values(), *self.places.values()]
         self.header = HeaderBar(self.actions_.menu)
         self.message_bar = MessageBar()
         self.strip = ProblemStrip()
@@ -93,8 +102,9 @@ class Window(QMainWindow):
         for step, page in self.pages.items():
             self.rail.add(step, ICONS[step], page.title)
         self.rail.add_space()
-        self.rail.add("settings", "settings", "Settings")
-        for widget in (self.home, *self.pages.values(), self.settings):
+        for place in (self.runs, self.playground, self.settings):
+            self.rail.add(place.name, place.name, place.title)
+        for widget in self.everywhere:
             self.stack.addWidget(widget)
         right = QVBoxLayout()
         right.setSpacing(0)
@@ -139,6 +149,9 @@ class Window(QMainWindow):
         self.settings.theme_chosen.connect(self._choose_theme)
         for page in self.pages.values():
             self._wire_page(page)
+        for place in self.places.values():
+            place.go_to.connect(self.go)
+            place.ask.connect(self.inspector.ask)
 
     def _wire_page(self, page: Page) -> None:
         page.continue_clicked.connect(lambda: self._neighbour(page, 1))
@@ -172,7 +185,14 @@ class Window(QMainWindow):
         add("Primary button", "Ctrl+Return Ctrl+Enter", self._press_primary, menu=False)
         for number, step in enumerate(self.pages, start=1):
             add(f"Go to {self.pages[step].title}", f"Ctrl+{number}", _going(self, step), menu=False)
-        add("Go to Home", "Ctrl+0", _going(self, "home"), menu=False)
+        keys = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
+        for name, place in self.places.items():
+            add(
+                f"Go to {place.title if name != 'home' else 'Home'}",
+                keys[name],
+                _going(self, name),
+                menu=False,
+            )
 
     # --- where we are -------------------------------------------------------------------------
 
@@ -183,29 +203,25 @@ class Window(QMainWindow):
 
     @property
     def place(self) -> str:
-        """ "home", "settings" or the step that is shown."""
+        """The name of the place or the step that is shown."""
         shown = self.stack.currentWidget()
-        return (
-            shown.step if isinstance(shown, Page) else "home" if shown is self.home else "settings"
-        )
+        return shown.step if isinstance(shown, Page) else cast(Place, shown).name
 
     def go(self, name: str) -> None:
-        """Shows Home, Settings or the page of a step."""
+        """Shows a place or the page of a step; steps need a project."""
         page = self.pages.get(name)
-        if page is not None and not self.has_project:
+        if name in self.pages and not self.has_project:
             return
         self.commit()
-        target = page or (self.settings if name == "settings" else self.home)
+        target = page or self.places[name]
         self.stack.setCurrentWidget(target)
         self.rail.go(name)
         target.setFocus()
-        if page is not None:
-            page.on_shown()
-            page.refresh()
-        elif name == "home":
+        if name == "home":
             self.home.show_recent(self.preferences.recent_projects())
-        else:
-            self._ask_for_devices()
+        target.on_shown()
+        if page is not None:
+            page.refresh()
 
     def jump(self, step: str, field: str = "") -> None:
         """Shows the place of a problem."""
@@ -232,8 +248,8 @@ class Window(QMainWindow):
         page = self.pages.get(self.place)
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
-        elif self.place == "home":
-            self.home.new.click()
+        elif (place := self.places.get(self.place)) is not None:
+            place.press_primary()
 
     # --- projects -----------------------------------------------------------------------------
 
@@ -322,7 +338,7 @@ class Window(QMainWindow):
 
     def _answered(self, event: events.Event) -> None:
         self.state.take_answer(event)
-        for page in self.pages.values():
+        for page in self.everywhere:
             page.on_event(event)
 
     def _question_finished(self, kind: str, problem: Problem | None) -> None:
@@ -341,7 +357,7 @@ class Window(QMainWindow):
             self.flow.request(kind)
 
     def _job_event(self, event: events.Event) -> None:
-        for page in self.pages.values():
+        for page in self.everywhere:
             page.on_event(event)
 
     def _job_changed(self) -> None:
@@ -418,9 +434,8 @@ class Window(QMainWindow):
         """Saves and lets go of every thread; a job at work goes on. Harmless when done twice."""
         if self.has_project and self.state.dirty:
             self.state.save()
-        self.home.leave()
         self.cluster.leave()
-        for page in self.pages.values():
+        for page in self.everywhere:
             page.leave()
         self.jobs.detach()
         self.inspector.shut_down()

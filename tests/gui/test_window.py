@@ -58,8 +58,10 @@ def test_without_a_project_there_is_only_home_and_settings(window: Window) -> No
     assert not any(window.rail.button(step).isEnabled() for step in STEPS)
     window.go("training")
     assert window.place == "home"
-    window.go("settings")
-    assert window.place == "settings"
+    for place in ("runs", "playground", "settings"):
+        window.rail.button(place).click()
+        assert window.place == place
+        assert window.rail.button(place).isChecked()
 
 
 def test_a_project_opens_at_the_first_step_that_is_not_ready(
@@ -96,8 +98,9 @@ def test_every_place_is_reached_by_keyboard(
             window, getattr(Qt.Key, f"Key_{number}"), Qt.KeyboardModifier.ControlModifier
         )
         assert window.place == step
-    qtbot.keyClick(window, Qt.Key.Key_0, Qt.KeyboardModifier.ControlModifier)
-    assert window.place == "home"
+    for key, place in (("7", "runs"), ("8", "playground"), ("9", "settings"), ("0", "home")):
+        qtbot.keyClick(window, getattr(Qt.Key, f"Key_{key}"), Qt.KeyboardModifier.ControlModifier)
+        assert window.place == place
 
 
 def test_the_primary_button_is_pressed_by_keyboard_and_takes_what_is_being_typed(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.gui.pages.place import Place
 from lora_studio.gui.project_scan import ProjectGlance, ProjectScan
 from lora_studio.gui.theme import Space, current, pixmap, theme
 from lora_studio.gui.widgets.basics import (
@@ -25,7 +26,7 @@ from lora_studio.gui.widgets.basics import (
 _WIDTH = 760
 
 
-class HomePage(QWidget):
+class HomePage(Place):
     """Three ways to begin above the recent projects, unfinished ones first.
 
     Signals:
@@ -34,6 +35,9 @@ class HomePage(QWidget):
         resume_clicked(Path): go on with the training of a recent project.
         forget_clicked(Path): take a project off the list.
     """
+
+    name = "home"
+    title = "LoRA Studio"
 
     new_clicked = Signal()
     open_clicked = Signal()
@@ -45,8 +49,7 @@ class HomePage(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """The list is empty until `show_recent`."""
         super().__init__(parent)
-        self.setObjectName("page")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.header.hide()  # the title stands in the column below
         self._scan: ProjectScan | None = None
         self._recent = Card("Recent projects")
         self._rows = QVBoxLayout()
@@ -59,7 +62,7 @@ class HomePage(QWidget):
         content = QVBoxLayout(inner)
         content.setContentsMargins(0, Space.XXL, 0, Space.PAGE)
         content.setSpacing(Space.L)
-        content.addWidget(label("LoRA Studio", "title"))
+        content.addWidget(label(self.title, "title"))
         content.addWidget(
             label(
                 "Fine-tune a language model on your own examples, then run in Ollama exactly what "
@@ -71,19 +74,10 @@ class HomePage(QWidget):
         content.addLayout(self._ways())
         content.addWidget(self._recent)
         content.addStretch(1)
-        holder = QWidget()
-        holder.setObjectName("scrolled")
         centred = row(None, inner, None, spacing=0)
-        centred.setContentsMargins(Space.PAGE, 0, Space.PAGE, 0)
         centred.setStretch(1, 100)
-        holder.setLayout(centred)
-        area = QScrollArea(widgetResizable=True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setWidget(holder)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(area)
+        self.body.setContentsMargins(Space.PAGE, 0, Space.PAGE, 0)
+        self.body.addLayout(centred)
         self._seen: list[ProjectGlance] = []
         theme().changed.connect(self._fill)
         self._fill()
@@ -96,6 +90,10 @@ class HomePage(QWidget):
         self._scan = ProjectScan(files)
         self._scan.found.connect(self._found)
         self._scan.start()
+
+    def press_primary(self) -> None:
+        """Begins a new project."""
+        self.new.click()
 
     def leave(self) -> None:
         """Ends a look at the projects that is under way."""

@@ -12,8 +12,9 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from lora_studio import __version__, client
-from lora_studio.core import events, paths, words
+from lora_studio.core import commands, events, paths, words
 from lora_studio.core.problems import ProblemError
+from lora_studio.gui.pages.place import Place
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, theme
 from lora_studio.gui.widgets.basics import Card, button, label, row
@@ -22,20 +23,21 @@ from lora_studio.gui.widgets.controls import SegmentsControl
 _WIDTH = 760
 
 
-class SettingsPage(QWidget):
+class SettingsPage(Place):
     """Theme, engine, devices and folders.
 
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
     """
 
+    name = "settings"
+    title = "Settings"
+
     theme_chosen = Signal(str)
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Shows what is known; devices follow when the inspector has found them."""
         super().__init__(parent)
-        self.setObjectName("page")
-        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self._state = state
         self.look = SegmentsControl({"system": "As the system", "light": "Light", "dark": "Dark"})
         self.look.setAccessibleName("Theme")
@@ -57,15 +59,16 @@ class SettingsPage(QWidget):
         for part in (look, self._engine, self._folders()):
             content.addWidget(part)
         content.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.PAGE)
-        layout.setSpacing(Space.L)
-        layout.addWidget(label("Settings", "title"))
         held = row(inner, None)
         held.setStretch(0, 100)
-        layout.addLayout(held)
+        self.body.addLayout(held)
         state.facts_changed.connect(self._facts_changed)
         self._fill_engine()
+
+    def on_shown(self) -> None:
+        """Asks for the devices, unless they are known."""
+        if self._state.facts.devices is None:
+            self.ask.emit(commands.InspectDevices())
 
     def _theme_edited(self, mode: str) -> None:
         self.theme_chosen.emit(mode)
