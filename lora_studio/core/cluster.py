@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.core import paths, run_folder
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.files import folder_atomic, write_atomic
+from lora_studio.core.files import copy_file, folder_atomic, write_atomic
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
@@ -23,6 +25,9 @@ from lora_studio.core.run_folder import RunFolder
 #: Names in the folder.
 MODEL, DATA, START = "model", "data", "start"
 COMMAND, JOB, README = "train.sh", "train.slurm", "README.md"
+
+#: Hears of every piece that is copied, in bytes.
+Told = Callable[[int], None]
 
 
 def export(
@@ -32,12 +37,14 @@ def export(
     *,
     with_model: bool = True,
     begun: RunFolder | None = None,
+    told: Told = lambda size: None,
 ) -> RunFolder:
     """Writes the run of a project as the folder `out`; `folder` is what its paths are relative to.
 
     Without the model its place is left empty, for one that the cluster has already. `begun` is the
-    run that is gone on with. Raises ProblemError when `out` exists or something cannot be copied;
-    then nothing is left behind.
+    run that is gone on with. `told` hears of every piece that is copied, in bytes, and may raise to
+    end the copying. Raises ProblemError when `out` exists or something cannot be copied; then
+    nothing is left behind.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise fail(
@@ -48,7 +55,7 @@ def export(
         )
     try:
         with folder_atomic(out) as target:
-            _fill(project.resolved(folder), target, with_model=with_model)
+            _fill(project.resolved(folder), target, told, with_model=with_model)
             if begun is not None:
                 _take_progress(begun, RunFolder(target))
     except OSError as error:
@@ -60,6 +67,21 @@ def export(
             where=Where(file=str(error.filename or out)),
         ) from error
     return RunFolder(out)
+
+
+def size(project: Project, folder: Path) -> int:
+    """Bytes that `export` copies at most; a model on the same disk only gets second names."""
+    there = project.resolved(folder)
+    spec = there.dataset
+    names = [source.path for source in spec.sources if not source.is_hub]
+    names += [name for name in (spec.validation_file, there.lora.start_from) if name]
+    names += [there.model.source] if there.model.kind in ("folder", "gguf") else []
+    return sum(_size(Path(name)) for name in names)
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def export_run(run: RunFolder, out: Path, *, with_model: bool = True) -> RunFolder:
@@ -87,13 +109,13 @@ def missing(run: RunFolder) -> list[Problem]:
     ]
 
 
-def _fill(project: Project, target: Path, *, with_model: bool) -> None:
+def _fill(project: Project, target: Path, told: Told, *, with_model: bool) -> None:
     taken: dict[str, str] = {}
-    model = _take_model(project, target, taken, with_model=with_model)
-    dataset = _take_data(project.dataset, target, taken)
+    model = _take_model(project, target, taken, told, with_model=with_model)
+    dataset = _take_data(project.dataset, target, taken, told)
     lora = project.lora
     if lora.start_from:
-        shutil.copytree(lora.start_from, target / START)
+        shutil.copytree(lora.start_from, target / START, copy_function=_copy(told))
         taken[START] = lora.start_from
         lora = lora.model_copy(update={"start_from": START})
     device = "cpu" if project.model.devices[0] == "cpu" else "auto"
@@ -122,31 +144,31 @@ def _take_progress(run: RunFolder, target: RunFolder) -> None:
 
 
 def _take_model(
-    project: Project, target: Path, taken: dict[str, str], *, with_model: bool
-) -> str:  # fmt: skip
+    project: Project, target: Path, taken: dict[str, str], told: Told, *, with_model: bool
+) -> str:
     """The model's source as the folder has it: hub models and the built-in one are fetched there."""
     source = Path(project.model.source)
     if project.model.kind not in ("folder", "gguf"):
         return project.model.source
     name = MODEL if source.is_dir() else f"{MODEL}/{source.name}"
     if with_model and source.is_dir():
-        shutil.copytree(source, target / MODEL, copy_function=_link_or_copy)
+        shutil.copytree(source, target / MODEL, copy_function=partial(_link_or_copy, told=told))
     elif with_model:
         (target / MODEL).mkdir()
-        _link_or_copy(str(source), str(target / name))
+        _link_or_copy(str(source), str(target / name), told=told)
     taken[name] = project.model.source
     return name
 
 
-def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str]) -> DatasetSpec:
+def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str], told: Told) -> DatasetSpec:
     def take(path: str, number: int) -> str:
         # Three parts, so that no name of two looks like a dataset of the hub.
         name = f"{DATA}/{number}/{Path(path).name}"
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         if Path(path).is_dir():
-            shutil.copytree(path, target / name)
+            shutil.copytree(path, target / name, copy_function=_copy(told))
         else:
-            shutil.copyfile(path, target / name)
+            copy_file(path, target / name, told)
         taken[name] = path
         return name
 
@@ -158,12 +180,17 @@ def _take_data(spec: DatasetSpec, target: Path, taken: dict[str, str]) -> Datase
     return spec.model_copy(update={"sources": sources, "validation_file": validation})
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _copy(told: Told) -> Callable[[str, str], str]:
+    return partial(copy_file, told=told)
+
+
+def _link_or_copy(source: str, target: str, *, told: Told) -> str:
     """A second name for a large file that nobody changes; a copy where the disk is another one."""
     with contextlib.suppress(OSError):
         os.link(Path(source).resolve(), target)
+        told(Path(target).stat().st_size)
         return target
-    return shutil.copyfile(source, target)
+    return copy_file(source, target, told)
 
 
 def _files(project: Project) -> dict[str, str]:

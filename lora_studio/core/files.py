@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
+#: Bytes that are copied at once: some hundredths of a second on a plain disk.
+_PIECE = 8 * 2**20
+
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Replaces `path` in one step; raises OSError and leaves the old file when that fails."""
@@ -66,6 +69,15 @@ def folder_atomic(path: Path, stays: Callable[[Path], bool] = lambda _: False) -
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def copy_file(source: str | Path, target: str | Path, told: Callable[[int], None]) -> str:
+    """Copies one file's content; `told` hears of every piece, in bytes, and may raise to end it."""
+    with Path(source).open("rb") as read, Path(target).open("wb") as written:
+        while piece := read.read(_PIECE):
+            written.write(piece)
+            told(len(piece))
+    return str(target)
 
 
 def _flush_to_disk(file: Path) -> None:

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QThread, QUrl, Signal
+from PySide6.QtCore import QObject, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core import checks, cluster
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import Project, file_name
+from lora_studio.gui.background import Unwanted
+from lora_studio.gui.language import tr
+from lora_studio.gui.lasting_thread import LastingThread
 from lora_studio.gui.project_state import ProjectState
+
+#: Seconds between two tellings how far the copying is.
+_TELL_EVERY = 0.1
 
 
 class ClusterExport(QObject):
     """Copies in a thread of its own: a model may have many gigabytes.
 
     Signals:
-        ended: the folder is written, or could not be.
+        advanced(share): how far the copying is, from 0 to 1; None when nothing is copied any more.
+        ended: the folder is written, or could not be, or is not wanted any more.
     """
 
+    advanced = Signal(object)
     ended = Signal()
 
     def __init__(self, state: ProjectState, window: QWidget) -> None:
@@ -29,17 +38,24 @@ class ClusterExport(QObject):
         self._state, self._window = state, window
         self._writing: _Writing | None = None
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a folder is being written."""
+        return self._writing is not None
+
     def ask(self) -> None:
         """Asks where the folder is to be, unless the project has errors or one is being written."""
         if self._writing is not None:
-            self._state.messages.info("A folder for a cluster is being written already.")
+            self._state.messages.info(tr("A folder for a cluster is being written already."))
             return
         if wrong := checks.errors(checks.check(self._state.draft)):
             self._state.messages.problem(wrong[0])
             return
         folder = self._state.draft.folder or Path.home()
         name = f"{file_name(self._state.draft.name)}-cluster"
-        dialog = QFileDialog(self._window, "A folder for the cluster", str(folder.parent / name))
+        dialog = QFileDialog(
+            self._window, tr("A folder for the cluster"), str(folder.parent / name)
+        )
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.selectFile(name)
         dialog.fileSelected.connect(lambda chosen: self.write(Path(chosen)))
@@ -51,39 +67,78 @@ class ClusterExport(QObject):
         folder = self._state.draft.folder
         if folder is None or self._writing is not None:
             return
-        self._state.messages.info(f"Writing {out}…")
-        self._writing = _Writing(self._state.draft.freeze(), folder, out, self)
-        self._writing.finished.connect(self._written)
+        self._writing = _Writing(self._state.draft.freeze(), folder, out)
+        self._writing.advanced.connect(self.advanced)
+        self._writing.ended.connect(self._written)
+        self.advanced.emit(0.0)
         self._writing.start()
 
-    def leave(self) -> None:
-        """Waits for the folder under way: half of one is of no use."""
+    def cancel(self) -> None:
+        """Ends the copying soon and leaves nothing behind."""
         if self._writing is not None:
-            self._writing.wait()
+            self._writing.requestInterruption()
 
-    def _written(self) -> None:
+    def leave(self) -> None:
+        """Lets go of a folder under way: its thread ends soon and takes away what it has copied."""
+        if self._writing is not None:
+            self._writing.disconnect(self)
+            self._writing.forget()
+            self._writing = None
+
+    def _written(self, problem: Problem | None) -> None:
         writing, self._writing = self._writing, None
         if writing is None:
             return
-        if writing.problem is not None:
-            self._state.messages.problem(writing.problem)
+        messages = self._state.messages
+        if problem is not None:
+            messages.problem(problem)
+        elif writing.cancelled:
+            messages.info(tr("Cancelled; nothing of the folder is left."))
         else:
-            self._state.messages.info(
-                f"Written to {writing.out}: copy it to the cluster, its README.md says how to go on."
+            messages.info(
+                tr(
+                    "Written to {folder}: copy it to the cluster, its README.md says how to go on."
+                ).format(folder=writing.out)
             )
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(writing.out)))
-        writing.deleteLater()
+        self.advanced.emit(None)
         self.ended.emit()
 
 
-class _Writing(QThread):
-    def __init__(self, project: Project, folder: Path, out: Path, parent: QObject) -> None:
-        super().__init__(parent)
+class _Writing(LastingThread):
+    """Signals:
+    advanced(share): from 0 to 1.
+    ended(problem): None where the folder is written, or was not wanted any more.
+    """
+
+    advanced = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, project: Project, folder: Path, out: Path) -> None:
+        super().__init__()
         self._project, self._folder, self.out = project, folder, out
-        self.problem: Problem | None = None
+        self.cancelled = False
+        self._copied, self._told = 0, 0.0
 
     def run(self) -> None:
+        problem: Problem | None = None
         try:
-            cluster.export(self._project, self._folder, self.out)
+            total = cluster.size(self._project, self._folder)
+            cluster.export(
+                self._project, self._folder, self.out, told=lambda size: self._tell(size, total)
+            )
         except ProblemError as error:
-            self.problem = error.problems[0]
+            problem = error.problems[0]
+        except Unwanted:
+            self.cancelled = True
+        if not self.silent:
+            self.ended.emit(problem)
+
+    def _tell(self, size: int, total: int) -> None:
+        if self.isInterruptionRequested():
+            raise Unwanted
+        self._copied += size
+        now = time.monotonic()
+        if now - self._told > _TELL_EVERY and not self.silent:
+            self._told = now
+            self.advanced.emit(min(1.0, self._copied / total) if total else None)

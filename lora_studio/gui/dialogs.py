@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Signal, SignalInstance
 from PySide6.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import project
 from lora_studio.core.problems import Problem
 from lora_studio.gui.job_control import DOING
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row
 
@@ -168,6 +169,36 @@ class ClosingDialog(Dialog):
         doing = "Pausing" if decision == "pause" else "Stopping"
         self.text.setText(f"{doing} after this step. The window closes when that is done.")
         self.decided.emit(decision)
+
+
+class CopyingDialog(Dialog):
+    """What becomes of a folder that is being copied when the window closes.
+
+    Signals:
+        wait_chosen, cancel_chosen: what the user wants. Closing the dialog keeps the window open.
+    """
+
+    wait_chosen = Signal()
+    cancel_chosen = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Back is the harmless answer."""
+        text = tr("A folder for a cluster is being copied. Half of it would be of no use.")
+        super().__init__(tr("Finish copying first?"), text, parent)
+        self.add_button(button(tr("Back"), self.reject))
+        self.cancel = self.add_button(
+            button(tr("Cancel copying"), lambda: self._decide(self.cancel_chosen))
+        )
+        self.wait = self.add_button(
+            button(tr("Close when it is done"), lambda: self._decide(self.wait_chosen), kind="primary"),
+            default=True,
+        )  # fmt: skip
+
+    def _decide(self, chosen: SignalInstance) -> None:
+        self.cancel.setEnabled(False)
+        self.wait.setEnabled(False)
+        self.text.setText(tr("The window closes in a moment."))
+        chosen.emit()
 
 
 class UnsavedDialog(Dialog):

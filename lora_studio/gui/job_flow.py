@@ -185,7 +185,8 @@ class JobFlow(QObject):
             self._state.messages.problem(problem)
 
     def _changed(self) -> None:
-        self._state.set_run(self._jobs.run, self._jobs.kind)
+        jobs = self._jobs
+        self._state.set_run(jobs.run, jobs.kind, stopping=jobs.stopping)
 
     def _take(self, event: object) -> None:
         match event:

@@ -67,7 +67,7 @@ class ProjectState(QObject):
         saved(Path): the project file was written.
         dirty_changed(bool): whether there are changes that are in no file yet.
         facts_changed(name): the attribute of `facts` with this name is new or gone.
-        run_changed: `run` or `running` is another one.
+        run_changed: `run`, `running` or `stopping` is another one.
     """
 
     opened = Signal()
@@ -87,6 +87,8 @@ class ProjectState(QObject):
         self.run: RunFolder | None = None
         #: Kind of the job under way: "train", "merge", "export", or "" for none.
         self.running = ""
+        #: Whether that job has been told to end and has not ended yet.
+        self.stopping = False
         self.undo = QUndoStack(self)
         self.undo.cleanChanged.connect(self._clean_changed)
         self._reported: dict[str, list[Problem]] = {}
@@ -238,10 +240,10 @@ class ProjectState(QObject):
             setattr(self.facts, name, None)
             self.facts_changed.emit(name)
 
-    def set_run(self, run: RunFolder | None, running: str = "") -> None:
-        """The run that merging and export work on, and the kind of job under way."""
-        if (run, running) != (self.run, self.running):
-            self.run, self.running = run, running
+    def set_run(self, run: RunFolder | None, running: str = "", *, stopping: bool = False) -> None:
+        """The run that merging and export work on, and the kind of job under way or ending."""
+        if (run, running, stopping) != (self.run, self.running, self.stopping):
+            self.run, self.running, self.stopping = run, running, stopping
             self.run_changed.emit()
 
     # --- inside -------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ class ProjectState(QObject):
         self.undo.clear()
         self.facts = Facts(devices=self.facts.devices)
         self._reported = {}
-        self.run, self.running = None, ""
+        self.run, self.running, self.stopping = None, "", False
         self._problems = checks.check(draft)
         self.opened.emit()
         self.problems_changed.emit(self._problems)

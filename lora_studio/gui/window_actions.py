@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QUndoStack
 from PySide6.QtWidgets import QMenu, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import set_icon
 
 
@@ -20,38 +21,58 @@ class Actions(QObject):
         super().__init__(window)
         self._window = window
         self.menu = QMenu(window)
-        self.recent = QMenu("Recent", self.menu)
-        self.undo = undo.createUndoAction(self, "Undo")
-        self.redo = undo.createRedoAction(self, "Redo")
+        self.recent = QMenu(tr("Recent"), self.menu)
+        self.undo = undo.createUndoAction(self, tr("Undo"))
+        self.redo = undo.createRedoAction(self, tr("Redo"))
         self.undo.setShortcuts(QKeySequence.StandardKey.Undo)
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self._commands: dict[str, QAction] = {}
+        self._of_project: list[QAction] = []
 
     @property
     def commands(self) -> dict[str, QAction]:
-        """Every action by its words."""
+        """Every action by its name."""
         return self._commands
 
     def add(
-        self, text: str, keys: str, do: Callable[[], object], *, icon: str = "", menu: bool = True
+        self,
+        name: str,
+        text: str,
+        keys: str,
+        do: Callable[[], object],
+        *,
+        icon: str = "",
+        menu: bool = True,
+        project: bool = False,
     ) -> QAction:
-        """An action with its shortcut; `menu` puts it into the project menu too."""
+        """An action with its shortcut; `menu` puts it into the project menu too.
+
+        `project` says that it needs an open project; `name` is what `commands` knows it by.
+        """
         action = QAction(text, self)
         if keys:
             action.setShortcuts([QKeySequence(key) for key in keys.split()])
         action.setShortcutContext(Qt.ShortcutContext.WindowShortcut)
         action.triggered.connect(lambda _=False: do())
         self._window.addAction(action)
-        self._commands[text.removesuffix("…")] = action
+        self._commands[name] = action
         if menu:
             self.menu.addAction(action)
         if icon:
             set_icon(action, icon)
+        if project:
+            self._of_project.append(action)
         return action
 
+    def allow_project(self, allowed: bool) -> None:
+        """Enables what needs a project."""
+        for action in self._of_project:
+            action.setEnabled(allowed)
+
     def add_undo(self) -> None:
-        """Puts undo and redo into the menu."""
-        for action in (self.undo, self.redo):
+        """Puts undo and redo into the menu; their words name what they take back."""
+        for name, action in (("undo", self.undo), ("redo", self.redo)):
+            self._commands[name] = action
             self._window.addAction(action)
             self.menu.addAction(action)
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from PySide6.QtCore import QObject, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core import files
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.dialogs import CopyingDialog
 from lora_studio.gui.messages import Message
 from lora_studio.gui.pages.training import TrainingPage
 from lora_studio.gui.project_state import ProjectState
@@ -56,13 +60,64 @@ def test_the_action_asks_for_a_place_and_a_project_with_errors_says_so_first(
     window.open_project(project_folder)
     said: list[Message] = []
     window.messages.posted.connect(said.append)
-    window.actions_.commands["Train on a cluster"].trigger()
+    window.actions_.commands["cluster"].trigger()
     dialog = window.findChild(QFileDialog)
     assert dialog is not None
     dialog.reject()
     window.state.set("model", "source", "")
     window.cluster.ask()
     assert [m.problem.code for m in said if m.problem] == ["model.none"]
+
+
+def _slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies in pieces of a byte, so that a few bytes take a while."""
+    monkeypatch.setattr(files, "_PIECE", 1)
+    monkeypatch.setattr(os, "link", _no_link)
+
+
+def _no_link(*_: object) -> None:
+    raise OSError("another disk")
+
+
+def test_closing_while_a_folder_is_copied_asks_and_leaves_nothing_of_it(
+    qtbot: QtBot,
+    window: Window,
+    project_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (project_folder / "model" / "model.safetensors").write_bytes(bytes(3_000_000))
+    window.open_project(project_folder)
+    _slow_disk(monkeypatch)
+    window.cluster.write(tmp_path / "out")
+    qtbot.waitUntil(lambda: window.header.task.isVisible(), timeout=WAIT)
+    with qtbot.waitSignal(window.cluster.advanced, timeout=WAIT):
+        pass
+    window.close()
+    assert window.isVisible()
+    dialog = window.findChild(CopyingDialog)
+    assert dialog is not None
+    dialog.cancel.click()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
+    assert [entry.name for entry in tmp_path.iterdir() if "out" in entry.name] == []
+
+
+def test_copying_is_cancelled_from_the_header(
+    qtbot: QtBot,
+    window: Window,
+    project_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (project_folder / "model" / "model.safetensors").write_bytes(bytes(3_000_000))
+    window.open_project(project_folder)
+    _slow_disk(monkeypatch)
+    window.cluster.write(tmp_path / "out")
+    assert window.header.task.isVisible()
+    with qtbot.waitSignal(window.cluster.ended, timeout=WAIT):
+        window.header.task.stop.click()
+    assert not window.header.task.isVisible()
+    assert "nothing of the folder is left" in window.message_bar.text
 
 
 def test_the_training_page_offers_it_before_training(qtbot: QtBot, state: ProjectState) -> None:

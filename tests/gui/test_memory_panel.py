@@ -162,3 +162,14 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     state.set("model", "sharding", "shard")
     assert panel.sentence.text().startswith("Not estimated: ")
     assert not panel.bar.isVisible()
+
+
+def test_that_a_training_does_not_fit_is_not_said_while_it_runs_in_fact(
+    page: TrainingPage, state: ProjectState
+) -> None:
+    state.take_answer(model_facts.devices(free=model_facts.GIB))
+    assert [item.code for item in state.problems()] == ["training.does_not_fit"]
+    state.set_run(None, "train")
+    assert state.problems() == []
+    state.set_run(None, "")
+    assert [item.code for item in state.problems()] == ["training.does_not_fit"]

@@ -611,3 +611,43 @@ def test_the_primary_button_leads_from_the_model_to_ollama(
     page: Any = window.pages["export"]
     assert page.result.created.name == "bot"
     qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+
+
+# --- what header and rail know of it --------------------------------------------------------------
+
+
+def test_buttons_are_grey_while_a_job_that_was_stopped_elsewhere_ends(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    training, merging = shown(qtbot, TrainingPage(state)), shown(qtbot, MergingPage(state))
+    state.set_run(run, "train")
+    for event in begun() + training_events(3, 60):
+        training.on_event(event)
+    training.refresh()
+    assert training.stop.isEnabled()
+    state.set_run(run, "train", stopping=True)
+    assert not any(
+        made.isEnabled() for made in (training.pause, training.stop, training.checkpoint)
+    )
+    state.set_run(run, "merge", stopping=True)
+    assert not merging.cancel.isEnabled()
+    state.set_run(run, "merge")
+    assert merging.cancel.isEnabled()
+
+
+def test_a_paused_training_says_so_in_the_rail_until_it_is_trained(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    assert page.resting() == ""
+    state.set_run(run, "train")
+    for event in begun():
+        page.on_event(event)
+    assert page.resting() == ""
+    state.set_run(run)
+    page.on_event(events.Done(id="t", paused=True, time=1100))
+    assert page.resting() == "paused"
+    for event in begun() + finished():
+        page.on_event(event)
+    assert page.resting() == ""
+    assert page.done()

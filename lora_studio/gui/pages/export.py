@@ -327,6 +327,7 @@ class ExportPage(Page):
         running = self._running()
         self.header.primary.setText("Export again" if self.done() else "Export")
         self.cancel.setVisible(running)
+        self.cancel.setEnabled(not self.state.stopping)
         self.progress.setVisible(running)
         under_way = (job for job in self._jobs if job.is_running(self.state.running))
         now = next(under_way, self.record)

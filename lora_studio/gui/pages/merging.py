@@ -189,6 +189,7 @@ class MergingPage(Page):
         running, done = self._running(), self.done()
         self.header.primary.setText("Continue" if done else "Merge")
         self.cancel.setVisible(running)
+        self.cancel.setEnabled(not self.state.stopping)
         self.again.setVisible(done and not self.state.running)
         self.progress.setVisible(running)
         self.show_folder.setVisible(done)

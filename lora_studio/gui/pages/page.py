@@ -116,6 +116,10 @@ class Page(QWidget):
         """Whether the rail shows this step as ready; steps with a job also need its result."""
         return self.missing() is None
 
+    def resting(self) -> str:
+        """What the rail says of a step whose job has begun and can go on; "" for any other."""
+        return ""
+
     def on_event(self, event: object) -> None:
         """Takes every event of the inspector and of the job under way. One `match` per page."""
 

@@ -13,6 +13,7 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.core.verdict import Verdict, diverged, judge
 from lora_studio.core.watching import Watch
 from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
@@ -264,6 +265,12 @@ class TrainingPage(Page):
         """An adapter is there."""
         return self._adapter is not None and not self._running()
 
+    def resting(self) -> str:
+        """A training that waits to be resumed."""
+        if self._running() or self._adapter is not None or not self._can_resume():
+            return ""
+        return tr("paused") if self.record.phase == "paused" else tr("can be resumed")
+
     def _running(self) -> bool:
         return self.record.is_running(self.state.running)
 
@@ -291,9 +298,10 @@ class TrainingPage(Page):
         self.stop.setVisible(running)
         self.stop.setText("Stop and keep" if self._last else "Cancel")
         self.checkpoint.setVisible(running)
-        self.checkpoint.setEnabled(self._last is not None and not self._ends)
+        ends = self._ends or self.state.stopping
+        self.checkpoint.setEnabled(self._last is not None and not ends)
         for ending in (self.pause, self.stop):
-            ending.setEnabled(not self._ends)
+            ending.setEnabled(not ends)
         self.again.setVisible(not running and not recipe)
         self.cluster.setVisible(recipe)
         self.results.setVisible(recipe and self.record.phase != "none")

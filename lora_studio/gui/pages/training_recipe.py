@@ -100,6 +100,7 @@ class Recipe(QWidget):
         state.value_changed.connect(self._show)
         state.facts_changed.connect(self._show)
         state.opened.connect(self._show)
+        state.run_changed.connect(self._show_memory)
         self._show()
 
     def _take_preset(self, preset: Preset) -> None:
@@ -129,7 +130,7 @@ class Recipe(QWidget):
             ]
         )
 
-    def _show_memory(self) -> None:
+    def _show_memory(self, *_: object) -> None:
         """A problem is reported with its remedy; not during a run, which holds memory itself."""
         plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
         shared = self.state.facts.model is not None and len(self._devices()) > 1
@@ -137,7 +138,9 @@ class Recipe(QWidget):
             problem = self.memory.show_plan(None, unknown=_SHARED)
         else:
             problem = self.memory.show_plan(plan, measured=measured)
-        if not self.state.running:
+        if self.state.running == "train":
+            self.state.report("memory", [])  # it tells itself when memory runs out
+        elif not self.state.running:
             self.state.report("memory", [problem] if problem else [])
 
     def _say_what_applies(self) -> None:

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space, set_icon
 from lora_studio.gui.widgets.basics import button, label, restyle, row, set_role
 
@@ -45,6 +46,8 @@ class HeaderBar(QFrame):
         set_icon(self._project, "chevron-down", "muted")
         self._saved = label("", "caption")
         self._device = DeviceView()
+        self.task = JobView()
+        self.task.stop.setText(tr("Cancel"))
         self._job = JobView()
         self._job.stop.clicked.connect(self.stop_clicked)
         self._job.open.clicked.connect(self.job_clicked)
@@ -55,6 +58,7 @@ class HeaderBar(QFrame):
         layout.addWidget(self._saved)
         layout.addStretch(1)
         layout.addWidget(self._device)
+        layout.addWidget(self.task)
         layout.addWidget(self._job)
 
     @property

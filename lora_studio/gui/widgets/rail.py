@@ -18,10 +18,15 @@ from PySide6.QtWidgets import (
 
 from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap
 
-State = Literal["", "todo", "ready", "problem", "running"]
+State = Literal["", "todo", "ready", "problem", "running", "paused"]
 
-_GLYPHS = {"todo": "state-todo", "ready": "check", "problem": "warning", "running": "state-running"}
-_TINTS = {"todo": "muted", "ready": "ok", "problem": "error", "running": "accent"}
+_GLYPHS = {
+    "todo": "state-todo", "ready": "check", "problem": "warning", "running": "state-running",
+    "paused": "pause",
+}  # fmt: skip
+_TINTS = {
+    "todo": "muted", "ready": "ok", "problem": "error", "running": "accent", "paused": "accent",
+}  # fmt: skip
 WIDTH = 184
 
 

@@ -1,0 +1,114 @@
+"""Which signal of the window's parts leads where, and every action with its shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lora_studio.gui.language import tr
+from lora_studio.gui.pages.page import Page
+
+if TYPE_CHECKING:
+    from lora_studio.gui.window import Window
+
+_PLACE_KEYS = {"home": "Ctrl+0", "runs": "Ctrl+7", "playground": "Ctrl+8", "settings": "Ctrl+9"}
+
+
+def wire(window: Window) -> None:
+    """Connects everything once, while the window is made."""
+    _wire_project(window)
+    _wire_jobs(window)
+    _wire_places(window)
+    for page in window.pages.values():
+        _wire_page(window, page)
+
+
+def _wire_project(window: Window) -> None:
+    state, home = window.state, window.home
+    window.messages.posted.connect(window.message_bar.show_message)
+    window.strip.jump.connect(window.jump)
+    window.strip.fix.connect(window.apply_fix)
+    state.opened.connect(window.project_opened)
+    state.problems_changed.connect(window.problems_changed)
+    state.dirty_changed.connect(window.show_project)
+    state.saved.connect(window.show_project)
+    for changed in (state.opened, state.value_changed, state.facts_changed):
+        changed.connect(window.show_device)
+    home.new_clicked.connect(window.projects.new)
+    home.open_clicked.connect(window.projects.ask)
+    home.sample_clicked.connect(window.projects.open_sample)
+    home.project_clicked.connect(window.open_project)
+    home.resume_clicked.connect(window.open_and_resume)
+    home.forget_clicked.connect(window.forget)
+    window.settings.theme_chosen.connect(window.choose_theme)
+
+
+def _wire_jobs(window: Window) -> None:
+    window.inspector.answered.connect(window.answered)
+    window.inspector.finished.connect(window.question_finished)
+    window.flow.started.connect(window.go)
+    window.jobs.event_received.connect(window.job_event)
+    window.jobs.changed.connect(window.job_changed)
+    window.jobs.ended.connect(window.job_ended)
+    window.header.stop_clicked.connect(window.flow.stop)
+    window.header.job_clicked.connect(window.show_job)
+    window.header.task.stop.clicked.connect(window.cluster.cancel)
+    window.cluster.advanced.connect(window.show_copying)
+    window.closing.close_now.connect(window.close)
+
+
+def _wire_places(window: Window) -> None:
+    window.rail.chosen.connect(window.go)
+    for place in window.places.values():
+        place.go_to.connect(window.go)
+        place.ask.connect(window.inspector.ask)
+
+
+def _wire_page(window: Window, page: Page) -> None:
+    page.continue_clicked.connect(lambda: window.neighbour(page, 1))
+    page.back_clicked.connect(lambda: window.neighbour(page, -1))
+    page.ask.connect(window.inspector.ask)
+    page.question_expected.connect(window.inspector.expect)
+    page.question_dropped.connect(window.inspector.cancel)
+    page.run_requested.connect(window.run_requested)
+    page.import_requested.connect(window.flow.request_import)
+    page.push_requested.connect(window.flow.request_push)
+    page.stop_requested.connect(window.flow.stop)
+    page.pause_requested.connect(window.flow.pause)
+    page.cancel_requested.connect(window.jobs.cancel)
+    page.checkpoint_requested.connect(window.jobs.checkpoint)
+    page.status_changed.connect(lambda: window.show_rail(page.step))
+
+
+def add_actions(window: Window) -> None:
+    """Fills the project menu; every action is also what the palette and the cheat sheet list."""
+    actions, projects = window.actions_, window.projects
+    add = actions.add
+    add("new", tr("New project…"), "Ctrl+N", projects.new, icon="plus")
+    add("open", tr("Open…"), "Ctrl+O", projects.ask, icon="folder")
+    actions.add_recent()
+    actions.menu.addSeparator()
+    add("save", tr("Save"), "Ctrl+S", window.save, icon="save", project=True)
+    add("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
+    add("folder", tr("Show folder"), "", projects.show_folder, project=True)
+    add("cluster", tr("Train on a cluster…"), "", window.cluster.ask, project=True)
+    actions.menu.addSeparator()
+    actions.add_undo()
+    actions.menu.addSeparator()
+    add("quit", tr("Quit"), "Ctrl+Q", window.close)
+    add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
+    titles = {step: page.title for step, page in window.pages.items()}
+    titles |= {name: place.title for name, place in window.places.items()}
+    titles["home"] = tr("Home")
+    for number, (name, title) in enumerate(titles.items(), start=1):
+        keys = _PLACE_KEYS.get(name) or f"Ctrl+{number}"
+        text = tr("Go to {place}").format(place=title)
+        step = name in window.pages
+        add(f"go_{name}", text, keys, _going(window, name), menu=False, project=step)
+
+
+def _going(window: Window, place: str) -> Callable[[], None]:
+    def go() -> None:
+        window.go(place)
+
+    return go
