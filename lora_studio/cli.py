@@ -20,6 +20,7 @@ from lora_studio import (
     cli_lint,
     cli_ollama,
     cli_render,
+    cli_runs,
     cli_template,
     client,
     demo,
@@ -27,7 +28,7 @@ from lora_studio import (
 )
 from lora_studio.cli_questions import answers, model_of, print_json, refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, events, metrics, presets, project, run_folder, words
+from lora_studio.core import commands, events, metrics, presets, words
 from lora_studio.core.dataset import Message
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
@@ -53,6 +54,7 @@ app.command(name="export")(cli_export.export)
 app.command(name="selftest")(cli_export.selftest)
 app.command(name="push")(cli_export.push)
 app.command(name="cluster")(cli_cluster.cluster)
+app.command(name="runs")(cli_runs.runs)
 app.command(name="import")(cli_adapters.import_)
 
 ProjectArgument = Annotated[Path, typer.Argument(help="Project folder or .lorastudio file.")]
@@ -140,22 +142,6 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
     with refusing(display):
         run.load_project()
     raise typer.Exit(headless.watch(run, display))
-
-
-@app.command()
-def runs(path: ProjectArgument, as_json: JsonOption = False) -> None:
-    """List the runs of a project, newest first."""
-    display = Display(as_json=as_json)
-    with refusing(display):
-        folder = project.find_file(path).resolve().parent / "runs"
-    rows = [(run.path.name, run.state(), run.size_bytes()) for run in run_folder.list_runs(folder)]
-    if as_json:
-        print_json([dict(zip(("run", "state", "bytes"), row, strict=True)) for row in rows])
-        return
-    table = Table("Run", "State", "Size", box=None)
-    for name, state, size in rows:
-        table.add_row(name, state, words.size(size))
-    display.console.print(table if rows else f"No runs in {folder} yet.")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio import __version__, client, headless
-from lora_studio.core import commands, events, project, run_folder
+from lora_studio.core import commands, events, locks, project, run_folder
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import Draft, Project
 from lora_studio.headless import apply
@@ -129,7 +129,7 @@ def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) 
     run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     started = events.Started(id="1", command="merge")
     run.events_file.write_text(events.to_line(started) + "\n", "utf-8")
-    lock = run_folder.RunLock(run.lock_file)
+    lock = locks.FileLock(run.lock_file)
     assert lock.acquire({"pid": os.getpid()})
     result = studio("pause", str(run.path))
     lock.release()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -20,19 +18,12 @@ from lora_studio.core import events, project
 from lora_studio.core.dataset import Message
 from lora_studio.core.events import Event
 from lora_studio.core.files import write_atomic
+from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
+from lora_studio.core.run_about import About
+from lora_studio.core.run_state import State, StateFold
 from lora_studio.core.samples import Sample
-
-State = Literal[
-    "new", "running", "paused", "stopped", "interrupted", "failed", "trained", "merged", "exported"
-]  # fmt: skip
-
-#: State of a run after each command that changes it.
-_AFTER: dict[str, State] = {
-    "train": "trained", "import_adapter": "trained", "merge": "merged", "import_model": "merged",
-    "export": "exported",
-}  # fmt: skip
 
 #: What most lines of a run's events hold; within a text the quotes would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
@@ -55,6 +46,11 @@ class RunFolder:
     def manifest_file(self) -> Path:
         """Versions, seeds and hashes: what is needed to understand or repeat the run."""
         return self.path / "manifest.json"
+
+    @property
+    def about_file(self) -> Path:
+        """Title, tags and notes. Not in the manifest, which a worker may be writing at the time."""
+        return self.path / "about.json"
 
     @property
     def events_file(self) -> Path:
@@ -230,12 +226,7 @@ class RunFolder:
         try:
             write_atomic(self.project_file, changed.to_toml())
         except OSError as error:
-            raise fail(
-                "run.not_written",
-                f"The settings of the run could not be saved: {error.strerror or error}.",
-                "Check that its folder is writable and has free space.",
-                where=Where(file=str(self.project_file)),
-            ) from error
+            raise _not_written(self.project_file, error) from error
 
     def manifest(self) -> dict[str, Any]:
         """The manifest, empty while there is none."""
@@ -249,6 +240,20 @@ class RunFolder:
         """Adds or replaces entries of the manifest."""
         content = json.dumps(self.manifest() | entries, indent=2, ensure_ascii=False, default=str)
         write_atomic(self.manifest_file, content + "\n")
+
+    def about(self) -> About:
+        """What the user says about the run; nothing where that is missing or damaged."""
+        try:
+            return About.model_validate_json(self.about_file.read_bytes())
+        except (OSError, ValidationError):
+            return About()
+
+    def write_about(self, about: About) -> None:
+        """Keeps what the user says about the run; raises ProblemError."""
+        try:
+            write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
+        except OSError as error:
+            raise _not_written(self.about_file, error) from error
 
     def events(self) -> Iterator[events.Event]:
         """Every event so far; a torn or foreign line is passed over."""
@@ -271,7 +276,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether a worker is at work on the run."""
-        return RunLock(self.lock_file).is_held()
+        return FileLock(self.lock_file).is_held()
 
     def worker_pid(self) -> int | None:
         """Process number of the worker at work on the run, None when there is none."""
@@ -286,20 +291,10 @@ class RunFolder:
         """Where the run stands, told from its events and its lock."""
         if self.is_running():
             return "running"
-        state: State = "new"
-        changing = ""  # the command under way, if it is one that changes the run
+        told = StateFold()
         for event in self.milestones():
-            match event:
-                case events.Started():
-                    changing = event.command if event.command in _AFTER else ""
-                    state = "interrupted" if changing else state
-                case events.Failed() if changing:
-                    state = "failed"
-                case events.Cancelled() if changing:
-                    state = "stopped"
-                case events.Done() if changing:
-                    state = "paused" if event.paused else _AFTER[changing]
-        return state
+            told.take(event)
+        return told.state
 
     def size_bytes(self) -> int:
         """Disk space of the whole folder."""
@@ -334,12 +329,29 @@ def now() -> str:
     return datetime.now().astimezone().isoformat()
 
 
+def latest(runs: Path) -> RunFolder | None:
+    """The run at work, else the newest that was begun: one that only waits its turn has nothing yet."""
+    found = list_runs(runs)
+    begun = [run for run in found if run.events_file.is_file()]
+    at_work = (run for run in found if run.lock_file.is_file() and run.is_running())
+    return next(at_work, next(iter(begun or found), None))
+
+
 def list_runs(runs: Path) -> list[RunFolder]:
     """All runs in a folder, newest first."""
     if not runs.is_dir():
         return []
     found = [RunFolder(entry) for entry in runs.iterdir() if (entry / "project.toml").is_file()]
     return sorted(found, key=lambda run: run.path.name, reverse=True)
+
+
+def _not_written(file: Path, error: OSError) -> ProblemError:
+    return fail(
+        "run.not_written",
+        f"What belongs to the run could not be saved: {error.strerror or error}.",
+        "Check that its folder is writable and has free space.",
+        where=Where(file=str(file)),
+    )
 
 
 def _not_created(path: Path, error: OSError) -> ProblemError:
@@ -349,63 +361,3 @@ def _not_created(path: Path, error: OSError) -> ProblemError:
         "Check that the project's folder is writable and has free space.",
         where=Where(file=str(path)),
     )
-
-
-class RunLock:
-    """A file locked through the operating system: it is free again once its process is gone."""
-
-    def __init__(self, path: Path) -> None:
-        """Takes the path of the lock file; nothing is touched yet."""
-        self._path = path
-        self._file: IO[bytes] | None = None
-
-    def acquire(self, content: dict[str, Any]) -> bool:
-        """Takes the lock and writes who holds it; False when another process does."""
-        file = self._path.open("a+b")
-        if not _try_lock(file):
-            file.close()
-            return False
-        file.truncate(0)
-        file.write(json.dumps(content).encode())
-        file.flush()
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Gives the lock back; harmless when it is not held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def is_held(self) -> bool:
-        """Whether any process holds the lock now."""
-        try:
-            file = self._path.open("r+b")
-        except OSError:
-            return False
-        with file:
-            return not _try_lock(file)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        """Locks one byte far behind the content, so that the content stays readable."""
-        try:
-            os.lseek(file.fileno(), 1 << 30, os.SEEK_SET)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        finally:
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-        return True
-else:
-    import fcntl
-
-    def _try_lock(file: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from lora_studio import __version__
 from lora_studio.core import commands, events
+from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
-from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import jobs
 from lora_studio.engine.channel import Channel, Inbox, Job
 from lora_studio.engine.failures import CancelledError, problem_from
@@ -207,7 +208,7 @@ def _recording(
         return
     run = RunFolder(Path(command.run))
     run.load_project()  # refuses a folder that is no run before anything is written into it
-    lock = RunLock(run.lock_file)
+    lock = FileLock(run.lock_file)
     if not _acquire(lock, command.id):
         raise fail(
             "run.busy",
@@ -225,7 +226,7 @@ def _recording(
         lock.release()
 
 
-def _acquire(lock: RunLock, command_id: str) -> bool:
+def _acquire(lock: FileLock, command_id: str) -> bool:
     """Takes the lock; tries for two seconds, since a look at it also takes it for a moment."""
     for _ in range(20):
         if lock.acquire({"pid": os.getpid(), "command": command_id, "since": time.time()}):

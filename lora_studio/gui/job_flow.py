@@ -119,8 +119,8 @@ class JobFlow(QObject):
     def follow_latest(self) -> str | None:
         """Follows the run at work, else shows the latest one; the step of the job, if any."""
         self._chain = False
-        runs = run_folder.list_runs(self._state.runs_folder) if self._state.runs_folder else []
-        run = next((run for run in runs if run.is_running()), runs[0] if runs else None)
+        folder = self._state.runs_folder
+        run = run_folder.latest(folder) if folder else None
         if run is None:
             return None
         self._jobs.attach(run)

@@ -8,7 +8,8 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 
 from lora_studio.core import run_folder
-from lora_studio.core.run_folder import RunFolder, State
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_state import State
 from lora_studio.gui.lasting_thread import LastingThread
 
 #: What the state of the latest run means to the user.
@@ -62,8 +63,7 @@ class ProjectGlance:
 
 def glance(file: Path) -> ProjectGlance:
     """Looks at one project; a run at work counts more than a later one."""
-    runs = run_folder.list_runs(file.parent / "runs")
-    run = next((run for run in runs if run.is_running()), runs[0] if runs else None)
+    run = run_folder.latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
     return ProjectGlance(file, changed, run, run.state() if run else None)
 

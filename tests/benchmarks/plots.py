@@ -28,7 +28,8 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from lora_studio.core import events
-from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.core.locks import FileLock
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui import theme, wizard
 from lora_studio.gui.app import few_to_collect
 from lora_studio.gui.background import Background
@@ -244,7 +245,7 @@ def freezes(app: QApplication, folder: Path, steps: int) -> None:
     window = Window(Preferences(), wizard.pages)
     window.resize(1920, 1080)
     window.show()
-    lock = RunLock(run.lock_file)
+    lock = FileLock(run.lock_file)
     lock.acquire({"pid": os.getpid()})  # as a worker that is at work holds it
     page: Any = window.pages["training"]
     window.stack.setCurrentWidget(page)

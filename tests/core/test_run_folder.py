@@ -11,9 +11,10 @@ import pytest
 
 from lora_studio.core import events, run_folder
 from lora_studio.core.dataset import Message
+from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.project import Project
-from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.samples import Sample
 
 PROBLEM = Problem(code="x.y", what="W.", remedy="R.")
@@ -87,8 +88,8 @@ def test_an_unwritable_place_is_a_problem(tmp_path: Path) -> None:
 
 def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lora_studio.core.run_folder import RunLock"
-        "; print(RunLock(Path(sys.argv[1])).acquire({'pid': 4711}), flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from lora_studio.core.locks import FileLock"
+        "; print(FileLock(Path(sys.argv[1])).acquire({'pid': 4711}), flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(run.lock_file)], stdout=subprocess.PIPE, text=True
@@ -103,11 +104,11 @@ def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> Non
 
 
 def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
-    lock = RunLock(run.lock_file)
+    lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})
     assert run.is_running()
     assert run.worker_pid() == 4711
-    assert not RunLock(run.lock_file).acquire({"pid": 1})
+    assert not FileLock(run.lock_file).acquire({"pid": 1})
     assert run.worker_pid() == 4711
     lock.release()
     assert run.worker_pid() is None

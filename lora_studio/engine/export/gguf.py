@@ -21,9 +21,10 @@ from lora_studio.core.export import (
     Quantization,
     wants_imatrix,
 )
+from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.project import Project, file_name
-from lora_studio.core.run_folder import RunFolder, RunLock
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import disk, weights
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import calibration, imatrix
@@ -209,7 +210,7 @@ def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
     out = Path(command.out)
     scratch = out / ".gguf.tmp"
     scratch.mkdir(parents=True, exist_ok=True)
-    lock = RunLock(scratch / "lock")
+    lock = FileLock(scratch / "lock")
     if not lock.acquire({"pid": os.getpid()}):
         raise fail(
             "export.busy",

@@ -1,0 +1,118 @@
+"""Runs side by side: columns, order, search, what differs among them, and all that as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from lora_studio.core import run_reading, words
+from lora_studio.core.run_index import RunSummary
+
+Column = Literal[
+    "name", "state", "model", "data", "rank", "loss", "eval", "step", "time", "size", "tags", "begun"
+]  # fmt: skip
+
+#: What a column sorts by and a table for other programs holds; None where there is nothing.
+VALUES: dict[Column, Callable[[RunSummary], Any]] = {
+    "name": lambda run: run.name,
+    "state": lambda run: run.state,
+    "model": lambda run: run.model or None,
+    "data": lambda run: run.data or None,
+    "rank": lambda run: run.rank,
+    "loss": lambda run: run.loss,
+    "eval": lambda run: run.best_eval,
+    "step": lambda run: run.step or None,
+    "time": lambda run: run.seconds or None,
+    "size": lambda run: run.bytes,
+    "tags": lambda run: ", ".join(run.tags) or None,
+    "begun": lambda run: run.created,
+}
+
+#: How a column is said to a person.
+_SAID: dict[Column, Callable[[Any], str]] = {
+    "loss": words.loss,
+    "eval": words.loss,
+    "step": words.number,
+    "time": words.duration,
+    "size": words.size,
+    "begun": lambda moment: moment_in_words(moment),
+}
+
+
+def said(run: RunSummary, column: Column) -> str:
+    """A cell in words; "" where there is nothing."""
+    value = VALUES[column](run)
+    return "" if value is None else _SAID.get(column, str)(value)
+
+
+def moment_in_words(moment: float) -> str:
+    """When something was: `24 Nov 2026, 14:05`."""
+    at = datetime.fromtimestamp(moment)
+    return f"{at.day} {at:%b %Y, %H:%M}" if moment else ""
+
+
+def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
+    """Orders runs by a column; a missing or infinite number comes after every other."""
+    value = VALUES[column](run)
+    if isinstance(value, str):
+        return (0, value.casefold())
+    return (1,) if value is None or value != value else (0, value)
+
+
+def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) -> list[RunSummary]:
+    """Runs by a column, those without a value last either way."""
+    keyed = [(sort_key(run, column), run) for run in runs]
+    known = sorted(
+        ((key, run) for key, run in keyed if key != (1,)),
+        key=lambda pair: pair[0],
+        reverse=descending,
+    )
+    return [run for _, run in known] + [run for key, run in keyed if key == (1,)]
+
+
+def matches(run: RunSummary, text: str) -> bool:
+    """Whether every word of a search is somewhere in what is known of a run."""
+    searched = run.searched
+    return all(word in searched for word in text.lower().split())
+
+
+def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict[str, list[Any]]:
+    """Settings that differ among runs, or all of them: the value in each run, in the order of the specs."""
+    names = run_reading.DEFAULTS if everything else {n for run in runs for n in run.settings}
+    found = {name: [run.value(name) for run in runs] for name in run_reading.ordered(names)}
+    if everything:
+        return found
+    return {name: values for name, values in found.items() if differ(values)}
+
+
+def differ(values: Sequence[Any]) -> bool:
+    """Whether the values of several runs are not all the same."""
+    return any(value != values[0] for value in values[1:])
+
+
+def to_csv(runs: Sequence[RunSummary]) -> str:
+    """One line for each run: its columns, then every setting in which they differ."""
+    varied = differences(runs)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["run", *VALUES, "notes", *varied])
+    for number, run in enumerate(runs):
+        cells = [VALUES[column](run) for column in VALUES]
+        cells[-1] = datetime.fromtimestamp(run.created).isoformat(" ") if run.created else ""
+        settings = [flat(values[number]) for values in varied.values()]
+        writer.writerow([run.folder, *cells, run.about.notes, *settings])
+    return out.getvalue()
+
+
+def flat(value: Any) -> str:
+    """The value of a setting in one line."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(flat, value))
+    if isinstance(value, dict):  # a source of a dataset
+        return str(value.get("path", value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return words.small(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,227 @@
+"""The list of runs: what it tells, what it reads again, and that no folder can spoil it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import events, run_folder, run_index, run_table
+from lora_studio.core.locks import FileLock
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_about import About
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_index import RunIndex, RunSummary
+from lora_studio.core.training import TrainingSpec
+from tests.helpers.many_runs import damage, make_runs
+
+
+def _append(run: RunFolder, *told: events.Event) -> None:
+    with run.events_file.open("ab") as file:
+        for event in told:
+            file.write(events.to_line(event).encode() + b"\n")
+
+
+def _step(step: int, loss: float, at: float) -> events.StepDone:
+    return events.StepDone(
+        id="t", time=at, step=step, steps=100, epoch=1.0, loss=loss, learning_rate=1e-4,
+        grad_norm=1.0, tokens=1, tokens_per_s=1.0, memory_bytes=1,
+    )  # fmt: skip
+
+
+def _one(folder: Path, **specs: object) -> RunFolder:
+    project = Project.model_validate({"name": "bot", **specs})
+    return run_folder.create(folder / "runs", project, folder)
+
+
+def _begun(at: float = 1000.0) -> list[events.Event]:
+    return [
+        events.Started(id="t", time=at, command="train"),
+        events.TrainingStarted(
+            id="t", time=at, steps=100, steps_per_epoch=50, effective_batch=8
+        ),
+    ]  # fmt: skip
+
+
+def _read(folder: Path) -> RunSummary:
+    (summary,) = run_index.read(folder / "runs")
+    return summary
+
+
+def test_a_summary_tells_what_a_table_needs(tmp_path: Path) -> None:
+    run = _one(
+        tmp_path,
+        model={"source": "org/some-model-1B"},
+        lora=LoraSpec(rank=32),
+        dataset={"sources": [{"path": "rows.jsonl"}, {"path": "more/letters.csv"}]},
+        training=TrainingSpec(learning_rate=1e-4),
+    )
+    _append(run, *_begun(), _step(1, 2.0, 1010.0), events.Evaluated(id="t", step=1, loss=1.9))
+    _append(run, _step(2, 1.5, 1020.0), events.Done(id="t", time=1060.0))
+    run.adapter.mkdir()
+    (run.adapter / "adapter_model.safetensors").write_bytes(bytes(1000))
+    told = _read(tmp_path)
+    assert (told.name, told.model, told.data) == ("bot", "some-model-1B", "rows.jsonl, letters.csv")
+    assert (told.rank, told.loss, told.best_eval, told.step) == (32, 1.5, 1.9, 2)
+    assert (told.state, told.seconds, told.has_adapter) == ("trained", 60.0, True)
+    assert told.bytes == run.size_bytes()
+    assert told.settings["training.learning_rate"] == 1e-4
+    assert "training.epochs" not in told.settings
+    assert told.value("training.epochs") == TrainingSpec().epochs
+
+
+def test_the_best_evaluation_is_of_what_was_not_trained_again(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    lines = [_step(10, 1.0, 1100), events.Evaluated(id="t", step=10, loss=1.4)]
+    lines += [_step(20, 0.9, 1200), events.Evaluated(id="t", step=20, loss=1.1)]
+    _append(run, *_begun(), *lines)
+    assert _read(tmp_path).best_eval == 1.1
+    again = events.TrainingStarted(
+        id="u", time=2000, steps=100, step=15, steps_per_epoch=50, effective_batch=8
+    )
+    _append(run, events.Started(id="u", time=2000, command="train"), again)
+    assert _read(tmp_path).best_eval == 1.4
+
+
+def test_time_of_training_counts_every_attempt_and_no_pause(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    _append(run, *_begun(1000), _step(1, 1.0, 1030), events.Done(id="t", time=1040, paused=True))
+    _append(run, *_begun(5000), _step(2, 1.0, 5020))
+    assert _read(tmp_path).seconds == 60.0
+
+
+def test_a_worker_that_vanished_leaves_an_interrupted_run_with_a_reason(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    _append(run, *_begun(time.time()), _step(1, 1.0, time.time()))
+    run.checkpoint(1).mkdir(parents=True)
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 1})
+    index = RunIndex(tmp_path / "runs")
+    assert [run.state for run in list(index.refresh())[-1]] == ["running"]
+    lock.release()  # no file of the run changes when its worker is killed
+    (told,) = list(index.refresh())[-1]
+    assert (told.state, told.resumable) == ("interrupted", True)
+    assert "ended from outside" in told.reason
+
+
+def test_a_run_from_before_the_computer_started_was_switched_off(tmp_path: Path) -> None:
+    _append(_one(tmp_path), *_begun(at=5.0))
+    assert "switched off" in _read(tmp_path).reason
+
+
+def test_only_what_changed_is_read_again(tmp_path: Path) -> None:
+    runs = make_runs(tmp_path, 30)
+    run_index.read(tmp_path / "runs")
+    index = RunIndex(tmp_path / "runs")
+    seen: list[str] = []
+
+    def noted(names: object) -> list[str]:
+        assert isinstance(names, list)
+        seen.extend(names)
+        return names
+
+    _append(runs[3], _step(99, 0.5, 9e9))
+    runs[5].write_about(About(title="the good one"))
+    runs[7].checkpoint(3).mkdir(parents=True)
+    found = {run.folder: run for run in list(index.refresh(noted))[-1]}
+    assert seen == [runs[n].path.name for n in (3, 5, 7)]
+    assert found[runs[3].path.name].loss == 0.5
+    assert found[runs[5].path.name].name == "the good one"
+    assert found[runs[7].path.name].checkpoints == 1
+
+
+def test_what_was_known_is_there_before_any_run_is_looked_at(tmp_path: Path) -> None:
+    make_runs(tmp_path, 12)
+    before = run_index.read(tmp_path / "runs")
+    assert RunIndex(tmp_path / "runs").load() == before
+    assert len(before) == 12
+    assert before == sorted(before, key=lambda run: run.created, reverse=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "0", "runs": {}}', b"\xff\x00"])
+def test_a_damaged_or_foreign_cache_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    make_runs(tmp_path, 3)
+    cache = tmp_path / "runs" / run_index.CACHE
+    cache.write_bytes(content)
+    assert len(run_index.read(tmp_path / "runs")) == 3
+    assert len(json.loads(cache.read_text())["runs"]) == 3
+
+
+def test_damaged_folders_are_rows_with_a_reason(tmp_path: Path) -> None:
+    make_runs(tmp_path, 2)
+    reasons = damage(tmp_path)
+    (tmp_path / "runs" / "a file").write_text("is no run")
+    (tmp_path / "runs" / ".being-made.tmp").mkdir()
+    found = {run.folder: run for run in run_index.read(tmp_path / "runs")}
+    assert len(found) == 2 + len(reasons)
+    for name, word in reasons.items():
+        assert found[name].state == "unreadable"
+        assert word in found[name].reason
+
+
+def test_a_run_whose_settings_cannot_be_opened_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "20260101-000001-x" / "project.toml").mkdir(parents=True)
+    assert _read(tmp_path).state == "unreadable"
+
+
+def test_a_runs_folder_that_is_not_there_holds_no_runs(tmp_path: Path) -> None:
+    assert run_index.read(tmp_path / "none") == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -> None:
+    run = _one(tmp_path, model={"source": "org/Llama-1B"}, lora=LoraSpec(rank=64))
+    run.write_about(About(tags=(" night , shift ", "night"), notes="Rude answers"))
+    told = _read(tmp_path)
+    assert told.tags == ("night", "shift")
+    for text in ("LLAMA", "rank=64", "night rude", "bot shift", ""):
+        assert run_table.matches(told, text)
+    assert not run_table.matches(told, "night rank=8")
+
+
+def test_differences_are_told_in_the_order_of_the_specs(tmp_path: Path) -> None:
+    for rank, rate in ((8, 1e-4), (16, 2e-4)):
+        _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))
+    found = run_index.read(tmp_path / "runs")
+    told = {name: sorted(values) for name, values in run_table.differences(found).items()}
+    assert told == {"lora.rank": [8, 16], "training.learning_rate": [1e-4, 2e-4]}
+    assert list(told) == ["lora.rank", "training.learning_rate"]
+    everything = run_table.differences(found, everything=True)
+    assert everything["training.epochs"] == [TrainingSpec().epochs] * 2
+
+
+def test_runs_without_a_number_come_last_in_either_order() -> None:
+    runs = [RunSummary("a", loss=2.0), RunSummary("b"), RunSummary("c", loss=1.0)]
+    names = [run.folder for run in run_table.in_order(runs, "loss", descending=False)]
+    assert names == ["c", "a", "b"]
+    names = [run.folder for run in run_table.in_order(runs, "loss", descending=True)]
+    assert names == ["a", "c", "b"]
+
+
+def test_the_table_for_other_programs_holds_what_differs(tmp_path: Path) -> None:
+    for rank in (8, 16):
+        _one(tmp_path, lora=LoraSpec(rank=rank))
+    lines = list(csv.DictReader(run_table.to_csv(run_index.read(tmp_path / "runs")).splitlines()))
+    assert sorted(line["lora.rank"] for line in lines) == ["16", "8"]
+    assert "lora.alpha" not in lines[0]
+
+
+def test_what_cannot_be_kept_of_a_run_is_refused_in_words(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "file" / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProblemError, match="could not be saved"):
+        run.write_about(About(title="x"))
+
+
+def test_the_latest_run_is_one_that_has_begun(tmp_path: Path) -> None:
+    first, waiting = _one(tmp_path), _one(tmp_path)
+    assert run_folder.latest(tmp_path / "runs") == max(
+        first, waiting, key=lambda run: run.path.name
+    )
+    _append(first, *_begun())
+    assert run_folder.latest(tmp_path / "runs") == first

@@ -1,0 +1,123 @@
+"""Thousands of run folders in no time: settings, curves, tags, every state, and damaged ones."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from lora_studio.core import events
+from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.problems import Problem
+from lora_studio.core.project import Project
+from lora_studio.core.run_about import About
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+
+_MODELS = ("Qwen/Qwen3-0.6B", "Qwen/Qwen3-4B", "google/gemma-3-1b-it")
+_FILES = ("tickets.jsonl", "letters.csv", "poems.parquet")
+_TAGS: tuple[tuple[str, ...], ...] = ((), ("baseline",), ("rank",), ("rate", "night"))
+_BEGIN = datetime(2026, 3, 1, 8, 0, 0)
+
+
+def make_runs(folder: Path, count: int, *, steps: int = 20) -> list[RunFolder]:
+    """Makes `count` trained runs in the folder `runs` of the project `folder`, the oldest first.
+
+    Each has `steps` steps; the same number yields the same run. Every 50th was interrupted.
+    """
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    return [_make(folder, number, steps) for number in range(count)]
+
+
+def _make(folder: Path, number: int, steps: int) -> RunFolder:
+    begun = _BEGIN + timedelta(minutes=17 * number)
+    run = RunFolder(folder / "runs" / f"{begun:%Y%m%d-%H%M%S}-support-bot")
+    rank, rate = (8, 16, 32, 64)[number % 4], (5e-5, 1e-4, 2e-4)[number % 3]
+    project = Project(
+        name="support-bot",
+        model=ModelSpec(source=_MODELS[number % len(_MODELS)]),
+        lora=LoraSpec(rank=rank, alpha=2 * rank),
+        dataset=DatasetSpec(sources=(Source(path=str(folder / _FILES[number % 2])),)),
+        training=TrainingSpec(learning_rate=rate, epochs=1 + number % 3, seed=number),
+    )
+    interrupted = number % 50 == 49
+    (run.path / "adapter").mkdir(parents=True)
+    run.project_file.write_text(_toml(project), "utf-8")
+    run.manifest_file.write_text(json.dumps({"name": project.name, "created": begun.isoformat()}))
+    run.events_file.write_bytes(_events(number, steps, begun.timestamp(), interrupted))
+    if interrupted:
+        run.checkpoint(steps // 2).mkdir(parents=True)
+        (run.checkpoint(steps // 2) / "state.bin").write_bytes(bytes(4000))
+    else:
+        (run.adapter / "adapter_config.json").write_text("{}")
+        (run.adapter / "adapter_model.safetensors").write_bytes(bytes(1000 + rank))
+    if tags := _TAGS[number % len(_TAGS)]:
+        run.about_file.write_text(About(tags=tags).model_dump_json())
+    return run
+
+
+def damage(folder: Path) -> dict[str, str]:
+    """Adds folders that are no whole runs; name -> a word of the reason that is to be given."""
+    runs = folder / "runs"
+    broken: dict[str, tuple[str, str]] = {
+        "20260101-000001-torn": ('name = "torn"\n[model\n', "damaged"),
+        "20260101-000002-newer": ("schema_version = 99\n", "newer"),
+        "20260101-000003-empty": ("", "no project.toml"),
+    }
+    for name, (text, _) in broken.items():
+        (runs / name).mkdir(parents=True)
+        if text:
+            (runs / name / "project.toml").write_text(text)
+    odd = runs / "20260101-000004-binary"
+    odd.mkdir()
+    (odd / "project.toml").write_bytes(b"\xff\xfe\x00name")
+    (odd / "events.jsonl").write_bytes(b"\x00" * 100 + b"\n{}\n")
+    (odd / "about.json").write_text("[1, 2")
+    return {name: word for name, (_, word) in broken.items()} | {odd.name: "cannot be read"}
+
+
+_TEMPLATES: dict[str, str] = {}
+
+
+def _toml(project: Project) -> str:
+    """What `Project.to_toml` writes; made once for each shape, since that takes milliseconds."""
+    plain = project.model_copy(
+        update={"training": project.training.model_copy(update={"seed": 424242})}
+    )
+    key = plain.model_dump_json()
+    if key not in _TEMPLATES:
+        _TEMPLATES[key] = plain.to_toml()
+    return _TEMPLATES[key].replace("424242", str(project.training.seed))
+
+
+def _events(number: int, steps: int, begun: float, interrupted: bool) -> bytes:
+    end = 1.0 + 0.4 * math.sin(number)
+    lines: list[Any] = [
+        events.Started(id="t", time=begun, command="train"),
+        events.TrainingStarted(
+            id="t", time=begun + 5, steps=steps, steps_per_epoch=steps / 2, effective_batch=16
+        ),
+    ]
+    for step in range(1, steps + 1):
+        loss = end + 1.5 * math.exp(-4 * step / steps)
+        lines.append(
+            events.StepDone(
+                id="t", time=begun + 5 + 3 * step, step=step, steps=steps, epoch=2 * step / steps,
+                loss=loss, learning_rate=1e-4, grad_norm=1.0, tokens=4096 * step,
+                tokens_per_s=1365.0, memory_bytes=8 << 30,
+            )
+        )  # fmt: skip
+        if step % max(1, steps // 4) == 0:
+            lines.append(
+                events.Evaluated(id="t", time=begun + 6 + 3 * step, step=step, loss=loss + 0.1)
+            )
+    if not interrupted and number % 40 == 7:
+        problem = Problem(code="disk.full", what="The disk is full.", remedy="Make room.")
+        lines.append(events.Failed(id="t", time=begun + 10 + 3 * steps, problem=problem))
+    elif not interrupted:
+        lines.append(events.Done(id="t", time=begun + 10 + 3 * steps))
+    return "".join(events.to_line(event) + "\n" for event in lines).encode()
