@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from PySide6.QtCore import QByteArray, QTimer
-from PySide6.QtGui import QCloseEvent
+from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
@@ -22,6 +22,7 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.gui import memory_plan, theme, window_wiring
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
+from lora_studio.gui.device_gauges import Gauges
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import STEP_OF, JobFlow
@@ -64,6 +65,7 @@ class Window(QMainWindow):
         self.state = ProjectState(self.messages, self)
         self.inspector = Inspector(self)
         self.jobs = JobControl(self)
+        self.gauges = Gauges()
         self.actions_ = Actions(self, self.state.undo)
         self.flow = JobFlow(self.state, self.jobs, self)
         self.projects = ProjectCommands(self.state, self.preferences, self)
@@ -287,7 +289,7 @@ class Window(QMainWindow):
 
     def job_changed(self) -> None:
         job = self.jobs
-        self.header.job.show_job(
+        self.header.show_job(
             job.advance.doing, job.advance.share, job.advance.eta_s, stopping=job.stopping
         )
         for step in STEP_OF.values():
@@ -318,6 +320,12 @@ class Window(QMainWindow):
         self.preferences.save()
         theme.theme().apply(self.preferences.theme)
 
+    def showEvent(self, event: QShowEvent) -> None:
+        """From now on somebody looks at the gauges."""
+        super().showEvent(event)
+        if not self.gauges.has_begun:
+            self.gauges.start()
+
     def closeEvent(self, event: QCloseEvent) -> None:
         """Closes at once, or when what is under way has come to the end that the user chose."""
         self.commit()
@@ -331,6 +339,7 @@ class Window(QMainWindow):
         """Saves and lets go of every thread; a job at work goes on. Harmless when done twice."""
         if self.has_project and self.state.dirty:
             self.state.save()
+        self.gauges.leave()
         self.cluster.leave()
         for page in self.everywhere:
             page.leave()

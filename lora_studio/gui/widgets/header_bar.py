@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -13,12 +14,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import events, words
-from lora_studio.gui.language import tr
+from lora_studio.core import words
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space, set_icon
-from lora_studio.gui.widgets.basics import button, label, restyle, row, set_role
+from lora_studio.gui.widgets.basics import button, label, row, set_role
+from lora_studio.gui.widgets.gauges_view import GaugesView
 
 _BAR_WIDTH = 88
+#: Narrowest bar that shows the machine beside its GPU, in pixels, without and with a job under way.
+_ROOMY, _ROOMY_BUSY = 900, 1400
 
 
 class HeaderBar(QFrame):
@@ -27,10 +31,12 @@ class HeaderBar(QFrame):
     Signals:
         stop_clicked: the user wants the job under way to end.
         job_clicked: the user wants to see the job under way.
+        queue_clicked: the user wants to see what waits.
     """
 
     stop_clicked = Signal()
     job_clicked = Signal()
+    queue_clicked = Signal()
 
     def __init__(self, menu: QMenu, parent: QWidget | None = None) -> None:
         """`menu` opens under the project's name."""
@@ -45,12 +51,14 @@ class HeaderBar(QFrame):
         self._project.setAccessibleName("Project menu")
         set_icon(self._project, "chevron-down", "muted")
         self._saved = label("", "caption")
-        self._device = DeviceView()
+        self._device = GaugesView()
         self.task = JobView()
         self.task.stop.setText(tr("Cancel"))
         self._job = JobView()
         self._job.stop.clicked.connect(self.stop_clicked)
         self._job.open.clicked.connect(self.job_clicked)
+        self.queue = button("", self.queue_clicked.emit, kind="link", icon="runs", role="accent")
+        self.queue.hide()
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.L, 0, Space.XL, 0)
         layout.setSpacing(Space.S)
@@ -60,6 +68,7 @@ class HeaderBar(QFrame):
         layout.addWidget(self._device)
         layout.addWidget(self.task)
         layout.addWidget(self._job)
+        layout.addWidget(self.queue)
 
     @property
     def job(self) -> JobView:
@@ -67,53 +76,35 @@ class HeaderBar(QFrame):
         return self._job
 
     @property
-    def device(self) -> DeviceView:
+    def device(self) -> GaugesView:
         """The part about the device."""
         return self._device
+
+    def show_queue(self, waiting: int) -> None:
+        """How many runs wait for the device."""
+        self.queue.setVisible(waiting > 0)
+        self.queue.setText(tr_n("{n} queued", "{n} queued", waiting))
+        self.queue.setToolTip(tr_n("{n} run waits", "{n} runs wait", waiting))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """The machine around the GPU is shown where there is room."""
+        super().resizeEvent(event)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        busy = not self._job.isHidden() or not self.task.isHidden()
+        self._device.set_roomy(self.width() >= (_ROOMY_BUSY if busy else _ROOMY))
+
+    def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
+        """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
+        self._job.show_job(doing, share, eta_s, stopping=stopping)
+        self._make_room()
 
     def set_project(self, name: str, folder: str, *, saved: str) -> None:
         """Name, place and whether everything is in the file."""
         self._project.setText(name)
         self._project.setToolTip(folder)
         self._saved.setText(saved)
-
-
-class DeviceView(QWidget):
-    """The device that models are placed on, with its memory."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """Hidden until a device is known."""
-        super().__init__(parent)
-        self._name = label("", "muted")
-        self._bar = QProgressBar(textVisible=False)
-        self._bar.setFixedWidth(_BAR_WIDTH)
-        self._memory = label("", "muted")
-        self.setLayout(row(self._name, self._bar, self._memory))
-        self.hide()
-
-    def show_device(self, device: events.Device | None) -> None:
-        """Shows a device; hidden while there is none."""
-        self.setVisible(device is not None)
-        if device is not None:
-            self.show_memory(
-                device.title, device.total_bytes - device.free_bytes, device.total_bytes
-            )
-
-    def show_memory(self, title: str, used: int, total: int) -> None:
-        """Shows memory in use, in bytes."""
-        self._name.setText(title if len(title) <= 32 else f"{title[:31]}…")
-        self._name.setToolTip(title)
-        self._bar.setVisible(total > 0)
-        self._memory.setVisible(total > 0)
-        if total > 0:
-            share = used / total
-            self._bar.setValue(round(100 * share))
-            self._bar.setProperty(
-                "level", "error" if share > 0.95 else "warn" if share > 0.85 else ""
-            )
-            restyle(self._bar)
-            self._memory.setText(f"{words.memory(used)} of {words.memory(total)}")
-            self.setAccessibleName(f"{title}: {self._memory.text()} of memory in use")
 
 
 class JobView(QWidget):

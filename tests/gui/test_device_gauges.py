@@ -1,0 +1,152 @@
+"""The gauges in the header: what NVML tells, what is shown of it, and quiet without a GPU."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.gui.device_gauges import Gauges, Gpu, Nvml, Sample, gpu_of
+from lora_studio.gui.widgets.gauges_view import GaugesView
+from tests.gui.conftest import WAIT
+
+GIB = 2**30
+CARD = Gpu("NVIDIA GeForce RTX 4090", "GPU-aa", 18 * GIB, 24 * GIB, 87, 61)
+OTHER = Gpu("NVIDIA GeForce RTX 3090", "GPU-bb", 1 * GIB, 24 * GIB, 3, 40)
+DEVICE = events.Device(name="cuda:0", title="RTX 4090", total_bytes=24 * GIB, free_bytes=6 * GIB)
+CPU = events.Device(name="cpu", title="Processor", total_bytes=16 * GIB, free_bytes=8 * GIB)
+
+
+class Driver:
+    """Answers as NVML does; what is set to None is not supported by the card."""
+
+    NVML_TEMPERATURE_GPU = 0
+
+    def __init__(self, cards: int = 1, heat: int | None = 61) -> None:
+        self.cards, self.heat = cards, heat
+
+    def nvmlInit(self) -> None:
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:
+        return self.cards
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        return index
+
+    def nvmlDeviceGetMemoryInfo(self, card: int) -> Any:
+        return SimpleNamespace(used=(card + 1) * GIB, total=24 * GIB)
+
+    def nvmlDeviceGetName(self, card: int) -> str:
+        return f"NVIDIA card {card}"
+
+    def nvmlDeviceGetUUID(self, card: int) -> str:
+        return f"GPU-{card}"
+
+    def nvmlDeviceGetUtilizationRates(self, card: int) -> Any:
+        return SimpleNamespace(gpu=50 + card)
+
+    def nvmlDeviceGetTemperature(self, card: int, _sensor: int) -> int:
+        if self.heat is None:
+            raise RuntimeError("Not Supported")
+        return self.heat
+
+
+def test_every_card_of_the_driver_is_read() -> None:
+    found = Nvml(Driver(cards=2)).gpus()
+    assert [(gpu.name, gpu.load, gpu.celsius) for gpu in found] == [
+        ("NVIDIA card 0", 50, 61),
+        ("NVIDIA card 1", 51, 61),
+    ]
+    assert found[1].used_bytes == 2 * GIB
+
+
+def test_a_card_without_a_thermometer_shows_the_rest() -> None:
+    (found,) = Nvml(Driver(heat=None)).gpus()
+    assert found.celsius is None
+    assert found.load == 50
+
+
+def test_without_a_driver_there_are_no_cards_and_no_complaint() -> None:
+    class NoDriver(Driver):
+        def nvmlInit(self) -> None:
+            raise RuntimeError("Driver Not Loaded")
+
+    assert Nvml(NoDriver()).gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("visible", "name", "expected"),
+    [
+        ("", "cuda:1", OTHER),
+        ("1", "cuda:0", OTHER),
+        ("GPU-bb", "cuda:0", OTHER),
+        ("1,0", "cuda:1", CARD),
+        ("", "cpu", None),
+    ],
+)
+def test_the_card_is_the_one_that_the_engine_may_see_under_its_number(
+    visible: str, name: str, expected: Gpu | None
+) -> None:
+    title = {CARD: "RTX 4090", OTHER: "RTX 3090", None: "Processor"}[expected]
+    device = DEVICE.model_copy(update={"name": name, "title": title})
+    sample = Sample(10.0, GIB, 16 * GIB, (CARD, OTHER))
+    assert gpu_of(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
+
+
+def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    assert view.isHidden()
+    view.show_device(DEVICE)
+    view.show_sample(Sample(12.4, 7 * GIB, 16 * GIB, (CARD, OTHER)))
+    assert view.name.text() == "RTX 4090"
+    assert view.load.text() == "87 %"
+    assert view.bar.value() == 75
+    assert view.heat.text() == "61 °C"
+    assert view.machine.text().startswith("CPU 12 %")
+    assert "RTX 3090: 3 %" in view.toolTip()
+    assert "RTX 3090: 3 %" in view.accessibleName()
+    view.set_roomy(False)
+    assert view.machine.isHidden()
+
+
+def test_heat_that_slows_a_card_down_is_marked_by_more_than_colour(qtbot: QtBot) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    view.show_device(DEVICE)
+    hot = Gpu(CARD.name, CARD.uuid, CARD.used_bytes, CARD.total_bytes, 99, 91)
+    view.show_sample(Sample(12.4, 7 * GIB, 16 * GIB, (hot,)))
+    assert view.heat.text() == "▲ 91 °C"
+
+
+def test_without_a_gpu_processor_and_memory_stand_in_its_place(qtbot: QtBot) -> None:
+    view = GaugesView()
+    qtbot.addWidget(view)
+    view.show_device(CPU)
+    view.show_sample(Sample(40.0, 4 * GIB, 16 * GIB))
+    assert view.load.text() == "40 %"
+    assert view.bar.value() == 25
+    assert view.heat.isHidden()
+    assert view.machine.isHidden()
+
+
+def test_sampling_happens_off_the_windows_thread_and_ends_at_once(qtbot: QtBot) -> None:
+    where: list[int] = []
+
+    def read() -> Sample:
+        where.append(threading.get_ident())
+        return Sample(1.0, GIB, 2 * GIB)
+
+    gauges = Gauges(read, every=60)
+    with qtbot.waitSignal(gauges.sampled, timeout=WAIT) as seen:
+        gauges.start()
+    assert seen.args == [Sample(1.0, GIB, 2 * GIB)]
+    assert where == [where[0]]
+    assert where[0] != threading.get_ident()
+    gauges.leave()
+    assert not gauges.isRunning()
