@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lora_studio.core.adapters import AdapterMix, Method, WeightedAdapter
+from lora_studio.core.chat import Asked, Speaker
 from lora_studio.core.dataset import DatasetSpec, Message
 from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.lora import LoraSpec
@@ -129,6 +130,37 @@ class Generate(_Command):
     temperature: float = Field(0.0, ge=0.0, le=2.0)
     top_p: float = Field(1.0, gt=0.0, le=1.0)
     seed: int = 0
+
+
+class OpenChat(_Command):
+    """Begins a chat or goes on with it: loads what these speakers need, and keeps it in memory.
+
+    `model` is the base that adapters work on; `chat_template` is chosen as the dataset step does.
+    """
+
+    kind: Literal["open_chat"] = "open_chat"
+    model: ModelSpec
+    chat_template: str = "model"
+    speakers: tuple[Speaker, ...] = ()
+
+
+class AskChat(_Command):
+    """Answers one question in every column at once; what is not loaded yet is loaded first."""
+
+    kind: Literal["ask_chat"] = "ask_chat"
+    model: ModelSpec
+    chat_template: str = "model"
+    asked: tuple[Asked, ...] = Field(min_length=1)
+
+
+class ShowPrompt(_Command):
+    """The exact tokens that a speaker is given for a conversation."""
+
+    kind: Literal["show_prompt"] = "show_prompt"
+    model: ModelSpec
+    chat_template: str = "model"
+    speaker: Speaker
+    messages: tuple[Message, ...]
 
 
 class InspectModel(_Command):
@@ -355,6 +387,7 @@ Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
+    | OpenChat | AskChat | ShowPrompt
 )  # fmt: skip
 Control = Cancel | Stop | Pause | Checkpoint | Shutdown
 Command = Annotated[Job | Question | Control, Field(discriminator="kind")]

@@ -715,6 +715,69 @@ class Generated(_Event):
     finished: bool
 
 
+# --- chat -------------------------------------------------------------------------------------
+
+
+class ChatReady(_Event):
+    """What a chat needs is loaded; `devices` are those in use, `memory_bytes` what weights take."""
+
+    kind: Literal["chat_ready"] = "chat_ready"
+    devices: tuple[str, ...] = ()
+    memory_bytes: int = 0
+
+
+class AnswerGrew(_Event):
+    """An answer goes on: its text from character `start` on is `text` now."""
+
+    kind: Literal["answer_grew"] = "answer_grew"
+    column: int
+    start: int
+    text: str
+    tokens: int
+
+
+class Answered(_Event):
+    """An answer is complete. `ending`: by itself, at the limit of tokens, or where it was stopped.
+
+    `seconds` are those of this answer alone, the wait for its first token in `first_s`.
+    """
+
+    kind: Literal["answered"] = "answered"
+    column: int
+    text: str
+    tokens: int
+    prompt_tokens: int = 0
+    first_s: float = 0.0
+    seconds: float = 0.0
+    ending: Literal["end", "length", "stopped"] = "end"
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Speed after the first token; None where there is too little to tell."""
+        taken = self.seconds - self.first_s
+        return (self.tokens - 1) / taken if self.tokens > 1 and taken > 0 else None
+
+
+class AnswerRefused(_Event):
+    """One column could not answer; the others go on."""
+
+    kind: Literal["answer_refused"] = "answer_refused"
+    column: int
+    problem: Problem
+
+
+class PromptShown(_Event):
+    """What a speaker is given: `tokens` in order, their texts together are `text`.
+
+    `note` says why there are no tokens, where a server keeps them to itself.
+    """
+
+    kind: Literal["prompt_shown"] = "prompt_shown"
+    text: str
+    tokens: tuple[Token, ...] = ()
+    note: str = ""
+
+
 Ending = Done | Failed | Cancelled
 Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
@@ -725,6 +788,7 @@ Event = (
     | AdaptersFound | AdapterShown | AdapterCombined | MergePlanned
     | ShardWritten | Merged | GgufWritten | TemplateDerived | TemplateRendered | SelfTested
     | OllamaFound | OllamaShown | OllamaCreated | Generated | SizesEstimated | CardPreviewed | Pushed
+    | ChatReady | AnswerGrew | Answered | AnswerRefused | PromptShown
 )  # fmt: skip
 
 ModelInspected.model_rebuild()

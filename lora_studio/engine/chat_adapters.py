@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core import commands, events
-from lora_studio.core.adapters import AdapterMix
+from lora_studio.core.adapters import AdapterMix, WeightedAdapter
 from lora_studio.core.project import Project
 from lora_studio.engine import adapter_library, adapters, chat, model
 from lora_studio.engine.channel import Job
@@ -29,10 +28,9 @@ def answer(project: Project, command: commands.Generate, job: Job) -> None:
     loaded = model.load(chat.widened(project.model, job), job, project.dataset)
     switch = Switch(loaded.model)
     for mix in command.mixes:
-        with switch.to(mix) as network:
-            named = _Named(job.id, job.channel, job.flags, mix=mix.name)
-            source: commands.TextSource = "tuned" if mix.adapters else "base"
-            chat.answer(network, loaded.tokenizer, source, command, named)
+        named = _Named(job.id, job.channel, job.flags, mix=mix.name)
+        source: commands.TextSource = "tuned" if mix.adapters else "base"
+        chat.answer(switch.to(mix), loaded.tokenizer, source, command, named)
 
 
 @dataclass
@@ -55,15 +53,35 @@ class Switch:
         """No adapter yet."""
         self._base = base
         self._tuned: Any = None
-        self._names: dict[str, str] = {}
+        self._names: dict[tuple[str, int], str] = {}
+        self._at_work: tuple[WeightedAdapter, ...] | None = None
+
+    @property
+    def network(self) -> Any:
+        """The base with whatever is at work in front of its layers."""
+        return self._tuned if self._tuned is not None else self._base
+
+    def has(self, folder: Path) -> bool:
+        """Whether an adapter, as it is on disk now, is in memory."""
+        return _key(folder) in self._names
 
     def to(self, mix: AdapterMix) -> Any:
-        """A context with the model in which exactly these adapters are at work."""
+        """The model, in which exactly these adapters are at work until the next switch.
+
+        Raises ProblemError when one of them cannot be loaded.
+        """
         names = [self._load(Path(each.folder)) for each in mix.adapters]
-        if self._tuned is None:
-            return contextlib.nullcontext(self._base)
+        if self._tuned is None or self._at_work == mix.adapters:
+            return self.network
+        self._at_work = None
         if not names:
-            return self._without_adapters()
+            self._tuned.base_model.disable_adapter_layers()
+        else:
+            self._enable(names, mix)
+        self._at_work = mix.adapters
+        return self.network
+
+    def _enable(self, names: Sequence[str], mix: AdapterMix) -> None:
         weights: dict[str, float] = {}
         for name, each in zip(names, mix.adapters, strict=True):
             weights[name] = weights.get(name, 0.0) + each.weight
@@ -71,33 +89,37 @@ class Switch:
             if hasattr(module, "set_scale"):
                 for name, weight in weights.items():
                     module.set_scale(name, weight)
+        self._tuned.base_model.enable_adapter_layers()
         try:
             self._tuned.base_model.set_adapter(list(weights), inference_mode=True)
         except ValueError as error:  # two adapters that both trained one layer whole
             raise adapters.foreign(
                 Path(mix.adapters[-1].folder), str(error).split("\n")[0].rstrip(".")
             ) from error
-        return contextlib.nullcontext(self._tuned)
-
-    @contextlib.contextmanager
-    def _without_adapters(self) -> Iterator[Any]:
-        with self._tuned.disable_adapter():
-            yield self._tuned
 
     def _load(self, folder: Path) -> str:
         """The name of an adapter in the model; loads it when it is not there yet."""
         from peft import PeftModel
 
-        key = str(folder.resolve())
+        key = _key(folder)
         if key in self._names:
             return self._names[key]
+        self._at_work = None  # loading makes the new adapter the only one at work
         name = f"adapter{len(self._names)}"
         try:
             if self._tuned is None:
-                self._tuned = PeftModel.from_pretrained(self._base, key, adapter_name=name).eval()
+                self._tuned = PeftModel.from_pretrained(
+                    self._base, str(folder), adapter_name=name
+                ).eval()
             else:
-                self._tuned.load_adapter(key, adapter_name=name)
+                self._tuned.load_adapter(str(folder), adapter_name=name)
         except (ValueError, KeyError, RuntimeError) as error:
             raise adapters.foreign(folder, str(error).split("\n")[0].rstrip(".")) from error
         self._names[key] = name
         return name
+
+
+def _key(folder: Path) -> tuple[str, int]:
+    """The adapter in a folder; one that was trained anew is another."""
+    file = folder / adapters.WEIGHTS
+    return str(folder.resolve()), file.stat().st_mtime_ns if file.is_file() else 0

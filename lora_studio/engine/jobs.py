@@ -199,6 +199,13 @@ def generate(command: commands.Generate, job: Job) -> None:
         ollama.answer(project, command, job)
 
 
+def chat(command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: Job) -> None:
+    """A chat in any number of columns; what it has loaded stays for as long as the worker lives."""
+    from lora_studio.engine import chat_session
+
+    chat_session.current().carry_out(command, job)
+
+
 def inspect_model(command: commands.InspectModel, job: Job) -> None:
     """Facts of a model from its headers."""
     from lora_studio.engine import lora

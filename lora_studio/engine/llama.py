@@ -104,6 +104,26 @@ class Llama:
         """Token ids of a rendered conversation: control tokens are read, none is added."""
         return _tokenize(self._ffi, self._lib, self._vocabulary, text, add_special=False)
 
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes that each token stands for, control tokens by their names."""
+        return [self._piece(token, special=True) for token in ids]
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is a mark of the format rather than text."""
+        return bool(self._lib.llama_vocab_is_control(self._vocabulary, token))
+
+    def chat_template(self) -> str:
+        """The Jinja template in the file, "" without one."""
+        found = self._lib.llama_model_chat_template(self._model, self._ffi.NULL)
+        return "" if found == self._ffi.NULL else self._ffi.string(found).decode("utf-8")
+
+    def marks(self) -> tuple[str, str]:
+        """The texts of the tokens that begin and end a text."""
+        lib, vocabulary = self._lib, self._vocabulary
+        ids = (lib.llama_vocab_bos(vocabulary), lib.llama_vocab_eos(vocabulary))
+        bos, eos = ("" if i < 0 else self.pieces([i])[0].decode("utf-8", "replace") for i in ids)
+        return bos, eos
+
     def text(self, ids: Sequence[int]) -> str:
         """The text of an answer; control tokens leave nothing."""
         pieces = (self._piece(token) for token in ids)
@@ -141,14 +161,19 @@ class Llama:
         max_tokens: int,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
         seed: int = 0,
     ) -> Iterator[int]:
         """Yields the tokens of an answer, the one that ends it included; greedy at temperature 0.
 
         Without one that `ends_generation` the answer was cut by `max_tokens` or by the context.
         """
-        sampler = self._sampler(temperature, top_p, seed)
+        sampler = self._sampler(temperature, top_p, top_k, min_p, repetition_penalty, seed)
         try:
+            for token in ids:  # what was said before counts for the penalty
+                self._lib.llama_sampler_accept(sampler, token)
             self._lib.llama_memory_clear(self._lib.llama_get_memory(self._context), True)
             for start in range(0, len(ids), BATCH):
                 part = ids[start : start + BATCH]
@@ -226,25 +251,40 @@ class Llama:
         size = self.vocabulary_size * 4
         return np.frombuffer(self._ffi.buffer(pointer, size), dtype=np.float32)
 
-    def _piece(self, token: int) -> bytes:
+    def _piece(self, token: int, *, special: bool = False) -> bytes:
         room = 64
         while True:
             buffer = self._ffi.new("char[]", room)
-            count = self._lib.llama_token_to_piece(self._vocabulary, token, buffer, room, 0, False)
+            count = self._lib.llama_token_to_piece(
+                self._vocabulary, token, buffer, room, 0, special
+            )
             if count >= 0:
                 return bytes(self._ffi.buffer(buffer, count))
             room = -count
 
-    def _sampler(self, temperature: float, top_p: float, seed: int) -> Any:
+    def _sampler(
+        self, temperature: float, top_p: float, top_k: int, min_p: float, penalty: float, seed: int
+    ) -> Any:
+        """What chooses a token, in the order in which transformers does it."""
         lib = self._lib
         chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        parts: list[Any] = []
+        if penalty != 1:  # of everything that was said so far
+            sizes = (self.vocabulary_size, self.context_size)
+            parts.append(lib.llama_sampler_init_penalties(*sizes, penalty, 0.0, 0.0))
         if temperature <= 0:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_greedy())
-            return chain
-        if top_p < 1:
-            lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_top_p(top_p, 1))
-        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_temp(temperature))
-        lib.llama_sampler_chain_add(chain, lib.llama_sampler_init_dist(seed))
+            parts.append(lib.llama_sampler_init_greedy())
+        else:
+            parts.append(lib.llama_sampler_init_temp(temperature))
+            if top_k > 0:
+                parts.append(lib.llama_sampler_init_top_k(top_k))
+            if top_p < 1:
+                parts.append(lib.llama_sampler_init_top_p(top_p, 1))
+            if min_p > 0:
+                parts.append(lib.llama_sampler_init_min_p(min_p, 1))
+            parts.append(lib.llama_sampler_init_dist(seed))
+        for part in parts:
+            lib.llama_sampler_chain_add(chain, part)
         return chain
 
     def _heed_cancel(self) -> None:

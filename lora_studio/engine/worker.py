@@ -54,6 +54,9 @@ _DOING = {
     "remove_ollama": "removing the model from Ollama",
     "derive_template": "deriving the template",
     "render_template": "rendering the template",
+    "open_chat": "loading the models of the chat",
+    "ask_chat": "answering",
+    "show_prompt": "reading the prompt",
 }
 
 #: Commands that change a run, hold its lock and write its record.
@@ -186,6 +189,8 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.derive_template(command, job)
         case commands.RenderTemplate():
             jobs.render_template(command, job)
+        case commands.OpenChat() | commands.AskChat() | commands.ShowPrompt():
+            jobs.chat(command, job)
     return events.Done()
 
 

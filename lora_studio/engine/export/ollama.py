@@ -143,12 +143,14 @@ def create(host: str, gguf: Path, recipe: Recipe, job: Job) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `finished` unless it was cut at the limit of tokens, `prompt` its prompt's tokens."""
+    """An answer or a piece of it; `finished` unless it was cut at the limit of tokens, `prompt` its
+    prompt's tokens; of pieces the `last` one has the counts."""
 
     text: str
     tokens: int
     finished: bool
     prompt: int = 0
+    last: bool = True
 
 
 def chat(
@@ -179,6 +181,26 @@ def chat(
 
     with problems(place):
         return _heeding(job, ask)
+
+
+def stream(
+    host: str, name: str, messages: Sequence[Message], options: Mapping[str, Any]
+) -> Iterator[Reply]:
+    """The pieces of an answer as they come; the last one has its counts. Raises ProblemError.
+
+    Blocks in the network: to be called in a thread of its own.
+    """
+    place = server(host)
+    turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    with problems(place), place.client() as client:
+        for part in client.chat(name, turns, stream=True, options=dict(options)):
+            yield Reply(
+                part.message.content or "",
+                part.eval_count or 0 if part.done else 1,
+                bool(part.done) and part.done_reason != "length",
+                part.prompt_eval_count or 0,
+                bool(part.done),
+            )
 
 
 def model_name(project: Project) -> str:

@@ -1,0 +1,148 @@
+"""Who can answer in a chat, how its next token is chosen, and conversations as they are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lora_studio.core.adapters import WeightedAdapter
+from lora_studio.core.dataset import Message
+from lora_studio.core.spec import Spec, setting
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OnBase(_Part):
+    """The session's base model with these adapters at work; without any, the base alone."""
+
+    kind: Literal["base"] = "base"
+    adapters: tuple[WeightedAdapter, ...] = ()
+
+
+class WholeModel(_Part):
+    """A model of its own in a Hugging Face folder, such as a merged one."""
+
+    kind: Literal["model"] = "model"
+    folder: str
+
+
+class GgufFile(_Part):
+    """A GGUF file, by llama.cpp; `tokenizer` is the folder its chat template comes from, "" for the
+    file itself."""
+
+    kind: Literal["gguf"] = "gguf"
+    file: str
+    tokenizer: str = ""
+
+
+class InOllama(_Part):
+    """A model of an Ollama server; `host` "" is the usual one."""
+
+    kind: Literal["ollama"] = "ollama"
+    name: str
+    host: str = ""
+
+
+#: Whoever can answer: one closed union.
+Speaker = Annotated[OnBase | WholeModel | GgufFile | InOllama, Field(discriminator="kind")]
+AnySpeaker = OnBase | WholeModel | GgufFile | InOllama
+
+
+class Sampling(Spec):
+    """How the next token is chosen; the same words mean the same for every kind of model."""
+
+    temperature: float = setting(
+        0.7,
+        "Temperature",
+        "How freely a token is drawn. 0 always takes the likeliest one, so that every answer to a "
+        "question is the same.",
+        ge=0.0,
+        le=2.0,
+        step=0.1,
+    )
+    top_p: float = setting(
+        0.95,
+        "Top-p",
+        "Only the likeliest tokens that together have this probability are drawn from. 1: all.",
+        gt=0.0,
+        le=1.0,
+        step=0.05,
+    )
+    top_k: int = setting(
+        0,
+        "Top-k",
+        "Only this many of the likeliest tokens are drawn from. 0: all.",
+        unit="tokens",
+        ge=0,
+        le=1000,
+    )
+    min_p: float = setting(
+        0.0,
+        "Min-p",
+        "Only tokens at least this share as likely as the likeliest one are drawn from. 0: all.",
+        ge=0.0,
+        le=1.0,
+        step=0.01,
+    )
+    repetition_penalty: float = setting(
+        1.0,
+        "Repetition penalty",
+        "Divides the score of what was said before. 1 leaves it alone; 1.1 keeps small models from "
+        "going round in circles.",
+        ge=0.5,
+        le=2.0,
+        step=0.05,
+    )
+    max_tokens: int = setting(
+        512, "Longest answer", "Where an answer is cut.", unit="tokens", ge=1, le=65536
+    )
+    seed: int = setting(
+        0,
+        "Seed",
+        "What the draws follow from: the same seed gives the same answer, alone or beside others.",
+        ge=0,
+        le=2**31 - 1,
+    )
+
+
+class Asked(_Part):
+    """One column's question: who answers which conversation, and how."""
+
+    column: int = 0
+    speaker: Speaker
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+
+
+def title(speaker: AnySpeaker) -> str:
+    """A short name of whoever answers."""
+    match speaker:
+        case OnBase(adapters=()):
+            return "Base model"
+        case OnBase():
+            return " + ".join(_adapter_name(each) for each in speaker.adapters)
+        case WholeModel():
+            return _last(speaker.folder)
+        case GgufFile():
+            return Path(speaker.file).name
+        case InOllama():
+            return speaker.name
+
+
+def _adapter_name(adapter: WeightedAdapter) -> str:
+    name = _last(adapter.folder)
+    return name if adapter.weight == 1 else f"{name} × {adapter.weight:g}"
+
+
+def _last(folder: str) -> str:
+    """The folder's name; of a run's or a checkpoint's adapter, that of the run or checkpoint."""
+    path = Path(folder)
+    if path.name in ("adapter", "merged"):
+        path = path.parent
+    if path.parent.name == "checkpoints":
+        return f"{path.parent.parent.name}, {path.name}"
+    return path.name or folder

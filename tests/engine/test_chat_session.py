@@ -1,0 +1,254 @@
+"""A chat in columns: adapters switched and blended on one base, answers that grow together."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lora_studio.core import commands, events
+from lora_studio.core.adapters import WeightedAdapter
+from lora_studio.core.chat import (
+    AnySpeaker,
+    Asked,
+    GgufFile,
+    InOllama,
+    OnBase,
+    Sampling,
+    WholeModel,
+)
+from lora_studio.core.dataset import Message
+from lora_studio.core.model import ModelSpec
+from lora_studio.engine import merging, model
+from lora_studio.engine.channel import Flags, Job
+from lora_studio.engine.chat_session import Session
+from lora_studio.engine.export import gguf
+from lora_studio.engine.failures import CancelledError
+from tests.helpers.adapters import random_adapter
+from tests.helpers.ollama_server import fake_ollama
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.tiny_run import tiny_run
+
+TALK = (
+    Message(role="system", content="Answer briefly."),
+    Message(role="user", content="Which lamp burns longest?"),
+    Message(role="assistant", content="The last one."),
+    Message(role="user", content="Which is lit last?"),
+)
+GREEDY = Sampling(temperature=0, max_tokens=12)
+DRAWN = Sampling(temperature=1.5, top_p=0.9, top_k=40, min_p=0.01, max_tokens=12, seed=4)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base and two adapters of different ranks."""
+    folder = tmp_path_factory.mktemp("chat")
+    base = tiny_model("llama3", folder / "base")
+    random_adapter(base, folder / "style", seed=1)
+    random_adapter(base, folder / "facts", seed=2, r=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    made = Session()
+    yield made
+    made.close()
+
+
+def on(place: Path, **weights: float) -> OnBase:
+    chosen = (WeightedAdapter(folder=str(place / name), weight=w) for name, w in weights.items())
+    return OnBase(adapters=tuple(chosen))
+
+
+def ask(
+    session: Session, place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY
+) -> tuple[dict[int, events.Answered], Recorder]:
+    """The answers by column, and everything that was told."""
+    job, recorder = recorded_job()
+    session.carry_out(question(place, *speakers, sampling=sampling), job)
+    return {event.column: event for event in recorder.of(events.Answered)}, recorder
+
+
+def question(place: Path, *speakers: AnySpeaker, sampling: Sampling = GREEDY) -> commands.AskChat:
+    return commands.AskChat(
+        model=ModelSpec(source=str(place / "base"), device="cpu"),
+        asked=tuple(
+            Asked(column=column, speaker=speaker, messages=TALK, sampling=sampling)
+            for column, speaker in enumerate(speakers)
+        ),
+    )
+
+
+def greedy(network: Any, place: Path) -> str:
+    tokenizer = AutoTokenizer.from_pretrained(place / "base")
+    turns = [{"role": turn.role, "content": turn.content} for turn in TALK]
+    ids = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    ).input_ids
+    made = network.generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
+    return str(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
+
+
+def test_a_blend_has_the_logits_of_pefts_weighted_adapter(session: Session, place: Path) -> None:
+    ask(session, place, on(place, style=0.7, facts=-0.4))
+    (held,) = session._held.values()
+    base = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32)
+    tuned = PeftModel.from_pretrained(base, str(place / "style"), adapter_name="style")
+    tuned.load_adapter(str(place / "facts"), adapter_name="facts")
+    tuned.add_weighted_adapter(["style", "facts"], [0.7, -0.4], "blend", combination_type="cat")
+    tuned.set_adapter("blend")
+    ids = torch.tensor([[1, 5, 9, 30, 44]])
+    with torch.no_grad():
+        expected = tuned(ids).logits
+        found = held.loaded.model(ids).logits  # type: ignore[union-attr]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        with tuned.disable_adapter():
+            plain = tuned(ids).logits
+    assert (found - plain).abs().max() > 0.1
+
+
+def test_columns_answer_as_each_would_alone_and_share_one_base(
+    session: Session, place: Path
+) -> None:
+    speakers = (OnBase(), on(place, style=1.0), on(place, style=0.5, facts=0.5))
+    session.close()
+    together, told = ask(session, place, *speakers)
+    assert len(told.of(events.ModelLoaded)) == 1
+    alone = {column: ask(session, place, who)[0][0].text for column, who in enumerate(speakers)}
+    assert {column: answer.text for column, answer in together.items()} == alone
+    assert len(set(alone.values())) == 3
+    base = AutoModelForCausalLM.from_pretrained(place / "base", dtype=torch.float32)
+    assert alone[0] == greedy(base, place)
+    assert alone[1] == greedy(PeftModel.from_pretrained(base, str(place / "style")), place)
+
+
+def test_a_seed_draws_the_same_answer_beside_others_and_alone(
+    session: Session, place: Path
+) -> None:
+    together, _ = ask(session, place, OnBase(), OnBase(), on(place, facts=1), sampling=DRAWN)
+    assert together[0].text == together[1].text
+    alone, _ = ask(session, place, on(place, facts=1), sampling=DRAWN)
+    assert alone[0].text == together[2].text
+    other, _ = ask(session, place, OnBase(), sampling=DRAWN.model_copy(update={"seed": 5}))
+    assert other[0].text != together[0].text
+
+
+def test_pieces_make_up_the_answer_and_its_figures_are_told(session: Session, place: Path) -> None:
+    answers, told = ask(session, place, OnBase())
+    text = ""
+    for event in told.of(events.AnswerGrew):
+        text = text[: event.start] + event.text
+    assert answers[0].text.startswith(text)
+    assert answers[0].tokens == 12
+    assert answers[0].ending == "length"
+    assert answers[0].prompt_tokens > 20
+    assert answers[0].seconds >= answers[0].first_s > 0
+    assert (answers[0].tokens_per_s or 0) > 0
+
+
+def test_a_cancel_between_tokens_keeps_what_was_said(session: Session, place: Path) -> None:
+    job, recorder = recorded_job()
+    recorder.on_event = lambda event: event.kind == "answer_grew" and job.flags.cancel.set()
+    endless = Sampling(temperature=0, max_tokens=60_000)
+    with pytest.raises(CancelledError):
+        session.carry_out(question(place, OnBase(), on(place, style=1), sampling=endless), job)
+    stopped = recorder.of(events.Answered)
+    assert [answer.ending for answer in stopped] == ["stopped"] * len(stopped)
+    assert stopped[0].text
+    assert ask(session, place, OnBase())[0][0].tokens == 12  # and the model is at hand again
+
+
+def test_an_adapter_that_was_trained_anew_is_loaded_anew(
+    session: Session, place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "style", tmp_path / "own")
+    before, _ = ask(session, place, on(tmp_path, own=1))
+    random_adapter(place / "base", tmp_path / "own", seed=9)
+    after, _ = ask(session, place, on(tmp_path, own=1))
+    assert before[0].text != after[0].text
+
+
+def test_one_column_that_cannot_answer_leaves_the_others_alone(
+    session: Session, place: Path, tmp_path: Path
+) -> None:
+    other = tiny_model("phi3", tmp_path / "other")
+    foreign = random_adapter(other, tmp_path / "foreign")
+    speakers = (OnBase(), OnBase(adapters=(WeightedAdapter(folder=str(foreign)),)))
+    answers, told = ask(session, place, *speakers, WholeModel(folder=str(tmp_path / "none")))
+    assert list(answers) == [0]
+    refused = {event.column: event.problem for event in told.of(events.AnswerRefused)}
+    assert refused[1].code == "merging.foreign_adapter"
+    assert refused[2].code == "chat.no_model"
+
+
+def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, place: Path) -> None:
+    job, recorder = recorded_job()
+    spec = ModelSpec(source=str(place / "base"), device="cpu")
+    session.carry_out(commands.ShowPrompt(model=spec, speaker=OnBase(), messages=TALK), job)
+    (shown,) = recorder.of(events.PromptShown)
+    tokenizer = model.load_tokenizer(place / "base")
+    assert [token.id for token in shown.tokens] == tokenizer(
+        shown.text, add_special_tokens=False
+    ).input_ids
+    assert "".join(token.text for token in shown.tokens) == shown.text
+    special = [token.text for token in shown.tokens if token.special]
+    assert special[0] == "<|begin_of_text|>"
+    assert special.count("<|eot_id|>") == 4
+
+
+def test_a_server_streams_and_tells_what_its_prompt_is(session: Session, place: Path) -> None:
+    with fake_ollama() as server:
+        who = InOllama(name="harbour", host=server.host)
+        server.faults.seconds_per_word = 0.06
+        answers, told = ask(session, place, who, OnBase())
+        assert answers[0].text == "last? lit is Which "
+        assert answers[0].ending == "end"
+        assert answers[1].tokens == 12
+        assert len([e for e in told.of(events.AnswerGrew) if e.column == 0]) > 1
+        server.faults.chat_error = "out of tea"
+        refused = ask(session, place, who)[1].of(events.AnswerRefused)
+        assert "out of tea" in refused[0].problem.what
+    gone = ask(session, place, who)[1].of(events.AnswerRefused)
+    assert gone[0].problem.code == "ollama.not_running"
+
+
+@pytest.mark.slow
+def test_gguf_merged_and_adapter_answer_alike_side_by_side(
+    session: Session, tmp_path: Path
+) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("F16",))
+    job, _ = recorded_job()
+    merging.merge(run, job)
+    gguf.write(run, run.load_project(), job)
+    file = str(run.gguf_file("Harbour", "F16"))
+    tuned = OnBase(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    with_template = GgufFile(file=file, tokenizer=str(run.adapter))
+    speakers = (tuned, WholeModel(folder=str(run.merged)), with_template, GgufFile(file=file))
+    answers, told = ask(session, tmp_path, *speakers)
+    assert not told.of(events.AnswerRefused)
+    assert len({answer.text for answer in answers.values()}) == 1
+    assert len({answer.prompt_tokens for answer in answers.values()}) == 1
+    penalised = GREEDY.model_copy(update={"repetition_penalty": 1.8})
+    strict, told = ask(session, tmp_path, *speakers, sampling=penalised)
+    assert not told.of(events.AnswerRefused)
+    assert strict[0].text == strict[1].text == strict[2].text != answers[0].text
+    shown = prompts(session, tmp_path, speakers[0], with_template)
+    assert [t.id for t in shown[0].tokens] == [t.id for t in shown[1].tokens]
+    assert shown[0].text == shown[1].text == "".join(token.text for token in shown[1].tokens)
+
+
+def prompts(session: Session, place: Path, *speakers: AnySpeaker) -> list[events.PromptShown]:
+    recorder = Recorder()
+    for speaker in speakers:
+        job = Job("test", recorder, Flags())  # type: ignore[arg-type]  # what a job needs of it
+        spec = ModelSpec(source=str(place / "base"), device="cpu")
+        session.carry_out(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
+    return recorder.of(events.PromptShown)
