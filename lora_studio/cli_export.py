@@ -15,6 +15,7 @@ from lora_studio.core import commands, events, words
 from lora_studio.core.export import QUANTIZATIONS, ExportSpec, Quantization, What
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.spec import facts
 
 RunArgument = Annotated[Path, typer.Argument(help="Folder of a run, inside a project's runs/.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print events as JSON lines instead.")]
@@ -34,6 +35,12 @@ def export(
     ] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="The adapter as GGUF too.")] = False,
     lm_studio: Annotated[bool, typer.Option("--lm-studio", help="Put into LM Studio.")] = False,
+    convert_from: Annotated[
+        str,
+        typer.Option(
+            "--from", help="auto, adapter (straight, no merged copy) or merged.", metavar="WHAT"
+        ),
+    ] = "",
     llama_cpp: Annotated[
         Path | None, typer.Option("--llama-cpp", help="A llama.cpp of your own.")
     ] = None,
@@ -61,6 +68,11 @@ def export(
     if llama_cpp is not None:
         changes["llama_cpp"] = str(llama_cpp.expanduser().resolve())
     with refusing(display):
+        if convert_from:
+            ways = tuple(facts(ExportSpec, "convert_from").choices)
+            if convert_from not in ways:
+                raise _unknown("way to convert", convert_from, ways)
+            changes["convert_from"] = convert_from
         if quant:
             changes["quantizations"] = quantizations(quant)
         if (path is None) == (model is None):
@@ -176,12 +188,13 @@ def _show_sizes(
         print(events.to_line(found))
         return
     table = Table("Quantisation", "Size", "Loss", "", box=None)
-    for name, facts in QUANTIZATIONS.items():
+    for name, known in QUANTIZATIONS.items():
         if name in found.bytes:
-            note = "needs a matrix" if facts.needs_imatrix else ""
-            only = f"only for {facts.only_for}" if facts.only_for else note
-            table.add_row(name, words.size(found.bytes[name]), facts.loss, only)
+            note = "needs a matrix" if known.needs_imatrix else ""
+            only = f"only for {known.only_for}" if known.only_for else note
+            table.add_row(name, words.size(found.bytes[name]), known.loss, only)
     display.console.print(table)
+    display.say(f"With {found.tools}.")
 
 
 def _stages(path: Path, command: str) -> list[events.SelfTested]:

@@ -168,13 +168,16 @@ def exit_status(ending: events.Ending | None) -> int:
 
 def missing(run: RunFolder, stage: str) -> Problem | None:
     """What a stage needs of a run and does not find there."""
-    needed = {"Merge": (run.adapter, "adapter"), "Export": (run.merged, "merged model")}.get(stage)
-    if needed is None or needed[0].is_dir():
+    there = {
+        "Merge": run.adapter.is_dir(),
+        "Export": run.adapter.is_dir() or run.merged.is_dir(),
+    }.get(stage, True)
+    if there:
         return None
     return Problem(
         code="run.incomplete",
-        what=f"The run has no {needed[1]} yet.",
-        remedy=f"Run `lora-studio {'train' if stage == 'Merge' else 'merge'}` first.",
+        what="The run has no adapter yet.",
+        remedy="Run `lora-studio train` first.",
         where=Where(file=str(run.path)),
     )
 

@@ -53,7 +53,7 @@ _RULES: tuple[Rule, ...] = (
             "lora.init_needs_exact_base",
             "lora",
             "init",
-            lambda chosen, init=init: _begins(chosen, init) and _is_quantised(chosen),  # type: ignore[misc]
+            lambda chosen, init=init: _begins(chosen, init) and _is_quantised(chosen),  # type: ignore[misc]  # mypy infers no lambda with a default
             f"{name} takes its initial values out of the base weights, which are quantised.",
             "Hold the base in 16-bit, or begin as usual.",
             _USUAL_START,

@@ -626,10 +626,17 @@ class SelfTested(_Event):
 
 
 class SizesEstimated(_Event):
-    """Bytes of each quantisation's file, by the quantiser itself; what it cannot make is left out."""
+    """Bytes of each quantisation's file, by the quantiser itself; what it cannot make is left out.
+
+    `pass_kind` is the type of the file that all are made of; `free` are the bytes free where they go,
+    None where that is not known; `tools` says which llama.cpp is used.
+    """
 
     kind: Literal["sizes_estimated"] = "sizes_estimated"
     bytes: dict[str, int]
+    pass_kind: str = ""
+    free: int | None = None
+    tools: str = ""
 
 
 class CardPreviewed(_Event):
@@ -806,7 +813,7 @@ def parse(line: str | bytes) -> Event:
 
 def _lenient_hello(line: str | bytes) -> Hello | None:
     # Reading every line twice would take a long run a third longer to be read.
-    if (b'"hello"' if isinstance(line, bytes) else '"hello"') not in line:  # type: ignore[operator]
+    if (b'"hello"' if isinstance(line, bytes) else '"hello"') not in line:  # type: ignore[operator]  # of one kind with the line
         return None
     try:
         raw: Any = json.loads(line)

@@ -102,6 +102,18 @@ class ExportSpec(Spec):
         "first one becomes the Ollama model.",
         min_length=1,
     )
+    convert_from: Literal["auto", "adapter", "merged"] = setting(
+        "auto",
+        "Convert from",
+        "Straight from base and adapter, the weights are merged while they are read: the same files, "
+        "without the disk space of a merged copy.",
+        choices={
+            "auto": "The merged model where there is one, else base and adapter",
+            "adapter": "Base and adapter",
+            "merged": "The merged model",
+        },
+        advanced=True,
+    )
     imatrix: Literal["needed", "always"] = setting(
         "needed",
         "Importance matrix",
@@ -212,6 +224,11 @@ class ExportSpec(Spec):
         if value and not _OLLAMA_NAME.match(value):
             raise ValueError("is not a model name such as my-model or my-model:v2")
         return value
+
+
+def goes_straight(spec: ExportSpec, *, has_merged: bool) -> bool:
+    """Whether the files are made from base and adapter, without a merged model on disk."""
+    return spec.convert_from == "adapter" or (spec.convert_from == "auto" and not has_merged)
 
 
 def wants_imatrix(spec: ExportSpec, quantization: Quantization) -> bool:

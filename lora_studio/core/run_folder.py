@@ -107,6 +107,21 @@ class RunFolder:
         return self.path / "merged"
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether an adapter was trained or brought in."""
+        return (self.adapter / "adapter_config.json").is_file()
+
+    @property
+    def has_merged(self) -> bool:
+        """Whether there is a merged model."""
+        return (self.merged / "config.json").is_file()
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder with the tokenizer of what is delivered: a merge takes the adapter's."""
+        return self.merged if (self.merged / "tokenizer_config.json").is_file() else self.adapter
+
+    @property
     def gguf(self) -> Path:
         """Folder of GGUF files."""
         return self.path / "gguf"

@@ -58,7 +58,7 @@ def answer_in_torch(
 
 def answer_merged(run: RunFolder, project: Project, command: commands.Generate, job: Job) -> None:
     """Answers with the merged model of a run; raises ProblemError."""
-    if not (run.merged / "config.json").is_file():
+    if not run.has_merged:
         raise fail(
             "chat.not_merged",
             "This run has no merged model.",
@@ -84,8 +84,7 @@ def answer_gguf(run: RunFolder, project: Project, command: commands.Generate, jo
             "Export the run first.",
             where=Where(file=str(file)),
         )
-    folder = run.merged if (run.merged / "tokenizer_config.json").is_file() else run.adapter
-    tokenizer = model.load_tokenizer(folder, trust=project.model.trust_remote_code)
+    tokenizer = model.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     end = turn_end(tokenizer)
     prompts = [_prompt(tokenizer, turns) for turns in command.conversations]
     longest = max((len(tokenizer(text, add_special_tokens=False).input_ids) for text in prompts), default=0)  # fmt: skip

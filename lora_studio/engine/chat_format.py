@@ -148,7 +148,7 @@ class ChatFormat:
         for ids, nested, empty in product((False, True), (True, False), ("", None)):
             shown: dict[str, str] = {}
             for arguments in ("object", "json"):
-                form = CallForm(arguments, nested, ids, empty)  # type: ignore[arg-type]
+                form = CallForm(arguments, nested, ids, empty)  # type: ignore[arg-type]  # one of its two words
                 plain = list(self._plain(turns, "content", form, "tool"))
                 text = self._try(plain, (_SAMPLE_TOOL,)) or self._try(plain)
                 if all(mark in text for mark in ("Zn0nZ", "Zk0kZ", "Zv0vZ")):

@@ -125,15 +125,15 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
     run = RunFolder(Path(command.run))
     project = run.load_project()
     testing.sweep(run)
-    if not (run.merged / "config.json").is_file():
-        raise fail(
-            "selftest.not_merged",
-            "There is no merged model to test.",
-            "Merge the adapter first.",
-            where=Where(step="merging", file=str(run.merged)),
-        )
     files = {str(name): run.gguf_file(project.name, name) for name in QUANTIZATIONS}
     found = {name: file for name, file in files.items() if file.is_file()}
+    if not run.has_merged and not found:
+        raise fail(
+            "selftest.not_merged",
+            "There is neither a merged model nor a GGUF file to test.",
+            "Merge or export first.",
+            where=Where(step="merging", file=str(run.merged)),
+        )
     testing.run(run, project, found, job, fresh=True)
 
 
@@ -166,14 +166,9 @@ def convert(command: commands.Convert, job: Job) -> None:
 
 def estimate_sizes(command: commands.EstimateSizes, job: Job) -> None:
     """How large every GGUF file would be."""
-    from lora_studio.engine import model
-    from lora_studio.engine.export import gguf
+    from lora_studio.engine.export import sizes
 
-    merged = RunFolder(Path(command.run)).merged
-    has_merged = bool(command.run) and (merged / "config.json").is_file()
-    folder = merged if has_merged else model.resolve(command.model, job)
-    found = gguf.estimate(folder, command.export, job)
-    job.emit(events.SizesEstimated(bytes=dict(found)))
+    job.emit(sizes.estimate(command, job))
 
 
 def generate(command: commands.Generate, job: Job) -> None:

@@ -55,9 +55,22 @@ def write_config(
     *,
     untied: bool,
 ) -> None:
-    """The model's settings, changed where the merge changed what they say of the weights."""
+    """Writes the model's settings, changed where the merge changed what they say of the weights."""
     file = target / "config.json"
-    config = read_config(target if file.is_file() else base)
+    before = read_config(target if file.is_file() else base)
+    config = settings(before, dtype, outputs, untied=untied)
+    write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def settings(
+    before: dict[str, Any],
+    dtype: torch.dtype | None,
+    outputs: Sequence[Output],
+    *,
+    untied: bool,
+) -> dict[str, Any]:
+    """The settings of the merged model, those of its base being `before`; changes that."""
+    config = before
     config.pop("quantization_config", None)
     rows = next((o.source.shape[0] for o in outputs if o.name == EMBEDDING and o.replaced), None)
     for part in (config, config.get("text_config")):
@@ -69,7 +82,7 @@ def write_config(
             part["vocab_size"] = rows
     if untied:
         config["tie_word_embeddings"] = False
-    write_atomic(file, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    return config
 
 
 def stop_at_turn_end(merged: Path, *, trust: bool) -> None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -219,9 +220,7 @@ def merge_folders(
         job.emit(events.Log(text=f"PEFT merges with the model in memory: {plan.by_peft}."))
         limit = f"{spec.shard_size_gb}GB"
         changed = peft_merge.merge(base, merged, target, plan.dtype, limit, job)
-    merged_files.copy(base, merged[0].folder, target)
-    dtype = _DTYPES.get(spec.dtype)
-    merged_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
+    write_settings(base, merged, target, spec, plan)
     record.end()
     return events.Merged(
         folder=str(target),
@@ -230,6 +229,26 @@ def merge_folders(
         tensors_changed=changed,
         by_peft=plan.by_peft,
     )
+
+
+def write_settings(
+    base: Path, merged: Sequence[Adapter], target: Path, spec: MergingSpec, plan: Plan
+) -> None:
+    """Everything of the merged model but its weights: settings, tokenizer, chat template."""
+    merged_files.copy(base, merged[0].folder, target)
+    dtype = _DTYPES.get(spec.dtype)
+    merged_files.write_config(base, target, dtype, plan.outputs, untied=plan.untied)
+
+
+def settings_of(run: RunFolder, job: Job) -> dict[str, Any]:
+    """The settings that the merged model of a run has, or would have; raises ProblemError."""
+    if run.has_merged:
+        return merged_files.read_config(run.merged)
+    project = run.load_project()
+    base = base_of(project.model, project.merging, job)
+    plan = make_plan(base, _adapters(run, project.merging), project.merging)
+    before, dtype = merged_files.read_config(base), _DTYPES.get(project.merging.dtype)
+    return merged_files.settings(before, dtype, plan.outputs, untied=plan.untied)
 
 
 def make_plan(base: Path, merged: Sequence[Adapter], spec: MergingSpec) -> Plan:

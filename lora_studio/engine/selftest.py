@@ -28,7 +28,7 @@ from lora_studio.core import events
 from lora_studio.core.adapters import AdapterMix
 from lora_studio.core.files import write_atomic
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Problem, Where
+from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import (
@@ -92,10 +92,11 @@ def _test(
 ) -> list[events.SelfTested]:
     reference = _reference(folder, project, cases, scratch, job)
     answers = {"base + adapter": reference.answers}
+    results: list[events.SelfTested] = []
     if earlier is not None:
         results = [_tell(earlier, job)]
         answers["merged"] = [entry["merged"] for entry in earlier["answers"]]
-    else:
+    elif folder.has_merged:
         merged, answers["merged"] = _test_merged(folder, project, cases, reference, job)
         results = [merged]
     for stage, file in files.items():
@@ -280,10 +281,17 @@ def _test_gguf(
             read=lambda case: llama.logits(case.ids, case.positions),
             token_fault=stage_reading.token_fault(cases, llama.tokenize),
             faults=tuple(stage_reading.stop_faults(cases, llama.ends_generation)),
-            find_cause=lambda: stage_causes.of_gguf(file, folder.merged),
+            find_cause=lambda: _cause_of_gguf(file, folder, job),
         )
         result = _judge(stage, cases, reference, job)
         return result, stage_reading.answers_of_llama(llama, cases, name, job)
+
+
+def _cause_of_gguf(file: Path, folder: RunFolder, job: Job) -> str:
+    try:
+        return stage_causes.of_gguf(file, merging.settings_of(folder, job))
+    except ProblemError:
+        return ""  # base or adapter are gone, so nothing can be compared
 
 
 # --- the verdict ------------------------------------------------------------------------------

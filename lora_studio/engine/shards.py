@@ -154,9 +154,34 @@ def write(shards: Sequence[Shard], folder: Path, record: Record, job: Job) -> No
             )
     job.progress("merging", done, total, "bytes")
     if len(shards) > 1:
-        placed = {output.name: shard.file for shard in shards for output in shard.outputs}
-        index = {"metadata": {"total_size": total}, "weight_map": placed}
-        write_atomic(folder / weights.INDEX, json.dumps(index, indent=2) + "\n")
+        write_index(shards, folder)
+
+
+def write_index(shards: Sequence[Shard], folder: Path) -> None:
+    """Writes which tensor is in which file."""
+    placed = {output.name: shard.file for shard in shards for output in shard.outputs}
+    total = sum(shard.bytes for shard in shards)
+    index = {"metadata": {"total_size": total}, "weight_map": placed}
+    write_atomic(folder / weights.INDEX, json.dumps(index, indent=2) + "\n")
+
+
+def values(output: Output) -> torch.Tensor:
+    """One tensor of the merged model in memory, bit for bit as `write` puts it into a file.
+
+    Raises ProblemError when a value is not finite.
+    """
+    # The mode is a thread's own, and a tensor made in it cannot be written to by one outside it.
+    with torch.inference_mode(False), _threads() as pool:
+        changes = [update.load() for update in output.updates]
+        result = torch.empty(output.source.shape, dtype=output.dtype)
+
+        def work(block: tuple[int, int]) -> None:
+            value = _changed(output, changes, block)
+            (result[block[0] : block[1]] if result.shape else result).copy_(value)
+
+        for _ in pool.map(work, _blocks(output)):
+            pass
+    return result
 
 
 def memory(output: Output, threads: int) -> int:
@@ -222,6 +247,14 @@ def _block(
 ) -> int:
     """Reads, changes, checks and writes some rows; returns the sum of their words."""
     job.check()
+    value = _changed(output, changes, block)
+    file.seek(position)
+    weights.write(file, value)
+    return _sum(weights.raw_bytes(value))
+
+
+def _changed(output: Output, changes: list[Apply], block: tuple[int, int]) -> torch.Tensor:
+    """Some rows as they will be; raises ProblemError when a value is not finite."""
     # First into the data type it will have: so does a model that is loaded in it and merged.
     value = output.source.rows(*block).to(output.dtype)
     for change in changes:
@@ -230,9 +263,7 @@ def _block(
         low, high = torch.aminmax(value)  # either is NaN if any value is
         if not (bool(torch.isfinite(low)) and bool(torch.isfinite(high))):
             raise adapters.not_finite(output.name, output.planned.dtype)
-    file.seek(position)
-    weights.write(file, value)
-    return _sum(weights.raw_bytes(value))
+    return value
 
 
 def _blocks(output: Output) -> list[tuple[int, int]]:

@@ -6,7 +6,6 @@ with what the merge made of it, and a GGUF file's header with the merged model's
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,11 +110,13 @@ def _alike(factors: list[float]) -> bool:
 # --- a GGUF file ------------------------------------------------------------------------------
 
 
-def of_gguf(file: Path, merged: Path) -> str:
-    """The likeliest cause of a GGUF file that is wrong; "" when its header looks right."""
+def of_gguf(file: Path, config: dict[str, Any]) -> str:
+    """The likeliest cause of a GGUF file that is wrong; "" when its header looks right.
+
+    `config` are the settings of the merged model that it was made of.
+    """
     try:
         header = _header(file)
-        config: dict[str, Any] = json.loads((merged / "config.json").read_text("utf-8"))
     except (OSError, ValueError, KeyError):
         return ""
     return next(_differences(header, config.get("text_config", config)), "")

@@ -20,7 +20,7 @@ from lora_studio.core.export import ExportSpec, Quantization
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine import disk, jobs, merging, selftest, weights
-from lora_studio.engine.export import child, gguf, quantize
+from lora_studio.engine.export import child, gguf, quantize, straight
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
@@ -304,7 +304,7 @@ def test_a_cancelled_export_leaves_no_file(tmp_path: Path) -> None:
 def test_an_export_that_cannot_succeed_is_refused_before_it_begins(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tiny_run("llama3", tmp_path)
+    run = tiny_run("llama3", tmp_path, convert_from="merged")
     if fault == "disk full":
         shutil.copytree(tmp_path / "base", run.merged)
         monkeypatch.setattr(disk, "RESERVE", 1 << 60)
@@ -330,7 +330,7 @@ def test_quantisations_start_from_the_exact_weights(
     stored: str, wanted: tuple[Quantization, ...], expected: str, tmp_path: Path
 ) -> None:
     model = tiny_model("llama3", tmp_path, stored=stored)
-    assert gguf._first_pass(model, wanted) == expected
+    assert gguf.first_pass(straight.of_folder(model).tensors, wanted) == expected
 
 
 @pytest.mark.slow

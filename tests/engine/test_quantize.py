@@ -18,7 +18,7 @@ from lora_studio.core.export import (
     wants_imatrix,
 )
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine.export import gguf, imatrix, quantize
+from lora_studio.engine.export import gguf, imatrix, quantize, sizes, straight
 from lora_studio.engine.llama import Llama
 from tests.helpers.llama_cpp_folder import llama_cpp_folder
 from tests.helpers.recorded_job import recorded_job
@@ -219,7 +219,7 @@ def test_an_estimate_before_converting_is_the_size_of_the_file_afterwards(
 ) -> None:
     folder = sixteen_bit.parent
     spec = ExportSpec(llama_cpp=str(folder / "llama.cpp"))
-    found = gguf.estimate(folder / "model", spec, recorded_job()[0])
+    found = sizes.of_source(straight.of_folder(folder / "model"), spec, recorded_job()[0]).bytes
     # Its blocks of 128 have no smaller ones to fall back to, and this model's rows have 64 values.
     assert found.keys() == QUANTIZATIONS.keys() - {"Q1_0"}
     for name in ("Q8_0", "Q4_K_M"):

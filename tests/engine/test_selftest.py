@@ -467,7 +467,7 @@ def test_a_merge_ends_with_the_verdict_on_the_merged_model(tmp_path: Path) -> No
     assert (tested.stage, tested.verdict) == ("merged", "passed")
 
 
-def test_a_repeated_self_test_is_done_anew_and_needs_a_merged_model(run: RunFolder) -> None:
+def test_a_repeated_self_test_is_done_anew_and_needs_something_to_test(run: RunFolder) -> None:
     check(run)
     job, recorder = recorded_job()
     jobs.selftest(commands.SelfTest(run=str(run.path)), job)

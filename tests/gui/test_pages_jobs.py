@@ -487,11 +487,51 @@ def test_quantisations_are_ticked_by_keyboard_and_one_always_stays(
     assert page.table.rows.chosen == ["Q4_K_M"]
 
 
-def test_export_waits_for_a_merged_model_and_shows_every_result(
+def test_export_goes_straight_from_the_adapter_and_says_so(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    merging, page = shown(qtbot, MergingPage(state)), shown(qtbot, ExportPage(state))
+    assert page.missing() == "Train an adapter first."
+    assert merging.straight.isHidden()
+    state.set_run(run, "")
+    for each in (merging, page):
+        play(each, [*begun(), *finished()])
+    assert page.missing() is None
+    assert page.what.text() == "Ready to export"
+    assert "no merged copy is written" in page.advice.text()
+    with qtbot.waitSignal(merging.continue_clicked):
+        qtbot.keyClick(merging.straight, Qt.Key.Key_Space)
+    state.set("export", "convert_from", "merged")
+    assert page.missing() == "Merge the adapter first."
+    play(page, merged(run))
+    assert page.missing() is None
+    assert page.what.text() == ""
+
+
+def test_export_says_what_the_ticked_files_need_of_the_disk_and_who_makes_them(
     qtbot: QtBot, state: ProjectState, run: RunFolder
 ) -> None:
     page = shown(qtbot, ExportPage(state))
-    assert page.missing() == "Merge the adapter first."
+    assert page.room.isHidden()
+    state.set("export", "quantizations", ["Q8_0", "Q4_K_M"])
+    sizes = {"F16": 6_400_000_000, "Q8_0": 3_400_000_000, "Q4_K_M": 2_000_000_000}
+    found = events.SizesEstimated(
+        bytes=sizes, pass_kind="F16", free=10_000_000_000, tools="llama.cpp in /opt"
+    )
+    play(page, [found])
+    assert page.room.text() == (
+        "Disk: 5.4 GB for the files, 6.4 GB more while they are made, 10 GB free ✗ too little."
+    )
+    assert page.editors["llama_cpp"].help.text().endswith("Used now: llama.cpp in /opt.")
+    state.set("export", "quantizations", ["F16"])
+    assert page.room.text() == "Disk: 6.4 GB for the files, 10 GB free."
+
+
+def test_export_waits_for_an_adapter_and_shows_every_result(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    assert page.missing() == "Train an adapter first."
     state.set_run(run, "")
     play(page, [*begun(), *finished(), *merged(run)])
     assert page.missing() is None

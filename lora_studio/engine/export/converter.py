@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import child, converter_child
 from lora_studio.engine.failures import disk_full
@@ -26,6 +26,10 @@ FirstPass = Literal["F32", "BF16", "F16"]
 _PERCENT = re.compile(r"Writing:\s*(\d+)%")
 
 
+class OtherWayError(Exception):
+    """The converter reads weights in a way that is not known here."""
+
+
 def convert(
     model: Path,
     target: Path,
@@ -35,21 +39,23 @@ def convert(
     *,
     kind: FirstPass = "F16",
     outline: bool = False,
+    recipe: Path | None = None,
 ) -> str:
     """Writes a GGUF file of type `kind` and says which llama.cpp did; raises ProblemError.
 
     `name` becomes `general.name` of the file, `llama_cpp` is the user's own folder or empty. With
-    `outline` the weights are left out.
+    `outline` the weights are left out; with a `recipe` (straight.py) they are merged while they are
+    read. Raises OtherWayError where this converter cannot be given weights that are on no disk.
     """
     script, tool = _find(llama_cpp, _SCRIPT)
     arguments = [
         str(model), "--outfile", str(target), "--outtype", kind.lower(), "--model-name", name,
     ]  # fmt: skip
     options = ["--outline"] if outline else []
+    options += ["--merging", str(recipe)] if recipe else []
     command = child.python(converter_child.__name__, *options, str(script), *arguments)
-    _run_converter(
-        command, "reading shapes" if outline else "converting to GGUF", model, target, job
-    )
+    stage = "merging and converting to GGUF" if recipe else "converting to GGUF"
+    _run_converter(command, "reading shapes" if outline else stage, model, target, job)
     return tool
 
 
@@ -77,6 +83,8 @@ def _run_converter(command: list[str], stage: str, model: Path, target: Path, jo
             print(line, file=sys.stderr)
 
     ended = child.run(command, job, heed)
+    if ended.status == converter_child.OTHER_WAY:
+        raise OtherWayError
     if ended.status != 0 or not target.is_file():
         raise _failed(ended, model, target)
 
@@ -140,6 +148,10 @@ def _find(llama_cpp: str, name: str) -> tuple[Path, str]:
 def _failed(ended: child.Ended, merged: Path, target: Path) -> ProblemError:
     said = "\n".join(ended.lines)
     where = Where(file=str(merged))
+    for line in ended.lines:
+        if line.startswith(converter_child.PROBLEM):
+            told = line.removeprefix(converter_child.PROBLEM)
+            return ProblemError([Problem.model_validate_json(told)])
     if match := re.search(
         r"Model (\S+) is not supported|Architecture '?(\w+)'? not supported", said
     ):

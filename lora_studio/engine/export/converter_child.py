@@ -5,10 +5,13 @@
 - With `--outline` before SCRIPT no weight is written. Header, vocabulary, names, shapes and types are
   those of the converted model; where the weights would be the file has a hole, which takes no disk
   space where the file system knows sparse files. The quantiser's dry run asks for no more.
+- With `--merging RECIPE` the model folder holds headers only, and each tensor is merged when it is
+  read (`straight.py`). A converter that reads files in another way ends with status `OTHER_WAY`.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import runpy
@@ -16,6 +19,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from lora_studio.core.problems import ProblemError
+
+#: Exit status where the script's own gguf package reads weights in a way that is not known here.
+OTHER_WAY = 73
+
+#: What a line begins with that holds a Problem as JSON.
+PROBLEM = "PROBLEM "
 
 
 def _write_outline(writer: Any, *, progress: bool = False) -> None:
@@ -42,6 +53,23 @@ def _deny_bos(vocabulary: type[Any]) -> None:
     vocabulary.__init__ = gather  # type: ignore[misc]  # a class of a package without types
 
 
+def _merge_while_reading(gguf: Any, recipe: Path) -> None:
+    """Lets what stands for a tensor in a file (gguf's LocalTensor) give the merged tensor's bytes."""
+    stored = getattr(getattr(gguf, "utility", None), "LocalTensor", None)
+    if stored is None or not hasattr(stored, "mmap_bytes"):
+        sys.exit(OTHER_WAY)
+    from lora_studio.engine.export import straight
+
+    as_stored, reader = stored.mmap_bytes, straight.Reader(recipe)
+
+    def merged(self: Any) -> Any:
+        place = self.data_range
+        found = reader.bytes(place.filename, place.offset, place.size)
+        return as_stored(self) if found is None else found
+
+    stored.mmap_bytes = merged
+
+
 def has_bos(model: Path) -> bool:
     """Whether the tokenizer of a model folder names a BOS token."""
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
@@ -56,19 +84,29 @@ def has_bos(model: Path) -> bool:
 
 
 def _main() -> None:
-    """The child: [--outline] SCRIPT and its arguments."""
-    outline = sys.argv[1] == "--outline"
-    sys.argv = sys.argv[1 + outline :]
+    """The child: [--outline] [--merging RECIPE] SCRIPT and its arguments."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--outline", action="store_true")
+    parser.add_argument("--merging", type=Path)
+    parser.add_argument("script", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    sys.argv = given.script
     script = sys.argv[0]
     sys.path.insert(0, str(Path(script).resolve().parent))
 
     def mend(gguf: Any) -> None:
         _deny_bos(gguf.SpecialVocab)
-        if outline:
+        if given.outline:
             gguf.GGUFWriter.write_tensors_to_file = _write_outline
+        if given.merging:
+            _merge_while_reading(gguf, given.merging)
 
     _once_imported("gguf", mend)
-    runpy.run_path(script, run_name="__main__")
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except ProblemError as error:
+        print("\n" + PROBLEM + error.problems[0].model_dump_json())
+        sys.exit(1)
 
 
 def _once_imported(name: str, then: Callable[[Any], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,21 +15,30 @@ from typing import Any
 from lora_studio.core import commands, events
 from lora_studio.core.export import (
     BITS_PER_WEIGHT,
-    QUANTIZATIONS,
     ExportSpec,
     Quantization,
+    goes_straight,
     wants_imatrix,
 )
 from lora_studio.core.locks import FileLock
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project, file_name
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.engine import disk, weights
+from lora_studio.engine import disk, quantised
 from lora_studio.engine.channel import Job
-from lora_studio.engine.export import calibration, imatrix
+from lora_studio.engine.export import calibration, imatrix, straight
 from lora_studio.engine.export import quantize as quantize_module
-from lora_studio.engine.export.converter import FirstPass, convert, convert_adapter, model_name
+from lora_studio.engine.export.converter import (
+    FirstPass,
+    OtherWayError,
+    convert,
+    convert_adapter,
+    model_name,
+)
 from lora_studio.engine.export.quantize import quantize
+from lora_studio.engine.export.straight import Source
+from lora_studio.engine.merge_plan import NeedsPeftError
+from lora_studio.engine.weights import Planned
 
 #: Room for vocabulary and header of a GGUF file, in bytes.
 _HEADER = 16 * 1024 * 1024
@@ -40,11 +48,14 @@ _HEADER = 16 * 1024 * 1024
 class Plan:
     """What to make of a Hugging Face folder, and where.
 
-    `file` names the file of each quantisation, `scratch` is on the same disk and gone afterwards,
-    `conversations` reads token ids for an importance matrix when one is wanted.
+    `model` gives the model, within the scratch folder where it is on no disk yet; `whole` gives it
+    once more with its weights on disk. `file` names the file of each quantisation, `scratch` is on the
+    same disk and gone afterwards, `conversations` reads token ids for an importance matrix when one is
+    wanted.
     """
 
-    model: Path
+    model: Callable[[Path], Source]
+    whole: Callable[[Path, str], Source]
     name: str
     spec: ExportSpec
     scratch: Path
@@ -56,10 +67,12 @@ class Plan:
 class Made:
     """The files by quantisation, and with what they were made, for the record.
 
-    `converted` is what the quantiser started from, None when that is one of the files.
+    `model` has at least settings and tokenizer, `converted` is what the quantiser started from, None
+    when that is one of the files.
     """
 
     files: dict[Quantization, Path]
+    model: Path
     converted: Path | None
     record: dict[str, Any]
 
@@ -72,7 +85,7 @@ class Made:
 
 
 def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path]:
-    """Writes every chosen GGUF file of a merged run; raises ProblemError."""
+    """Writes every chosen GGUF file of a run; raises ProblemError."""
     with writing(run, project, job) as made:
         return made.files
 
@@ -80,15 +93,10 @@ def write(run: RunFolder, project: Project, job: Job) -> dict[Quantization, Path
 @contextmanager
 def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
     """The same; the converted file is there until the block ends."""
-    if not (run.merged / "config.json").is_file():
-        raise fail(
-            "export.not_merged",
-            "There is no merged model to export.",
-            "Merge the adapter first.",
-            where=Where(step="merging", file=str(run.merged)),
-        )
+    model, whole = _sources(run, project, job)
     plan = Plan(
-        model=run.merged,
+        model=model,
+        whole=whole,
         name=project.name,
         spec=project.export,
         scratch=scratch_of(run),
@@ -97,9 +105,52 @@ def writing(run: RunFolder, project: Project, job: Job) -> Iterator[Made]:
     )
     with making(plan, job) as made:
         if project.export.adapter_gguf:
-            _write_adapter(run, project, plan.scratch, job)
+            _write_adapter(run, project, made.model, plan.scratch, job)
         run.update_manifest(gguf=made.record)
         yield made
+
+
+def _sources(
+    run: RunFolder, project: Project, job: Job
+) -> tuple[Callable[[Path], Source], Callable[[Path, str], Source]]:
+    """The merged model of a run, or base and adapter in its place; raises ProblemError."""
+    trust = project.model.trust_remote_code
+    if not goes_straight(project.export, has_merged=run.has_merged):
+        if not run.has_merged:
+            raise _not_merged(run)
+        return lambda _: straight.of_folder(run.merged), lambda _, __: straight.of_folder(
+            run.merged
+        )
+    if not run.has_adapter:
+        raise fail(
+            "export.no_adapter",
+            "There is nothing to export: this run has no adapter.",
+            "Train first, or bring an adapter or a model into the run.",
+            where=Where(step="training", file=str(run.adapter)),
+        )
+    recipe = straight.recipe_of(run, project, job)
+    if problem := quantised.warning(recipe.base):
+        job.emit(events.Warned(problem=problem))
+
+    def whole(scratch: Path, reason: str) -> Source:
+        return straight.copy_for_a_while(recipe, scratch, reason, job, trust=trust)
+
+    def model(scratch: Path) -> Source:
+        try:
+            return straight.lay_out(recipe, scratch, trust=trust)
+        except NeedsPeftError as error:
+            return whole(scratch, str(error))
+
+    return model, whole
+
+
+def _not_merged(run: RunFolder) -> ProblemError:
+    return fail(
+        "export.not_merged",
+        "There is no merged model to export.",
+        "Merge the adapter first, or let the files be made straight from base and adapter.",
+        where=Where(step="export", field="convert_from", file=str(run.merged)),
+    )
 
 
 def scratch_of(run: RunFolder) -> Path:
@@ -125,18 +176,24 @@ def making(plan: Plan, job: Job) -> Iterator[Made]:
 
 
 def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
-    first = _first_pass(plan.model, wanted)
-    _require_space(plan, first, wanted)
+    source = plan.model(plan.scratch)
+    first = first_pass(source.tensors, wanted)
+    _require_space(plan, source, first, wanted)
     converted = plan.scratch / "converted.gguf"
-    name = model_name(plan.name, plan.model)
-    tool = convert(plan.model, converted, name, plan.spec.llama_cpp, job, kind=first)
+    source, tool = _convert(plan, source, converted, first, job)
     _, quantiser = quantize_module.find(plan.spec.llama_cpp)
     job.emit(events.Log(text=f"Converted with {tool}, quantised with {quantiser}."))
     others = [quantization for quantization in wanted if quantization != first]
     matrix = _importance(plan, others, converted, job)
     expected = _expected_sizes(plan, converted, others, job) if others else {}
     files: dict[Quantization, Path] = {}
-    record: dict[str, Any] = {"converter": tool, "quantiser": quantiser, "pass": first, "files": {}}
+    record: dict[str, Any] = {
+        "converter": tool,
+        "quantiser": quantiser,
+        "pass": first,
+        "from": "base and adapter" if source.passing else "merged model",
+        "files": {},
+    }
     for quantization in [*others, *(name for name in wanted if name == first)]:
         part, made_by, helped = converted, tool, None
         if quantization != first:
@@ -155,13 +212,33 @@ def _make(plan: Plan, wanted: list[Quantization], job: Job) -> Made:
         job.emit(event)
         files[quantization] = Path(event.file)
         record["files"][quantization] = {"bytes": event.bytes, "imatrix": event.imatrix}
-    return Made(files, converted if converted.exists() else None, record)
+    return Made(files, source.folder, converted if converted.exists() else None, record)
 
 
-def _first_pass(model: Path, wanted: Sequence[Quantization]) -> FirstPass:
+def _convert(
+    plan: Plan, source: Source, target: Path, kind: FirstPass, job: Job
+) -> tuple[Source, str]:
+    """Writes the file that all others are made of; which source it was made of, and by what."""
+    name = model_name(plan.name, source.folder)
+    llama_cpp = plan.spec.llama_cpp
+    if source.recipe:
+        text = "The files are made straight from base and adapter: no merged copy is written."
+        job.emit(events.Log(text=text))
+    try:
+        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind, recipe=source.recipe)
+    except OtherWayError:
+        source = plan.whole(plan.scratch, "this llama.cpp cannot read weights as they are merged")
+        tool = convert(source.folder, target, name, llama_cpp, job, kind=kind)
+    if source.passing:
+        for file in source.folder.glob("*.safetensors"):
+            file.unlink()  # room for the quantisations
+    return source, tool
+
+
+def first_pass(tensors: Sequence[Planned], wanted: Sequence[Quantization]) -> FirstPass:
     """The type of the file that all others are made of."""
     widths: Counter[str] = Counter()
-    for tensor in weights.index(model).values():
+    for tensor in tensors:
         widths[tensor.dtype] += math.prod(tensor.shape)
     stored = widths.most_common(1)[0][0] if widths else "F16"
     if stored == "BF16":
@@ -220,7 +297,8 @@ def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
         )
     name = Path(command.model.source.removeprefix("builtin:")).stem or "model"
     plan = Plan(
-        model=model,
+        model=lambda _: straight.of_folder(model),
+        whole=lambda _, __: straight.of_folder(model),
         name=name,
         spec=command.export,
         scratch=scratch / "files",
@@ -237,26 +315,9 @@ def convert_folder(command: commands.Convert, model: Path, job: Job) -> Made:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def estimate(model: Path, spec: ExportSpec, job: Job) -> dict[Quantization, int]:
-    """Bytes of every quantisation's file, before anything is converted; raises ProblemError.
-
-    The converter writes the file's outline, without weights, and the quantiser is asked in a dry
-    run. Exact for the packaged llama.cpp.
-    """
-    with tempfile.TemporaryDirectory(prefix="lora-studio-outline-") as folder:
-        file = Path(folder, "outline.gguf")
-        kind = _first_pass(model, ())
-        convert(model, file, "outline", spec.llama_cpp, job, kind=kind, outline=True)
-        found: dict[Quantization, int] = {}
-        for helped in (False, True):
-            group = [name for name in QUANTIZATIONS if wants_imatrix(spec, name) is helped]
-            found |= quantize_module.sizes(file, group, job, imatrix=helped)
-    return found
-
-
-def _write_adapter(run: RunFolder, project: Project, scratch: Path, job: Job) -> None:
+def _write_adapter(run: RunFolder, project: Project, model: Path, scratch: Path, job: Job) -> None:
     part = scratch / "adapter.gguf"
-    tool = convert_adapter(run.adapter, run.merged, part, project.export.llama_cpp, job)
+    tool = convert_adapter(run.adapter, model, part, project.export.llama_cpp, job)
     written = _keep(part, run.gguf / f"{file_name(project.name)}-adapter.gguf", "adapter")
     job.emit(events.GgufWritten(**written, tool=tool))
     job.emit(
@@ -267,9 +328,11 @@ def _write_adapter(run: RunFolder, project: Project, scratch: Path, job: Job) ->
     )
 
 
-def _require_space(plan: Plan, first: FirstPass, wanted: Sequence[Quantization]) -> None:
+def _require_space(
+    plan: Plan, source: Source, first: FirstPass, wanted: Sequence[Quantization]
+) -> None:
     """By rule of thumb, before the converter runs; exactly when its file is there."""
-    parameters = weights.parameters(plan.model)
+    parameters = sum(math.prod(tensor.shape) for tensor in source.tensors)
     types = {first, *wanted}
     needed = sum(int(parameters * BITS_PER_WEIGHT[name] / 8) + _HEADER for name in types)
     disk.require(plan.scratch, needed, "The export")

@@ -167,7 +167,7 @@ def count_prompts(
 
     0 where the server cannot run the model.
     """
-    tokenizer = model.load_tokenizer(run.merged, trust=project.model.trust_remote_code)
+    tokenizer = model.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.progress("comparing token counts with Ollama", 0, None)
     talks = _own_talks(run, derived)[:_COUNTED]
     for counted, talk in enumerate(talks):

@@ -32,13 +32,13 @@ _WHERE = Where(step="export")
 
 
 def describe(run: RunFolder, project: Project, gguf: Path, job: Job) -> DerivedTemplate | None:
-    """Derives the TEMPLATE from the merged model's chat template and writes the Modelfile.
+    """Derives the TEMPLATE from the chat template that was trained with and writes the Modelfile.
 
     Returns None, with a warning, when no TEMPLATE could be proven equal to the chat template, as
     text and as token ids.
     """
     run.modelfile.unlink(missing_ok=True)
-    tokenizer = model.load_tokenizer(run.merged, trust=project.model.trust_remote_code)
+    tokenizer = model.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.progress("deriving the Ollama template", 0, None)
     event = _derive(tokenizer, gguf, job)
     job.emit(event)
@@ -165,7 +165,7 @@ def _for_server(
     if "currentDate" not in derived.template or release >= _KNOWS_DATES:
         return derived
     today = date.today()
-    tokenizer = model.load_tokenizer(run.merged, trust=project.model.trust_remote_code)
+    tokenizer = model.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
     job.emit(
         events.Log(
             text=f"Ollama {found.version} cannot write the current date, which this chat template "

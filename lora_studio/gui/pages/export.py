@@ -6,17 +6,17 @@ import os
 import shlex
 from pathlib import Path
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import checks, events
+from lora_studio.core import checks, events, words
 from lora_studio.core.commands import DeriveTemplate, EstimateSizes, InspectOllama
-from lora_studio.core.export import ExportSpec, suggested_ollama_name
+from lora_studio.core.export import ExportSpec, goes_straight, suggested_ollama_name
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Step
 from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.export_hub import HubUpload
 from lora_studio.gui.pages.export_ollama import OllamaServer
 from lora_studio.gui.pages.page import Page
@@ -26,6 +26,7 @@ from lora_studio.gui.widgets.basics import Card, More, button, column, label, ro
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
 from lora_studio.gui.widgets.export_result import ExportResult
+from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.quant_table import QuantTable
 from lora_studio.gui.widgets.template_view import TemplateView
@@ -64,10 +65,13 @@ class ExportPage(Page):
         self.template = TemplateView()
         self.result = ExportResult()
         self.progress = ProgressLine()
+        self.room = label(role="caption", wrap=True)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.cancel = button("Cancel", self.cancel_requested.emit, icon="stop")
+        self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
+        self.sizes: events.SizesEstimated | None = None
         self._run = state.run
         self._lay_out()
         self.inquiry.busy_changed.connect(lambda _: self._show_server())
@@ -85,9 +89,11 @@ class ExportPage(Page):
         files = Card("GGUF files")
         quantizations = self.add_editor("quantizations", control=self.table)
         quantizations.set_label_visible(False)
-        files.add(quantizations, self.add_editor("imatrix"), self.add_editor("self_test"))
+        files.add(
+            quantizations, self.room, self.add_editor("imatrix"), self.add_editor("self_test")
+        )
         more = More()
-        for field in ("adapter_gguf", "lm_studio", "lm_studio_folder", "llama_cpp"):
+        for field in ("convert_from", "adapter_gguf", "lm_studio", "lm_studio_folder", "llama_cpp"):
             more.add(self.add_editor(field))
         files.add(more)
         self.status = Card()
@@ -121,7 +127,7 @@ class ExportPage(Page):
         return card
 
     def _result_buttons(self) -> QWidget:
-        self.show_folder = button("Show folder", self._show_folder, icon="folder")
+        self.show_folder = folder_button(self._folder)
         self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
         self.copy_llama = button(
             "Copy llama.cpp command", lambda: self._copy(self._llama_command()), icon="copy"
@@ -152,13 +158,17 @@ class ExportPage(Page):
         match event:
             case events.Started(command="train" | "merge"):
                 self.merged = None
+                self.adapter = None if event.command == "train" else self.adapter
                 self._forget_result()
+            case events.AdapterSaved():
+                self.adapter = event
+                self.sizing.forget()  # trained whole, an embedding may have come apart from its head
             case events.Merged():
                 self.merged = event
-                self.sizing.forget()  # trained whole, an embedding may have come apart from its head
+                self.sizing.forget()
             case events.SizesEstimated():
+                self.sizes = event
                 self.table.set_sizes(event.bytes)
-                return
             case events.Started(command="export") if mine:
                 self.result.clear()
             case (
@@ -177,7 +187,7 @@ class ExportPage(Page):
     def _run_changed(self) -> None:
         if self.state.run != self._run:
             self._run = self.state.run
-            self.merged = None
+            self.adapter = self.merged = None
             self._forget_result()
         self.refresh()
 
@@ -214,8 +224,11 @@ class ExportPage(Page):
             return None
         if not isinstance(export, ExportSpec):
             return None
-        asked = ExportSpec(imatrix=export.imatrix, llama_cpp=export.llama_cpp)
-        run = str(self.state.run.path) if self.state.run and self.merged else ""
+        asked = ExportSpec(
+            imatrix=export.imatrix, llama_cpp=export.llama_cpp, convert_from=export.convert_from
+        )
+        made = self.merged or self.adapter
+        run = str(self.state.run.path) if self.state.run and made else ""
         return EstimateSizes(model=named_model(model), export=asked, run=run)
 
     def _opened(self) -> None:
@@ -233,7 +246,7 @@ class ExportPage(Page):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
             self.inquiry.soon()
-        if step == _STEP and field in ("imatrix", "llama_cpp"):
+        if step == _STEP and field in ("imatrix", "llama_cpp", "convert_from"):
             self.sizing.soon()
         if step == _STEP:
             self.refresh()
@@ -261,6 +274,7 @@ class ExportPage(Page):
 
     def _forget_model(self) -> None:
         """Sizes and template were those of another model."""
+        self.sizes = None
         self.table.set_sizes({})
         self.sizing.forget()
         self.deriving.forget()
@@ -283,14 +297,24 @@ class ExportPage(Page):
             self.run_requested.emit("export")
 
     def missing(self) -> str | None:
-        """A merged model, and a project without errors."""
+        """A merged model or an adapter, and a project without errors."""
         if self.state.running:
             mine = self.record.is_running(self.state.running)
             return "Exporting is under way." if mine else "A job is under way."
         wrong = checks.errors(self.state.problems())
         if wrong:
             return wrong[0].what
-        return None if self.merged is not None else "Merge the adapter first."
+        if self.merged is None and self.adapter is None:
+            return tr("Train an adapter first.")
+        if self.merged is None and not self._straight():
+            return tr("Merge the adapter first.")
+        return None
+
+    def _straight(self) -> bool:
+        """Whether the files will be made without a merged model."""
+        export = self.state.spec(_STEP)
+        has_merged = self.merged is not None
+        return isinstance(export, ExportSpec) and goes_straight(export, has_merged=has_merged)
 
     def done(self) -> bool:
         """The export is complete."""
@@ -315,10 +339,8 @@ class ExportPage(Page):
         QGuiApplication.clipboard().setText(text)
         self.state.messages.info(f"Copied: {text}")
 
-    def _show_folder(self) -> None:
-        if self.result.written:
-            folder = Path(self.result.written[0].file).parent
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+    def _folder(self) -> Path | None:
+        return Path(self.result.written[0].file).parent if self.result.written else None
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -356,8 +378,35 @@ class ExportPage(Page):
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         first = self.table.rows.chosen[:1]
         table.set_help(f"{table.about.description} Now that is {first[0]}." if first else "")
+        self.editors["llama_cpp"].set_help(self._tools())
+        self.room.setText(self._room())
+        self.room.setVisible(bool(self.room.text()))
         wanted = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(wanted or self.state.is_set(_STEP, "lm_studio_folder"))
+
+    def _tools(self) -> str:
+        """What the field is for, and which llama.cpp that comes to."""
+        about = self.editors["llama_cpp"].about.description
+        if self.sizes is None or not self.sizes.tools:
+            return about
+        return " ".join((about, tr("Used now: {tools}.").format(tools=self.sizes.tools)))
+
+    def _room(self) -> str:
+        """Disk space for the ticked files and for the one that they are made of."""
+        chosen = self.table.rows.chosen
+        if self.sizes is None or not all(name in self.sizes.bytes for name in chosen):
+            return ""
+        sizes = self.sizes.bytes
+        files = sum(sizes[name] for name in chosen)
+        passing = 0 if self.sizes.pass_kind in chosen else sizes.get(self.sizes.pass_kind, 0)
+        text = tr("Disk: {files} for the files").format(files=words.size(files))
+        if passing:
+            text += tr(", {passing} more while they are made").format(passing=words.size(passing))
+        if self.sizes.free is not None:
+            text += tr(", {free} free").format(free=words.size(self.sizes.free))
+            if self.sizes.free < files + passing:
+                text += tr(" ✗ too little")
+        return f"{text}."
 
     def _modelfile(self) -> str:
         try:
@@ -381,8 +430,17 @@ class ExportPage(Page):
         elif self.record.was_cut_off(self.state.running):
             what = "⚠ Exporting ended without a word: its process is gone."
             advice = "Export again; files that were complete are kept."
-        elif self.merged is None and not self.done():
-            what, advice = "Nothing to export yet", "Merge the adapter first."
+        elif self.done():
+            pass
+        elif (self.merged or self.adapter) and self._straight():
+            what = tr("Ready to export")
+            advice = tr(
+                "The files are made straight from base and adapter: no merged copy is written. To "
+                "keep one, or to upload it, merge first."
+            )
+        elif self.merged is None:
+            what = tr("Nothing to export yet")
+            advice = self.missing() or ""
         set_role(self.what, "error" if failed else "section")
         self.what.setText(what)
         self.advice.setText(advice)

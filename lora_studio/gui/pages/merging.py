@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QUrl
-from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core import checks, commands, events, words
@@ -13,12 +11,14 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.inquiry import Inquiry
 from lora_studio.gui.job_record import JobRecord
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.adapter_list import AdapterList
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.quant_table import badge
 
@@ -43,12 +43,16 @@ class MergingPage(Page):
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.progress, self.facts = ProgressLine(), FactList()
-        self.show_folder = button("Show folder", self._show_folder, icon="folder")
+        self.show_folder = folder_button(lambda: Path(self.merged.folder) if self.merged else None)
         self.again = button("Merge again", lambda: self.run_requested.emit("merge"), icon="refresh")
         self.cancel = button("Cancel", self.cancel_requested.emit, icon="stop")
         self.elsewhere = button("Use an adapter from elsewhere…", self.pick, icon="folder")
         self.as_it_is = button(
             "Export the model as it is", lambda: self.import_requested.emit("model", "")
+        )
+        self.straight = button(tr("Export without merging"), self.continue_clicked.emit)
+        self.straight.setToolTip(
+            tr("GGUF files can be made straight from base and adapter, without a merged copy.")
         )
         self._run = state.run
         self._lay_out()
@@ -79,7 +83,7 @@ class MergingPage(Page):
         settings.add(more)
         result = Card("Result")
         result.add(self.what, self.advice, self.progress, self.facts)
-        result.add(row(self.show_folder, self.elsewhere, self.as_it_is, None))
+        result.add(row(self.show_folder, self.straight, self.elsewhere, self.as_it_is, None))
         self.body.addWidget(Columns(column(settings, None), column(result, None)))
         self.body.addStretch(1)
 
@@ -178,10 +182,6 @@ class MergingPage(Page):
     def _running(self) -> bool:
         return self.record.is_running(self.state.running)
 
-    def _show_folder(self) -> None:
-        if self.merged is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(self.merged.folder))
-
     # --- what is shown ------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
@@ -193,6 +193,7 @@ class MergingPage(Page):
         self.again.setVisible(done and not self.state.running)
         self.progress.setVisible(running)
         self.show_folder.setVisible(done)
+        self.straight.setVisible(self.adapter is not None and not running and not done)
         begin = not self.state.running and not checks.errors(self.state.problems("model"))
         for other in (self.elsewhere, self.as_it_is):
             other.setVisible(not running and not done)

@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
@@ -73,7 +74,9 @@ class ExportResult(QWidget):
     def _show(self) -> None:
         self.headline.setText(self._headline())
         self.headline.setVisible(bool(self.headline.text()))
-        self.files.show_facts([*self._before(), *(self._file(event) for event in self.written)])
+        made_by = words.listed(tuple(dict.fromkeys(event.tool for event in self.written)))
+        files = [self._file(event) for event in self.written]
+        self.files.show_facts([*self._before(), *files, (tr("Made by"), made_by)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
         self.tabs.setVisible(self.tabs.count() > 0)

@@ -1,0 +1,224 @@
+"""Straight from base and adapter to GGUF: the very file that the merged folder gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lora_studio.core import commands, events
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import adapters, jobs, merging, shards, weights
+from lora_studio.engine.export import converter, gguf, straight
+from tests.helpers.adapters import random_adapter
+from tests.helpers.llama_cpp_folder import packaged_llama_cpp
+from tests.helpers.recorded_job import Recorder, recorded_job
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.tiny_run import tiny_run
+
+# PEFT's advice about adapters for experts, and about tied weights that are adapted.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The following .*_pattern keys:RuntimeWarning"),
+    pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
+]
+
+SMALL_SHARDS = {"shard_size_gb": 60e3 / 1e9}
+
+
+def digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def with_adapter(run: RunFolder, **settings: Any) -> RunFolder:
+    random_adapter(run.path.parents[1] / "base", run.adapter, **settings)
+    return run
+
+
+def with_merging(run: RunFolder, **changes: Any) -> RunFolder:
+    project = run.load_project()
+    spec = project.merging.model_copy(update=changes)
+    run.take_later_settings(project.model_copy(update={"merging": spec}), run.path)
+    return run
+
+
+def written(run: RunFolder) -> tuple[Path, Recorder]:
+    job, recorder = recorded_job()
+    (file,) = gguf.write(run, run.load_project(), job).values()
+    return file, recorder
+
+
+#: What of the adapter and of the merge each family is tried with.
+CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "tied": ("llama3", {}, SMALL_SHARDS),
+    "rank-stabilised DoRA": ("qwen3", {"use_dora": True, "use_rslora": True}, {}),
+    "head of its own": ("llama3", {"target_modules": ["q_proj", "lm_head"]}, {}),
+    "modules to save": ("mistral", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]}, {"weight": 1.0}),
+    "fused": ("phi3", {}, {"weight": 0.5}),
+    "experts": ("qwen3_moe", {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}, {}),
+    "other precision": ("gemma3", {}, {"dtype": "fp16"}),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_the_file_is_byte_for_byte_that_of_the_merged_folder(case: str, tmp_path: Path) -> None:
+    family, adapter, spec = CASES[case]
+    kind = "F16" if "dtype" in spec else "BF16"
+    run = with_merging(tiny_run(family, tmp_path, quantizations=(kind,)), **spec)
+    with_adapter(run, **adapter)
+    file, recorder = written(run)
+    found = digest(file)
+    assert not run.merged.exists()
+    assert not list(run.temporary.iterdir())
+    assert run.manifest()["gguf"]["from"] == "base and adapter"
+    assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
+    file.unlink()
+    merging.merge(run, recorded_job()[0])
+    file, _ = written(run)
+    assert run.manifest()["gguf"]["from"] == "merged model"
+    assert digest(file) == found
+
+
+def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    adapter = adapters.read(random_adapter(base, tmp_path / "a", use_dora=True))
+    spec = merging.MergingSpec()
+    merging.merge_folders(base, [adapter], tmp_path / "m", spec, recorded_job()[0])
+    merged = load_file(tmp_path / "m" / weights.SINGLE)
+    outputs = merging.make_plan(base, [adapter], spec).outputs
+    assert {output.name for output in outputs} == merged.keys()
+    for output in outputs:
+        assert torch.equal(shards.values(output), merged[output.name]), output.name
+
+
+# --- where the straight way is barred ---------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_peft_alone_can_merge_gets_a_copy_that_is_gone_afterwards(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
+    random_adapter(tmp_path / "base", tmp_path / "style", use_dora=True, seed=5)
+    with_merging(run, further=(f"{tmp_path / 'style'}=0.5",))
+    file, recorder = written(run)
+    assert file.is_file()
+    assert not run.merged.exists()
+    assert not list(run.temporary.iterdir())
+    logs = " ".join(log.text for log in recorder.of(events.Log))
+    assert "A merged copy is written for the time of the export: several adapters" in logs
+    assert "straight" not in logs
+
+
+def test_a_converter_that_reads_files_in_another_way_is_found_out(tmp_path: Path) -> None:
+    """Not one that writes a file of empty weights."""
+    run = tiny_run("llama3", tmp_path)
+    (tmp_path / "gguf.py").write_text("class SpecialVocab: ...\nutility = None\n", "utf-8")
+    script = tmp_path / "convert_hf_to_gguf.py"
+    script.write_text("import gguf\nprint('read what?')\n", "utf-8")
+    job, _ = recorded_job()
+    recipe = straight.recipe_of(run, run.load_project(), job)
+    source = straight.lay_out(recipe, tmp_path / "scratch", trust=False)
+    with pytest.raises(converter.OtherWayError):
+        gguf.convert(
+            source.folder, tmp_path / "f.gguf", "x", str(tmp_path), job, recipe=source.recipe
+        )
+
+
+def test_weights_that_are_on_no_disk_cannot_be_taken_for_others(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path)
+    job, _ = recorded_job()
+    recipe = straight.recipe_of(run, run.load_project(), job)
+    source = straight.lay_out(recipe, tmp_path / "scratch", trust=False)
+    assert sum(f.stat().st_size for f in source.folder.glob("*.safetensors")) < 10_000
+    with pytest.raises(ProblemError, match="ends too early"):
+        weights.index(source.folder)
+
+
+@pytest.mark.slow
+def test_a_value_that_is_no_number_is_told_as_the_merge_tells_it(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
+    file = run.adapter / adapters.WEIGHTS
+    tensors = load_file(file)
+    name = next(name for name in tensors if name.endswith("v_proj.lora_B.weight"))
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(ProblemError) as caught:
+        written(run)
+    (problem,) = caught.value.problems
+    assert problem.code == "merging.not_finite"
+    assert "v_proj" in problem.what
+    assert not run.gguf.exists()
+    assert not list(run.temporary.iterdir())
+
+
+# --- around it --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_export_without_a_merge_is_tested_against_base_and_adapter(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("Q8_0",), adapter_gguf=True)
+    job, recorder = recorded_job()
+    jobs.export(commands.Export(run=str(run.path)), job)
+    tested = recorder.of(events.SelfTested)
+    assert [result.stage for result in tested] == ["converted", "Q8_0"]
+    assert all(result.passed and result.tokens_equal for result in tested)
+    kept = json.loads(run.selftest_file.read_text("utf-8"))
+    assert kept["answers"][0].keys() == {"prompt", "base + adapter", "converted", "Q8_0"}
+    assert run.modelfile.is_file()
+    assert sorted(file.name for file in run.gguf.iterdir()) == [
+        "Harbour-Q8_0.gguf",
+        "Harbour-adapter.gguf",
+    ]
+    job, recorder = recorded_job()
+    jobs.selftest(commands.SelfTest(run=str(run.path)), job)
+    assert [result.stage for result in recorder.of(events.SelfTested)] == ["Q8_0"]
+
+
+@pytest.mark.slow
+def test_sizes_are_those_of_the_model_as_it_will_be_merged(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("BF16",))
+    with_adapter(run, target_modules=["q_proj", "lm_head"])  # which gives it a head of its own
+    job, recorder = recorded_job()
+    project = run.load_project()
+    asked = commands.EstimateSizes(model=project.model, export=project.export, run=str(run.path))
+    jobs.estimate_sizes(asked, job)
+    (found,) = recorder.of(events.SizesEstimated)
+    file, _ = written(run)
+    assert abs(found.bytes["BF16"] - file.stat().st_size) < 200  # the name in the header
+
+
+@pytest.mark.parametrize(
+    ("convert_from", "merged", "expected"),
+    [
+        ("auto", False, True),
+        ("auto", True, False),
+        ("adapter", True, True),
+        ("merged", False, None),
+    ],
+)
+def test_the_setting_decides_what_is_converted(
+    convert_from: str, merged: bool, expected: bool | None, tmp_path: Path
+) -> None:
+    run = tiny_run("llama3", tmp_path, convert_from=convert_from)
+    job, _ = recorded_job()
+    if merged:
+        merging.merge(run, job)
+    if expected is None:
+        with pytest.raises(ProblemError, match="no merged model"):
+            gguf._sources(run, run.load_project(), job)
+        return
+    model, _ = gguf._sources(run, run.load_project(), job)
+    assert (model(tmp_path / "scratch").recipe is not None) == expected
+
+
+def test_the_packaged_converter_can_be_given_weights_that_are_on_no_disk() -> None:
+    text = (packaged_llama_cpp() / "gguf-py" / "gguf" / "utility.py").read_text("utf-8")
+    assert "class LocalTensor" in text
+    assert "def mmap_bytes" in text
