@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import QByteArray, QTimer
+from PySide6.QtCore import QByteArray, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
@@ -22,6 +22,9 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.gui import memory_plan, theme, window_wiring
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
+from lora_studio.gui.desktop import staying_awake, task_bar
+from lora_studio.gui.desktop.manners import Manners
+from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
@@ -66,6 +69,10 @@ class Window(QMainWindow):
         self.inspector = Inspector(self)
         self.jobs = JobControl(self)
         self.gauges = Gauges()
+        self.news = DesktopNews(self)
+        self.manners = Manners(
+            self.jobs, staying_awake.of_system(), task_bar.of_system(), self.news
+        )
         self.actions_ = Actions(self, self.state.undo)
         self.flow = JobFlow(self.state, self.jobs, self)
         self.projects = ProjectCommands(self.state, self.preferences, self)
@@ -300,6 +307,12 @@ class Window(QMainWindow):
         if self.state.facts.devices is not None:
             self.inspector.ask(commands.InspectDevices())  # what the job held is free again
 
+    def come_forward(self) -> None:
+        """Brings the window before the others, with what it was called for."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.raise_()
+        self.activateWindow()
+
     def show_copying(self, share: float | None) -> None:
         """Shows in the header how far a folder for a cluster is copied; None for none."""
         doing = tr("Copying for the cluster") if self.cluster.is_writing else ""
@@ -340,6 +353,8 @@ class Window(QMainWindow):
         if self.has_project and self.state.dirty:
             self.state.save()
         self.gauges.leave()
+        self.manners.leave()
+        self.news.leave()
         self.cluster.leave()
         for page in self.everywhere:
             page.leave()

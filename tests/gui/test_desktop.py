@@ -1,0 +1,218 @@
+"""The desktop around a job: awake, progress on the task bar, and news of the end of a long one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.locks import FileLock
+from lora_studio.core.problems import Problem
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.desktop import staying_awake, task_bar
+from lora_studio.gui.desktop.manners import LONG, VISIBLE_AFTER, Manners
+from lora_studio.gui.desktop.staying_awake import ByProcess, ByThreadState
+from lora_studio.gui.job_control import Advance, JobControl
+
+
+class Desktop:
+    """Writes down what it is told, as awake, task bar and news in one."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+        self.released = 0
+        self.bar: list[float | None] = []
+        self.told: list[tuple[str, str]] = []
+
+    def hold(self, worker: int, why: str) -> None:
+        self.held.append(worker)
+
+    def release(self) -> None:
+        self.released += 1
+
+    def let_go(self) -> None:
+        self.held.append(-1)
+
+    def show(self, share: float | None) -> None:
+        if not self.bar or self.bar[-1] != share:
+            self.bar.append(share)
+
+    def tell(self, title: str, text: str) -> None:
+        self.told.append((title, text))
+
+
+class Scene:
+    """Jobs on a run whose lock this process holds, and a clock that is set by hand."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.jobs, self.desktop, self.now = JobControl(), Desktop(), 0.0
+        self.run = run
+        self.manners = Manners(
+            self.jobs, self.desktop, self.desktop, self.desktop, clock=lambda: self.now
+        )
+
+    def go(self, kind: str = "train", share: float | None = None) -> None:
+        self.jobs.run, self.jobs.kind, self.jobs.advance = self.run, kind, Advance("", share)
+        self.jobs.changed.emit()
+
+    def end(self, ending: events.Ending) -> None:
+        kind, self.jobs.kind = self.jobs.kind, ""
+        self.jobs.changed.emit()
+        self.jobs.ended.emit(kind, ending)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, qapp: QApplication) -> Iterator[Scene]:
+    run = run_folder.create(tmp_path / "runs", Project(name="bot"), tmp_path)
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 4711})
+    yield Scene(run)
+    lock.release()
+
+
+def test_the_system_stays_awake_from_the_first_sign_of_a_worker_to_its_end(scene: Scene) -> None:
+    for second in range(4):
+        scene.now = float(second)
+        scene.go()
+    assert scene.desktop.held == [4711]
+    scene.end(events.Done(id="t"))
+    assert scene.desktop.released == 1
+    scene.jobs.changed.emit()
+    assert scene.desktop.released == 1
+
+
+def test_a_worker_that_replaces_another_is_held_for_too(scene: Scene) -> None:
+    scene.go()
+    scene.run.lock_file.write_text(json.dumps({"pid": 4712}))
+    scene.now = 60.0
+    scene.go()
+    assert scene.desktop.held == [4711, 4712]
+
+
+def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None:
+    scene.go()
+    scene.manners.leave()
+    scene.jobs.kind = ""
+    scene.jobs.changed.emit()
+    assert scene.desktop.held == [4711, -1]
+    assert scene.desktop.released == 0
+
+
+def test_progress_stands_on_the_task_bar_of_a_job_that_takes_a_while(scene: Scene) -> None:
+    scene.go(share=0.1)
+    scene.now = VISIBLE_AFTER
+    scene.go(share=0.2)
+    scene.end(events.Done(id="t"))
+    assert scene.desktop.bar == [None, 0.2, None]
+
+
+@pytest.mark.parametrize(
+    ("ending", "title", "text"),
+    [
+        (events.Done(id="t"), "Training is done", "After 1 min"),
+        (events.Done(id="t", paused=True), "Training is paused", "After 1 min"),
+        (
+            events.Failed(id="t", problem=Problem(code="a.b", what="The disk is full.", remedy="")),
+            "Training has failed",
+            "The disk is full.",
+        ),
+    ],
+)
+def test_the_end_of_a_long_job_is_news(
+    scene: Scene, ending: events.Ending, title: str, text: str
+) -> None:
+    scene.go()
+    scene.now = LONG
+    scene.end(ending)
+    ((said, more),) = scene.desktop.told
+    assert said == title
+    assert more.startswith(text)
+
+
+def test_the_end_of_a_short_job_is_not(scene: Scene) -> None:
+    scene.go()
+    scene.now = LONG - 1
+    scene.end(events.Done(id="t"))
+    assert scene.desktop.told == []
+
+
+def test_a_helper_process_holds_until_it_is_released() -> None:
+    held = ByProcess(lambda worker, why: [sys.executable, "-c", "input()", str(worker), why])
+    before = {child.pid for child in psutil.Process().children()}
+    held.hold(1, "Training")
+    (child,) = [item for item in psutil.Process().children() if item.pid not in before]
+    held.release()
+    assert not child.is_running()
+    held.release()
+
+
+@pytest.mark.skipif(shutil.which("tail") is None, reason="there is no GNU tail here")
+def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    command = staying_awake._systemd_inhibit(worker.pid, "Training")
+    assert command[0] == "systemd-inhibit"
+    watching = subprocess.Popen(command[command.index("tail") :])
+    time.sleep(0.1)
+    assert watching.poll() is None
+    worker.communicate()
+    assert watching.wait(timeout=10) == 0
+
+
+def test_windows_is_told_by_a_state_of_the_thread() -> None:
+    states: list[int] = []
+    held = ByThreadState(states.append)
+    held.hold(1, "Training")
+    held.release()
+    assert states == [0x80000001, 0x80000000]
+
+
+_LISTENER = """
+import os, sys
+from lora_studio.gui.desktop.task_bar import LauncherEntry
+bar = LauncherEntry()
+bar.show(0.25)
+bar.show(0.251)
+bar.show(None)
+import time; time.sleep(0.2)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("dbus-run-session") is None or shutil.which("dbus-monitor") is None,
+    reason="there is no session bus to start here",
+)
+def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None:
+    heard = tmp_path / "heard.txt"
+    script = (
+        f"dbus-monitor --session \"interface='com.canonical.Unity.LauncherEntry'\" > {heard} & "
+        f"sleep 0.5; {sys.executable} -c '{_LISTENER}'; sleep 0.3; kill %1"
+    )
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    subprocess.run(
+        ["dbus-run-session", "--", "bash", "-c", script],
+        env=environment,
+        check=False,
+        timeout=60,
+        stderr=subprocess.DEVNULL,
+    )
+    said = heard.read_text()
+    assert said.count("member=Update") == 2
+    assert "variant             double 0.25" in said
+    assert "application://lora-studio.desktop" in said
+
+
+def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:
+    assert isinstance(staying_awake.of_system(), staying_awake.Nothing)
+    assert isinstance(task_bar.of_system(), task_bar.NoTaskBar)
