@@ -13,6 +13,7 @@ from rich.table import Table
 from lora_studio import (
     __version__,
     cli_adapters,
+    cli_chat,
     cli_cluster,
     cli_data,
     cli_estimate,
@@ -22,14 +23,12 @@ from lora_studio import (
     cli_render,
     cli_runs,
     cli_template,
-    client,
     demo,
     headless,
 )
 from lora_studio.cli_questions import answers, model_of, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, metrics, presets, words
-from lora_studio.core.dataset import Message
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
@@ -49,6 +48,7 @@ app.add_typer(cli_data.app, name="data")
 cli_data.app.command()(cli_lint.lint)
 cli_data.app.command()(cli_render.render)
 app.command(name="estimate")(cli_estimate.estimate_)
+app.command(name="chat")(cli_chat.chat)
 app.command(name="merge")(cli_adapters.merge)
 app.command(name="export")(cli_export.export)
 app.command(name="selftest")(cli_export.selftest)
@@ -160,45 +160,6 @@ def model(
             raise typer.Exit(headless.FAILED)
         if isinstance(event, events.ModelInspected) and not as_json:
             _print_model(event)
-
-
-@app.command()
-def chat(
-    path: RunArgument,
-    with_model: Annotated[
-        str, typer.Option("--with", help="base, tuned, merged, gguf or ollama.")
-    ] = "tuned",
-    adapter: cli_adapters.WeightedOption = None,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 256,
-    temperature: Annotated[float, typer.Option(help="Randomness; 0 is greedy.")] = 0.0,
-) -> None:
-    """Chat with a model of a run, or adapters from anywhere on its base; an empty line ends it."""
-    display = Display()
-    with refusing(display):
-        mixes = cli_adapters.mixes(adapter or [])
-    turns: list[Message] = []
-    while text := typer.prompt("You", default="", show_default=False):
-        turns.append(Message(role="user", content=text))
-        with refusing(display):
-            command = commands.Generate.model_validate(
-                {
-                    "run": str(path.resolve()),
-                    "sources": () if mixes else (with_model,),
-                    "mixes": mixes,
-                    "conversations": (tuple(turns),),
-                    "max_tokens": max_tokens,
-                    "temperature": temperature,
-                }
-            )
-            said = list(client.perform(command))
-        for event in said:
-            match event:
-                case events.Generated():
-                    turns.append(Message(role="assistant", content=event.text))
-                    display.say(event.text)
-                case events.Failed():
-                    display.problem(event.problem)
-                    raise typer.Exit(headless.FAILED)
 
 
 @app.command()

@@ -107,7 +107,7 @@ def perform(command: commands.Job, display: Display) -> events.Ending | None:
     """Runs one job in a worker of its own and shows it."""
     links: list[client.Link] = []
     try:
-        with _ctrl_c(links, command):
+        with ctrl_c(links, command):
             return display.follow(client.perform(command, links.append, RestartingWorker.start))
     except ProblemError as error:
         display.problems(error.problems)
@@ -118,7 +118,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
     """Carries out what belongs to no run in a worker of its own and shows it."""
     try:
         worker = client.Worker.start()
-        with _ctrl_c([worker], command):
+        with ctrl_c([worker], command):
             worker.send(command)
             return display.follow(client.until_ended(worker, command.id))
     except ProblemError as error:
@@ -183,7 +183,7 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 
 
 @contextmanager
-def _ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) -> Iterator[None]:
+def ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) -> Iterator[None]:
     """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
 
     A polite kill pauses a training: it can be gone on with.

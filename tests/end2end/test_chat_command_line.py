@@ -1,0 +1,57 @@
+"""`lora-studio chat` with a real worker: one session for all turns, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import project
+from tests.helpers.tiny_models import tiny_model
+from tests.helpers.tiny_run import tiny_run
+
+pytestmark = pytest.mark.end2end
+
+
+def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", "lora_studio", "chat", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=typed,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == status, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+    return result.stdout
+
+
+def test_a_chat_loads_its_model_once_and_streams_every_answer(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path)
+    options = ("--max-tokens", 8, "--device", "cpu", "--system", "Be brief.")
+    out = chat(run.path, "--json", *options, typed="Which lamp?\nAnd then?\n\n")
+    said = [json.loads(line) for line in out.splitlines()]
+    kinds = [event["kind"] for event in said]
+    assert kinds.count("model_loaded") == 1
+    answers = [event for event in said if event["kind"] == "answered"]
+    assert [answer["tokens"] for answer in answers] == [8, 8]
+    assert answers[1]["prompt_tokens"] > answers[0]["prompt_tokens"]
+    assert "answer_grew" in kinds
+
+    read = chat(run.path, *options, "--prompt", "Which lamp?")
+    assert answers[0]["text"].split() == read.split("8 tokens")[0].split()
+    assert "8 tokens" in read
+    base = chat(run.path, *options, "--with", "base", "--prompt", "Which lamp?")
+    assert base.split("8 tokens")[0] != read.split("8 tokens")[0]
+    assert "Merge first." in chat(run.path, "--with", "merged", "--prompt", "Hi", status=2)
+
+
+def test_a_project_without_a_run_talks_with_its_base(tmp_path: Path) -> None:
+    base = tiny_model("llama3", tmp_path / "base")
+    project.create(tmp_path / "project", "Harbour", {"model": {"source": str(base)}}).save()
+    out = chat(tmp_path / "project", "--max-tokens", 4, "--device", "cpu", typed="Hello\n\n")
+    assert "4 tokens" in out
