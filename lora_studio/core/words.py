@@ -8,9 +8,19 @@ from collections.abc import Sequence
 _UNKNOWN = "–"
 
 
+#: What sets thousands apart, one for the whole process.
+_thousands = ","
+
+
+def set_thousands_mark(mark: str) -> None:
+    """Sets thousands apart in another way from now on, as the user's language does."""
+    global _thousands
+    _thousands = mark
+
+
 def number(value: int) -> str:
     """A whole number with its thousands apart: `12,345`."""
-    return f"{value:,}"
+    return _apart(f"{value:,}")
 
 
 def plural(count: int, singular: str, several: str = "") -> str:
@@ -99,7 +109,7 @@ def rate(per_second: float, unit: str = "tokens") -> str:
     """A speed: `1,240 tokens/s`, `3.4 tokens/s`."""
     if not math.isfinite(per_second):
         return _UNKNOWN
-    shown = f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.1f}"
+    shown = _apart(f"{per_second:,.0f}") if per_second >= 10 else f"{per_second:.1f}"
     return f"{shown} {unit}/s"
 
 
@@ -108,6 +118,10 @@ def listed(items: Sequence[str], joint: str = "and") -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} {joint} {items[-1]}"
+
+
+def _apart(digits: str) -> str:
+    return digits if _thousands == "," else digits.replace(",", _thousands)
 
 
 def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 0) -> str:
@@ -122,7 +136,7 @@ def _scaled(value: float, base: int, units: tuple[str, ...], whole_below: int = 
     while index + 1 < len(units) and _figures(scaled, index, whole_below)[0] >= base:
         scaled, index = scaled / base, index + 1
     rounded, decimals = _figures(scaled, index, whole_below)
-    shown = f"{rounded:,.{decimals}f}".removesuffix(".0")
+    shown = _apart(f"{rounded:,.{decimals}f}".removesuffix(".0"))
     return f"{shown} {units[index]}".strip()
 
 

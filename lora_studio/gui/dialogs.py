@@ -19,8 +19,9 @@ from PySide6.QtWidgets import (
 from lora_studio.core import project
 from lora_studio.core.problems import Problem
 from lora_studio.gui.job_control import DOING
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, row
 
 #: Narrowest content; a width of the dialog itself would let its buttons shrink.
@@ -67,24 +68,24 @@ class NewProjectDialog(Dialog):
     chosen = Signal(object, str)
 
     def __init__(
-        self, place: Path, parent: QWidget | None = None, title: str = "New project"
+        self, place: Path, parent: QWidget | None = None, title: str = mark("New project")
     ) -> None:
         """`place` is the folder that the project's own folder will be in."""
-        super().__init__(title, "", parent)
+        super().__init__(tr(title), "", parent)
         self.name = QLineEdit(self._free_name(place))
         self.name.setMinimumWidth(_WIDTH)
         self.place = QLineEdit(str(place))
         self._path = label("", "caption", wrap=True)
         self._error = label("", "error", wrap=True)
-        self._make = button("Create", self._accept, kind="primary")
-        self.body.addLayout(column(_buddy("Name", self.name), self.name, spacing=Space.XS))
-        held = row(self.place, button("Browse…", self._browse, icon="folder"))
-        place_column = column(_buddy("Folder", self.place), spacing=Space.XS)
+        self._make = button(tr("Create"), self._accept, kind="primary")
+        self.body.addLayout(column(_buddy(tr("Name"), self.name), self.name, spacing=Space.XS))
+        held = row(self.place, button(tr("Browse…"), self._browse, icon="folder"))
+        place_column = column(_buddy(tr("Folder"), self.place), spacing=Space.XS)
         place_column.addLayout(held)
         self.body.addLayout(place_column)
         self.body.addWidget(self._path)
         self.body.addWidget(self._error)
-        self.add_button(button("Cancel", self.reject))
+        self.add_button(button(tr("Cancel"), self.reject))
         self.add_button(self._make, default=True)
         self.name.textChanged.connect(self._check)
         self.place.textChanged.connect(self._check)
@@ -100,19 +101,19 @@ class NewProjectDialog(Dialog):
     def _check(self) -> None:
         wrong = ""
         if not self.name.text().strip():
-            wrong = "A project needs a name."
+            wrong = tr("A project needs a name.")
         elif not self.place.text().strip():
-            wrong = "A project needs a folder."
+            wrong = tr("A project needs a folder.")
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            wrong = "This folder holds something already. Choose another name."
-        self._path.setText(f"Goes to {self.folder}")
+            wrong = tr("This folder holds something already. Choose another name.")
+        self._path.setText(tr("Goes to {folder}").format(folder=self.folder))
         self._path.setVisible(not wrong)
         self._error.setText(wrong)
         self._error.setVisible(bool(wrong))
         self._make.setEnabled(not wrong)
 
     def _browse(self) -> None:
-        dialog = QFileDialog(self, "Folder for the project", self.place.text())
+        dialog = QFileDialog(self, tr("Folder for the project"), self.place.text())
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.place.setText)
         dialog.finished.connect(dialog.deleteLater)
@@ -143,19 +144,22 @@ class ClosingDialog(Dialog):
 
     def __init__(self, kind: str, parent: QWidget | None = None) -> None:
         """`kind` is that of the job."""
-        doing = DOING[kind]
-        text = (
-            f"{doing} is under way. It can go on without the window; the next time you open the "
-            "project it is shown again."
-        )
-        super().__init__(f"{doing} goes on?", text, parent)
-        stop = "Stop and keep the adapter" if kind == "train" else f"Cancel {doing.lower()}"
-        self.go_back = self.add_button(button("Back", self.reject))
+        doing = tr(DOING[kind])
+        text = tr(
+            "{doing} is under way. It can go on without the window; the next time you open the project it is shown again."
+        ).format(doing=doing)
+        super().__init__(tr("{doing} goes on?").format(doing=doing), text, parent)
+        stop = tr("Stop and keep the adapter") if kind == "train" else tr("Cancel the job")
+        self.go_back = self.add_button(button(tr("Back"), self.reject))
         self.stop = self.add_button(button(stop, lambda: self._end("stop")))
-        self.pause = self.add_button(button("Pause", lambda: self._end("pause"), icon="pause"))
+        self.pause = self.add_button(button(tr("Pause"), lambda: self._end("pause"), icon="pause"))
         self.pause.setVisible(kind == "train")
         self.keep = self.add_button(
-            button(f"Keep {doing.lower()} in the background", self._keep, kind="primary"),
+            button(
+                tr("Keep in the background"),
+                self._keep,
+                kind="primary",
+            ),
             default=True,
         )
 
@@ -166,8 +170,11 @@ class ClosingDialog(Dialog):
     def _end(self, decision: Decision) -> None:
         for made in (self.stop, self.pause, self.keep):
             made.setEnabled(False)
-        doing = "Pausing" if decision == "pause" else "Stopping"
-        self.text.setText(f"{doing} after this step. The window closes when that is done.")
+        self.text.setText(
+            tr("Pausing after this step. The window closes when that is done.")
+            if decision == "pause"
+            else tr("Stopping after this step. The window closes when that is done.")
+        )
         self.decided.emit(decision)
 
 
@@ -213,12 +220,12 @@ class UnsavedDialog(Dialog):
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """`name` is the project's."""
-        text = "The changes since you opened the project will be lost unless you save them."
-        super().__init__(f"Save the changes to {name}?", text, parent)
-        self.discard = self.add_button(button("Discard", self._discard, kind="danger"))
-        self.add_button(button("Cancel", self.reject))
+        text = tr("The changes since you opened the project will be lost unless you save them.")
+        super().__init__(tr("Save the changes to {name}?").format(name=name), text, parent)
+        self.discard = self.add_button(button(tr("Discard"), self._discard, kind="danger"))
+        self.add_button(button(tr("Cancel"), self.reject))
         self.save_as = self.add_button(
-            button("Save as…", self._save_as, kind="primary"), default=True
+            button(tr("Save as…"), self._save_as, kind="primary"), default=True
         )
 
     def _discard(self) -> None:
@@ -235,10 +242,12 @@ class ProblemDialog(Dialog):
 
     def __init__(self, problem: Problem, parent: QWidget | None = None) -> None:
         """Shows what, what to do next, and where the details are."""
-        super().__init__("Something went wrong", f"{problem.what}\n\n{problem.remedy}", parent)
+        super().__init__(
+            tr("Something went wrong"), f"{tell(problem.what)}\n\n{tell(problem.remedy)}", parent
+        )
         if problem.where.file:
             self.body.addWidget(label(problem.where.file, "caption", wrap=True))
-        self.add_button(button("Close", self.accept, kind="primary"), default=True)
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
 
 def _buddy(text: str, target: QLineEdit) -> QLabel:

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.language import mark
 from lora_studio.gui.worker_thread import WorkerThread
 
 Kind = Literal[
@@ -16,9 +17,9 @@ Kind = Literal[
 ]
 
 DOING = {
-    "train": "Training", "merge": "Merging", "export": "Exporting",
-    "import_adapter": "Importing", "import_model": "Importing", "create_ollama": "Creating",
-    "push": "Uploading",
+    "train": mark("Training"), "merge": mark("Merging"), "export": mark("Exporting"),
+    "import_adapter": mark("Importing"), "import_model": mark("Importing"), "create_ollama": mark("Creating"),
+    "push": mark("Uploading"),
 }  # fmt: skip
 
 #: Milliseconds between two tellings how far a job is: steps can come by the thousand.

@@ -9,6 +9,7 @@ from lora_studio.core.export import What
 from lora_studio.core.problems import Problem, ProblemError, Step, fail
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.job_control import JobControl
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 
 #: The step whose page shows a job.
@@ -22,13 +23,13 @@ STEP_OF: dict[str, Step] = {
 _NEXT = {"train": "merge", "merge": "export"}
 
 _DONE = {
-    "train": "The adapter is trained.",
-    "merge": "The adapter is merged into the model.",
-    "export": "The export is complete.",
-    "create_ollama": "The model is in Ollama.",
-    "push": "The upload is complete.",
-    "import_adapter": "The adapter is in a run of its own, ready to be merged.",
-    "import_model": "The model is in a run of its own, ready to be exported.",
+    "train": mark("The adapter is trained."),
+    "merge": mark("The adapter is merged into the model."),
+    "export": mark("The export is complete."),
+    "create_ollama": mark("The model is in Ollama."),
+    "push": mark("The upload is complete."),
+    "import_adapter": mark("The adapter is in a run of its own, ready to be merged."),
+    "import_model": mark("The model is in a run of its own, ready to be exported."),
 }
 
 
@@ -207,17 +208,17 @@ class JobFlow(QObject):
         match ending:
             case events.Done(paused=True):
                 self._chain = False
-                messages.info("Training is paused. Resume goes on with it, now or another day.")
+                messages.info(tr("Training is paused. Resume goes on with it, now or another day."))
             case events.Done(stopped=False) if self._chain and kind in _NEXT:
                 try:
                     self._start(_NEXT[kind])
                 except ProblemError as error:
                     self._refuse(error)
             case events.Done(stopped=True):
-                messages.info("Training stopped; the adapter as it is now is kept.")
+                messages.info(tr("Training stopped; the adapter as it is now is kept."))
             case events.Done():
-                messages.info(_DONE[kind])
+                messages.info(tr(_DONE[kind]))
             case events.Failed():
                 messages.problem(ending.problem)
             case events.Cancelled():
-                messages.info("Cancelled. What was saved before is intact.")
+                messages.info(tr("Cancelled. What was saved before is intact."))

@@ -8,12 +8,16 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, Qt, QTranslator
 from PySide6.QtGui import QGuiApplication
 
-from lora_studio.core import paths
+from lora_studio.core import paths, words
 
 #: One context for all texts: the same English words mean the same everywhere in this program.
 CONTEXT = "LoRA Studio"
 #: Languages with a translation beside the texts' own English, by their ISO 639 code, in their own words.
 LANGUAGES = {"en": "English", "de": "Deutsch"}
+
+#: Sets thousands apart wherever a comma would be read as a decimal mark (ISO 80000-1, 7.3.1). The
+#: decimal mark is a point in every language, as in fields, project files and commands.
+NARROW_SPACE = "\u202f"
 
 
 def tr(text: str) -> str:
@@ -28,18 +32,32 @@ def tr(text: str) -> str:
 def tr_n(singular: str, plural: str, n: int, **values: Any) -> str:
     """The right form for a number, with `{n}` and further `values` filled in.
 
-    `tr_n("{n} run", "{n:,} runs", count)`. Other languages have other forms than two: Qt finds the
+    `tr_n("{n} run", "{n} runs", count)`. Other languages have other forms than two: Qt finds the
     one for `n` among the translations of `plural`.
     """
     found = QCoreApplication.translate(CONTEXT, plural, None, n)
     if found == plural and n == 1:
         found = singular
-    return found.format(n=n, **values)
+    return found.format(n=words.number(n), **values)
 
 
 def mark(text: str) -> str:
     """`text` itself: marks a literal in a module's table for extraction; `tr` it when it is shown."""
     return text
+
+
+def is_english() -> bool:
+    """Whether texts are shown as they are written."""
+    return tr(_PROBE) == _PROBE
+
+
+#: A text that every translation has, and says in other words.
+_PROBE = mark("Continue")
+
+
+def inside(text: str) -> str:
+    """A text for the middle of a sentence: where the language allows it, with a small letter."""
+    return text[:1].lower() + text[1:] if is_english() else text
 
 
 def install(app: QGuiApplication, choice: str) -> str:
@@ -51,6 +69,7 @@ def install(app: QGuiApplication, choice: str) -> str:
     for old in app.findChildren(QTranslator):
         app.removeTranslator(old)
         old.deleteLater()
+    words.set_thousands_mark("," if code == "en" else NARROW_SPACE)
     if code != "en":
         qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
         for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_folder()))):

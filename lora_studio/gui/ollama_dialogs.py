@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 
 from lora_studio.core.export import free_ollama_name
 from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr
 from lora_studio.gui.widgets.basics import button, label
 
 
@@ -30,7 +31,7 @@ class ConfirmDialog(Dialog):
     ) -> None:
         """`action` is what the button says; Enter goes back where it is a danger."""
         super().__init__(title, text, parent)
-        self.go_back = self.add_button(button("Back", self.reject), default=danger)
+        self.go_back = self.add_button(button(tr("Back"), self.reject), default=danger)
         self.act = self.add_button(
             button(action, self._confirm, kind="danger" if danger else "primary"),
             default=not danger,
@@ -52,15 +53,19 @@ class CopyDialog(Dialog):
 
     def __init__(self, source: str, taken: tuple[str, ...], parent: QWidget | None = None) -> None:
         """`taken` are the names on the server."""
-        super().__init__(f"Copy {source}", "The copy takes no space: it is a second name.", parent)
+        super().__init__(
+            tr("Copy {source}").format(source=source),
+            tr("The copy takes no space: it is a second name."),
+            parent,
+        )
         self._source, self._taken = source, taken
         self.name = QLineEdit(free_ollama_name(source, taken))
-        self.name.setAccessibleName("Name of the copy")
+        self.name.setAccessibleName(tr("Name of the copy"))
         self._error = label("", "error", wrap=True)
         self.body.addWidget(self.name)
         self.body.addWidget(self._error)
-        self.add_button(button("Back", self.reject))
-        self.copy = self.add_button(button("Copy", self._accept, kind="primary"), default=True)
+        self.add_button(button(tr("Back"), self.reject))
+        self.copy = self.add_button(button(tr("Copy"), self._accept, kind="primary"), default=True)
         self.name.textChanged.connect(self._check)
         self.name.selectAll()
         self._check()
@@ -68,7 +73,7 @@ class CopyDialog(Dialog):
     def _check(self) -> None:
         name = self.name.text().strip()
         full = name if ":" in name else f"{name}:latest"
-        wrong = "A model of this name is there." if full in self._taken else ""
+        wrong = tr("A model of this name is there.") if full in self._taken else ""
         self._error.setText(wrong)
         self._error.setVisible(bool(wrong))
         self.copy.setEnabled(bool(name) and not wrong)

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr
 from lora_studio.gui.widgets.basics import button, titled
 
 SIZES = (
@@ -28,19 +29,24 @@ class PictureDialog(Dialog):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """The colours of the window are proposed."""
-        super().__init__("Save the curves as a picture", "", parent)
+        super().__init__(tr("Save the curves as a picture"), "", parent)
         self.size_choice, self.colors = QComboBox(), QComboBox()
         for name, size in SIZES:
-            self.size_choice.addItem(f"{name}, {size.width()} × {size.height()} pixels", size)
+            self.size_choice.addItem(
+                tr("{name}, {width} × {height} pixels").format(
+                    name=name, width=size.width(), height=size.height()
+                ),
+                size,
+            )
         for palette, name in ((theme.LIGHT, "Light"), (theme.DARK, "Dark")):
             self.colors.addItem(name, palette)
         self.colors.setCurrentIndex(1 if theme.current() == theme.DARK else 0)
-        self.size_choice.setAccessibleName("Size")
-        self.colors.setAccessibleName("Colours")
-        self.body.addWidget(titled("Size", self.size_choice))
-        self.body.addWidget(titled("Colours", self.colors))
-        self.add_button(button("Cancel", self.reject))
-        self.save = self.add_button(button("Save…", self._choose, kind="primary"), default=True)
+        self.size_choice.setAccessibleName(tr("Size"))
+        self.colors.setAccessibleName(tr("Colours"))
+        self.body.addWidget(titled(tr("Size"), self.size_choice))
+        self.body.addWidget(titled(tr("Colours"), self.colors))
+        self.add_button(button(tr("Cancel"), self.reject))
+        self.save = self.add_button(button(tr("Save…"), self._choose, kind="primary"), default=True)
 
     def _choose(self) -> None:
         self.accept()

@@ -10,7 +10,9 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import data_sources
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,12 @@ class Split:
     def in_words(self) -> str:
         """Both numbers."""
         if self.separate:
-            return f"{words.number(self.train)} to train on, validation from a file"
-        return f"{words.number(self.train)} to train on, {words.number(self.validation)} to validate on"
+            return tr("{train} to train on, validation from a file").format(
+                train=words.number(self.train)
+            )
+        return tr("{train} to train on, {validation} to validate on").format(
+            train=words.number(self.train), validation=words.number(self.validation)
+        )
 
 
 def split(state: ProjectState) -> Split | None:
@@ -47,13 +53,17 @@ def split(state: ProjectState) -> Split | None:
 def steps_in_words(training: TrainingSpec, rows: int | None) -> str:
     """Effective batch and number of optimizer steps; `rows` is the number to train on."""
     batch = training.effective_batch
-    said = f"Effective batch: {words.plural(batch, 'row')} per step."
+    said = tr("Effective batch: {batch} per step.").format(batch=tr_n("{n} row", "{n} rows", batch))
     if not rows:
-        return f"{said} The number of steps appears once the dataset is read."
+        return f"{said} {tr('The number of steps appears once the dataset is read.')}"
     total, limited = steps(training, rows)
-    limit = ", ended by the step limit" if limited else ""
+    about = (
+        tr("About {steps}, ended by the step limit, {per_epoch} per epoch.")
+        if limited
+        else tr("About {steps}, {per_epoch} per epoch.")
+    )
     per_epoch = words.number(math.ceil(rows / batch))
-    return f"{said} About {words.plural(total, 'step')}{limit}, {per_epoch} per epoch."
+    return f"{said} {about.format(steps=tr_n('{n} step', '{n} steps', total), per_epoch=per_epoch)}"
 
 
 def steps(training: TrainingSpec, rows: int) -> tuple[int, bool]:
@@ -72,12 +82,12 @@ def backend(state: ProjectState) -> str:
         return state.about("training", "backend").choices[training.backend]
     found = state.facts.devices
     if found is None or not (isinstance(model, ModelSpec) and isinstance(lora, LoraSpec)):
-        return "chosen when training starts"
+        return tr("chosen when training starts")
     if not found.has_unsloth:
-        return "PEFT, because Unsloth is not installed"
+        return tr("PEFT, because Unsloth is not installed")
     if reason := combinations.against_unsloth(model, lora, training):
-        return f"PEFT, because {reason}"
+        return tr("PEFT, because {reason}").format(reason=tell(reason))
     meant = found.devices[0].name if model.device == "auto" else model.device
     if not meant.startswith("cuda"):
-        return "PEFT, because Unsloth is faster on a GPU only"
-    return "Unsloth where it has fast layers for the model, else PEFT"
+        return tr("PEFT, because Unsloth is faster on a GPU only")
+    return tr("Unsloth where it has fast layers for the model, else PEFT")

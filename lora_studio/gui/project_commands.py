@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from lora_studio.core import paths
 from lora_studio.core.project import SUFFIX
 from lora_studio.gui.dialogs import NewProjectDialog
+from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 
@@ -33,7 +34,12 @@ class ProjectCommands(QObject):
     def ask(self) -> None:
         """Asks for a project file."""
         start = self._state.draft.folder or self._preferences.new_project_parent()
-        dialog = QFileDialog(self._window, "Open a project", str(start), f"Projects (*{SUFFIX})")
+        dialog = QFileDialog(
+            self._window,
+            tr("Open a project"),
+            str(start),
+            tr("Projects (*{suffix})").format(suffix=SUFFIX),
+        )
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         dialog.fileSelected.connect(lambda name: self._state.open(Path(name)))
         dialog.finished.connect(dialog.deleteLater)
@@ -46,7 +52,9 @@ class ProjectCommands(QObject):
             if not any(target.glob(f"*{SUFFIX}")):
                 shutil.copytree(paths.resources() / "sample", target, dirs_exist_ok=True)
         except OSError as error:
-            self._state.messages.error(f"The sample could not be copied: {error}.")
+            self._state.messages.error(
+                tr("The sample could not be copied: {error}.").format(error=error)
+            )
             return
         self._state.open(target)
 
@@ -54,7 +62,7 @@ class ProjectCommands(QObject):
         """Asks for a name and a place for a copy, and goes on with it."""
         folder = self._state.draft.folder
         place = folder.parent if folder else self._preferences.new_project_parent()
-        dialog = NewProjectDialog(place, self._window, title="Save as")
+        dialog = NewProjectDialog(place, self._window, title=tr("Save as"))
         dialog.chosen.connect(self._state.save_as)
         dialog.open()
 

@@ -10,19 +10,20 @@ from PySide6.QtCore import Signal
 from lora_studio.core import run_folder
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_state import State
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.lasting_thread import LastingThread
 
 #: What the state of the latest run means to the user.
 STATE_WORDS: dict[State, str] = {
-    "new": "Run prepared, not started",
-    "running": "Running now",
-    "paused": "Paused",
-    "stopped": "Stopped",
-    "interrupted": "Interrupted",
-    "failed": "Ended with a problem",
-    "trained": "Adapter trained",
-    "merged": "Merged",
-    "exported": "Exported",
+    "new": mark("Run prepared, not started"),
+    "running": mark("Running now"),
+    "paused": mark("Paused"),
+    "stopped": mark("Stopped"),
+    "interrupted": mark("Interrupted"),
+    "failed": mark("Ended with a problem"),
+    "trained": mark("Adapter trained"),
+    "merged": mark("Merged"),
+    "exported": mark("Exported"),
 }
 
 
@@ -50,8 +51,8 @@ class ProjectGlance:
     def words(self) -> str:
         """Where the project stands."""
         if not self.seen:
-            return "Looking at its runs…"
-        return STATE_WORDS[self.state] if self.state else "No run yet"
+            return tr("Looking at its runs…")
+        return tr(STATE_WORDS[self.state]) if self.state else tr("No run yet")
 
     @property
     def resumable(self) -> bool:

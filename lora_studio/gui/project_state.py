@@ -15,9 +15,10 @@ from lora_studio.core import checks, events, project
 from lora_studio.core.problems import Problem, ProblemError, Step
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.core.spec import FieldFacts, Spec, all_facts, facts
+from lora_studio.core.spec import FieldFacts, Spec, all_facts
 from lora_studio.gui import data_sources
 from lora_studio.gui.messages import Messages
+from lora_studio.gui.told import tell_facts
 
 #: Milliseconds without a change after which a project that has a file saves itself.
 AUTOSAVE_DELAY = 800
@@ -178,7 +179,7 @@ class ProjectState(QObject):
 
     def about(self, step: Step, field: str) -> FieldFacts:
         """Title, help, unit, bounds and default of a field."""
-        return facts(SPECS[step], field)
+        return tell_facts(SPECS[step], field)
 
     def get(self, step: Step, field: str) -> Any:
         """The value of a field as it stands, valid or not."""

@@ -15,9 +15,11 @@ from lora_studio.core.problems import Step
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import data_sources, plan
 from lora_studio.gui.dataset_inquiries import DatasetInquiries, Kind
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import ComboControl
@@ -40,7 +42,7 @@ class DatasetPage(Page):
     """Sources above; rows, lengths and findings below them; to the right how rows are used."""
 
     step = "dataset"
-    title = "Dataset"
+    title = mark("Dataset")
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class DatasetPage(Page):
         self.sources = SourceList(self._preferences.recent_data)
         self.rows, self.lengths = RowBrowser(), LengthsView()
         self.findings = FindingsView(state.about(_STEP, "fixes"), self._setting_in_words)
-        self.group = ComboControl({"": "Nothing"}, editable=True)
+        self.group = ComboControl({"": tr("Nothing")}, editable=True)
         self.status, self.footer = TaskStatus(), DatasetFooter()
         self.tabs, self.data = QTabWidget(), QStackedWidget()
         self._shown: events.DatasetInspected | None = None
@@ -75,20 +77,22 @@ class DatasetPage(Page):
         _bare(sources)
         fixes = self.add_editor("fixes", control=self.findings)
         _bare(fixes)
-        self.tabs.addTab(self.rows, "Rows")
-        self.tabs.addTab(self.lengths, "Lengths")
-        self.tabs.addTab(fixes, "Findings")
+        self.tabs.addTab(self.rows, tr("Rows"))
+        self.tabs.addTab(self.lengths, tr("Lengths"))
+        self.tabs.addTab(fixes, tr("Findings"))
         self.tabs.setCornerWidget(self.status)
         self.tabs.setMinimumHeight(340)
-        self.tabs.tabBar().setAccessibleName("Rows, lengths or findings")
+        self.tabs.tabBar().setAccessibleName(tr("Rows, lengths or findings"))
         shown = QWidget()
         shown.setLayout(column(self.tabs, self.footer))
         self.data.addWidget(
             EmptyState(
-                "No rows yet",
-                "Add a file, a folder or a hub dataset above: its rows appear here as conversations "
-                "and as tokens, with what trains marked.",
-                example="A few hundred good rows teach a tone or a format; a thousand a task.",
+                tr("No rows yet"),
+                tr(
+                    "Add a file, a folder or a hub dataset above: its rows appear here as conversations "
+                    "and as tokens, with what trains marked."
+                ),
+                example=tr("A few hundred good rows teach a tone or a format; a thousand a task."),
             )
         )
         self.data.addWidget(shown)
@@ -101,7 +105,7 @@ class DatasetPage(Page):
         self.setAcceptDrops(True)
 
     def _settings(self) -> Sequence[Card]:
-        used = Card("How it is used")
+        used = Card(tr("How it is used"))
         used.add(self.add_editor("train_on", style="combo"), self.add_editor("max_length"))
         more = More()
         more.add(
@@ -111,7 +115,7 @@ class DatasetPage(Page):
             self.add_editor("system_prompt", style="text"),
         )
         used.add(more)
-        validation = Card("Validation")
+        validation = Card(tr("Validation"))
         validation.add(self.add_editor("validation_share"))
         more = More()
         more.add(
@@ -187,11 +191,11 @@ class DatasetPage(Page):
 
     def _show_finding(self, finding: events.Finding) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        self.rows.show_only(finding.title, finding.rows)
+        self.rows.show_only(tell(finding.title), finding.rows)
 
     def _show_reason(self, reason: str) -> None:
         self.tabs.setCurrentIndex(_ROWS)
-        self.rows.show_only(f"Skipped: {reason}", reason=reason)
+        self.rows.show_only(tr("Skipped: {reason}").format(reason=tell(reason)), reason=reason)
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -265,7 +269,7 @@ class DatasetPage(Page):
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
-            self.group.set_choices({"": "Nothing"} | columns)
+            self.group.set_choices({"": tr("Nothing")} | columns)
 
     def _show_dataset(self) -> None:
         answer = self.state.facts.dataset
@@ -298,24 +302,26 @@ class DatasetPage(Page):
         training, split = self.state.spec("training"), plan.split(self.state)
         if isinstance(training, TrainingSpec) and split and split.train:
             total, _ = plan.steps(training, split.train)
-            self.lengths.show_steps(f"about {words.number(total)}")
+            self.lengths.show_steps(tr("about {total}").format(total=words.number(total)))
         else:
             self.lengths.show_steps("")
 
     def _show_findings(self) -> None:
         busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
-        self.findings.show_findings(self.state.facts.findings, "Looking…" if busy else "")
+        self.findings.show_findings(self.state.facts.findings, tr("Looking…") if busy else "")
         self._count_findings()
         self._order.start()
 
     def _count_findings(self) -> None:
         count = self.findings.open_count()
-        self.tabs.setTabText(_FINDINGS, f"Findings ({count})" if count else "Findings")
+        self.tabs.setTabText(
+            _FINDINGS, tr("Findings ({count})").format(count=count) if count else tr("Findings")
+        )
         found = self.state.facts.findings
         listed = [item for item in (found.findings if found else ()) if item.rows]
         every = tuple(dict.fromkeys(pair for item in listed for pair in item.rows))
-        filters = [("With a finding", every, "")] if every else []
-        self.rows.set_filters([*filters, *((item.title, item.rows, "") for item in listed)])
+        filters = [(tr("With a finding"), every, "")] if every else []
+        self.rows.set_filters([*filters, *((tell(item.title), item.rows, "") for item in listed)])
 
     def _show_status(self) -> None:
         running, declined = self.inquiries.running(), self.inquiries.declined()
@@ -338,13 +344,17 @@ class DatasetPage(Page):
         if answer is None:
             return
         left_out = sum(item.count for item in answer.skipped)
-        read = words.plural(answer.rows_read, "row")
+        read = tr_n("{n} row", "{n} rows", answer.rows_read)
         split = plan.split(self.state)
         parts = [
-            f"{read} read = {words.number(answer.rows_used)} used + {words.number(left_out)} skipped"
+            tr("{read} read = {rows_used} used + {left_out} skipped").format(
+                read=read, rows_used=words.number(answer.rows_used), left_out=words.number(left_out)
+            )
             if answer.complete
-            else f"{read} so far",
-            f"{words.count(lengths.tokens)} tokens per epoch" if lengths else "",
+            else tr("{read} so far").format(read=read),
+            tr("{tokens} tokens per epoch").format(tokens=words.count(lengths.tokens))
+            if lengths
+            else "",
             split.in_words() if split and answer.complete else "",
         ]
         self.footer.show_figures(parts, answer.skipped)
@@ -357,7 +367,7 @@ class DatasetPage(Page):
     def _setting_in_words(self, field: str, value: Any) -> str:
         about = self.state.about(_STEP, field)
         shown = about.choices.get(str(value), words.number(value) if type(value) is int else value)
-        unit = f" {about.unit}" if about.unit else ""
+        unit = f" {tr(about.unit)}" if about.unit else ""
         return f"{about.title}: {shown}{unit}"
 
 

@@ -8,8 +8,10 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.core.problems import Step
+from lora_studio.gui.language import tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.controls import Control
 from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
 from lora_studio.gui.widgets.frame import PageHeader
@@ -58,7 +60,7 @@ class Page(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.state = state
         self.editors: dict[str, FieldEditor] = {}
-        self.header = PageHeader(self.title)
+        self.header = PageHeader(tr(self.title))
         self.header.back.clicked.connect(self.back_clicked)
         self.header.primary.clicked.connect(self.on_primary)
         self.area = QScrollArea(widgetResizable=True)
@@ -110,7 +112,7 @@ class Page(QWidget):
     def missing(self) -> str | None:
         """The one sentence of what this step still needs, None when it is ready."""
         errors = [item for item in self.state.problems(self.step) if item.severity == "error"]
-        return errors[0].what if errors else None
+        return tell(errors[0].what) if errors else None
 
     def done(self) -> bool:
         """Whether the rail shows this step as ready; steps with a job also need its result."""
@@ -142,5 +144,5 @@ class Page(QWidget):
         """Brings the primary button and the rail in line with `missing`."""
         missing = self.missing()
         self.header.primary.setEnabled(missing is None)
-        self.header.primary.setToolTip(missing or "Ctrl+Enter")
+        self.header.primary.setToolTip(missing or tr("Ctrl+Enter"))
         self.status_changed.emit()

@@ -14,9 +14,11 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 from lora_studio import __version__, client
 from lora_studio.core import commands, events, paths, words
 from lora_studio.core.problems import ProblemError
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, theme
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
 from lora_studio.gui.widgets.controls import SegmentsControl
 
@@ -39,13 +41,15 @@ class SettingsPage(Place):
         """Shows what is known; devices follow when the inspector has found them."""
         super().__init__(parent)
         self._state = state
-        self.look = SegmentsControl({"system": "As the system", "light": "Light", "dark": "Dark"})
-        self.look.setAccessibleName("Theme")
+        self.look = SegmentsControl(
+            {"system": tr("As the system"), "light": tr("Light"), "dark": tr("Dark")}
+        )
+        self.look.setAccessibleName(tr("Theme"))
         self.look.show_value(theme().mode)
         self.look.edited.connect(self._theme_edited)
-        look = Card("Theme")
+        look = Card(tr("Theme"))
         look.add(self.look)
-        self._engine = Card("Engine")
+        self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
         self._facts.setHorizontalSpacing(Space.L)
         self._facts.setVerticalSpacing(Space.S)
@@ -88,32 +92,40 @@ class SettingsPage(Place):
             self._facts.addWidget(words_of, index, 1)
 
     def _engine_facts(self) -> list[tuple[str, str, str]]:
-        found = [("Version", f"LoRA Studio {__version__}, Python {platform.python_version()}", "")]
+        found = [
+            (
+                tr("Version"),
+                tr("LoRA Studio {version}, Python {python_version}").format(
+                    version=__version__, python_version=platform.python_version()
+                ),
+                "",
+            )
+        ]
         try:
-            found.append(("Engine", shlex.join(client.engine_command()), ""))
+            found.append((tr("Engine"), shlex.join(client.engine_command()), ""))
         except ProblemError as error:
-            found.append(("Engine", str(error), "error"))
+            found.append((tr("Engine"), tell(str(error)), "error"))
         devices = self._state.facts.devices
         for device in devices.devices if devices else ():
-            found.append(("Device", _device_words(device), ""))
+            found.append((tr("Device"), _device_words(device), ""))
         return found
 
     def _folders(self) -> Card:
-        made = Card("Folders")
+        made = Card(tr("Folders"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(Space.L)
         grid.setVerticalSpacing(Space.S)
         grid.setColumnStretch(1, 1)
         folders = {
-            "Projects and samples": paths.data_folder(),
-            "Cache": paths.cache_folder(),
-            "Preferences": paths.config_folder(),
-            "Logs": paths.log_folder(),
+            tr("Projects and samples"): paths.data_folder(),
+            tr("Cache"): paths.cache_folder(),
+            tr("Preferences"): paths.config_folder(),
+            tr("Logs"): paths.log_folder(),
         }
         for index, (name, folder) in enumerate(folders.items()):
             grid.addWidget(label(name, "muted"), index, 0)
             grid.addWidget(label(str(folder), wrap=True), index, 1)
-            show = button("Show", kind="link")
+            show = button(tr("Show"), kind="link")
             show.clicked.connect(_opener(folder))
             grid.addWidget(show, index, 2)
         made.add(grid)
@@ -130,4 +142,9 @@ def _opener(folder: Path) -> Callable[[], None]:
 
 def _device_words(device: events.Device) -> str:
     memory = words.memory(device.total_bytes)
-    return f"{device.title} ({device.name}), {memory}, {words.memory(device.free_bytes)} free"
+    return tr("{title} ({name}), {memory}, {free_bytes} free").format(
+        title=device.title,
+        name=device.name,
+        memory=memory,
+        free_bytes=words.memory(device.free_bytes),
+    )

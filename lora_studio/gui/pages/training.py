@@ -13,11 +13,12 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.core.verdict import Verdict, diverged, judge
 from lora_studio.core.watching import Watch
 from lora_studio.gui.job_record import JobRecord
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.curves_card import CurvesCard
@@ -32,16 +33,16 @@ _UPDATE_EVERY = 150
 #: A verdict looks at this many points of a curve at most; of a longer one at means.
 _JUDGED_POINTS = 3000
 _TILES = {
-    "step": "Step",
-    "epoch": "Epoch",
-    "left": "Time left",
-    "speed": "Tokens per second",
-    "loss": "Loss",
-    "eval": "Eval loss",
-    "memory": "Memory",
-    "load": "Device",
-    "rate": "Learning rate",
-    "norm": "Gradient norm",
+    "step": mark("Step"),
+    "epoch": mark("Epoch"),
+    "left": mark("Time left"),
+    "speed": mark("Tokens per second"),
+    "loss": mark("Loss"),
+    "eval": mark("Eval loss"),
+    "memory": mark("Memory"),
+    "load": mark("Device"),
+    "rate": mark("Learning rate"),
+    "norm": mark("Gradient norm"),
 }
 
 
@@ -49,7 +50,7 @@ class TrainingPage(Page):
     """Shows the latest training of the run that the window follows, from its beginning."""
 
     step = "training"
-    title = "Train"
+    title = mark("Train")
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Two views, one shown at a time: the recipe, and the run."""
@@ -67,19 +68,21 @@ class TrainingPage(Page):
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self._take_fix)
         self._watch = Watch()
-        self.pause = button("Pause", self._rest, icon="pause")
-        self.pause.setToolTip("Ends after this step with a checkpoint and gives the memory back.")
-        self.stop = button("Stop and keep", self._stop, icon="stop")
+        self.pause = button(tr("Pause"), self._rest, icon="pause")
+        self.pause.setToolTip(
+            tr("Ends after this step with a checkpoint and gives the memory back.")
+        )
+        self.stop = button(tr("Stop and keep"), self._stop, icon="stop")
         self.checkpoint = button(
-            "Checkpoint now", self.checkpoint_requested.emit, icon="checkpoint"
+            tr("Checkpoint now"), self.checkpoint_requested.emit, icon="checkpoint"
         )
-        self.again = button("Change and train again", self._show_recipe, icon="refresh")
-        self.resume = button("Resume", lambda: self.run_requested.emit("resume"), icon="play")
+        self.again = button(tr("Change and train again"), self._show_recipe, icon="refresh")
+        self.resume = button(tr("Resume"), lambda: self.run_requested.emit("resume"), icon="play")
         self.cluster = button(
-            "Train on a cluster…", lambda: self.run_requested.emit("cluster"), icon="folder"
+            tr("Train on a cluster…"), lambda: self.run_requested.emit("cluster"), icon="folder"
         )
-        self.cluster.setToolTip("Writes a folder that trains elsewhere with one command.")
-        self.results = button("Show the last run", self._show_results, icon="back")
+        self.cluster.setToolTip(tr("Writes a folder that trains elsewhere with one command."))
+        self.results = button(tr("Show the last run"), self._show_results, icon="back")
         self._wants_recipe = False
         self._ends = False  # the user has asked for the end, which comes after the step
         self._adapter: events.AdapterSaved | None = None
@@ -119,7 +122,7 @@ class TrainingPage(Page):
         figures.setMinimumWidth(280)
         figures.add(self.progress, self.tiles)
         figures.body.addStretch(1)
-        self.tabs.addTab(self.log, "Log")
+        self.tabs.addTab(self.log, tr("Log"))
         self.tabs.setMinimumHeight(130)
         policy = QSizePolicy.Policy
         self.tabs.setSizePolicy(policy.Expanding, policy.Ignored)  # the curves get the room first
@@ -160,7 +163,7 @@ class TrainingPage(Page):
                 self._verdict = self._judged()
             case events.Generated() | events.Sampled():
                 if self.tabs.indexOf(self.samples) < 0:
-                    self.tabs.addTab(self.samples, "Samples")
+                    self.tabs.addTab(self.samples, tr("Samples"))
                 self.samples.add(event)
         if isinstance(event, events.Started | events.Ending):
             self.refresh()
@@ -255,11 +258,11 @@ class TrainingPage(Page):
     def missing(self) -> str | None:
         """Before: any error of the project; during: the end of the training."""
         if self._running():
-            return "Training is under way."
+            return tr("Training is under way.")
         if not self._shows_recipe() and self._adapter is not None:
             return None
         wrong = checks.errors(self.state.problems())
-        return wrong[0].what if wrong else None
+        return tell(wrong[0].what) if wrong else None
 
     def done(self) -> bool:
         """An adapter is there."""
@@ -296,7 +299,7 @@ class TrainingPage(Page):
         self.recipe.setVisible(recipe)
         self.pause.setVisible(running)
         self.stop.setVisible(running)
-        self.stop.setText("Stop and keep" if self._last else "Cancel")
+        self.stop.setText(tr("Stop and keep") if self._last else tr("Cancel"))
         self.checkpoint.setVisible(running)
         ends = self._ends or self.state.stopping
         self.checkpoint.setEnabled(self._last is not None and not ends)
@@ -307,7 +310,7 @@ class TrainingPage(Page):
         self.results.setVisible(recipe and self.record.phase != "none")
         resumable = not running and self._can_resume()
         primary = self._primary(running=running, recipe=recipe, resumable=resumable)
-        self.resume.setVisible(resumable and primary != "Resume")
+        self.resume.setVisible(resumable and primary != tr("Resume"))
         self.header.primary.setText(primary)
         self._show_progress(running)
         self._show_figures()
@@ -316,21 +319,21 @@ class TrainingPage(Page):
 
     def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
         if recipe:
-            return "Start training"
+            return tr("Start training")
         if running or self._adapter is not None:
-            return "Continue"
-        return "Resume" if resumable else "Train again"
+            return tr("Continue")
+        return tr("Resume") if resumable else tr("Train again")
 
     def _show_progress(self, running: bool) -> None:
         self.progress.setVisible(running)
         progress, last = self.record.progress, self._last
         if progress is not None and (last is None or progress.time > last.time):
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(progress.stage, share, progress.eta_s)
+            self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
         elif last is not None:
-            self.progress.show_progress("Training", last.step / last.steps, last.eta_s)
+            self.progress.show_progress(tr("Training"), last.step / last.steps, last.eta_s)
         else:
-            self.progress.show_progress("Starting…", None)
+            self.progress.show_progress(tr("Starting…"), None)
 
     def _show_figures(self) -> None:
         if (last := self._last) is None:
@@ -338,9 +341,11 @@ class TrainingPage(Page):
         running = self._running()
         self.tiles.show_values(
             {
-                "step": f"{words.number(last.step)} of {words.number(last.steps)}",
+                "step": tr("{step} of {steps}").format(
+                    step=words.number(last.step), steps=words.number(last.steps)
+                ),
                 "epoch": f"{last.epoch:.2f}",
-                "left": words.remaining(last.eta_s) if running else "–",
+                "left": tell(words.remaining(last.eta_s)) if running else "–",
                 "speed": words.number(round(last.tokens_per_s)),
                 "loss": words.loss(last.loss),
                 "memory": words.memory(last.memory_bytes),
@@ -355,35 +360,37 @@ class TrainingPage(Page):
         self.verdict.setVisible(found is not None or (not running and self.record.phase != "none"))
         self.fixes.show_fixes([])
         if found is not None:
-            self._say(f"⚠ {found.what}", found.advice, "warn")
-            self.fixes.show_fixes(self._fixes(found), "For the next training:")
+            self._say(f"⚠ {tell(found.what)}", tell(found.advice), "warn")
+            self.fixes.show_fixes(self._fixes(found), tr("For the next training:"))
         if running or self.record.phase == "none":
             return
         if self.record.phase == "failed" and (problem := self.record.problem) is not None:
-            self._say(f"✗ {problem.what}", problem.remedy, "error")
+            self._say(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
             if problem.code == "training.diverged":
                 self.fixes.show_fixes(self._fixes(diverged(problem.what)))
         elif self.record.phase == "paused":
-            self._say("Training is paused.", self._how_on(), "section")
+            self._say(tr("Training is paused."), self._how_on(), "section")
         elif self.record.phase == "cancelled":
-            self._say("Training was cancelled.", self._how_on(), "section")
+            self._say(tr("Training was cancelled."), self._how_on(), "section")
         elif self.record.was_cut_off(self.state.running):
             self._say(
-                "⚠ Training ended without a word: its process is gone.", self._how_on(), "warn"
+                tr("⚠ Training ended without a word: its process is gone."), self._how_on(), "warn"
             )
         else:
             self._say_verdict(self._verdict)
 
     def _say_verdict(self, verdict: Verdict) -> None:
-        mark = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
-        taken = words.duration(self.record.seconds)
-        how = "Stopped by you" if self.record.phase == "stopped" else "Took"
-        after = f" after {taken}" if self.record.phase == "stopped" else f" {taken}"
+        sign = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
+        took = tr("Took {time}.")
+        if self.record.phase == "stopped":
+            took = tr("Stopped by you after {time}.")
         kept = self._adapter if self._adapter and self._adapter.best_loss is not None else None
-        best = (
-            f" The best adapter was kept, that of step {words.number(kept.step)}." if kept else ""
-        )
-        self._say(f"{mark}{verdict.what}", f"{verdict.advice}{best} {how}{after}.", "section")
+        said = [tell(verdict.advice)]
+        if kept:
+            step = words.number(kept.step)
+            said.append(tr("The best adapter was kept, that of step {step}.").format(step=step))
+        said.append(took.format(time=words.duration(self.record.seconds)))
+        self._say(f"{sign}{tell(verdict.what)}", " ".join(said), "section")
         self.fixes.show_fixes(self._fixes(verdict))
 
     def _say(self, what: str, advice: str, role: str) -> None:
@@ -414,18 +421,20 @@ class TrainingPage(Page):
     def _how_on(self) -> str:
         if self._can_resume() and self.state.run is not None:
             if not (steps := self.state.run.checkpoint_steps()):
-                return "Resume to begin; no step was done yet."
-            return f"Resume to go on from the checkpoint at step {words.number(steps[-1])}."
-        return "There is no checkpoint to go on from."
+                return tr("Resume to begin; no step was done yet.")
+            return tr("Resume to go on from the checkpoint at step {steps}.").format(
+                steps=words.number(steps[-1])
+            )
+        return tr("There is no checkpoint to go on from.")
 
 
 def _load(step: events.StepDone) -> str:
     """How busy and how warm the device is, as far as anybody could tell."""
     found = []
     if step.gpu_percent is not None:
-        found.append(f"GPU {step.gpu_percent:.0f} %")
+        found.append(tr("GPU {gpu_percent:.0f} %").format(gpu_percent=step.gpu_percent))
     if step.gpu_celsius is not None:
         found.append(f"{step.gpu_celsius:.0f} °C")
     if step.cpu_percent is not None:
-        found.append(f"Processor {step.cpu_percent:.0f} %")
+        found.append(tr("Processor {cpu_percent:.0f} %").format(cpu_percent=step.cpu_percent))
     return ", ".join(found)

@@ -17,8 +17,10 @@ from lora_studio.core.problems import Step
 from lora_studio.core.recipe_checks import optimizer_not_available
 from lora_studio.core.training import TrainingSpec
 from lora_studio.gui import memory_plan, plan
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, More, column, label
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.editors import FieldEditor
@@ -31,16 +33,16 @@ _STEP: Step = "training"
 _MAIN = ("epochs", "learning_rate", "micro_batch", "gradient_accumulation")
 #: What is folded away, by what it is about.
 _MORE: dict[str, tuple[str, ...]] = {
-    "Length": ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
-    "Learning rate": (
+    mark("Length"): ("max_steps", "keep_best", "early_stopping", "early_stopping_delta"),
+    mark("Learning rate"): (
         "schedule", "warmup_share", "warmup_steps", "lowest_rate", "schedule_cycles",
         "schedule_power", "decay_share",
     ),
-    "Optimizer": ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
-    "Memory and speed": ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile"),
-    "Evaluations and checkpoints": ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
-    "Samples": ("sample_prompts", "sample_rows", "sample_tokens"),
-    "Objective": ("preference", "beta", "neftune_alpha", "seed"),
+    mark("Optimizer"): ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
+    mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile"),
+    mark("Evaluations and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
+    mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
+    mark("Objective"): ("preference", "beta", "neftune_alpha", "seed"),
 }  # fmt: skip
 _ABOUT: dict[str, optimizers.About] = {str(name): about for name, about in OPTIMIZERS.items()}
 #: Many choices, or such of many letters: side by side they would push the columns out of line.
@@ -54,11 +56,11 @@ _OF_SCHEDULE: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
-_SHARED = "Not estimated: the devices share the weights, or one memory."
+_SHARED = mark("Not estimated: the devices share the weights, or one memory.")
 #: What the rows have to be for a field to count.
 _FOR: dict[str, dict[Task, str]] = {
-    "preference": {"preference": "pairs of a better and a worse answer"},
-    "beta": {"preference": "pairs of answers", "kto": "labelled answers"},
+    "preference": {"preference": mark("pairs of a better and a worse answer")},
+    "beta": {"preference": mark("pairs of answers"), "kto": mark("labelled answers")},
 }
 
 
@@ -71,7 +73,7 @@ class Recipe(QWidget):
         self.state = state
         self.estimate = label(wrap=True)
         self.ready = FactList()
-        recipe = Card("Recipe")
+        recipe = Card(tr("Recipe"))
         more = More()
         made = {
             field: add_editor(field, style="combo" if field in _COMBOS else "auto")
@@ -79,18 +81,18 @@ class Recipe(QWidget):
         }
         self._made = made
         self._groups = {
-            title: FieldGroup(title, [made[field] for field in fields])
+            title: FieldGroup(tr(title), [made[field] for field in fields])
             for title, fields in _MORE.items()
         }
         more.add(*self._groups.values())
         more.body.setSpacing(Space.XL)
         recipe.add(FieldGroup("", [made[field] for field in _MAIN]), self.estimate, more)
-        ready = Card("What will run")
+        ready = Card(tr("What will run"))
         ready.setMinimumWidth(300)
         ready.add(self.ready)
         self.memory = MemoryPanel()
-        self.memory.chosen.connect(lambda fix: state.change(fix.label, fix.changes))
-        memory = Card("Memory and time")
+        self.memory.chosen.connect(lambda fix: state.change(tell(fix.label), fix.changes))
+        memory = Card(tr("Memory and time"))
         memory.add(self.memory)
         left = column(recipe, memory, None, spacing=Space.L)
         columns = Columns(left, column(ready, None), (2, 1))
@@ -106,14 +108,14 @@ class Recipe(QWidget):
     def _take_preset(self, preset: Preset) -> None:
         """All its fields as one step of undo."""
         found = presets.differences(self.state.get, preset)
-        self.state.change(preset.title, [(item.step, item.field, item.after) for item in found])
+        self.state.change(tr(preset.title), [(item.step, item.field, item.after) for item in found])
 
     def _show(self, *_: object) -> None:
         training, split = self.state.spec(_STEP), plan.split(self.state)
         if isinstance(training, TrainingSpec):
             self.estimate.setText(plan.steps_in_words(training, split.train if split else None))
         else:
-            self.estimate.setText("Correct the values above to see the number of steps.")
+            self.estimate.setText(tr("Correct the values above to see the number of steps."))
         self._say_what_applies()
         self._show_memory()
         self._report_device()
@@ -121,12 +123,12 @@ class Recipe(QWidget):
         adapter = model.adapter if model else None
         self.ready.show_facts(
             [
-                ("Model", str(self.state.get("model", "source")) or "none chosen"),
-                ("Precision", self._precision()),
-                ("Trains", _adapter_in_words(adapter) if adapter else "not counted yet"),
-                ("Rows", split.in_words() if split else "not read yet"),
-                ("Device", self._device()),
-                ("Backend", plan.backend(self.state)),
+                (tr("Model"), str(self.state.get("model", "source")) or tr("none chosen")),
+                (tr("Precision"), self._precision()),
+                (tr("Trains"), _adapter_in_words(adapter) if adapter else tr("not counted yet")),
+                (tr("Rows"), split.in_words() if split else tr("not read yet")),
+                (tr("Device"), self._device()),
+                (tr("Backend"), plan.backend(self.state)),
             ]
         )
 
@@ -135,7 +137,7 @@ class Recipe(QWidget):
         plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
         shared = self.state.facts.model is not None and len(self._devices()) > 1
         if plan is None and shared:
-            problem = self.memory.show_plan(None, unknown=_SHARED)
+            problem = self.memory.show_plan(None, unknown=tr(_SHARED))
         else:
             problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
@@ -148,11 +150,16 @@ class Recipe(QWidget):
         task = data.task if data is not None else None
         for field, tasks in _FOR.items():
             unused = task is not None and task not in tasks
-            self._say_unused(field, f"your rows are no {' or '.join(tasks.values())}" if unused else "")  # fmt: skip
+            self._say_unused(field, tr("your rows are no {kinds}").format(kinds=tr(" or ").join(map(tr, tasks.values()))) if unused else "")  # fmt: skip
         schedule = self.state.get(_STEP, "schedule")
         about = _ABOUT.get(str(self.state.get(_STEP, "optimizer")))
         schedule_free = about is not None and about.schedule_free
-        self._say_unused("schedule", f"{about.title} needs none" if about and schedule_free else "")
+        self._say_unused(
+            "schedule",
+            tr("{title} needs none").format(title=tr(about.title))
+            if about and schedule_free
+            else "",
+        )
         self._groups["Learning rate"].show_only(
             [
                 field
@@ -164,7 +171,7 @@ class Recipe(QWidget):
 
     def _say_unused(self, field: str, why: str) -> None:
         made = self._made[field]
-        made.set_help(f"Not used: {why}." if why else made.about.description)
+        made.set_help(tr("Not used: {why}.").format(why=why) if why else made.about.description)
 
     def _report_device(self) -> None:
         """What the devices of this machine, or the packages of its engine, rule out."""
@@ -203,4 +210,6 @@ class Recipe(QWidget):
 
 
 def _adapter_in_words(adapter: events.ParametersCounted) -> str:
-    return f"{words.count(adapter.trainable)} parameters ({words.percent(adapter.percent / 100)})"
+    return tr("{trainable} parameters ({value})").format(
+        trainable=words.count(adapter.trainable), value=words.percent(adapter.percent / 100)
+    )

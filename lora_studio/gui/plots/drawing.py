@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.history import Curve
@@ -58,7 +59,7 @@ class Drawing:
         """What the strip shows; "" for nothing."""
         self.measure = measures.of(name) if name else None
         if self.measure is not None:
-            self.strip.set_caption(self.measure.label)
+            self.strip.set_caption(tr(self.measure.label))
             self.strip.set_scale(self.measure.scale)
         self._build()
 
@@ -83,9 +84,9 @@ class Drawing:
 
     def entries(self) -> list[Entry]:
         """The legend."""
-        found: list[Entry] = [("loss", "━", _role("loss"))]
+        found: list[Entry] = [(tr("loss"), "━", _role("loss"))]
         if len(self.run.evaluations):
-            found.append(("eval loss", "●", _role("evaluation")))
+            found.append((tr("eval loss"), "●", _role("evaluation")))
         for index, run in enumerate(self.others):
             found.append((f"{_letter(index)}  {run.name}", "━", _series(index)))
         return found
@@ -103,7 +104,7 @@ class Drawing:
         evaluated = Trace(
             self.run.evaluations.curve("loss"),
             Look(_role("evaluation"), 1.5, 0.75, dots=3.5),
-            self.chart.colors, title="eval loss", measure=loss, mark="●", sparse=True,
+            self.chart.colors, title=tr("eval loss"), measure=loss, mark="●", sparse=True,
         )  # fmt: skip
         self.chart.set_traces([*own[:-1], *behind, evaluated, own[-1]])
         self.strip.set_traces(self._in_strip())
@@ -112,7 +113,7 @@ class Drawing:
         loss, color = measures.of("loss"), _series(index)
         evaluated = Trace(
             run.evaluations.curve("loss"), Look(color, 1.0, 0.6, dots=2.5), self.chart.colors,
-            title=f"eval loss, {_letter(index)}", measure=loss, mark="●", sparse=True, tag=_letter(index),
+            title=tr("eval loss, {letter}").format(letter=_letter(index)), measure=loss, mark="●", sparse=True, tag=_letter(index),
         )  # fmt: skip
         return [evaluated, *self._line(run, loss, color, 1.6, index)]
 
@@ -137,11 +138,11 @@ class Drawing:
         """A line; over its raw values, thin and pale, where it is jagged and in the foreground."""
         curve = run.steps.curve(measure.name)
         tag = "" if index is None else _letter(index)
-        name = _of(measure.title[:1].lower() + measure.title[1:], tag)
+        name = _of(measure.name_inside(), tag)
         made = partial(Trace, curve, palette=self.chart.colors, measure=measure, mark="━", tag=tag)
         if not (measure.jagged and self.share):
             return [made(Look(color, 1.0 if measure.jagged else width), title=name)]
-        title = name if tag else "smoothed"
+        title = name if tag else tr("smoothed")
         smooth = made(Look(color, width), smoothing=self.width_for, title=title)
         return [smooth] if tag else [made(Look(color, 1.0, 0.3), title=name), smooth]
 

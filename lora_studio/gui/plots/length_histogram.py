@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots.chart import Bars, Chart, DraggableLine, Values
 from lora_studio.gui.widgets.basics import button, label, row
 
@@ -65,7 +66,7 @@ class LengthHistogram(QWidget):
         self._too_long: Literal["cut", "skip"] = "cut"
         self._edges: Values = np.empty(0)
         self._heights: Values = np.empty(0)
-        self.chart = Chart("tokens per row", "rows")
+        self.chart = Chart(tr("tokens per row"), tr("rows"))
         self.chart.view.setMouseEnabled(x=False, y=False)
         self.chart.set_y_from_zero()
         self._bars = Bars(self.chart)
@@ -79,8 +80,8 @@ class LengthHistogram(QWidget):
         layout.addLayout(row(self.sentence, self.fit))
         layout.addWidget(self.chart, 1)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName("Row lengths")
-        self.setToolTip("Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).")
+        self.setAccessibleName(tr("Row lengths"))
+        self.setToolTip(tr("Drag the line, or use the arrow keys (Shift: 1 token, Page: 512)."))
         theme.theme().changed.connect(self._repaint)
         self._say()
 
@@ -168,21 +169,31 @@ class LengthHistogram(QWidget):
 
     def _say(self) -> None:
         self.fit.setVisible(self._lengths is not None and self._limit != self._fitting())
-        self.fit.setText(f"Fit longest row ({words.number(self._fitting())})")
+        self.fit.setText(
+            tr("Fit longest row ({fitting})").format(fitting=words.number(self._fitting()))
+        )
         self.sentence.setText(self._sentence())
         self.setAccessibleDescription(self.sentence.text())
 
     def _sentence(self) -> str:
         if self._lengths is None:
-            return "Lengths appear here once a model and a dataset are chosen."
+            return tr("Lengths appear here once a model and a dataset are chosen.")
         longest = words.number(self._lengths.longest)
         limit = words.number(self._limit)
         rows, tokens = self._lengths.over(self._limit)
         if not rows:
-            return f"{limit} cuts nothing: the longest row has {longest} tokens."
+            return tr("{limit} cuts nothing: the longest row has {longest} tokens.").format(
+                limit=limit, longest=longest
+            )
         if self._too_long == "skip":
-            said = f"{limit} leaves out {words.percent(rows)} of rows"
+            said = tr("{limit} leaves out {rows} of rows").format(
+                limit=limit, rows=words.percent(rows)
+            )
         else:
-            lost = f"{words.percent(tokens)} of trained tokens"
-            said = f"{limit} cuts {words.percent(rows)} of rows, {lost}"
-        return f"{said}; the longest row has {longest} tokens."
+            lost = tr("{tokens} of trained tokens").format(tokens=words.percent(tokens))
+            said = tr("{limit} cuts {rows} of rows, {lost}").format(
+                limit=limit, rows=words.percent(rows), lost=lost
+            )
+        return tr("{said}; the longest row has {longest} tokens.").format(
+            said=said, longest=longest
+        )

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import words
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import MARK_GLYPHS, Drawing
@@ -48,7 +49,7 @@ class LossPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Empty until the first event."""
         super().__init__(parent)
-        self.run = RunCurves("this run")
+        self.run = RunCurves(tr("this run"))
         self.others: list[RunCurves] = []
         self.redraws = 0
         self._new = False
@@ -59,11 +60,11 @@ class LossPlot(QWidget):
         self.drawing = Drawing(self.chart, self.strip, self.run)
         self.legend, self.bar = Legend(), PlotBar()
         self.readout = Readout(self.chart)
-        self.empty = label("The curve begins with the first step.", "muted")
+        self.empty = label(tr("The curve begins with the first step."), "muted")
         self._lay_out()
         self._wire()
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setAccessibleName("Loss curve")
+        self.setAccessibleName(tr("Loss curve"))
         self._show_strip(self.bar.measure())
         self._describe()
 
@@ -103,7 +104,9 @@ class LossPlot(QWidget):
             return
         low, high = self.chart.x_range()
         left = at > (low + high) / 2
-        self.readout.show_values(f"step {words.number(int(at))}", self._values(at), left=left)
+        self.readout.show_values(
+            tr("step {at}").format(at=words.number(int(at))), self._values(at), left=left
+        )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Left and Right read out point by point, Home and End the first and last; + - 0 zoom."""
@@ -165,7 +168,7 @@ class LossPlot(QWidget):
                 color = trace.look.color(palette)
                 found.append(Value(trace.title, trace.measure.say(text), color, trace.mark))
         found += [
-            Value(MARK_NAMES[kind], "", mark_color(kind, palette), MARK_GLYPHS[kind])
+            Value(tr(MARK_NAMES[kind]), "", mark_color(kind, palette), MARK_GLYPHS[kind])
             for kind in self.run.marks_near(at, reach)
         ]
         return found
@@ -206,7 +209,7 @@ class LossPlot(QWidget):
     def entries(self) -> list[Entry]:
         """The legend: curves, then marks."""
         marks: list[Entry] = [
-            (MARK_NAMES[kind], MARK_GLYPHS[kind], _colour_of_mark(kind))
+            (tr(MARK_NAMES[kind]), MARK_GLYPHS[kind], _colour_of_mark(kind))
             for kind in self.run.mark_kinds()
         ]
         return [*self.drawing.entries(), *marks]
@@ -221,16 +224,22 @@ class LossPlot(QWidget):
         """The curve in one sentence, for those who do not see it."""
         steps = self.run.steps
         if not len(steps):
-            self.setAccessibleDescription("No steps yet.")
+            self.setAccessibleDescription(tr("No steps yet."))
             return
         last = np.array([len(steps) - 1])
         loss = steps.curve("loss")
         smooth = float(loss.mean_at(last, self.drawing.width_for(loss))[0])
-        said = f"{words.plural(len(steps), 'step')}, smoothed loss {words.loss(smooth)}"
+        said = tr("{steps}, smoothed loss {smooth}").format(
+            steps=tr_n("{n} step", "{n} steps", len(steps)), smooth=words.loss(smooth)
+        )
         if len(self.run.evaluations):
-            said += f", eval loss {words.loss(float(self.run.evaluations.values('loss')[-1]))}"
+            said += tr(", eval loss {value}").format(
+                value=words.loss(float(self.run.evaluations.values("loss")[-1]))
+            )
         if self.others:
-            said += f"; beside it {words.listed([run.name for run in self.others])}"
+            said += tr("; beside it {value}").format(
+                value=words.listed([run.name for run in self.others])
+            )
         self.setAccessibleDescription(f"{said}.")
 
     # --- building -----------------------------------------------------------------------------

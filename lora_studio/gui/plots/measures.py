@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lora_studio.core import words
+from lora_studio.gui.language import mark, tr
 
 _GIB = float(2**30)
 
@@ -25,6 +26,11 @@ class Measure:
     scale: float = 1.0
     jagged: bool = False
 
+    def name_inside(self) -> str:
+        """The title as it stands within a line, in the user's language."""
+        own = self.title[:1].lower() + self.title[1:]
+        return own if (said := tr(own)) == own else said
+
 
 def _percent(value: float) -> str:
     return f"{value:.0f} %"
@@ -33,17 +39,29 @@ def _percent(value: float) -> str:
 _KNOWN = {
     measure.name: measure
     for measure in (
-        Measure("loss", "Loss", "loss (nats per token)", words.loss, jagged=True),
-        Measure("learning_rate", "Learning rate", "learning rate", words.small),
-        Measure("grad_norm", "Gradient norm", "gradient norm", words.loss, jagged=True),
-        Measure("tokens_per_s", "Tokens per second", "tokens/s", words.rate),
-        Measure("memory_bytes", "Memory", "memory (GiB)", words.memory, 1 / _GIB),
-        Measure("gpu_percent", "GPU busy", "GPU busy (%)", _percent),
-        Measure("gpu_celsius", "GPU temperature", "GPU (°C)", lambda value: f"{value:.0f} °C"),
-        Measure("cpu_percent", "Processors busy", "processors (%)", _percent),
-        Measure("accuracy", "Told apart", "told apart (%)", words.percent, 100.0, jagged=True),
-        Measure("margin", "Reward margin", "margin", words.loss, jagged=True),
-        Measure("nll", "Answer loss", "answer loss", words.loss, jagged=True),
+        Measure("loss", mark("Loss"), mark("loss (nats per token)"), words.loss, jagged=True),
+        Measure("learning_rate", mark("Learning rate"), mark("learning rate"), words.small),
+        Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), words.loss, jagged=True),
+        Measure("tokens_per_s", mark("Tokens per second"), mark("tokens/s"), words.rate),
+        Measure("memory_bytes", mark("Memory"), mark("memory (GiB)"), words.memory, 1 / _GIB),
+        Measure("gpu_percent", mark("GPU busy"), mark("GPU busy (%)"), _percent),
+        Measure(
+            "gpu_celsius",
+            mark("GPU temperature"),
+            mark("GPU (°C)"),
+            lambda value: f"{value:.0f} °C",
+        ),
+        Measure("cpu_percent", mark("Processors busy"), mark("processors (%)"), _percent),
+        Measure(
+            "accuracy",
+            mark("Told apart"),
+            mark("told apart (%)"),
+            words.percent,
+            100.0,
+            jagged=True,
+        ),
+        Measure("margin", mark("Reward margin"), mark("margin"), words.loss, jagged=True),
+        Measure("nll", mark("Answer loss"), mark("answer loss"), words.loss, jagged=True),
     )
 }
 

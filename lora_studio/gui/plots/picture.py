@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QFontMetricsF, QImage, QPainter, QRegion
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots.curve_chart import CurveChart
 from lora_studio.gui.plots.drawing import Drawing
 from lora_studio.gui.plots.legend import Entry
@@ -42,7 +43,7 @@ def _charts(shown: Drawing, size: QSize, palette: Palette) -> QWidget:
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(Space.S)
     chart, strip = (
-        CurveChart("loss (nats per token)", palette=palette),
+        CurveChart(tr("loss (nats per token)"), palette=palette),
         CurveChart("", palette=palette),
     )
     layout.addWidget(chart, 3)

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QMenu, QPushButton, QSlider, QWidget
 
 from lora_studio.core import words
+from lora_studio.gui.language import tr
 from lora_studio.gui.plots import measures
 from lora_studio.gui.plots.drawing import MOST_OTHERS
 from lora_studio.gui.theme import Space
@@ -39,18 +40,18 @@ class PlotBar(QWidget):
         """Offers the learning rate alone until others have been measured."""
         super().__init__(parent)
         self.strip = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.strip.setAccessibleName("Below the loss")
-        self.strip.setToolTip("What is shown below the loss")
+        self.strip.setAccessibleName(tr("Below the loss"))
+        self.strip.setToolTip(tr("What is shown below the loss"))
         self.smoothing = QSlider(Qt.Orientation.Horizontal)
         self.smoothing.setRange(0, len(SMOOTHING) - 1)
         self.smoothing.setValue(_USUAL)
         self.smoothing.setPageStep(2)
         self.smoothing.setFixedWidth(96)
-        self.smoothing.setAccessibleName("Smoothing")
-        self.show_all = button("Show all", kind="link", role="accent")
+        self.smoothing.setAccessibleName(tr("Smoothing"))
+        self.show_all = button(tr("Show all"), kind="link", role="accent")
         self.show_all.hide()
-        self.compare = _menu_button("Compare")
-        self.view = _menu_button("Curves")
+        self.compare = _menu_button(tr("Compare"))
+        self.view = _menu_button(tr("Curves"))
         self._ticked: list[str] = []
         self._fill_view()
         self._lay_out()
@@ -75,7 +76,7 @@ class PlotBar(QWidget):
         chosen = self.measure() if self.strip.count() else "learning_rate"
         self.strip.clear()
         for name in wanted:
-            self.strip.addItem(measures.of(name).title if name else "Loss alone", name)
+            self.strip.addItem(tr(measures.of(name).title) if name else tr("Loss alone"), name)
         self.strip.setCurrentIndex(max(0, self.strip.findData(chosen)))
         if self.measure() != chosen:
             self.measure_chosen.emit(self.measure())
@@ -92,7 +93,7 @@ class PlotBar(QWidget):
         menu.clear()
         self._ticked = [key for key in self._ticked if key in dict(runs)]
         if not runs:
-            menu.addAction("Earlier runs of the project appear here.").setEnabled(False)
+            menu.addAction(tr("Earlier runs of the project appear here.")).setEnabled(False)
         for key, name in runs:
             action = menu.addAction(name)
             action.setCheckable(True)
@@ -102,7 +103,7 @@ class PlotBar(QWidget):
             action.triggered.connect(lambda on, key=key: self._tick(key, on))
         if self._ticked:
             menu.addSeparator()
-            menu.addAction("None").triggered.connect(self.untick)
+            menu.addAction(tr("None")).triggered.connect(self.untick)
 
     def ticked(self) -> list[str]:
         """Keys of the runs shown beside this one."""
@@ -122,16 +123,16 @@ class PlotBar(QWidget):
 
     def _fill_view(self) -> None:
         menu = self._menu(self.view)
-        self.log = menu.addAction("Logarithmic")
+        self.log = menu.addAction(tr("Logarithmic"))
         self.log.setCheckable(True)
         self.log.toggled.connect(self.log_toggled)
         menu.addSeparator()
-        self.save_picture = _shortcut(menu.addAction("Save picture…"), "Ctrl+E")
-        self.save_values = _shortcut(menu.addAction("Save values…"), "Ctrl+Shift+E")
+        self.save_picture = _shortcut(menu.addAction(tr("Save picture…")), "Ctrl+E")
+        self.save_values = _shortcut(menu.addAction(tr("Save values…")), "Ctrl+Shift+E")
         self.addActions([self.save_picture, self.save_values])
 
     def _lay_out(self) -> None:
-        caption = label("Smoothing", "caption")
+        caption = label(tr("Smoothing"), "caption")
         caption.setBuddy(self.smoothing)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -149,8 +150,12 @@ class PlotBar(QWidget):
         self.smoothing_chosen.emit(self.share())
 
     def _say_smoothing(self) -> None:
-        said = f"mean over {words.percent(self.share())} of all steps" if self.share() else "off"
-        self.smoothing.setToolTip(f"Smoothing: {said}")
+        said = (
+            tr("mean over {share} of all steps").format(share=words.percent(self.share()))
+            if self.share()
+            else tr("off")
+        )
+        self.smoothing.setToolTip(tr("Smoothing: {said}").format(said=said))
         self.smoothing.setAccessibleDescription(said)
 
     @staticmethod

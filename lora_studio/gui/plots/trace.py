@@ -15,6 +15,7 @@ from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QPolygon
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
 from lora_studio.gui import theme
+from lora_studio.gui.language import mark
 from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.measures import Measure
 from lora_studio.gui.theme import Palette
@@ -203,10 +204,10 @@ MarkKind = Literal["checkpoint", "recovered", "paused", "resumed"]
 
 #: Names of the marks in the legend and when read out.
 MARK_NAMES: dict[MarkKind, str] = {
-    "checkpoint": "checkpoint",
-    "recovered": "memory ran out",
-    "paused": "paused",
-    "resumed": "resumed",
+    "checkpoint": mark("checkpoint"),
+    "recovered": mark("memory ran out"),
+    "paused": mark("paused"),
+    "resumed": mark("resumed"),
 }
 _MARK_ROLES: dict[MarkKind, str] = {
     "checkpoint": "muted", "recovered": "warn", "paused": "accent", "resumed": "accent",

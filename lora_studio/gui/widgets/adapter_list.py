@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
 
 from lora_studio.core.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, tool_button
 from lora_studio.gui.widgets.controls import Control
@@ -28,7 +29,7 @@ class Weight(QDoubleSpinBox):
         self.setFixedWidth(64)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
-        self.setAccessibleName(f"Weight of {name}")
+        self.setAccessibleName(tr("Weight of {name}").format(name=name))
         self.setValue(value)
 
     def wheelEvent(self, event: Any) -> None:
@@ -46,7 +47,7 @@ class AdapterList(Control):
         """Empty, with a button to add one."""
         super().__init__(parent)
         self._value: tuple[str, ...] = ()
-        self.add = button("Add an adapter…", self.pick, icon="folder")
+        self.add = button(tr("Add an adapter…"), self.pick, icon="folder")
         self.setFocusProxy(self.add)
         self._rows = column(spacing=Space.S)
         held = QHBoxLayout()
@@ -68,7 +69,7 @@ class AdapterList(Control):
 
     def pick(self) -> None:
         """Asks for the folder of an adapter."""
-        dialog = QFileDialog(self.window(), "Folder of an adapter")
+        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(self.take)
         dialog.finished.connect(dialog.deleteLater)
@@ -90,7 +91,9 @@ class AdapterList(Control):
         shown.setText(name)
         number = Weight(weight, name)
         number.valueChanged.connect(lambda value: self._change(place, f"{folder}={value:g}"))
-        out = tool_button("close", f"Take {name} out", lambda: self._change(place, None))
+        out = tool_button(
+            "close", tr("Take {name} out").format(name=name), lambda: self._change(place, None)
+        )
         made = QWidget()
         layout = QHBoxLayout(made)
         layout.setContentsMargins(0, 0, 0, 0)

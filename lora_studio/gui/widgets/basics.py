@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Role, Space, set_icon
 
 LabelRole = Literal[
@@ -148,10 +149,12 @@ class Card(QFrame):
 class More(QWidget):
     """A section that stays folded until someone asks for more."""
 
-    def __init__(self, title: str = "More", parent: QWidget | None = None) -> None:
+    def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
         """Folded at first; `body` takes the parts."""
         super().__init__(parent)
-        self._opener = button(title, self._toggle, kind="link", icon="chevron-right", role="accent")
+        self._opener = button(
+            title or tr("More"), self._toggle, kind="link", icon="chevron-right", role="accent"
+        )
         self._opener.setCheckable(True)
         self._inner = QWidget()
         self.body = QVBoxLayout(self._inner)

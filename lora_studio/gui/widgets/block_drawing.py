@@ -13,6 +13,7 @@ from PySide6.QtGui import QPainter, QPainterPath, QPaintEvent, QPen, QResizeEven
 from PySide6.QtWidgets import QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core.lora import Targets
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Size, Space, body_font, color, theme
 
 Place = Literal["in", "out", "up", "down", "other"]
@@ -80,7 +81,7 @@ class BlockDrawing(QWidget):
         self._extra: set[str] = set()  # names that this model does not have are kept
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setMaximumWidth(760)
-        self.setAccessibleName("Layers of a transformer block that get an adapter")
+        self.setAccessibleName(tr("Layers of a transformer block that get an adapter"))
         theme().changed.connect(self.update)
         self.set_layers(USUAL)
 
@@ -189,12 +190,12 @@ class BlockDrawing(QWidget):
         self._residual(painter, QPointF(_STEP / 2, middle), plus1)
         self._residual(painter, QPointF(plus1.x() + _STEP * 0.8, middle), plus2)
         self._arrow(painter, QPointF(self.width() - 2, middle))
-        self._round(painter, norm1, "norm", 22)
-        self._round(painter, norm2, "norm", 22)
-        self._round(painter, attention, "attention", 34)
+        self._round(painter, norm1, tr("norm"), 22)
+        self._round(painter, norm2, tr("norm"), 22)
+        self._round(painter, attention, tr("attention"), 34)
         self._round(painter, plus1, "+", 9)
         gated = len(self._of("up")) > 1
-        self._round(painter, times, "×" if gated else "act", 9 if gated else 16)
+        self._round(painter, times, "×" if gated else tr("act"), 9 if gated else 16)
         self._round(painter, plus2, "+", 9)
         painter.end()
 

@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, restyle
 from lora_studio.gui.widgets.controls import Control
@@ -76,12 +77,12 @@ class _Card(QFrame):
         super().__init__()
         self.setProperty("surface", "choice")
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.radio = QRadioButton(choice.title)
+        self.radio = QRadioButton(tr(choice.title))
         self.radio.setProperty("role", "section")
-        self._text = label(choice.text, "caption", wrap=True)
+        self._text = label(tr(choice.text), "caption", wrap=True)
         self._note = label("", "label", wrap=True)
         self._note.hide()
-        self._title = choice.title
+        self._title = tr(choice.title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
         layout.setSpacing(Space.XS)

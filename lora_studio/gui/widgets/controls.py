@@ -21,6 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.language import tr
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import FlowLayout, restyle
 from lora_studio.gui.widgets.quantities import parse, shown, stepped
 
@@ -251,7 +253,7 @@ class SegmentsControl(Control):
         self._group = QButtonGroup(self)
         self._buttons: dict[str, QPushButton] = {}
         for value, words in choices.items():
-            button = _checkable(words)
+            button = _checkable(tr(words))
             button.setProperty("kind", "segment")
             button.clicked.connect(self._choose(value))
             self._group.addButton(button)
@@ -279,7 +281,7 @@ class SegmentsControl(Control):
         """Greys them; the reason is their tooltip."""
         for value, button in self._buttons.items():
             button.setEnabled(value not in reasons)
-            button.setToolTip(reasons.get(value, ""))
+            button.setToolTip(tell(reasons.get(value, "")))
 
     def button(self, value: str) -> QPushButton:
         """The button of one choice."""
@@ -319,9 +321,10 @@ class ComboControl(Control):
         value = self.box.currentData()
         self.box.clear()
         for key, words in choices.items():
-            self.box.addItem(words, key)
+            self.box.addItem(tr(words), key)
         widest = max(
-            (self.box.fontMetrics().horizontalAdvance(word) for word in choices.values()), default=0
+            (self.box.fontMetrics().horizontalAdvance(tr(word)) for word in choices.values()),
+            default=0,
         )
         self.box.setMinimumWidth(min(max(widest + 52, 140), 420))
         if value is not None:
@@ -344,7 +347,7 @@ class ComboControl(Control):
         for index in range(self.box.count()):
             reason = reasons.get(str(self.box.itemData(index)), "")
             model.item(index).setEnabled(not reason)
-            model.item(index).setToolTip(reason)
+            model.item(index).setToolTip(tell(reason))
 
     def _choose(self, index: int) -> None:
         self.edited.emit(self.box.itemData(index))

@@ -9,22 +9,29 @@ from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
 from lora_studio.core.dataset import Message
 from lora_studio.core.events import RowPreview
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Size, Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import titled
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 
-_ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+_ROLES = {
+    "system": mark("System"),
+    "user": mark("User"),
+    "assistant": mark("Assistant"),
+    "tool": mark("Tool"),
+}
 
 
 class MessagesView(RichText):
     """Messages one below the other, each with its role."""
 
-    def __init__(self, name: str = "Conversation") -> None:
+    def __init__(self, name: str = "") -> None:
         """Empty until `show_messages`."""
         self._messages: tuple[Message, ...] = ()
         self._plain = ""
-        super().__init__(self._paint, name)
+        super().__init__(self._paint, name or tr("Conversation"))
 
     def show_messages(self, messages: Sequence[Message], text: str = "") -> None:
         """Replaces the conversation; `text` is what a row of plain text holds instead."""
@@ -46,13 +53,13 @@ class MessagesView(RichText):
             paragraph(cursor, spaced(above, 2), _heading(message), heading)
             if message.thinking:
                 quoted = spaced(0, Space.XS, Space.M)
-                paragraph(cursor, quoted, "Reasoning", words_in("muted", size=caption))
+                paragraph(cursor, quoted, tr("Reasoning"), words_in("muted", size=caption))
                 paragraph(cursor, quoted, message.thinking, words_in("muted", italic=True))
             if message.content:
                 paragraph(cursor, spaced(), message.content, words_in("text"))
             for call in message.tool_calls:
                 arguments = json.dumps(call.arguments, ensure_ascii=False)
-                said = f"calls {call.name}({arguments})"
+                said = tr("calls {name}({arguments})").format(name=call.name, arguments=arguments)
                 paragraph(cursor, spaced(Space.XS), said, words_in("text", mono=True))
         if self._plain:
             paragraph(cursor, spaced(), self._plain, words_in("text"))
@@ -68,10 +75,13 @@ class ChatView(QWidget):
         self.fault = Statement()
         self.verdict = Statement()
         self.messages = MessagesView()
-        self.chosen, self.rejected = MessagesView("Chosen answer"), MessagesView("Rejected answer")
+        self.chosen, self.rejected = (
+            MessagesView(tr("Chosen answer")),
+            MessagesView(tr("Rejected answer")),
+        )
         self._pair = QSplitter()
         self._pair.setChildrenCollapsible(False)
-        for name, part in (("Chosen", self.chosen), ("Rejected", self.rejected)):
+        for name, part in ((tr("Chosen"), self.chosen), (tr("Rejected"), self.rejected)):
             self._pair.addWidget(titled(name, part))
         self._pair.setHandleWidth(Space.S)
         layout = QVBoxLayout(self)
@@ -93,10 +103,12 @@ class ChatView(QWidget):
         self.messages.setVisible(not paired or bool(row and row.messages))
         self._pair.setVisible(paired)
         self.fault.setVisible(bool(row and row.fault))
-        self.fault.say(f"Left out: {row.fault}" if row else "", "warn")
+        self.fault.say(
+            tr("Left out: {fault}").format(fault=tell(row.fault or "")) if row else "", "warn"
+        )
         labelled = row.label if row else None
         self.verdict.setVisible(labelled is not None)
-        good = "The answer is labelled good." if labelled else "The answer is labelled bad."
+        good = tr("The answer is labelled good.") if labelled else tr("The answer is labelled bad.")
         self.verdict.say(good, "ok" if labelled else "muted", "check" if labelled else "minus")
 
     def text(self) -> str:
@@ -107,4 +119,5 @@ class ChatView(QWidget):
 
 def _heading(message: Message) -> str:
     name = f"  ·  {message.name}" if message.name else ""
-    return _ROLES[message.role] + name + ("  ·  trained" if message.trained else "")
+    trained = f"  ·  {tr('trained')}" if message.trained else ""
+    return tr(_ROLES[message.role]) + name + trained

@@ -17,6 +17,7 @@ from lora_studio.core.files import replaced
 from lora_studio.core.problems import Problem
 from lora_studio.core.run_folder import RunFolder, list_runs
 from lora_studio.gui.background import Background
+from lora_studio.gui.language import tr
 from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.picture import picture
@@ -93,7 +94,9 @@ class CurvesCard(Card):
         name = run_name(RunFolder(Path(key)))
         self._read[key] = RunCurves.of_series(name, found)
         if not len(found.loss):
-            self.state.messages.info(f"The run of {name} has no steps to compare with.")
+            self.state.messages.info(
+                tr("The run of {name} has no steps to compare with.").format(name=name)
+            )
         self._show_others()
 
     def _show_others(self) -> None:
@@ -109,18 +112,18 @@ class CurvesCard(Card):
 
     def _save_picture(self, size: QSize, palette: Palette) -> None:
         image = picture(self.plot.drawing, size, palette, self._title(), self.plot.entries())
-        self._ask_for_place("Save the curves as a picture", "png", partial(_write_png, image))
+        self._ask_for_place(tr("Save the curves as a picture"), "png", partial(_write_png, image))
 
     def save_values(self) -> None:
         """Everything that was measured in the runs shown, by step."""
         if self.state.run is not None:
             runs = [self.state.run, *(RunFolder(Path(key)) for key in self.plot.bar.ticked())]
-            self._ask_for_place("Save the values as a table", "csv", partial(_write_csv, runs))
+            self._ask_for_place(tr("Save the values as a table"), "csv", partial(_write_csv, runs))
 
     def _ask_for_place(self, title: str, kind: str, write: Writer) -> None:
         name = f"{self.state.name or 'run'}-curves.{kind}"
         folder = self.state.draft.folder or Path.home()
-        what = "Pictures (*.png)" if kind == "png" else "Tables (*.csv)"
+        what = tr("Pictures (*.png)") if kind == "png" else tr("Tables (*.csv)")
         dialog = QFileDialog(self, title, str(folder), what)
         dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
         dialog.setDefaultSuffix(kind)
@@ -133,7 +136,9 @@ class CurvesCard(Card):
         self._begin(
             self._writing,
             lambda thread: write(file, thread),
-            lambda _: self.state.messages.info(f"Saved {file.name} in {file.parent}."),
+            lambda _: self.state.messages.info(
+                tr("Saved {name} in {parent}.").format(name=file.name, parent=file.parent)
+            ),
         )
 
     def _title(self) -> str:

@@ -8,7 +8,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label
 
 #: Reasons named at once; more are a rarity and stand in the filter of the table.
@@ -55,21 +57,37 @@ class DatasetFooter(QWidget):
                 old.deleteLater()
         skipped = self._shown or ()
         for found in skipped[:_REASONS]:
-            said = f"{words.plural(found.count, 'row')} skipped: {found.reason}"
+            said = tr("{count} skipped: {reason}").format(
+                count=tr_n("{n} row", "{n} rows", found.count), reason=tell(found.reason)
+            )
             made = button(
                 said, self._clicking(found.reason), kind="link", icon="warning", role="warn"
             )
-            made.setToolTip(f"Show these rows{_first_rows(found)}")
+            made.setToolTip(_show_them(found))
             self._flow.addWidget(made)
         hidden = sum(found.count for found in skipped[_REASONS:])
         if hidden:
-            self._flow.addWidget(label(f"{words.plural(hidden, 'row')} for other reasons", "muted"))
+            self._flow.addWidget(
+                label(
+                    tr("{hidden} for other reasons").format(
+                        hidden=tr_n("{n} row", "{n} rows", hidden)
+                    ),
+                    "muted",
+                )
+            )
 
     def _clicking(self, reason: str) -> Callable[[], None]:
         return lambda: self.reason_clicked.emit(reason)
 
 
-def _first_rows(found: events.Skipped) -> str:
+def _show_them(found: events.Skipped) -> str:
     first = ", ".join(map(words.number, found.rows[:5]))
+    if not first:
+        return tr("Show these rows")
     more = ", …" if found.count > len(found.rows[:5]) else ""
-    return f": row{'s' if len(found.rows) > 1 else ''} {first}{more}" if first else ""
+    return tr_n(
+        "Show these rows: row {rows}",
+        "Show these rows: rows {rows}",
+        found.count,
+        rows=first + more,
+    )

@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, label
 from lora_studio.gui.widgets.controls import ComboControl, Control
@@ -24,7 +25,7 @@ class DeviceControl(Control):
         self._value = "auto"
         self._together = QWidget()
         self._flow = FlowLayout(self._together)
-        self._several = label("Train on several together, each on a part of every step:", role="caption")  # fmt: skip
+        self._several = label(tr("Train on several together, each on a part of every step:"), role="caption")  # fmt: skip
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.S)
@@ -60,7 +61,7 @@ class DeviceControl(Control):
         """Several are no entry of the list: their number stands there instead."""
         self.combo.show_value(self._value)
         if (count := self._value.count(",") + 1) > 1:
-            self.combo.box.setPlaceholderText(f"{count} together")
+            self.combo.box.setPlaceholderText(tr("{count} together").format(count=count))
 
     def _choose(self, value: object) -> None:
         self.show_value(value)
@@ -80,9 +81,12 @@ def choices_of(found: events.DevicesFound | None) -> dict[str, str]:
     """Automatic first, with the device it means; without an answer only what is everywhere."""
     if found is None or not found.devices:
         return {"auto": "Automatic", "cpu": "Processor"}
-    choices = {"auto": f"Automatic ({found.devices[0].title})"}
+    choices = {"auto": tr("Automatic ({title})").format(title=found.devices[0].title)}
     for device in found.devices:
         if device.name != "auto":
-            free = f"{words.memory(device.free_bytes)} of {words.memory(device.total_bytes)} free"
+            free = tr("{free_bytes} of {total_bytes} free").format(
+                free_bytes=words.memory(device.free_bytes),
+                total_bytes=words.memory(device.total_bytes),
+            )
             choices[device.name] = f"{device.title}, {free}"
     return choices

@@ -10,8 +10,10 @@ from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QVBoxLayout, QWidget
 from lora_studio.core import combinations
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.language import tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.controls import (
     ChipsControl,
@@ -92,7 +94,7 @@ class FieldEditor(QWidget):
         held.setSpacing(Space.S)
         held.addWidget(self.control, 0 if self.about.unit else 1)
         if self.about.unit:
-            held.addWidget(label(self.about.unit, "muted"))
+            held.addWidget(label(tr(self.about.unit), "muted"))
             held.addStretch(1)
         self._glyph.setFixedSize(16, 16)
         said = column(self.error, row(self._fix_button, None), spacing=0)
@@ -163,17 +165,17 @@ class FieldEditor(QWidget):
         if problem is None:
             return
         role: Literal["error", "warn"] = "error" if problem.severity == "error" else "warn"
-        self.error.setText(f"{problem.what} {problem.remedy}")
+        self.error.setText(f"{tell(problem.what)} {tell(problem.remedy)}")
         self.error.setProperty("role", role)
         restyle(self.error)
         glyph = "error" if role == "error" else "warning"
         self._glyph.setPixmap(pixmap(glyph, getattr(current(), role), 16))
         self._fix_button.setVisible(problem.fix is not None)
-        self._fix_button.setText(problem.fix.label if problem.fix else "")
+        self._fix_button.setText(tell(problem.fix.label) if problem.fix else "")
 
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:
-            self.state.change(fix.label, fix.changes)
+            self.state.change(tell(fix.label), fix.changes)
 
 
 def editor(
@@ -216,10 +218,16 @@ def _fits(about: FieldFacts) -> bool:
 def _tip(about: FieldFacts) -> str:
     """Help, bounds and default in a few lines."""
     lines = [about.description]
-    unit = f" {about.unit}" if about.unit else ""
+    unit = f" {tr(about.unit)}" if about.unit else ""
     if about.minimum is not None and about.maximum is not None:
-        low = "over " if about.exclusive_minimum else ""
-        lines.append(f"{low}{about.minimum:.12g} to {about.maximum:.12g}{unit}")
+        between = (
+            tr("over {low} to {high}{unit}")
+            if about.exclusive_minimum
+            else tr("{low} to {high}{unit}")
+        )
+        lines.append(
+            between.format(low=f"{about.minimum:.12g}", high=f"{about.maximum:.12g}", unit=unit)
+        )
     if about.kind in ("integer", "number"):
-        lines.append(f"Default: {about.default:g}{unit}")
+        lines.append(tr("Default: {value}{unit}").format(value=f"{about.default:g}", unit=unit))
     return "\n".join(lines)

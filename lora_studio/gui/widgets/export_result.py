@@ -7,8 +7,9 @@ from pathlib import Path
 from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import label, set_role
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.quant_table import badge
@@ -86,7 +87,11 @@ class ExportResult(QWidget):
             set_role(self.proof, "ok" if derived.proven else "error")
             self.proof.setText(_proof(derived))
             self.text.setPlainText(derived.template)
-            self.stops.setText(f"Stops: {words.listed(derived.stops) or 'none'}")
+            self.stops.setText(
+                tr("Stops: {value}").format(
+                    value=words.listed(derived.stops, tr("and")) or tr("none")
+                )
+            )
 
     def _show_tab(self, page: QWidget, name: str, wanted: bool) -> None:
         index = self.tabs.indexOf(page)
@@ -97,15 +102,21 @@ class ExportResult(QWidget):
 
     def _headline(self) -> str:
         done = self._seconds is not None
-        took = f"exported in {words.duration(self._seconds)}" if done else ""
+        took = (
+            tr("exported in {seconds}").format(seconds=words.duration(self._seconds))
+            if done
+            else ""
+        )
         if self.created is None:
-            return f"✓ {took.capitalize()}" if done else ""
-        there = f"✓ {self.created.name} is in Ollama {self.created.version}"
+            return f"✓ {took[:1].upper()}{took[1:]}" if done else ""
+        there = tr("✓ {name} is in Ollama {version}").format(
+            name=self.created.name, version=self.created.version
+        )
         return f"{there}, {took}" if done else there
 
     def _before(self) -> list[tuple[str, str]]:
         """Stages that no file stands for."""
-        titles = {"merged": "Merged", "converted": "Converted"}
+        titles = {"merged": tr("Merged"), "converted": tr("Converted")}
         return [(titles[t.stage], badge(t)) for t in self.tested if t.stage in titles]
 
     def _file(self, event: events.GgufWritten) -> tuple[str, str]:
@@ -124,7 +135,11 @@ def _code(name: str) -> QPlainTextEdit:
 
 
 def _proof(derived: events.TemplateDerived) -> str:
-    number = words.plural(derived.conversations, "conversation")
+    number = tr_n("{n} conversation", "{n} conversations", derived.conversations)
     if derived.proven:
-        return f"✓ TEMPLATE derived from the chat template, proven on {number}"
-    return f"✗ The TEMPLATE renders other text than the chat template: {derived.difference or ''}"
+        return tr("✓ TEMPLATE derived from the chat template, proven on {number}").format(
+            number=number
+        )
+    return tr("✗ The TEMPLATE renders other text than the chat template: {value}").format(
+        value=tell(derived.difference or "")
+    )

@@ -8,10 +8,12 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from lora_studio.core import events, words
+from lora_studio.core import events
 from lora_studio.core.events import Finding
 from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, line, row
 from lora_studio.gui.widgets.controls import Control
 from lora_studio.gui.widgets.glyph import Glyph
@@ -101,18 +103,22 @@ class FindingsView(Control):
         if self._note:
             return self._note
         if self._found is None:
-            return "Faults in the data appear here once all rows were read."
-        looked = words.plural(self._found.rows, "row")
+            return tr("Faults in the data appear here once all rows were read.")
+        looked = tr_n("{n} row", "{n} rows", self._found.rows)
         if not found:
-            return f"{looked} looked at: nothing is wrong with them."
-        return f"{looked} looked at. Repairs are kept in the project; your files stay as they are."
+            return tr("{looked} looked at: nothing is wrong with them.").format(looked=looked)
+        return tr(
+            "{looked} looked at. Repairs are kept in the project; your files stay as they are."
+        ).format(looked=looked)
 
     def _row(self, finding: Finding) -> QWidget:
         fixed = self._is_fixed(finding)
         name, role = _FIXED if fixed else _SIGNS[finding.severity]
-        title = f"{finding.title}  ·  {words.plural(finding.count, 'row')}"
+        title = f"{tell(finding.title)}  ·  {tr_n('{n} row', '{n} rows', finding.count)}"
         said = column(
-            label(title, "label", wrap=True), label(finding.what, "muted", wrap=True), spacing=2
+            label(title, "label", wrap=True),
+            label(tell(finding.what), "muted", wrap=True),
+            spacing=2,
         )
         acts = [self._show_rows(finding)] if finding.rows else []
         if finding.fix is not None:
@@ -120,27 +126,34 @@ class FindingsView(Control):
         elif finding.change is not None:
             acts.append(self._change_button(*finding.change))
         if fixed:
-            said.addWidget(label(f"Fixed: {_small(self._titles.get(finding.fix or '', ''))}", "ok"))
+            said.addWidget(
+                label(
+                    tr("Fixed: {small}").format(
+                        small=_small(self._titles.get(finding.fix or "", ""))
+                    ),
+                    "ok",
+                )
+            )
         return _line_of(name, role, said, acts)
 
     def _repair(self, fix: str) -> QWidget:
         said = column(
             label(self._titles.get(fix, fix), "label", wrap=True),
-            label("In force; nothing in the data needs it now.", "muted", wrap=True),
+            label(tr("In force; nothing in the data needs it now."), "muted", wrap=True),
             spacing=2,
         )
         return _line_of("check", "ok", said, [self._fix_button(fix, True, fix)])
 
     def _show_rows(self, finding: Finding) -> QWidget:
-        made = button("Show rows", lambda: self.rows_wanted.emit(finding), kind="link")
-        made.setAccessibleName(f"Show rows: {finding.title}")
+        made = button(tr("Show rows"), lambda: self.rows_wanted.emit(finding), kind="link")
+        made.setAccessibleName(tr("Show rows: {title}").format(title=tell(finding.title)))
         return made
 
     def _fix_button(self, fix: str, fixed: bool, title: str) -> QWidget:
-        made = button("Undo fix" if fixed else "Fix", lambda: self._toggle(fix))
+        made = button(tr("Undo fix") if fixed else tr("Fix"), lambda: self._toggle(fix))
         made.setMinimumWidth(96)
         made.setToolTip(self._titles.get(fix, fix))
-        made.setAccessibleName(f"{made.text()}: {title}")
+        made.setAccessibleName(f"{made.text()}: {tell(title)}")
         self._buttons[fix] = made
         return made
 

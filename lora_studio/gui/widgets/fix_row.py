@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 
 from lora_studio.core.problems import Fix
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 
 
@@ -50,7 +51,7 @@ class FixRow(QWidget):
         self._mark()
 
     def _button(self, fix: Fix) -> QPushButton:
-        made = button(fix.label, lambda: self.chosen.emit(fix))
+        made = button(tell(fix.label), lambda: self.chosen.emit(fix))
         self._flow.addWidget(made)
         return made
 
@@ -58,4 +59,4 @@ class FixRow(QWidget):
         for made, fix in zip(self.buttons, self._fixes, strict=True):
             is_done = all(self._state.get(step, name) == value for step, name, value in fix.changes)
             made.setEnabled(not is_done)
-            made.setText(f"✓ {fix.label}" if is_done else fix.label)
+            made.setText(f"✓ {tell(fix.label)}" if is_done else tell(fix.label))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, label
 
@@ -15,8 +16,8 @@ class PageHeader(QWidget):
         """`primary` says Continue until the page says otherwise."""
         super().__init__(parent)
         self.title = label(title, "title")
-        self.back = button("Back")
-        self.primary = button("Continue", kind="primary")
+        self.back = button(tr("Back"))
+        self.primary = button(tr("Continue"), kind="primary")
         self.extra = QHBoxLayout()
         self.extra.setSpacing(Space.S)
         layout = QHBoxLayout(self)

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import words
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space, set_icon
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.gauges_view import GaugesView
 
@@ -48,7 +49,7 @@ class HeaderBar(QFrame):
         self._project.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow comes last
         self._project.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self._project.setMenu(menu)
-        self._project.setAccessibleName("Project menu")
+        self._project.setAccessibleName(tr("Project menu"))
         set_icon(self._project, "chevron-down", "muted")
         self._saved = label("", "caption")
         self._device = GaugesView()
@@ -117,7 +118,7 @@ class JobView(QWidget):
         self._bar = QProgressBar(textVisible=False)
         self._bar.setFixedWidth(_BAR_WIDTH)
         self._left = label("", "muted")
-        self.stop: QPushButton = button("Stop", icon="stop")
+        self.stop: QPushButton = button(tr("Stop"), icon="stop")
         layout = row(self.open, self._bar, self._left, self.stop)
         layout.setContentsMargins(Space.L, 0, 0, 0)
         self.setLayout(layout)
@@ -128,12 +129,13 @@ class JobView(QWidget):
     ) -> None:
         """Shows a job; `doing` is empty for none, `share` runs from 0 to 1."""
         self.setVisible(bool(doing))
+        doing = tell(doing)
         self.open.setText(doing[:1].upper() + doing[1:])
         self._bar.setVisible(share is not None)
         self._bar.setRange(0, 1000)
         self._bar.setValue(round(1000 * (share or 0)))
         shown = [] if share is None else [f"{100 * share:.0f} %"]
-        shown += [words.remaining(eta_s)] if eta_s is not None and not stopping else []
-        self._left.setText("stopping…" if stopping else " · ".join(shown))
+        shown += [tell(words.remaining(eta_s))] if eta_s is not None and not stopping else []
+        self._left.setText(tr("stopping…") if stopping else " · ".join(shown))
         set_role(self._left, "warn" if stopping else "muted")
         self.stop.setEnabled(not stopping)

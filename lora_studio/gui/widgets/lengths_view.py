@@ -8,20 +8,21 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.plots.length_histogram import LengthHistogram
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
 _TILES = {
-    "half": "Half of the rows up to",
-    "p90": "90 % up to",
-    "p99": "99 % up to",
-    "longest": "Longest",
-    "tokens": "Tokens per epoch",
-    "trained": "Trained tokens",
-    "rows": "Rows measured",
-    "steps": "Steps",
+    "half": mark("Half of the rows up to"),
+    "p90": mark("90 % up to"),
+    "p99": mark("99 % up to"),
+    "longest": mark("Longest"),
+    "tokens": mark("Tokens per epoch"),
+    "trained": mark("Trained tokens"),
+    "rows": mark("Rows measured"),
+    "steps": mark("Steps"),
 }
 _PERCENTILES = {"half": 50, "p90": 90, "p99": 99, "longest": 100}
 
@@ -59,7 +60,7 @@ class LengthsView(QWidget):
             self.note.hide()
             return
         lengths = {
-            tile: words.plural(measured.percentiles[level], "token")
+            tile: tr_n("{n} token", "{n} tokens", measured.percentiles[level])
             for tile, level in _PERCENTILES.items()
             if level in measured.percentiles
         }
@@ -73,7 +74,7 @@ class LengthsView(QWidget):
             }
         )
         self.note.setVisible(not measured.complete)
-        self.note.setText("Measuring goes on: these are the figures of the rows so far.")
+        self.note.setText(tr("Measuring goes on: these are the figures of the rows so far."))
 
     def show_steps(self, steps: str) -> None:
         """How many optimizer steps the recipe makes of it."""

@@ -7,6 +7,8 @@ import time
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from lora_studio.core import events
+from lora_studio.gui.language import tr
+from lora_studio.gui.told import tell
 
 #: Older lines are dropped; the run's own files keep everything.
 _LINES = 5000
@@ -21,8 +23,8 @@ class LogView(QPlainTextEdit):
         self.setReadOnly(True)
         self.setMaximumBlockCount(_LINES)
         self.setProperty("mono", True)
-        self.setPlaceholderText("What the job does appears here.")
-        self.setAccessibleName("Log")
+        self.setPlaceholderText(tr("What the job does appears here."))
+        self.setAccessibleName(tr("Log"))
 
     def on_event(self, event: object) -> None:
         """Adds a line for what is worth one."""
@@ -34,22 +36,22 @@ class LogView(QPlainTextEdit):
 def _line(event: object) -> str:
     match event:
         case events.Started():
-            return f"{event.command} started"
+            return tr("{command} started").format(command=event.command)
         case events.Log():
-            return event.text
+            return tell(event.text)
         case events.Warned() | events.Failed():
-            word = "failed" if isinstance(event, events.Failed) else "warning"
-            return f"{word}: {event.problem}"
+            word = tr("failed") if isinstance(event, events.Failed) else tr("warning")
+            return f"{word}: {tell(event.problem.what)} {tell(event.problem.remedy)}"
         case events.Evaluated():
-            return f"step {event.step}: eval loss {event.loss:.4f}"
+            return tr("step {step}: eval loss {loss:.4f}").format(step=event.step, loss=event.loss)
         case events.CheckpointSaved():
-            return f"checkpoint at step {event.step}"
+            return tr("checkpoint at step {step}").format(step=event.step)
         case events.Recovered():
-            return event.text
+            return tell(event.text)
         case events.Done():
             if event.paused:
-                return "paused"
-            return "stopped, the result is kept" if event.stopped else "done"
+                return tr("paused")
+            return tr("stopped, the result is kept") if event.stopped else tr("done")
         case events.Cancelled():
-            return "cancelled"
+            return tr("cancelled")
     return ""

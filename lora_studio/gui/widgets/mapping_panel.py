@@ -14,7 +14,9 @@ from lora_studio.core.dataset import FORMAT_TITLES, SLOTS, RowFormat
 from lora_studio.core.row_formats import convert
 from lora_studio.core.samples import UnusableRow
 from lora_studio.gui.data_sources import Plain, is_hub
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Role, Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, line, row
 from lora_studio.gui.widgets.controls import ComboControl, Line
 from lora_studio.gui.widgets.glyph import Statement
@@ -39,8 +41,8 @@ class MappingPanel(QWidget):
         super().__init__(parent)
         self._source: Plain = {}
         self._found: events.SourceFound | None = None
-        self.format = ComboControl({_AUTO: "As detected"})
-        self.format.box.setAccessibleName("Format of this source")
+        self.format = ComboControl({_AUTO: tr("As detected")})
+        self.format.box.setAccessibleName(tr("Format of this source"))
         self.slots: dict[str, SlotEditor] = {}
         self._names: dict[str, QLabel] = {}
         self._grid = QGridLayout()
@@ -49,14 +51,14 @@ class MappingPanel(QWidget):
         self._grid.setColumnStretch(1, 1)
         self.others = button("", self._show_others, kind="link")
         self._all = False  # whether the slots that nothing fills are shown
-        self.reset = button("Reset to detected", self._reset, kind="link")
+        self.reset = button(tr("Reset to detected"), self._reset, kind="link")
         self.note = Statement()
         self.hub = {name: Line() for name in _HUB}
         self._hub_row = QWidget()
         self._build()
 
     def _build(self) -> None:
-        title = label("Format", "label")
+        title = label(tr("Format"), "label")
         title.setBuddy(self.format.box)
         fields = []
         for name, words_ in _HUB.items():
@@ -126,13 +128,15 @@ class MappingPanel(QWidget):
     ) -> tuple[str, Role]:
         """Whether the first row can be used like this; the preview behind each slot shows how."""
         if self._format is None:
-            return "Choose a format to say which column is what.", "muted"
+            return tr("Choose a format to say which column is what."), "muted"
         if first:
             try:
                 convert(first, self._format, mapping)
             except UnusableRow as fault:
-                return f"Like this the first row is left out: {fault}.", "warn"
-        return "A slot takes a column, or a template such as {question}\\n{context}.", "muted"
+                return tr("Like this the first row is left out: {fault}.").format(
+                    fault=tell(str(fault))
+                ), "warn"
+        return tr("A slot takes a column, or a template such as {question}\\n{context}."), "muted"
 
     def _fold(self, filled: Mapping[str, str]) -> None:
         """Slots that are neither needed nor filled wait behind a link that names them."""
@@ -144,7 +148,7 @@ class MappingPanel(QWidget):
             slot.setVisible(shown)
             self._names[name].setVisible(shown)
         self.others.setVisible(bool(unused) and not self._all)
-        self.others.setText(f"Also: {words.listed(unused)}")
+        self.others.setText(tr("Also: {unused}").format(unused=words.listed(unused, tr("and"))))
 
     def _show_others(self) -> None:
         self._all = True
@@ -161,7 +165,10 @@ class MappingPanel(QWidget):
             needed = spelled.endswith("*")
             slot = SlotEditor(name, needed=needed)
             slot.changed.connect(self._slot_changed)
-            title = label(f"{name} (needed)" if needed else name, "label" if needed else "muted")
+            title = label(
+                tr("{name} (needed)").format(name=name) if needed else name,
+                "label" if needed else "muted",
+            )
             title.setBuddy(slot.combo)
             self._grid.addWidget(title, number, 0, Qt.AlignmentFlag.AlignTop)
             title.setMinimumHeight(slot.combo.sizeHint().height())
@@ -205,12 +212,18 @@ class MappingPanel(QWidget):
 def _formats(found: events.SourceFound | None) -> dict[str, str]:
     """As detected first, then what fits as well, then everything else."""
     detected = found.format if found else None
-    title = f"As detected: {FORMAT_TITLES[detected]}" if detected else "As detected"
+    title = (
+        tr("As detected: {format}").format(format=tr(FORMAT_TITLES[detected]))
+        if detected
+        else tr("As detected")
+    )
     likely = found.others if found else ()
     rest = [name for name in get_args(RowFormat) if name not in likely]
     choices: dict[str, str] = {_AUTO: title}
-    choices |= {name: f"{FORMAT_TITLES[name]}: fits as well" for name in likely}
-    return choices | {name: FORMAT_TITLES[name] for name in rest}
+    choices |= {
+        name: tr("{format}: fits as well").format(format=tr(FORMAT_TITLES[name])) for name in likely
+    }
+    return choices | {name: tr(FORMAT_TITLES[name]) for name in rest}
 
 
 def _first_row(found: events.SourceFound | None) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QSizePolicy, QToolTip, QVBoxLayout, QWidget
 from lora_studio.core import words
 from lora_studio.core.estimate import COMPONENTS, Component, MemoryEstimate
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, label, row
 
@@ -64,16 +65,22 @@ class MemoryBar(QWidget):
 def in_words(found: MemoryEstimate | None) -> str:
     """The bar for those who hear it."""
     if found is None:
-        return "Memory: not known yet"
-    parts = [f"{COMPONENTS[name]} {words.memory(size)}" for name, size in found.parts.items()]
-    return f"Memory: {', '.join(parts)}; together {words.memory(found.total)}. {_free(found)}"
+        return tr("Memory: not known yet")
+    parts = [f"{tr(COMPONENTS[name])} {words.memory(size)}" for name, size in found.parts.items()]
+    return tr("Memory: {parts}; together {total}. {free}").format(
+        parts=", ".join(parts), total=words.memory(found.total), free=_free(found)
+    )
 
 
 def _free(found: MemoryEstimate | None) -> str:
     if found is None or found.available is None:
         return ""
     left = found.available - found.total
-    return f"Free {words.memory(left)}" if left >= 0 else f"Lacking {words.memory(-left)}"
+    return (
+        tr("Free {left}").format(left=words.memory(left))
+        if left >= 0
+        else tr("Lacking {missing}").format(missing=words.memory(-left))
+    )
 
 
 class _Bar(QWidget):
@@ -140,7 +147,7 @@ class _Bar(QWidget):
             for name, place in self.segments():
                 if place.contains(event.pos()):
                     size = words.memory(self._found.parts[name])
-                    QToolTip.showText(event.globalPos(), f"{COMPONENTS[name]}: {size}", self)
+                    QToolTip.showText(event.globalPos(), f"{tr(COMPONENTS[name])}: {size}", self)
                     return True
         return super().event(event)
 
@@ -150,7 +157,7 @@ class _Entry(QWidget):
 
     def __init__(self, component: Component) -> None:
         super().__init__()
-        self._name = COMPONENTS[component]
+        self._name = tr(COMPONENTS[component])
         self.text = label(role="caption")
         self.setLayout(row(_Swatch(component), self.text, spacing=Space.XS))
 

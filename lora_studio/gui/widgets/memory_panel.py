@@ -8,11 +8,13 @@ from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from lora_studio.core import memory_advice, words
 from lora_studio.core.estimate import MemoryEstimate, Plan, estimate
 from lora_studio.core.problems import Fix, Problem
+from lora_studio.gui.language import inside, mark, tr, tr_n
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.memory_bar import MemoryBar
 
-_UNKNOWN = "The memory it takes appears once model and device are known."
+_UNKNOWN = mark("The memory it takes appears once model and device are known.")
 
 
 class MemoryPanel(QWidget):
@@ -30,8 +32,10 @@ class MemoryPanel(QWidget):
         self.sentence = label(wrap=True)
         self.bar = MemoryBar()
         self.rows = label(role="caption", wrap=True)
-        self.larger = button("Largest micro-batch that fits", lambda: self._choose(self._largest))
-        self.fit = button("Make it fit", lambda: self._choose(self._cheapest))
+        self.larger = button(
+            tr("Largest micro-batch that fits"), lambda: self._choose(self._largest)
+        )
+        self.fit = button(tr("Make it fit"), lambda: self._choose(self._cheapest))
         self._largest: Fix | None = None
         self._cheapest: Fix | None = None
         layout = QVBoxLayout(self)
@@ -44,7 +48,7 @@ class MemoryPanel(QWidget):
         self.show_plan(None)
 
     def show_plan(
-        self, plan: Plan | None, *, measured: bool = True, unknown: str = _UNKNOWN
+        self, plan: Plan | None, *, measured: bool = True, unknown: str = ""
     ) -> Problem | None:
         """Shows what a plan takes; the problem, with its remedy, where it does not fit.
 
@@ -61,24 +65,27 @@ class MemoryPanel(QWidget):
             problem = memory_advice.problem(plan, found)
             self._cheapest = problem.fix if problem else None
         else:
-            self.sentence.setText(unknown)
+            self.sentence.setText(unknown or tr(_UNKNOWN))
             set_role(self.sentence, "muted")
         self.bar.setVisible(found is not None)
         self.rows.setVisible(found is not None)
         _show(self.larger, self._largest, "")
-        _show(self.fit, self._cheapest, "Make it fit: ")
+        _show(self.fit, self._cheapest, tr("Make it fit: {change}"))
         return problem
 
     def _say(self, found: MemoryEstimate) -> None:
-        takes = f"About {words.memory(found.total)}"
-        if found.available is not None:
-            mark = "✓ " if found.fits else "⚠ "
-            room = f"{words.memory(found.available)} free on {found.device}"
-            takes = f"{mark}{takes} of {room}" + ("." if found.fits else ": does not fit.")
+        total = words.memory(found.total)
+        if found.available is None:
+            takes = tr("About {total}.").format(total=total)
         else:
-            takes += "."
+            takes = (
+                tr("✓ About {total} of {available} free on {device}.")
+                if found.fits
+                else tr("⚠ About {total} of {available} free on {device}: does not fit.")
+            ).format(total=total, available=words.memory(found.available), device=found.device)
         if found.seconds is not None:
-            takes += f" Takes {words.remaining(found.seconds)}."
+            time = tell(words.remaining(found.seconds))
+            takes += " " + tr("Takes {time}.").format(time=time)
         self.sentence.setText(takes)
         set_role(self.sentence, "body" if found.fits is not False else "warn")
 
@@ -90,15 +97,16 @@ class MemoryPanel(QWidget):
 def _show(made: QPushButton, fix: Fix | None, before: str) -> None:
     made.setVisible(fix is not None)
     if fix is not None:
-        title = fix.label
-        made.setText(before + title[0].lower() + title[1:] if before else title)
+        made.setText(before.format(change=inside(tell(fix.label))) if before else tell(fix.label))
 
 
 def _rows(found: MemoryEstimate, measured: bool) -> str:
-    said = f"The largest micro-batch has {words.plural(found.tokens, 'token')}"
-    return (
-        f"{said}." if measured else f"{said} if rows are as long as they may be: not measured yet."
-    )
+    tokens = tr_n("{n} token", "{n} tokens", found.tokens)
+    if measured:
+        return tr("The largest micro-batch has {tokens}.").format(tokens=tokens)
+    return tr(
+        "The largest micro-batch has {tokens} if rows are as long as they may be: not measured yet."
+    ).format(tokens=tokens)
 
 
 def _largest(plan: Plan) -> Fix | None:

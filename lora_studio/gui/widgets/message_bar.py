@@ -8,8 +8,10 @@ from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.messages import Level, Message
 from lora_studio.gui.theme import Role, Space, current, pixmap, theme
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
 #: Milliseconds that good news stays.
@@ -29,13 +31,13 @@ class MessageBar(QFrame):
         """Hidden while there is nothing to say."""
         super().__init__(parent)
         self.setProperty("surface", "header")
-        self.setAccessibleName("Message")
+        self.setAccessibleName(tr("Message"))
         self._message: Message | None = None
         self._glyph = QLabel()
         self._glyph.setFixedSize(20, 20)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._file = button("Open log", self._open_file, kind="link")
+        self._file = button(tr("Open log"), self._open_file, kind="link")
         self._timer = QTimer(self, singleShot=True, interval=_INFO_TIME)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)
@@ -44,7 +46,7 @@ class MessageBar(QFrame):
         layout.addWidget(self._glyph)
         layout.addWidget(self._text, 1)
         layout.addWidget(self._file)
-        layout.addWidget(tool_button("close", "Put this message away", self.hide))
+        layout.addWidget(tool_button("close", tr("Put this message away"), self.hide))
         theme().changed.connect(self._tint)
         self.hide()
 
@@ -57,10 +59,12 @@ class MessageBar(QFrame):
         """Shows a message instead of the one before."""
         self._message = message
         problem = message.problem
-        self._text.setText(f"{problem.what} {problem.remedy}" if problem else message.text)
+        self._text.setText(
+            f"{tell(problem.what)} {tell(problem.remedy)}" if problem else tell(message.text)
+        )
         file = problem.where.file if problem else None
         self._file.setVisible(bool(file) and Path(file or "").is_file())
-        self._file.setText("Open log" if (file or "").endswith(".txt") else "Open file")
+        self._file.setText(tr("Open log") if (file or "").endswith(".txt") else tr("Open file"))
         self._tint()
         self.show()
         if message.level == "info":

@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, tool_button
 
@@ -54,8 +55,14 @@ class OllamaModels(QWidget):
         parts = (
             label(name),
             label(facts, "muted"),
-            tool_button("copy", f"Copy {name}", partial(self.copy_clicked.emit, name)),
-            tool_button("trash", f"Remove {name}", partial(self.remove_clicked.emit, name)),
+            tool_button(
+                "copy", tr("Copy {name}").format(name=name), partial(self.copy_clicked.emit, name)
+            ),
+            tool_button(
+                "trash",
+                tr("Remove {name}").format(name=name),
+                partial(self.remove_clicked.emit, name),
+            ),
         )
         for place, part in enumerate(parts):
             self._grid.addWidget(part, line, place)

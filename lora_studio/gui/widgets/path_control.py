@@ -11,14 +11,15 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QPushButton, QWidget
 
 from lora_studio.core.spec import FieldFacts
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.controls import Control, Line
 
 #: What the dialog offers first, by the field's name.
 _FILTERS = {
-    "file": "Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)",
-    "source": "GGUF models (*.gguf);;All files (*)",
+    "file": mark("Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)"),
+    "source": mark("GGUF models (*.gguf);;All files (*)"),
 }
 
 
@@ -92,11 +93,11 @@ class PathControl(Control):
             self.take(path)
 
     def _browse_button(self) -> QPushButton:
-        made = button("Browse…", icon="folder")
+        made = button(tr("Browse…"), icon="folder")
         if self._about.path == "any":
             menu = QMenu(made)
-            menu.addAction("Folder…", self.pick_folder)
-            menu.addAction("File…", self.pick_file)
+            menu.addAction(tr("Folder…"), self.pick_folder)
+            menu.addAction(tr("File…"), self.pick_file)
             made.setMenu(menu)
         else:
             made.clicked.connect(
@@ -108,7 +109,7 @@ class PathControl(Control):
         dialog = QFileDialog(self.window(), self._about.title, self._start())
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFile:
-            dialog.setNameFilter(_FILTERS.get(self._about.name, "All files (*)"))
+            dialog.setNameFilter(tr(_FILTERS.get(self._about.name, mark("All files (*)"))))
         dialog.fileSelected.connect(lambda name: self.take(Path(name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()

@@ -7,6 +7,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
@@ -15,15 +16,15 @@ from lora_studio.gui.widgets.controls import ComboControl, Control
 _FULL = "16bit"
 #: Values of the setting that the first card stands for, and their words.
 _FORMATS = {
-    "auto": "Best for this device",
+    "auto": mark("Best for this device"),
     "bf16": "bfloat16",
     "fp16": "float16",
     "fp32": "float32",
 }
 _CARDS = (
-    Choice(_FULL, "16-bit", "exact and fastest"),
-    Choice("8bit", "8-bit", "half the memory, hardly any loss"),
-    Choice("4bit", "4-bit", "a quarter of the memory, small loss (QLoRA)"),
+    Choice(_FULL, mark("16-bit"), mark("exact and fastest")),
+    Choice("8bit", mark("8-bit"), mark("half the memory, hardly any loss")),
+    Choice("4bit", mark("4-bit"), mark("a quarter of the memory, small loss (QLoRA)")),
 )
 
 
@@ -37,7 +38,7 @@ class PrecisionControl(Control):
         self.cards = CardsControl(_CARDS)
         self.formats = ComboControl(_FORMATS)
         self._format_row = QWidget()
-        self._format_row.setLayout(row(label("Number format", "muted"), self.formats, None))
+        self._format_row.setLayout(row(label(tr("Number format"), "muted"), self.formats, None))
         self.setFocusProxy(self.cards)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

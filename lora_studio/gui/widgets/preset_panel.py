@@ -5,10 +5,12 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
-from lora_studio.core import presets, words
+from lora_studio.core import presets
 from lora_studio.core.presets import Preset
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
 
@@ -28,10 +30,10 @@ class PresetPanel(QWidget):
         self._state = state
         self._asked: Preset | None = None
         self.cards = CardsControl([Choice(p.name, p.title, p.text) for p in presets.PRESETS])
-        self.cards.setAccessibleName("Presets")
+        self.cards.setAccessibleName(tr("Presets"))
         self.changes = label(wrap=True)
-        self.apply = button("Change these", self._apply, kind="primary")
-        self.leave = button("Leave as it is", self._leave)
+        self.apply = button(tr("Change these"), self._apply, kind="primary")
+        self.leave = button(tr("Leave as it is"), self._leave)
         self.preview = QFrame()
         self.preview.setProperty("surface", "card")
         inner = QHBoxLayout(self.preview)
@@ -78,7 +80,9 @@ class PresetPanel(QWidget):
             self.preview.hide()
             return
         self.cards.show_value(asked.name)
-        many = words.plural(len(found), "setting")
-        said = " · ".join(change.text for change in found)
-        self.changes.setText(f"{asked.title} changes {many}: {said}")
+        many = tr_n("{n} setting", "{n} settings", len(found))
+        said = " · ".join(tell(change.text) for change in found)
+        self.changes.setText(
+            tr("{title} changes {many}: {said}").format(title=tr(asked.title), many=many, said=said)
+        )
         self.preview.show()

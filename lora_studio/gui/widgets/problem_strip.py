@@ -13,14 +13,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import words
 from lora_studio.core.problems import Problem
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, line
 
 STEP_TITLES = {
-    "model": "Model", "lora": "LoRA", "dataset": "Dataset", "training": "Train",
-    "merging": "Merge", "export": "Export",
+    "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
+    "training": mark("Train"),
+    "merging": mark("Merge"), "export": mark("Export"),
 }  # fmt: skip
 
 #: Problems shown in the line itself.
@@ -49,7 +51,7 @@ class ProblemStrip(QFrame):
         self._line = QHBoxLayout()
         self._line.setSpacing(Space.XS)
         self._more = button("", self._toggle, kind="link")
-        self._more.setAccessibleName("All problems")
+        self._more.setAccessibleName(tr("All problems"))
         self._list = QScrollArea(widgetResizable=True)
         self._list.setFrameShape(QFrame.Shape.NoFrame)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -94,15 +96,19 @@ class ProblemStrip(QFrame):
         hidden = len(self._problems) - _IN_LINE
         opened = not self._list.isHidden()
         self._more.setText(
-            "Less" if opened else f"All {len(self._problems)}" if hidden > 0 else "More"
+            tr("Less")
+            if opened
+            else tr("All {count}").format(count=len(self._problems))
+            if hidden > 0
+            else tr("More")
         )
         set_icon(self._more, "chevron-down" if opened else "chevron-right", "accent")
         if opened:
             self._fill_list()
 
     def _link(self, problem: Problem) -> QPushButton:
-        made = button(_short(problem.what), kind="link")
-        made.setToolTip(f"{problem.what} {problem.remedy}")
+        made = button(_short(tell(problem.what)), kind="link")
+        made.setToolTip(f"{tell(problem.what)} {tell(problem.remedy)}")
         made.clicked.connect(lambda: self._go(problem))
         return made
 
@@ -138,18 +144,20 @@ class ProblemStrip(QFrame):
         glyph.setFixedSize(16, 16)
         role = _role(problem)
         glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
-        place = label(STEP_TITLES.get(problem.where.step or "", "Project"), "muted")
+        place = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
         place.setFixedWidth(64)
         made = QHBoxLayout()
         made.setContentsMargins(0, 6, 0, 6)
         made.setSpacing(Space.S)
         made.addWidget(glyph)
         made.addWidget(place)
-        made.addWidget(label(f"{problem.what} {problem.remedy}", wrap=True), 1)
+        made.addWidget(label(f"{tell(problem.what)} {tell(problem.remedy)}", wrap=True), 1)
         if problem.fix is not None:
-            made.addWidget(button(problem.fix.label, lambda: self.fix.emit(problem), kind="link"))
+            made.addWidget(
+                button(tell(problem.fix.label), lambda: self.fix.emit(problem), kind="link")
+            )
         if problem.where.step is not None:
-            made.addWidget(button("Show", lambda: self._go(problem), kind="link"))
+            made.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
         return made
 
 
@@ -173,7 +181,7 @@ def _rank(problem: Problem) -> int:
 
 def _counted(problems: list[Problem]) -> str:
     wrong = sum(not is_todo(problem) for problem in problems)
-    return f"{words.plural(wrong, 'problem')}:" if wrong else "Still to do:"
+    return f"{tr_n('{n} problem', '{n} problems', wrong)}:" if wrong else tr("Still to do:")
 
 
 def _short(text: str) -> str:

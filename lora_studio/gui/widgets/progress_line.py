@@ -5,7 +5,9 @@ from __future__ import annotations
 from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from lora_studio.core import words
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import label, row
 
 _UNITS = 1000
@@ -30,7 +32,9 @@ class ProgressLine(QWidget):
     def show_progress(self, doing: str, share: float | None, eta_s: float | None = None) -> None:
         """`share` from 0 to 1, or None while nobody knows: then the bar stays empty and still."""
         self.doing.setText(doing)
-        left = f"{words.remaining(eta_s)} left" if eta_s is not None else ""
+        left = (
+            tr("{time} left").format(time=tell(words.remaining(eta_s))) if eta_s is not None else ""
+        )
         done = f"{share:.0%}".replace("%", " %") if share is not None else ""
         self.left.setText("  ·  ".join(part for part in (done, left) if part))
         self.bar.setValue(round(_UNITS * min(1.0, max(0.0, share or 0.0))))

@@ -11,12 +11,20 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxL
 
 from lora_studio.core import events, words
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Space, color, theme
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.controls import Control
 
 _Index = QModelIndex | QPersistentModelIndex
-_COLUMNS = ("Quantisation", "Bits", "Size", "Expected loss", "Self-test")
+_COLUMNS = (
+    mark("Quantisation"),
+    mark("Bits"),
+    mark("Size"),
+    mark("Expected loss"),
+    mark("Self-test"),
+)
 NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
@@ -83,8 +91,8 @@ class QuantModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return _aligned(section)
         if role == Qt.ItemDataRole.ToolTipRole and section == 1:
-            return "Bits per weight"
-        return _COLUMNS[section] if role == Qt.ItemDataRole.DisplayRole else None
+            return tr("Bits per weight")
+        return tr(_COLUMNS[section]) if role == Qt.ItemDataRole.DisplayRole else None
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
         """The first column has a box to tick."""
@@ -130,25 +138,25 @@ class QuantModel(QAbstractTableModel):
             case 2 if name in self.sizes:
                 return words.size(self.sizes[name])
             case 2 if self.sizes:
-                return "not possible"
+                return tr("not possible")
             case 2 if self.parameters is not None:
                 return f"≈ {words.size(estimated_bytes(name, self.parameters))}"
             case 2:
                 return "–"
             case 3:
-                return QUANTIZATIONS[name].loss
+                return tr(QUANTIZATIONS[name].loss)
             case _:
                 return badge(self.tested[name]) if name in self.tested else ""
 
     def _origin(self, name: str) -> str:
         """Where a size comes from."""
         if name in self.written:
-            return "The size of the file"
+            return tr("The size of the file")
         if name in self.sizes:
-            return "By the quantiser itself, from the shapes of this model"
+            return tr("By the quantiser itself, from the shapes of this model")
         if self.sizes:
-            return "The rows of this model's weights do not fit this type's blocks"
-        return "By rule of thumb, from the number of parameters"
+            return tr("The rows of this model's weights do not fit this type's blocks")
+        return tr("By rule of thumb, from the number of parameters")
 
     def _tint(self, name: Quantization, column: int) -> Any:
         if column == 4 and name in self.tested:
@@ -183,7 +191,9 @@ class QuantTable(Control):
     def show_everything(self, on: bool) -> None:
         """All that llama.cpp offers, or those most used and those that are ticked."""
         self.rows.everything = on
-        self.more.setText("Show fewer" if on else f"Show all {len(NAMES)}")
+        self.more.setText(
+            tr("Show fewer") if on else tr("Show all {count}").format(count=len(NAMES))
+        )
         self.rows.changed()
 
     def _fit(self) -> None:
@@ -276,28 +286,40 @@ def badge(event: events.SelfTested) -> str:
 
 def in_words(event: events.SelfTested) -> str:
     """A self-test in full."""
-    same = "token for token the same ids" if event.tokens_equal else "other token ids"
+    same = tr("token for token the same ids") if event.tokens_equal else tr("other token ids")
     verdict = {
-        "passed": "Passed",
-        "lossy": "What was trained, but at a loss,",
-        "failed": "Failed",
+        "passed": tr("Passed"),
+        "lossy": tr("What was trained, but at a loss,"),
+        "failed": tr("Failed"),
     }[event.verdict]
-    cause = f" The likeliest cause: {event.cause}." if event.cause else ""
-    return (
-        f"{verdict} against base + adapter on "
-        f"{words.plural(event.conversations, 'conversation')} with "
-        f"{words.plural(event.positions, 'answer token')}: the likeliest token agrees at "
-        f"{words.percent(event.top1)} (at least {words.percent(event.top1_limit)}), KL "
-        f"{event.kl:.3g} nats (at most {event.kl_limit:.3g}), {same}.{cause}"
+    cause = (
+        " " + tr("The likeliest cause: {cause}.").format(cause=tell(event.cause))
+        if event.cause
+        else ""
+    )
+    return tr(
+        "{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1} (at least {top1_limit}), KL {kl:.3g} nats (at most {kl_limit:.3g}), {same}.{cause}"
+    ).format(
+        verdict=verdict,
+        conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
+        positions=tr_n("{n} answer token", "{n} answer tokens", event.positions),
+        top1=words.percent(event.top1),
+        top1_limit=words.percent(event.top1_limit),
+        kl=event.kl,
+        kl_limit=event.kl_limit,
+        same=same,
+        cause=cause,
     )
 
 
 def _note(name: Quantization) -> str | None:
     """What to know before ticking it."""
     facts = QUANTIZATIONS[name]
-    notes = [f"Made for {facts.only_for}."] if facts.only_for else []
+    notes = (
+        [tr("Made for {only_for}.").format(only_for=tr(facts.only_for))] if facts.only_for else []
+    )
     if facts.needs_imatrix:
-        notes.append("Needs an importance matrix, which is computed from the training data.")
+        notes.append(tr("Needs an importance matrix, which is computed from the training data."))
     return " ".join(notes) or None
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QComboBox, QSplitter, QVBoxLayout, QWidget
 
-from lora_studio.core import commands, events, words
+from lora_studio.core import commands, events
 from lora_studio.core.dataset import DatasetSpec, Task
 from lora_studio.core.model import ModelSpec
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import column, label, row, tool_button
 from lora_studio.gui.widgets.controls import Line
@@ -43,7 +44,7 @@ class RowBrowser(QWidget):
         super().__init__(parent)
         self.search = Line()
         self.filter = QComboBox()
-        self.clear = tool_button("close", "Show all rows (Esc in the search)", self.show_all)
+        self.clear = tool_button("close", tr("Show all rows (Esc in the search)"), self.show_all)
         self.count = label(role="muted")
         self.table, self.detail = RowTable(), RowDetail()
         self._dataset: DatasetSpec | None = None
@@ -66,12 +67,12 @@ class RowBrowser(QWidget):
         self.filter.activated.connect(lambda _: self._start_again())
 
     def _build(self) -> None:
-        self.search.setPlaceholderText("Search rows")
-        self.search.setAccessibleName("Search rows")
-        self.search.setToolTip("Finds rows that hold these words, upper or lower case (Ctrl+F)")
+        self.search.setPlaceholderText(tr("Search rows"))
+        self.search.setAccessibleName(tr("Search rows"))
+        self.search.setToolTip(tr("Finds rows that hold these words, upper or lower case (Ctrl+F)"))
         self.search.setMinimumWidth(120)
         self.search.setMaximumWidth(320)
-        self.filter.setAccessibleName("Which rows")
+        self.filter.setAccessibleName(tr("Which rows"))
         self.filter.setMinimumWidth(130)
         self.filter.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -176,7 +177,7 @@ class RowBrowser(QWidget):
                 self.detail.show_problem(event.problem)
             case events.Failed() if event.id == self._rows_asked:
                 self.table.rows.forget_asked()
-                self.count.setText("Rows could not be read")
+                self.count.setText(tr("Rows could not be read"))
             case events.Cancelled() if event.id == self._rows_asked:
                 self.table.rows.forget_asked()
 
@@ -199,7 +200,7 @@ class RowBrowser(QWidget):
         if self._dataset is None:
             return
         self.table.rows.restart((), 0)
-        self.count.setText("Looking…")
+        self.count.setText(tr("Looking…"))
         self._ask_rows(0)
 
     def _ask_rows(self, first: int) -> None:
@@ -240,12 +241,12 @@ class RowBrowser(QWidget):
 
     def _show_count(self) -> None:
         count = self.table.rows.rowCount()
-        self.count.setText(words.plural(count, "row") if count or self._dataset else "")
+        self.count.setText(tr_n("{n} row", "{n} rows", count) if count or self._dataset else "")
 
     def _fill_filter(self) -> None:
         before = self.filter.currentText()
         self.filter.clear()
-        self.filter.addItems(["All rows", "Used", "Skipped"])
+        self.filter.addItems([tr("All rows"), tr("Used"), tr("Skipped")])
         self.filter.addItems([name for name, _, _ in self._special()])
         place = self.filter.findText(before)
         self.filter.setCurrentIndex(max(0, place))

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import events
 from lora_studio.core.problems import Problem
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import column, label, titled
 from lora_studio.gui.widgets.conversation import ChatView
@@ -13,9 +14,9 @@ from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.rich_text import RichText, paragraph, spaced, words_in
 from lora_studio.gui.widgets.token_view import TokenView
 
-_NO_MODEL = "Choose a model to see the tokens of this row."
-_NO_TOKENS = "This row is left out, so it has no tokens."
-_WAITING = "Tokens appear in a moment."
+_NO_MODEL = mark("Choose a model to see the tokens of this row.")
+_NO_TOKENS = mark("This row is left out, so it has no tokens.")
+_WAITING = mark("Tokens appear in a moment.")
 
 
 class RowDetail(QTabWidget):
@@ -25,11 +26,11 @@ class RowDetail(QTabWidget):
         """Empty until a row is shown."""
         super().__init__(parent)
         self.chat, self.tokens, self.rejected = ChatView(), TokenView(), TokenView()
-        self.raw = RichText(self._paint_raw, "The row as the file has it")
+        self.raw = RichText(self._paint_raw, tr("The row as the file has it"))
         self._raw = ""
         self.problem = Statement()
-        self._rejected = titled("Rejected", self.rejected)
-        self._chosen = label("Chosen", "label")
+        self._rejected = titled(tr("Rejected"), self.rejected)
+        self._chosen = label(tr("Chosen"), "label")
         tokens = QWidget()
         inside = QVBoxLayout(tokens)
         inside.setContentsMargins(0, Space.S, 0, 0)
@@ -40,17 +41,19 @@ class RowDetail(QTabWidget):
         inside.addWidget(self._rejected, 1)
         raw = QWidget()
         raw.setLayout(column(self.raw))
-        self.addTab(self.chat, "Chat")
-        self.addTab(tokens, "Tokens")
-        self.addTab(raw, "Raw")
+        self.addTab(self.chat, tr("Chat"))
+        self.addTab(tokens, tr("Tokens"))
+        self.addTab(raw, tr("Raw"))
         self.setMinimumWidth(240)
-        self.tabBar().setAccessibleName("The row as chat, tokens or raw")
+        self.tabBar().setAccessibleName(tr("The row as chat, tokens or raw"))
         self.show_preview(None, has_model=False)
 
     def show_preview(self, row: events.RowPreview | None, *, has_model: bool) -> None:
         """What is known of a row before the worker has looked at it."""
         self.chat.show_row(row)
-        waiting = _NO_TOKENS if row and row.fault else _WAITING if has_model else _NO_MODEL
+        waiting = (
+            tr(_NO_TOKENS) if row and row.fault else tr(_WAITING) if has_model else tr(_NO_MODEL)
+        )
         self._show_tokens((), (), waiting)
         self.problem.hide()
         self._raw = ""
@@ -59,7 +62,7 @@ class RowDetail(QTabWidget):
     def show_row(self, shown: events.RowShown, *, has_model: bool) -> None:
         """All of a row."""
         self.chat.show_row(shown.row)
-        empty = _NO_TOKENS if shown.row.fault else _NO_MODEL if not has_model else ""
+        empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
         self.problem.setVisible(bool(shown.problems))
         self.problem.say("\n".join(f"{p.what} {p.remedy}" for p in shown.problems), "warn")
@@ -68,7 +71,7 @@ class RowDetail(QTabWidget):
 
     def show_problem(self, problem: Problem) -> None:
         """The row could not be looked at; what was known of it stays."""
-        self._show_tokens((), (), "There are no tokens to show.")
+        self._show_tokens((), (), tr("There are no tokens to show."))
         self.problem.show()
         self.problem.say(f"{problem.what} {problem.remedy}", "warn")
 

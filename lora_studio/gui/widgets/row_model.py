@@ -19,7 +19,9 @@ from PySide6.QtCore import (
 from lora_studio.core import words
 from lora_studio.core.dataset import Message, Task
 from lora_studio.core.events import RowPreview
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import color
+from lora_studio.gui.told import tell
 
 #: Rows asked for at once: a page is on the screen before the next one is needed.
 PAGE = 100
@@ -34,10 +36,10 @@ _WAITING = "…"
 _Index = QModelIndex | QPersistentModelIndex
 NUMBER, SOURCE, QUESTION, ANSWER = range(4)
 _NAMES: dict[Task, tuple[str, str]] = {
-    "sft": ("Question", "Answer"),
-    "text": ("Text", ""),
-    "preference": ("Prompt", "Chosen"),
-    "kto": ("Prompt", "Answer"),
+    "sft": (mark("Question"), mark("Answer")),
+    "text": (mark("Text"), ""),
+    "preference": (mark("Prompt"), mark("Chosen")),
+    "kto": (mark("Prompt"), mark("Answer")),
 }
 
 
@@ -138,7 +140,8 @@ class RowModel(QAbstractTableModel):
             return _aligned(section)
         if role != Qt.ItemDataRole.DisplayRole:
             return None
-        return ("Row", "Source", *self._names)[section]
+        name = (mark("Row"), mark("Source"), *self._names)[section]
+        return tr(name) if name else ""
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
         """Words of a cell; a row left out says why, in grey."""
@@ -152,7 +155,7 @@ class RowModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ForegroundRole:
             return color("muted") if row.fault or index.column() < QUESTION else None
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"Left out: {row.fault}" if row.fault else None
+            return tr("Left out: {fault}").format(fault=tell(row.fault)) if row.fault else None
         return _cell(row, index.column()) if _is_text(role) else None
 
     # --- inside -------------------------------------------------------------------------------
@@ -196,14 +199,16 @@ def _cell(row: RowPreview, column: int) -> str:
             if row.text:
                 return _line(row.text)
             said = _line(_first(row.messages, "user"))
-            return said or (f"⚠ {row.fault}" if row.fault else _line(_first(row.messages, "")))
+            return said or (
+                f"⚠ {tell(row.fault)}" if row.fault else _line(_first(row.messages, ""))
+            )
         case _:
             return _answer(row)
 
 
 def _answer(row: RowPreview) -> str:
     if row.fault:
-        return f"⚠ {row.fault}" if _first(row.messages, "user") else ""
+        return f"⚠ {tell(row.fault)}" if _first(row.messages, "user") else ""
     if row.chosen:
         return _line(_last(row.chosen))
     mark = {None: "", True: "✓ ", False: "✗ "}[row.label]

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 from lora_studio.core import words
 from lora_studio.core.dataset import Task
 from lora_studio.core.events import RowPreview
+from lora_studio.gui.language import tr
 from lora_studio.gui.widgets.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
 
 #: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
@@ -36,7 +37,7 @@ class RowTable(QTableView):
         self.setWordWrap(False)
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)
-        self.setAccessibleName("Rows of the dataset")
+        self.setAccessibleName(tr("Rows of the dataset"))
         self.setMinimumWidth(200)
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)

@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QVBox
 
 from lora_studio.core import events, words
 from lora_studio.core.commands import TextSource
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 
@@ -31,12 +32,12 @@ class SampleView(QScrollArea):
         super().__init__(parent)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setAccessibleName("Samples")
+        self.setAccessibleName(tr("Samples"))
         self._answers: _Answers = {}
         self._by_step: dict[int, _Answers] = {}
         self._prompts: dict[int, str] = {}
         self.steps = QComboBox()
-        self.steps.setAccessibleName("Evaluation to show the answers of")
+        self.steps.setAccessibleName(tr("Evaluation to show the answers of"))
         self.steps.activated.connect(self._fill)
         inner = QWidget()
         inner.setObjectName("scrolled")
@@ -80,7 +81,7 @@ class SampleView(QScrollArea):
             return
         was_newest = self.steps.currentIndex() == self.steps.count() - 1
         self._by_step[step] = {}
-        self.steps.addItem(f"After step {words.number(step)}", step)
+        self.steps.addItem(tr("After step {step}").format(step=words.number(step)), step)
         self.steps.setVisible(True)
         if was_newest:
             self.steps.setCurrentIndex(self.steps.count() - 1)

@@ -10,6 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import row_mapping
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
 from lora_studio.gui.widgets.controls import ComboControl, Line
@@ -39,10 +40,10 @@ class SlotEditor(QWidget):
         self._columns: tuple[str, ...] = ()
         self._first: Mapping[str, Any] = {}
         self.combo = ComboControl({})
-        self.combo.box.setAccessibleName(f"What fills {name}")
+        self.combo.box.setAccessibleName(tr("What fills {name}").format(name=name))
         self.line = Line()
-        self.line.setAccessibleName(f"Template for {name}")
-        self.line.setPlaceholderText("Click columns below, and write what stands between them")
+        self.line.setAccessibleName(tr("Template for {name}").format(name=name))
+        self.line.setPlaceholderText(tr("Click columns below, and write what stands between them"))
         self.preview = Elided(role="muted")
         self._chips = QWidget()
         self._flow = FlowLayout(self._chips)
@@ -58,9 +59,9 @@ class SlotEditor(QWidget):
     def show_value(self, value: str, columns: Sequence[str], first: Mapping[str, Any]) -> None:
         """What fills the slot, the columns there are, and the first row for the preview."""
         self._value, self._first = value, first
-        choices = {} if self.needed and value else {_NOTHING: "not used"}
+        choices = {} if self.needed and value else {_NOTHING: tr("not used")}
         choices |= {name: name for name in columns}
-        self.combo.set_choices(choices | {_TEMPLATE: "Template…"})
+        self.combo.set_choices(choices | {_TEMPLATE: tr("Template…")})
         self.combo.box.setMinimumWidth(self.combo.width())
         if tuple(columns) != self._columns:
             self._columns = tuple(columns)
@@ -107,11 +108,11 @@ class SlotEditor(QWidget):
                 old.hide()
                 old.deleteLater()
         for name in (*self._columns, _NEW_LINE):
-            words = "new line" if name == _NEW_LINE else name
+            words = tr("new line") if name == _NEW_LINE else name
             text = name if name == _NEW_LINE else f"{{{name}}}"
             chip = button(words, kind="")
             chip.setProperty("kind", "chip")
-            chip.setToolTip(f"Insert {text}")
+            chip.setToolTip(tr("Insert {text}").format(text=text))
             chip.clicked.connect(self._inserting(text))
             self._flow.addWidget(chip)
 

@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QFrame, QWidget
 from lora_studio.core import events, words
 from lora_studio.core.dataset import FORMAT_TITLES, RowFormat
 from lora_studio.gui.data_sources import Plain, is_hub, weight
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Role, Space, set_icon
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
 from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.glyph import Elided, Glyph, Statement
@@ -43,21 +45,21 @@ class SourceCard(QFrame):
         self.weight = Line()
         self.weight.setFixedWidth(64)
         self.opener = button(
-            "Mapping", self._toggle, kind="link", icon="chevron-right", role="accent"
+            tr("Mapping"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )
         self.opener.setCheckable(True)
-        self.remove = tool_button("close", "Remove this source", self.removed.emit)
+        self.remove = tool_button("close", tr("Remove this source"), self.removed.emit)
         self.verdict = Statement()
         self.problems = Statement()
         self.panel = MappingPanel()
         self._build()
 
     def _build(self) -> None:
-        tip = "A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen."
-        times = label("Weight", "caption")
+        tip = tr("A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.")
+        times = label(tr("Weight"), "caption")
         times.setBuddy(self.weight)
         self.weight.setToolTip(tip)
-        self.weight.setAccessibleName("Weight of this source")
+        self.weight.setAccessibleName(tr("Weight of this source"))
         self.weight.setAccessibleDescription(tip)
         head = row(
             self._glyph,
@@ -92,13 +94,15 @@ class SourceCard(QFrame):
         self.name.setAccessibleName(path)
         kind = "search" if hub else "file" if PurePath(path).suffix else "folder"
         self._glyph.set_glyph(kind, "muted")
-        self.remove.setToolTip(f"Remove {self.name.text()}; the file stays")
-        self.remove.setAccessibleName(f"Remove {self.name.text()}")
+        self.remove.setToolTip(tr("Remove {text}; the file stays").format(text=self.name.text()))
+        self.remove.setAccessibleName(tr("Remove {text}").format(text=self.name.text()))
         self._show_weight()
         self.holds.setText(_holds(found))
         text, role = _verdict(source, found, busy)
         self.verdict.say(text, role)
-        worries = [f"{item.what} {item.remedy}" for item in (found.problems if found else ())]
+        worries = [
+            f"{tell(item.what)} {tell(item.remedy)}" for item in (found.problems if found else ())
+        ]
         refused = found is not None and found.format is None
         self.problems.setVisible(bool(worries) and not refused)
         self.problems.say("\n".join(worries), "warn")
@@ -141,31 +145,36 @@ def _holds(found: events.SourceFound | None) -> str:
     if found is None:
         return ""
     left_out = sum(item.count for item in found.skipped)
-    rows = words.plural(found.rows, "row") if found.rows is not None else "reading on…"
-    skipped = f", {words.number(left_out)} skipped" if left_out else ""
-    return "  ·  ".join(part for part in (found.container, rows + skipped) if part)
+    rows = tr_n("{n} row", "{n} rows", found.rows) if found.rows is not None else tr("reading on…")
+    if left_out:
+        rows = tr("{rows}, {count} skipped").format(rows=rows, count=words.number(left_out))
+    return "  ·  ".join(part for part in (tell(found.container), rows) if part)
 
 
 def _verdict(source: Plain, found: events.SourceFound | None, busy: bool) -> tuple[str, Role]:
     """The format in words, with how sure that is and why."""
     if found is None:
-        return ("Looking at it…" if busy else "Not read yet."), "muted"
+        return (tr("Looking at it…") if busy else tr("Not read yet.")), "muted"
     if found.format is None:
-        reasons = [f"{item.what} {item.remedy}" for item in found.problems]
-        return "\n".join(reasons) or f"Nothing here can be trained on. {found.evidence}", "error"
+        reasons = [f"{tell(item.what)} {tell(item.remedy)}" for item in found.problems]
+        return "\n".join(reasons) or tr("Nothing here can be trained on. {evidence}").format(
+            evidence=tell(found.evidence)
+        ), "error"
     title = format_title(found.format)
     chosen = source.get("format", "auto") != "auto"
-    how = "chosen by you" if chosen else _sureness(found.confidence)
+    how = tr("chosen by you") if chosen else _sureness(found.confidence)
     sure = chosen or found.confidence >= _LIKELY
-    evidence = found.evidence.rstrip(".")
+    evidence = tell(found.evidence.rstrip("."))
     text = f"{title}, {how}: {evidence}." if evidence else f"{title}, {how}."
     return text, "ok" if sure else "warn"
 
 
 def _sureness(confidence: float) -> str:
-    return "sure" if confidence >= _SURE else "likely" if confidence >= _LIKELY else "a guess"
+    if confidence >= _SURE:
+        return tr("sure")
+    return tr("likely") if confidence >= _LIKELY else tr("a guess")
 
 
 def format_title(name: Any) -> str:
     """What a format is called, without its columns."""
-    return FORMAT_TITLES[cast(RowFormat, name)].split(" (")[0]
+    return tr(FORMAT_TITLES[cast(RowFormat, name)]).split(" (")[0]

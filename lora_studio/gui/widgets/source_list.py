@@ -12,17 +12,18 @@ from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core import events
 from lora_studio.gui import data_sources
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
 from lora_studio.gui.widgets.controls import Control, Line
 from lora_studio.gui.widgets.source_card import SourceCard
 
-_FILTER = (
+_FILTER = mark(
     "Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown "
     "*.gz *.bz2 *.xz *.zst *.zip);;All files (*)"
 )
-_HINT = "Path of a file or folder, or org/name on the hub"
-_EXAMPLE = (
+_HINT = mark("Path of a file or folder, or org/name on the hub")
+_EXAMPLE = mark(
     "JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and "
     "completion, question and answer, preference pairs, labelled answers or plain text."
 )
@@ -47,25 +48,27 @@ class SourceList(Control):
         self.cards: list[SourceCard] = []
         self.zone = QFrame()
         self.line = Line()
-        self.files = button("Files…", self._choose_files, icon="file")
-        self.folder = button("Folder…", self._choose_folder, icon="folder")
-        self.hub = button("From the hub", self._type_hub_id, icon="search")
-        self.recent = button("Recent", icon="sample")
-        self.hint = label("Drop files or folders anywhere on this page, or choose them.", wrap=True)
-        self.example = label(_EXAMPLE, "caption", wrap=True)
+        self.files = button(tr("Files…"), self._choose_files, icon="file")
+        self.folder = button(tr("Folder…"), self._choose_folder, icon="folder")
+        self.hub = button(tr("From the hub"), self._type_hub_id, icon="search")
+        self.recent = button(tr("Recent"), icon="sample")
+        self.hint = label(
+            tr("Drop files or folders anywhere on this page, or choose them."), wrap=True
+        )
+        self.example = label(tr(_EXAMPLE), "caption", wrap=True)
         self._list = QVBoxLayout()
         self._build()
         self.set_recent(recent)
 
     def _build(self) -> None:
-        self.line.setPlaceholderText(_HINT)
-        self.line.setAccessibleName("Add a file, a folder or a hub dataset")
+        self.line.setPlaceholderText(tr(_HINT))
+        self.line.setAccessibleName(tr("Add a file, a folder or a hub dataset"))
         self.line.setMinimumWidth(160)
-        self.files.setToolTip("Choose one or more data files (Ctrl+Shift+O)")
+        self.files.setToolTip(tr("Choose one or more data files (Ctrl+Shift+O)"))
         self.files.setShortcut("Ctrl+Shift+O")
-        self.folder.setToolTip("Choose a folder of data files")
-        self.hub.setToolTip("Type the id of a dataset on the Hugging Face hub")
-        self.recent.setToolTip("Sources that were used before")
+        self.folder.setToolTip(tr("Choose a folder of data files"))
+        self.hub.setToolTip(tr("Type the id of a dataset on the Hugging Face hub"))
+        self.recent.setToolTip(tr("Sources that were used before"))
         self._list.setSpacing(Space.S)
         ways = row(self.line, self.files, self.folder, self.hub, self.recent)
         ways.setStretch(0, 1)
@@ -171,7 +174,7 @@ class SourceList(Control):
         self.left.emit()
 
     def _type_hub_id(self) -> None:
-        self.line.setPlaceholderText("org/name, such as HuggingFaceH4/no_robots")
+        self.line.setPlaceholderText(tr("org/name, such as HuggingFaceH4/no_robots"))
         self.line.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _choose_files(self) -> None:
@@ -182,10 +185,10 @@ class SourceList(Control):
 
     def _dialog(self, mode: QFileDialog.FileMode) -> None:
         home = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.HomeLocation)
-        dialog = QFileDialog(self.window(), "Add data", str(self.base or home))
+        dialog = QFileDialog(self.window(), tr("Add data"), str(self.base or home))
         dialog.setFileMode(mode)
         if mode == QFileDialog.FileMode.ExistingFiles:
-            dialog.setNameFilter(_FILTER)
+            dialog.setNameFilter(tr(_FILTER))
         dialog.filesSelected.connect(lambda names: self.take(map(Path, names)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()

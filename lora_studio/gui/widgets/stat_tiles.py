@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from PySide6.QtGui import QFont
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
 
@@ -46,7 +47,7 @@ class StatTiles(QWidget):
     ) -> None:
         """`names` maps a key to the caption."""
         super().__init__(parent)
-        self.tiles = {key: StatTile(name) for key, name in names.items()}
+        self.tiles = {key: StatTile(tr(name)) for key, name in names.items()}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(Space.L)

@@ -6,19 +6,21 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QWidget
 
 from lora_studio.core import events, words
+from lora_studio.gui.language import inside, mark, tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, tool_button
 
 _UNITS = 1000
 _DOING = {
-    "inspect_dataset": "Reading rows",
-    "measure_dataset": "Measuring rows",
-    "lint_dataset": "Looking for faults",
+    "inspect_dataset": mark("Reading rows"),
+    "measure_dataset": mark("Measuring rows"),
+    "lint_dataset": mark("Looking for faults"),
 }
 _STOPPED = {
-    "inspect_dataset": "Not all rows were read",
-    "measure_dataset": "Rows were not measured",
-    "lint_dataset": "Not looked for faults",
+    "inspect_dataset": mark("Not all rows were read"),
+    "measure_dataset": mark("Rows were not measured"),
+    "lint_dataset": mark("Not looked for faults"),
 }
 
 
@@ -40,8 +42,10 @@ class TaskStatus(QWidget):
         self.bar = QProgressBar(textVisible=False)
         self.bar.setRange(0, _UNITS)
         self.bar.setFixedWidth(96)
-        self.cancel = tool_button("close", "Cancel", lambda: self.cancel_clicked.emit(self.kind))
-        self.resume = button("Go on", lambda: self.resume_clicked.emit(self.kind), kind="link")
+        self.cancel = tool_button(
+            "close", tr("Cancel"), lambda: self.cancel_clicked.emit(self.kind)
+        )
+        self.resume = button(tr("Go on"), lambda: self.resume_clicked.emit(self.kind), kind="link")
         self.setLayout(row(self.words, self.bar, self.cancel, self.resume, spacing=Space.S))
         self.show_nothing()
 
@@ -49,15 +53,15 @@ class TaskStatus(QWidget):
         """A question of a kind is under way."""
         self.kind = kind
         done = progress.done / progress.total if progress and progress.total else None
-        doing = progress.stage if progress else _DOING[kind]
+        doing = tell(progress.stage) if progress else tr(_DOING[kind])
         parts = [f"{doing}…" if done is None else f"{doing}  {100 * done:.0f} %"]
         if progress and progress.eta_s is not None and progress.eta_s >= 5:
-            parts.append(f"{words.remaining(progress.eta_s)} left")
+            parts.append(tr("{time} left").format(time=tell(words.remaining(progress.eta_s))))
         self.words.setText("  ·  ".join(parts))
         self.bar.setValue(round(_UNITS * min(1.0, done or 0.0)))
         self.bar.setAccessibleName(self.words.text())
         self.bar.setVisible(done is not None)
-        self.cancel.setToolTip(f"Cancel: {_DOING[kind].lower()}")
+        self.cancel.setToolTip(tr("Cancel: {what}").format(what=inside(tr(_DOING[kind]))))
         self.cancel.setAccessibleName(self.cancel.toolTip())
         self.cancel.show()
         self.resume.hide()
@@ -66,8 +70,8 @@ class TaskStatus(QWidget):
     def show_stopped(self, kind: str) -> None:
         """A question of a kind was cancelled by the user and can be asked again."""
         self.kind = kind
-        self.words.setText(_STOPPED[kind])
-        self.resume.setAccessibleName(f"Go on: {_DOING[kind].lower()}")
+        self.words.setText(tr(_STOPPED[kind]))
+        self.resume.setAccessibleName(tr("Go on: {what}").format(what=inside(tr(_DOING[kind]))))
         self.words.show()
         self.resume.show()
         self.bar.hide()

@@ -6,7 +6,9 @@ from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
 from lora_studio.core.ollama_template import DerivedTemplate
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import More, label, set_role, titled
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
@@ -21,12 +23,13 @@ class TemplateView(QWidget):
         """Empty until the first event."""
         super().__init__(parent)
         self.verdict = label(wrap=True)
-        self.jinja, self.go = _code("Chat template"), _code("Ollama TEMPLATE")
+        self.jinja, self.go = _code(tr("Chat template")), _code(tr("Ollama TEMPLATE"))
         sides = Columns(
-            titled("Chat template (Jinja)", self.jinja), titled("Ollama TEMPLATE (Go)", self.go)
+            titled(tr("Chat template (Jinja)"), self.jinja),
+            titled(tr("Ollama TEMPLATE (Go)"), self.go),
         )
         self.facts = FactList()
-        self.limits = More("Where the two differ")
+        self.limits = More(tr("Where the two differ"))
         self._limits = label(role="muted", wrap=True)
         self.limits.add(self._limits)
         layout = QVBoxLayout(self)
@@ -46,25 +49,32 @@ class TemplateView(QWidget):
         self.jinja.setPlainText(event.chat_template)
         self.go.setPlainText(derived.template)
         self.facts.show_facts(_facts(derived))
-        self._limits.setText("\n".join(f"• {limit}" for limit in derived.limits))
+        self._limits.setText("\n".join(f"• {tell(limit)}" for limit in derived.limits))
         self.limits.setVisible(bool(derived.limits))
 
 
 def _verdict(derived: DerivedTemplate, difference: str | None) -> str:
     if derived.proven:
-        return f"✓ Proven on {words.plural(derived.conversations, 'conversation')}"
-    reason = derived.reason.rstrip(".") or "The two write different texts"
-    return f"✗ Not proven: {reason}{f' ({difference})' if difference else ''}"
+        return tr("✓ Proven on {conversations}").format(
+            conversations=tr_n("{n} conversation", "{n} conversations", derived.conversations)
+        )
+    reason = tell(derived.reason.rstrip(".")) or tr("The two write different texts")
+    return tr("✗ Not proven: {reason}").format(reason=reason) + (
+        f" ({tell(difference)})" if difference else ""
+    )
 
 
 def _facts(derived: DerivedTemplate) -> list[tuple[str, str]]:
     other = derived.alternative
     return [
-        ("Also proven", words.listed(derived.covers)),
-        ("Left out", "; ".join(note.removeprefix("left out: ") for note in derived.notes)),
-        ("Stops", words.listed(derived.stops)),
-        ("Needs", words.listed(derived.needs)),
-        ("Proven instead", other.what if other else ""),
+        (tr("Also proven"), words.listed([tell(name) for name in derived.covers], tr("and"))),
+        (
+            tr("Left out"),
+            "; ".join(tell(note.removeprefix("left out: ")) for note in derived.notes),
+        ),
+        (tr("Stops"), words.listed(derived.stops, tr("and"))),
+        (tr("Needs"), words.listed([tell(need) for need in derived.needs], tr("and"))),
+        (tr("Proven instead"), tell(other.what) if other else ""),
     ]
 
 

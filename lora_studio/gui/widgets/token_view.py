@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QToolTip, QVBoxLayout, QWidget
 
 from lora_studio.core import words
 from lora_studio.core.events import Token
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Space, color, current, theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
 from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
@@ -19,11 +20,13 @@ from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
 SHOWN = 8000
 #: Role of the colour, mark beside the colour, words.
 _STATES = {
-    "trained": ("accent", "text-decoration: underline", "trained"),
-    "context": ("muted", "", "context"),
-    "cut": ("warn", "text-decoration: line-through", "cut off"),
+    "trained": ("accent", "text-decoration: underline", mark("trained")),
+    "context": ("muted", "", mark("context")),
+    "cut": ("warn", "text-decoration: line-through", mark("cut off")),
 }
-_HELP = "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
+_HELP = mark(
+    "Tokens of this row: trained ones count in the loss, context does not, cut ones are lost."
+)
 
 
 class TokenView(QWidget):
@@ -40,12 +43,12 @@ class TokenView(QWidget):
         self.more = button("", self._show_all, kind="link")
         self.total = label(role="caption")
         self._keys = {state: label(role="caption") for state in (*_STATES, "special")}
-        self._empty = "Choose a model to see the tokens of this row."
+        self._empty = tr("Choose a model to see the tokens of this row.")
         legend = QWidget()
         flow = FlowLayout(legend, spacing=Space.M)
         for key in (self.total, *self._keys.values()):
             key.setTextFormat(Qt.TextFormat.RichText)
-            key.setToolTip(_HELP)
+            key.setToolTip(tr(_HELP))
             flow.addWidget(key)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Space.S, 0, 0)
@@ -80,7 +83,7 @@ class TokenView(QWidget):
     def legend(self) -> str:
         """The legend without its colours."""
         found = self.counts()
-        named = {state: what for state, (_, _, what) in _STATES.items()}
+        named = {state: tr(what) for state, (_, _, what) in _STATES.items()}
         return ", ".join(f"{named[state]} {words.number(found[state])}" for state in _STATES)
 
     def token_at(self, position: int) -> str:
@@ -89,9 +92,11 @@ class TokenView(QWidget):
         if not 0 <= index < len(self._starts):
             return ""
         token = self._tokens[index]
-        kind = "special, " if token.special else ""
-        place = f"Token {words.number(index + 1)} of {words.number(len(self._tokens))}"
-        return f"{place}: id {token.id}, {kind}{_STATES[token.state][2]}  {token.text!r}"
+        kind = tr("special, ") if token.special else ""
+        place = tr("Token {index} of {tokens}").format(
+            index=words.number(index + 1), tokens=words.number(len(self._tokens))
+        )
+        return f"{place}: id {token.id}, {kind}{tr(_STATES[token.state][2])}  {token.text!r}"
 
     # --- painting -----------------------------------------------------------------------------
 
@@ -120,7 +125,9 @@ class TokenView(QWidget):
         self.box.setPlaceholderText(self._empty)
         hidden = len(self._tokens) - len(shown)
         self.more.setVisible(hidden > 0)
-        self.more.setText(f"Show the other {words.plural(hidden, 'token')}")
+        self.more.setText(
+            tr("Show the other {hidden}").format(hidden=tr_n("{n} token", "{n} tokens", hidden))
+        )
         self._show_legend()
         self._say_token()
 
@@ -130,14 +137,16 @@ class TokenView(QWidget):
 
     def _show_legend(self) -> None:
         found = self.counts()
-        self.total.setText(f"<b>{words.plural(len(self._tokens), 'token')}</b>")
+        self.total.setText(f"<b>{tr_n('{n} token', '{n} tokens', len(self._tokens))}</b>")
         self.total.setVisible(bool(self._tokens))
-        for state, (role, mark, name) in _STATES.items():
+        for state, (role, drawn, name) in _STATES.items():
             tint = getattr(current(), role)
-            sample = f'<span style="color:{tint}; {mark}">abc</span>'
-            self._keys[state].setText(f"{sample}&nbsp; {name} {words.number(found[state])}")
+            sample = f'<span style="color:{tint}; {drawn}">abc</span>'
+            self._keys[state].setText(f"{sample}&nbsp; {tr(name)} {words.number(found[state])}")
         chip = f'<span style="background:{current().line}">&nbsp;&lt;s&gt;&nbsp;</span>'
-        self._keys["special"].setText(f"{chip}&nbsp; special {words.number(found['special'])}")
+        self._keys["special"].setText(
+            f"{chip}&nbsp; {tr('special')} {words.number(found['special'])}"
+        )
         self.setAccessibleDescription(self.legend())
 
     def _say_token(self) -> None:
