@@ -149,7 +149,7 @@ def _status(report: dict[str, Any], answer: events.DatasetInspected | Problem) -
 
 
 def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
-    """What was found as plain data; rows = used + the counts of `skipped`."""
+    """What was found as plain data; rows = used + skipped, and `reasons` say why."""
     found: SourceFound = answer.sources[0]
     return {
         "file": file,
@@ -163,7 +163,8 @@ def _report(answer: events.DatasetInspected, file: str) -> dict[str, Any]:
         "mapping": found.mapping,
         "rows": answer.rows_read,
         "used": answer.rows_used,
-        "skipped": [entry.model_dump(mode="json") for entry in found.skipped],
+        "skipped": sum(entry.count for entry in found.skipped),
+        "reasons": [entry.model_dump(mode="json") for entry in found.skipped],
         "problems": [problem.model_dump(mode="json") for problem in answer.problems],
     }
 
@@ -181,7 +182,8 @@ def _refused(problem: Problem, file: str) -> dict[str, Any]:
         "mapping": {},
         "rows": 0,
         "used": 0,
-        "skipped": [],
+        "skipped": 0,
+        "reasons": [],
         "problems": [problem.model_dump(mode="json")],
     }
 
@@ -209,9 +211,9 @@ def _show(report: dict[str, Any], display: Display) -> None:
         if value:
             table.add_row(name, escape(value))
     display.console.print(table)
-    for entry in report["skipped"][:_REASONS_SHOWN]:
+    for entry in report["reasons"][:_REASONS_SHOWN]:
         display.say(f"{words.number(entry['count'])} × {entry['reason']} ({_places(entry)})")
-    if (more := len(report["skipped"]) - _REASONS_SHOWN) > 0:
+    if (more := len(report["reasons"]) - _REASONS_SHOWN) > 0:
         display.say(f"and {words.plural(more, 'more reason')}")
     display.problems(Problem.model_validate(problem) for problem in report["problems"])
 
@@ -223,9 +225,8 @@ def _columns(names: Sequence[str]) -> str:
 
 
 def _sum(report: dict[str, Any]) -> str:
-    skipped = sum(entry["count"] for entry in report["skipped"])
-    read, used = words.number(report["rows"]), words.number(report["used"])
-    return f"{read} read = {used} used + {words.number(skipped)} left out"
+    read, used, skipped = (words.number(report[name]) for name in ("rows", "used", "skipped"))
+    return f"{read} read = {used} used + {skipped} left out"
 
 
 def _places(entry: dict[str, Any]) -> str:

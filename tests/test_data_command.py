@@ -16,7 +16,7 @@ from tests.helpers.jobs import write_rows
 
 KEYS = {
     "file", "container", "format", "task", "confidence", "evidence", "others", "columns", "mapping",
-    "rows", "used", "skipped", "problems",
+    "rows", "used", "skipped", "reasons", "problems",
 }  # fmt: skip
 GOOD = {"instruction": "Who?", "input": "", "output": "I."}
 CHAT = {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}
@@ -46,7 +46,8 @@ def report(*arguments: str, folder: Path | None = None) -> dict[str, Any]:
     assert "Traceback" not in result.stdout + result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     assert set(found) == KEYS
-    assert found["rows"] == found["used"] + sum(entry["count"] for entry in found["skipped"])
+    assert found["rows"] == found["used"] + found["skipped"]
+    assert found["skipped"] == sum(entry["count"] for entry in found["reasons"])
     assert (found["task"] == "unsupported") == (found["format"] is None)
     refused = found["task"] == "unsupported" or not found["used"]
     assert result.returncode == (2 if refused else 0)
@@ -62,7 +63,7 @@ def test_an_understood_file_is_described_with_every_row_accounted_for(tmp_path: 
     assert found["columns"] == ["instruction", "input", "output"]
     assert found["mapping"] == {"instruction": "instruction", "input": "input", "output": "output"}
     assert (found["rows"], found["used"]) == (5, 2)
-    reasons = {entry["reason"]: entry["rows"] for entry in found["skipped"]}
+    reasons = {entry["reason"]: entry["rows"] for entry in found["reasons"]}
     assert reasons["its answer is empty"] == [2]
     assert reasons["it has no answer"] == [4]
     assert [3] in reasons.values()

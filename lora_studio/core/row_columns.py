@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lora_studio.core.row_turns import is_turn, opens_with_answer, style_of
+from lora_studio.core.row_turns import is_tree, is_turn, opens_with_answer, style_of
 from lora_studio.core.row_values import (
     MEDIA_KEYS,
     is_blank,
@@ -149,6 +149,7 @@ class Column:
     truths: int = 0
     openers: int = 0  # conversations that the assistant opens
     openai: int = 0  # conversations of role and content
+    trees: int = 0  # conversations with several replies to a turn
 
     @property
     def key(self) -> str:
@@ -183,7 +184,7 @@ def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> lis
 
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     kinds: Counter[Kind] = Counter()
-    truths = openers = openai = 0
+    truths = openers = openai = trees = 0
     media = key_of(name) in MEDIA_KEYS
     for row in rows:
         value = row.get(name)
@@ -195,7 +196,8 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         if kind == "turns":
             openers += opens_with_answer(value)
             openai += style_of(value) == "messages"
-    return Column(name, kinds, truths, openers, openai)
+            trees += is_tree(value)
+    return Column(name, kinds, truths, openers, openai, trees)
 
 
 def kind_of(value: Any, *, media: bool = False) -> Kind:
@@ -212,7 +214,8 @@ def kind_of(value: Any, *, media: bool = False) -> Kind:
             return "turns"
         return "text"
     if isinstance(value, dict):
-        return "turn" if is_turn(value) else "turns" if style_of(value) else "object"
+        is_one = is_turn(value) and not is_tree(value)
+        return "turn" if is_one else "turns" if style_of(value) else "object"
     if isinstance(value, list | tuple):
         return _list_kind(value)
     return "object"
@@ -257,7 +260,9 @@ def conversations(columns: Columns) -> list[Column]:
     by_kind = [
         column
         for column in columns
-        if column.kind == "turns" and column.key not in others and column.key not in CONVERSATIONS
+        if column.kind == "turns"
+        and (column.key not in others or 2 * column.trees > column.filled)
+        and column.key not in CONVERSATIONS
     ]
     by_name = [
         column

@@ -3,11 +3,12 @@
 What is done where the field has no one way:
 
 - An assistant's turn trains unless it says otherwise (`weight` 0; `train`, `training` or `loss`
-  false).
+  false). One that says so of a part of its text makes the row unusable: all of it would train.
 - Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
   stay as they are; joining turns is a repair (`merge_turns`).
 - Turns that are empty stay as long as one answer has text; leaving them out is a repair.
 - A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
+- Of a tree of turns, each with `replies`, the best ranked reply is taken every time.
 - `<think>…</think>` at the beginning of an answer becomes its `thinking`, without the line breaks
   around it.
 """
@@ -31,6 +32,7 @@ _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
 _TRAINS = ("train", "training", "loss")
+_PARTLY = ("train_detail", "training_detail")
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
@@ -83,6 +85,11 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, dict) and _is_turn(value)
 
 
+def is_tree(value: Any) -> bool:
+    """Whether a value is a turn with the replies to it, each with replies of its own."""
+    return is_turn(value) and _are_objects(value.get("replies"))
+
+
 def opens_with_answer(value: Any) -> bool:
     """Whether the first turn of a conversation is the assistant's (or there is none)."""
     for turn in _listed(value) or ():
@@ -104,12 +111,28 @@ def _listed(value: Any) -> list[Any] | None:
     value = parsed(value)
     if isinstance(value, dict) and _are_objects(value.get("messages")):
         value = value["messages"]
+    if is_tree(value):
+        return list(_best_path(value))
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
         if not lists or len({len(item) for item in lists.values()}) != 1:
             return None
         return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
     return list(value) if isinstance(value, list | tuple) else None
+
+
+def _best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A turn, the best of the replies to it by `rank` (0 is the best), the best to that, and so on."""
+    found: dict[str, Any] | None = turn
+    while found is not None:
+        yield found
+        replies = [reply for reply in found.get("replies") or () if not reply.get("deleted")]
+        found = min(replies, key=_rank, default=None)
+
+
+def _rank(reply: dict[str, Any]) -> float:
+    rank = reply.get("rank")
+    return rank if isinstance(rank, int | float) and not is_missing(rank) else float("inf")
 
 
 def _are_objects(value: Any) -> bool:
@@ -222,6 +245,8 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
 
 
 def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
+    if any(not is_blank(turn.get(name)) for name in _PARTLY):
+        raise UnusableRow("it says which parts of an answer train, which is not done here")
     speaker = speaker_of(name)
     if speaker is None:
         raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")

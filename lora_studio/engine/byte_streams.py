@@ -10,11 +10,14 @@ import hashlib
 import io
 import lzma
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, cast
+
+from lora_studio.engine import archives
 
 Compression = Literal["", "gzip", "bzip2", "xz", "zstd", "lz4"]
 
@@ -32,7 +35,7 @@ _UTF8 = ("utf-8", "utf-8-sig")
 #: What reading and unpacking raise for damaged data, and archives of kinds that are not known.
 FAULTS = (
     EOFError, OSError, ValueError, KeyError, struct.error, zlib.error, lzma.LZMAError,
-    zipfile.BadZipFile, NotImplementedError,
+    zipfile.BadZipFile, tarfile.TarError, NotImplementedError,
 )  # fmt: skip
 
 
@@ -75,7 +78,7 @@ class _Counted(io.RawIOBase):
 
 
 class ByteStream:
-    """Reads a file, or a member of a ZIP archive, once from beginning to end as UTF-8.
+    """Reads a file, or a member of an archive, once from beginning to end as UTF-8.
 
     `broken` says in words why the end was not reached; what came before it is good.
     """
@@ -173,7 +176,7 @@ def _open(path: Path, member: str) -> Iterator[IO[bytes]]:
         with path.open("rb", buffering=0) as file:
             yield file
         return
-    with zipfile.ZipFile(path) as archive, archive.open(member) as file:
+    with archives.open_entry(path, member) as file:
         yield file
 
 

@@ -47,7 +47,7 @@ _FOREIGN = {
 
 @dataclass(frozen=True)
 class Container:
-    """One file of rows, or one member of a ZIP archive, and how to read it."""
+    """One file of rows, or one member of an archive, and how to read it."""
 
     path: Path
     kind: Kind

@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.synchronize import Event
@@ -41,27 +41,31 @@ def in_processes(
     job: Job,
     *,
     doing: str,
-    preload: str = "",
+    preload: Sequence[str] = (),
+    helping: bool = False,
 ) -> Iterator[R]:
     """What `work` makes of each piece, in order; raises CancelledError.
 
     `work` goes to every process once. What it raises there is raised here; where a process is ended
-    from outside, that is a ProblemError, in which `doing` completes "A process that …". A module that
-    takes seconds to import can be had once for all processes by `preload`, where there are fork
-    servers.
+    from outside, that is a ProblemError, in which `doing` completes "A process that …". Modules that
+    take seconds to import can be had once for all processes by `preload`, where there are fork
+    servers. With `helping` this process does pieces itself until the first of the others has done one:
+    what it makes of them is kept in memory meanwhile, and has to be small.
     """
     method = "forkserver" if preload and sys.platform != "win32" else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload([preload])
+        context.set_forkserver_preload([*preload])
     cancelled = context.Event()
     pool = ProcessPoolExecutor(processes, context, _begin, (work, cancelled))
     try:
         waiting = iter(pieces)
         # Few at a time, so that results never pile up in memory.
-        futures: deque[Future[R]] = deque(
-            pool.submit(_do, piece) for piece in islice(waiting, 2 * processes)
-        )
+        first = [*islice(waiting, 2 * processes)]
+        with ThreadPoolExecutor(1) as starter:  # to submit is to wait for the fork server
+            begun = starter.submit(lambda: [pool.submit(_do, piece) for piece in first])
+            own = [*_done_here(work, waiting, begun, job)] if helping else []
+            futures: deque[Future[R]] = deque([*begun.result(), *own])
         while futures:
             while not wait([futures[0]], _PATIENCE).done:
                 job.check()
@@ -78,6 +82,20 @@ def in_processes(
     finally:
         cancelled.set()
         pool.shutdown(cancel_futures=True)
+
+
+def _done_here(
+    work: Callable[[P], R], waiting: Iterator[P], begun: Future[list[Future[R]]], job: Job
+) -> Iterator[Future[R]]:
+    """Pieces that this process does until the first of those begun elsewhere is done."""
+    while not (begun.done() and any(future.done() for future in begun.result())):
+        job.check()
+        mine = [*islice(waiting, 1)]
+        if not mine:
+            return
+        future: Future[R] = Future()
+        future.set_result(work(mine[0]))
+        yield future
 
 
 def is_cancelled() -> bool:

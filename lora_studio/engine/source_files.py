@@ -1,16 +1,15 @@
-"""Which files a source consists of: one, those of a folder or ZIP archive, those of a hub dataset."""
+"""Which files a source consists of: one, those of a folder or archive, those of a hub dataset."""
 
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError, Where
-from lora_studio.engine import hub_dataset
+from lora_studio.engine import archives, hub_dataset
 from lora_studio.engine.byte_streams import FAULTS
 from lora_studio.engine.channel import Job
 from lora_studio.engine.containers import (
@@ -145,17 +144,14 @@ def _in_folder(folder: Path) -> list[tuple[Path, str]]:
 
 
 def _members(file: Path, name: str) -> Iterator[Candidate]:
-    """The file itself, or what a ZIP archive holds."""
+    """The file itself, or what a ZIP or tar archive holds."""
     try:
-        with file.open("rb") as stream:
-            is_archive = stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-        if not is_archive:
-            yield Candidate(file, name)
-            return
-        with zipfile.ZipFile(file) as archive:
-            entries = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+        entries = archives.entries_of(file)
     except FAULTS as error:
         raise unreadable(file, error) from error
+    if entries is None:
+        yield Candidate(file, name)
+        return
     refuse_office(file, entries)
     if not entries:
         raise problem(file, "dataset.empty", f"{file.name} is empty.", "Choose a file with rows.")

@@ -7,7 +7,7 @@ templates write one: a run that goes on tomorrow finds the tokens that it began 
 
 Work is divided into chunks of rows, each of which becomes an Arrow file. Small data is done here and
 now, the rest by several processes. Each needs two to three seconds to be there (measured: imports and
-a vocabulary of 150,000), which is why small data has none.
+a vocabulary of 150,000), which is why small data has none; until then this one works.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from lora_studio.engine.token_table import Left, TokenTable
 from lora_studio.engine.tokens import Encoder, Tokenised
 
 #: Rows of a chunk and of a batch within it; at most so many tokens are held before they are written.
-CHUNK = 8192
+#: Chunks are small enough for all processes to end at about the same time.
+CHUNK = 2048
 BATCH = 256
 _HELD_TOKENS = 4_000_000
 
@@ -170,6 +171,9 @@ class _Work:
         """Made where it is needed: a compiled chat template does not travel."""
         return Encoder(self.tokenizer, self.spec)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "encoder"}
+
     def chunk(self, begin: int, job: Job | None = None, done: int = 0, total: int = 0) -> _Result:
         """Tokenises the rows of one chunk into a file of its own.
 
@@ -210,7 +214,7 @@ class _Work:
                 continue
             writer.add(row, sides, sample.label)
             for side in sides:
-                digest.update(np.asarray([row, *side.ids], np.int64).tobytes())
+                digest.update(np.insert(side.ids.astype(np.int64), 0, row).tobytes())
                 digest.update(np.asarray(side.spans, np.int64).tobytes())
 
     def _sample(self, raw: str) -> Sample:
@@ -266,7 +270,7 @@ class _Writer:
         columns["unshown"].append(sum(side.unshown for side in sides))
         for prefix, side in zip(self._sides, sides, strict=True):
             columns[f"{prefix}ids"].append(side.ids)
-            columns[f"{prefix}spans"].append([edge for span in side.spans for edge in span])
+            columns[f"{prefix}spans"].append(np.asarray(side.spans, np.int32).reshape(-1))
             columns[f"{prefix}length"].append(len(side.ids))
             columns[f"{prefix}first"].append(side.first)
             columns[f"{prefix}targets"].append(side.targets)
@@ -277,9 +281,23 @@ class _Writer:
             self._flush()
 
     def _flush(self) -> None:
-        self._stream.write_batch(pa.record_batch(self._columns, schema=self._schema))
+        arrays = [
+            _lists(self._columns[field.name])
+            if pa.types.is_list(field.type)
+            else pa.array(self._columns[field.name], field.type)
+            for field in self._schema
+        ]
+        self._stream.write_batch(pa.record_batch(arrays, schema=self._schema))
         self._columns = {name: [] for name in self._schema.names}
         self._held = 0
+
+
+def _lists(rows: list[np.ndarray]) -> pa.ListArray:
+    """Arrays of int32 as one column."""
+    edges = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(row) for row in rows], out=edges[1:])
+    values = np.concatenate(rows) if rows else np.zeros(0, np.int32)
+    return pa.ListArray.from_arrays(pa.array(edges), pa.array(values, pa.int32()))
 
 
 def _run(work: _Work, done: int, total: int, job: Job) -> None:
@@ -291,8 +309,9 @@ def _run(work: _Work, done: int, total: int, job: Job) -> None:
     else:
         job.progress(_STAGE, done, total, "rows")
         count = min(processes.cores(), len(begins))
+        modules = (__name__, type(work.tokenizer).__module__)
         for result in processes.in_processes(
-            work.chunk, begins, count, job, doing="tokenises rows", preload=__name__
+            work.chunk, begins, count, job, doing="tokenises rows", preload=modules, helping=True
         ):
             results.append(result)
             job.progress(_STAGE, done + min(len(results) * work.rows, total), total, "rows")

@@ -89,12 +89,12 @@ class EncodedLabelled:
 
 @dataclass(frozen=True)
 class Tokenised:
-    """A text in tokens, before any cut: `spans` are the ranges of tokens that train, in order.
+    """A text in tokens, `ids` [length], before any cut: `spans` are the ranges that train, in order.
 
     `unshown` counts reasonings before earlier answers that the template does not show.
     """
 
-    ids: list[int] | NDArray[np.int32]
+    ids: NDArray[np.int32]
     spans: list[Span]
     left_out: int = 0
     unshown: int = 0
@@ -234,7 +234,8 @@ class Encoder:
 
     def _tokens(self, sample: Sample, rendered: Rendered, encoding: Encoding) -> Tokenised:
         spans = list(_token_spans(rendered, encoding.offsets))
-        item = Tokenised(encoding.ids, spans, rendered.left_out, rendered.unshown)
+        ids = np.array(encoding.ids, np.int32)
+        item = Tokenised(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
             what = (
                 "the text is a single token" if sample.task == "text" else "no answer in it trains"

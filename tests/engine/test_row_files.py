@@ -7,6 +7,7 @@ import gzip
 import json
 import lzma
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -264,6 +265,8 @@ def _zst(data: bytes) -> bytes:
     return out.getvalue().to_pybytes()
 
 
+_ARCHIVES = {"data.zip": "zip", "data.tar": "tar", "data.tar.gz": "gztar", "data.txz": "xztar"}
+
 PACKERS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": _zst}
 
 
@@ -334,14 +337,27 @@ def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path)
     assert all(problem.severity == "warning" for problem in store.facts.problems)
 
 
-def test_an_archive_is_read_like_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["data.zip", "data.tar", "data.tar.gz", "data.txz"])
+def test_an_archive_is_read_like_a_folder(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     _fill(folder)
-    with zipfile.ZipFile(tmp_path / "data.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in folder.rglob("*"):
-            archive.write(file, file.relative_to(folder))
-    assert sorted(map(str, values(scan(tmp_path / "data.zip")))) == sorted(map(str, values(scan(folder))))  # fmt: skip
+    shutil.make_archive(str(tmp_path / "data"), _ARCHIVES[name], folder)
+    found = values(scan(next(tmp_path.glob("data.*")).rename(tmp_path / name)))
+    assert sorted(map(str, found)) == sorted(map(str, values(scan(folder))))
+
+
+def test_a_damaged_tar_archive_is_refused_and_zeros_are_no_archive(tmp_path: Path) -> None:
+    _fill(tmp_path / "data")
+    file = Path(shutil.make_archive(str(tmp_path / "data"), "gztar", tmp_path / "data"))
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ProblemError) as caught:
+        scan(file)
+    assert caught.value.problems[0].code == "dataset.unreadable"
+    (tmp_path / "zeros.txt").write_bytes(bytes(2048))
+    with pytest.raises(ProblemError) as caught:
+        scan(tmp_path / "zeros.txt")
+    assert caught.value.problems[0].code == "dataset.not_text"
 
 
 def test_of_a_folder_with_splits_the_one_that_is_meant_is_read(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""ZIP and tar archives: what they hold, and reading it where it lies."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+
+def entries_of(path: Path) -> list[str] | None:
+    """The names of the files in an archive, None when it is none.
+
+    Raises OSError, zipfile.BadZipFile or tarfile.TarError for a damaged one.
+    """
+    if _is_zip(path):
+        with zipfile.ZipFile(path) as archive:
+            return [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+    if not _is_tar(path):
+        return None
+    with tarfile.open(path) as archive:
+        # A file that begins with zeros passes for a tar archive without anything in it.
+        return [entry.name for entry in archive if entry.isfile()] or None
+
+
+@contextlib.contextmanager
+def open_entry(path: Path, name: str) -> Iterator[IO[bytes]]:
+    """A file in an archive; raises KeyError and what damaged archives raise."""
+    if _is_zip(path):
+        with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+            yield file
+        return
+    with tarfile.open(path) as tar:
+        found = tar.extractfile(name)
+        assert found is not None, "entries are files"
+        with found:
+            yield found
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, zlib.error, lzma.LZMAError):  # compressed, and broken off at once
+        return False
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
