@@ -16,6 +16,7 @@ from lora_studio import (
     cli_chat,
     cli_cluster,
     cli_data,
+    cli_engine,
     cli_estimate,
     cli_export,
     cli_lint,
@@ -45,6 +46,7 @@ app.add_typer(cli_template.app, name="template")
 app.add_typer(cli_ollama.app, name="ollama")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_engine.app, name="engine")
 cli_data.app.command()(cli_lint.lint)
 cli_data.app.command()(cli_render.render)
 app.command(name="estimate")(cli_estimate.estimate_)

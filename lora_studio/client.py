@@ -26,6 +26,8 @@ from lora_studio.core.events import Event
 from lora_studio.core.memory_limits import KillCounter
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.setup import engines
+from lora_studio.setup.environment import child_environment, frozen
 
 Command = commands.Job | commands.Question | commands.Control
 
@@ -85,12 +87,13 @@ class Worker:
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("ab" if run else "wb") as output:
+                command, environment = engine_start()
                 process = subprocess.Popen(
-                    engine_command(),
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,
-                    env=os.environ | {"PYTHONUTF8": "1"},
+                    env=child_environment(environment | {"PYTHONUTF8": "1"}),
                     start_new_session=True,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )
@@ -129,8 +132,8 @@ class Worker:
         threading.Thread(target=self._reap, name="worker end", daemon=True).start()
         refused: Problem | None = None
         while (event := self._incoming.get()) is not None:
-            if isinstance(event, events.Hello) and event.protocol != events.PROTOCOL:
-                refused = _other_version(event)
+            if isinstance(event, events.Hello) and _is_other(event):
+                refused = engines.other_version(event.app_version)
                 self.kill()
                 break
             if isinstance(event, events.Ending):
@@ -326,19 +329,24 @@ def unfinished_command(run: RunFolder, kind: str = "") -> str | None:
 
 
 def engine_command() -> list[str]:
-    """The command line of a worker; raises ProblemError when no interpreter has the engine.
+    """The command line of a worker; raises ProblemError when no interpreter has the engine."""
+    return engine_start()[0]
 
-    `LORA_STUDIO_ENGINE` may hold a command line of one's own.
+
+def engine_start() -> tuple[list[str], dict[str, str]]:
+    """The command line of a worker, and the environment that it needs besides.
+
+    The engine that was set up comes first, then the running interpreter if it has torch;
+    `LORA_STUDIO_ENGINE` may hold a command line of one's own. Raises ProblemError when there is none,
+    or one of another version.
     """
     if chosen := os.environ.get("LORA_STUDIO_ENGINE"):
-        return shlex.split(chosen, posix=os.name != "nt")
-    if importlib.util.find_spec("torch") is None:
-        raise fail(
-            "engine.missing",
-            "The engine is not installed: this Python has no torch.",
-            f'Install it with: {sys.executable} -m pip install "lora-studio[engine]"',
-        )
-    return [sys.executable, "-P", "-m", "lora_studio.engine"]
+        return shlex.split(chosen, posix=os.name != "nt"), {}
+    if managed := engines.command():
+        return managed
+    if frozen() or importlib.util.find_spec("torch") is None:
+        raise ProblemError(engines.none_there())
+    return [sys.executable, "-P", "-m", "lora_studio.engine"], {}
 
 
 def describe_exit(code: int) -> str:
@@ -391,12 +399,9 @@ def _parsed(lines: IO[bytes] | list[bytes]) -> Iterator[Event]:
             yield events.parse(line)
 
 
-def _other_version(hello: events.Hello) -> Problem:
-    return Problem(
-        code="engine.version",
-        what=f"The engine is of version {hello.app_version}, this program of {__version__}.",
-        remedy="Install both in the same version.",
-    )
+def _is_other(hello: events.Hello) -> bool:
+    """Whether a worker belongs to another version of the program."""
+    return hello.protocol != events.PROTOCOL or hello.app_version != __version__
 
 
 def _after(seconds: float, action: Callable[[], object]) -> None:

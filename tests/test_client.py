@@ -22,9 +22,10 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 
-HELLO = "say(events.Hello(app_version='1', pid=os.getpid()))"
+HELLO = "say(events.Hello(app_version=__version__, pid=os.getpid()))"
 PREAMBLE = """
 import os, subprocess, sys, time
+from lora_studio import __version__
 from lora_studio.core import commands, events
 def say(event):
     sys.stdout.write(events.to_line(event) + '\\n'); sys.stdout.flush()
@@ -150,6 +151,14 @@ def test_an_engine_of_another_protocol_is_refused_by_version(
     assert _problem_code(sent) == "engine.version"
     assert isinstance(sent[-1], events.Failed)
     assert "9.9" in sent[-1].problem.what
+
+
+def test_an_engine_of_another_version_with_the_same_protocol_is_refused(
+    engine: Engine, run: RunFolder
+) -> None:
+    engine("say(events.Hello(app_version='0.0.1', pid=os.getpid()))\ntime.sleep(600)")
+    sent = list(client.perform(commands.Train(run=str(run.path))))
+    assert _problem_code(sent) == "engine.version"
 
 
 def test_an_engine_that_cannot_be_started_is_a_problem(

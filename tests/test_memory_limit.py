@@ -69,10 +69,11 @@ def _inside(folder: Path, command: list[str]) -> str:
 #: Takes memory until it is ended, as a worker in the middle of a training.
 GREEDY = """
 import os, sys
+from lora_studio import __version__
 from lora_studio.core import commands, events
 def say(event):
     sys.stdout.write(events.to_line(event) + "\\n"); sys.stdout.flush()
-say(events.Hello(app_version="1", pid=os.getpid()))
+say(events.Hello(app_version=__version__, pid=os.getpid()))
 command = commands.parse(sys.stdin.readline())
 say(events.TrainingStarted(id=command.id, steps=9, steps_per_epoch=9, effective_batch=4))
 if command.lower:

@@ -1,0 +1,227 @@
+"""What the engine can compute on: NVIDIA through its driver, AMD through the kernel, Apple, or none."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+#: What an engine is made for; several can be installed side by side.
+Variant = Literal["cpu", "cuda", "rocm", "mps"]
+VARIANTS: tuple[Variant, ...] = ("cpu", "cuda", "rocm", "mps")
+
+#: Builds of PyTorch by the CUDA version that the driver must know, the newest first, each with the
+#: lowest and highest compute capability that it has code for. From PyTorch's release notes: 12.8 and
+#: later dropped Maxwell to Volta, 12.6 has no code for Blackwell.
+_CUDA_BUILDS: tuple[tuple[str, tuple[int, int], tuple[int, int], tuple[int, int]], ...] = (
+    ("cu130", (13, 0), (7, 5), (99, 0)),
+    ("cu128", (12, 8), (7, 5), (99, 0)),
+    ("cu126", (12, 0), (5, 0), (9, 9)),
+    ("cu118", (11, 8), (5, 0), (9, 0)),
+)
+#: The build for AMD: its own ROCm libraries are inside, the kernel's driver is all it needs.
+_ROCM_BUILD = "rocm6.4"
+_SECONDS = 10.0
+
+
+class Accelerator(BaseModel):
+    """The device that an engine is chosen for; memory in bytes, 0 where it is that of the machine.
+
+    `driver` is the driver's version, `cuda` the newest CUDA version it knows, `capability` the
+    oldest generation among the GPUs. `torch` is the build of PyTorch that fits, `note` says what
+    else is worth knowing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Variant
+    title: str
+    count: int = 1
+    memory: int = 0
+    driver: str = ""
+    cuda: tuple[int, int] | None = None
+    capability: tuple[int, int] | None = None
+    torch: str
+    note: str = ""
+
+
+def detect() -> Accelerator:
+    """The best thing here to compute on; never fails: a machine has a processor at least."""
+    return _nvidia() or _amd() or _apple() or processor()
+
+
+def processor(note: str = "") -> Accelerator:
+    """No GPU: the processor computes."""
+    return Accelerator(
+        variant="cpu", title=_processor_name(), torch="cpu" if not _is_mac() else "", note=note
+    )
+
+
+def _nvidia() -> Accelerator | None:
+    found = _through_nvml() or _through_nvidia_smi()
+    if found is None:
+        return None
+    build = cuda_build(found.cuda, found.capability)
+    if build is None:
+        return processor(
+            f"The driver of {found.title} ({found.driver}) is too old for PyTorch: it needs one for "
+            "CUDA 11.8 at least. Update the NVIDIA driver, then update the engine."
+        )
+    return found.model_copy(update={"torch": build})
+
+
+def cuda_build(cuda: tuple[int, int] | None, capability: tuple[int, int] | None) -> str | None:
+    """The newest build of PyTorch that the driver can run and that has code for the GPU."""
+    for build, needs, lowest, highest in _CUDA_BUILDS:
+        knows = cuda is not None and cuda >= needs
+        if knows and (capability is None or lowest <= capability <= highest):
+            return build
+    return None
+
+
+def _through_nvml() -> Accelerator | None:
+    """Asks the driver's own library."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handles = [
+            pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+        ]
+        if not handles:
+            return None
+        capabilities = [pynvml.nvmlDeviceGetCudaComputeCapability(one) for one in handles]
+        version = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        return Accelerator(
+            variant="cuda",
+            title=_text(pynvml.nvmlDeviceGetName(handles[0])),
+            count=len(handles),
+            memory=int(pynvml.nvmlDeviceGetMemoryInfo(handles[0]).total),
+            driver=_text(pynvml.nvmlSystemGetDriverVersion()),
+            cuda=(version // 1000, version % 1000 // 10),
+            capability=min((int(major), int(minor)) for major, minor in capabilities),
+            torch="",
+        )
+    except pynvml.NVMLError:
+        return None
+    finally:
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _through_nvidia_smi() -> Accelerator | None:
+    """Asks the driver's program, where its library cannot be loaded."""
+    fields = "name,driver_version,memory.total,compute_cap"
+    table = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits")
+    version = re.search(r"CUDA Version\s*:?\s*(\d+)\.(\d+)", _output("nvidia-smi", "-q"))
+    return parse_nvidia_smi(table, (int(version[1]), int(version[2])) if version else None)
+
+
+def parse_nvidia_smi(table: str, cuda: tuple[int, int] | None) -> Accelerator | None:
+    """The GPUs in the program's table: name, driver, memory in MiB, compute capability."""
+    rows = [[cell.strip() for cell in row] for row in csv.reader(table.splitlines())]
+    rows = [row for row in rows if len(row) == 4 and re.fullmatch(r"\d+\.\d+", row[3])]
+    if not rows:
+        return None
+    capabilities = [tuple(int(part) for part in row[3].split(".")) for row in rows]
+    name, driver, memory, _ = rows[0]
+    return Accelerator(
+        variant="cuda",
+        title=name,
+        count=len(rows),
+        memory=int(memory) << 20 if memory.isdigit() else 0,
+        driver=driver,
+        cuda=cuda,
+        capability=min((major, minor) for major, minor in capabilities),
+        torch="",
+    )
+
+
+def _amd(kfd: Path = Path("/sys/class/kfd/kfd/topology/nodes")) -> Accelerator | None:
+    """GPUs that the kernel offers for computing; a node with compute units and memory is one."""
+    if not sys.platform.startswith("linux") or not kfd.is_dir():
+        return None
+    found: list[tuple[str, int]] = []
+    for node in sorted(kfd.iterdir()):
+        try:
+            lines = (line.split() for line in (node / "properties").read_text("utf-8").splitlines())
+            facts = {line[0]: int(line[1]) for line in lines if len(line) == 2}
+            if facts.get("simd_count", 0) and facts.get("vendor_id") == 0x1002:
+                found.append((gfx_name(facts.get("gfx_target_version", 0)), _node_memory(node)))
+        except (OSError, ValueError):
+            continue
+    if not found:
+        return None
+    version = Path("/sys/module/amdgpu/version")
+    return Accelerator(
+        variant="rocm",
+        title=f"AMD GPU ({found[0][0]})",
+        count=len(found),
+        memory=found[0][1],
+        driver=version.read_text("utf-8").strip() if version.is_file() else "",
+        torch=_ROCM_BUILD,
+    )
+
+
+def gfx_name(version: int) -> str:
+    """The generation as AMD names it: 110000 is gfx1100, 90010 is gfx90a."""
+    major, minor, stepping = version // 10000, version // 100 % 100, version % 100
+    return f"gfx{major}{minor}{stepping:x}"
+
+
+def _node_memory(node: Path) -> int:
+    size = 0
+    for bank in (node / "mem_banks").glob("*/properties"):
+        match = re.search(r"^size_in_bytes (\d+)", bank.read_text("utf-8"), re.MULTILINE)
+        size += int(match[1]) if match else 0
+    return size
+
+
+def _apple() -> Accelerator | None:
+    if not _is_mac() or platform.machine() != "arm64":
+        return None
+    return Accelerator(variant="mps", title=_processor_name(), torch="")
+
+
+def _is_mac() -> bool:
+    return sys.platform == "darwin"
+
+
+def _processor_name() -> str:
+    if _is_mac():
+        return _output("sysctl", "-n", "machdep.cpu.brand_string").strip() or "Mac"
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        if match := re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE):
+            return match[1].strip()
+    return platform.processor() or platform.machine() or "Processor"
+
+
+def _output(program: str, *arguments: str) -> str:
+    """What a program prints, nothing when it is not there, fails or hangs."""
+    where = shutil.which(program)
+    if where is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [where, *arguments], capture_output=True, timeout=_SECONDS, check=False,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -1,0 +1,377 @@
+"""Downloads that can be cut at any time and go on where they were: several at once, each checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import certifi
+import httpx
+
+from lora_studio.core.events import Progress
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
+
+#: Files fetched at the same time: enough to hide the start of each, few enough to be polite.
+AT_ONCE = 4
+#: Attempts in a row that bring nothing before a file is given up.
+ATTEMPTS = 6
+#: Seconds between two attempts, doubled each time up to the largest.
+PAUSE, LONGEST_PAUSE = 0.5, 15.0
+_CHUNK = 1 << 18
+#: Seconds until a server that says nothing is given up for this attempt.
+_TIMEOUT = httpx.Timeout(30.0, connect=20.0)
+#: Seconds between two words about progress, and over which speed is averaged.
+_INTERVAL, _WINDOW = 0.25, 10.0
+
+
+@dataclass(frozen=True)
+class File:
+    """Something to fetch; `size` in bytes and `sha256` as hexadecimal digits where they are known."""
+
+    name: str
+    url: str
+    target: Path
+    size: int | None = None
+    sha256: str = ""
+
+    @property
+    def part(self) -> Path:
+        """What is there so far."""
+        return self.target.with_name(self.target.name + ".part")
+
+    @property
+    def local(self) -> Path | None:
+        """Where it lies, for a file on this machine."""
+        split = urlsplit(self.url)
+        if split.scheme == "file":
+            return Path(url2pathname(unquote(split.path) if os.name != "nt" else split.path))
+        return None if split.scheme in ("http", "https") else Path(self.url)
+
+    @property
+    def present(self) -> int:
+        """Bytes that need not be fetched any more."""
+        for file in (self.target, self.part):
+            if file.exists():
+                return file.stat().st_size
+        return 0
+
+
+class Counter:
+    """Bytes that have come, counted by several threads, and how fast they come."""
+
+    def __init__(self, total: int | None, done: int) -> None:
+        """`done` of `total` bytes were there before."""
+        self.total, self.done = total, done
+        self._lock = threading.Lock()
+        self._samples: deque[tuple[float, int]] = deque([(time.monotonic(), done)])
+
+    def add(self, count: int) -> None:
+        """More has come; less than nothing when a file begins anew."""
+        with self._lock:
+            self.done += count
+
+    def progress(self, stage: str) -> Progress:
+        """How far, and how many seconds still at the speed of the last seconds."""
+        with self._lock:
+            now = time.monotonic()
+            self._samples.append((now, self.done))
+            while now - self._samples[0][0] > _WINDOW:
+                self._samples.popleft()
+            (since, before), seconds = self._samples[0], now - self._samples[0][0]
+            speed = (self.done - before) / seconds if seconds > 0 and since < now else 0.0
+            left = None if self.total is None or speed <= 0 else (self.total - self.done) / speed
+            return Progress(stage=stage, done=self.done, total=self.total, unit="B", eta_s=left)
+
+
+def fetch(files: Sequence[File], stage: str, stop: Stop, log: Log) -> Iterator[Progress]:
+    """Brings every file to its place and tells how far it is, over all of them.
+
+    What was fetched before, even half a file, is not fetched again. Raises ProblemError for a file
+    that cannot be had, CancelledError when that is asked for; everything that came stays.
+    """
+    sizes = [file.size for file in files]
+    total = None if None in sizes else sum(size or 0 for size in sizes)
+    counter = Counter(total, sum(file.present for file in files))
+    halt = Stop()
+    with Web() as web, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool:
+        largest_first = sorted(files, key=lambda file: -(file.size or 0))
+        waiting = {pool.submit(_fetch_one, web, one, counter, halt, log) for one in largest_first}
+        try:
+            yield counter.progress(stage)
+            while waiting:
+                done, waiting = wait(waiting, _INTERVAL, FIRST_COMPLETED)
+                for ended in done:
+                    ended.result()
+                stop.check()
+                yield counter.progress(stage)
+        finally:
+            halt.ask()
+            _cancel(waiting)
+
+
+def _cancel(waiting: set[Future[None]]) -> None:
+    for one in waiting:
+        one.cancel()
+
+
+def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
+    """The same files with the sizes that an index did not tell, asked of the servers."""
+
+    def ask(web: Web, file: File) -> File:
+        stop.check()
+        if file.size is not None:
+            return file
+        local = file.local
+        size = local.stat().st_size if local else web.size(file.url)
+        return File(file.name, file.url, file.target, size, file.sha256)
+
+    with Web() as web, ThreadPoolExecutor(2 * AT_ONCE, thread_name_prefix="sizes") as pool:
+        try:
+            return list(pool.map(lambda file: ask(web, file), files))
+        except (OSError, httpx.HTTPError) as error:
+            log.write(f"sizes: {error!r}")
+            raise fail(
+                "engine.network",
+                f"A server did not say how large its files are: {_reason(error)}.",
+                "Check the network and start the set-up again.",
+            ) from error
+
+
+class Web:
+    """HTTP with the user's proxies, certificates and passwords."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        """Reads the environment; nothing is connected yet."""
+        found = uv_environment() if environ is None else environ
+        self._passwords = dict(_passwords(found))
+        context = ssl.create_default_context(cafile=found.get("SSL_CERT_FILE") or certifi.where())
+        context.load_default_certs()
+        self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
+        make = {"follow_redirects": True, "timeout": _TIMEOUT, "trust_env": True}
+        self._client = httpx.Client(verify=context, **make)  # type: ignore[arg-type]  # mixed values
+        self._trusting = httpx.Client(verify=False, **make) if self._insecure else self._client  # type: ignore[arg-type]  # as above
+        try:
+            self._otherwise: httpx.Auth = httpx.NetRCAuth()
+        except (OSError, SyntaxError):
+            self._otherwise = httpx.Auth()
+
+    def __enter__(self) -> Web:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Lets go of all connections."""
+        self._client.close()
+        self._trusting.close()
+
+    def stream(
+        self, url: str, headers: Mapping[str, str]
+    ) -> AbstractContextManager[httpx.Response]:
+        """A response whose body is read as it comes."""
+        return self._of(url).stream("GET", url, headers=dict(headers), auth=self._auth(url))
+
+    def size(self, url: str) -> int | None:
+        """Bytes of a file, None when the server does not tell; raises httpx.HTTPError."""
+        answer = self._of(url).head(
+            url, auth=self._auth(url), headers={"Accept-Encoding": "identity"}
+        )
+        answer.raise_for_status()
+        length = answer.headers.get("Content-Length", "")
+        return int(length) if length.isdigit() else None
+
+    def _of(self, url: str) -> httpx.Client:
+        split = urlsplit(url)
+        names = {split.hostname, split.netloc.rpartition("@")[2]}
+        return self._trusting if names & self._insecure else self._client
+
+    def _auth(self, url: str) -> httpx.Auth | tuple[str, str]:
+        return self._passwords.get(urlsplit(url).netloc.rpartition("@")[2], self._otherwise)
+
+
+def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """User and password by host, out of the addresses of indexes."""
+    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
+    for name in names:
+        for address in environ.get(name, "").replace(",", " ").split():
+            split = urlsplit(
+                address.rpartition("=")[2] if "=" in address.split("://")[0] else address
+            )
+            if split.username:
+                host = split.netloc.rpartition("@")[2]
+                yield host, (unquote(split.username), unquote(split.password or ""))
+
+
+def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
+    """Brings one file to its place; raises ProblemError or CancelledError."""
+    if file.target.exists():
+        if _matches(file.target, file):
+            return
+        counter.add(-file.target.stat().st_size)
+        file.target.unlink()
+    try:
+        file.target.parent.mkdir(parents=True, exist_ok=True)
+        local = file.local
+        if local is not None:
+            _take(local, file, counter)
+        else:
+            _download(web, file, counter, stop, log)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(file.target.parent) from error
+        raise fail(
+            "engine.file",
+            f"{file.name} could not be stored: {error.strerror or error}.",
+            "Check that the disk is there and writable, then start the set-up again: it goes on "
+            "where it was.",
+            where=Where(file=str(error.filename or file.target)),
+        ) from error
+
+
+def disk_full(folder: Path) -> ProblemError:
+    """The problem of a full disk."""
+    return fail(
+        "disk.full",
+        "The disk is full.",
+        "Free some space, or choose a folder on another disk, then start the set-up again: what "
+        "was downloaded is kept.",
+        where=Where(file=str(folder)),
+    )
+
+
+def _take(local: Path, file: File, counter: Counter) -> None:
+    """A file of this machine: linked where that can be done, else copied."""
+    if file.part.exists():
+        counter.add(-file.part.stat().st_size)
+        file.part.unlink()
+    try:
+        os.link(local, file.part)
+    except OSError:
+        shutil.copyfile(local, file.part)
+    if not _matches(file.part, file):
+        file.part.unlink()
+        raise _wrong(file)
+    file.part.replace(file.target)
+    counter.add(file.target.stat().st_size)
+
+
+def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
+    failures, pause, begun_anew = 0, PAUSE, False
+    while True:
+        before = file.part.stat().st_size if file.part.exists() else 0
+        try:
+            _continue(web, file, counter, stop)
+        except (httpx.HTTPError, httpx.StreamError, ssl.SSLError) as error:
+            grown = (file.part.stat().st_size if file.part.exists() else 0) > before
+            failures, pause = (1, PAUSE) if grown else (failures + 1, min(2 * pause, LONGEST_PAUSE))
+            log.write(f"{file.name}: {_reason(error)} (attempt {failures})")
+            if failures >= ATTEMPTS or _is_final(error):
+                raise _not_had(file, error) from error
+            stop.wait(pause)
+            continue
+        if _matches(file.part, file):
+            file.part.replace(file.target)
+            return
+        counter.add(-file.part.stat().st_size)
+        file.part.unlink()
+        log.write(f"{file.name}: wrong checksum")
+        # A part of an earlier time may belong to another file of that name; a whole one may not.
+        if begun_anew or not before:
+            raise _wrong(file)
+        begun_anew = True
+
+
+def _continue(web: Web, file: File, counter: Counter, stop: Stop) -> None:
+    """Fetches what is still missing of a file."""
+    have = file.part.stat().st_size if file.part.exists() else 0
+    if file.size is not None and have == file.size:
+        return
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with web.stream(file.url, headers) as answer:
+        if (have and answer.status_code == 416) or (file.size is not None and have > file.size):
+            counter.add(-have)
+            file.part.unlink()
+            raise httpx.StreamError("the part that is here does not belong to the file")
+        answer.raise_for_status()
+        goes_on = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        )
+        if have and not goes_on:
+            counter.add(-have)
+        with file.part.open("ab" if goes_on else "wb") as sink:
+            for chunk in answer.iter_bytes(_CHUNK):
+                stop.check()
+                sink.write(chunk)
+                counter.add(len(chunk))
+    came = file.part.stat().st_size
+    if file.size is not None and came < file.size:
+        raise httpx.ReadError(f"the connection ended after {came} of {file.size} bytes")
+
+
+def _matches(path: Path, file: File) -> bool:
+    """Whether a whole file is the one that was meant."""
+    if file.size is not None and path.stat().st_size != file.size:
+        return False
+    if not file.sha256:
+        return True
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a server has said no, rather than nothing."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (
+        401,
+        403,
+        404,
+        405,
+        407,
+        410,
+        451,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        answer = error.response
+        return f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
+    if isinstance(error, httpx.TimeoutException):
+        return "the server does not answer"
+    return without_secrets(str(error)).rstrip(".") or type(error).__name__
+
+
+def _not_had(file: File, error: Exception) -> ProblemError:
+    return fail(
+        "engine.download",
+        f"{file.name} could not be downloaded: {_reason(error)}.",
+        "Check the network, and the proxy and index settings, then start the set-up again: it goes "
+        "on where it was. Without a network use a wheel folder from another machine.",
+        where=Where(file=without_secrets(file.url)),
+    )
+
+
+def _wrong(file: File) -> ProblemError:
+    return fail(
+        "engine.checksum",
+        f"{file.name} is not the file that the index promises: its checksum is another one.",
+        "Something on the way changed it, such as a proxy or a stale mirror. Try another network or "
+        "index.",
+        where=Where(file=without_secrets(file.url)),
+    )
+
+
+__all__ = ["CancelledError", "Counter", "File", "Web", "disk_full", "fetch", "measured"]

@@ -1,0 +1,314 @@
+"""The engines that are installed: which there are, which one is in use, what it is started with."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_studio import __version__
+from lora_studio.core.files import write_atomic
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.setup.detect import Variant
+from lora_studio.setup.folders import Root, not_writable, root
+
+MANIFEST = "engine.json"
+
+
+class Package(BaseModel):
+    """An installed package; `sha256` is that of the wheel it came from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: str
+    sha256: str = ""
+
+
+class Engine(BaseModel):
+    """An engine as its manifest states it, which is written last: without one there is no engine.
+
+    `interpreter` is set for an existing Python of the user's, which is only pointed to.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    variant: Variant
+    app_version: str
+    python_version: str
+    torch: str = ""
+    created: str = ""
+    bytes: int = 0
+    packages: dict[str, Package] = {}
+    interpreter: str = ""
+    folder: Path = Path()
+
+    @property
+    def python(self) -> Path:
+        """The interpreter that workers are started with."""
+        return Path(self.interpreter) if self.interpreter else venv_python(self.folder / "venv")
+
+    @property
+    def own_python(self) -> bool:
+        """Whether its packages are ours to change."""
+        return not self.interpreter
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is of this program's version."""
+        return self.app_version == __version__
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its workers need besides: where the program's own package lies for a foreign Python."""
+        return {} if self.own_python else {"PYTHONPATH": str(self.folder / "package")}
+
+
+class _Pointer(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    current: str = ""
+    before: str = ""
+
+
+def python() -> Path | None:
+    """The interpreter of the engine in use; None when none was set up.
+
+    Raises ProblemError when it is of another version or has gone: never used silently.
+    """
+    engine = usable()
+    return engine.python if engine else None
+
+
+def command() -> tuple[list[str], dict[str, str]] | None:
+    """Command line and additional environment of a worker of the engine in use, None without one.
+
+    Raises ProblemError like `python`.
+    """
+    engine = usable()
+    if engine is None:
+        return None
+    # -P: the folder that the program was started in must not lend its modules.
+    return [str(engine.python), "-P", "-m", "lora_studio.engine"], engine.environment
+
+
+def usable() -> Engine | None:
+    """The engine in use; None when none was set up. Raises ProblemError when it cannot be used."""
+    engine = current()
+    if engine is None:
+        return None
+    if not engine.python.exists():
+        raise fail(
+            "engine.gone",
+            f"The engine {engine.name} is damaged: its Python is missing.",
+            "Repair it: Settings, Engine, Repair, or `lora-studio engine repair`.",
+            where=Where(file=str(engine.python)),
+        )
+    if not engine.fits:
+        raise ProblemError(other_version(engine.app_version))
+    return engine
+
+
+def other_version(version: str) -> Problem:
+    """The problem of an engine that does not belong to this program."""
+    return Problem(
+        code="engine.version",
+        what=f"The engine is of version {version}, this program of {__version__}.",
+        remedy="Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads "
+        "only what has changed.",
+    )
+
+
+def none_there() -> Problem:
+    """The problem of a machine without an engine."""
+    return Problem(
+        code="engine.missing",
+        what="The engine is not installed.",
+        remedy="Set it up: Settings, Engine, or `lora-studio engine install`.",
+    )
+
+
+def current(at: Root | None = None) -> Engine | None:
+    """The engine that is pointed to, whatever its state."""
+    at = at or root()
+    name = _read_pointer(at).current
+    return find(name, at) if name else None
+
+
+def before(at: Root | None = None) -> Engine | None:
+    """The engine that was in use before, which a rollback goes to."""
+    at = at or root()
+    name = _read_pointer(at).before
+    return find(name, at) if name else None
+
+
+def find(name: str, at: Root | None = None) -> Engine | None:
+    """The engine of that name; None where there is none, or one that was never finished."""
+    folder = (at or root()).engines / name
+    try:
+        made = Engine.model_validate_json((folder / MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return made.model_copy(update={"folder": folder, "name": name})
+
+
+def installed(at: Root | None = None) -> list[Engine]:
+    """Every finished engine, the newest first."""
+    at = at or root()
+    with contextlib.suppress(OSError):
+        found = [find(folder.name, at) for folder in at.engines.iterdir()]
+        return sorted((one for one in found if one), key=lambda one: one.created, reverse=True)
+    return []
+
+
+def named(name: str, at: Root | None = None) -> Engine:
+    """The engine of that name, or the newest of that variant; raises ProblemError."""
+    at = at or root()
+    engine = find(name, at) or next((one for one in installed(at) if one.variant == name), None)
+    if engine is None:
+        there = ", ".join(one.name for one in installed(at)) or "none"
+        raise fail(
+            "engine.unknown",
+            f"There is no engine “{name}”.",
+            f"Choose one that is installed: {there}.",
+        )
+    return engine
+
+
+def write_manifest(engine: Engine) -> None:
+    """Makes a finished engine of a folder; raises OSError."""
+    text = engine.model_dump_json(indent=2, exclude={"folder"})
+    write_atomic(engine.folder / MANIFEST, text + "\n")
+
+
+def switch(engine: Engine, at: Root) -> None:
+    """Uses this engine from now on and remembers the one before, in one step; raises ProblemError."""
+    old = _read_pointer(at)
+    kept = old.before if old.current == engine.name else old.current
+    _write_pointer(_Pointer(current=engine.name, before=kept), at)
+
+
+def rollback(at: Root) -> Engine:
+    """Uses the engine again that was in use before; raises ProblemError when there is none."""
+    earlier = before(at)
+    if earlier is None:
+        raise fail(
+            "engine.no_previous",
+            "There is no earlier engine to go back to.",
+            "The one before is kept after an update or a repair; install another one instead.",
+        )
+    switch(earlier, at)
+    return earlier
+
+
+def remove(engine: Engine, at: Root) -> None:
+    """Deletes an engine; one of the same or another variant takes its place where there is one."""
+    pointer = _read_pointer(at)
+    if engine.name in (pointer.current, pointer.before):
+        others = [one.name for one in installed(at) if one.name != engine.name]
+        left = [name for name in (pointer.current, pointer.before) if name in others]
+        _write_pointer(
+            _Pointer(current=(left or others or [""])[0], before=left[1] if left[1:] else ""), at
+        )
+    delete(engine.folder)
+
+
+def delete(folder: Path) -> None:
+    """Deletes a folder that may be an engine: its manifest first, so that half of one is none."""
+    try:
+        (folder / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fail(
+            "engine.not_removed",
+            f"The engine could not be deleted in full: {error.strerror or error}.",
+            "Close programs that use it, then remove the folder yourself.",
+            where=Where(file=str(error.filename or folder)),
+        ) from error
+
+
+def outdated(at: Root, keep: Engine) -> list[Engine]:
+    """Engines of the same variant that a rollback no longer goes to."""
+    spared = {keep.name, _read_pointer(at).before}
+    return [one for one in installed(at) if one.variant == keep.variant and one.name not in spared]
+
+
+def unfinished(at: Root) -> Iterator[Path]:
+    """Folders of set-ups that were ended in the middle."""
+    if at.engines.is_dir():
+        yield from (folder for folder in at.engines.iterdir() if find(folder.name, at) is None)
+
+
+def venv_python(venv: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+def site_packages(engine: Engine) -> Path:
+    """The folder of installed packages."""
+    if os.name == "nt":
+        return engine.folder / "venv" / "Lib" / "site-packages"
+    minor = ".".join(engine.python_version.split(".")[:2])
+    return engine.folder / "venv" / "lib" / f"python{minor}" / "site-packages"
+
+
+def _read_pointer(at: Root) -> _Pointer:
+    try:
+        return _Pointer.model_validate_json(at.current.read_bytes())
+    except (OSError, ValidationError):
+        return _Pointer()
+
+
+def _write_pointer(pointer: _Pointer, at: Root) -> None:
+    try:
+        write_atomic(at.current, pointer.model_dump_json() + "\n")
+    except OSError as error:
+        raise not_writable(at.current, error) from error
+
+
+def damaged(engine: Engine, look: Callable[[], None] = lambda: None) -> list[str]:
+    """Packages with files that are missing or are not what their wheel held, by their normal names.
+
+    Goes by the checksums in each package's RECORD; `look` is called between two packages.
+    """
+    site = site_packages(engine)
+    bad = set(engine.packages)
+    for record in site.glob("*.dist-info/RECORD"):
+        look()
+        name = package_of(record.parent)
+        bad.discard(name)
+        if not _intact(record, site):
+            bad.add(name)
+    return sorted(bad)
+
+
+def package_of(dist_info: Path) -> str:
+    """The normal name of the package that a .dist-info folder is of."""
+    name = dist_info.name.removesuffix(".dist-info").rsplit("-", 1)[0]
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _intact(record: Path, site: Path) -> bool:
+    try:
+        with record.open(encoding="utf-8", newline="") as lines:
+            for row in csv.reader(lines):
+                if len(row) != 3 or not row[1].startswith("sha256=") or row[0].startswith(".."):
+                    continue
+                with (site / row[0]).open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").digest()
+                found = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+                if found != row[1].removeprefix("sha256="):
+                    return False
+    except (OSError, csv.Error, UnicodeDecodeError):
+        return False
+    return True

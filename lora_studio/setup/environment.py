@@ -1,0 +1,120 @@
+"""The environment of started programs: without what belongs to a frozen app, with the user's indexes."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What a frozen app sets for itself; its children would load its libraries and modules.
+_OF_THE_BUNDLE = (
+    "PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH",
+    "QML2_IMPORT_PATH", "QML_IMPORT_PATH",
+)  # fmt: skip
+_LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH")
+
+#: pip's settings, and the variable of uv that means the same.
+_PIP_TO_UV = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "constraint": "UV_CONSTRAINT",
+    "no-index": "UV_NO_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "timeout": "UV_HTTP_TIMEOUT",
+}
+#: Older names of the same variables: whoever set one of them has said enough.
+_ALIASES = {"UV_DEFAULT_INDEX": ("UV_INDEX_URL",), "UV_INDEX": ("UV_EXTRA_INDEX_URL",)}
+
+
+def frozen() -> bool:
+    """Whether this is the installed app rather than a Python with the package in it."""
+    return bool(getattr(sys, "frozen", False))
+
+
+def child_environment(
+    extra: Mapping[str, str] | None = None, base: Mapping[str, str] | None = None,
+    *, bundled: bool | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """The environment for programs that are not part of this one, with `extra` set in it.
+
+    A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
+    what the user had. From source nothing is taken away.
+    """
+    made = dict(os.environ if base is None else base)
+    if frozen() if bundled is None else bundled:
+        for name in _LIBRARY_PATHS:
+            before = made.pop(f"{name}_ORIG", None)
+            made.pop(name, None)
+            if before:
+                made[name] = before
+        for name in list(made):
+            if name in _OF_THE_BUNDLE or name.startswith("_PYI_"):
+                del made[name]
+    return made | dict(extra or {})
+
+
+def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for uv: indexes, proxies and certificates as the user has set them for pip.
+
+    uv reads none of pip's settings; its own variables and configuration come first.
+    """
+    made = child_environment()
+    for name, value in pip_settings(made).items():
+        variable = _PIP_TO_UV.get(name)
+        if variable and not any(made.get(one) for one in (variable, *_ALIASES.get(variable, ()))):
+            if variable == "UV_FIND_LINKS":
+                value = ",".join(value.split())
+            made[variable] = " ".join(value.split())
+        elif name == "cert":
+            made.setdefault("SSL_CERT_FILE", value)
+        elif name == "proxy":
+            made.setdefault("ALL_PROXY", value)
+    made.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+    made.pop("VIRTUAL_ENV", None)
+    return made | dict(extra or {})
+
+
+def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip would go by for an installation: its files, the later ones first, then PIP_ variables."""
+    found: dict[str, str] = {}
+    for file in pip_files(environ):
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file, encoding="utf-8")
+        except (OSError, configparser.Error, UnicodeDecodeError):
+            continue
+        for section in ("global", "install"):
+            if parser.has_section(section):
+                found.update({name: value for name, value in parser.items(section) if value})
+    for name, value in environ.items():
+        if name.startswith("PIP_") and value and name != "PIP_CONFIG_FILE":
+            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+    return found
+
+
+def pip_files(environ: Mapping[str, str]) -> list[Path]:
+    """The files that pip reads, the one that counts most last."""
+    home = Path(environ.get("HOME") or environ.get("USERPROFILE") or Path.home())
+    named = environ.get("PIP_CONFIG_FILE", "")
+    if named == os.devnull:
+        return []
+    if sys.platform == "win32":
+        shared = [Path(environ.get("PROGRAMDATA", "C:\\ProgramData")) / "pip" / "pip.ini"]
+        own = [home / "pip" / "pip.ini", Path(environ.get("APPDATA", home)) / "pip" / "pip.ini"]
+    elif sys.platform == "darwin":
+        support = Path("Library") / "Application Support" / "pip" / "pip.conf"
+        shared = [Path("/") / support]
+        own = [home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", home / support]
+    else:
+        xdg = environ.get("XDG_CONFIG_DIRS") or "/etc/xdg"
+        shared = [Path(one) / "pip" / "pip.conf" for one in reversed(xdg.split(":")) if one]
+        shared.append(Path("/etc/pip.conf"))
+        config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+        own = [home / ".pip" / "pip.conf", config / "pip" / "pip.conf"]
+    prefix = environ.get("VIRTUAL_ENV")
+    ini = "pip.ini" if sys.platform == "win32" else "pip.conf"
+    site = [Path(prefix) / ini] if prefix else []
+    return [*shared, *own, *site, *([Path(named)] if named else [])]

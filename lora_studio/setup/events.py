@@ -1,0 +1,97 @@
+"""What a set-up tells whoever watches it: one closed union, shared by window and command line."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from lora_studio.core.events import Cancelled, Done, Failed, Log, Progress, Warned
+from lora_studio.setup.detect import Accelerator
+
+
+class Said(BaseModel):
+    """`time` is seconds since 1970 (UTC)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    time: float = Field(default_factory=time.time)
+
+
+class MachineFound(Said):
+    """What the engine will compute on."""
+
+    kind: Literal["machine_found"] = "machine_found"
+    accelerator: Accelerator
+
+
+class Planned(Said):
+    """What will be downloaded, how much, and where it goes; nothing has been changed yet.
+
+    Sizes in bytes. `download` is what is still missing of `total`; `needed` is what the disk must
+    have free. `kept` packages are taken over from the engine that is there.
+    """
+
+    kind: Literal["engine_planned"] = "engine_planned"
+    variant: str
+    folder: str
+    python: str
+    torch: str
+    packages: int
+    kept: int = 0
+    download: int
+    total: int
+    needed: int
+    free: int
+
+
+class EngineReady(Said):
+    """An engine was installed and checked, and is the one in use from now on."""
+
+    kind: Literal["engine_ready"] = "engine_ready"
+    name: str
+    folder: str
+    python: str
+    bytes: int
+    seconds: float
+
+
+class WheelhouseReady(Said):
+    """A folder that an engine can be installed from without a network; size in bytes."""
+
+    kind: Literal["wheelhouse_ready"] = "wheelhouse_ready"
+    folder: str
+    files: int
+    bytes: int
+
+
+Ending = Done | Failed | Cancelled
+Event = (
+    Progress | Log | Warned | Done | Failed | Cancelled
+    | MachineFound | Planned | EngineReady | WheelhouseReady
+)  # fmt: skip
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def parse(line: str | bytes) -> Event:
+    """The event in one JSON line; raises pydantic.ValidationError."""
+    return _ADAPTER.validate_json(line)
+
+
+__all__ = [
+    "Cancelled",
+    "Done",
+    "Ending",
+    "EngineReady",
+    "Event",
+    "Failed",
+    "Log",
+    "MachineFound",
+    "Planned",
+    "Progress",
+    "Warned",
+    "WheelhouseReady",
+    "parse",
+]  # fmt: skip

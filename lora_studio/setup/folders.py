@@ -1,0 +1,133 @@
+"""Where engines, downloads and logs of set-ups lie: one folder, which can be moved to another disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio.core import paths
+from lora_studio.core.files import write_atomic
+from lora_studio.core.locks import FileLock
+from lora_studio.core.problems import Where, fail
+
+#: Set to a folder, engines are there, whatever the user has chosen.
+VARIABLE = "LORA_STUDIO_ENGINES"
+
+
+@dataclass(frozen=True)
+class Root:
+    """The folder that holds everything of set-ups."""
+
+    path: Path
+
+    @property
+    def engines(self) -> Path:
+        """One folder for each engine."""
+        return self.path / "engines"
+
+    @property
+    def current(self) -> Path:
+        """The pointer: which engine is in use, and which was before."""
+        return self.path / "current.json"
+
+    @property
+    def downloads(self) -> Path:
+        """Files on their way, and those of a set-up that was interrupted."""
+        return self.path / "downloads"
+
+    @property
+    def cache(self) -> Path:
+        """What uv unpacks; linked into the engine, so it costs no space of its own."""
+        return self.path / "cache"
+
+    @property
+    def pythons(self) -> Path:
+        """Standalone builds of Python, where the system has none that fits."""
+        return self.path / "python"
+
+    @property
+    def log(self) -> Path:
+        """What the last set-ups did, in full."""
+        return paths.log_folder() / "setup.log"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One set-up at a time; raises ProblemError when another is at work or nothing can be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / "setup.lock")
+            free = lock.acquire({"pid": os.getpid()})
+        except OSError as error:
+            raise not_writable(self.path, error) from error
+        if not free:
+            raise fail(
+                "engine.busy",
+                "Another set-up of the engine is under way.",
+                "Wait until it has ended, or cancel it where you started it.",
+                where=Where(file=str(self.path)),
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def root() -> Root:
+    """The folder in use: of the environment variable, where it was moved to, or the default."""
+    if chosen := os.environ.get(VARIABLE):
+        return Root(Path(chosen).expanduser().absolute())
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if place := _pointer().read_text("utf-8").strip():
+            return Root(Path(place))
+    return Root(default())
+
+
+def default() -> Path:
+    """Where engines are unless they were moved."""
+    return paths.data_folder() / "engine"
+
+
+def move_root(to: Path) -> None:
+    """From now on engines are in `to`; raises ProblemError when that cannot be noted."""
+    try:
+        if to == default():
+            _pointer().unlink(missing_ok=True)
+        else:
+            write_atomic(_pointer(), f"{to}\n")
+    except OSError as error:
+        raise not_writable(_pointer(), error) from error
+
+
+def _pointer() -> Path:
+    return paths.data_folder() / "engine-folder.txt"
+
+
+def not_writable(path: Path, error: OSError) -> Exception:
+    """The problem of a place where nothing can be written."""
+    return fail(
+        "engine.folder",
+        f"The engine's folder cannot be used: {error.strerror or error}.",
+        "Choose another folder for it, on a disk that you may write to: `lora-studio engine install "
+        f"--to FOLDER`, or set {VARIABLE}.",
+        where=Where(file=str(path)),
+    )
+
+
+def choose(to: Path) -> Root:
+    """Uses a folder for what is installed from now on; raises ProblemError when it cannot be written.
+
+    Engines that are in another folder stay there; `relocation.move` takes them along.
+    """
+    place = to.expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        probe = place / ".writable"
+        probe.write_text("", "utf-8")
+        probe.unlink()
+    except OSError as error:
+        raise not_writable(place, error) from error
+    move_root(place)
+    return Root(place)

@@ -1,0 +1,92 @@
+"""This version's own wheel, and what its engine needs: read from the wheel, listed nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lora_studio import __version__
+from lora_studio.core.problems import fail
+from lora_studio.setup.environment import frozen, uv_environment
+from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv
+
+NAME = "lora-studio"
+#: Of the window alone: the engine never draws anything.
+WINDOW_ONLY = ("pyside6-essentials", "pyqtgraph")
+
+#: A build of PyTorch by name, as opposed to an address or folder.
+BUILD = re.compile(r"cpu|xpu|cu\d+|rocm[\d.]+")
+#: Says that PyTorch comes from where everything else does.
+STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class OwnWheel:
+    """The wheel that goes into every engine."""
+
+    path: Path
+    sha256: str
+
+
+def own_wheel(scratch: Path, stop: Stop, log: Log) -> OwnWheel:
+    """The wheel that the app brings along, else one built from this checkout into `scratch`.
+
+    Raises ProblemError when there is neither.
+    """
+    pattern = f"lora_studio-{__version__}-*.whl"
+    brought = [file for folder in bundled("wheels") for file in folder.glob(pattern)]
+    if brought and (frozen() or _checkout() is None):
+        return _measured(brought[0])
+    checkout = _checkout()
+    if checkout is None:
+        raise fail(
+            "engine.no_wheel",
+            f"This installation does not hold its own wheel ({pattern}), which the engine needs.",
+            "Install the program again, or run it from a checkout of its source.",
+        )
+    built = scratch / "own"
+    shutil.rmtree(built, ignore_errors=True)
+    checked(
+        [find_uv(), "build", "--wheel", "--out-dir", built, checkout],
+        environment=uv_environment(), stop=stop, log=log, code="engine.own_wheel",
+        what="The wheel of this checkout could not be built",
+        remedy="Check the network, or set up the engine from an installed program.",
+    )  # fmt: skip
+    return _measured(next(built.glob(pattern)))
+
+
+def project_text(wheel: Path, extras: tuple[str, ...], torch: str) -> str:
+    """A pyproject.toml whose dependencies are the engine's, for uv to resolve.
+
+    `torch` is `STANDARD`, a build's name (which uv is told apart), or an index or folder that
+    PyTorch alone comes from.
+    """
+    own = f"{NAME}[{','.join(extras)}] @ {wheel.resolve().as_uri()}"
+    away = ", ".join(f"\"{name}; sys_platform == 'none'\"" for name in WINDOW_ONLY)
+    lines = [
+        "[project]", 'name = "engine"', 'version = "0"', 'requires-python = ">=3.11"',
+        f'dependencies = ["{own}", "torch"]', "[tool.uv]", f"override-dependencies = [{away}]",
+    ]  # fmt: skip
+    if torch != STANDARD and not BUILD.fullmatch(torch):
+        flat = Path(torch).expanduser().is_dir()
+        place = Path(torch).expanduser().resolve().as_uri() if flat else torch
+        lines += [
+            "[tool.uv.sources]", 'torch = { index = "torch" }', "[[tool.uv.index]]",
+            'name = "torch"', f'url = "{place}"', "explicit = true",
+            *(['format = "flat"'] if flat else []),
+        ]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _checkout() -> Path | None:
+    """The checkout that this code runs from, if any."""
+    folder = Path(__file__).resolve().parents[2]
+    return folder if (folder / "pyproject.toml").is_file() and not frozen() else None
+
+
+def _measured(wheel: Path) -> OwnWheel:
+    with wheel.open("rb") as stream:
+        return OwnWheel(wheel, hashlib.file_digest(stream, "sha256").hexdigest())

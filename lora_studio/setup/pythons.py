@@ -1,0 +1,155 @@
+"""The Python that an engine is made with: the system's where it fits, else a standalone build."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.setup import download
+from lora_studio.setup.download import File
+from lora_studio.setup.environment import child_environment, uv_environment
+from lora_studio.setup.events import Event
+from lora_studio.setup.events import Log as Told
+from lora_studio.setup.folders import Root
+from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, run
+
+#: What pyproject.toml says too.
+RANGE = ">=3.11,<3.14"
+_STANDALONE = "3.12"
+
+_ASK = (
+    "import json, struct, sys, sysconfig; print(json.dumps({'version': sys.version.split()[0], "
+    "'bits': 8 * struct.calcsize('P'), 'path': sys.executable, "
+    "'tag': f'cp{sys.version_info[0]}{sys.version_info[1]}'}))"
+)
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter; `tag` is what wheels for it are marked with, such as cp312."""
+
+    path: Path
+    version: str
+    tag: str
+
+
+def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
+    """The interpreter to use, None where only a standalone build helps.
+
+    `wanted` is a path or version of the user's; raises ProblemError when that one does not fit.
+    """
+    if wanted and Path(wanted).expanduser().exists():
+        return examine(Path(wanted).expanduser(), stop, log)
+    for file in sorted(root.pythons.glob("cpython-*")):
+        found = _interpreter(file)
+        if found is not None and not wanted:
+            return examine(found, stop, log)
+    command = [
+        find_uv(), "python", "find", "--system", "--python-preference", "only-system", "--no-config",
+        wanted or RANGE,
+    ]  # fmt: skip
+    status, said = run(command, environment=uv_environment(), stop=stop, log=log)
+    path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
+    if status == 0 and path.is_file():
+        return examine(path, stop, log)
+    if wanted:
+        raise fail(
+            "engine.python",
+            f"There is no Python “{wanted}” on this machine.",
+            "Name the program file of a Python from 3.11 to 3.13.",
+        )
+    return None
+
+
+def examine(path: Path, stop: Stop, log: Log) -> Python:
+    """What an interpreter is; raises ProblemError when it cannot be started or does not fit."""
+    try:
+        status, said = run(
+            [path, "-I", "-c", _ASK], environment=child_environment(), stop=stop, log=log
+        )
+        facts = json.loads(said.strip().splitlines()[-1])
+        major, minor = (int(part) for part in facts["version"].split(".")[:2])
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise fail(
+            "engine.python",
+            "This is no Python that can be started.",
+            "Name the program file of a Python from 3.11 to 3.13.",
+            where=Where(file=str(path)),
+        ) from error
+    if status or facts["bits"] != 64 or not (3, 11) <= (major, minor) < (3, 14):
+        raise fail(
+            "engine.python",
+            f"This is Python {facts['version']} with {facts['bits']} bits.",
+            "The engine needs a 64-bit Python from 3.11 to 3.13.",
+            where=Where(file=str(path)),
+        )
+    return Python(path, facts["version"], facts["tag"])
+
+
+def standalone(root: Root, stop: Stop, log: Log) -> Iterator[Event]:
+    """Installs a standalone build into the engines' folder, downloading it where it is not bundled.
+
+    The address and the checksum are uv's own. Raises ProblemError.
+    """
+    url = _address(stop, log)
+    release, name = _place(url)
+    brought = next((one for one in bundled("python", release, name) if one.is_file()), None)
+    mirror = brought.parent.parent if brought else root.downloads / "python"
+    if brought is None:
+        yield Told(text=f"This system has no Python that fits; {name} will be fetched.")
+        files = [File(name=name, url=url, target=mirror / release / name)]
+        yield from download.fetch(files, "Downloading Python", stop, log)
+    checked(
+        [
+            find_uv(), "python", "install", _STANDALONE, "--install-dir", root.pythons, "--no-bin",
+            "--mirror", mirror.absolute().as_uri(), "--no-config",
+        ],
+        environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual", "UV_CACHE_DIR": str(root.cache)}),
+        stop=stop, log=log, code="engine.python_install",
+        what="The standalone Python could not be installed",
+        remedy="Start the set-up again; a damaged download is fetched anew.",
+    )  # fmt: skip
+
+
+def _address(stop: Stop, log: Log) -> str:
+    command = [
+        find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
+        _STANDALONE,
+    ]  # fmt: skip
+    said = checked(
+        command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
+        code="engine.python", what="No standalone Python is known for this system",
+        remedy="Install Python 3.12 and start the set-up again.",
+    )  # fmt: skip
+    try:
+        start = said.index("[")
+        builds = [
+            one for one in json.loads(said[start:])
+            if one["implementation"] == "cpython" and one.get("variant", "default") == "default"
+        ]  # fmt: skip
+        return str(builds[0]["url"])
+    except (ValueError, KeyError, IndexError) as error:
+        raise ProblemError(
+            fail(
+                "engine.python",
+                "No standalone Python is known for this system.",
+                "Install Python 3.12 and start the set-up again.",
+            ).problems
+        ) from error
+
+
+def _place(url: str) -> tuple[str, str]:
+    """Release and file name, the last two parts of an address."""
+    release, name = unquote(urlsplit(url).path).split("/")[-2:]
+    return release, name
+
+
+def _interpreter(folder: Path) -> Path | None:
+    for part in ("bin/python3", "python.exe"):
+        if (folder / part).exists():
+            return folder / part
+    return None

@@ -1,0 +1,210 @@
+"""uv and other programs of a set-up: found, started, listened to, ended when that is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from lora_studio.core import paths
+from lora_studio.core.problems import Where, fail
+
+#: Names a uv of one's own.
+VARIABLE = "LORA_STUDIO_UV"
+#: Log files larger than this begin anew; the one before is kept.
+_LOG_BYTES = 5_000_000
+#: Seconds between two looks at whether a program should end.
+_TURN = 0.1
+
+
+class CancelledError(Exception):
+    """The user has cancelled the set-up."""
+
+
+class Stop:
+    """Whether the user has cancelled; asked between two pieces of work, from any thread."""
+
+    def __init__(self) -> None:
+        """Nobody has yet."""
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """The work ends soon."""
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the work should end."""
+        return self._asked.is_set()
+
+    def check(self) -> None:
+        """Raises CancelledError when the work should end."""
+        if self._asked.is_set():
+            raise CancelledError
+
+    def wait(self, seconds: float) -> None:
+        """Waits, and raises CancelledError as soon as the work should end."""
+        if self._asked.wait(seconds):
+            raise CancelledError
+
+
+class Log:
+    """The file that keeps what a set-up did; a place where nothing can be written costs only that."""
+
+    def __init__(self, file: Path) -> None:
+        """Appends to the file; begins a new one when it has become large."""
+        self.file = file
+        self._stream: IO[str] | None = None
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.exists() and file.stat().st_size > _LOG_BYTES:
+                file.replace(file.with_suffix(".old.log"))
+            self._stream = file.open("a", encoding="utf-8")
+
+    def write(self, text: str) -> None:
+        """One line with the time; passwords in addresses are left out."""
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+                self._stream.write(f"{stamp} {without_secrets(text.rstrip())}\n")
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user names, passwords and tokens that addresses may hold."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+
+
+def find_uv() -> Path:
+    """uv: named by the user, brought by the app, on the path, or of its Python package.
+
+    Raises ProblemError when there is none.
+    """
+    name = "uv.exe" if os.name == "nt" else "uv"
+    named = os.environ.get(VARIABLE)
+    for candidate in (Path(named) if named else None, *bundled("bin", name), _on_path(name)):
+        if candidate is not None and candidate.is_file():
+            return candidate
+    if importlib.util.find_spec("uv") is not None:
+        import uv
+
+        with contextlib.suppress(FileNotFoundError):
+            return Path(uv.find_uv_bin())
+    raise fail(
+        "engine.no_uv",
+        "The installer uv was not found.",
+        f"Install it (`pip install uv`), or name it with {VARIABLE}.",
+    )
+
+
+def bundled(*parts: str) -> list[Path]:
+    """Where something that the app brings along may lie: in its resources, or beside its program."""
+    places = []
+    with contextlib.suppress(FileNotFoundError):
+        places.append(paths.resources().joinpath(*parts))
+    places.append(Path(sys.executable).parent / Path(*parts))
+    return places
+
+
+def _on_path(name: str) -> Path | None:
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    return Path(found) if found else None
+
+
+def run(
+    command: Sequence[object], *, environment: Mapping[str, str], stop: Stop, log: Log,
+    on_line: Callable[[str], None] | None = None, cwd: Path | None = None,
+) -> tuple[int, str]:  # fmt: skip
+    """Runs a program to its end; its exit status and the end of what it said.
+
+    Each line goes to the log and to `on_line`. Raises CancelledError, when the program and all it
+    started are killed, and OSError when it cannot be started.
+    """
+    log.write("$ " + " ".join(str(part) for part in command))
+    process = subprocess.Popen(
+        [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, env=dict(environment), cwd=cwd,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )  # fmt: skip
+    said: list[str] = []
+
+    def listen() -> None:
+        assert process.stdout is not None
+        with process.stdout as lines:
+            for line in lines:
+                text = line.decode("utf-8", "replace").rstrip()
+                said.append(text)
+                del said[:-200]
+                if on_line is not None:
+                    on_line(text)
+                else:
+                    log.write(text)
+
+    listener = threading.Thread(target=listen, name="program output", daemon=True)
+    listener.start()
+    try:
+        while process.poll() is None:
+            stop.wait(_TURN)
+    except BaseException:
+        kill(process.pid)
+        process.wait()
+        raise
+    finally:
+        listener.join(5.0)
+    return process.returncode, "\n".join(said)
+
+
+def kill(pid: int) -> None:
+    """Ends a process and all that it started."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for victim in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
+
+
+def checked(
+    command: Sequence[object], *, environment: Mapping[str, str], stop: Stop, log: Log,
+    code: str, what: str, remedy: str,
+) -> str:  # fmt: skip
+    """Runs a program; what it said. Raises ProblemError with its last words when it fails."""
+    try:
+        status, said = run(command, environment=environment, stop=stop, log=log)
+    except OSError as error:
+        raise fail(code, f"{what}: {error.strerror or error}.", remedy) from error
+    if status:
+        reason = last_words(said)
+        raise fail(
+            code,
+            f"{what}: {reason}" if reason else f"{what}.",
+            remedy,
+            where=Where(file=str(log.file)),
+        )
+    return said
+
+
+def last_words(said: str) -> str:
+    """The part of a program's output that says what went wrong, on one line."""
+    lines = [line.strip(" │├╰╭─▶×·") for line in said.splitlines()]
+    lines = [
+        line for line in lines if line and not line.startswith(("warning:", "Resolved", "Using"))
+    ]
+    text = " ".join(lines[-6:]).removeprefix("error: ")
+    return without_secrets(text[:500]).strip()

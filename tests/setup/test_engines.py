@@ -1,0 +1,133 @@
+"""Which engine is in use: pointer, versions, rollback."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio import __version__, client
+from lora_studio.core.problems import ProblemError
+from lora_studio.setup import engines, folders
+from lora_studio.setup.engines import Engine
+from lora_studio.setup.folders import Root
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    """An empty place for engines, with a blank and an accent in its path."""
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng" / "engine"))
+    monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
+    return folders.root()
+
+
+def make(root: Root, name: str, **facts: str) -> Engine:
+    """A finished engine whose Python is a link to the running one."""
+    values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
+    engine = Engine.model_validate(
+        {"name": name, "created": name, "folder": root.engines / name} | values
+    )
+    engine.python.parent.mkdir(parents=True)
+    engine.python.symlink_to(sys.executable)
+    engines.write_manifest(engine)
+    return engine
+
+
+def test_without_an_engine_workers_run_in_this_interpreter(root: Root) -> None:
+    assert engines.python() is None
+    assert client.engine_command()[0] == sys.executable
+
+
+def test_workers_run_in_the_engine_that_was_switched_to(root: Root) -> None:
+    engine = make(root, "cpu-1")
+    engines.switch(engine, root)
+    assert engines.python() == engine.python
+    assert client.engine_command() == [str(engine.python), "-P", "-m", "lora_studio.engine"]
+
+
+def test_the_variable_comes_before_an_engine_that_was_set_up(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines.switch(make(root, "cpu-1"), root)
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", "my-python -m engine")
+    assert client.engine_command() == ["my-python", "-m", "engine"]
+
+
+def test_an_engine_of_another_version_is_never_used_silently(root: Root) -> None:
+    engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
+    with pytest.raises(ProblemError) as caught:
+        client.engine_command()
+    problem = caught.value.problems[0]
+    assert problem.code == "engine.version"
+    assert "0.0.1" in problem.what
+    assert "engine update" in problem.remedy
+
+
+def test_an_engine_whose_python_has_gone_is_a_problem_that_names_it(root: Root) -> None:
+    engine = make(root, "cpu-1")
+    engines.switch(engine, root)
+    engine.python.unlink()
+    with pytest.raises(ProblemError) as caught:
+        engines.python()
+    assert caught.value.problems[0].code == "engine.gone"
+    assert caught.value.problems[0].where.file == str(engine.python)
+
+
+def test_rollback_goes_back_and_forth(root: Root) -> None:
+    old, new = make(root, "cpu-1"), make(root, "cpu-2")
+    engines.switch(old, root)
+    engines.switch(new, root)
+    assert engines.rollback(root).name == "cpu-1"
+    assert engines.rollback(root).name == "cpu-2"
+
+
+def test_a_rollback_without_an_earlier_engine_is_refused(root: Root) -> None:
+    engines.switch(make(root, "cpu-1"), root)
+    with pytest.raises(ProblemError, match="no earlier engine"):
+        engines.rollback(root)
+
+
+def test_only_engines_of_the_same_kind_that_no_rollback_needs_are_outdated(root: Root) -> None:
+    made = [make(root, f"cpu-{n}") for n in range(1, 4)]
+    make(root, "cuda-1", variant="cuda")
+    for engine in made:
+        engines.switch(engine, root)
+    assert [one.name for one in engines.outdated(root, made[-1])] == ["cpu-1"]
+
+
+def test_a_folder_without_a_manifest_is_no_engine(root: Root) -> None:
+    (root.engines / "cpu-9" / "venv").mkdir(parents=True)
+    assert engines.installed() == []
+    assert [folder.name for folder in engines.unfinished(root)] == ["cpu-9"]
+
+
+def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: Root) -> None:
+    old, new = make(root, "cpu-1"), make(root, "cpu-2")
+    engines.switch(old, root)
+    engines.switch(new, root)
+    engines.remove(new, root)
+    assert not new.folder.exists()
+    assert engines.current() == engines.find("cpu-1")
+
+
+def test_a_pointer_that_is_damaged_counts_as_none(root: Root) -> None:
+    engines.switch(make(root, "cpu-1"), root)
+    root.current.write_text('{"current": "cp')
+    assert engines.current() is None
+
+
+def test_a_second_set_up_at_the_same_time_is_refused(root: Root) -> None:
+    with root.locked(), pytest.raises(ProblemError, match="under way"), root.locked():
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv(folders.VARIABLE, str(blocked / "engine"))
+    with pytest.raises(ProblemError) as caught, folders.root().locked():
+        pass
+    assert caught.value.problems[0].code == "engine.folder"
