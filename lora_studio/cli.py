@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from lora_studio import (
     __version__,
@@ -20,6 +19,7 @@ from lora_studio import (
     cli_estimate,
     cli_export,
     cli_lint,
+    cli_model,
     cli_ollama,
     cli_render,
     cli_runs,
@@ -27,10 +27,9 @@ from lora_studio import (
     demo,
     headless,
 )
-from lora_studio.cli_questions import answers, model_of, print_json, refusing
+from lora_studio.cli_questions import answers, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events, metrics, presets, words
-from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 
@@ -46,6 +45,7 @@ app.add_typer(cli_template.app, name="template")
 app.add_typer(cli_ollama.app, name="ollama")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_model.app, name="model")
 app.add_typer(cli_engine.app, name="engine")
 cli_data.app.command()(cli_lint.lint)
 cli_data.app.command()(cli_render.render)
@@ -147,24 +147,6 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def model(
-    source: Annotated[str, typer.Argument(help="Folder, .gguf file, hub id or builtin:NAME.")],
-    rank: Annotated[int, typer.Option(help="Rank to count adapter parameters for.")] = 16,
-    as_json: JsonOption = False,
-) -> None:
-    """Show the facts of a model without loading its weights."""
-    display = Display(as_json=as_json)
-    with refusing(display):
-        command = commands.InspectModel(model=model_of(source), lora=LoraSpec(rank=rank))
-    for event in answers(command, display):
-        display.show(event)
-        if isinstance(event, events.Failed):
-            raise typer.Exit(headless.FAILED)
-        if isinstance(event, events.ModelInspected) and not as_json:
-            _print_model(event)
-
-
-@app.command()
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
     """Say what this installation is and can do."""
     display = Display(as_json=as_json)
@@ -223,26 +205,6 @@ def _new_run(
         raise typer.Exit(headless.FAILED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     raise typer.Exit(headless.run_stages(run, stages, display))
-
-
-def _print_model(event: events.ModelInspected) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_row("Model", event.source)
-    table.add_row("Architecture", event.architecture)
-    table.add_row("Parameters", words.count(event.parameters))
-    table.add_row("Layers", str(event.layers))
-    table.add_row("Context", f"{event.context} tokens" if event.context else "unknown")
-    table.add_row("Licence", event.licence or "not stated")
-    table.add_row("Chat template", "present" if event.has_chat_template else "none")
-    for precision, size in event.weight_bytes.items():
-        table.add_row(f"Weights in {precision}", words.memory(size))
-    if event.adapter:
-        table.add_row(
-            "Adapter",
-            f"{words.count(event.adapter.trainable)} parameters "
-            f"({words.percent(event.adapter.percent / 100)})",
-        )
-    Display().console.print(table)
 
 
 def _print_doctor(report: dict[str, Any], display: Display) -> None:

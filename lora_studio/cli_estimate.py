@@ -8,8 +8,8 @@ from typing import Annotated, TypeVar, cast
 import typer
 from rich.table import Table
 
-from lora_studio import client, headless
-from lora_studio.cli_questions import print_json
+from lora_studio import headless
+from lora_studio.cli_questions import answers_to, print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, events, machine, memory_advice, words
 from lora_studio.core.dataset import DatasetSpec
@@ -65,7 +65,7 @@ def plan_of(draft: Draft, display: Display) -> Plan:
         commands.MeasureDataset(dataset=dataset, model=model),
         commands.InspectDataset(dataset=dataset, preview=0),
     )
-    found = _answers(questions, display)
+    found = answers_to(questions, display)
     inspected = _last(found, events.ModelInspected)
     rows = _last(found, events.DatasetInspected)
     device = device_of(_last(found, events.DevicesFound), model.device)
@@ -90,29 +90,6 @@ def device_of(found: events.DevicesFound, wanted: str) -> events.Device:
     """The device that a setting means; the first one for `auto` and where it is missing."""
     named = [device for device in found.devices if device.name.startswith(wanted)]
     return (named or list(found.devices))[0]
-
-
-def _answers(questions: tuple[commands.Question, ...], display: Display) -> list[events.Event]:
-    """All events about some questions, asked of one worker one after another."""
-    worker = client.Worker.start()
-    found: list[events.Event] = []
-    try:
-        for question in questions:
-            worker.send(question)
-        waiting = {question.id for question in questions}
-        for event in display.progress(worker.events()):
-            found.append(event)
-            match event:
-                case events.Failed() if event.id in waiting:
-                    raise ProblemError(event.problem)
-                case events.Done() | events.Cancelled() if event.id in waiting:
-                    waiting.discard(event.id)
-                    if not waiting:
-                        break
-    finally:
-        worker.kill()
-        worker.close()
-    return found
 
 
 def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:

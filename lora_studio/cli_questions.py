@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +70,29 @@ def ask(command: commands.Question, kind: type[_Answer], display: Display) -> _A
             case events.Warned():
                 display.problem(event.problem)
     return next(event for event in found if isinstance(event, kind))
+
+
+def answers_to(questions: Sequence[commands.Question], display: Display) -> list[events.Event]:
+    """All events about some questions, asked of one worker one after another; raises ProblemError."""
+    worker = client.Worker.start()
+    found: list[events.Event] = []
+    try:
+        for question in questions:
+            worker.send(question)
+        waiting = {question.id for question in questions}
+        for event in display.progress(worker.events()):
+            found.append(event)
+            match event:
+                case events.Failed() if event.id in waiting:
+                    raise ProblemError(event.problem)
+                case events.Done() | events.Cancelled() if event.id in waiting:
+                    waiting.discard(event.id)
+                    if not waiting:
+                        break
+    finally:
+        worker.kill()
+        worker.close()
+    return found
 
 
 def print_json(value: Any) -> None:

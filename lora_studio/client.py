@@ -118,7 +118,7 @@ class Worker:
                 self._open[command.id] = False
             assert self._process.stdin is not None
             with contextlib.suppress(OSError, ValueError):
-                self._process.stdin.write(events.to_line(command).encode() + b"\n")
+                self._process.stdin.write(commands.to_pipe(command))
                 self._process.stdin.flush()
 
     def events(self) -> Iterator[Event]:

@@ -36,7 +36,7 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (["data", "lint", "rows.jsonl", "--max-length", "2000000"], "max_length"),
         (["data", "render", "rows.jsonl", "--model", "m", "--max-length", "2000000"], "max-length"),
-        (["model", "m", "--rank", "0"], "rank"),
+        (["model", "inspect", "m", "--rank", "0"], "rank"),
         (["chat", "run", "--top-p", "0"], "top_p"),
         (["chat", "run", "--temperature", "-1"], "temperature"),
         (["push", "run", ""], "repository"),

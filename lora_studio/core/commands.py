@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
 from lora_studio.core.adapters import AdapterMix, Method, WeightedAdapter
 from lora_studio.core.chat import Asked, Speaker
@@ -169,6 +170,54 @@ class InspectModel(_Command):
     kind: Literal["inspect_model"] = "inspect_model"
     model: ModelSpec
     lora: LoraSpec = LoraSpec()
+
+
+class ListModels(_Command):
+    """Looks for models in a place on this computer; `folders` are those of the place `folder`."""
+
+    kind: Literal["list_models"] = "list_models"
+    place: Literal["folder", "cache", "ollama", "lm_studio"]
+    folders: tuple[str, ...] = ()
+
+
+class SearchModels(_Command):
+    """Looks for base models on the hub. Sizes in parameters, 0 for no bound; `gated`: with those
+    whose terms have to be accepted."""
+
+    kind: Literal["search_models"] = "search_models"
+    text: str = ""
+    smallest: int = Field(0, ge=0)
+    largest: int = Field(0, ge=0)
+    licence: str = ""
+    gated: bool = True
+    sort: Literal["downloads", "likes", "updated"] = "downloads"
+    limit: int = Field(50, ge=1, le=200)
+
+
+class DownloadModel(_Command):
+    """Fetches a hub model into the cache that all tools of the hub share, or goes on with that."""
+
+    kind: Literal["download_model"] = "download_model"
+    model: ModelSpec
+
+
+class InspectAccount(_Command):
+    """Asks whose token is used at the hub."""
+
+    kind: Literal["inspect_account"] = "inspect_account"
+
+
+class SignIn(_Command):
+    """Puts a token into the hub's own store. It is in no other form than `to_pipe` ever written."""
+
+    kind: Literal["sign_in"] = "sign_in"
+    token: SecretStr
+
+
+class SignOut(_Command):
+    """Takes the token out of the hub's own store."""
+
+    kind: Literal["sign_out"] = "sign_out"
 
 
 class InspectDataset(_Command):
@@ -386,6 +435,7 @@ Job = (
 Question = (
     PlanMerge | MergeAdapters | ListAdapters | ShowAdapter | CombineAdapters
     | InspectModel | InspectDataset | ReadRows | ShowRow | MeasureDataset | LintDataset
+    | ListModels | SearchModels | DownloadModel | InspectAccount | SignIn | SignOut
     | InspectDevices | InspectOllama | ShowOllama | CopyOllama | RemoveOllama | DeriveTemplate | RenderTemplate | PreviewCard | Convert | EstimateSizes
     | OpenChat | AskChat | ShowPrompt
 )  # fmt: skip
@@ -398,3 +448,11 @@ _ADAPTER: TypeAdapter[Job | Question | Control] = TypeAdapter(Command)
 def parse(line: str | bytes) -> Job | Question | Control:
     """The command in one JSON line; raises pydantic.ValidationError."""
     return _ADAPTER.validate_json(line)
+
+
+def to_pipe(command: Job | Question | Control) -> bytes:
+    """A command as the line that a worker of our own reads; the only place where a token is spelt out."""
+    if isinstance(command, SignIn):
+        plain = command.model_dump(mode="json") | {"token": command.token.get_secret_value()}
+        return json.dumps(plain).encode() + b"\n"
+    return command.model_dump_json().encode() + b"\n"

@@ -16,6 +16,7 @@ from lora_studio.core.commands import TextSource
 from lora_studio.core.dataset import Fix, Message, RowFormat, Task
 from lora_studio.core.estimate import MemoryEstimate
 from lora_studio.core.export import What
+from lora_studio.core.model_entries import ModelEntry, Place
 from lora_studio.core.model_shape import ModelShape
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem
@@ -129,7 +130,11 @@ class DevicesFound(_Event):
 
 
 class ModelInspected(_Event):
-    """Facts of a model that need no weights. Sizes in bytes, by precision."""
+    """Facts of a model that need no weights. Sizes in bytes, by precision.
+
+    `disk_bytes` are those of its files, of which `missing_bytes` are still on the hub; `gated`: its
+    terms have to be accepted there.
+    """
 
     kind: Literal["model_inspected"] = "model_inspected"
     source: str
@@ -144,10 +149,41 @@ class ModelInspected(_Event):
     licence: str | None
     has_chat_template: bool
     prequantized: str | None = None
+    disk_bytes: int = 0
+    missing_bytes: int = 0
+    gated: bool = False
     weight_bytes: dict[str, int]
     linear_names: tuple[str, ...]
     adapter: ParametersCounted | None = None
     shape: ModelShape | None = None
+
+
+class ModelsFound(_Event):
+    """Models of one place: `folders` are those that were looked through."""
+
+    kind: Literal["models_found"] = "models_found"
+    place: Place
+    models: tuple[ModelEntry, ...]
+    folders: tuple[str, ...] = ()
+
+
+class ModelDownloaded(_Event):
+    """A hub model is complete on this computer; `bytes` of its weights."""
+
+    kind: Literal["model_downloaded"] = "model_downloaded"
+    source: str
+    revision: str
+    folder: str
+    bytes: int
+
+
+class AccountFound(_Event):
+    """Whose token is used at the hub; `name` is empty where the hub could not be asked."""
+
+    kind: Literal["account_found"] = "account_found"
+    name: str
+    has_token: bool
+    from_environment: bool = False
 
 
 class ModelLoaded(_Event):
@@ -788,6 +824,7 @@ class PromptShown(_Event):
 Ending = Done | Failed | Cancelled
 Event = (
     Hello | Started | Progress | Log | Warned | Done | Failed | Cancelled
+    | ModelsFound | ModelDownloaded | AccountFound
     | DevicesFound | ModelInspected | ModelLoaded | ParametersCounted
     | DatasetInspected | RowsRead | RowShown | LengthsMeasured | DatasetLinted | DatasetReady
     | TrainingStarted | MemoryEstimated | StepDone | Evaluated | Sampled | EndedEarly | CheckpointSaved | Recovered

@@ -13,6 +13,8 @@ SourceKind = Literal["none", "builtin", "gguf", "folder", "hub"]
 BUILTIN_PREFIX = "builtin:"
 DEFAULT_BUILTIN = "SmolLM2-135M-Instruct"
 
+#: A GGUF file as Ollama stores it, under the digest of its content.
+_BLOB = re.compile(r"(^|[/\\])sha256-[0-9a-f]{64}\Z")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+\Z")
 
 
@@ -118,6 +120,6 @@ def source_kind(source: str) -> SourceKind:
         return "none"
     if source.startswith(BUILTIN_PREFIX):
         return "builtin"
-    if source.lower().endswith(".gguf"):
+    if source.lower().endswith(".gguf") or _BLOB.search(source):
         return "gguf"
     return "hub" if _HUB_ID.match(source) else "folder"

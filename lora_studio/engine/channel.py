@@ -175,7 +175,9 @@ class Inbox:
         try:
             command = commands.parse(line)
         except ValidationError as error:
-            print(f"A command was not understood: {error}", file=sys.stderr)
+            # Without what was sent: it may hold a token.
+            found = error.errors(include_input=False, include_url=False, include_context=False)
+            print(f"A command was not understood: {found}", file=sys.stderr)
             return
         match command:
             case commands.Cancel():

@@ -208,6 +208,60 @@ def inspect_model(command: commands.InspectModel, job: Job) -> None:
     job.emit(lora.inspect(command.model, command.lora, job))
 
 
+def list_models(command: commands.ListModels, job: Job) -> None:
+    """Models of one place on this computer."""
+    from lora_studio.engine import model_scan
+
+    folders = [Path(folder) for folder in command.folders]
+    found = model_scan.scan(command.place, folders, job)
+    looked = tuple(str(folder) for folder in model_scan.looked_through(command.place, folders))
+    job.emit(events.ModelsFound(place=command.place, models=tuple(found), folders=looked))
+
+
+def search_models(command: commands.SearchModels, job: Job) -> None:
+    """Base models on the hub."""
+    from lora_studio.engine import hub_search
+
+    job.emit(events.ModelsFound(place="hub", models=tuple(hub_search.search(command, job))))
+
+
+def download_model(command: commands.DownloadModel, job: Job) -> None:
+    """Fetches a hub model; what an earlier attempt fetched stays."""
+    from lora_studio.engine import model_sources
+
+    folder = model_sources.resolve(command.model, job)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    job.emit(
+        events.ModelDownloaded(
+            source=command.model.source,
+            revision=command.model.revision,
+            folder=str(folder),
+            bytes=size,
+        )
+    )
+
+
+def inspect_account(_command: commands.InspectAccount, job: Job) -> None:
+    """Whose token is used at the hub."""
+    from lora_studio.engine import hub_account
+
+    job.emit(hub_account.account(job))
+
+
+def sign_in(command: commands.SignIn, job: Job) -> None:
+    """Puts a token into the hub's own store."""
+    from lora_studio.engine import hub_account
+
+    job.emit(hub_account.sign_in(command.token.get_secret_value(), job))
+
+
+def sign_out(_command: commands.SignOut, job: Job) -> None:
+    """Takes the token out of the hub's own store."""
+    from lora_studio.engine import hub_account
+
+    job.emit(hub_account.sign_out(job))
+
+
 def inspect_dataset(command: commands.InspectDataset, job: Job) -> None:
     """Rows, format and faults of a dataset."""
     from lora_studio.engine import row_pages

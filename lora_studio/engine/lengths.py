@@ -42,7 +42,7 @@ def measure(command: commands.MeasureDataset, job: Job) -> None:
     """Emits an estimate where all rows take a while, then the lengths of all; raises ProblemError."""
     spec = command.dataset
     rows = dataset.open(spec, job)
-    folder = model_sources.resolve(command.model, job)
+    folder = model_sources.resolve_tokenizer(command.model, job)
     tokenizer = load_tokenizer(folder, spec, trust=command.model.trust_remote_code)
     parts = prepared.parts(rows)
     many = sum(len(part) for part in parts) >= MANY
@@ -58,7 +58,7 @@ def measure(command: commands.MeasureDataset, job: Job) -> None:
 def tables(spec: DatasetSpec, model: ModelSpec, job: Job) -> list[TokenTable]:
     """All rows of a dataset in a model's tokens, one table a source; raises ProblemError."""
     rows = dataset.open(spec, job)
-    folder = model_sources.resolve(model, job)
+    folder = model_sources.resolve_tokenizer(model, job)
     tokenizer = load_tokenizer(folder, spec, trust=model.trust_remote_code)
     return prepared.tokenise(rows, tokenizer, job)
 

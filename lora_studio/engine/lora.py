@@ -123,7 +123,8 @@ def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.Parame
 
 def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
     """Facts of a model and of the adapter it would get; from headers, no weights are read."""
-    folder = models.resolve(spec, job)
+    looked = model_sources.look(spec, job)
+    folder = looked.folder
     config = models.read_config(folder, spec)
     model = models.on_meta(folder, spec, config)
     text = config.get_text_config()
@@ -136,7 +137,10 @@ def inspect(spec: ModelSpec, lora: LoraSpec, job: Job) -> events.ModelInspected:
         hidden_size=text.hidden_size,
         vocabulary=text.vocab_size,
         context=getattr(text, "max_position_embeddings", None),
-        stored_dtype=models.stored_dtype(model_sources.safetensors_headers(folder)),
+        stored_dtype=models.stored_dtype(looked.headers),
+        disk_bytes=looked.bytes,
+        missing_bytes=looked.missing,
+        gated=looked.gated,
         licence=models.licence(folder),
         has_chat_template=models.has_chat_template(folder),
         prequantized=models.prequantized(config),

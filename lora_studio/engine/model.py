@@ -28,6 +28,7 @@ from lora_studio.engine import device as devices
 from lora_studio.engine import model_sources
 from lora_studio.engine.channel import Job
 from lora_studio.engine.failures import is_out_of_memory
+from lora_studio.engine.model_sources import licence, stored_dtype
 from lora_studio.engine.tokenizer import load_tokenizer
 
 __all__ = [
@@ -315,30 +316,6 @@ def weight_bytes(model: PreTrainedModel, exact: torch.dtype) -> dict[str, int]:
 def is_head(model: PreTrainedModel, name: str, module: torch.nn.Module) -> bool:
     """Whether a layer turns hidden states into logits."""
     return module is model.get_output_embeddings() or name.rsplit(".", 1)[-1] in _HEADS
-
-
-def stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
-    """The number format that most weights are stored in, in the words of the precision setting."""
-    sizes: dict[str, int] = {}
-    for entry in headers.values():
-        begin, end = entry["data_offsets"]
-        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
-    most = max(sizes, key=lambda name: sizes[name], default="")
-    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
-
-
-def licence(folder: Path) -> str | None:
-    """The licence that the model card states, None when it states none."""
-    import yaml
-
-    try:
-        text = (folder / "README.md").read_text("utf-8")
-        front = text.split("---", 2)[1] if text.startswith("---") else ""
-        card = yaml.safe_load(front)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):
-        return None
-    found = card.get("license") if isinstance(card, dict) else None
-    return str(found) if found and found != "unknown" else None
 
 
 def has_chat_template(folder: Path) -> bool:

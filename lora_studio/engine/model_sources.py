@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lora_studio.core import paths
 from lora_studio.core.files import folder_atomic
 from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
+from lora_studio.core.model_entries import refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.channel import Job
 
@@ -47,8 +49,50 @@ def resolve(spec: ModelSpec, job: Job) -> Path:
         case "hub" if not local.is_dir():
             from lora_studio.engine import hub_model
 
-            return check_folder(hub_model.fetch(spec.source, spec.revision, job))
+            own_code = spec.trust_remote_code
+            fetched = hub_model.fetch(spec.source, spec.revision, job, own_code=own_code)
+            return check_folder(fetched)
     return check_folder(local)
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A model of which no weights were read: headers as `safetensors_headers` has them, the bytes of
+    its files, those that are still to be fetched, and whether its terms have to be accepted."""
+
+    folder: Path
+    headers: dict[str, dict[str, Any]]
+    bytes: int
+    missing: int = 0
+    gated: bool = False
+
+
+def look(spec: ModelSpec, job: Job) -> Looked:
+    """What there is of a model, without fetching weights from the hub; raises as `resolve` does."""
+    if spec.kind != "hub" or Path(spec.source).is_dir():
+        folder = resolve(spec, job)
+        headers = safetensors_headers(folder)
+        return Looked(folder, headers, sum(x.stat().st_size for x in folder.glob("*.safetensors")))
+    from lora_studio.engine import hub_model
+
+    found = hub_model.outline(spec.source, spec.revision, job, own_code=spec.trust_remote_code)
+    check_architecture(found.folder)
+    return Looked(found.folder, found.headers, found.bytes, found.missing, found.gated)
+
+
+def resolve_tokenizer(spec: ModelSpec, job: Job) -> Path:
+    """The folder of a model's tokenizer and configuration: of a hub model these alone are fetched.
+
+    Raises as `resolve` does.
+    """
+    if spec.kind != "hub" or Path(spec.source).is_dir():
+        return resolve(spec, job)
+    from lora_studio.engine import hub_model
+
+    own_code = spec.trust_remote_code
+    folder = hub_model.small_files(spec.source, spec.revision, own_code=own_code)
+    read_config(folder)
+    return folder
 
 
 def check_folder(folder: Path) -> Path:
@@ -60,7 +104,7 @@ def check_folder(folder: Path) -> Path:
             "Check the spelling, or choose it again if it was moved.",
             where=_SOURCE,
         )
-    read_config(folder)
+    check_architecture(folder)
     if safetensors_headers(folder):
         return folder
     pickled = [path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern)]  # fmt: skip
@@ -78,6 +122,18 @@ def check_folder(folder: Path) -> Path:
         "Choose the folder that directly holds config.json and the .safetensors files.",
         where=_SOURCE,
     )
+
+
+def check_architecture(folder: Path) -> None:
+    """Raises ProblemError for a model that is known not to write text from left to right."""
+    why_not = refusal_of(read_config(folder).get("architectures"))
+    if why_not:
+        raise fail(
+            "model.not_generative",
+            why_not,
+            "Choose a causal language model; its architecture usually ends in ForCausalLM.",
+            where=_SOURCE,
+        )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -186,3 +242,27 @@ def _header(file: Path) -> bytes:
         if length > file.stat().st_size:
             raise ValueError("no safetensors header")
         return stream.read(length)
+
+
+def stored_dtype(headers: dict[str, dict[str, Any]]) -> str:
+    """The number format that most weights are stored in, in the words of the precision setting."""
+    sizes: dict[str, int] = {}
+    for entry in headers.values():
+        begin, end = entry["data_offsets"]
+        sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
+    most = max(sizes, key=lambda name: sizes[name], default="")
+    return {"BF16": "bf16", "F16": "fp16", "F32": "fp32"}.get(most, most.lower())
+
+
+def licence(folder: Path) -> str | None:
+    """The licence that the model card states, None when it states none."""
+    import yaml
+
+    try:
+        text = (folder / "README.md").read_text("utf-8")
+        front = text.split("---", 2)[1] if text.startswith("---") else ""
+        card = yaml.safe_load(front)
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, IndexError):
+        return None
+    found = card.get("license") if isinstance(card, dict) else None
+    return str(found) if found and found != "unknown" else None

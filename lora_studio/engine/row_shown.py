@@ -100,7 +100,7 @@ def _problem(reason: str, command: commands.ShowRow) -> Problem:
 
 
 def _encoder(model: ModelSpec, spec: DatasetSpec, job: Job) -> Encoder:
-    folder = model_sources.resolve(model, job)
+    folder = model_sources.resolve_tokenizer(model, job)
     key = (str(folder), str(model.trust_remote_code), spec.model_dump_json())
     if key not in _encoders:
         _encoders.clear()

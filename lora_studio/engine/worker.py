@@ -41,6 +41,12 @@ _DOING = {
     "estimate_sizes": "estimating sizes",
     "generate": "answering",
     "inspect_model": "looking at the model",
+    "list_models": "looking for models",
+    "search_models": "searching the hub",
+    "download_model": "fetching the model",
+    "inspect_account": "asking the hub",
+    "sign_in": "signing in",
+    "sign_out": "signing out",
     "inspect_dataset": "reading the dataset",
     "read_rows": "reading rows",
     "show_row": "reading a row",
@@ -161,6 +167,18 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.generate(command, job)
         case commands.InspectModel():
             jobs.inspect_model(command, job)
+        case commands.ListModels():
+            jobs.list_models(command, job)
+        case commands.SearchModels():
+            jobs.search_models(command, job)
+        case commands.DownloadModel():
+            jobs.download_model(command, job)
+        case commands.InspectAccount():
+            jobs.inspect_account(command, job)
+        case commands.SignIn():
+            jobs.sign_in(command, job)
+        case commands.SignOut():
+            jobs.sign_out(command, job)
         case commands.InspectDataset():
             jobs.inspect_dataset(command, job)
         case commands.ReadRows():

@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 COMMIT = "5" * 40
 TOKEN = "hf_of_the_test"
@@ -27,6 +28,8 @@ class Hub:
     """The server's content: `models` and `datasets` by id. `gated` ones open to the token alone.
 
     `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
+    `status` answers everything; `slow` seconds pass before each 64 kB of a file. `about` is what the
+    list of models says of each besides; models of it need no folder. Whoever sends TOKEN is `pim`.
     """
 
     address: str
@@ -35,6 +38,9 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     break_after: int | None = None
     broken: bool = False
+    status: int | None = None
+    slow: float = 0.0
+    about: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
 
@@ -69,6 +75,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {path}")
         if self.hub.broken:
             self._answer(503, b"")
+        elif self.hub.status is not None:
+            self._answer(self.hub.status, b"")
+        elif path == "/api/models":
+            self._list()
+        elif path == "/api/whoami-v2":
+            self._whoami()
         elif match := _INFO.fullmatch(path):
             self._info(match[1], match[2], match[3])
         elif match := _TREE.fullmatch(path):
@@ -88,10 +100,41 @@ class _Handler(BaseHTTPRequestHandler):
         elif revision not in ("main", COMMIT):
             self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
         else:
-            # Of a model nobody asks for the files here.
-            files = _files(folders[name]) if kind == "datasets" else []
-            siblings = [{"rfilename": file} for file in files]
-            self._json({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings})
+            folder = folders[name]
+            siblings = [
+                {"rfilename": file, "size": (folder / file).stat().st_size, "blobId": "0"}
+                for file in _files(folder)
+            ]
+            gated = "manual" if name in self.hub.gated else False
+            self._json(
+                {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "gated": gated}
+            )
+
+    def _list(self) -> None:
+        """Models whose name holds what is searched for and whose tags all filters, most used first."""
+        asked = parse_qs(self.path.partition("?")[2])
+        self.hub.asked.append(f"LIST {json.dumps(asked, sort_keys=True)}")
+        found = []
+        for name in {**self.hub.models, **self.hub.about}:
+            about = {"tags": ["safetensors"], "downloads": 0, "likes": 0} | self.hub.about.get(
+                name, {}
+            )
+            about["gated"] = "manual" if name in self.hub.gated else False
+            named = all(word.lower() in name.lower() for word in asked.get("search", []))
+            tagged = set(asked.get("filter", [])) <= set(about["tags"])
+            opened = asked.get("gated", ["true"]) != ["false"] or not about["gated"]
+            if named and tagged and opened:
+                found.append({"id": name, "modelId": name, **about})
+        key = asked.get("sort", ["downloads"])[0]
+        found.sort(key=lambda item: item.get(key) or 0, reverse=True)
+        self._json(found[: int(asked.get("limit", ["1000"])[0])])
+
+    def _whoami(self) -> None:
+        if self.headers.get("Authorization") == f"Bearer {TOKEN}":
+            access = {"accessToken": {"displayName": "test", "role": "read"}}
+            self._json({"type": "user", "name": "pim", "auth": access})
+        else:
+            self._answer(401, b'{"error":"Invalid username or password."}')
 
     def _tree(self, folder: Path) -> None:
         self._json(
@@ -101,6 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "path": name,
                     "size": (folder / name).stat().st_size,
                     "oid": _oid(folder / name),
+                    **_large(folder / name),
                 }
                 for name in _files(folder)
             ]
@@ -112,13 +156,15 @@ class _Handler(BaseHTTPRequestHandler):
             return
         file = folders[repository] / name
         data = file.read_bytes()
-        start = 0
-        if wanted := re.match(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(wanted[1])
-        facts = {"ETag": f'"{_oid(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
-        if start:
-            facts["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._answer(206 if start else 200, data[start:], facts)
+        start, end, ranged = 0, len(data), False
+        if wanted := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, ranged = int(wanted[1]), True
+            end = min(end, int(wanted[2]) + 1) if wanted[2] else end
+        facts = {"ETag": f'"{_etag(file)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        if ranged:
+            facts["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
+            self.hub.asked.append(f"RANGE {start}-{end} {name}")
+        self._answer(206 if ranged else 200, data[start:end], facts)
 
     def _json(self, value: Any) -> None:
         self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -139,7 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        self.wfile.write(body)
+        with suppress(ConnectionError):  # whoever cancels hangs up
+            for first in range(0, len(body), 1 << 16):
+                time.sleep(self.hub.slow)
+                self.wfile.write(body[first : first + (1 << 16)])
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
         """Says nothing: a test looks at `Hub.asked`."""
@@ -149,6 +198,20 @@ def _files(folder: Path) -> list[str]:
     return [
         path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()
     ]
+
+
+def _large(file: Path) -> dict[str, Any]:
+    """What is told besides of a file that is stored apart, as all weights are."""
+    if file.suffix != ".safetensors":
+        return {}
+    size = file.stat().st_size
+    return {"lfs": {"oid": _etag(file), "size": size, "pointerSize": 134}}
+
+
+def _etag(file: Path) -> str:
+    if file.suffix != ".safetensors":
+        return _oid(file)
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _oid(file: Path) -> str:

@@ -48,7 +48,12 @@ def _models(chosen: str) -> Path | None:
                 where=Where(step="export", field="lm_studio_folder"),
             )
         return Path(chosen)
-    return next((home for name in _HOMES if (home := Path.home() / name).is_dir()), None)
+    return next(iter(homes()), None)
+
+
+def homes() -> list[Path]:
+    """Folders in which LM Studio keeps its models, as far as they exist, the newer first."""
+    return [home for name in _HOMES if (home := Path.home() / name).is_dir()]
 
 
 def _put(file: Path, target: Path) -> None:

@@ -1,0 +1,133 @@
+"""Models that could be a base: what is known of each before anything of it is loaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+#: Where a model lies: a folder of the user's, the cache that all tools of the hub share, the stores
+#: of Ollama and LM Studio, or the hub itself.
+Place = Literal["folder", "cache", "ollama", "lm_studio", "hub"]
+LOCAL: tuple[Place, ...] = ("folder", "cache", "ollama", "lm_studio")
+
+
+class Outline(BaseModel):
+    """Numbers of a decoder's configuration; 0 where it does not state them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: int = 0
+    hidden_size: int = 0
+    intermediate_size: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    vocabulary: int = 0
+    context: int = 0
+
+
+class ModelEntry(BaseModel):
+    """One model of a list. `source` and `revision` are what `ModelSpec` takes to train on it.
+
+    `bytes` is what it takes on disk, or would where it is on the hub. `stored` is the number format
+    or quantisation of its weights. `refusal` is one sentence on why it cannot be a base, "" where it
+    can; `missing` how many of its files are not there yet. `updated` is a day, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    title: str
+    place: Place
+    revision: str = "main"
+    bytes: int | None = None
+    parameters: int | None = None
+    architecture: str = ""
+    stored: str = ""
+    licence: str = ""
+    outline: Outline = Outline()
+    gated: bool = False
+    missing: int = 0
+    refusal: str = ""
+    downloads: int | None = None
+    likes: int | None = None
+    updated: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether training can begin from it, once it is complete."""
+        return not self.refusal
+
+
+#: Ends of architecture names that do not write text from left to right, and what they do instead.
+_OTHERS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(
+            r"(ForMaskedLM|ForPreTraining|ForSequenceClassification|ForTokenClassification|"
+            r"ForQuestionAnswering|ForMultipleChoice|ForNextSentencePrediction|EncoderModel|"
+            r"(?:Bert|Roberta|Electra|Deberta|DebertaV2|MPNet|Albert|DistilBert|Camembert)Model)\Z"
+        ),
+        "an encoder: it judges text and does not write any",
+    ),
+    (
+        re.compile(
+            r"(ForImageClassification|ForObjectDetection|ForSemanticSegmentation|"
+            r"ForDepthEstimation|ForMaskGeneration|CLIPModel|CLIPVisionModel|SiglipModel|"
+            r"ViTModel|Dinov\w*Model|SamModel)\Z"
+        ),
+        "a vision model: it reads pictures and does not write text",
+    ),
+    (
+        re.compile(
+            r"(ForCTC|ForAudioClassification|ForSpeechSeq2Seq|Wav2Vec2\w*|"
+            r"Whisper\w*|ForTextToWaveform)\Z"
+        ),
+        "a speech model",
+    ),
+    (
+        re.compile(
+            r"^(T5|MT5|UMT5|Bart|MBart|Pegasus|Marian|BlenderBot|LongT5)\w*"
+            r"(ForConditionalGeneration|MTModel|Model)\Z"
+        ),
+        "an encoder with a decoder: it rewrites one text into another",
+    ),
+)
+
+
+def refusal_of(architectures: object) -> str:
+    """Why a model of these architectures, as config.json has them, is no base; "" where it may be.
+
+    Names that say nothing pass: what loads the model knows better.
+    """
+    names = [str(name) for name in architectures] if isinstance(architectures, list) else []
+    for name in names:
+        for pattern, what in _OTHERS:
+            if pattern.search(name):
+                return f"{name} is {what}."
+    return ""
+
+
+def outline_of(config: Mapping[str, Any]) -> Outline:
+    """The numbers of a config.json, those of its text part where it has several."""
+    text = config.get("text_config")
+    found = {**config, **text} if isinstance(text, Mapping) else dict(config)
+
+    def number(*names: str) -> int:
+        for name in names:
+            value = found.get(name)
+            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+                return value
+        return 0
+
+    heads = number("num_attention_heads", "n_head")
+    return Outline(
+        layers=number("num_hidden_layers", "n_layer"),
+        hidden_size=number("hidden_size", "n_embd"),
+        intermediate_size=number("intermediate_size", "n_inner"),
+        heads=heads,
+        kv_heads=number("num_key_value_heads") or heads,
+        vocabulary=number("vocab_size"),
+        context=number("max_position_embeddings", "n_positions"),
+    )

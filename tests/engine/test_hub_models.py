@@ -1,0 +1,291 @@
+"""Base models on the hub: searched, looked at, downloaded, resumed; and a token that shows nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from lora_studio import client
+from lora_studio.core import commands, events
+from lora_studio.core.model import ModelSpec
+from tests.engine.conftest import TinyModel
+from tests.helpers.hub_server import COMMIT, TOKEN, Hub, hub_server
+
+pytestmark = pytest.mark.slow
+
+Ask = Callable[..., list[Any]]
+
+
+@pytest.fixture
+def hub(tiny: TinyModel, tmp_path: Path) -> Iterator[Hub]:
+    model = Path(shutil.copytree(tiny("llama3"), tmp_path / "hub" / "llama"))
+    pickled = Path(shutil.copytree(model, tmp_path / "hub" / "pickled"))
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    with hub_server({"tiny/llama": model, "tiny/gated": model, "tiny/pickled": pickled}) as running:
+        running.gated.add("tiny/gated")
+        running.about = {
+            "org/Small-1B": _listed(1_000_000_000, 50, "license:apache-2.0"),
+            "org/Large-70B": _listed(70_000_000_000, 900, "license:llama3"),
+            "org/Encoder": _listed(100_000_000, 10, architecture="BertForMaskedLM"),
+        }
+        yield running
+
+
+def _listed(
+    parameters: int, downloads: int, *tags: str, architecture: str = "LlamaForCausalLM"
+) -> dict[str, Any]:
+    return {
+        "tags": ["safetensors", *tags],
+        "downloads": downloads,
+        "likes": 1000 - downloads,
+        "lastModified": "2026-03-01T10:00:00.000Z",
+        "safetensors": {"parameters": {"BF16": parameters}, "total": parameters},
+        "config": {"architectures": [architecture], "model_type": "llama"},
+    }
+
+
+@pytest.fixture
+def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ask]:
+    """Asks a real worker, whose hub is the one of the test, and gives all events about it."""
+    for name, value in {
+        "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "5", "LORA_STUDIO_LOGS": str(tmp_path / "logs"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    workers: list[client.Worker] = []
+
+    def asked(
+        command: Any, on_event: Callable[[Any, client.Worker], None] | None = None
+    ) -> list[Any]:
+        worker = client.Worker.start()
+        workers.append(worker)
+        worker.send(command)
+        found = []
+        for event in client.until_ended(worker, command.id):
+            found.append(event)
+            if on_event:
+                on_event(event, worker)
+        return found
+
+    yield asked
+    for worker in workers:
+        worker.kill()
+        worker.close()
+
+
+def the(found: list[Any], kind: type) -> Any:
+    """The one event of a kind; the problem where there is none."""
+    return next((event for event in found if isinstance(event, kind)), found[-1])
+
+
+def test_a_search_tells_size_licence_and_use_and_leaves_encoders_out(hub: Hub, ask: Ask) -> None:
+    found = the(ask(commands.SearchModels(text="org/")), events.ModelsFound).models
+    assert [entry.source for entry in found] == ["org/Large-70B", "org/Small-1B"]
+    small = found[1]
+    assert (small.parameters, small.bytes) == (1_000_000_000, 2_000_000_000)
+    assert (small.licence, small.downloads, small.updated) == ("apache-2.0", 50, "2026-03-01")
+
+
+def test_filters_of_a_search_reach_the_hub_and_hold(hub: Hub, ask: Ask) -> None:
+    command = commands.SearchModels(
+        text="org/", largest=8_000_000_000, licence="apache-2.0", gated=False, sort="likes"
+    )
+    found = the(ask(command), events.ModelsFound).models
+    assert [entry.source for entry in found] == ["org/Small-1B"]
+    sent = json.loads(next(line for line in hub.asked if line.startswith("LIST"))[5:])
+    assert sent["filter"] == ["safetensors", "license:apache-2.0"]
+    assert (sent["gated"], sent["num_parameters"]) == (["false"], ["max:8000000000"])
+    assert (sent["sort"], sent["pipeline_tag"]) == (["likes"], ["text-generation"])
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "busy"), (401, "token"), (500, "hub_failed")])
+def test_a_hub_that_refuses_a_search_is_named(hub: Hub, ask: Ask, status: int, code: str) -> None:
+    hub.status = status
+    failed = ask(commands.SearchModels(text="x"))[-1]
+    assert failed.problem.code == f"model.{code}"
+    assert failed.problem.remedy
+
+
+def test_a_hub_that_cannot_be_reached_is_a_problem(ask: Ask, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert ask(commands.SearchModels(text="x"))[-1].problem.code == "model.offline"
+
+
+def test_facts_of_a_hub_model_come_without_its_weights(hub: Hub, ask: Ask) -> None:
+    found = the(
+        ask(commands.InspectModel(model=ModelSpec(source="tiny/llama"))), events.ModelInspected
+    )
+    assert found.layers == 2
+    assert found.stored_dtype == "bf16"
+    whole = (hub.models["tiny/llama"] / "model.safetensors").stat().st_size
+    assert found.missing_bytes == whole
+    assert found.disk_bytes > whole
+    assert not any(line.startswith("GET") and "model.safetensors" in line and f"/{COMMIT}/" in line for line in hub.asked)  # fmt: skip
+    assert any(line.startswith("RANGE 0-") for line in hub.asked)
+
+
+def test_a_model_that_is_only_pickles_is_refused_before_anything_large_is_fetched(
+    hub: Hub, ask: Ask
+) -> None:
+    for command in (
+        commands.InspectModel(model=ModelSpec(source="tiny/pickled")),
+        commands.DownloadModel(model=ModelSpec(source="tiny/pickled")),
+    ):
+        assert ask(command)[-1].problem.code == "model.pickle"
+    assert not any("pytorch_model.bin" in line for line in hub.asked)
+
+
+def test_a_download_tells_its_bytes_over_all_files_and_ends_in_the_shared_cache(
+    hub: Hub, ask: Ask, tmp_path: Path
+) -> None:
+    found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    done = the(found, events.ModelDownloaded)
+    assert Path(done.folder) == tmp_path / "hf/hub/models--tiny--llama/snapshots" / COMMIT
+    steps = [event for event in found if isinstance(event, events.Progress)]
+    total = sum(
+        file.stat().st_size
+        for file in hub.models["tiny/llama"].iterdir()
+        if file.suffix in (".json", ".safetensors", ".jinja", ".md")
+    )
+    assert {step.total for step in steps} == {total}
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+    assert steps[-1].done == total
+
+
+def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) -> None:
+    _enlarge(hub.models["tiny/llama"], 6_000_000)
+    hub.slow = 0.02
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+
+    def cancel(event: Any, worker: client.Worker) -> None:
+        if isinstance(event, events.Progress) and event.done > 2_000_000:
+            worker.cancel(command.id)
+
+    assert isinstance(ask(command, cancel)[-1], events.Cancelled)
+    listed = ask(commands.ListModels(place="cache"))
+    entry = the(listed, events.ModelsFound).models[0]
+    assert (entry.source, entry.missing) == ("tiny/llama", 1)
+    hub.slow = 0.0
+    hub.asked.clear()
+    again = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert isinstance(ask(again)[-1], events.Done)
+    resumed = [line for line in hub.asked if line.startswith("RANGE")]
+    assert resumed
+    assert int(resumed[0].split()[1].split("-")[0]) > 0
+    entry = the(ask(commands.ListModels(place="cache")), events.ModelsFound).models[0]
+    assert (entry.missing, entry.refusal) == (0, "")
+
+
+def test_a_part_that_was_damaged_meanwhile_is_not_made_part_of_a_model(
+    hub: Hub, ask: Ask, tmp_path: Path
+) -> None:
+    weights = hub.models["tiny/llama"] / "model.safetensors"
+    blobs = tmp_path / "hf/hub/models--tiny--llama/blobs"
+    blobs.mkdir(parents=True)
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (blobs / f"{digest}.lora-studio.incomplete").write_bytes(bytes(1000))
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert ask(command)[-1].problem.code == "model.interrupted"
+    again = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
+    assert isinstance(ask(again)[-1], events.Done)
+
+
+def _enlarge(folder: Path, size: int) -> None:
+    """Weights of that many bytes more, in a tensor of their own."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    tensors = load_file(file) | {"padding": torch.rand(size // 4)}
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_a_connection_that_is_cut_is_taken_up_again(hub: Hub, ask: Ask) -> None:
+    _enlarge(hub.models["tiny/llama"], 2_000_000)
+    hub.break_after = 500_000
+    found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    if isinstance(found[-1], events.Failed):  # the library gave up: what arrived is kept
+        assert found[-1].problem.code == "model.interrupted"
+        found = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))
+    folder = Path(the(found, events.ModelDownloaded).folder)
+    whole = (hub.models["tiny/llama"] / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == whole
+
+
+def test_a_disk_without_room_is_told_before_the_download(
+    hub: Hub, ask: Ask, tmp_path: Path
+) -> None:
+    with (hub.models["tiny/llama"] / "model-2.safetensors").open("wb") as file:
+        file.truncate(1 << 43)  # eight terabytes that take no room themselves
+    problem = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))[-1].problem
+    assert problem.code == "disk.full"
+    assert "free" in problem.what
+
+
+def test_a_gated_model_asks_for_a_token_and_opens_once_signed_in(hub: Hub, ask: Ask) -> None:
+    command = commands.DownloadModel(model=ModelSpec(source="tiny/gated"))
+    problem = ask(command)[-1].problem
+    assert problem.code == "model.gated"
+    assert "tiny/gated" in problem.remedy
+    account = the(ask(commands.SignIn(token=SecretStr(TOKEN))), events.AccountFound)
+    assert (account.name, account.has_token) == ("pim", True)
+    again = commands.DownloadModel(model=ModelSpec(source="tiny/gated"))
+    assert isinstance(ask(again)[-1], events.Done)
+    signed_out = the(ask(commands.SignOut()), events.AccountFound)
+    assert not signed_out.has_token
+
+
+def test_a_token_that_the_hub_does_not_take_is_not_kept(ask: Ask, tmp_path: Path) -> None:
+    problem = ask(commands.SignIn(token=SecretStr("hf_wrong_one")))[-1].problem
+    assert problem.code == "model.token"
+    assert not (tmp_path / "hf" / "token").exists()
+
+
+def test_a_token_stands_in_the_hubs_own_store_alone(
+    hub: Hub, ask: Ask, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[str] = []
+
+    def look(event: Any, worker: client.Worker) -> None:
+        process = Path(f"/proc/{worker.pid}")
+        if process.is_dir():
+            seen.append((process / "cmdline").read_text() + (process / "environ").read_text())
+
+    command = commands.SignIn(token=SecretStr(TOKEN))
+    said = ask(command, look)
+    ask(commands.DownloadModel(model=ModelSpec(source="tiny/gated")), look)
+    seen += [event.model_dump_json() for event in said]
+    seen += [events.to_line(command), repr(command), str(command), *capfd.readouterr()]
+    assert not any(TOKEN in text for text in seen)
+    assert TOKEN.encode() in commands.to_pipe(command)
+    holding = {
+        file.relative_to(tmp_path).as_posix()
+        for file in tmp_path.rglob("*")
+        if file.is_file() and TOKEN.encode() in file.read_bytes()
+    }
+    assert holding <= {"hf/token", "hf/stored_tokens"}
+    assert os.stat(tmp_path / "hf" / "token").st_size > 0  # noqa: PTH116 - the store is a file
+
+
+def test_a_command_that_is_not_understood_is_logged_without_its_token(
+    ask: Ask, tmp_path: Path
+) -> None:
+    worker = client.Worker.start()
+    line = json.dumps({"kind": "sign_in", "token": TOKEN, "more": TOKEN}).encode() + b"\n"
+    assert worker._process.stdin is not None
+    worker._process.stdin.write(line)
+    worker._process.stdin.flush()
+    worker.close()
+    list(worker.events())
+    log = (tmp_path / "logs" / "worker.log").read_text()
+    assert "not understood" in log
+    assert TOKEN not in log

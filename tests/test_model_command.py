@@ -1,0 +1,115 @@
+"""`lora-studio model`, as a user types it: against a real worker, and a hub of the test's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio.cli_model import fit_words, parameters
+from lora_studio.core import model_fit
+from lora_studio.core.events import Device
+from lora_studio.core.model_entries import ModelEntry, Outline
+from lora_studio.core.problems import ProblemError
+from tests.helpers.hub_server import TOKEN, hub_server
+from tests.helpers.tiny_models import tiny_model
+
+GIB = 1 << 30
+
+
+def entry(parameters: int, **changes: object) -> ModelEntry:
+    about = {"source": "org/m", "title": "org/m", "place": "hub", "parameters": parameters}
+    return ModelEntry.model_validate(about | changes)
+
+
+def device(gib: float) -> Device:
+    return Device(name="cuda:0", title="GPU", total_bytes=24 * GIB, free_bytes=int(gib * GIB))
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("", 0), ("500M", 500_000_000), ("1.5b", 1_500_000_000)]
+)
+def test_numbers_of_parameters_are_read_as_people_write_them(text: str, number: int) -> None:
+    assert parameters(text) == number
+
+
+@pytest.mark.parametrize("text", ["large", "-1B", "8GB"])
+def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
+    with pytest.raises(ProblemError, match="no number of parameters"):
+        parameters(text)
+
+
+def test_a_larger_model_needs_fewer_bits_until_it_does_not_fit_at_all() -> None:
+    settings = model_fit.plain(device(20))
+    found = [model_fit.fit(entry(size * 10**9), settings) for size in (1, 8, 14, 70)]
+    assert all(found)
+    assert [(fit.precision, fit.fits) for fit in found if fit] == [
+        ("auto", True), ("auto", True), ("4bit", True), ("4bit", False),
+    ]  # fmt: skip
+    assert [model_fit.fits_first(fit) for fit in (*found, None)] == [0, 0, 0, 1, 2]
+
+
+def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() -> None:
+    settings = model_fit.plain(device(20))
+    wide = Outline(layers=16, hidden_size=2048, intermediate_size=8192, heads=32, kv_heads=8, vocabulary=256_000)  # fmt: skip
+    deep = wide.model_copy(update={"layers": 48})
+    found = [
+        model_fit.fit(entry(1_240_000_000, outline=outline), settings) for outline in (wide, deep)
+    ]
+    assert all(found)
+    assert found[0] != found[1]
+
+
+def test_the_estimate_from_a_size_alone_is_near_that_from_its_configuration() -> None:
+    settings = model_fit.plain(device(40))
+    llama = Outline(layers=32, hidden_size=4096, intermediate_size=14336, heads=32, kv_heads=8, vocabulary=128_256)  # fmt: skip
+    known = model_fit.fit(entry(8_030_000_000, outline=llama), settings)
+    guessed = model_fit.fit(entry(8_030_000_000), settings)
+    assert known is not None
+    assert guessed is not None
+    assert guessed.needed == pytest.approx(known.needed, rel=0.1)
+    assert fit_words(known).startswith("yes, in 16-bit with the smallest micro-batch: ")
+
+
+@pytest.mark.slow
+def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> None:
+    model = tiny_model("llama3", tmp_path / "tiny")
+    shutil.copytree(model, tmp_path / "mine" / "pickled")
+    weights = tmp_path / "mine" / "pickled" / "model.safetensors"
+    weights.rename(weights.with_name("pytorch_model.bin"))
+    with hub_server({"tiny/llama": model}) as hub:
+        hub.gated.add("tiny/llama")
+        hub.about["tiny/llama"] = {"config": {"architectures": ["LlamaForCausalLM"]}}
+        environment = os.environ | {
+            "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HOME": str(tmp_path),
+            "LORA_STUDIO_LOGS": str(tmp_path / "logs"), "OLLAMA_MODELS": str(tmp_path / "none"),
+        }  # fmt: skip
+
+        def run(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "lora_studio", "model", *arguments],
+                env=environment, input=said, capture_output=True, text=True, timeout=120,
+            )  # fmt: skip
+
+        found = json.loads(run("search", "llama", "--json").stdout)
+        assert [item["source"] for item in found] == ["tiny/llama"]
+        refused = run("download", "tiny/llama")
+        assert refused.returncode == 1
+        assert "accepted its terms" in refused.stdout + refused.stderr
+        assert "pim" in run("login", said=f"{TOKEN}\n").stdout
+        done = run("download", "tiny/llama")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "is complete" in done.stdout
+        listed = json.loads(run("list", "--folder", str(tmp_path / "mine"), "--json").stdout)
+        assert [(x["title"], x["place"], bool(x["refusal"])) for x in listed] == [
+            ("tiny/llama", "cache", False), ("pickled", "folder", True),
+        ]  # fmt: skip
+        assert listed[0]["fit"]["fits"] is True
+        facts = run("inspect", "tiny/llama").stdout
+        assert "LlamaForCausalLM" in facts
+        assert "To download" not in facts
