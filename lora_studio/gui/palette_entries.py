@@ -1,0 +1,88 @@
+"""Everything that Ctrl+K finds in a window, gathered when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import QPushButton
+
+from lora_studio.gui.finding import Entry
+from lora_studio.gui.language import tr
+from lora_studio.gui.widgets.editors import FieldEditor
+
+if TYPE_CHECKING:
+    from lora_studio.gui.window import Window
+
+
+def entries(window: Window) -> list[Entry]:
+    """Commands that can be given now, places, settings of the open project, recent projects."""
+    return [
+        *_actions(window),
+        *_buttons(window),
+        *_settings(window),
+        *_projects(window),
+    ]
+
+
+def keys_of(action: QAction) -> str:
+    """The first shortcut as the system writes it, "" for none."""
+    return action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
+
+
+def _actions(window: Window) -> Iterator[Entry]:
+    for name, action in window.actions_.commands.items():
+        if action.isEnabled() and name != "find":
+            title = action.text().removesuffix("…")
+            kind = "page" if name.startswith("go_") else "command"
+            detail = action.statusTip()
+            yield Entry(kind, title, action.trigger, detail, keys=keys_of(action))
+
+
+def _buttons(window: Window) -> Iterator[Entry]:
+    """What can be pressed on the page that is shown."""
+    shown = window.stack.currentWidget()
+    place = window.title_of(window.place)
+    for button in shown.findChildren(QPushButton):
+        if button.text() and button.isVisible() and button.isEnabled():
+            tip = button.toolTip().partition("\n")[0]
+            yield Entry("command", button.text().removesuffix("…"), button.click, tip, place)
+
+
+def _settings(window: Window) -> Iterator[Entry]:
+    if not window.has_project:
+        return
+    for step, page in window.pages.items():
+        for field, editor in page.editors.items():
+            about = editor.about
+            value = _shown(editor)
+            detail = f"{value} – {about.description}" if value else about.description
+            title = tr(about.title)
+            yield Entry("setting", title, _jumping(window, step, field), detail, page.title)
+
+
+def _shown(editor: FieldEditor) -> str:
+    """The value in a few words, "" where it has none or a long one."""
+    value = editor.state.get(editor.step, editor.field)
+    if isinstance(value, bool):
+        return tr("on") if value else tr("off")
+    text = "" if value is None or isinstance(value, list | tuple | dict) else str(value)
+    choice = editor.about.choices.get(text, text)
+    unit = f" {editor.about.unit}" if editor.about.unit and choice else ""
+    return f"{choice}{unit}" if len(choice) <= 40 and "\n" not in choice else ""
+
+
+def _projects(window: Window) -> Iterator[Entry]:
+    for file in window.preferences.recent_projects():
+        if file != window.state.draft.path:
+            yield Entry("project", file.stem, _opening(window, file), str(file.parent))
+
+
+def _jumping(window: Window, step: str, field: str) -> Callable[[], None]:
+    return lambda: window.jump(step, field)
+
+
+def _opening(window: Window, file: Path) -> Callable[[], object]:
+    return lambda: window.open_project(file)
