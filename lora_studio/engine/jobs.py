@@ -308,7 +308,8 @@ def inspect_devices(command: commands.InspectDevices, job: Job) -> None:
     from lora_studio.engine import device, optimizers, trackers
 
     missing = (*optimizers.missing_packages(), *trackers.missing_packages())
-    job.emit(device.found().model_copy(update={"missing": missing}))
+    packages = device.packages()
+    job.emit(device.found().model_copy(update={"missing": missing, "packages": packages}))
 
 
 def inspect_ollama(command: commands.InspectOllama, job: Job) -> None:

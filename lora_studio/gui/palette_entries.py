@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QPushButton
 
-from lora_studio.gui.finding import Entry
+from lora_studio.gui.finding import Entry, Kind
 from lora_studio.gui.language import tr
 from lora_studio.gui.widgets.editors import FieldEditor
 
@@ -36,14 +36,14 @@ def _actions(window: Window) -> Iterator[Entry]:
     for name, action in window.actions_.commands.items():
         if action.isEnabled() and name != "find":
             title = action.text().removesuffix("…")
-            kind = "page" if name.startswith("go_") else "command"
+            kind: Kind = "page" if name.startswith("go_") else "command"
             detail = action.statusTip()
             yield Entry(kind, title, action.trigger, detail, keys=keys_of(action))
 
 
 def _buttons(window: Window) -> Iterator[Entry]:
     """What can be pressed on the page that is shown."""
-    shown = window.stack.currentWidget()
+    shown = window.stack
     place = window.title_of(window.place)
     for button in shown.findChildren(QPushButton):
         if button.text() and button.isVisible() and button.isEnabled():

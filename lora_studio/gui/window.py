@@ -26,6 +26,7 @@ from lora_studio.gui.desktop import staying_awake, task_bar
 from lora_studio.gui.desktop.manners import Manners
 from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges
+from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import STEP_OF, JobFlow
@@ -77,6 +78,7 @@ class Window(QMainWindow):
         self.flow = JobFlow(self.state, self.jobs, self)
         self.projects = ProjectCommands(self.state, self.preferences, self)
         self.cluster = ClusterExport(self.state, self)
+        self.help = HelpCommands(self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.home = HomePage()
         self.runs = RunsPage(self.state)
@@ -160,6 +162,10 @@ class Window(QMainWindow):
         if page is not None:
             page.refresh()
 
+    def title_of(self, name: str) -> str:
+        """The title of a place or step."""
+        return self.pages[name].title if name in self.pages else self.places[name].title
+
     def jump(self, step: str, field: str = "") -> None:
         """Shows the place of a problem."""
         self.go(step)
@@ -179,6 +185,16 @@ class Window(QMainWindow):
         index = names.index(page.step) + direction
         if 0 <= index < len(names):
             self.go(names[index])
+
+    def step_on(self, direction: int) -> None:
+        """The step after or before the one that is shown, whether or not it is ready."""
+        if (page := self.pages.get(self.place)) is not None:
+            self.neighbour(page, direction)
+
+    def stop_job(self) -> None:
+        """Ends the job under way, as the header's button does."""
+        if self.jobs.running and not self.jobs.stopping:
+            self.flow.stop()
 
     def press_primary(self) -> None:
         self.commit()
@@ -208,7 +224,7 @@ class Window(QMainWindow):
         if self.state.draft.path is not None:
             self.preferences.opened(self.state.draft.path)
         self.show_project()
-        self._ask_for_devices()
+        self.ask_for_devices()
         self.go(self.flow.follow_latest() or self._first_open_step())
 
     def _first_open_step(self) -> str:
@@ -266,7 +282,8 @@ class Window(QMainWindow):
 
     # --- questions ----------------------------------------------------------------------------
 
-    def _ask_for_devices(self) -> None:
+    def ask_for_devices(self) -> None:
+        """Asks for the devices and packages of the engine, unless they are known."""
         if self.state.facts.devices is None:
             self.inspector.ask(commands.InspectDevices())
 

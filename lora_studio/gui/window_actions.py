@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from PySide6.QtCore import QObject, Qt
 from PySide6.QtGui import QAction, QKeySequence, QUndoStack
@@ -22,6 +23,7 @@ class Actions(QObject):
         self._window = window
         self.menu = QMenu(window)
         self.recent = QMenu(tr("Recent"), self.menu)
+        self.help = QMenu(self.menu)
         self.undo = undo.createUndoAction(self, tr("Undo"))
         self.redo = undo.createRedoAction(self, tr("Redo"))
         self.undo.setShortcuts(QKeySequence.StandardKey.Undo)
@@ -42,10 +44,10 @@ class Actions(QObject):
         do: Callable[[], object],
         *,
         icon: str = "",
-        menu: bool = True,
+        menu: bool | Literal["help"] = True,
         project: bool = False,
     ) -> QAction:
-        """An action with its shortcut; `menu` puts it into the project menu too.
+        """An action with its shortcut; `menu` puts it into the project menu, or that of Help, too.
 
         `project` says that it needs an open project; `name` is what `commands` knows it by.
         """
@@ -57,7 +59,7 @@ class Actions(QObject):
         self._window.addAction(action)
         self._commands[name] = action
         if menu:
-            self.menu.addAction(action)
+            (self.help if menu == "help" else self.menu).addAction(action)
         if icon:
             set_icon(action, icon)
         if project:
@@ -68,6 +70,11 @@ class Actions(QObject):
         """Enables what needs a project."""
         for action in self._of_project:
             action.setEnabled(allowed)
+
+    def begin_help(self, title: str) -> None:
+        """Puts the menu of Help into the project menu."""
+        self.help.setTitle(title)
+        self.menu.addMenu(self.help)
 
     def add_undo(self) -> None:
         """Puts undo and redo into the menu; their words name what they take back."""

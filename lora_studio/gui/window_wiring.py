@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lora_studio.gui import palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
 
@@ -97,6 +98,7 @@ def add_actions(window: Window) -> None:
     actions.menu.addSeparator()
     actions.add_undo()
     actions.menu.addSeparator()
+    _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
     add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
     titles = {step: page.title for step, page in window.pages.items()}
@@ -106,7 +108,35 @@ def add_actions(window: Window) -> None:
         keys = _PLACE_KEYS.get(name) or f"Ctrl+{number}"
         text = tr("Go to {place}").format(place=title)
         step = name in window.pages
-        add(f"go_{name}", text, keys, _going(window, name), menu=False, project=step)
+        action = add(f"go_{name}", text, keys, _going(window, name), menu=False, project=step)
+        window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
+    _add_moves(window)
+    for made, name in (
+        (window.home.new, "new"),
+        (window.home.open, "open"),
+        (window.header.job.stop, "stop"),
+    ):
+        keys = palette_entries.keys_of(actions.commands[name])
+        made.setToolTip(f"{actions.commands[name].text().removesuffix('…')} ({keys})")
+
+
+def _add_moves(window: Window) -> None:
+    add = window.actions_.add
+    add("next", tr("Next step"), "Alt+Right", lambda: window.step_on(1), menu=False, project=True)
+    add("back", tr("Step before"), "Alt+Left", lambda: window.step_on(-1), menu=False, project=True)
+    add("job", tr("Show the job under way"), "Ctrl+J", window.show_job, menu=False)
+    add("stop", tr("Stop the job under way"), "Ctrl+.", window.stop_job, menu=False)
+    add("problem", tr("Go to the next problem"), "F8", window.strip.go_on, menu=False, project=True)
+
+
+def _add_help(window: Window) -> None:
+    help_, actions = window.help, window.actions_
+    actions.begin_help(tr("Help"))
+    add = actions.add
+    add("find", tr("Find anything…"), "Ctrl+K Ctrl+Shift+P", help_.find, icon="search", menu="help")
+    add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.shortcuts, menu="help")
+    add("logs", tr("Show the log"), "", help_.logs, menu="help")
+    add("about", tr("About LoRA Studio"), "", help_.about, icon="info", menu="help")
 
 
 def _going(window: Window, place: str) -> Callable[[], None]:

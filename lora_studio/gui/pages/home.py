@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.project_scan import ProjectGlance, ProjectScan
 from lora_studio.gui.theme import Space, current, pixmap, theme
@@ -56,6 +57,7 @@ class HomePage(Place):
         self._rows.setSpacing(0)
         self._recent.add(self._rows)
         self.new = button("New project", self.new_clicked.emit, kind="primary", icon="plus")
+        self.open = button(tr("Open…"), self.open_clicked.emit, icon="folder")
         inner = QWidget()
         inner.setObjectName("scrolled")
         inner.setMaximumWidth(_WIDTH)
@@ -105,7 +107,7 @@ class HomePage(Place):
     def _ways(self) -> QVBoxLayout:
         ways = row(
             self.new,
-            button("Open…", self.open_clicked.emit, icon="folder"),
+            self.open,
             button("Sample project", self.sample_clicked.emit, icon="sample"),
             None,
         )

@@ -123,10 +123,10 @@ class Palette(QDialog):
         self.setWindowTitle(tr("Find anything"))
         self.setProperty("surface", "palette")
         self.setModal(True)
-        self._entries = list(entries)
+        self._entries, self._over = list(entries), parent
         self.line = QLineEdit(placeholderText=tr("Find a setting, a command, a page or a project"))
         self.line.setAccessibleName(tr("Find anything"))
-        self.list = QListView(uniformItemSizes=True, mouseTracking=True)
+        self.list = QListView(uniformItemSizes=True)
         self.list.setAccessibleName(tr("What was found"))
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -188,7 +188,7 @@ class Palette(QDialog):
             return
         entry = self.found[index.row()]
         self.accept()
-        QTimer.singleShot(0, self.parent(), entry.go)  # the focus has gone back to the window
+        QTimer.singleShot(0, self._over, entry.go)  # the focus has gone back to the window
 
     def _place(self, parent: QWidget) -> None:
         metrics = self.fontMetrics()
@@ -197,4 +197,3 @@ class Palette(QDialog):
         self.setFixedSize(width, min(height, parent.height() - 2 * Space.XL))
         middle = parent.mapToGlobal(parent.rect().center())
         self.move(middle.x() - width // 2, parent.mapToGlobal(parent.rect().topLeft()).y() + 64)
-

@@ -45,6 +45,7 @@ class ProblemStrip(QFrame):
         super().__init__(parent)
         self.setProperty("surface", "strip")
         self._problems: list[Problem] = []
+        self._at = -1  # the one that `go_on` has jumped to
         self._glyph = QLabel()
         self._glyph.setFixedSize(16, 16)
         self._count = label("", "label")
@@ -79,7 +80,17 @@ class ProblemStrip(QFrame):
     def show_problems(self, problems: list[Problem]) -> None:
         """Shows problems: what is wrong first, then warnings, then what is still to do."""
         self._problems = sorted(problems, key=_rank)
+        self._at = -1
         self._show()
+
+    def go_on(self) -> None:
+        """Jumps to the next problem that has a place, from the worst to the least and round again."""
+        placed = [problem for problem in self._problems if problem.where.step is not None]
+        if placed:
+            following = self._problems[self._at + 1 :] if self._at < len(self._problems) else []
+            chosen = next((p for p in following if p.where.step is not None), placed[0])
+            self._at = self._problems.index(chosen)
+            self._go(chosen)
 
     def _show(self) -> None:
         self.setVisible(bool(self._problems))

@@ -1,0 +1,76 @@
+"""What this program stands on, and under which licences: as the packages themselves state it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import metadata
+
+_NAME = re.compile(r"^[A-Za-z0-9._-]+")
+_CLASSIFIER = "License :: "
+#: Longer texts in the licence field are the licence itself, not its name.
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed package; `licence` is an SPDX expression where the package gives one."""
+
+    name: str
+    version: str
+    licence: str
+
+
+def packages(root: str = "lora-studio") -> list[Package]:
+    """The package `root` and everything installed that it needs, extras included, by name.
+
+    Optional groups that only developers need are not followed; what is not installed is left out.
+    """
+    found: dict[str, Package] = {}
+    waiting = [root]
+    while waiting:
+        name = waiting.pop()
+        key = _key(name)
+        if key in found:
+            continue
+        try:
+            about = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found[key] = Package(about.name, about.version, licence_of(about.metadata))
+        waiting += [
+            match[0]
+            for needed in about.requires or []
+            if _is_wanted(needed, root if name == root else "") and (match := _NAME.match(needed))
+        ]
+    return sorted(found.values(), key=lambda item: item.name.lower())
+
+
+def licence_of(about: metadata.PackageMetadata) -> str:
+    """The licence's name, by the newest of three fields that packages have had for it."""
+    expression = _first(about, "License-Expression")
+    if expression:
+        return expression
+    classified = [
+        entry.removeprefix(_CLASSIFIER).removeprefix("OSI Approved :: ")
+        for entry in about.get_all("Classifier") or []
+        if entry.startswith(_CLASSIFIER)
+    ]
+    plain = _first(about, "License")
+    named = plain if plain and "\n" not in plain and len(plain) <= _LONGEST_NAME else ""
+    return named or "; ".join(entry for entry in classified if entry) or "see the package"
+
+
+def _first(about: metadata.PackageMetadata, field: str) -> str:
+    return str((about.get_all(field) or [""])[0]).strip()
+
+
+def _is_wanted(needed: str, root: str) -> bool:
+    """Whether a requirement is one of running the program: optional ones count for `root` only."""
+    if "extra ==" not in needed:
+        return True
+    return bool(root) and "extra == 'test'" not in needed and 'extra == "test"' not in needed
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,169 @@
+"""Finding anything by keyboard, the sheet of every shortcut, and what the program is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
+from pytestqt.qtbot import QtBot
+
+from lora_studio import __version__
+from lora_studio.core import licences
+from lora_studio.core.problems import STEPS
+from lora_studio.gui.about import AboutDialog
+from lora_studio.gui.finding import Entry, find
+from lora_studio.gui.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.widgets.palette import Palette
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import model_facts
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+def _titles(typed: str, *titles: tuple[str, str]) -> list[str]:
+    entries = [Entry("setting", title, print, detail) for title, detail in titles]
+    return [entry.title for entry in find(entries, typed)]
+
+
+def test_the_beginning_of_a_title_counts_more_than_a_word_in_the_help() -> None:
+    found = _titles(
+        "rate",
+        ("Dropout", "The rate at which outputs are dropped."),
+        ("Learning rate", ""),
+        ("Rate limit", ""),
+        ("Rank", ""),
+    )
+    assert found == ["Rate limit", "Learning rate", "Dropout"]
+
+
+def test_every_word_has_to_be_found_and_case_and_accents_do_not_matter() -> None:
+    assert _titles("GROSSE los", ("Losgröße", ""), ("Größe der Lose", ""))[0] == "Größe der Lose"
+    assert _titles("learning dataset", ("Learning rate", "")) == []
+
+
+def test_letters_in_order_are_a_last_chance() -> None:
+    assert _titles("lrt", ("Learning rate", ""), ("Rank", "")) == ["Learning rate"]
+
+
+def _palette(qtbot: QtBot, window: Window) -> Palette:
+    qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
+    (palette,) = [made for made in window.findChildren(Palette) if made.isVisible()]
+    return palette
+
+
+def test_a_setting_is_found_and_reached_by_keyboard_alone(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("home")
+    palette = _palette(qtbot, window)
+    qtbot.keyClicks(palette.line, "dropout")
+    assert palette.found[0].title == window.state.about("lora", "dropout").title
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.place == "lora", timeout=WAIT)
+    editor = window.pages["lora"].editors["dropout"]
+    assert editor.control.focusProxy() is window.focusWidget()
+
+
+def test_every_setting_of_the_project_is_found_by_its_title(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    palette = _palette(qtbot, window)
+    found = {(entry.title, entry.place) for entry in palette.found if entry.kind == "setting"}
+    for page in window.pages.values():
+        for editor in page.editors.values():
+            assert (editor.about.title, page.title) in found
+    palette.reject()
+
+
+def test_commands_pages_and_projects_are_found_and_arrows_move(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.create(tmp_path / "other", "other")
+    palette = _palette(qtbot, window)
+    for typed, kind in (("save as", "command"), ("go to runs", "page"), ("support", "project")):
+        palette.line.setText(typed)
+        assert palette.found[0].kind == kind
+    palette.line.setText("")
+    qtbot.keyClick(palette.line, Qt.Key.Key_Up)
+    assert palette.list.currentIndex().row() == len(palette.found) - 1
+    palette.line.setText("support")
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
+
+
+def test_nothing_found_says_so_and_escape_goes_back(qtbot: QtBot, window: Window) -> None:
+    palette = _palette(qtbot, window)
+    qtbot.keyClicks(palette.line, "xyzzy")
+    assert "xyzzy" in palette.nothing.text()
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    assert palette.isVisible()
+    qtbot.keyClick(palette.line, Qt.Key.Key_Escape)
+    assert not palette.isVisible()
+
+
+def test_the_sheet_has_every_shortcut_of_the_window(qtbot: QtBot, window: Window) -> None:
+    qtbot.keyClick(window, Qt.Key.Key_F1)
+    (sheet,) = window.findChildren(ShortcutSheet)
+    assert sheet.isVisible()
+    told = {item.does for item in shortcuts(window)}
+    for action in window.findChildren(QAction):
+        if action.shortcuts():
+            assert action.text().removesuffix("…") in told
+    assert all(item.keys and item.does for item in shortcuts(window))
+    sheet.reject()
+
+
+def test_no_two_things_answer_to_the_same_keys(window: Window) -> None:
+    keys = [key for item in shortcuts(window) if not item.place for key in item.keys.split(", ")]
+    assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
+
+
+def test_places_name_their_keys_in_their_tooltips(window: Window) -> None:
+    for name in (*STEPS, *window.places):
+        assert "(Ctrl+" in window.rail.button(name).toolTip()
+    assert window.home.new.toolTip() == "New project (Ctrl+N)"
+
+
+def test_the_next_problem_is_reached_by_a_key(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.set("training", "seed", -1)
+    window.state.set("lora", "rank", 0)
+    window.go("model")
+    seen = []
+    for _ in range(2):
+        qtbot.keyClick(window, Qt.Key.Key_F8)
+        seen.append(window.place)
+    assert set(seen) == {"lora", "training"}
+
+
+def test_about_tells_versions_of_window_and_engine_and_every_licence(
+    qtbot: QtBot, window: Window
+) -> None:
+    window.actions_.commands["about"].trigger()
+    (dialog,) = window.findChildren(AboutDialog)
+    assert dialog.facts.facts()["LoRA Studio"] == __version__
+    found = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
+    window.state.take_answer(found)
+    assert dialog.facts.facts()["torch"] == "9.8.7"
+    qtbot.waitUntil(lambda: dialog.table.rowCount() > 0, timeout=WAIT)
+    licence = {
+        dialog.table.item(row, 0).text(): dialog.table.item(row, 2).text()
+        for row in range(dialog.table.rowCount())
+    }
+    assert licence["pydantic"] == "MIT"
+    assert "LGPL" in licence["PySide6_Essentials"]
+    dialog.reject()
+
+
+def test_licences_follow_what_is_needed_to_run_and_not_to_develop() -> None:
+    names = {package.name.lower() for package in licences.packages()}
+    assert {"lora-studio", "pydantic", "typer"} <= names
+    assert "pytest-qt" not in names
+    assert licences.packages("no-such-package") == []
