@@ -5,6 +5,7 @@ The window is the real one, over a project that is made here; its workers play a
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -16,15 +17,17 @@ from typing import Any
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from lora_studio.core import events, paths
 from lora_studio.core.problems import STEPS, Problem, Where
-from lora_studio.gui import theme, wizard
+from lora_studio.gui import language, theme, wizard
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
 from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, model_facts
 
@@ -207,21 +210,39 @@ _WARNING = Problem(
 
 
 def main() -> None:
-    """Takes all pictures into the folder named on the command line."""
-    out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
+    """Takes all pictures, or those that the command line asks for."""
+    asked = _arguments()
+    asked.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
-    for mode in THEMES:
+    language.install(app, asked.language)
+    if asked.rtl:
+        app.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    for mode in asked.theme or THEMES:
         for width, height in SIZES:
+            if asked.width not in (None, width):
+                continue
             with tempfile.TemporaryDirectory() as name:
                 _settle(Path(name))
-                theme.apply(app, mode)
+                theme.apply(app, mode).set_text_size(asked.text_size)
                 for shot, widget in shots(Path(name)):
                     if isinstance(widget, Window):
                         widget.resize(width, height)
                     QTest.qWait(60)
-                    widget.grab().save(str(out / f"{shot}-{width}-{mode}.png"))
+                    if not asked.only or shot.startswith(tuple(asked.only)):
+                        widget.grab().save(str(asked.out / f"{shot}-{width}-{mode}.png"))
                 app.sendPostedEvents(None, 52)  # QEvent.DeferredDelete
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("--only", nargs="*", default=[], help="pictures whose names begin so")
+    parser.add_argument("--theme", nargs="*", choices=THEMES, default=[])
+    parser.add_argument("--width", type=int, choices=[width for width, _ in SIZES])
+    parser.add_argument("--language", choices=list(language.LANGUAGES), default="en")
+    parser.add_argument("--text-size", type=int, choices=SIZES_OF_TEXT, default=100)
+    parser.add_argument("--rtl", action="store_true", help="laid out from right to left")
+    return parser.parse_args()
 
 
 def _settle(folder: Path) -> None:

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setDesktopFileName("lora-studio")
     preferences = Preferences.load()
     language.install(app, preferences.language)
-    theme.apply(app, preferences.theme)
+    theme.apply(app, preferences.theme).set_text_size(preferences.text_size)
     app.setWindowIcon(theme.icon("lora", "accent"))
     window = Window(preferences, wizard.pages)
     faults = Faults(app)

@@ -15,12 +15,17 @@ from lora_studio.core.files import write_atomic
 _RECENT = 12
 
 
+TextSize = Literal[100, 125, 150]
+
+
 class Preferences(BaseModel):
     """One JSON file in the config folder; unknown entries of a newer version are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
     theme: Literal["light", "dark", "system"] = "system"
+    #: Height of text in per cent.
+    text_size: TextSize = 100
     #: A key of `gui.language.LANGUAGES`, or "system".
     language: str = "system"
     #: QWidget.saveGeometry as hexadecimal digits, "" for the first time.

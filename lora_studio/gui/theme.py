@@ -24,6 +24,9 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QAbstractButton, QApplication
 
 from lora_studio.core import paths
+from lora_studio.gui.preferences import TextSize
+from lora_studio.gui.text_size import Size as Size
+from lora_studio.gui.text_size import fit_again
 
 Mode = Literal["light", "dark", "system"]
 Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
@@ -115,12 +118,6 @@ class Space:
     RADIUS_CARD, RADIUS_CONTROL = 8, 6
 
 
-class Size:
-    """Heights of type in device-independent pixels."""
-
-    CAPTION, BODY, SECTION, TITLE = 12, 13, 15, 20
-
-
 class Theme(QObject):
     """The look in force.
 
@@ -154,6 +151,17 @@ class Theme(QObject):
         self._tint_again()
         self.changed.emit()
 
+    def set_text_size(self, percent: TextSize) -> None:
+        """Makes all text larger or smaller, at once."""
+        if percent == Size.percent:
+            return
+        Size.percent = percent
+        self._app.setFont(body_font())
+        if self._app.styleSheet():
+            fit_again(self._app.allWidgets())
+            self._app.setStyleSheet(self._substituted())
+            self.changed.emit()
+
     def _choose(self, mode: Mode) -> Palette:
         if mode == "system":
             dark = self._app.styleHints().colorScheme() == Qt.ColorScheme.Dark
@@ -167,11 +175,13 @@ class Theme(QObject):
     def _substituted(self) -> str:
         tokens = {key: str(value) for key, value in asdict(self.palette).items()}
         tokens |= {"mono": monospace_family()}
-        tokens |= {f"size_{key.lower()}": f"{value}px" for key, value in _constants(Size)}
+        tokens |= Size.tokens()
         tokens |= {f"space_{key.lower()}": f"{value}px" for key, value in _constants(Space)}
 
         def value_of(match: re.Match[str]) -> str:
             name, _, role = match[1].partition(":")
+            if role.isdigit():  # the height of one line of text
+                return f"{Size.grown(int(role))}px"
             return self._image(name, cast(Role, role)) if role else tokens[name]
 
         return re.sub(r"@\{([\w:-]+)\}", value_of, self._style)
@@ -217,10 +227,10 @@ def color(role: str) -> QColor:
     return QColor(getattr(current(), role))
 
 
-def body_font(size: int = Size.BODY, *, bold: bool = False) -> QFont:
-    """The system's own font with tabular figures; `size` in pixels."""
+def body_font(size: int = 0, *, bold: bool = False) -> QFont:
+    """The system's own font with tabular figures; `size` in pixels, that of body text by itself."""
     font = QFontDatabase.systemFont(QFontDatabase.SystemFont.GeneralFont)
-    font.setPixelSize(size)
+    font.setPixelSize(size or Size.BODY)
     font.setFeature(QFont.Tag("tnum"), 1)
     if bold:
         font.setWeight(QFont.Weight.DemiBold)

@@ -30,7 +30,7 @@ from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import STEP_OF, JobFlow
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.messages import Messages
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
@@ -38,7 +38,7 @@ from lora_studio.gui.pages.place import Place
 from lora_studio.gui.pages.playground import PlaygroundPage
 from lora_studio.gui.pages.runs import RunsPage
 from lora_studio.gui.pages.settings import SettingsPage
-from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.editors import FieldEditor
@@ -83,7 +83,7 @@ class Window(QMainWindow):
         self.home = HomePage()
         self.runs = RunsPage(self.state)
         self.playground = PlaygroundPage(self.state)
-        self.settings = SettingsPage(self.state)
+        self.settings = SettingsPage(self.state, preferences)
         self.places: dict[str, Place] = {
             place.name: place for place in (self.home, self.runs, self.playground, self.settings)
         }
@@ -109,7 +109,7 @@ class Window(QMainWindow):
         self.setMinimumSize(960, 640)
         self.resize(1280, 800)
         self.restoreGeometry(QByteArray.fromHex(self.preferences.geometry.encode()))
-        self.rail.add("home", "home", "Home")
+        self.rail.add("home", "home", mark("Home"))
         self.rail.add_gap()
         for step, page in self.pages.items():
             self.rail.add(step, ICONS[step], page.title)
@@ -344,6 +344,15 @@ class Window(QMainWindow):
             QTimer.singleShot(0, self, lambda: self.flow.request("resume"))
 
     # --- the rest -----------------------------------------------------------------------------
+
+    def choose_text_size(self, percent: int) -> None:
+        self.preferences.text_size = cast(TextSize, percent)
+        self.preferences.save()
+        theme.theme().set_text_size(self.preferences.text_size)
+
+    def choose_language(self, code: str) -> None:
+        self.preferences.language = code
+        self.preferences.save()
 
     def choose_theme(self, mode: str) -> None:
         self.preferences.theme = cast(theme.Mode, mode)

@@ -42,6 +42,8 @@ def _wire_project(window: Window) -> None:
     home.resume_clicked.connect(window.open_and_resume)
     home.forget_clicked.connect(window.forget)
     window.settings.theme_chosen.connect(window.choose_theme)
+    window.settings.text_size_chosen.connect(window.choose_text_size)
+    window.settings.language_chosen.connect(window.choose_language)
 
 
 def _wire_jobs(window: Window) -> None:

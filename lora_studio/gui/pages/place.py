@@ -7,6 +7,7 @@ from typing import ClassVar
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
+from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.frame import PageHeader
 
@@ -34,7 +35,7 @@ class Place(QWidget):
         super().__init__(parent)
         self.setObjectName("page")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
-        self.header = PageHeader(self.title)
+        self.header = PageHeader(tr(self.title))
         self.header.back.hide()
         self.header.primary.hide()
         inner = QWidget()

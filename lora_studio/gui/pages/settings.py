@@ -14,41 +14,45 @@ from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 from lora_studio import __version__, client
 from lora_studio.core import commands, events, paths, words
 from lora_studio.core.problems import ProblemError
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.pages.place import Place
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import SIZES, Size
 from lora_studio.gui.theme import Space, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
-from lora_studio.gui.widgets.controls import SegmentsControl
+from lora_studio.gui.widgets.controls import ComboControl, SegmentsControl, name_control
 
 _WIDTH = 760
 
 
 class SettingsPage(Place):
-    """Theme, engine, devices and folders.
+    """Look, engine, devices and folders.
 
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
+        text_size_chosen(percent): 100, 125 or 150.
+        language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
     """
 
     name = "settings"
-    title = "Settings"
+    title = mark("Settings")
 
     theme_chosen = Signal(str)
+    text_size_chosen = Signal(int)
+    language_chosen = Signal(str)
 
-    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
         """Shows what is known; devices follow when the inspector has found them."""
         super().__init__(parent)
         self._state = state
-        self.look = SegmentsControl(
-            {"system": tr("As the system"), "light": tr("Light"), "dark": tr("Dark")}
-        )
-        self.look.setAccessibleName(tr("Theme"))
-        self.look.show_value(theme().mode)
-        self.look.edited.connect(self._theme_edited)
-        look = Card(tr("Theme"))
-        look.add(self.look)
+        look = self._look(preferences or Preferences())
         self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
         self._facts.setHorizontalSpacing(Space.L)
@@ -74,8 +78,42 @@ class SettingsPage(Place):
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
 
-    def _theme_edited(self, mode: str) -> None:
-        self.theme_chosen.emit(mode)
+    def _look(self, preferences: Preferences) -> Card:
+        self.look = SegmentsControl(
+            {"system": tr("As the system"), "light": tr("Light"), "dark": tr("Dark")}
+        )
+        self.text_size = SegmentsControl({str(size): f"{size} %" for size in SIZES})
+        self.language = ComboControl({"system": mark("As the system"), **LANGUAGES})
+        self.note = label("", "caption", wrap=True)
+        self.note.hide()
+        card = Card(tr("Look"))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.L)
+        grid.setVerticalSpacing(Space.S)
+        grid.setColumnStretch(1, 1)
+        for row_, (name, control, value) in enumerate(
+            (
+                (tr("Theme"), self.look, theme().mode),
+                (tr("Text size"), self.text_size, str(Size.percent)),
+                (tr("Language"), self.language, preferences.language),
+            )
+        ):
+            title = label(name, "muted")
+            title.setBuddy(control)
+            name_control(control, name)
+            control.show_value(value)
+            grid.addWidget(title, row_, 0)
+            grid.addWidget(control, row_, 1)
+        self.look.edited.connect(lambda mode: self.theme_chosen.emit(mode))
+        self.text_size.edited.connect(lambda size: self.text_size_chosen.emit(int(size)))
+        self.language.edited.connect(self._language_edited)
+        card.add(grid, self.note)
+        return card
+
+    def _language_edited(self, code: str) -> None:
+        self.note.setText(tr("The language changes when you start LoRA Studio the next time."))
+        self.note.show()
+        self.language_chosen.emit(code)
 
     def _facts_changed(self, name: str) -> None:
         if name == "devices":

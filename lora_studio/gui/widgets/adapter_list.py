@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QDoubleSpinBox, QFileDialog, QHBoxLayout, QWidget
 from lora_studio.core.adapters import parse_weighted
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, tool_button
 from lora_studio.gui.widgets.controls import Control
@@ -26,7 +27,7 @@ class Weight(QDoubleSpinBox):
         """`name` is the adapter it belongs to."""
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
         self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # as all other numbers
-        self.setFixedWidth(64)
+        sized(self, width=64)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
         self.setAccessibleName(tr("Weight of {name}").format(name=name))

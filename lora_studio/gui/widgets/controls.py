@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence, QStandardItemModel, QWheelEvent
 from PySide6.QtWidgets import (
+    QAbstractButton,
     QButtonGroup,
     QCheckBox,
     QComboBox,
@@ -22,6 +23,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import FlowLayout, restyle
 from lora_studio.gui.widgets.quantities import parse, shown, stepped
@@ -61,6 +63,23 @@ class Control(QWidget):
         if bool(target.property("invalid")) != invalid:  # to restyle costs as much as all checks
             target.setProperty("invalid", invalid)
             restyle(target)
+
+
+def name_control(control: Control, name: str, description: str = "") -> None:
+    """Names a control, and the part of it that takes the focus, for screen readers.
+
+    A button among choices keeps its own words, and says what they are a choice of.
+    """
+    targets: list[QWidget] = [control]
+    proxy = control.focusProxy()
+    if proxy is not None and not isinstance(proxy, QAbstractButton):
+        targets.append(proxy)
+    for target in targets:
+        target.setAccessibleName(name)
+        target.setAccessibleDescription(description)
+    if isinstance(proxy, QAbstractButton):
+        for choice in control.findChildren(QAbstractButton):
+            choice.setAccessibleDescription(f"{name}. {description}" if description else name)
 
 
 class Line(QLineEdit):
@@ -124,7 +143,7 @@ class LineControl(Control):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.line)
         if self._is_number:
-            self.line.setFixedWidth(112)
+            sized(self.line, width=112)
             layout.addStretch(1)
         self.line.entered.connect(self._enter)
         self.line.reverted.connect(self._revert)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QAbstractButton, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.core import combinations
 from lora_studio.core.problems import Problem, Step
@@ -25,6 +25,7 @@ from lora_studio.gui.widgets.controls import (
     ListControl,
     SegmentsControl,
     TextControl,
+    name_control,
 )
 from lora_studio.gui.widgets.path_control import PathControl
 
@@ -113,13 +114,7 @@ class FieldEditor(QWidget):
         self.label.setBuddy(self.control)
 
     def _describe(self) -> None:
-        targets: list[QWidget] = [self.control]
-        proxy = self.control.focusProxy()
-        if proxy is not None and not isinstance(proxy, QAbstractButton):
-            targets.append(proxy)  # a button among choices has words of its own
-        for target in targets:
-            target.setAccessibleName(self.about.title)
-            target.setAccessibleDescription(self.about.description)
+        name_control(self.control, self.about.title, self.about.description)
         self.control.setToolTip(_tip(self.about))
         self.label.setToolTip(_tip(self.about))
 

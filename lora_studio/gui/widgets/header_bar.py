@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import words
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space, set_icon
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, set_role
@@ -43,7 +44,7 @@ class HeaderBar(QFrame):
         """`menu` opens under the project's name."""
         super().__init__(parent)
         self.setProperty("surface", "header")
-        self.setFixedHeight(48)
+        sized(self, height=48)
         self._project = QToolButton()
         self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._project.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow comes last

@@ -15,6 +15,7 @@ from lora_studio.core.row_formats import convert
 from lora_studio.core.samples import UnusableRow
 from lora_studio.gui.data_sources import Plain, is_hub
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, line, row
@@ -64,7 +65,7 @@ class MappingPanel(QWidget):
         for name, words_ in _HUB.items():
             field = self.hub[name]
             field.setAccessibleName(words_)
-            field.setFixedWidth(140)
+            sized(field, width=140)
             field.enters(self._hub_typed, self._show_hub)
             fields += [label(words_, "caption"), field]
         self._hub_row.setLayout(row(*fields, None))

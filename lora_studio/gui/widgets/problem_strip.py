@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, line
@@ -156,7 +157,7 @@ class ProblemStrip(QFrame):
         role = _role(problem)
         glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
         place = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")
-        place.setFixedWidth(64)
+        sized(place, width=84)
         made = QHBoxLayout()
         made.setContentsMargins(0, 6, 0, 6)
         made.setSpacing(Space.S)

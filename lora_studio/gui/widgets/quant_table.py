@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxL
 from lora_studio.core import events, words
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
 from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space, color, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, row
@@ -239,7 +240,7 @@ class _View(QTableView):
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(_ROW)
+        self.verticalHeader().setDefaultSectionSize(Size.grown(_ROW))
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setResizeContentsPrecision(-1)  # by all rows, not by those in view
@@ -260,7 +261,9 @@ class _View(QTableView):
     def fit(self) -> None:
         """As high as its rows are together."""
         rows = self.model().rowCount()
-        self.setFixedHeight(self.horizontalHeader().sizeHint().height() + _ROW * rows + 4)
+        self.setFixedHeight(
+            self.horizontalHeader().sizeHint().height() + Size.grown(_ROW) * rows + 4
+        )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         index = self.currentIndex()

@@ -16,6 +16,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap
 
 State = Literal["", "todo", "ready", "problem", "running", "paused"]
@@ -69,7 +71,7 @@ class RailButton(QAbstractButton):
         """As wide as the rail, as high as its one or two lines."""
         title, said = _heights()
         lines = title + said + Space.S if self._state.state else title + Space.XL
-        return QSize(WIDTH - 2 * Space.S, max(lines, 46 if self._state.state else 38))
+        return QSize(Size.scaled(WIDTH) - 2 * Space.S, max(lines, 46 if self._state.state else 38))
 
     def event(self, event: QEvent) -> bool:
         """Repaints when the mouse comes or goes."""
@@ -146,7 +148,7 @@ class Rail(QFrame):
         """Empty; `add` puts entries in from top to bottom, `add_space` pushes the rest down."""
         super().__init__(parent)
         self.setProperty("surface", "rail")
-        self.setFixedWidth(WIDTH)
+        sized(self, width=WIDTH)
         self._buttons: dict[str, RailButton] = {}
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
@@ -156,7 +158,7 @@ class Rail(QFrame):
 
     def add(self, name: str, icon: str, title: str) -> None:
         """An entry at the end."""
-        button = RailButton(icon, title)
+        button = RailButton(icon, tr(title))
         self._buttons[name] = button
         self._group.addButton(button)
         self._layout.addWidget(button)

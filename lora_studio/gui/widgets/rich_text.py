@@ -36,15 +36,15 @@ class RichText(QTextEdit):
 def words_in(
     role: str,
     *,
-    size: int = Size.BODY,
+    size: int = 0,
     bold: bool = False,
     italic: bool = False,
     mono: bool = False,
 ) -> QTextCharFormat:
-    """The look of words in a colour of the palette; `size` in pixels."""
+    """The look of words in a colour of the palette; `size` in pixels, that of body text by itself."""
     made = QTextCharFormat()
     made.setForeground(color(role))
-    made.setProperty(QTextCharFormat.Property.FontPixelSize, size)
+    made.setProperty(QTextCharFormat.Property.FontPixelSize, size or Size.BODY)
     made.setFontItalic(italic)
     if bold:
         made.setFontWeight(QFont.Weight.DemiBold)

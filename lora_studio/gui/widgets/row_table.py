@@ -10,6 +10,7 @@ from lora_studio.core import words
 from lora_studio.core.dataset import Task
 from lora_studio.core.events import RowPreview
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
 
 #: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
@@ -41,7 +42,7 @@ class RowTable(QTableView):
         self.setMinimumWidth(200)
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(30)
+        self.verticalHeader().setDefaultSectionSize(Size.grown(30))
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(48)

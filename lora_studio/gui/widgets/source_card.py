@@ -12,6 +12,7 @@ from lora_studio.core import events, words
 from lora_studio.core.dataset import FORMAT_TITLES, RowFormat
 from lora_studio.gui.data_sources import Plain, is_hub, weight
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, set_icon
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, row, tool_button
@@ -43,7 +44,7 @@ class SourceCard(QFrame):
         self.name = Elided(role="label")
         self.holds = label(role="muted")
         self.weight = Line()
-        self.weight.setFixedWidth(64)
+        sized(self.weight, width=64)
         self.opener = button(
             tr("Mapping"), self._toggle, kind="link", icon="chevron-right", role="accent"
         )

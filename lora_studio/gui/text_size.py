@@ -1,0 +1,81 @@
+"""How large text is, chosen by the user: type sizes, and the room that grows with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import get_args
+
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui.preferences import TextSize
+
+#: Heights of type in device-independent pixels at 100 %.
+_TYPE = {"CAPTION": 12, "BODY": 13, "SECTION": 15, "TITLE": 20}
+#: What a control of one line gains in height where text is twice as high: the line alone grows.
+_LINE = 18
+SIZES: tuple[TextSize, ...] = get_args(TextSize)
+
+
+class Sizes:
+    """Heights of type in device-independent pixels, as large as the user wants them now."""
+
+    def __init__(self) -> None:
+        """Not enlarged."""
+        self.percent: TextSize = 100
+
+    @property
+    def CAPTION(self) -> int:
+        """Remarks and figures' names."""
+        return self.scaled(_TYPE["CAPTION"])
+
+    @property
+    def BODY(self) -> int:
+        """Everything else."""
+        return self.scaled(_TYPE["BODY"])
+
+    @property
+    def SECTION(self) -> int:
+        """Titles of cards."""
+        return self.scaled(_TYPE["SECTION"])
+
+    @property
+    def TITLE(self) -> int:
+        """Titles of pages."""
+        return self.scaled(_TYPE["TITLE"])
+
+    def tokens(self) -> dict[str, str]:
+        """Values for the style sheet, by the names that it uses."""
+        return {f"size_{key.lower()}": f"{self.scaled(value)}px" for key, value in _TYPE.items()}
+
+    def scaled(self, pixels: int) -> int:
+        """A width that holds text, such as that of a column of words."""
+        return round(pixels * self.percent / 100)
+
+    def grown(self, pixels: int) -> int:
+        """A height that holds one line of text."""
+        return pixels + round(_LINE * (self.percent / 100 - 1))
+
+
+#: One for the application; the theme changes it.
+Size = Sizes()
+
+
+def sized(widget: QWidget, *, width: int = 0, height: int = 0) -> None:
+    """Fixes a width or the height of one line, in pixels at 100 %; it follows the size of text."""
+    widget.setProperty("sized", (width, height))
+    _fix(widget)
+
+
+def fit_again(widgets: Iterable[QWidget]) -> None:
+    """Brings those that were `sized` in line with the size of text."""
+    for widget in widgets:
+        if widget.property("sized"):
+            _fix(widget)
+
+
+def _fix(widget: QWidget) -> None:
+    width, height = widget.property("sized")
+    if width:
+        widget.setFixedWidth(Size.scaled(width))
+    if height:
+        widget.setFixedHeight(Size.grown(height))

