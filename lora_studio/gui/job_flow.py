@@ -127,6 +127,29 @@ class JobFlow(QObject):
         self._jobs.attach(run)
         return "training" if run.is_running() else None
 
+    def start_run(self, run: RunFolder, *, resume: bool = False, show: bool = True) -> None:
+        """Trains a run that has its settings already, as one of the queue; raises ProblemError.
+
+        `show` goes to where it is to be seen.
+        """
+        self._chain = False
+        self._check_free()
+        self._jobs.start(commands.Train(run=str(run.path), resume=resume), run)
+        if show:
+            self.started.emit(STEP_OF["train"])
+
+    def open_run(self, run: RunFolder) -> None:
+        """Makes an earlier run the one that merging and export work on."""
+        self._chain = False
+        try:
+            if run != self._jobs.run:
+                self._check_free()
+        except ProblemError as error:
+            self._refuse(error)
+            return
+        self._jobs.attach(run)
+        self._state.messages.info(tr("Merge, Export and the curves on Train are of this run now."))
+
     # --- inside -------------------------------------------------------------------------------
 
     def _start(self, kind: str) -> None:

@@ -41,6 +41,7 @@ from lora_studio.gui.pages.settings import SettingsPage
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
@@ -81,7 +82,8 @@ class Window(QMainWindow):
         self.help = HelpCommands(self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.home = HomePage()
-        self.runs = RunsPage(self.state)
+        self.queue = RunQueue(self.state, self.jobs, self.flow, self)
+        self.runs = RunsPage(self.state, self.queue)
         self.playground = PlaygroundPage(self.state)
         self.settings = SettingsPage(self.state, preferences)
         self.places: dict[str, Place] = {
@@ -382,6 +384,7 @@ class Window(QMainWindow):
         self.manners.leave()
         self.news.leave()
         self.cluster.leave()
+        self.queue.leave()
         for page in self.everywhere:
             page.leave()
         self.jobs.detach()

@@ -60,6 +60,7 @@ def _wire_jobs(window: Window) -> None:
     window.gauges.sampled.connect(window.header.device.show_sample)
     window.cluster.advanced.connect(window.show_copying)
     window.closing.close_now.connect(window.close)
+    window.runs.open_requested.connect(window.flow.open_run)
 
 
 def _wire_places(window: Window) -> None:

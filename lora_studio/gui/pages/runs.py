@@ -1,30 +1,373 @@
-"""Runs: every training of the open project, to be compared."""
+"""Runs: every training of the open project, found, compared, gone on with, queued and cleared away."""
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QWidget
+from collections.abc import Sequence
 
+from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtWidgets import QComboBox, QSplitter, QStackedWidget, QTabWidget, QWidget
+
+from lora_studio.core import events, run_table, words
+from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.core.run_about import About
+from lora_studio.core.run_index import RunSummary
+from lora_studio.core.run_table import Column
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.place import Place
+from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.basics import EmptyState, button
+from lora_studio.gui.run_actions import RunActions
+from lora_studio.gui.run_curves_reader import RunCurvesReader
+from lora_studio.gui.run_library import RunLibrary
+from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
+from lora_studio.gui.widgets.controls import Line
+from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.queue_view import QueueView
+from lora_studio.gui.widgets.run_model import STATES, called
+from lora_studio.gui.widgets.run_notes import RunNotes
+from lora_studio.gui.widgets.run_settings import RunSettings
+from lora_studio.gui.widgets.run_table import RunTable
+
+#: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
+_LOOK_EVERY, _PAUSE = 2000, 150
+#: Columns that give way first where the table is narrow, and what each needs in pixels.
+_GIVE_WAY: tuple[tuple[Column, int], ...] = (
+    ("begun", 980), ("data", 900), ("loss", 800), ("size", 730), ("tags", 650), ("model", 540),
+)  # fmt: skip
 
 
 class RunsPage(Place):
-    """Says what will be here."""
+    """A table over a plot of the ticked runs; beside them what is known of the chosen ones.
+
+    Signals:
+        open_requested(RunFolder): merging and export are to work on a run.
+    """
 
     name = "runs"
     title = "Runs"
 
-    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Teaches while there is no run to show."""
+    open_requested = Signal(object)
+
+    def __init__(self, state: ProjectState, queue: RunQueue, parent: QWidget | None = None) -> None:
+        """Looks at the runs when the user comes here."""
         super().__init__(parent, scrolls=False)
-        self._state = state
-        self.body.addWidget(
-            EmptyState(
-                "No runs yet",
-                "Each training makes a run: its settings, curves, checkpoints and adapter. All runs "
-                "of a project stand here side by side, so that you can see what made one better.",
-                button("Go to Train", lambda: self.go_to.emit("training"), icon="train"),
-                "Two runs that differ in one setting tell most.",
+        self._state, self.queue = state, queue
+        self.library = RunLibrary(self)
+        self.curves = RunCurvesReader(self)
+        self.table, self.plot = RunTable(), RunOverlay()
+        self.do = RunActions(state, self.library, queue, self)
+        self.search, self.filter = Line(), QComboBox()
+        self.count = label(role="muted")
+        self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
+        self.waiting = QueueView()
+        self.tabs, self.content = QTabWidget(), QStackedWidget()
+        self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
+        self._look = QTimer(self, interval=_LOOK_EVERY)
+        self._build()
+        self._wire()
+        self._open_project()
+
+    # --- what happens around ------------------------------------------------------------------
+
+    def on_shown(self) -> None:
+        """Looks at the runs, and again and again while one is at work."""
+        self.queue.reload()
+        self.library.refresh()
+        self._watch()
+        if self.table.rows.rowCount():
+            self.table.setFocus()
+
+    def on_event(self, event: object) -> None:
+        """A job that begins or ends changes what there is."""
+        if isinstance(event, events.Started | events.Ending) and self.isVisible():
+            self.library.refresh()
+
+    def press_primary(self) -> None:
+        """Resumes the chosen run or starts it again."""
+        action = self.do.actions["resume" if self.do.actions["resume"].isEnabled() else "again"]
+        action.trigger()
+
+    def leave(self) -> None:
+        """Ends every look and reading."""
+        self.notes.commit()
+        self._look.stop()
+        self._typing.stop()
+        for part in (self.library, self.curves, self.do):
+            part.leave()
+
+    def _open_project(self) -> None:
+        self.curves.leave()
+        self.table.rows.ticked = []
+        self.search.clear()
+        self.library.open(self._state.runs_folder)
+        self._show_queue()
+        self._show_runs()
+        self._show_curves()
+        if self.isVisible():
+            self.library.refresh()
+
+    def _watch(self) -> None:
+        at_work = bool(self._state.running) or any(r.state == "running" for r in self.library.runs)
+        if at_work and self.isVisible():
+            self._look.start()
+        else:
+            self._look.stop()
+
+    # --- showing ------------------------------------------------------------------------------
+
+    def _show_runs(self) -> None:
+        self.table.rows.set_runs(self.library.runs)
+        self._fill_filter()
+        self._filter()
+        self.content.setCurrentIndex(1 if self.library.runs else 0)
+        self._read_curves()
+        self._show_queue()
+        self._show_chosen()
+        self._watch()
+
+    def _fill_filter(self) -> None:
+        counts: dict[str, int] = {}
+        for run in self.library.runs:
+            state = self.table.rows.state_of(run)
+            counts[state] = counts.get(state, 0) + 1
+        wanted = ["", *(state for state in STATES if state in counts)]
+        chosen = self.filter.currentData() or ""
+        self.filter.clear()
+        for state in wanted:
+            text = tr(STATES[state][0]) if state else tr("Every state")
+            number = f"  {words.number(counts[state])}" if state else ""
+            self.filter.addItem(f"{text}{number}", state)
+        self.filter.setCurrentIndex(max(0, self.filter.findData(chosen)))
+
+    def _filter(self) -> None:
+        text, state = self.search.text(), str(self.filter.currentData() or "")
+        rows = self.table.rows
+        if not text.strip() and not state:
+            rows.set_wanted(lambda run: True)
+        else:
+            rows.set_wanted(
+                lambda run: (
+                    (not state or rows.state_of(run) == state) and run_table.matches(run, text)
+                )
+            )
+        shown, known = rows.rowCount(), len(rows.runs)
+        self.count.setText(
+            tr_n("{n} run", "{n:,} runs", known)
+            if shown == known
+            else tr("{shown} of {known}").format(
+                shown=words.number(shown), known=words.number(known)
             )
         )
+        self._show_chosen()
+
+    def _show_chosen(self) -> None:
+        chosen = self.table.chosen()
+        self.do.choose(chosen, self.table.rows.shown)
+        rows = self.table.rows
+        heads = [rows.letter(run.folder) or called(run) for run in chosen[:8]]
+        self.settings.show_runs(chosen[:8], heads)
+        self.notes.show_runs(chosen)
+        self.facts.setVisible(len(chosen) == 1)
+        if len(chosen) == 1:
+            self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
+
+    def _show_queue(self) -> None:
+        self.table.rows.set_queued(self.queue.names)
+        known = {run.folder: run for run in self.library.runs}
+        entries = []
+        for name in self.queue.names:
+            run = known.get(name)
+            said = f"{called(run)}  ·  {', '.join(run.tags[1:] or run.tags)}" if run else name
+            entries.append((name, said.removesuffix("  ·  ")))
+        self.waiting.show_queue(
+            entries, paused=self.queue.paused, running=bool(self._state.running)
+        )
+        title = tr("Queue")
+        self.tabs.setTabText(2, f"{title} ({len(entries)})" if entries else title)
+
+    def _show_current(self) -> None:
+        self.table.rows.set_current(self._state.run.path.name if self._state.run else "")
+        self._show_queue()
+        self._show_chosen()
+        self._watch()
+
+    # --- curves -------------------------------------------------------------------------------
+
+    def _read_curves(self) -> None:
+        runs = {run.folder: run for run in self.library.runs}
+        ticked = [name for name in self.table.rows.ticked if name in runs]
+        self.curves.want([(self.library.run(n), runs[n], called(runs[n])) for n in ticked])
+
+    def _ticked(self) -> None:
+        self._read_curves()
+        self._show_curves()
+        self._show_chosen()
+
+    def _show_curves(self) -> None:
+        self.plot.set_runs([self.curves.curves(name) for name in self.table.rows.ticked])
+
+    def _not_read(self, name: str, problem: Problem) -> None:
+        """Nothing stays ticked that has no curve."""
+        self.table.rows.tick([name], False)
+        self._state.messages.problem(problem)
+
+    # --- wishes -------------------------------------------------------------------------------
+
+    def _keep_about(self, changes: list[tuple[str, About]]) -> None:
+        for name, about in changes:
+            try:
+                self.library.run(name).write_about(about)
+            except ProblemError as error:
+                self._state.messages.problem(error.problems[0])
+        self._filter()
+        self.library.refresh()
+
+    def _edit(self, field: Line) -> None:
+        self.tabs.setCurrentWidget(self.notes)
+        field.setFocus()
+        field.selectAll()
+
+    def _show_menu(self, at: QPoint) -> None:
+        self.do.menu.popup(at)
+
+    def _empty_search(self) -> None:
+        self.search.clear()
+        self._filter()
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.search.setPlaceholderText(tr("Search runs"))
+        self.search.setAccessibleName(tr("Search runs"))
+        self.search.setToolTip(
+            tr("Words in names, models, data, tags, notes or settings, such as rank=64 (Ctrl+F)")
+        )
+        self.search.setMaximumWidth(320)
+        self.filter.setAccessibleName(tr("Which runs"))
+        self.filter.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.more = button(tr("Actions"))
+        self.more.setMenu(self.do.menu)
+        self.more.setToolTip(
+            tr("What can be done with the chosen runs; also with the right button")
+        )
+        tools = row(self.search, self.filter, self.count, None, self.more)
+        tools.setStretch(0, 1)
+        above = _splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
+        whole = _splitter(Qt.Orientation.Horizontal, above, self._side(), (5, 2))
+        whole.setSizes([780, 340])
+        page = QWidget()
+        page.setLayout(column(tools, whole, spacing=Space.M))
+        self.content.addWidget(self._empty())
+        self.content.addWidget(page)
+        self.body.addWidget(self.content, 1)
+        self.do.listen(self.table)
+
+    def _side(self) -> QWidget:
+        known = QWidget()
+        self.facts.setContentsMargins(0, Space.M, 0, 0)
+        known.setLayout(column(self.facts, self.settings, spacing=0))
+        self.tabs.addTab(known, tr("Settings"))
+        self.tabs.addTab(self.notes, tr("Notes"))
+        self.tabs.addTab(self.waiting, tr("Queue"))
+        self.tabs.setMinimumWidth(280)
+        self.tabs.setAccessibleName(tr("About the chosen runs"))
+        return self.tabs
+
+    def _empty(self) -> EmptyState:
+        return EmptyState(
+            tr("No runs yet"),
+            tr(
+                "Each training makes a run: its settings, curves, checkpoints and adapter. All runs "
+                "of a project stand here side by side, so that you can see what made one better."
+            ),
+            button(tr("Go to Train"), lambda: self.go_to.emit("training"), icon="train"),
+            tr("Two runs that differ in one setting tell most."),
+        )
+
+    def _wire(self) -> None:
+        state, rows = self._state, self.table.rows
+        state.opened.connect(self._open_project)
+        state.run_changed.connect(self._show_current)
+        self.library.changed.connect(self._show_runs)
+        self.queue.changed.connect(self._show_queue)
+        self.queue.changed.connect(self.library.refresh)
+        self.curves.changed.connect(self._show_curves)
+        self.curves.failed.connect(self._not_read)
+        rows.ticked_changed.connect(self._ticked)
+        rows.refused.connect(state.messages.info)
+        self.table.chosen_changed.connect(self._show_chosen)
+        self.table.open_clicked.connect(self.do.open)
+        self.table.menu_wanted.connect(self._show_menu)
+        self.notes.edited.connect(self._keep_about)
+        self.do.open_requested.connect(self.open_requested)
+        self.do.rename_requested.connect(lambda: self._edit(self.notes.title))
+        self.do.tag_requested.connect(lambda: self._edit(self.notes.tags))
+        self.do.runs_changed.connect(self.library.refresh)
+        self.waiting.start_clicked.connect(self.queue.start)
+        self.waiting.pause_clicked.connect(self.queue.pause)
+        self.waiting.moved.connect(self.queue.move)
+        self.waiting.removed.connect(self.queue.remove)
+        self.search.textEdited.connect(lambda _: self._typing.start())
+        self.search.entered.connect(self._filter)
+        self.search.reverted.connect(self._empty_search)
+        self.filter.activated.connect(lambda _: self._filter())
+        self._typing.timeout.connect(self._filter)
+        self._look.timeout.connect(self.library.refresh)
+        find = QShortcut(QKeySequence.StandardKey.Find, self)
+        find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        find.activated.connect(self.search.setFocus)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Leaves columns out where the table is narrow."""
+        super().resizeEvent(event)
+        width = self.table.width() if self.table.isVisible() else self.width() - 420
+        self.table.show_columns([name for name, needed in _GIVE_WAY if width < needed])
+
+    def minimumSizeHint(self) -> QSize:
+        """Splitters give way."""
+        return QSize(600, 400)
+
+
+def _splitter(
+    orientation: Qt.Orientation, first: QWidget, second: QWidget, shares: Sequence[int]
+) -> QSplitter:
+    split = QSplitter(orientation)
+    split.setHandleWidth(1)
+    split.setChildrenCollapsible(False)
+    across = orientation == Qt.Orientation.Horizontal
+    for number, part in enumerate((first, second)):
+        holder = QWidget()
+        inside = column(part)
+        before, after = (Space.M, 0) if number else (0, Space.M)
+        inside.setContentsMargins(
+            before if across else 0, 0 if across else before,
+            after if across else 0, 0 if across else after,
+        )  # fmt: skip
+        holder.setLayout(inside)
+        split.addWidget(holder)
+        split.setStretchFactor(number, shares[number])
+    return split
+
+
+def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
+    checkpoints = (
+        tr(", {size} of it checkpoints").format(size=words.size(run.checkpoint_bytes))
+        if run.checkpoint_bytes
+        else ""
+    )
+    losses = [run_table.said(run, "loss"), run_table.said(run, "eval")]
+    return [
+        (tr("State"), f"{state}. {run.reason}".removesuffix(". ") if run.reason else state),
+        (tr("Begun"), run_table.said(run, "begun")),
+        (
+            tr("Loss"),
+            losses[0] + (tr(", best eval {loss}").format(loss=losses[1]) * bool(losses[1])),
+        ),
+        (tr("Steps"), f"{words.number(run.step)} / {words.number(run.steps)}" if run.steps else ""),
+        (tr("Time"), run_table.said(run, "time")),
+        (tr("On disk"), words.size(run.bytes) + checkpoints),
+        (tr("Folder"), run.folder),
+    ]

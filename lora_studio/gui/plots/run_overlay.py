@@ -1,0 +1,274 @@
+"""Curves of several runs in one chart, on a quantity of choice, read out side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
+from PySide6.QtWidgets import QCheckBox, QComboBox, QSlider, QVBoxLayout, QWidget
+
+from lora_studio.core import words
+from lora_studio.gui import theme
+from lora_studio.gui.language import tr
+from lora_studio.gui.plots import measures
+from lora_studio.gui.plots.curve_chart import CurveChart
+from lora_studio.gui.plots.history import Curve
+from lora_studio.gui.plots.legend import Entry, Legend
+from lora_studio.gui.plots.measures import Measure
+from lora_studio.gui.plots.plot_bar import SMOOTHING
+from lora_studio.gui.plots.readout import Readout, Value
+from lora_studio.gui.plots.run_curves import RunCurves
+from lora_studio.gui.plots.trace import Look, Trace
+from lora_studio.gui.theme import Palette, Space
+from lora_studio.gui.widgets.basics import button, label, row
+
+#: Runs in one chart: as many as there are colours to tell them apart.
+MOST = len(theme.LIGHT.series)
+LETTERS = "ABCDEF"
+#: What stands before the name of a quantity of the evaluations.
+_EVAL = "eval:"
+_NARROWEST = 5
+
+
+def letter_color(index: int) -> Callable[[Palette], str]:
+    """The colour of a run by its place among those shown."""
+    return lambda palette: palette.series[index]
+
+
+class RunOverlay(QWidget):
+    """The runs all alike, each with a letter and a colour.
+
+    Signals:
+        measure_changed(name): another quantity is shown.
+    """
+
+    measure_changed = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty until runs are ticked."""
+        super().__init__(parent)
+        self.runs: list[RunCurves] = []
+        self._reading: float | None = None
+        self.choice = QComboBox(sizeAdjustPolicy=QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.choice.setAccessibleName(tr("What is plotted"))
+        self.choice.setToolTip(tr("What is plotted of the ticked runs"))
+        self.smoothing = QSlider(Qt.Orientation.Horizontal)
+        self.smoothing.setRange(0, len(SMOOTHING) - 1)
+        self.smoothing.setValue(4)
+        self.smoothing.setFixedWidth(96)
+        self.smoothing.setAccessibleName(tr("Smoothing"))
+        self.log = QCheckBox(tr("Logarithmic"))
+        self.show_all = button(tr("Show all"), kind="link", role="accent")
+        self.show_all.hide()
+        self.chart = CurveChart("")
+        self.legend, self.readout = Legend(), Readout(self.chart)
+        self.empty = label(tr("Tick runs in the table to see their curves here."), "muted")
+        self._lay_out()
+        self._offer()
+        self.choice.activated.connect(self._chosen)
+        self.smoothing.valueChanged.connect(lambda _: self._draw())
+        self.log.toggled.connect(self.chart.set_log)
+        self.show_all.clicked.connect(self.chart.show_all)
+        self.chart.following_changed.connect(
+            lambda: self.show_all.setVisible(not self.chart.following)
+        )
+        self.chart.pointed.connect(self.read_at)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setAccessibleName(tr("Curves of the ticked runs"))
+        self._draw()
+
+    @property
+    def measure(self) -> str:
+        """The quantity that is shown; of evaluations with `eval:` before its name."""
+        return str(self.choice.currentData() or "loss")
+
+    def show_measure(self, name: str) -> None:
+        """Shows a quantity, if the runs have it."""
+        if (index := self.choice.findData(name)) >= 0:
+            self.choice.setCurrentIndex(index)
+            self._chosen()
+
+    def set_runs(self, runs: Sequence[RunCurves]) -> None:
+        """The runs to show, in an order that decides letters and colours."""
+        self.runs = list(runs[:MOST])
+        self._offer()
+        self._draw()
+        self.read_at(self._reading)
+
+    # --- reading out --------------------------------------------------------------------------
+
+    def read_at(self, step: float | None) -> None:
+        """Shows the values of every run near a step; None: nothing is read out."""
+        drawn = [trace for trace in self.chart.traces if trace.title and len(trace.curve.steps)]
+        if step is None or not drawn:
+            self._reading = None
+            self.chart.set_cursor(None)
+            self.readout.clear()
+            return
+        at = min((_nearest(trace.curve, step) for trace in drawn), key=lambda s: abs(s - step))
+        self._reading = at
+        self.chart.set_cursor(at)
+        palette = theme.current()
+        values = [
+            Value(trace.title, trace.measure.say(value), trace.look.color(palette), trace.mark)
+            for trace in sorted(drawn, key=lambda trace: trace.title)
+            if (value := _value(trace, at)) is not None
+        ]
+        low, high = self.chart.x_range()
+        head = tr("step {step}").format(step=words.number(int(at)))
+        self.readout.show_values(head, values, left=at > (low + high) / 2)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Left and Right read out step by step, Home and End the first and last; + - 0 zoom."""
+        if not self._read_by_key(event.key()) and not self._zoom_by_key(event.text()):
+            super().keyPressEvent(event)
+
+    def _read_by_key(self, key: int) -> bool:
+        known = [trace.curve.steps for trace in self.chart.traces if len(trace.curve.steps)]
+        steps = np.unique(np.concatenate(known)) if known else np.empty(0)
+        now = self._reading
+        match key:
+            case Qt.Key.Key_Left:
+                place = len(steps) - 1 if now is None else int(np.searchsorted(steps, now)) - 1
+            case Qt.Key.Key_Right:
+                place = 0 if now is None else int(np.searchsorted(steps, now, "right"))
+            case Qt.Key.Key_Home:
+                place = 0
+            case Qt.Key.Key_End:
+                place = len(steps) - 1
+            case Qt.Key.Key_Escape if now is not None:
+                self.read_at(None)
+                return True
+            case _:
+                return False
+        if len(steps):
+            self.read_at(float(steps[min(max(place, 0), len(steps) - 1)]))
+            QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, self.readout.text()))
+        return True
+
+    def _zoom_by_key(self, text: str) -> bool:
+        match text:
+            case "+":
+                self.chart.zoom(0.5)
+            case "-":
+                self.chart.zoom(2.0)
+            case "0":
+                self.chart.show_all()
+            case "," | ".":
+                self.chart.pan(0.25 if text == "." else -0.25)
+            case _:
+                return False
+        return True
+
+    # --- drawing ------------------------------------------------------------------------------
+
+    def _offer(self) -> None:
+        steps = {name for run in self.runs for name in run.steps.names} | {"loss"}
+        evaluated = {name for run in self.runs for name in run.evaluations.names} | {"loss"}
+        ordered = measures.sorted_names(steps)
+        wanted = [ordered[0], *(_EVAL + n for n in measures.sorted_names(evaluated)), *ordered[1:]]
+        if wanted == [self.choice.itemData(n) for n in range(self.choice.count())]:
+            return
+        chosen = self.measure
+        self.choice.clear()
+        for name in wanted:
+            self.choice.addItem(_title(name), name)
+        self.choice.setCurrentIndex(max(0, self.choice.findData(chosen)))
+
+    def _chosen(self) -> None:
+        self._draw()
+        self.chart.show_all()
+        self.measure_changed.emit(self.measure)
+
+    def _draw(self) -> None:
+        name = self.measure
+        measure = measures.of(name.removeprefix(_EVAL))
+        self.chart.set_caption(_title(name) if name.startswith(_EVAL) else measure.label)
+        self.chart.set_scale(measure.scale)
+        traces = [
+            trace
+            for index, run in reversed(list(enumerate(self.runs)))
+            for trace in self._traces(index, run, measure)
+        ]
+        self.chart.set_traces(traces)
+        entries: list[Entry] = [
+            (f"{LETTERS[index]}  {run.name}", "━", letter_color(index))
+            for index, run in enumerate(self.runs)
+        ]
+        self.legend.set_entries(entries)
+        has_any = any(len(trace.curve.steps) for trace in traces)
+        self.empty.setVisible(not has_any)
+        self.empty.setText(
+            tr("The ticked runs have not measured this.")
+            if self.runs
+            else tr("Tick runs in the table to see their curves here.")
+        )
+        share = SMOOTHING[self.smoothing.value()]
+        self.smoothing.setToolTip(
+            tr("Smoothing: mean over {share} of all steps").format(share=words.percent(share))
+            if share
+            else tr("Smoothing: off")
+        )
+        self.setAccessibleDescription(
+            tr("{measure} of {runs}").format(
+                measure=_title(name), runs=words.listed([run.name for run in self.runs])
+            )
+            if self.runs
+            else self.empty.text()
+        )
+
+    def _traces(self, index: int, run: RunCurves, measure: Measure) -> list[Trace]:
+        color, tag = letter_color(index), LETTERS[index]
+        make = partial(Trace, palette=self.chart.colors, measure=measure, title=tag, tag=tag)
+        if self.measure.startswith(_EVAL):
+            curve = run.evaluations.curve(measure.name)
+            return [make(curve, Look(color, 1.6, dots=3.0), mark="●", sparse=True)]
+        curve = run.steps.curve(measure.name)
+        if not (measure.jagged and SMOOTHING[self.smoothing.value()]):
+            return [make(curve, Look(color, 1.2 if measure.jagged else 1.6), mark="━")]
+        return [make(curve, Look(color, 2.0), smoothing=self._width, mark="━")]
+
+    def _width(self, curve: Curve) -> int:
+        return max(_NARROWEST, round(SMOOTHING[self.smoothing.value()] * len(curve.steps)))
+
+    def _lay_out(self) -> None:
+        self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        over = QVBoxLayout(self.chart.view)
+        over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
+        caption = label(tr("Smoothing"), "caption")
+        caption.setBuddy(self.smoothing)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addLayout(
+            row(self.choice, self.show_all, None, caption, self.smoothing, Space.S, self.log)
+        )
+        layout.addWidget(self.legend)
+        layout.addWidget(self.chart, 1)
+
+
+def _title(name: str) -> str:
+    title = measures.of(name.removeprefix(_EVAL)).title
+    if not name.startswith(_EVAL):
+        return title
+    return tr("Eval {measure}").format(measure=title[:1].lower() + title[1:])
+
+
+def _nearest(curve: Curve, step: float) -> float:
+    index = curve.history.nearest(step)
+    assert index is not None
+    return float(curve.steps[index])
+
+
+def _value(trace: Trace, step: float) -> float | None:
+    """The value of a run at the step nearest to one, None where it had ended by then."""
+    curve, steps = trace.curve, trace.curve.steps
+    if not steps[0] <= step <= steps[-1] and not trace.sparse:
+        return None
+    index = curve.history.nearest(step)
+    width = trace.width()
+    value = curve.mean_at(np.array([index]), max(1, width))[0] if width > 1 else curve.values[index]
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,77 @@
+"""What is asked before runs or their checkpoints are deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import words
+from lora_studio.core.run_index import RunSummary
+from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.widgets.basics import button
+from lora_studio.gui.widgets.run_model import called
+
+
+class DeleteDialog(Dialog):
+    """Says what is lost and what space that gives; offers to part with the checkpoints alone.
+
+    Signals:
+        all_chosen, checkpoints_chosen: what is to go into the trash.
+    """
+
+    all_chosen = Signal()
+    checkpoints_chosen = Signal()
+
+    def __init__(self, runs: Sequence[RunSummary], parent: QWidget | None = None) -> None:
+        """`runs` are those that can be deleted."""
+        whole = sum(run.bytes for run in runs)
+        checkpoints = sum(run.checkpoint_bytes for run in runs)
+        parts = [
+            tr(
+                "Settings, curves, adapter, merged model and GGUF files go to the trash: {size}."
+            ).format(size=words.size(whole)),
+            tr("The space is free once the trash is emptied."),
+        ]
+        resumable = sum(run.resumable for run in runs)
+        if resumable:
+            parts.insert(
+                1,
+                tr_n(
+                    "{n} of them could be resumed, and no longer can.",
+                    "{n} of them could be resumed, and no longer can.",
+                    resumable,
+                ),
+            )
+        title = (
+            tr("Delete {name}?").format(name=called(runs[0]))
+            if len(runs) == 1
+            else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
+        )
+        super().__init__(title, " ".join(parts), parent)
+        self.add_button(button(tr("Keep"), self.reject), default=True)
+        self.checkpoints = self.add_button(
+            button(
+                tr("Only checkpoints, {size}").format(size=words.size(checkpoints)),
+                lambda: self._decide(self.checkpoints_chosen),
+            )
+        )
+        self.checkpoints.setToolTip(
+            tr("Keeps everything else. A training that was cut off can then not be resumed.")
+        )
+        self.checkpoints.setVisible(bool(checkpoints))
+        self.all = self.add_button(
+            button(
+                tr("Delete, {size}").format(size=words.size(whole)),
+                lambda: self._decide(self.all_chosen),
+                kind="danger",
+                icon="trash",
+                role="error",
+            )
+        )
+
+    def _decide(self, signal: object) -> None:
+        self.accept()
+        signal.emit()  # type: ignore[attr-defined]  # PySide types signals as descriptors alone

@@ -1,0 +1,128 @@
+"""The runs of the open project as the window knows them, looked at in a thread of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_index import RunIndex, RunSummary
+from lora_studio.gui.background import Unwanted
+from lora_studio.gui.lasting_thread import LastingThread
+
+#: Seconds of reading after which the window gets its turn, and how long that is.
+_TURN, _REST = 0.003, 0.001
+
+
+class RunLibrary(QObject):
+    """Knows every run; never makes the window wait.
+
+    Signals:
+        changed: `runs` is another list.
+        ready: a look at all runs has ended.
+    """
+
+    changed = Signal()
+    ready = Signal()
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Of no project yet."""
+        super().__init__(parent)
+        self.runs: list[RunSummary] = []
+        self.folder: Path | None = None
+        self._scan: _Scan | None = None
+        self._again = False
+
+    def open(self, folder: Path | None) -> None:
+        """The runs of another project, which are looked at when somebody asks with `refresh`."""
+        self.leave()
+        self.folder, self.runs = folder, []
+        self.changed.emit()
+
+    def refresh(self) -> None:
+        """Looks at the runs now, or once more when a look is under way."""
+        if self.folder is None:
+            return
+        if self._scan is not None:
+            self._again = True
+            return
+        self._again = False
+        self._scan = _Scan(self.folder)
+        self._scan.found.connect(self._found)
+        self._scan.finished.connect(self._finished)
+        self._scan.start()
+
+    def get(self, name: str) -> RunSummary | None:
+        """A run by the name of its folder."""
+        return next((run for run in self.runs if run.folder == name), None)
+
+    def run(self, name: str) -> RunFolder:
+        """The folder of a run."""
+        assert self.folder is not None
+        return RunFolder(self.folder / name)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether a look is under way."""
+        return self._scan is not None
+
+    def leave(self) -> None:
+        """Ends a look that is under way; harmless when done twice."""
+        if self._scan is not None:
+            self._scan.found.disconnect(self._found)
+            self._scan.finished.disconnect(self._finished)
+            self._scan.forget()
+            self._scan = None
+        self._again = False
+
+    def _found(self, runs: list[RunSummary]) -> None:
+        if runs != self.runs:
+            self.runs = runs
+            self.changed.emit()
+
+    def _finished(self) -> None:
+        if self._scan is not None:
+            self._scan.deleteLater()
+            self._scan = None
+        self.ready.emit()
+        if self._again:
+            self.refresh()
+
+
+class _Scan(LastingThread):
+    """One look: first what the cache knows, then what is true.
+
+    Signals:
+        found(list[RunSummary]): newest first.
+    """
+
+    found = Signal(object)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._index = RunIndex(folder)
+
+    def run(self) -> None:
+        """Passes lists on; ends early when nobody waits."""
+        if known := self._index.load():
+            self.found.emit(known)
+        try:
+            for known in self._index.refresh(self._gently):
+                if self.silent:
+                    return
+                self.found.emit(known)
+        except Unwanted:
+            return
+
+    def _gently(self, names: Iterable[str]) -> Iterator[str]:
+        begun = time.perf_counter()
+        for name in names:
+            yield name
+            if time.perf_counter() - begun > _TURN:
+                if self.isInterruptionRequested():
+                    raise Unwanted
+                time.sleep(_REST)
+                begun = time.perf_counter()

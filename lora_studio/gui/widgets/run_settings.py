@@ -1,0 +1,206 @@
+"""Settings of one run, or of several side by side with what differs marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QCheckBox,
+    QHeaderView,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core import run_copy, run_reading, run_table
+from lora_studio.core.project import SPECS
+from lora_studio.core.run_index import RunSummary
+from lora_studio.core.spec import FieldFacts, facts
+from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.theme import Space, body_font, color, theme
+from lora_studio.gui.widgets.basics import label
+from lora_studio.gui.widgets.quantities import shown
+
+_Index = QModelIndex | QPersistentModelIndex
+
+
+@dataclass(frozen=True)
+class Line:
+    """A setting and its value in each run."""
+
+    about: FieldFacts
+    step: str
+    values: tuple[Any, ...]
+    differs: bool  # among the runs, or of one run from the default
+
+
+class SettingsModel(QAbstractTableModel):
+    """One line for each setting, one column for each run."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self.lines: list[Line] = []
+        self.heads: list[str] = []
+
+    def show(self, runs: Sequence[RunSummary], heads: Sequence[str], *, everything: bool) -> None:
+        """Settings of runs; `heads` name the columns."""
+        self.beginResetModel()
+        self.heads = list(heads)
+        self.lines = _lines(runs, everything=everything)
+        self.endResetModel()
+
+    def rowCount(self, parent: _Index | None = None) -> int:
+        """A table has no rows below a row."""
+        return 0 if parent is not None and parent.isValid() else len(self.lines)
+
+    def columnCount(self, parent: _Index | None = None) -> int:
+        """The name and the runs."""
+        return 1 + len(self.heads)
+
+    def headerData(
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """What each column is."""
+        if orientation != Qt.Orientation.Horizontal or role != Qt.ItemDataRole.DisplayRole:
+            left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
+            return left if role == Qt.ItemDataRole.TextAlignmentRole else None
+        return self.heads[section - 1] if section else tr("Setting")
+
+    def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Name or value; what differs is marked by a glyph and by weight."""
+        line, column = self.lines[index.row()], index.column()
+        match role:
+            case Qt.ItemDataRole.DisplayRole if column == 0:
+                return f"{'≠ ' if line.differs else ''}{line.about.title}"
+            case Qt.ItemDataRole.DisplayRole:
+                return value_in_words(line.about, line.values[column - 1])
+            case Qt.ItemDataRole.ForegroundRole if column == 0:
+                return color("accent" if line.differs else "muted")
+            case Qt.ItemDataRole.FontRole if line.differs and column:
+                return body_font(bold=True)
+            case Qt.ItemDataRole.ToolTipRole if column == 0:
+                return f"{line.step}.{line.about.name}\n{line.about.description}"
+            case Qt.ItemDataRole.ToolTipRole:
+                return run_table.flat(line.values[column - 1])
+        return None
+
+
+class RunSettings(QWidget):
+    """Only what differs is shown until somebody wants all."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """No runs."""
+        super().__init__(parent)
+        self.lines = SettingsModel(self)
+        self.view = _View()
+        self.view.setModel(self.lines)
+        self.only = QCheckBox()
+        self.only.setChecked(True)
+        self.none = label(role="muted", wrap=True)
+        self._runs: list[RunSummary] = []
+        self._heads: list[str] = []
+        self.only.toggled.connect(lambda _: self._fill())
+        theme().changed.connect(self.view.viewport().update)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, Space.M, 0, 0)
+        layout.setSpacing(Space.S)
+        layout.addWidget(self.only)
+        layout.addWidget(self.none)
+        layout.addWidget(self.view, 1)
+        self.show_runs([], [])
+
+    def show_runs(self, runs: Sequence[RunSummary], heads: Sequence[str]) -> None:
+        """One run with its settings, or several side by side."""
+        if list(runs) == self._runs and list(heads) == self._heads and self.lines.heads:
+            return
+        self._runs, self._heads = list(runs), list(heads)
+        self._fill()
+
+    def _fill(self) -> None:
+        one = len(self._runs) == 1
+        self.only.setText(tr("Only what is not at its default") if one else tr("Only what differs"))
+        self.lines.show(self._runs, self._heads, everything=not self.only.isChecked())
+        empty = not self.lines.lines
+        self.only.setVisible(bool(self._runs))
+        self.none.setVisible(empty)
+        self.view.setVisible(not empty)
+        if not self._runs:
+            self.none.setText(tr("Choose a run to see its settings, or several to compare them."))
+        elif one:
+            self.none.setText(tr("Every setting is at its default."))
+        else:
+            count = len(self._runs)
+            self.none.setText(tr_n("", "These {n} runs have the same settings.", count))
+        self.view.setAccessibleName(
+            tr("Settings of the run") if one else tr("Differences between the runs")
+        )
+        self.view.fit()
+
+
+class _View(QTableView):
+    def __init__(self) -> None:
+        super().__init__()
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ContiguousSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setWordWrap(False)
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(28)
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(60)
+
+    def fit(self) -> None:
+        """The names as wide as they are, the values in what is left."""
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
+        self.resizeColumnToContents(0)
+        self.setColumnWidth(0, min(self.columnWidth(0), 190))
+        for column in range(1, self.model().columnCount()):
+            if self.model().columnCount() <= 3:
+                header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+            else:
+                self.setColumnWidth(column, 96)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Ctrl+C copies the chosen cells, as a table for other programs."""
+        if not event.matches(QKeySequence.StandardKey.Copy):
+            super().keyPressEvent(event)
+            return
+        rows: dict[int, list[str]] = {}
+        for index in sorted(self.selectedIndexes()):
+            rows.setdefault(index.row(), []).append(str(index.data()).removeprefix("≠ "))
+        QGuiApplication.clipboard().setText("\n".join("\t".join(row) for row in rows.values()))
+
+
+def value_in_words(about: FieldFacts, value: Any) -> str:
+    """The value of a setting as its page shows it, with its unit."""
+    if isinstance(value, bool):
+        return tr("yes") if value else tr("no")
+    if isinstance(value, str) and value in about.choices:
+        return about.choices[value]
+    if isinstance(value, int | float):
+        return f"{shown(value, about)} {about.unit}".strip()
+    parts = value if isinstance(value, list | tuple) else [value]
+    is_place = about.path or about.name in ("sources", "source")
+    texts = [run_table.flat(part) for part in parts]
+    return ", ".join(run_reading.short_name(t) if is_place else t for t in texts if t) or "–"
+
+
+def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[Line]:
+    if not runs:
+        return []
+    found = []
+    for name, values in run_table.differences(runs, everything=True).items():
+        step, field = run_copy.split(name)
+        compared = values if len(runs) > 1 else [run_reading.default(name), *values]
+        differs = run_table.differ(compared)
+        if differs or everything:
+            found.append(Line(facts(SPECS[step], field), step, tuple(values), differs))
+    return found

@@ -1,0 +1,149 @@
+"""The table of runs: ordered by any column, several chosen at once, ticked for the plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from lora_studio.core.run_index import RunSummary
+from lora_studio.core.run_table import Column
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import theme
+from lora_studio.gui.widgets.run_model import COLUMNS, RunModel
+
+#: Widths in characters; the first column takes what is left.
+_WIDTHS: dict[Column, int] = {
+    "begun": 18, "state": 13, "model": 14, "data": 13, "rank": 6, "loss": 7, "eval": 10, "time": 10,
+    "size": 8, "tags": 16,
+}  # fmt: skip
+_ROW = 30
+
+
+class RunTable(QTableView):
+    """Space ticks, Enter opens. No column ever measures its rows.
+
+    Signals:
+        chosen_changed: other rows are chosen.
+        open_clicked: Enter, or a double click.
+        menu_wanted(QPoint): a place on the screen for the context menu.
+    """
+
+    chosen_changed = Signal()
+    open_clicked = Signal()
+    menu_wanted = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self.rows = RunModel(self)
+        self.setModel(self.rows)
+        self._kept: tuple[list[str], str] = ([], "")
+        self.setAccessibleName(tr("Runs"))
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.setWordWrap(False)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._ask_menu)
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setDefaultSectionSize(_ROW)
+        self._lay_out_columns()
+        self.setSortingEnabled(True)
+        self.sortByColumn(COLUMNS.index("begun"), Qt.SortOrder.DescendingOrder)
+        self.rows.modelAboutToBeReset.connect(self._keep)
+        self.rows.modelReset.connect(self._choose_again)
+        self.selectionModel().selectionChanged.connect(lambda *_: self.chosen_changed.emit())
+        self.doubleClicked.connect(lambda _: self.open_clicked.emit())
+        theme().changed.connect(self.viewport().update)
+
+    def _lay_out_columns(self) -> None:
+        header = self.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setMinimumSectionSize(40)
+        header.setSectionsMovable(True)
+        letter = self.fontMetrics().averageCharWidth()
+        for number, column in enumerate(COLUMNS):
+            stretched = column == "name"
+            mode = (
+                QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
+            )
+            header.setSectionResizeMode(number, mode)
+            if not stretched:
+                header.resizeSection(number, _WIDTHS[column] * letter + 16)
+
+    def show_columns(self, hidden: Sequence[Column]) -> None:
+        """Leaves columns out, where there is no room for them."""
+        for number, column in enumerate(COLUMNS):
+            self.setColumnHidden(number, column in hidden)
+
+    def chosen(self) -> list[RunSummary]:
+        """The chosen runs, from above to below."""
+        rows = sorted(index.row() for index in self.selectionModel().selectedRows())
+        return [self.rows.shown[row] for row in rows if row < len(self.rows.shown)]
+
+    def choose(self, names: Sequence[str]) -> None:
+        """Chooses runs by their folders, as far as they are shown."""
+        found = [row for name in names if (row := self.rows.row_of(name)) is not None]
+        selection = self.selectionModel()
+        selection.clearSelection()
+        for row in found:
+            selection.select(
+                self.rows.index(row, 0),
+                QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows,
+            )
+        if found:
+            selection.setCurrentIndex(
+                self.rows.index(found[0], 0), QItemSelectionModel.SelectionFlag.NoUpdate
+            )
+            self.scrollTo(self.rows.index(found[0], 0))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Space ticks the chosen rows, Enter opens, the menu key asks for the menu."""
+        names = [run.folder for run in self.chosen()]
+        if event.key() == Qt.Key.Key_Space and names:
+            self.rows.toggle(names)
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and names:
+            if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+                super().keyPressEvent(event)
+            else:
+                self.open_clicked.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def _ask_menu(self, at: QPoint) -> None:
+        index = self.indexAt(at)
+        if index.isValid() and not self.selectionModel().isSelected(index):
+            self.selectRow(index.row())
+        self.menu_wanted.emit(self.viewport().mapToGlobal(at))
+
+    # --- the same rows stay chosen ------------------------------------------------------------
+
+    def _keep(self) -> None:
+        current = self.currentIndex()
+        shown = self.rows.shown
+        name = shown[current.row()].folder if 0 <= current.row() < len(shown) else ""
+        self._kept = ([run.folder for run in self.chosen()], name)
+
+    def _choose_again(self) -> None:
+        names, current = self._kept
+        for name in names:
+            if (row := self.rows.row_of(name)) is not None:
+                self.selectionModel().select(
+                    self.rows.index(row, 0),
+                    QItemSelectionModel.SelectionFlag.Select
+                    | QItemSelectionModel.SelectionFlag.Rows,
+                )
+        if (row := self.rows.row_of(current)) is not None:
+            self.selectionModel().setCurrentIndex(
+                self.rows.index(row, 0), QItemSelectionModel.SelectionFlag.NoUpdate
+            )
+        elif self.rows.rowCount() and not names:
+            self.selectionModel().setCurrentIndex(
+                self.rows.index(0, 0), QItemSelectionModel.SelectionFlag.NoUpdate
+            )
+        self.chosen_changed.emit()

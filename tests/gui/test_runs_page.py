@@ -1,0 +1,359 @@
+"""The Runs page: found, compared, tagged, gone on with and deleted, by keyboard and mouse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import run_index
+from lora_studio.core.run_folder import list_runs
+from lora_studio.gui.job_control import JobControl
+from lora_studio.gui.job_flow import JobFlow
+from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.run_dialogs import DeleteDialog
+from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.widgets.run_model import COLUMNS
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers.many_runs import damage, make_runs
+
+
+class Parts:
+    """What the page needs of the window."""
+
+    def __init__(self, state: ProjectState) -> None:
+        self.state = state
+        self.said: list[str] = []
+        state.messages.posted.connect(lambda message: self.said.append(message.text))
+        state.messages.connect_view()
+        self.jobs = JobControl()
+        self.flow = JobFlow(state, self.jobs)
+        self.queue = RunQueue(state, self.jobs, self.flow)
+        self.page = RunsPage(state, self.queue)
+        self.page.open_requested.connect(self.flow.open_run)
+        self.jobs.event_received.connect(self.page.on_event)
+        self.page.resize(1100, 760)
+        self.page.show()
+
+    def leave(self) -> None:
+        self.queue.leave()
+        self.page.leave()
+        self.jobs.detach()
+        for part in (self.page, self.queue, self.flow, self.jobs):
+            part.deleteLater()
+
+
+SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}]
+
+
+@pytest.fixture
+def parts(
+    qtbot: QtBot, state: ProjectState, project_folder: Path, scenario: Callable[..., None]
+) -> Iterator[Parts]:
+    """The page over a project of its own, without the rest of the window."""
+    made = Parts(state)
+    state.open(project_folder)
+    yield made
+    if made.jobs.running:
+        made.jobs.cancel()
+    qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
+    made.leave()
+
+
+@pytest.fixture
+def page(parts: Parts, project_folder: Path, qtbot: QtBot) -> RunsPage:
+    """The page of a project with twelve runs, looked at."""
+    make_runs(project_folder, 12)
+    parts.page.on_shown()
+    _until_seen(parts.page, qtbot, 12)
+    return parts.page
+
+
+def _until_seen(page: RunsPage, qtbot: QtBot, count: int) -> None:
+    qtbot.waitUntil(
+        lambda: len(page.library.runs) == count and not page.library.is_looking, timeout=WAIT
+    )
+
+
+def _names(page: RunsPage) -> list[str]:
+    return [run.folder for run in page.table.rows.shown]
+
+
+def _choose(page: RunsPage, *places: int) -> list[str]:
+    names = [_names(page)[place] for place in places]
+    page.table.choose(names)
+    page.table.setFocus()
+    return names
+
+
+def test_a_project_without_runs_says_what_will_be_here(parts: Parts, qtbot: QtBot) -> None:
+    parts.page.on_shown()
+    qtbot.waitUntil(lambda: not parts.page.library.is_looking, timeout=WAIT)
+    assert parts.page.content.currentIndex() == 0
+
+
+def test_words_and_states_narrow_the_table(page: RunsPage, qtbot: QtBot) -> None:
+    qtbot.keyClick(page.table, Qt.Key.Key_F, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(page.search.hasFocus)
+    qtbot.keyClicks(page.search, "rank=64 night")
+    qtbot.keyClick(page.search, Qt.Key.Key_Return)
+    assert [run.rank for run in page.table.rows.shown] == [64] * 3
+    assert page.count.text() == "3 of 12"
+    qtbot.keyClick(page.search, Qt.Key.Key_Escape)
+    assert len(_names(page)) == 12
+    page.filter.setCurrentIndex(page.filter.findData("failed"))
+    page.filter.activated.emit(page.filter.currentIndex())
+    assert [run.state for run in page.table.rows.shown] == ["failed"]
+    assert page.table.rows.shown[0].reason == "The disk is full."
+
+
+def test_every_column_sorts_both_ways_and_the_choice_stays(page: RunsPage) -> None:
+    chosen = _choose(page, 3)
+    for number, column in enumerate(COLUMNS):
+        for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
+            page.table.sortByColumn(number, order)
+            assert [run.folder for run in page.table.chosen()] == chosen, column
+    page.table.sortByColumn(COLUMNS.index("eval"), Qt.SortOrder.AscendingOrder)
+    losses = [run.best_eval for run in page.table.rows.shown]
+    assert losses == sorted(losses, key=lambda loss: loss or 0.0)
+
+
+def test_ticked_runs_are_plotted_on_a_quantity_of_choice(page: RunsPage, qtbot: QtBot) -> None:
+    names = _choose(page, 0, 1)
+    qtbot.keyClick(page.table, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: [len(run.steps) for run in page.plot.runs] == [20, 20], timeout=WAIT)
+    assert [page.table.rows.letter(name) for name in names] == ["A", "B"]
+    page.plot.show_measure("eval:loss")
+    assert [len(trace.curve.steps) for trace in page.plot.chart.traces] == [4, 4]
+    page.plot.setFocus()
+    qtbot.keyClick(page.plot, Qt.Key.Key_End)
+    assert page.plot.readout.text().startswith("step 20  ·  A ")
+    qtbot.keyClick(page.table, Qt.Key.Key_Space)
+    assert page.plot.runs == []
+
+
+def test_no_more_runs_are_ticked_than_there_are_colours(page: RunsPage, parts: Parts) -> None:
+    page.table.rows.tick(_names(page), True)
+    assert len(page.table.rows.ticked) == 6
+    assert "6 runs at most" in parts.said[-1]
+
+
+def test_a_run_that_cannot_be_read_does_not_stay_ticked(
+    page: RunsPage, parts: Parts, qtbot: QtBot
+) -> None:
+    (name,) = _choose(page, 0)
+    page.library.run(name).events_file.unlink()
+    page.table.rows.tick([name], True)
+    qtbot.waitUntil(lambda: page.table.rows.ticked == [], timeout=WAIT)
+    assert "events.jsonl cannot be used" in parts.said[-1]
+
+
+def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
+    _choose(page, 0, 1)
+    lines = page.settings.lines.lines
+    assert [line.about.name for line in lines] == [
+        "source", "rank", "alpha", "sources", "epochs", "learning_rate", "seed",
+    ]  # fmt: skip
+    assert all(line.differs for line in lines)
+    page.settings.only.click()
+    everything = page.settings.lines.lines
+    assert len(everything) > 60
+    assert {line.about.name for line in everything if line.differs} == {
+        line.about.name for line in lines
+    }
+    cell = page.settings.lines.index([line.about.name for line in lines].index("rank"), 0)
+    assert page.settings.view.isVisible()
+    assert cell.isValid()
+
+
+def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
+    _choose(page, 1)
+    run = page.table.chosen()[0]
+    assert page.facts.facts()["Folder"] == run.folder
+    shown = {line.about.name: line.values[0] for line in page.settings.lines.lines}
+    assert shown["rank"] == run.rank
+    assert "dropout" not in shown
+
+
+def test_title_tags_and_notes_are_kept_in_the_run(page: RunsPage, qtbot: QtBot) -> None:
+    (name,) = _choose(page, 2)
+    qtbot.keyClick(page.table, Qt.Key.Key_F2)
+    qtbot.waitUntil(page.notes.title.hasFocus)
+    qtbot.keyClicks(page.notes.title, "the polite one")
+    qtbot.keyClick(page.notes.title, Qt.Key.Key_Return)
+    page.notes.tags.setFocus()
+    page.notes.tags.setText("polite, keep,polite")
+    qtbot.keyClick(page.notes.tags, Qt.Key.Key_Return)
+    about = page.library.run(name).about()
+    assert (about.title, about.tags) == ("the polite one", ("polite", "keep"))
+    _until_seen(page, qtbot, 12)
+    found = page.library.get(name)
+    assert found is not None
+    assert found.name == "the polite one"
+
+
+def test_a_tag_is_given_to_several_runs_and_their_own_stay(page: RunsPage, qtbot: QtBot) -> None:
+    names = _choose(page, 0, 1)
+    before = [page.library.run(name).about().tags for name in names]
+    qtbot.keyClick(page.table, Qt.Key.Key_T, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(page.notes.tags.hasFocus)
+    qtbot.keyClicks(page.notes.tags, "keep")
+    qtbot.keyClick(page.notes.tags, Qt.Key.Key_Return)
+    after = [page.library.run(name).about().tags for name in names]
+    assert after == [(*tags, "keep") for tags in before]
+
+
+def test_enter_makes_a_run_the_one_that_merging_works_on(
+    page: RunsPage, parts: Parts, qtbot: QtBot
+) -> None:
+    (name,) = _choose(page, 4)
+    qtbot.keyClick(page.table, Qt.Key.Key_Return)
+    assert parts.state.run == page.library.run(name)
+    qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
+    assert page.table.rows.current == name
+
+
+def test_settings_of_a_run_come_into_the_project_as_one_step(
+    page: RunsPage, parts: Parts, qtbot: QtBot
+) -> None:
+    parts.state.set("training", "epochs", 7.0)
+    _choose(page, 1)
+    run = page.table.chosen()[0]
+    page.do.actions["settings"].trigger()
+    qtbot.waitUntil(lambda: parts.state.get("lora", "rank") == run.rank, timeout=WAIT)
+    assert parts.state.get("training", "epochs") == run.value("training.epochs")
+    assert parts.state.get("training", "seed") == run.value("training.seed")
+    parts.state.undo.undo()
+    assert parts.state.get("training", "epochs") == 7.0
+    assert parts.state.get("lora", "rank") == 16
+
+
+def test_run_again_makes_a_new_run_with_the_same_settings(
+    page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=SHORT)
+    (name,) = _choose(page, 3)
+    page.do.actions["again"].trigger()
+    _until_seen(page, qtbot, 13)
+    qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
+    made = list_runs(page.library.run(name).path.parent)[0]
+    assert made.load_project() == page.library.run(name).load_project()
+    assert made.state() == "trained"
+
+
+def test_training_on_begins_with_the_adapter_of_the_run(
+    page: RunsPage, parts: Parts, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=SHORT)
+    (name,) = _choose(page, 0)
+    page.do.actions["go_on"].trigger()
+    _until_seen(page, qtbot, 13)
+    qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
+    made = list_runs(page.library.run(name).path.parent)[0]
+    assert made.load_project().lora.start_from == str(page.library.run(name).adapter)
+
+
+def _open_deletion(page: RunsPage, qtbot: QtBot) -> DeleteDialog:
+    qtbot.keyClick(page.table, Qt.Key.Key_Delete)
+    dialog = QApplication.activeModalWidget()
+    assert isinstance(dialog, DeleteDialog)
+    return dialog
+
+
+def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
+    page: RunsPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    names = _choose(page, 0, 2)
+    dialog = _open_deletion(page, qtbot)
+    assert "to the trash: 19 kB" in dialog.text.text()
+    assert not dialog.checkpoints.isVisible()
+    dialog.all.click()
+    _until_seen(page, qtbot, 10)
+    assert not set(names) & set(_names(page))
+    assert not any(page.library.run(name).path.exists() for name in names)
+    trash = tmp_path / "home" / "Trash" / "files"
+    assert {item.name for item in trash.iterdir()} == set(names)
+
+
+def test_checkpoints_alone_can_go(
+    page: RunsPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    name = _names(page)[0]
+    run = page.library.run(name)
+    run.checkpoint(5).mkdir(parents=True)
+    (run.checkpoint(5) / "state.bin").write_bytes(bytes(7000))
+    page.library.refresh()
+    qtbot.waitUntil(
+        lambda: (found := page.library.get(name)) is not None and found.checkpoints == 1,
+        timeout=WAIT,
+    )
+    _choose(page, 0)
+    dialog = _open_deletion(page, qtbot)
+    assert dialog.checkpoints.text() == "Only checkpoints, 7 kB"
+    dialog.checkpoints.click()
+    qtbot.waitUntil(lambda: not run.checkpoints.exists(), timeout=WAIT)
+    qtbot.waitUntil(lambda: not page.do.tasks.busy, timeout=WAIT)
+    assert run.adapter.is_dir()
+
+
+def test_a_trash_that_refuses_leaves_the_run_and_says_so(
+    page: RunsPage, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+) -> None:
+    (tmp_path / "home").write_text("is no folder")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+    (name,) = _choose(page, 0)
+    _open_deletion(page, qtbot).all.click()
+    qtbot.waitUntil(lambda: any("trash" in text for text in parts.said), timeout=WAIT)
+    assert page.library.run(name).path.is_dir()
+
+
+def test_the_menu_offers_what_is_possible(page: RunsPage, qtbot: QtBot) -> None:
+    damage(page.library.run("x").path.parent.parent)
+    page.library.refresh()
+    _until_seen(page, qtbot, 16)
+    broken = next(run.folder for run in page.table.rows.shown if run.state == "unreadable")
+    page.table.choose([broken])
+    on = {name for name, action in page.do.actions.items() if action.isEnabled()}
+    assert on == {"rename", "tag", "csv", "folder", "delete"}
+
+
+def test_a_right_click_chooses_the_run_under_it(page: RunsPage, qtbot: QtBot) -> None:
+    page.table.menu_wanted.disconnect()
+    place = page.table.visualRect(page.table.rows.index(2, 2)).center()
+    with qtbot.waitSignal(page.table.menu_wanted):
+        page.table.customContextMenuRequested.emit(place)
+    assert [run.folder for run in page.table.chosen()] == [_names(page)[2]]
+
+
+def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot: QtBot) -> None:
+    page.do.write_csv(tmp_path / "runs.csv", page.table.rows.shown)
+    qtbot.waitUntil(lambda: (tmp_path / "runs.csv").is_file(), timeout=WAIT)
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
+
+
+@pytest.mark.slow
+def test_two_thousand_runs_are_there_in_a_moment(
+    window: Window, project_folder: Path, qtbot: QtBot
+) -> None:
+    make_runs(project_folder, 2000)
+    run_index.read(project_folder / "runs")
+    begun = time.perf_counter()
+    window.open_project(project_folder)
+    window.go("runs")
+    qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 2000, timeout=WAIT)
+    assert time.perf_counter() - begun < 3.0  # 0.3 s on a machine with nothing else to do
+    begun = time.perf_counter()
+    window.runs.table.sortByColumn(COLUMNS.index("eval"), Qt.SortOrder.AscendingOrder)
+    window.runs.search.setText("gemma rank=8")
+    window.runs.search.entered.emit()
+    assert 0 < window.runs.table.rows.rowCount() < 2000
+    assert time.perf_counter() - begun < 1.0
