@@ -21,6 +21,7 @@ from lora_studio import (
     cli_lint,
     cli_model,
     cli_ollama,
+    cli_queue,
     cli_render,
     cli_runs,
     cli_template,
@@ -45,6 +46,7 @@ app.add_typer(cli_template.app, name="template")
 app.add_typer(cli_ollama.app, name="ollama")
 app.add_typer(cli_adapters.app, name="adapters")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_queue.app, name="queue")
 app.add_typer(cli_model.app, name="model")
 app.add_typer(cli_engine.app, name="engine")
 cli_data.app.command()(cli_lint.lint)

@@ -1,14 +1,17 @@
-"""`lora-studio runs`: the table of runs without a window."""
+"""`lora-studio runs` and `queue`: the table of runs and what waits, without a window."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from lora_studio.cli import app
+from lora_studio.core.run_folder import RunFolder
+from tests.helpers import fake_engine
 from tests.helpers.many_runs import damage, make_runs
 
 
@@ -57,3 +60,57 @@ def test_the_table_is_also_for_other_programs(project_folder: Path) -> None:
 def test_an_unknown_column_or_state_is_refused(project_folder: Path) -> None:
     assert _run(str(project_folder), "--sort", "colour")[0] == 2
     assert _run(str(project_folder), "--state", "happy")[0] == 2
+
+
+# --- the queue ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def queued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that can train, with a fake engine that takes a few steps."""
+    folder = tmp_path / "bot"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "rows.jsonl").write_text('{"instruction": "Hi", "output": "Hello"}\n')
+    (folder / "bot.lorastudio").write_text(
+        'schema_version = 1\n[model]\nsource = "./model"\n[dataset]\nsources = ["rows.jsonl"]\n'
+    )
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text(json.dumps({"train": [{"steps": 3, "seconds": 0.01}]}))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    return folder
+
+
+def _queue(project: Path, *arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["queue", str(project), *arguments])
+    return done.exit_code, done.stdout
+
+
+def _waiting(project: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(_queue(project, "list", "--json")[1])["runs"]
+    return found
+
+
+def test_queued_runs_keep_the_settings_of_their_moment(queued: Path) -> None:
+    assert _queue(queued, "add", "--set", "lora.rank=8", "--tag", "low")[0] == 0
+    assert _queue(queued, "add", "--set", "lora.rank=64")[0] == 0
+    first, second = _waiting(queued)
+    assert first["tags"] == ["low"]
+    assert _queue(queued, "move", second["run"], "1")[0] == 0
+    assert [run["run"] for run in _waiting(queued)] == [second["run"], first["run"]]
+    assert RunFolder(queued / "runs" / first["run"]).load_project().lora.rank == 8
+    assert _queue(queued, "remove", "nothing")[0] == 2
+    assert _queue(queued, "remove", second["run"])[0] == 0
+    assert [run["run"] for run in _waiting(queued)] == [first["run"]]
+
+
+def test_the_queue_is_carried_out_to_its_end_also_after_a_failure(queued: Path) -> None:
+    for rank in (8, 16):
+        _queue(queued, "add", "--set", f"lora.rank={rank}")
+    first, second = (RunFolder(queued / "runs" / run["run"]) for run in _waiting(queued))
+    first.lock_file.mkdir()  # this one cannot be locked and fails
+    status, printed = _queue(queued, "run")
+    assert status == 1, printed
+    assert "1 run ended with a problem" in printed
+    assert second.state() == "trained"
+    assert _waiting(queued) == []

@@ -26,6 +26,7 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, plain_pages
+from tests.helpers.runs_page import Parts
 
 #: Longest wait for a worker process, in milliseconds; a busy machine starts one in seconds.
 WAIT = 30_000
@@ -127,3 +128,18 @@ def window(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
     made.state.undo.setClean()
     made.close()
     made.deleteLater()
+
+
+@pytest.fixture
+def parts(
+    qtbot: QtBot, state: ProjectState, project_folder: Path, scenario: Callable[..., None]
+) -> Iterator[Parts]:
+    """The Runs page over a project that is ready to train, without the rest of the window."""
+    made = Parts(state)
+    state.open(project_folder)
+    yield made
+    if made.jobs.running:
+        made.queue.leave()
+        made.jobs.cancel()
+    qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
+    made.leave()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,58 +13,15 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import run_index
 from lora_studio.core.run_folder import list_runs
-from lora_studio.gui.job_control import JobControl
-from lora_studio.gui.job_flow import JobFlow
 from lora_studio.gui.pages.runs import RunsPage
-from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_dialogs import DeleteDialog
-from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.widgets.run_model import COLUMNS
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers.many_runs import damage, make_runs
-
-
-class Parts:
-    """What the page needs of the window."""
-
-    def __init__(self, state: ProjectState) -> None:
-        self.state = state
-        self.said: list[str] = []
-        state.messages.posted.connect(lambda message: self.said.append(message.text))
-        state.messages.connect_view()
-        self.jobs = JobControl()
-        self.flow = JobFlow(state, self.jobs)
-        self.queue = RunQueue(state, self.jobs, self.flow)
-        self.page = RunsPage(state, self.queue)
-        self.page.open_requested.connect(self.flow.open_run)
-        self.jobs.event_received.connect(self.page.on_event)
-        self.page.resize(1100, 760)
-        self.page.show()
-
-    def leave(self) -> None:
-        self.queue.leave()
-        self.page.leave()
-        self.jobs.detach()
-        for part in (self.page, self.queue, self.flow, self.jobs):
-            part.deleteLater()
-
+from tests.helpers.runs_page import Parts
 
 SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}]
-
-
-@pytest.fixture
-def parts(
-    qtbot: QtBot, state: ProjectState, project_folder: Path, scenario: Callable[..., None]
-) -> Iterator[Parts]:
-    """The page over a project of its own, without the rest of the window."""
-    made = Parts(state)
-    state.open(project_folder)
-    yield made
-    if made.jobs.running:
-        made.jobs.cancel()
-    qtbot.waitUntil(lambda: not made.jobs.is_following, timeout=WAIT)
-    made.leave()
 
 
 @pytest.fixture

@@ -155,7 +155,7 @@ class RunsPage(Place):
             )
         shown, known = rows.rowCount(), len(rows.runs)
         self.count.setText(
-            tr_n("{n} run", "{n:,} runs", known)
+            tr_n("{n} run", "{n} runs", known)
             if shown == known
             else tr("{shown} of {known}").format(
                 shown=words.number(shown), known=words.number(known)

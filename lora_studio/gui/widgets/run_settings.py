@@ -136,7 +136,9 @@ class RunSettings(QWidget):
             self.none.setText(tr("Every setting is at its default."))
         else:
             count = len(self._runs)
-            self.none.setText(tr_n("", "These {n} runs have the same settings.", count))
+            self.none.setText(
+                tr_n("The same settings", "These {n} runs have the same settings.", count)
+            )
         self.view.setAccessibleName(
             tr("Settings of the run") if one else tr("Differences between the runs")
         )

@@ -1,0 +1,127 @@
+"""The queue in its file: order, several programs at once, damage; new runs out of earlier ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import project, run_copy, run_folder, run_queue
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_about import About
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_queue import Entry
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder of four runs: a, b, c, d."""
+    for name in "abcd":
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "project.toml").write_text('name = "x"\n')
+    run_queue.add(tmp_path / "runs", [Entry(run=name) for name in "abcd"])
+    return tmp_path / "runs"
+
+
+def test_runs_wait_in_the_order_they_were_added(runs: Path) -> None:
+    assert run_queue.load(runs).names == ["a", "b", "c", "d"]
+    again = run_queue.add(runs, [Entry(run="a")])
+    assert again.names == ["a", "b", "c", "d"]
+
+
+def test_a_run_moves_and_leaves(runs: Path) -> None:
+    assert run_queue.move(runs, "d", 0).names == ["d", "a", "b", "c"]
+    assert run_queue.move(runs, "d", 99).names == ["a", "b", "c", "d"]
+    assert run_queue.remove(runs, ["b", "x"]).names == ["a", "c", "d"]
+    assert (runs / "b").is_dir()
+
+
+def test_the_first_is_taken_unless_the_queue_rests(runs: Path) -> None:
+    assert run_queue.take(runs) == Entry(run="a")
+    run_queue.set_paused(runs, True)
+    assert run_queue.take(runs) is None
+    run_queue.set_paused(runs, False)
+    assert run_queue.load(runs).names == ["b", "c", "d"]
+
+
+def test_what_was_deleted_waits_no_longer(runs: Path) -> None:
+    (runs / "a" / "project.toml").unlink()
+    assert run_queue.take(runs) == Entry(run="b")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"entries": [{"run": 3}]}', b"\xff"])
+def test_a_damaged_file_is_an_empty_queue(runs: Path, content: bytes) -> None:
+    (runs / run_queue.FILE).write_bytes(content)
+    assert run_queue.load(runs).entries == ()
+    assert run_queue.add(runs, [Entry(run="c")]).names == ["c"]
+
+
+def test_no_two_programs_take_the_same_run(runs: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lora_studio.core import run_queue\n"
+        "while (e := run_queue.take(Path(sys.argv[1]))): print(e.run)"
+    )
+    every = [
+        subprocess.Popen([sys.executable, "-c", code, str(runs)], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    taken = [name for process in every for name in process.communicate()[0].split()]
+    assert sorted(taken) == ["a", "b", "c", "d"]
+
+
+def test_a_queue_that_cannot_be_written_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("is a file")
+    with pytest.raises(ProblemError, match="could not be changed"):
+        run_queue.add(tmp_path / "runs", [Entry(run="a")])
+
+
+def _trained(folder: Path) -> RunFolder:
+    run = run_folder.create(folder / "runs", Project(name="bot", lora=LoraSpec(rank=8)), folder)
+    run.write_about(About(tags=("keep",), title="first"))
+    return run
+
+
+def test_a_run_again_has_the_settings_and_tags_of_the_first(tmp_path: Path) -> None:
+    run = _trained(tmp_path)
+    made = run_copy.again(run)
+    assert made.load_project() == run.load_project()
+    assert (made.about().tags, made.about().title) == (("keep",), "")
+
+
+def test_training_on_needs_an_adapter(tmp_path: Path) -> None:
+    run = _trained(tmp_path)
+    with pytest.raises(ProblemError, match="has no adapter"):
+        run_copy.go_on(run)
+    run.adapter.mkdir()
+    (run.adapter / "adapter_config.json").write_text("{}")
+    assert run_copy.go_on(run).load_project().lora.start_from == str(run.adapter)
+
+
+def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
+    draft = project.create(tmp_path / "p", "bot", {"dataset": {"sources": ["rows.jsonl"]}})
+    axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
+    made = list(run_copy.grid(draft, axes))
+    frozen = [run.load_project() for run in made]
+    found = [(each.lora.rank, each.training.learning_rate) for each in frozen]
+    assert found == [(8, 1e-4), (8, 2e-4), (16, 1e-4), (16, 2e-4)]
+    assert {each.dataset.sources[0].path for each in frozen} == {str(draft.folder / "rows.jsonl")}
+    about = made[0].about()
+    assert about.grid is not None
+    assert about.grid.fields == ("lora.rank", "training.learning_rate")
+    assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")
+    assert draft.get("lora", "rank") == 16
+
+
+def test_a_grid_with_a_value_that_cannot_be_makes_no_run(tmp_path: Path) -> None:
+    draft = project.create(tmp_path / "p", "bot")
+    with pytest.raises(ProblemError, match="Rank"):
+        list(run_copy.grid(draft, [("lora.rank", (8, 0))]))
+    assert not (tmp_path / "p" / "runs").exists()
+    with pytest.raises(ProblemError, match="1,000 runs"):
+        run_copy.combinations([("training.seed", tuple(range(1000)))])
+    with pytest.raises(ProblemError, match="no values"):
+        run_copy.combinations([("training.seed", ())])

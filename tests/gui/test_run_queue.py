@@ -1,0 +1,156 @@
+"""The queue of the window: what starts when, and what a failure, a cancel or a new window change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import run_folder, run_queue
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_queue import Entry
+from lora_studio.gui.project_state import ProjectState
+from tests.gui.conftest import WAIT
+from tests.helpers.many_runs import make_runs
+from tests.helpers.runs_page import Parts
+
+SHORT = [{"steps": 3, "seconds": 0.005}]
+LONG = [{"steps": 100_000, "seconds": 0.02}]
+
+
+def _runs(folder: Path, count: int) -> list[RunFolder]:
+    """Runs that have their settings and wait."""
+    specs = [LoraSpec(rank=8 << number) for number in range(count)]
+    return [
+        run_folder.create(folder / "runs", Project(name="bot", lora=spec), folder) for spec in specs
+    ]
+
+
+def _add(parts: Parts, runs: list[RunFolder]) -> None:
+    parts.queue.add([Entry(run=run.path.name) for run in runs])
+
+
+def _until_over(parts: Parts, qtbot: QtBot) -> None:
+    qtbot.waitUntil(
+        lambda: not parts.queue.items and not parts.jobs.running and not parts.jobs.is_following,
+        timeout=WAIT,
+    )
+
+
+def _started(runs: list[RunFolder]) -> list[RunFolder]:
+    begun = [run for run in runs if run.events_file.is_file()]
+    return sorted(begun, key=lambda run: next(iter(run.events())).time)
+
+
+def test_runs_start_one_after_the_other_in_their_order(
+    parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=SHORT)
+    runs = _runs(project_folder, 2)
+    parts.queue.pause()
+    _add(parts, runs)
+    parts.queue.move(runs[1].path.name, 0)
+    assert not parts.jobs.running
+    parts.queue.start()
+    _until_over(parts, qtbot)
+    assert _started(runs) == [runs[1], runs[0]]
+    assert {run.state() for run in runs} == {"trained"}
+
+
+def test_after_a_failure_the_queue_goes_on_and_says_so(
+    parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=SHORT)
+    runs = _runs(project_folder, 2)
+    runs[0].lock_file.mkdir()  # cannot be locked
+    _add(parts, runs)
+    _until_over(parts, qtbot)
+    assert runs[1].state() == "trained"
+    assert any("The queue goes on with the next run." in text for text in parts.said)
+
+
+def test_after_a_cancel_the_queue_rests(
+    parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=LONG)
+    runs = _runs(project_folder, 2)
+    _add(parts, runs)
+    qtbot.waitUntil(lambda: parts.jobs.advance.share is not None, timeout=WAIT)
+    assert parts.queue.names == [runs[1].path.name]
+    parts.jobs.cancel()
+    qtbot.waitUntil(lambda: not parts.jobs.running and not parts.jobs.is_following, timeout=WAIT)
+    qtbot.waitUntil(lambda: parts.queue.paused)
+    assert parts.queue.names == [runs[1].path.name]
+    assert runs[1].state() == "new"
+    assert run_queue.load(project_folder / "runs").paused
+
+
+def test_a_run_that_is_started_while_another_trains_waits(
+    parts: Parts, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=LONG)
+    runs = _runs(project_folder, 2)
+    parts.queue.start_or_add(runs[0])
+    parts.queue.start_or_add(runs[1])
+    assert parts.queue.names == [runs[1].path.name]
+    assert "waits in the queue" in parts.said[-1]
+
+
+def test_what_waited_before_starts_when_the_user_says_so(
+    parts: Parts, state: ProjectState, project_folder: Path, qtbot: QtBot
+) -> None:
+    runs = _runs(project_folder, 2)
+    run_queue.add(project_folder / "runs", [Entry(run=run.path.name) for run in runs])
+    state.open(project_folder)
+    assert parts.queue.names == [run.path.name for run in runs]
+    assert parts.queue.paused
+    assert "2 runs wait in the queue" in parts.said[-1]
+    qtbot.wait(50)
+    assert not parts.jobs.running
+    assert [run.state() for run in runs] == ["new", "new"]
+
+
+def test_the_queue_is_put_in_order_by_keyboard(
+    parts: Parts, project_folder: Path, qtbot: QtBot
+) -> None:
+    runs = _runs(project_folder, 3)
+    parts.queue.pause()
+    _add(parts, runs)
+    page = parts.page
+    page.on_shown()
+    qtbot.waitUntil(lambda: len(page.library.runs) == 3, timeout=WAIT)
+    page.tabs.setCurrentWidget(page.waiting)
+    names, shown = [run.path.name for run in runs], page.waiting.list
+    assert page.tabs.tabText(2) == "Queue (3)"
+    shown.setFocus()
+    shown.setCurrentRow(2)
+    qtbot.keyClick(shown, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
+    qtbot.keyClick(shown, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)
+    assert shown.names() == [names[2], names[0], names[1]] == parts.queue.names
+    qtbot.keyClick(shown, Qt.Key.Key_Delete)
+    assert parts.queue.names == [names[0], names[1]]
+    states = {run.folder: page.table.rows.state_of(run) for run in page.library.runs}
+    assert [states[name] for name in names] == ["queued", "queued", "new"]
+
+
+def test_cut_off_runs_go_on_and_trained_ones_are_run_again(
+    parts: Parts, project_folder: Path, qtbot: QtBot
+) -> None:
+    made = make_runs(project_folder, 50)  # the last one was interrupted
+    parts.queue.pause()
+    page = parts.page
+    page.on_shown()
+    qtbot.waitUntil(lambda: len(page.library.runs) == 50, timeout=WAIT)
+    page.table.choose([made[49].path.name, made[0].path.name])
+    page.do.actions["queue"].trigger()
+    qtbot.waitUntil(lambda: len(parts.queue.items) == 2, timeout=WAIT)
+    first, second = parts.queue.items
+    assert first == Entry(run=made[49].path.name, resume=True)
+    assert not second.resume
+    copy = RunFolder(project_folder / "runs" / second.run)
+    assert copy.load_project() == made[0].load_project()
+    qtbot.waitUntil(lambda: not page.library.is_looking, timeout=WAIT)

@@ -1,0 +1,34 @@
+"""The Runs page with all it needs of the window, and no more: no inspector, no other pages."""
+
+from __future__ import annotations
+
+from lora_studio.gui.job_control import JobControl
+from lora_studio.gui.job_flow import JobFlow
+from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.run_queue import RunQueue
+
+
+class Parts:
+    """What the page needs of the window."""
+
+    def __init__(self, state: ProjectState) -> None:
+        self.state = state
+        self.said: list[str] = []
+        state.messages.posted.connect(lambda message: self.said.append(message.text))
+        state.messages.connect_view()
+        self.jobs = JobControl()
+        self.flow = JobFlow(state, self.jobs)
+        self.queue = RunQueue(state, self.jobs, self.flow)
+        self.page = RunsPage(state, self.queue)
+        self.page.open_requested.connect(self.flow.open_run)
+        self.jobs.event_received.connect(self.page.on_event)
+        self.page.resize(1100, 760)
+        self.page.show()
+
+    def leave(self) -> None:
+        self.queue.leave()
+        self.page.leave()
+        self.jobs.detach()
+        for part in (self.page, self.queue, self.flow, self.jobs):
+            part.deleteLater()
