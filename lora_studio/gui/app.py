@@ -29,7 +29,6 @@ from lora_studio import __version__
 from lora_studio.core import paths
 from lora_studio.core.problems import Problem, Where
 from lora_studio.gui import language, theme, wizard
-from lora_studio.gui.dialogs import ProblemDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
 
@@ -142,7 +141,7 @@ def show_fault(window: Window, what: str, log: Path) -> None:
         "window again. The details are in the log.",
         where=Where(file=str(log)),
     )
-    ProblemDialog(problem, window).open()
+    window.help.explain(problem)
 
 
 def start_log() -> Path:

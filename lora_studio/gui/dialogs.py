@@ -17,11 +17,9 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import project
-from lora_studio.core.problems import Problem
 from lora_studio.gui.job_control import DOING
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, row
 
 #: Narrowest content; a width of the dialog itself would let its buttons shrink.
@@ -235,19 +233,6 @@ class UnsavedDialog(Dialog):
     def _save_as(self) -> None:
         self.accept()
         self.save_as_clicked.emit()
-
-
-class ProblemDialog(Dialog):
-    """A problem that nobody expected; the details are in a file."""
-
-    def __init__(self, problem: Problem, parent: QWidget | None = None) -> None:
-        """Shows what, what to do next, and where the details are."""
-        super().__init__(
-            tr("Something went wrong"), f"{tell(problem.what)}\n\n{tell(problem.remedy)}", parent
-        )
-        if problem.where.file:
-            self.body.addWidget(label(problem.where.file, "caption", wrap=True))
-        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 
 
 def _buddy(text: str, target: QLineEdit) -> QLabel:

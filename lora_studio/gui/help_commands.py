@@ -9,8 +9,13 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QDialog
 
 from lora_studio.core import paths
+from lora_studio.core.problems import Problem
 from lora_studio.gui import palette_entries, shortcut_sheet
 from lora_studio.gui.about import AboutDialog
+from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.language import tr
+from lora_studio.gui.problem_help import ProblemHelp, open_place
+from lora_studio.gui.what_now import what_now
 from lora_studio.gui.widgets.palette import Palette
 
 if TYPE_CHECKING:
@@ -44,6 +49,37 @@ class HelpCommands(QObject):
         if self._is_free(AboutDialog):
             self._window.ask_for_devices()
             AboutDialog(self._window.state, self._window).open()
+
+    def act(self, problem: Problem) -> None:
+        """Does the first thing that can be done about a problem."""
+        match what_now(problem).deed:
+            case "fix":
+                self._window.apply_fix(problem)
+            case "jump":
+                self._window.jump(problem.where.step or "", problem.where.field or "")
+            case "file":
+                open_place(problem)
+            case "explain":
+                self.explain(problem)
+
+    def explain(self, problem: Problem) -> None:
+        """Tells more about a problem."""
+        dialog = ProblemHelp(problem, self._window)
+        dialog.jump.connect(self._window.jump)
+        dialog.fix.connect(self._window.apply_fix)
+        dialog.diagnostics.connect(self.diagnostics)
+        dialog.open()
+
+    def diagnostics(self) -> None:
+        """A file for who helps; the user reads it first."""
+        if self._is_free(DiagnosticsDialog):
+            state, messages = self._window.state, self._window.messages
+            dialog = DiagnosticsDialog(state.facts.devices, state.draft.path, self._window)
+            dialog.written.connect(
+                lambda file: messages.info(tr("Written to {file}.").format(file=file))
+            )
+            dialog.failed.connect(messages.error)
+            dialog.open()
 
     def logs(self) -> None:
         """The folder of the window's log."""

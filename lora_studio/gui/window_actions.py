@@ -26,7 +26,7 @@ class Actions(QObject):
         self.help = QMenu(self.menu)
         self.undo = undo.createUndoAction(self, tr("Undo"))
         self.redo = undo.createRedoAction(self, tr("Redo"))
-        self.undo.setShortcuts(QKeySequence.StandardKey.Undo)
+        self.undo.setShortcut(QKeySequence("Ctrl+Z"))
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self._commands: dict[str, QAction] = {}
         self._of_project: list[QAction] = []

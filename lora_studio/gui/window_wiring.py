@@ -29,6 +29,9 @@ def _wire_project(window: Window) -> None:
     window.messages.posted.connect(window.message_bar.show_message)
     window.strip.jump.connect(window.jump)
     window.strip.fix.connect(window.apply_fix)
+    window.strip.explain.connect(window.help.explain)
+    window.message_bar.act.connect(window.help.act)
+    window.message_bar.explain.connect(window.help.explain)
     state.opened.connect(window.project_opened)
     state.problems_changed.connect(window.problems_changed)
     state.dirty_changed.connect(window.show_project)
@@ -139,6 +142,7 @@ def _add_help(window: Window) -> None:
     add("find", tr("Find anything…"), "Ctrl+K Ctrl+Shift+P", help_.find, icon="search", menu="help")
     add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.shortcuts, menu="help")
     add("logs", tr("Show the log"), "", help_.logs, menu="help")
+    add("diagnostics", tr("Diagnostics file…"), "", help_.diagnostics, menu="help")
     add("about", tr("About LoRA Studio"), "", help_.about, icon="info", menu="help")
 
 

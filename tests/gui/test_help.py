@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
 from lora_studio.core import licences
-from lora_studio.core.problems import STEPS
+from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui.about import AboutDialog
+from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.finding import Entry, find
+from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.what_now import explained, what_now
 from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
@@ -167,3 +173,88 @@ def test_licences_follow_what_is_needed_to_run_and_not_to_develop() -> None:
     assert {"lora-studio", "pydantic", "typer"} <= names
     assert "pytest-qt" not in names
     assert licences.packages("no-such-package") == []
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def _problem(**changes: Any) -> Problem:
+    return Problem(code="model.odd", what="It is odd.", remedy="Mend it.", **changes)
+
+
+def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.touch()
+    fix = Fix(label="Use 16", step="lora", field="rank", value=16)
+    cases = {
+        "fix": _problem(fix=fix, where=Where(step="lora")),
+        "jump": _problem(where=Where(step="dataset", file=str(log))),
+        "file": _problem(where=Where(file=str(log))),
+        "explain": _problem(where=Where(file=str(tmp_path / "gone"))),
+    }
+    assert {deed: what_now(problem).deed for deed, problem in cases.items()} == {
+        deed: deed for deed in cases
+    }
+    assert all(what_now(problem).label for problem in cases.values())
+
+
+def test_a_message_about_a_field_leads_there(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    window.go("home")
+    window.messages.problem(_problem(where=Where(step="lora", field="rank")))
+    assert window.message_bar.action.text() == "Go to LoRA"
+    window.message_bar.action.click()
+    assert window.place == "lora"
+
+
+def test_a_fix_in_a_message_is_applied(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    fix = Fix(label="Use 64", step="lora", field="rank", value=64)
+    window.messages.problem(_problem(fix=fix))
+    window.message_bar.action.click()
+    assert window.state.get("lora", "rank") == 64
+
+
+def test_what_now_explains_by_the_code_and_leads_on(window: Window, project_folder: Path) -> None:
+    window.open_project(project_folder)
+    window.go("home")
+    window.messages.problem(_problem(where=Where(step="model", field="source")))
+    window.message_bar.more.click()
+    (dialog,) = window.findChildren(ProblemHelp)
+    said = [made.text() for made in dialog.findChildren(QLabel)]
+    assert any("model.odd" in text for text in said)
+    assert explained(_problem()) in said
+    dialog.copy.click()
+    assert "model.odd" in QGuiApplication.clipboard().text()
+    dialog.act.click()
+    assert window.place == "model"
+
+
+def test_a_problem_of_no_step_in_the_strip_is_explained(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.report("x", [_problem()])
+    (link,) = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]
+    link.click()
+    (dialog,) = window.findChildren(ProblemHelp)
+    assert dialog.isVisible()
+    dialog.reject()
+
+
+def test_the_diagnostics_file_is_read_and_chosen_before_it_is_written(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.actions_.commands["diagnostics"].trigger()
+    (dialog,) = window.findChildren(DiagnosticsDialog)
+    qtbot.waitUntil(lambda: dialog.save.isEnabled(), timeout=WAIT)
+    names = [entry.name for entry in dialog.chosen()]
+    assert "project.json" in names
+    dialog.list.setCurrentRow(names.index("project.json"))
+    assert '"settings"' in dialog.preview.toPlainText()
+    dialog.list.item(0).setCheckState(Qt.CheckState.Unchecked)
+    dialog.write(tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == names[1:]
+    assert "out.zip" in window.message_bar.text

@@ -16,8 +16,9 @@ from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui import lasting_thread, theme
-from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, ProblemDialog, UnsavedDialog
+from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts, plain_pages
@@ -581,7 +582,7 @@ def test_a_fault_of_the_program_is_shown_without_a_traceback(
     from lora_studio.gui.app import show_fault
 
     show_fault(window, "ValueError: boom", tmp_path / "window.log")
-    dialog = window.findChild(ProblemDialog)
+    dialog = window.findChild(ProblemHelp)
     assert dialog is not None
     assert "ValueError: boom" in dialog.text.text()
     assert "Traceback" not in dialog.text.text()

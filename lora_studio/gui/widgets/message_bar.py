@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from PySide6.QtCore import Qt, QTimer, QUrl
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, QTimer, Signal, SignalInstance
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.messages import Level, Message
 from lora_studio.gui.theme import Role, Space, current, pixmap, theme
 from lora_studio.gui.told import tell
+from lora_studio.gui.what_now import what_now
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
 #: Milliseconds that good news stays.
@@ -25,7 +23,15 @@ _LOOKS: dict[Level, tuple[str, Role]] = {
 
 
 class MessageBar(QFrame):
-    """One message at a time; good news goes by itself, the rest stays until it is read."""
+    """One message at a time; good news goes by itself, the rest stays until it is read.
+
+    Signals:
+        act(problem): the user wants what the button beside a problem says.
+        explain(problem): the user wants to know more about it.
+    """
+
+    act = Signal(object)
+    explain = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Hidden while there is nothing to say."""
@@ -37,7 +43,8 @@ class MessageBar(QFrame):
         self._glyph.setFixedSize(20, 20)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._file = button(tr("Open log"), self._open_file, kind="link")
+        self.action = button("", lambda: self._tell(self.act), kind="link")
+        self.more = button(tr("What now?"), lambda: self._tell(self.explain), kind="link")
         self._timer = QTimer(self, singleShot=True, interval=_INFO_TIME)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)
@@ -45,7 +52,8 @@ class MessageBar(QFrame):
         layout.setSpacing(Space.S)
         layout.addWidget(self._glyph)
         layout.addWidget(self._text, 1)
-        layout.addWidget(self._file)
+        layout.addWidget(self.action)
+        layout.addWidget(self.more)
         layout.addWidget(tool_button("close", tr("Put this message away"), self.hide))
         theme().changed.connect(self._tint)
         self.hide()
@@ -62,9 +70,10 @@ class MessageBar(QFrame):
         self._text.setText(
             f"{tell(problem.what)} {tell(problem.remedy)}" if problem else tell(message.text)
         )
-        file = problem.where.file if problem else None
-        self._file.setVisible(bool(file) and Path(file or "").is_file())
-        self._file.setText(tr("Open log") if (file or "").endswith(".txt") else tr("Open file"))
+        now = what_now(problem) if problem else None
+        self.action.setVisible(now is not None and now.deed != "explain")
+        self.action.setText(now.label if now else "")
+        self.more.setVisible(problem is not None)
         self._tint()
         self.show()
         if message.level == "info":
@@ -77,6 +86,6 @@ class MessageBar(QFrame):
             glyph, role = _LOOKS[self._message.level]
             self._glyph.setPixmap(pixmap(glyph, getattr(current(), role)))
 
-    def _open_file(self) -> None:
-        if self._message and self._message.problem and self._message.problem.where.file:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(self._message.problem.where.file))
+    def _tell(self, wish: SignalInstance) -> None:
+        if self._message is not None and self._message.problem is not None:
+            wish.emit(self._message.problem)

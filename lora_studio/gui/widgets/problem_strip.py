@@ -36,10 +36,12 @@ class ProblemStrip(QFrame):
     Signals:
         jump(step, field): the user wants to see the place; `field` may be empty.
         fix(problem): the user wants the problem's fix applied.
+        explain(problem): the user wants to know what can be done.
     """
 
     jump = Signal(str, str)
     fix = Signal(object)
+    explain = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Folded to one line at first."""
@@ -128,7 +130,7 @@ class ProblemStrip(QFrame):
         if problem.where.step is not None:
             self.jump.emit(problem.where.step, problem.where.field or "")
         else:
-            self._open(True)
+            self.explain.emit(problem)
 
     def _toggle(self) -> None:
         self._open(self._list.isHidden())
@@ -170,6 +172,7 @@ class ProblemStrip(QFrame):
             )
         if problem.where.step is not None:
             made.addWidget(button(tr("Show"), lambda: self._go(problem), kind="link"))
+        made.addWidget(button(tr("What now?"), lambda: self.explain.emit(problem), kind="link"))
         return made
 
 

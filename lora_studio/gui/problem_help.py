@@ -1,0 +1,70 @@
+"""A problem explained: what, where, what to do, and what is behind problems of its kind."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core.problems import Problem
+from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
+from lora_studio.gui.what_now import explained, what_now
+from lora_studio.gui.widgets.basics import button, column, label
+
+
+class ProblemHelp(Dialog):
+    """The end of every "What now?".
+
+    Signals:
+        jump(step, field): the user wants to see the place.
+        fix(problem): the user wants the fix applied.
+        diagnostics: the user wants a diagnostics file.
+    """
+
+    jump = Signal(str, str)
+    fix = Signal(object)
+    diagnostics = Signal()
+
+    def __init__(self, problem: Problem, parent: QWidget) -> None:
+        """The button at the right does the first thing that can be done."""
+        super().__init__(tr("What now?"), f"{tell(problem.what)}\n\n{tell(problem.remedy)}", parent)
+        self._problem = problem
+        place = problem.where.file or ""
+        parts = [label(explained(problem), "muted", wrap=True)]
+        if place:
+            parts.append(label(place, "caption", wrap=True))
+        parts.append(label(tr("Code: {code}").format(code=problem.code), "caption"))
+        self.body.addLayout(column(*parts, spacing=Space.M))
+        self.copy = self.add_button(button(tr("Copy"), self._copy, icon="copy"))
+        self.add_button(button(tr("Diagnostics file…"), self._diagnose))
+        now = what_now(problem)
+        if now.deed != "explain":
+            self.act = self.add_button(button(now.label, self._act))
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def _act(self) -> None:
+        self.accept()
+        problem = self._problem
+        match what_now(problem).deed:
+            case "fix":
+                self.fix.emit(problem)
+            case "jump":
+                self.jump.emit(problem.where.step or "", problem.where.field or "")
+            case "file":
+                open_place(problem)
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(f"{self._problem} [{self._problem.code}]")
+
+    def _diagnose(self) -> None:
+        self.accept()
+        self.diagnostics.emit()
+
+
+def open_place(problem: Problem) -> None:
+    """Shows the problem's file or folder with the system's own program for it."""
+    if problem.where.file:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(problem.where.file))

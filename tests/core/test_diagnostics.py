@@ -1,0 +1,129 @@
+"""A diagnostics bundle has what helps, and nothing of what is private."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lora_studio.core import diagnostics, events, paths, project, run_folder
+from lora_studio.core.problems import Problem
+from lora_studio.core.redaction import Redactor, without_texts
+
+SECRET_ROW = "My knee hurts since Tuesday"
+TOKEN = "hf_AbCdEfGhIjKlMnOp"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project of somebody with a home folder, a run and a log, all full of private things."""
+    home = tmp_path / "home" / "erika"
+    folder = home / "clinic"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("USERPROFILE", str(home))
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(home / "logs"))
+    monkeypatch.setenv("HF_TOKEN", "notlooking-like-one")
+    (folder / "patients.jsonl").write_text("{}")
+    file = folder / "clinic.lorastudio"
+    file.write_text(
+        'schema_version = 1\nname = "clinic"\n[model]\nsource = "./secret-model"\nprecision = "4bit"\n'
+        f'[dataset]\nsources = ["patients.jsonl"]\n[lora]\nrank = 8\n[export]\nsystem_prompt = "{SECRET_ROW}"\n'
+    )
+    draft = project.load(file)
+    run = run_folder.create(folder / "runs", draft.freeze(), folder)
+    told = [
+        events.Started(id="a", command="train"),
+        events.Log(id="a", text=SECRET_ROW),
+        events.StepDone(
+            id="a", step=1, steps=2, epoch=0.5, loss=1.25, learning_rate=1e-4, grad_norm=1.0,
+            tokens=10, tokens_per_s=5.0, memory_bytes=1, eta_s=1.0,
+        ),
+        events.Failed(
+            id="a", problem=Problem(code="a.b", what=f"Row “{SECRET_ROW}” is odd.", remedy="Mend.")
+        ),
+    ]  # fmt: skip
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    run.log_file.write_text(f"loaded {folder}/patients.jsonl\nAuthorization: Bearer {TOKEN}\n")
+    paths.log_folder().mkdir(parents=True)
+    (paths.log_folder() / "window.log").write_text(
+        f"Qt: {getpass.getuser()} opened {folder} with notlooking-like-one\n"
+    )
+    return folder
+
+
+def test_what_helps_is_in_it(place: Path) -> None:
+    found = {item.name: item.text for item in diagnostics.collect(diagnostics.here(), place)}
+    assert set(found) == {
+        "doctor.json", "window.log", "project.json", "run/events.jsonl", "run/manifest.json",
+        "run/log.txt",
+    }  # fmt: skip
+    settings = json.loads(found["project.json"])["settings"]
+    assert settings["lora"]["rank"] == 8
+    assert settings["model"]["precision"] == "4bit"
+    steps = [json.loads(line) for line in found["run/events.jsonl"].splitlines()]
+    assert [step["kind"] for step in steps] == ["started", "log", "step_done", "failed"]
+    assert steps[2]["loss"] == 1.25
+    assert steps[3]["problem"]["code"] == "a.b"
+    assert "~/clinic/patients.jsonl" in found["run/log.txt"]
+
+
+def test_nothing_private_is_in_it(place: Path) -> None:
+    everything = "\n".join(item.text for item in diagnostics.collect(diagnostics.here(), place))
+    for private in (SECRET_ROW, "knee", TOKEN, "notlooking-like-one", "erika", "secret-model"):
+        assert private not in everything
+    settings = [item.text for item in diagnostics.collect({}, place) if item.name == "project.json"]
+    assert "patients" not in settings[0]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "hf_abcdefghijklmnop",
+        "sk-proj-abcdefghijklmnop1234",
+        "ghp_abcdefghijklmnop1234",
+        "https://erika:pass@example.org/x",
+        '"api_key": "abcdef123456"',
+        "WANDB_API_KEY=0123456789abcdef0123456789abcdef01234567",
+        "password = hunter22",
+        "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM",
+    ],
+)
+def test_whatever_looks_like_a_key_is_taken_out(secret: str) -> None:
+    said = Redactor({})(f"before {secret} after")
+    assert said.startswith("before ")
+    assert said.endswith(" after")
+    assert "[removed]" in said
+    for part in ("abcdef", "pass@", "hunter22", "Sflk"):
+        assert part not in said
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["content", "text", "prompt", "raw", "rows"]), st.text(min_size=1)
+    )
+)
+def test_no_text_under_another_name_than_the_programs_own_survives(event: dict[str, str]) -> None:
+    kept = without_texts({"kind": "log", **event})
+    assert kept.pop("kind") == "log"
+    assert all(value == f"[{len(event[name])} characters]" for name, value in kept.items())
+
+
+def test_the_file_holds_what_was_shown_and_only_what_was_chosen(
+    place: Path, tmp_path: Path
+) -> None:
+    entries = diagnostics.collect(diagnostics.here(), place)
+    diagnostics.write(entries[:2], tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == [entry.name for entry in entries[:2]]
+        assert archive.read(entries[1].name).decode() == entries[1].text
+
+
+def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    found = diagnostics.collect({}, tmp_path)
+    assert [item.name for item in found] == ["doctor.json", "project.txt"]
