@@ -1,0 +1,119 @@
+"""A proxy whose line can be cut: `python3 packaging/cutting_proxy.py PORT FOLDER`.
+
+Passes CONNECT and plain HTTP on, to the proxy of HTTPS_PROXY where there is one. While FOLDER/cut
+exists, every connection ends at once and none is made. FOLDER/bytes holds how many bytes have come in
+so far; the line cuts itself, once, where FOLDER/cut-at names a number of bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Line:
+    """What goes through, and whether anything does."""
+
+    def __init__(self, folder: Path) -> None:
+        """Files in `folder` control the line and tell about it."""
+        self.folder = folder
+        self.bytes = 0
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing goes through."""
+        return (self.folder / "cut").exists()
+
+    def count(self, number: int) -> None:
+        """Takes note of bytes that have come in."""
+        self.bytes += number
+        limit = self.folder / "cut-at"
+        if limit.exists() and self.bytes >= int(limit.read_text()):
+            limit.unlink()
+            (self.folder / "cut").touch()
+
+    async def watch(self) -> None:
+        """Ends what is open when the line is cut, and tells how much has come."""
+        while True:
+            (self.folder / "bytes.new").write_text(str(self.bytes))
+            (self.folder / "bytes.new").replace(self.folder / "bytes")
+            if self.is_cut:
+                for writer in list(self.writers):
+                    writer.transport.abort()
+            await asyncio.sleep(0.1)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection of a client."""
+        if self.is_cut:
+            writer.transport.abort()
+            return
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            upstream_reader, upstream = await self._open(head, writer)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
+            writer.transport.abort()
+            return
+        pair = {writer, upstream}
+        self.writers |= pair
+        try:
+            await asyncio.gather(
+                self._pass(reader, upstream), self._pass(upstream_reader, writer, counted=True)
+            )
+        finally:
+            self.writers -= pair
+            for one in pair:
+                one.transport.abort()
+
+    async def _open(
+        self, head: bytes, client: asyncio.StreamWriter
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
+        further = urlsplit(os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy") or "")
+        if further.hostname:
+            opened = await asyncio.open_connection(further.hostname, further.port or 3128)
+            if further.username:
+                secret = f"{unquote(further.username)}:{unquote(further.password or '')}"
+                line = b"Proxy-Authorization: Basic " + base64.b64encode(secret.encode()) + b"\r\n"
+                head = head[:-2] + line + b"\r\n"
+            opened[1].write(head)
+            return opened
+        if method == "CONNECT":
+            host, _, port = target.rpartition(":")
+            opened = await asyncio.open_connection(host.strip("[]"), int(port))
+            client.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            return opened
+        place = urlsplit(target)
+        opened = await asyncio.open_connection(place.hostname, place.port or 80)
+        path = (place.path or "/") + (f"?{place.query}" if place.query else "")
+        opened[1].write(head.replace(target.encode(), path.encode(), 1))
+        return opened
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counted: bool = False
+    ) -> None:
+        try:
+            while data := await reader.read(65536):
+                if counted:
+                    self.count(len(data))
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+        except (OSError, RuntimeError):
+            writer.transport.abort()
+
+
+async def main(port: int, folder: Path) -> None:
+    """Serves until it is killed."""
+    line = Line(folder)
+    server = await asyncio.start_server(line.serve, "127.0.0.1", port)
+    async with server:
+        await asyncio.gather(server.serve_forever(), line.watch())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,136 @@
+"""Freezes the window and the command line: `python packaging/freeze.py OUT`, on each system for itself.
+
+Needs what `pip install ".[packaging]"` installs, best in an environment of its own: the bundle takes
+its libraries from there. OUT/lora-studio is the result, on macOS "OUT/LoRA Studio.app" as well.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import icons
+from PySide6.QtGui import QGuiApplication
+
+PACKAGING = Path(__file__).resolve().parent
+CHECKOUT = PACKAGING.parent
+
+#: Besides what this distribution needs: what the bundle is made with and carries along.
+ALSO_CARRIED = ("pyinstaller", "uv")
+
+
+def carried() -> Iterator[metadata.Distribution]:
+    """Every distribution in the bundle: what this one needs, what these need, and so on."""
+    waiting, seen = ["lora-studio", *ALSO_CARRIED], set()
+    while waiting:
+        name = waiting.pop(0)
+        key = re.sub(r"[-_.]+", "-", name).lower()
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            distribution = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue  # for another system or Python
+        if key not in ALSO_CARRIED:
+            for line in distribution.requires or ():
+                if "extra ==" not in line:
+                    match = re.match(r"[\w.-]+", line)
+                    assert match is not None
+                    waiting.append(match.group())
+        if key != "lora-studio":
+            yield distribution
+
+
+def licence_texts() -> str:
+    """The licences of everything in the bundle, as their own distributions state them."""
+    parts = [
+        "LoRA Studio is under the Apache License 2.0. It carries the following with it.\n"
+        "Qt and PySide6 are used under the GNU Lesser General Public License, version 3: their\n"
+        "libraries lie beside the program as files of their own, and you may replace them.\n"
+        f"Python {sys.version.split()[0]} is under the licence of the Python Software Foundation,\n"
+        "https://docs.python.org/3/license.html.\n"
+    ]
+    for distribution in carried():
+        facts = distribution.metadata
+        licence = facts.get("License-Expression") or facts.get("License", "").split("\n")[0]
+        parts.append(
+            f"{'=' * 78}\n{facts['Name']} {distribution.version}: {licence or 'see below'}\n"
+        )
+        for file in distribution.files or ():
+            if ".dist-info" in str(file.parent) and re.match(
+                r"(?i)licen[cs]e|copying|notice", file.name
+            ):
+                text = Path(str(distribution.locate_file(file)))
+                parts.append(text.read_text(encoding="utf-8", errors="replace"))
+    return "\n".join(parts)
+
+
+def build_wheel(folder: Path) -> Path:
+    """The wheel of this version, for the engine's environment."""
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--wheel-dir",
+            folder,
+            CHECKOUT,
+        ],
+        check=True,
+    )
+    (wheel,) = folder.glob("lora_studio-*.whl")
+    return wheel
+
+
+def draw_icons(folder: Path) -> None:
+    """What PyInstaller and the Windows installer want as files."""
+    application = QGuiApplication.instance() or QGuiApplication([])
+    for name in ("lora-studio", "lora-studio-project"):
+        for ending in ("ico", "icns"):
+            icons.write(PACKAGING / f"{name}.svg", folder / f"{name}.{ending}")
+    del application
+
+
+def tidy(bundle: Path) -> None:
+    """Libraries without a search path of their own and without the right to be executed (Linux).
+
+    The starter sets where libraries are looked for; Debian accepts neither in a package.
+    """
+    for file in bundle.rglob("*.so*"):
+        if file.is_file() and not file.is_symlink():
+            subprocess.run(["patchelf", "--remove-rpath", file], check=True)
+            file.chmod(0o644)
+
+
+def main(out: Path) -> None:
+    """Freezes into a new folder `out`."""
+    shutil.rmtree(out, ignore_errors=True)
+    work = out / "work"
+    work.mkdir(parents=True)
+    wheel = build_wheel(work)
+    licences = work / "THIRD-PARTY-LICENCES.txt"
+    licences.write_text(licence_texts(), encoding="utf-8")
+    draw_icons(work)
+    subprocess.run(
+        [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN",
+         "--distpath", out, "--workpath", work, PACKAGING / "lora-studio.spec",
+         "--", "--wheel", wheel, "--licences", licences, "--icons", work],
+        check=True,
+    )  # fmt: skip
+    if sys.platform == "linux":
+        tidy(out / "lora-studio")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]).resolve())

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Builds what Linux installs: .deb, .rpm, a tar and an AppDir, out of this checkout, into a folder.
+#   bash packaging/linux/build.sh [OUT]      default: dist
+# Needs Python 3.11 to 3.13 with venv and its shared library, and the programs binutils, patchelf and
+# dpkg-deb (Debian: python3-venv libpython3.11 binutils patchelf dpkg). What is built here runs on
+# systems with the C library of this one or a newer one, so build on the oldest that you support.
+# Environment:
+#   XZ_LEVEL           how hard to compress, 1 to 9 (default 6); 1 is quick and 13 % larger
+#   APPIMAGE_RUNTIME   the AppImage project's runtime file for x86-64: an .AppImage is made with it
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+out=$(realpath -m "${1:-dist}")
+readonly out packaging=$PWD/packaging root=$out/root
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+
+say() { printf '\n== %s\n' "$*"; }
+
+freeze() {
+    rm -rf "$out"
+    mkdir -p "$out"
+    "${PYTHON:-python3}" -m venv "$out/venv"
+    "$out/venv/bin/python" -m pip install --quiet ".[packaging]"
+    PATH=$out/venv/bin:$PATH "$out/venv/bin/python" packaging/freeze.py "$out/frozen"
+}
+
+# The oldest C library that everything in the bundle is content with, e.g. 2.34.
+needed_glibc() {
+    find "$out/frozen/lora-studio" -type f \( -name '*.so*' -o -name lora-studio -o -name uv \) \
+        -exec objdump -T {} + 2>/dev/null | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -1 | cut -d_ -f2
+}
+
+# put MODE SOURCE PLACE: one file into the tree, its folders with it.
+put() { install -D -m "$1" "$2" "$root/$3"; }
+
+lay_out() {
+    local size name
+    mkdir -p "$root/usr/lib" "$root/usr/bin"
+    cp -a "$out/frozen/lora-studio" "$root/usr/lib/lora-studio"
+    ln -s ../lib/lora-studio/lora-studio "$root/usr/bin/lora-studio"
+    put 644 packaging/linux/lora-studio.desktop usr/share/applications/lora-studio.desktop
+    put 644 packaging/linux/lora-studio-mime.xml usr/share/mime/packages/lora-studio.xml
+    sed "s/@VERSION@/$VERSION/; s/@DATE@/$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)/" \
+        packaging/linux/org.lorastudio.LoRAStudio.metainfo.xml >"$out/metainfo.xml"
+    put 644 "$out/metainfo.xml" usr/share/metainfo/org.lorastudio.LoRAStudio.metainfo.xml
+    for name in lora-studio:apps lora-studio-project:mimetypes; do
+        "$out/venv/bin/python" packaging/icons.py "packaging/${name%:*}.svg" "$out/icons/${name#*:}"
+        put 644 "packaging/${name%:*}.svg" \
+            "usr/share/icons/hicolor/scalable/${name#*:}/${name%:*}.svg"
+        for size in "$out/icons/${name#*:}"/*; do
+            put 644 "$size/${name%:*}.png" \
+                "usr/share/icons/hicolor/${size##*/}/${name#*:}/${name%:*}.png"
+        done
+    done
+    "$out/venv/bin/python" packaging/man_page.py | gzip -9n >"$out/lora-studio.1.gz"
+    put 644 "$out/lora-studio.1.gz" usr/share/man/man1/lora-studio.1.gz
+    put 644 packaging/linux/copyright usr/share/doc/lora-studio/copyright
+    for name in README.md CHANGELOG.md; do
+        gzip -9nc "$name" >"$out/$name.gz"
+        put 644 "$out/$name.gz" "usr/share/doc/lora-studio/$name.gz"
+    done
+    for name in packaging/docs/*.md; do
+        put 644 "$name" "usr/share/doc/lora-studio/${name#packaging/}"
+    done
+    {
+        printf 'lora-studio (%s) unstable; urgency=medium\n\n' "$VERSION"
+        printf '  * What changed is in CHANGELOG.md.gz beside this file.\n\n'
+        printf ' -- The LoRA Studio developers <developers@lorastudio.invalid>  %s\n' \
+            "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+    } | gzip -9n >"$out/changelog.gz"
+    put 644 "$out/changelog.gz" usr/share/doc/lora-studio/changelog.gz
+    put 644 packaging/linux/lintian-overrides usr/share/lintian/overrides/lora-studio
+    chmod -R u=rwX,go=rX "$root"
+}
+
+build_deb_and_rpm() {
+    local deb=$out/lora-studio_${VERSION}_amd64.deb
+    ROOT=$root "$out/venv/bin/nfpm" package --config packaging/linux/nfpm.yaml \
+        --packager rpm --target "$out/lora-studio-$VERSION-1.x86_64.rpm"
+    ROOT=$root "$out/venv/bin/nfpm" package --config packaging/linux/nfpm.yaml \
+        --packager deb --target "$out/loose.deb"
+    rm -rf "$out/loose"
+    dpkg-deb --raw-extract "$out/loose.deb" "$out/loose"
+    dpkg-deb --root-owner-group -Zxz -z"${XZ_LEVEL:-6}" --build "$out/loose" "$deb"
+    rm -r "$out/loose" "$out/loose.deb"
+}
+
+build_tar() {
+    tar --create --use-compress-program "xz -T0 -${XZ_LEVEL:-6}" --file "$out/lora-studio-$VERSION-linux-x86_64.tar.xz" --sort=name \
+        --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
+        --transform "s,^usr,lora-studio-$VERSION," -C "$root" usr
+}
+
+say "Freeze"
+freeze
+VERSION=$("$out/venv/bin/python" -c 'import lora_studio; print(lora_studio.__version__)')
+GLIBC=$(needed_glibc)
+export VERSION GLIBC
+say "Lay out version $VERSION, for glibc $GLIBC and newer"
+lay_out
+say "Packages"
+build_deb_and_rpm
+if [ -z "${ONLY_DEB:-}" ]; then
+    build_tar
+    bash "$packaging/linux/appimage.sh" "$root" "$out"
+fi
+ls -l "$out"/*.deb "$out"/*.rpm "$out"/*.tar.xz "$out"/*.AppImage 2>/dev/null || true

@@ -1,0 +1,16 @@
+"""What the disk image looks like: `dmgbuild -s dmg_settings.py -D app=PATH "LoRA Studio" OUT.dmg`."""
+
+# ruff: noqa: F821  (dmgbuild gives `defines` to its settings)
+
+application = defines["app"]
+
+format = "ULMO"  # noqa: A001 - dmgbuild's own name; LZMA, which macOS 10.15 and newer read
+filesystem = "APFS"
+files = [application]
+symlinks = {"Applications": "/Applications"}
+icon_locations = {"LoRA Studio.app": (150, 170), "Applications": (410, 170)}
+window_rect = ((200, 200), (560, 360))
+default_view = "icon-view"
+icon_size = 112
+text_size = 13
+background = "#F6F7F9"

@@ -1,0 +1,303 @@
+#!/usr/bin/env bash
+# Builds the .deb, installs it where there is nothing, and uses it as its user would, to the end.
+#   sudo bash packaging/test_deb.sh [--cut]
+# With --cut the network goes away in the middle of the engine's download, and comes back.
+# Needs root and debootstrap (installed with apt where it is missing); is skipped, with the reason, where
+# these cannot be had. Two Debian systems made by debootstrap, one to build in and a bare one to install
+# in, are layers over the same base; mounts and processes of the test end with it.
+# Environment:
+#   WORK          folder to work in (default /tmp/lora-studio-deb); its `base` and `tools` are kept
+#   SUITE         Debian release (default bookworm, the oldest with a Python that the engine takes)
+#   MIRROR        Debian mirror (default: the first one in this machine's apt sources)
+#   DEB           a package made before, to test it in place of a new one
+#   STEPS         what is done (default: all of "build lint install window engine train purge")
+set -euo pipefail
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly work=${WORK:-/tmp/lora-studio-deb} suite=${SUITE:-bookworm}
+readonly base=$work/base-$suite tools=$work/tools-$suite
+readonly builder=$work/builder bare=$work/bare
+# A user without rights, with a name as people have them.
+readonly user=zoe home="/home/Zoë Müller" port=38917
+readonly steps=" ${STEPS:-build lint install window engine train purge} "
+
+skip() { echo "SKIPPED: the test of the .deb. $*"; exit 0; }
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+if [ "${1:-}" != --inside ]; then
+    [ "$(id -u)" = 0 ] || skip "It needs root, for chroot and mounts."
+    unshare --mount --pid --fork true 2>/dev/null || skip "This machine does not allow mounts."
+    if ! command -v debootstrap >/dev/null; then
+        command -v apt-get >/dev/null || skip "debootstrap is not installed."
+        { apt-get -qq update && apt-get -qq -y --no-install-recommends install debootstrap; } \
+            >/dev/null 2>&1 || skip "debootstrap is not installed and could not be."
+    fi
+    exec unshare --mount --pid --fork --kill-child bash "$0" --inside "$@"
+fi
+shift
+cut_network=
+[ "${1:-}" != --cut ] || cut_network=1
+
+# make_base: a bare Debian, once.
+make_base() {
+    local mirror=${MIRROR:-}
+    [ ! -d "$base" ] || return 0
+    if [ -z "$mirror" ]; then
+        # shellcheck disable=SC2016  # apt's own placeholder
+        mirror=$(apt-get indextargets --format '$(SITE)' | grep -m1 '^http')
+    fi
+    say "Bare Debian $suite"
+    rm -rf "$work/making"
+    debootstrap --variant=minbase "$suite" "$work/making" "$mirror" >"$work/debootstrap.log" ||
+        { tail -5 "$work/debootstrap.log" >&2; fail "debootstrap did not make a system."; }
+    mv "$work/making" "$base"
+}
+
+# mount_layer ROOT CHANGES LOWER...: a system that writes into CHANGES alone.
+mount_layer() {
+    local root=$1 changes=$2 lower
+    lower=$(IFS=:; echo "${*:3}")
+    mkdir -p "$root" "$changes" "$changes.work"
+    mount -t overlay overlay "$root" -o "lowerdir=$lower,upperdir=$changes,workdir=$changes.work"
+    mount -t proc proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+    mkdir -p "$root/tmp/.X11-unix" "$work/x11"
+    mount --bind "$work/x11" "$root/tmp/.X11-unix"
+    lend_network "$root"
+}
+
+# What this machine needs to reach the network and its own wheels, and nothing else of it.
+lend_network() {
+    local root=$1 file
+    cp /etc/resolv.conf "$root/etc/resolv.conf"
+    mkdir -p "$root/usr/local/share/ca-certificates" "$root/etc/ssl/certs"
+    cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
+    if [ ! -e "$root/etc/ssl/certs/ca-certificates.crt" ]; then
+        cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || true
+    fi
+    for file in $(pip_values find-links) $(pip_values constraint); do
+        [ ! -e "$file" ] || mountpoint -q "$root$file" || {
+            if [ -d "$file" ]; then mkdir -p "$root$file"; else
+                mkdir -p "$root$(dirname "$file")"; touch "$root$file"; fi
+            mount --bind -o ro "$file" "$root$file"
+        }
+    done
+}
+
+pip_values() { python3 -m pip config list 2>/dev/null | sed -nE "s/^.*\.$1='(.*)'$/\1/p" | sort -u; }
+
+network_environment() {
+    local key value
+    env | grep -iE '^(https?_proxy|no_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|LORA_STUDIO_TORCH_INDEX)=' || true
+    python3 -m pip config list 2>/dev/null |
+        sed -nE "s/^.*\.(cert|index-url|extra-index-url|find-links|constraint|trusted-host|default-timeout)='(.*)'$/\1 \2/p" |
+        while read -r key value; do
+            key=${key^^}
+            echo "PIP_${key//-/_}=$value"
+        done
+}
+
+# in_builder COMMAND, in_bare COMMAND: as root; as_user COMMAND: as the person who installed it.
+in_builder() {
+    chroot "$builder" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        DEBIAN_FRONTEND=noninteractive "${network[@]}" bash -euo pipefail -c "cd /source; $1"
+}
+in_bare() {
+    chroot "$bare" env -i HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        DEBIAN_FRONTEND=noninteractive "${network[@]}" bash -euo pipefail -c "$1"
+}
+as_user() {
+    chroot "$bare" setpriv --reuid=$user --regid=$user --clear-groups env -i HOME="$home" USER=$user \
+        LANG=C.UTF-8 PATH=/usr/bin:/bin "${network[@]}" ${through[@]+"${through[@]}"} \
+        DISPLAY=:99 OMP_NUM_THREADS="$(nproc)" bash -euo pipefail -c "cd; $1"
+}
+
+quietly() { "$@" >"$work/quiet.log" 2>&1 || { tail -30 "$work/quiet.log" >&2; fail "$*"; }; }
+
+install_tools() {
+    [ ! -e "$tools/ready" ] || return 0
+    say "Tools"
+    quietly in_builder "apt-get -qq update
+    apt-get -qq -y --no-install-recommends install python3-venv python3-dev binutils patchelf xz-utils \
+        squashfs-tools rpm lintian appstream desktop-file-utils shared-mime-info nsis man-db groff \
+        xvfb x11-utils xauth imagemagick file libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 \
+        libxkbcommon0 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 \
+        libxcb-image0 libxcb-render-util0 libxcb-xkb1 ca-certificates
+    update-ca-certificates"
+    touch "$tools/ready"
+}
+
+copy_source() {
+    rm -rf "$builder/source"
+    mkdir -p "$builder/source"
+    git -c safe.directory='*' ls-files -z --cached --others --exclude-standard |
+        tar --create --null --files-from=- --ignore-failed-read 2>/dev/null | tar --extract -C "$builder/source"
+    SOURCE_DATE_EPOCH=$(git -c safe.directory='*' log -1 --format=%ct)
+}
+
+build() {
+    say "Build"
+    copy_source
+    in_builder "XZ_LEVEL=1 SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH bash packaging/linux/build.sh /out" >"$work/build.log" 2>&1 ||
+        { tail -30 "$work/build.log" >&2; fail "The packages could not be built: $work/build.log"; }
+    rm -rf "$work/packages"
+    mkdir "$work/packages"
+    cp "$builder"/out/*.{deb,rpm,tar.xz} "$work/packages/"
+    ls -l "$work/packages"
+    local size
+    size=$(stat -c %s "$deb")
+    echo "Size: $((size / 1000000)) MB"
+    [ "$size" -le 80000000 ] || fail "The package is larger than 80 MB."
+}
+
+lint() {
+    say "Desktop file, metainfo, MIME type, manual page, rpm, AppDir"
+    in_builder "cd /out/root/usr
+    desktop-file-validate share/applications/lora-studio.desktop
+    appstreamcli validate --no-net --explain share/metainfo/*.metainfo.xml
+    mkdir -p /tmp/mime && cp -r share/mime /tmp/mime/ && update-mime-database /tmp/mime/mime
+    grep -x '50:application/x-lora-studio-project:\*.lorastudio' /tmp/mime/mime/globs2
+    man --warnings --encoding=UTF-8 --troff-device=utf8 --ditroff --local-file share/man/man1/lora-studio.1.gz \
+        2>&1 >/dev/null | tee /tmp/man; test ! -s /tmp/man
+    rpm --query --package --requires /out/*.rpm >/dev/null
+    rpm --query --package --list /out/*.rpm | grep -x /usr/bin/lora-studio
+    mksquashfs /out/LoRA_Studio.AppDir /tmp/app.squashfs -noappend -quiet -no-progress -comp zstd -Xcompression-level 1
+    /out/LoRA_Studio.AppDir/AppRun --version"
+    say "lintian"
+    in_builder "lintian --fail-on error,warning --tag-display-limit 0 --allow-root /out/*.deb"
+    say "Windows installer (compiled only)"
+    in_builder "bash packaging/windows/compile_check.sh /tmp/windows"
+}
+
+file_list() { (cd "$bare" && find usr etc | LC_ALL=C sort); }
+
+install_it() {
+    say "Install into a bare system"
+    cp "$deb" "$bare/lora-studio.deb"
+    # A folder of another name than the account's: with a blank and with letters beyond ASCII.
+    in_bare "useradd --no-create-home --home-dir '$home' --shell /bin/bash $user
+    mkdir -p '$home' && chown $user: '$home'
+    apt-get -qq update"
+    file_list >"$work/before"
+    quietly in_bare "apt-get -y --no-install-recommends install /lora-studio.deb"
+    # Everything that it loads is there.
+    in_bare "cd /usr/lib/lora-studio/_internal
+    if find . -name '*.so*' -type f -exec env LD_LIBRARY_PATH=\$PWD ldd {} + 2>/dev/null | grep 'not found'; then exit 1; fi"
+    as_user "lora-studio --version
+    lora-studio doctor --json >doctor.json
+    python3 -c \"import json; print('doctor:', json.load(open('doctor.json'))['version'])\"
+    test -x /usr/lib/lora-studio/_internal/resources/bin/uv
+    /usr/lib/lora-studio/_internal/resources/bin/uv --version"
+    say "What it starts sees nothing of the bundle"
+    as_user "printf '#!/bin/sh\nenv >\"\$HOME/seen\"\n' >worker && chmod +x worker
+    PYTHONPATH=/x LD_LIBRARY_PATH=/mine LORA_STUDIO_ENGINE='\"'\$PWD/worker'\"' lora-studio doctor --json >/dev/null
+    grep -x LD_LIBRARY_PATH=/mine seen
+    if grep -E '_internal|_PYI_|^QT_PLUGIN_PATH|^PYTHONPATH' seen; then exit 1; fi"
+}
+
+open_window() {
+    say "Window under X"
+    in_builder "Xvfb :99 -screen 0 1280x800x24 -nolisten tcp" >"$work/xvfb.log" 2>&1 &
+    local tries=0
+    until in_builder "xdpyinfo -display :99" >/dev/null 2>&1; do
+        sleep 0.3
+        [ $((tries += 1)) -lt 60 ] || fail "Xvfb did not start."
+    done
+    as_user "cp -r /usr/lib/lora-studio/_internal/resources/sample 'My first project'
+    exec lora-studio \"\$HOME/My first project/sample.lorastudio\"" >"$work/window.log" 2>&1 &
+    local window=$!
+    tries=0
+    until in_builder "xwininfo -display :99 -root -tree" 2>/dev/null | grep -q 'LoRA Studio'; do
+        sleep 0.3
+        [ $((tries += 1)) -lt 100 ] || { cat "$work/window.log" >&2; fail "No window came up."; }
+        kill -0 $window 2>/dev/null || { cat "$work/window.log" >&2; fail "The program has ended."; }
+    done
+    sleep 3
+    in_builder "import -display :99 -window root /tmp/window.png
+    test \$(identify -format %k /tmp/window.png) -gt 200"
+    cp "$builder/tmp/window.png" "$work/window.png"
+    kill -TERM $window
+    wait $window || fail "The window did not end in peace."
+    [ ! -s "$work/window.log" ] || { cat "$work/window.log" >&2; fail "The window complained."; }
+    echo "Screenshot: $work/window.png"
+    say "Start-up, frozen and from source by turns"
+    in_builder "/out/venv/bin/python packaging/startup.py :99 /out/root/usr/lib/lora-studio/lora-studio -- \
+        /out/venv/bin/python -m lora_studio"
+}
+
+set_up_engine() {
+    through=()
+    if [ -n "$cut_network" ]; then
+        say "A line that can be cut"
+        rm -rf "$work/line"
+        mkdir -p "$work/line"
+        echo "${CUT_AT:-120000000}" >"$work/line/cut-at"
+        env "${network[@]}" python3 packaging/cutting_proxy.py $port "$work/line" &
+        sleep 1
+        local proxy=http://127.0.0.1:$port
+        through=("HTTPS_PROXY=$proxy" "HTTP_PROXY=$proxy" "https_proxy=$proxy" "http_proxy=$proxy")
+        { until [ -e "$work/line/cut" ]; do sleep 0.2; done
+            echo "-- line cut at $(cat "$work/line/bytes") bytes"
+            sleep 15; rm "$work/line/cut"; echo "-- line restored"; } &
+    fi
+    say "Engine set-up by the installed program"
+    local began=$SECONDS
+    if ! as_user "lora-studio engine install --yes --json" >"$work/engine.jsonl" 2>"$work/engine.err"; then
+        [ -n "$cut_network" ] && [ ! -e "$work/line/cut-at" ] ||
+            { tail -5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
+        tail -1 "$work/engine.jsonl"
+        while [ -e "$work/line/cut" ]; do sleep 0.5; done
+        say "Again, from where it was"
+        as_user "lora-studio engine install --yes --json" >>"$work/engine.jsonl" 2>>"$work/engine.err" ||
+            { tail -5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
+    fi
+    echo "Engine set up in $((SECONDS - began)) s"
+    python3 packaging/engine_events.py "$work/engine.jsonl" ${cut_network:+"$work/line/bytes"}
+    through=()
+    as_user "du -sh .local/share/lora-studio | cut -f1; lora-studio doctor"
+}
+
+train_sample() {
+    say "Sample project, five steps, exported"
+    as_user "test -d 'My first project' || cp -r /usr/lib/lora-studio/_internal/resources/sample 'My first project'
+    lora-studio run 'My first project' --json --set training.max_steps=5" >"$work/run.jsonl" ||
+        { tail -3 "$work/run.jsonl" >&2; fail "The sample project did not run."; }
+    as_user "ls -lh 'My first project'/runs/*/gguf/*.gguf
+    grep -c '\"event\":\"step\"\|\"type\":\"step\"' 'My first project'/runs/*/events.jsonl || true"
+}
+
+purge() {
+    say "Purge"
+    quietly in_bare "apt-get -y purge lora-studio && apt-get -y autoremove --purge"
+    file_list >"$work/after"
+    diff "$work/before" "$work/after" || fail "Purging left or took files."
+    echo "/usr and /etc are as they were."
+}
+
+mapfile -t network < <(network_environment)
+through=()
+mkdir -p "$work"
+rm -rf "$work"/{built,built.work,changes,changes.work,tools.work}
+make_base
+if [ ! -e "$tools/ready" ]; then
+    mount_layer "$builder" "$tools" "$base"
+    mkdir -p "$builder/source"
+    install_tools
+    umount -R "$builder"
+fi
+mount_layer "$builder" "$work/built" "$tools" "$base"
+mount_layer "$bare" "$work/changes" "$base"
+deb=${DEB:-}
+if [[ $steps = *" build "* && -z $deb ]]; then
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' lora_studio/__init__.py)
+    deb=$work/packages/lora-studio_${version}_amd64.deb
+    build
+fi
+[[ $steps != *" lint "* ]] || lint
+[[ $steps != *" install "* ]] || install_it
+[[ $steps != *" window "* ]] || open_window
+[[ $steps != *" engine "* ]] || set_up_engine
+[[ $steps != *" train "* ]] || train_sample
+[[ $steps != *" purge "* ]] || purge
+say "Done"

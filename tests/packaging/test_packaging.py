@@ -1,0 +1,158 @@
+"""What goes into the packages of each system, as far as this machine can look at it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import runpy
+import struct
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+import typer
+
+from lora_studio.cli import app
+from lora_studio.core.project import SUFFIX
+
+PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
+
+
+def load(name: str) -> ModuleType:
+    """A script of packaging/ as a module; its folder is no package."""
+    spec = importlib.util.spec_from_file_location(f"packaging_{name}", PACKAGING / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["settings.md", "errors.md"])
+def test_the_reference_pages_say_what_the_program_says(page: str) -> None:
+    made = load("reference").PAGES[page]()
+    written = (PACKAGING / "docs" / page).read_text("utf-8")
+    assert written == made, "Run: python packaging/reference.py"
+
+
+def test_troubleshooting_speaks_of_codes_that_exist_only() -> None:
+    page = (PACKAGING / "docs" / "errors.md").read_text("utf-8")
+    known = set(re.findall(r"^\| `([^`]+)`", page, re.MULTILINE))
+    text = (PACKAGING / "docs" / "troubleshooting.md").read_text("utf-8")
+    spoken_of = set(re.findall(r"^## .*`([a-z]+\.[a-z_0-9]+)`", text, re.MULTILINE))
+    assert len(spoken_of) > 10
+    assert spoken_of <= known
+
+
+def test_every_link_of_the_documentation_leads_to_a_file() -> None:
+    checkout = PACKAGING.parent
+    pages = [checkout / "README.md", PACKAGING / "README.md", *(PACKAGING / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_first_screen_of_the_readme_holds_exactly_the_two_commands() -> None:
+    first = (PACKAGING.parent / "README.md").read_text("utf-8").split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", first, re.DOTALL)
+    commands = [line.split("#")[0].strip() for line in "".join(blocks).splitlines()]
+    assert commands == ["bash packaging/bootstrap.sh demo", "bash packaging/bootstrap.sh test"]
+
+
+def test_pictures_of_the_documentation_are_few_and_small() -> None:
+    pictures = list((PACKAGING / "docs").rglob("*.png"))
+    assert pictures
+    assert sum(picture.stat().st_size for picture in pictures) < 400_000
+
+
+def test_the_manual_page_describes_every_command_and_option() -> None:
+    man_page = load("man_page")
+    text = man_page.page().replace("\\-", "-")
+    for path, command in man_page.commands_under(typer.main.get_command(app), "lora-studio"):
+        assert f'.SS "{path} ' in text
+        for item in command.params:
+            assert item.hidden or item.opts[0] in text
+    assert not re.search(r"^['.](?!TH|SH|SS|TP|B |I |BR|RI|br)", text, re.MULTILINE)
+
+
+def test_children_of_the_frozen_program_see_what_its_user_had(tmp_path: Path) -> None:
+    shown = "import os, json; print(sorted(f'{k}={v}' for k, v in os.environ.items()))"
+    hook = PACKAGING / "frozen_environment.py"
+    environment = {
+        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "LD_LIBRARY_PATH": "/bundle/_internal",
+        "LD_LIBRARY_PATH_ORIG": "/mine", "DYLD_LIBRARY_PATH": "/bundle", "PYTHONPATH": "/elsewhere",
+        "QT_PLUGIN_PATH": "/bundle/plugins", "_PYI_APPLICATION_HOME_DIR": "/bundle",
+        "SSL_CERT_FILE": "/chosen",
+    }  # fmt: skip
+    program = f"import runpy, subprocess, sys; runpy.run_path({str(hook)!r}); "
+    program += f"subprocess.run([sys.executable, '-c', {shown!r}], check=True)"
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    assert "LD_LIBRARY_PATH=/mine" in said
+    assert "SSL_CERT_FILE=/chosen" in said
+    assert "bundle" not in said
+    assert "PYTHONPATH" not in said
+
+
+def test_the_frozen_program_trusts_what_its_system_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/etc/pki/tls/certs/ca-bundle.crt")
+    runpy.run_path(str(PACKAGING / "frozen_environment.py"))
+    assert os.environ["SSL_CERT_FILE"] == "/etc/pki/tls/certs/ca-bundle.crt"
+    monkeypatch.delenv("SSL_CERT_FILE")
+
+
+@pytest.mark.parametrize("name", ["lora-studio", "lora-studio-project"])
+def test_icons_hold_a_png_of_each_size(name: str, tmp_path: Path, qapp: object) -> None:
+    icons = load("icons")
+    drawing = PACKAGING / f"{name}.svg"
+    icons.write(drawing, tmp_path)
+    for size in icons.HICOLOR:
+        data = (tmp_path / f"{size}x{size}" / f"{name}.png").read_bytes()
+        assert struct.unpack(">II", data[16:24]) == (size, size)
+    icons.write(drawing, tmp_path / "icon.ico")
+    ico = (tmp_path / "icon.ico").read_bytes()
+    for index in range(struct.unpack("<H", ico[4:6])[0]):
+        length, offset = struct.unpack("<II", ico[6 + 16 * index + 8 : 6 + 16 * index + 16])
+        assert ico[offset : offset + 8] == b"\x89PNG\r\n\x1a\n"
+        assert ico[offset : offset + length].endswith(b"IEND\xaeB`\x82")
+    icons.write(drawing, tmp_path / "icon.icns")
+    icns = (tmp_path / "icon.icns").read_bytes()
+    assert struct.unpack(">I", icns[4:8])[0] == len(icns)
+
+
+def test_every_system_opens_the_same_project_files() -> None:
+    namespace = "{http://www.freedesktop.org/standards/shared-mime-info}"
+    mime = ElementTree.parse(PACKAGING / "linux" / "lora-studio-mime.xml").getroot()[0]
+    glob = mime.find(f"{namespace}glob")
+    assert glob is not None
+    assert glob.get("pattern") == f"*{SUFFIX}"
+    desktop = (PACKAGING / "linux" / "lora-studio.desktop").read_text("utf-8")
+    assert f"MimeType={mime.get('type')};" in desktop
+    assert f'Software\\Classes\\{SUFFIX}"' in (PACKAGING / "windows" / "installer.nsi").read_text(
+        "utf-8"
+    )
+    assert f'["{SUFFIX[1:]}"]' in (PACKAGING / "lora-studio.spec").read_text("utf-8")
+
+
+def test_licences_of_all_that_the_window_needs_are_collected() -> None:
+    sys.path.insert(0, str(PACKAGING))
+    try:
+        freeze = load("freeze")
+    finally:
+        sys.path.remove(str(PACKAGING))
+    required = [line for line in metadata.requires("lora-studio") or () if "extra ==" not in line]
+    needed = {re.match(r"[\w.-]+", line)[0] for line in required if ";" not in line}  # type: ignore[index]
+    assert needed
+    carried = {item.metadata["Name"].lower().replace("_", "-") for item in freeze.carried()}
+    assert {name.lower() for name in needed} <= carried
+    assert "torch" not in carried
+    assert "GNU LESSER GENERAL PUBLIC LICENSE" in freeze.licence_texts().upper()
