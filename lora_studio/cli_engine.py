@@ -39,7 +39,6 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before downloading.")]
-NameArgument = Annotated[str, typer.Argument(help="Name of an engine, or cpu, cuda, rocm, mps.")]
 PythonOption = Annotated[
     str | None, typer.Option("--python", help="Python to make it with: program file or version.")
 ]
@@ -172,8 +171,17 @@ def rollback(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def use(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Use another engine that is installed."""
+def use(
+    name: Annotated[str, typer.Argument(help="Name of an engine, or cpu, cuda, rocm, mps.")] = "",
+    python: Annotated[
+        Path | None, typer.Option("--python", help="An existing Python with PyTorch to use.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Use another engine that is installed, or a Python of your own."""
+    if python is not None:
+        with _stoppable() as stop:
+            raise typer.Exit(show(operations.use_python(python, stop), Display(as_json=as_json)))
 
     def switch(root: folders.Root) -> Engine:
         engine = engines.named(name, root)
@@ -181,6 +189,44 @@ def use(name: NameArgument, as_json: JsonOption = False) -> None:
         return engine
 
     _at_once(switch, as_json)
+
+
+@app.command()
+def move(
+    to: Annotated[Path, typer.Argument(help="Folder, for instance on another disk.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take all engines along to another folder; they are tried there before the old one goes."""
+    display = Display(as_json=as_json)
+    with _stoppable() as stop:
+        status = show(operations.move(to, stop), display)
+    if status == 0:
+        display.say(f"Engines are in {folders.root().path} now.")
+    raise typer.Exit(status)
+
+
+@app.command()
+def wheelhouse(
+    folder: Annotated[Path, typer.Argument(help="Folder to fill.")],
+    variant: Annotated[
+        str, typer.Option("--for", help="cpu, cuda, rocm or mps; auto: what this machine has.")
+    ] = "auto",
+    python: Annotated[
+        str | None, typer.Option("--python", help="Python of the other machine, such as 3.12.")
+    ] = None,
+    platform: Annotated[
+        str, typer.Option("--platform", help="Other machine's system: linux, windows, macos.")
+    ] = "",
+    torch: TorchOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill a folder with all that a machine without a network needs: `engine install --offline`."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        request = Request(variant=_variant(variant), torch=torch, python=python)
+    with _stoppable() as stop:
+        stream = operations.make_wheelhouse(folder, request, stop, platform)
+        raise typer.Exit(show(stream, display))
 
 
 @app.command()
@@ -203,7 +249,7 @@ def remove(
             engines.remove(one, root)
     if not name:
         with refusing(display):
-            engines.delete(root.path)
+            root.delete()
             folders.move_root(folders.default())
     display.say(f"Deleted {names}.")
 

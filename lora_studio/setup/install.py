@@ -19,7 +19,8 @@ from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import NAME
-from lora_studio.setup.plan import Plan, _offline
+from lora_studio.setup.plan import Plan
+from lora_studio.setup.resolve import without_indexes
 from lora_studio.setup.tools import Log, Stop, checked, find_uv, run
 
 #: Every so many files a copy looks whether it is still wanted.
@@ -106,7 +107,7 @@ def _new_engine(plan: Plan) -> Engine:
 
 def _fill(plan: Plan, engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
     """An environment with every package of the plan, byte-compiled."""
-    environment = _offline(
+    environment = without_indexes(
         uv_environment({"UV_CACHE_DIR": str(plan.root.cache), "UV_NO_CONFIG": "1"})
     )
     venv = engine.folder / "venv"

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import errno
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lora_studio import __version__
 from lora_studio.core.events import Cancelled, Done, Failed
 from lora_studio.core.problems import Problem, ProblemError, Where
-from lora_studio.setup import download, engines, folders, install, selfcheck
+from lora_studio.setup import (
+    adoption,
+    download,
+    engines,
+    folders,
+    install,
+    relocation,
+    selfcheck,
+    wheelhouse,
+)
 from lora_studio.setup.detect import Accelerator, Variant, detect, processor
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, MachineFound, Planned, Progress
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import own_wheel
-from lora_studio.setup.plan import Plan, kept_from, resolve, torch_source
-from lora_studio.setup.pythons import Python, find, standalone
+from lora_studio.setup.plan import Plan, kept_from, torch_source
+from lora_studio.setup.pythons import STANDALONE, find, no_such, standalone
+from lora_studio.setup.resolve import Resolver
 from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
 
 
@@ -55,56 +67,58 @@ class SetUp:
         return told(self._carry_out, self.stop)
 
     def _prepare(self, log: Log) -> Iterator[Event]:
-        with folders.root().locked():
-            yield from self._planned(folders.root(), log)
+        root = folders.root()
+        with root.locked():
+            if self._foreign(root) is None:
+                yield from self._planned(root, log)
 
     def _carry_out(self, log: Log) -> Iterator[Event]:
         root = folders.root()
         with root.locked():
+            foreign = self._foreign(root)
+            if foreign is not None:
+                yield from adoption.adopt(Path(foreign.interpreter), root, self.stop, log)
+                return
             if self.plan is None:
                 yield from self._planned(root, log)
             assert self.plan is not None
             yield from install.carry_out(self.plan, self.stop, log)
 
+    def _foreign(self, root: Root) -> Engine | None:
+        """A Python of the user's that is in use: of it only our own package is ours to renew."""
+        base = engines.current(root) if self.request.mode != "install" else None
+        return base if base and not base.own_python else None
+
     def _planned(self, root: Root, log: Log) -> Iterator[Event]:
         request = self.request
         yield Progress(stage="Planning")
         base = engines.current(root) if request.mode != "install" else None
-        accelerator = self._accelerator(base)
+        facts = wheelhouse.read(request.wheelhouse) if request.wheelhouse else None
+        accelerator = self._accelerator(base, facts)
         yield MachineFound(accelerator=accelerator)
-        wanted = request.python
-        python = find(wanted, root, self.stop, log)
+        series = facts.python if facts else None
+        python = find(request.python or series, root, self.stop, log)
         if python is None:
-            yield from standalone(root, self.stop, log)
-            python = find(None, root, self.stop, log)
+            if request.python:
+                raise no_such(request.python)
+            series = series or STANDALONE
+            yield from standalone(root, series, request.wheelhouse, self.stop, log)
+            python = find(series, root, self.stop, log)
             assert python is not None
         own = own_wheel(root.downloads, self.stop, log)
-        torch = torch_source(accelerator, request.torch, uv_environment(), python.tag)
-        wheels = None
-        for found in resolve(
-            (accelerator.variant, torch), python, own, root, self.stop, log,
-            wheelhouse=request.wheelhouse,
-        ):  # fmt: skip
-            if isinstance(found, tuple):
-                torch, wheels = found
-            else:
-                yield found
-        assert wheels is not None
+        source = torch_source(accelerator, request.torch, uv_environment(), python.tag)
+        resolver = Resolver(root, own, self.stop, log, python, wheelhouse=request.wheelhouse)
+        torch, wheels = yield from resolver.resolve(accelerator.variant, source)
         plan = Plan(root, accelerator.variant, torch, python, own, wheels)
-        if base is not None and base.own_python and base.variant == plan.variant:
-            kept = self._kept(base, plan)
-            plan = replace(plan, base=base, kept=kept)
+        if base is not None and base.variant == plan.variant:
+            plan = replace(plan, base=base, kept=self._kept(base, plan))
         self.plan = plan
         yield summary(plan)
 
-    def _accelerator(self, base: Engine | None) -> Accelerator:
+    def _accelerator(self, base: Engine | None, facts: wheelhouse.Facts | None) -> Accelerator:
         variant = self.request.variant or (base.variant if base else None)
-        found = detect()
-        if variant in (None, found.variant):
-            return found
-        if variant == "cpu":
-            return processor()
-        return Accelerator(variant=variant, title="", torch=DEFAULT_BUILDS[variant])
+        variant = variant or (facts.variant if facts else None)
+        return _for_variant(variant, detect())
 
     def _kept(self, base: Engine, plan: Plan) -> tuple[str, ...]:
         kept = kept_from(base, plan.wheels, plan.python)
@@ -112,6 +126,15 @@ class SetUp:
             damaged = set(engines.damaged(base, self.stop.check))
             kept = tuple(name for name in kept if name not in damaged)
         return kept
+
+
+def _for_variant(variant: Variant | None, found: Accelerator) -> Accelerator:
+    """What was found, or what was asked for in its place."""
+    if variant is None or variant == found.variant:
+        return found
+    if variant == "cpu":
+        return processor()
+    return Accelerator(variant=variant, title="", torch=DEFAULT_BUILDS[variant])
 
 
 #: Builds of PyTorch for a GPU that is not in this machine.
@@ -158,6 +181,65 @@ def check(stop: Stop, name: str = "", steps: int = 1) -> Iterator[Event]:
     return told(work, stop)
 
 
+def make_wheelhouse(
+    folder: Path, request: Request, stop: Stop, platform: str = ""
+) -> Iterator[Event]:
+    """Fills a folder that another machine installs an engine from without a network.
+
+    `platform` is another system as uv names it (linux, windows, macos); the request's Python is
+    then a version such as 3.12.
+    """
+
+    def work(log: Log) -> Iterator[Event]:
+        place = folder.expanduser().absolute()
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(place, error) from error
+        yield Progress(stage="Planning")
+        root = folders.root()
+        accelerator = _for_variant(request.variant, detect())
+        target, python = None, None
+        if platform or request.python:
+            target = (platform or PLATFORMS[sys.platform], request.python or STANDALONE)
+            series = target[1]
+        else:
+            python = find(None, root, stop, log)
+            series = ".".join(python.version.split(".")[:2]) if python else STANDALONE
+            target = None if python else (PLATFORMS[sys.platform], STANDALONE)
+        own = own_wheel(root.downloads, stop, log)
+        tag = f"cp{series.replace('.', '')}"
+        source = torch_source(accelerator, request.torch, uv_environment(), tag)
+        resolver = Resolver(root, own, stop, log, python, target=target, into=place)
+        _, wheels = yield from resolver.resolve(accelerator.variant, source)
+        facts = wheelhouse.Facts(
+            app_version=__version__, variant=accelerator.variant, python=series, platform=platform
+        )
+        yield from wheelhouse.fill(place, wheels, own, facts, stop, log)
+
+    return told(work, stop)
+
+
+#: Systems as uv names them.
+PLATFORMS = {"linux": "linux", "win32": "windows", "darwin": "macos"}
+
+
+def use_python(path: Path, stop: Stop) -> Iterator[Event]:
+    """Uses an existing Python of the user's from now on."""
+
+    def work(log: Log) -> Iterator[Event]:
+        root = folders.root()
+        with root.locked():
+            yield from adoption.adopt(path, root, stop, log)
+
+    return told(work, stop)
+
+
+def move(to: Path, stop: Stop) -> Iterator[Event]:
+    """Takes all engines along to another folder."""
+    return told(lambda log: relocation.move(to, stop, log), stop)
+
+
 def _chosen(name: str) -> Engine:
     engine = engines.named(name) if name else engines.current()
     if engine is None:
@@ -181,6 +263,3 @@ def _unexpected(error: Exception, log: Log) -> Problem:
         remedy="The engine in use is as it was. Start the set-up again; the details are in the log.",
         where=Where(file=str(log.file)),
     )
-
-
-__all__ = ["Python", "Request", "SetUp", "check", "summary", "told"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lora_studio.setup.environment import frozen, uv_environment
 from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv
 
 NAME = "lora-studio"
+#: Names a wheel of this program to put into engines, for whoever builds it in a place of their own.
+VARIABLE = "LORA_STUDIO_WHEEL"
 #: Of the window alone: the engine never draws anything.
 WINDOW_ONLY = ("pyside6-essentials", "pyqtgraph")
 
@@ -36,6 +39,8 @@ def own_wheel(scratch: Path, stop: Stop, log: Log) -> OwnWheel:
 
     Raises ProblemError when there is neither.
     """
+    if named := os.environ.get(VARIABLE):
+        return _measured(Path(named))
     pattern = f"lora_studio-{__version__}-*.whl"
     brought = [file for folder in bundled("wheels") for file in folder.glob(pattern)]
     if brought and (frozen() or _checkout() is None):

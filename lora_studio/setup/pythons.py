@@ -19,7 +19,8 @@ from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, run
 
 #: What pyproject.toml says too.
 RANGE = ">=3.11,<3.14"
-_STANDALONE = "3.12"
+#: The one that is fetched where the system has none that fits.
+STANDALONE = "3.12"
 
 _ASK = (
     "import json, struct, sys, sysconfig; print(json.dumps({'version': sys.version.split()[0], "
@@ -38,15 +39,15 @@ class Python:
 
 
 def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
-    """The interpreter to use, None where only a standalone build helps.
+    """The interpreter to use; None where the system has none that fits.
 
-    `wanted` is a path or version of the user's; raises ProblemError when that one does not fit.
+    `wanted` is a program file, whose faults are raised as ProblemError, or a version such as 3.12.
     """
-    if wanted and Path(wanted).expanduser().exists():
-        return examine(Path(wanted).expanduser(), stop, log)
-    for file in sorted(root.pythons.glob("cpython-*")):
-        found = _interpreter(file)
-        if found is not None and not wanted:
+    if wanted and Path(wanted).expanduser().is_file():
+        return examine(Path(wanted).expanduser().absolute(), stop, log)
+    for folder in sorted(root.pythons.glob(f"cpython-{wanted or '3'}.*"), reverse=True):
+        found = _interpreter(folder)
+        if found is not None:
             return examine(found, stop, log)
     command = [
         find_uv(), "python", "find", "--system", "--python-preference", "only-system", "--no-config",
@@ -54,15 +55,16 @@ def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
     ]  # fmt: skip
     status, said = run(command, environment=uv_environment(), stop=stop, log=log)
     path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
-    if status == 0 and path.is_file():
-        return examine(path, stop, log)
-    if wanted:
-        raise fail(
-            "engine.python",
-            f"There is no Python “{wanted}” on this machine.",
-            "Name the program file of a Python from 3.11 to 3.13.",
-        )
-    return None
+    return examine(path, stop, log) if status == 0 and path.is_file() else None
+
+
+def no_such(wanted: str) -> ProblemError:
+    """The error about a Python that the user names and that is not there."""
+    return fail(
+        "engine.python",
+        f"There is no Python “{wanted}” on this machine.",
+        "Name the program file of a Python from 3.11 to 3.13.",
+    )
 
 
 def examine(path: Path, stop: Stop, log: Log) -> Python:
@@ -90,14 +92,19 @@ def examine(path: Path, stop: Stop, log: Log) -> Python:
     return Python(path, facts["version"], facts["tag"])
 
 
-def standalone(root: Root, stop: Stop, log: Log) -> Iterator[Event]:
+def standalone(
+    root: Root, series: str, wheelhouse: Path | None, stop: Stop, log: Log
+) -> Iterator[Event]:
     """Installs a standalone build into the engines' folder, downloading it where it is not bundled.
 
     The address and the checksum are uv's own. Raises ProblemError.
     """
-    url = _address(stop, log)
+    url = _address(series, stop, log)
     release, name = _place(url)
-    brought = next((one for one in bundled("python", release, name) if one.is_file()), None)
+    places = bundled("python", release, name)
+    if wheelhouse is not None:
+        places.insert(0, wheelhouse / "python" / release / name)
+    brought = next((one for one in places if one.is_file()), None)
     mirror = brought.parent.parent if brought else root.downloads / "python"
     if brought is None:
         yield Told(text=f"This system has no Python that fits; {name} will be fetched.")
@@ -105,7 +112,7 @@ def standalone(root: Root, stop: Stop, log: Log) -> Iterator[Event]:
         yield from download.fetch(files, "Downloading Python", stop, log)
     checked(
         [
-            find_uv(), "python", "install", _STANDALONE, "--install-dir", root.pythons, "--no-bin",
+            find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
             "--mirror", mirror.absolute().as_uri(), "--no-config",
         ],
         environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual", "UV_CACHE_DIR": str(root.cache)}),
@@ -115,10 +122,10 @@ def standalone(root: Root, stop: Stop, log: Log) -> Iterator[Event]:
     )  # fmt: skip
 
 
-def _address(stop: Stop, log: Log) -> str:
+def _address(series: str, stop: Stop, log: Log) -> str:
     command = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
-        _STANDALONE,
+        series,
     ]  # fmt: skip
     said = checked(
         command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,

@@ -6,7 +6,7 @@ import json
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -29,8 +29,13 @@ STAGE = "Checking"
 _REMEDY = "Repair it: `lora-studio engine repair`. All that was said is in the log."
 
 
-def check(engine: Engine, stop: Stop, log: Log, steps: int = 1) -> Iterator[Event]:
-    """Tries the engine as a job would use it; raises ProblemError when anything is wrong."""
+def check(
+    engine: Engine, stop: Stop, log: Log, steps: int = 1
+) -> Generator[Event, None, dict[str, Any]]:
+    """Tries the engine as a job would use it; returns what its trial reports.
+
+    Raises ProblemError when anything is wrong.
+    """
     yield Progress(stage=STAGE, done=0, total=2)
     with tempfile.TemporaryDirectory(
         prefix="lora-studio-check-", ignore_cleanup_errors=True
@@ -42,6 +47,7 @@ def check(engine: Engine, stop: Stop, log: Log, steps: int = 1) -> Iterator[Even
         yield Progress(stage=STAGE, done=1, total=2)
         _train(engine, folder, steps, stop, log)
     yield Progress(stage=STAGE, done=2, total=2)
+    return report
 
 
 def _report(engine: Engine, folder: Path, stop: Stop, log: Log) -> dict[str, Any]:
@@ -58,6 +64,8 @@ def _report(engine: Engine, folder: Path, stop: Stop, log: Log) -> dict[str, Any
     except (IndexError, ValueError, KeyError, TypeError) as error:
         last = said.splitlines()[-1] if said else f"it ended with status {status}"
         raise _damaged(last, log) from error
+    if broken and not engine.own_python:
+        raise _lacking(engine, broken)
     if broken:
         raise _damaged("; ".join(f"{name} ({why})" for name, why in broken.items()), log)
     return report
@@ -148,6 +156,15 @@ def _damaged(why: str, log: Log) -> ProblemError:
         f"The engine does not work: {why.rstrip('.')}.",
         _REMEDY,
         where=Where(file=str(log.file)),
+    )
+
+
+def _lacking(engine: Engine, broken: dict[str, str]) -> ProblemError:
+    return fail(
+        "engine.python_lacks",
+        f"This Python lacks what training needs: {', '.join(broken)}.",
+        f"Install it there: {engine.python} -m pip install {' '.join(broken)}",
+        where=Where(file=str(engine.python)),
     )
 
 

@@ -1,0 +1,60 @@
+"""An existing Python of the user's as the engine: pointed to, never changed."""
+
+from __future__ import annotations
+
+import time
+import zipfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from lora_studio import __version__
+from lora_studio.setup import engines, install, pythons, selfcheck
+from lora_studio.setup.engines import Engine
+from lora_studio.setup.events import EngineReady, Event, Progress
+from lora_studio.setup.folders import Root
+from lora_studio.setup.own import own_wheel
+from lora_studio.setup.tools import Log, Stop
+
+
+def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
+    """Makes an engine of an interpreter that has PyTorch and the rest; under the root's lock.
+
+    Only this program's own package is put beside it. Raises ProblemError naming what it lacks.
+    """
+    began = time.monotonic()
+    yield Progress(stage="Looking at Python")
+    # Made absolute without following links: that of an environment leads to the Python outside it.
+    python = pythons.examine(path.expanduser().absolute(), stop, log)
+    install.clear(root, log)
+    own = own_wheel(root.downloads, stop, log)
+    stamp = datetime.now()
+    name = f"own-{stamp.strftime('%Y%m%d-%H%M%S')}"
+    engine = Engine(
+        name=name, variant="cpu", app_version=__version__, python_version=python.version,
+        created=stamp.astimezone().isoformat(), interpreter=str(python.path),
+        folder=root.engines / name,
+    )  # fmt: skip
+    try:
+        with zipfile.ZipFile(own.path) as archive:
+            archive.extractall(engine.folder / "package")
+        found = yield from selfcheck.check(engine, stop, log)
+        engine = engine.model_copy(
+            update={
+                "variant": found["backend"],
+                "torch": found["torch"],
+                "bytes": install.size_of(engine.folder),
+            }
+        )
+        engines.write_manifest(engine)
+    except BaseException:
+        engines.delete(engine.folder)
+        raise
+    for old in engines.installed(root):
+        if old.interpreter == engine.interpreter and old.name != name:
+            engines.remove(old, root)
+    engines.switch(engine, root)
+    yield EngineReady(
+        name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
+        seconds=time.monotonic() - began,
+    )  # fmt: skip

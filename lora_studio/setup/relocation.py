@@ -1,0 +1,106 @@
+"""Engines moved to another folder or disk: copied, tried there, and only then used from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from lora_studio.core.events import Progress
+from lora_studio.core.problems import Where, fail
+from lora_studio.setup import engines, folders, install, selfcheck
+from lora_studio.setup.events import Event
+from lora_studio.setup.folders import Root
+from lora_studio.setup.tools import Log, Stop
+
+_STAGE = "Moving"
+
+
+def move(to: Path, stop: Stop, log: Log) -> Iterator[Event]:
+    """Takes everything along to another folder; raises ProblemError and leaves all where it is.
+
+    Cancelled or killed before the end, the old folder stays in use and the next attempt copies only
+    what is missing.
+    """
+    old = folders.root()
+    if os.environ.get(folders.VARIABLE):
+        raise fail(
+            "engine.folder",
+            f"The variable {folders.VARIABLE} says where engines are.",
+            "Change it, and move the folder yourself.",
+        )
+    new = folders.prepared(to)
+    if new.path == old.path or old.path in new.path.parents:
+        raise fail(
+            "engine.folder",
+            "The engines are there already.",
+            "Choose a folder outside the one they are in.",
+            where=Where(file=str(new.path)),
+        )
+    with old.locked(), new.locked():
+        total = sum(install.size_of(part) for part in old.parts if part.is_dir())
+        free = shutil.disk_usage(new.path).free
+        if free < total:
+            raise fail(
+                "disk.full",
+                f"The engines take {total / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB free.",
+                "Free some space there, or choose a folder on another disk.",
+                where=Where(file=str(new.path)),
+            )
+        yield from _copy(old, new, total, stop)
+        for engine in engines.installed(new):
+            _repoint(engine.folder, old.path, new.path)
+        current = engines.current(new)
+        if current is not None:
+            yield from selfcheck.check(current, stop, log)
+        folders.move_root(new.path)
+    log.write(f"moved from {old.path} to {new.path}")
+    old.delete()
+
+
+def _copy(old: Root, new: Root, total: int, stop: Stop) -> Iterator[Event]:
+    done = 0
+    yield Progress(stage=_STAGE, done=0, total=total, unit="B")
+    for part in (old.engines, old.pythons):
+        for number, (place, names, files) in enumerate(os.walk(part)):
+            target = new.path / Path(place).relative_to(old.path)
+            target.mkdir(parents=True, exist_ok=True)
+            links = [name for name in names if (Path(place) / name).is_symlink()]
+            for name in [*files, *links]:
+                done += _copy_one(Path(place) / name, target / name, old.path, new.path)
+            if number % 32 == 0:
+                stop.check()
+                yield Progress(stage=_STAGE, done=min(done, total), total=total, unit="B")
+    if old.current.is_file():
+        shutil.copy2(old.current, new.current)
+
+
+def _copy_one(source: Path, target: Path, old: Path, new: Path) -> int:
+    """Copies a file or link, which is turned to the new folder where it points into the old one."""
+    facts = source.lstat()
+    if source.is_symlink():
+        target.unlink(missing_ok=True)
+        aim = source.readlink()
+        if aim.is_absolute() and aim.is_relative_to(old):
+            aim = new / aim.relative_to(old)
+        target.symlink_to(aim)
+    elif not _same(target, facts):
+        shutil.copy2(source, target)
+    return facts.st_size
+
+
+def _same(target: Path, facts: os.stat_result) -> bool:
+    try:
+        there = target.stat()
+    except OSError:
+        return False
+    return there.st_size == facts.st_size and int(there.st_mtime) == int(facts.st_mtime)
+
+
+def _repoint(engine: Path, old: Path, new: Path) -> None:
+    """An environment knows the folder of a standalone Python that came along."""
+    config = engine / "venv" / "pyvenv.cfg"
+    if config.is_file():
+        text = config.read_text("utf-8")
+        config.write_text(text.replace(str(old / "python"), str(new / "python")), "utf-8")

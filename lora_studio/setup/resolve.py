@@ -1,0 +1,223 @@
+"""Lets uv find a set of packages that fit together, with the size and hash of every wheel."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import tomllib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.setup import download
+from lora_studio.setup.detect import Variant
+from lora_studio.setup.download import File
+from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.events import Event, Warned
+from lora_studio.setup.folders import Root, not_writable
+from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
+from lora_studio.setup.plan import VARIABLE, Wheel, normal
+from lora_studio.setup.pythons import Python
+from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """What a set of packages is looked for with.
+
+    `wheelhouse` is a folder that everything must come from, `target` the platform (as uv names it)
+    and Python version of another machine, `into` where the wheels will lie.
+    """
+
+    root: Root
+    own: OwnWheel
+    stop: Stop
+    log: Log
+    python: Python | None
+    wheelhouse: Path | None = None
+    target: tuple[str, str] | None = None
+    into: Path | None = None
+
+    def resolve(
+        self, variant: Variant, torch: str
+    ) -> Generator[Event, None, tuple[str, tuple[Wheel, ...]]]:
+        """The source of PyTorch that was taken and every wheel with its size; yields warnings.
+
+        Unsloth is left out where it goes with nothing else; PyTorch comes from the standard index,
+        said aloud, where its own cannot be reached. Raises ProblemError.
+        """
+        extras = [("engine", "unsloth"), ("engine",)] if variant == "cuda" else [("engine",)]
+        sources = [torch]
+        if BUILD.fullmatch(torch) and self.wheelhouse is None:
+            sources.append(STANDARD)
+        warnings: list[Problem] = []
+        said = ""
+        for source in sources:
+            for extra in extras:
+                said, wheels = self._compile(source, extra)
+                if wheels is not None:
+                    for problem in warnings:
+                        yield Warned(problem=problem)
+                    return source, self._measured(wheels)
+                if is_network(said):
+                    break
+                if extra != extras[-1]:
+                    warnings.append(_without_unsloth(said))
+            if not is_network(said):
+                break
+            warnings = [_standard_torch(source, said)]
+        raise self._unresolved(said)
+
+    def _compile(self, torch: str, extras: tuple[str, ...]) -> tuple[str, list[Wheel] | None]:
+        """What uv said, and the wheels unless it failed."""
+        try:
+            self.root.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(self.root.path, error) from error
+        with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
+            folder = Path(scratch)
+            torch_here = STANDARD if self.wheelhouse else torch
+            text = project_text(self.own.path, extras, torch_here)
+            (folder / "pyproject.toml").write_text(text, "utf-8")
+            lock = folder / "pylock.toml"
+            environment = uv_environment({"UV_CACHE_DIR": str(self.root.cache)})
+            if self.wheelhouse is not None:
+                environment = without_indexes(environment)
+            self.log.write(f"resolving {extras} with PyTorch from {torch}")
+            status, said = run(
+                self._command(folder, lock, torch_here),
+                environment=environment, stop=self.stop, log=self.log, cwd=folder,
+            )  # fmt: skip
+            if status:
+                return said, None
+            locked = tomllib.loads(lock.read_text("utf-8"))
+        return said, wheels_of(locked, self.into or self.root.downloads)
+
+    def _command(self, folder: Path, lock: Path, torch: str) -> list[object]:
+        command: list[object] = [
+            find_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:",
+            "--format", "pylock.toml", "--output-file", lock, folder / "pyproject.toml",
+        ]  # fmt: skip
+        if self.python is not None:
+            command += ["--python", self.python.path]
+        if self.target is not None:
+            command += ["--python-platform", self.target[0], "--python-version", self.target[1]]
+        if BUILD.fullmatch(torch):
+            command += ["--torch-backend", torch]
+        if self.wheelhouse is not None:
+            place = self.wheelhouse.resolve()
+            command += ["--offline", "--no-index", "--find-links", place]
+        return command
+
+    def _measured(self, wheels: list[Wheel]) -> tuple[Wheel, ...]:
+        files = download.measured([wheel.file for wheel in wheels], self.stop, self.log)
+        return tuple(
+            Wheel(wheel.name, wheel.version, file)
+            for wheel, file in zip(wheels, files, strict=True)
+        )
+
+    def _unresolved(self, said: str) -> ProblemError:
+        if self.wheelhouse is not None:
+            return fail(
+                "engine.wheelhouse",
+                f"The wheel folder does not hold all that the engine needs here: {last_words(said)}",
+                "Make it again on a machine with the same system and Python: `lora-studio engine "
+                "wheelhouse FOLDER`.",
+                where=Where(file=str(self.wheelhouse)),
+            )
+        if is_network(said):
+            return fail(
+                "engine.network",
+                f"The package index cannot be reached: {_short(said)}.",
+                "Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or "
+                "pip's configuration). Without a network use a wheel folder from another machine.",
+                where=Where(file=str(self.log.file)),
+            )
+        return fail(
+            "engine.unresolved",
+            f"No set of packages fits together here: {last_words(said)}",
+            "Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the "
+            "log.",
+            where=Where(file=str(self.log.file)),
+        )
+
+
+def without_indexes(environment: dict[str, str]) -> dict[str, str]:
+    """The same without any index: a wheel folder alone decides."""
+    names = (
+        "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
+        "UV_CONSTRAINT", "UV_OVERRIDE", "UV_TORCH_BACKEND",
+    )  # fmt: skip
+    return {name: value for name, value in environment.items() if name not in names}
+
+
+def wheels_of(lock: dict[str, Any], downloads: Path) -> list[Wheel]:
+    """The wheels in a pylock.toml, without our own; raises ProblemError for a package without one."""
+    found = []
+    for package in lock.get("packages", ()):
+        name = normal(package["name"])
+        if name == NAME:
+            continue
+        files = package.get("wheels") or ([package["archive"]] if "archive" in package else [])
+        if not files:
+            raise fail(
+                "engine.no_wheel_for",
+                f"{name} {package.get('version', '')} has no ready-made wheel for this machine.",
+                "Try another Python from 3.11 to 3.13.",
+            )
+        entry = files[0]
+        url = entry.get("url") or entry["path"]
+        file_name = entry.get("name") or unquote(urlsplit(url).path).rsplit("/", 1)[-1]
+        found.append(
+            Wheel(
+                name,
+                str(package["version"]),
+                File(
+                    name=file_name,
+                    url=url,
+                    target=downloads / file_name,
+                    size=entry.get("size"),
+                    sha256=entry.get("hashes", {}).get("sha256", ""),
+                ),
+            )
+        )
+    return found
+
+
+_NETWORK = re.compile(
+    r"Failed to fetch|error sending request|dns error|Could not connect|timed? ?out|tunnel|"
+    r"HTTP status (server|client) error|Connection refused|network",
+    re.IGNORECASE,
+)
+
+
+def is_network(said: str) -> bool:
+    return bool(_NETWORK.search(said))
+
+
+def _standard_torch(source: str, said: str) -> Problem:
+    return Problem(
+        code="engine.standard_torch",
+        what=f"PyTorch's own index for “{source}” cannot be reached ({_short(said)}); its standard "
+        "build is taken from your index in its place, which may be larger.",
+        remedy=f"To choose where PyTorch comes from, set {VARIABLE}.",
+        severity="warning",
+    )
+
+
+def _without_unsloth(said: str) -> Problem:
+    return Problem(
+        code="engine.no_unsloth",
+        what=f"Unsloth is left out: it does not go together with the other packages "
+        f"({_short(said)}).",
+        remedy="PEFT trains the same, somewhat slower.",
+        severity="warning",
+    )
+
+
+def _short(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("cause: ")[:160] if lines else "no reason was given"

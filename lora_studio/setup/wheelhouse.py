@@ -1,0 +1,91 @@
+"""A folder of wheels that an engine can be installed from on a machine without a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lora_studio import __version__
+from lora_studio.core.files import write_atomic
+from lora_studio.core.problems import Where, fail
+from lora_studio.setup import download
+from lora_studio.setup.detect import Variant
+from lora_studio.setup.download import File
+from lora_studio.setup.events import Event, WheelhouseReady
+from lora_studio.setup.own import OwnWheel
+from lora_studio.setup.plan import Wheel
+from lora_studio.setup.tools import Log, Stop
+
+#: Says what the folder is for; written last.
+FACTS = "wheelhouse.json"
+
+
+class Facts(BaseModel):
+    """What a wheel folder was made for: an engine's kind, a Python such as 3.12, a platform of uv's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    app_version: str
+    variant: Variant
+    python: str
+    platform: str = ""
+    files: tuple[str, ...] = ()
+
+
+def read(folder: Path) -> Facts | None:
+    """What a folder was made for; None for a folder of wheels that somebody put together by hand.
+
+    Raises ProblemError for one of another version of this program.
+    """
+    try:
+        facts = Facts.model_validate_json((folder / FACTS).read_bytes())
+    except (OSError, ValidationError):
+        if not any(folder.glob("*.whl")):
+            raise fail(
+                "engine.wheelhouse",
+                "There are no wheels in this folder.",
+                "Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.",
+                where=Where(file=str(folder)),
+            ) from None
+        return None
+    if facts.app_version != __version__:
+        raise fail(
+            "engine.wheelhouse",
+            f"This wheel folder is for version {facts.app_version}, this program is {__version__}.",
+            "Make it again with the same version of the program.",
+            where=Where(file=str(folder)),
+        )
+    return facts
+
+
+def fill(
+    folder: Path, wheels: tuple[Wheel, ...], own: OwnWheel, facts: Facts, stop: Stop, log: Log
+) -> Iterator[Event]:
+    """Downloads every wheel into the folder; goes on where it was cut. Raises ProblemError."""
+    files = [wheel.file for wheel in wheels]
+    need = sum(max(0, (file.size or 0) - file.present) for file in files)
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise fail(
+            "disk.full",
+            f"The wheels take another {need / 1e9:.1f} GB, and there are {free / 1e9:.1f} GB free.",
+            "Choose a folder on a larger disk.",
+            where=Where(file=str(folder)),
+        )
+    own_file = File(
+        own.path.name, own.path.resolve().as_uri(), folder / own.path.name,
+        own.path.stat().st_size, own.sha256,
+    )  # fmt: skip
+    yield from download.fetch([*files, own_file], "Downloading", stop, log)
+    wanted = {file.target.name for file in [*files, own_file]}
+    for old in folder.glob("*.whl*"):
+        if old.name not in wanted:
+            old.unlink()
+    made = facts.model_copy(update={"files": tuple(sorted(wanted))})
+    write_atomic(folder / FACTS, json.dumps(made.model_dump(mode="json"), indent=2) + "\n")
+    size = sum(file.stat().st_size for file in folder.glob("*.whl"))
+    yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)

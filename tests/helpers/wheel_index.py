@@ -1,0 +1,240 @@
+"""A package index on this machine with small wheels made here, and a server whose faults are chosen."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from lora_studio import __version__
+
+#: An engine's package that speaks the protocol in plain JSON: no library is needed to check it.
+_TRIAL = """
+import json, sys, pathlib
+import torch
+folder = pathlib.Path(sys.argv[1])
+(folder / "model").mkdir()
+(folder / "rows.jsonl").write_text("{}")
+print(json.dumps({"broken": torch.BROKEN, "gpu": False, "torch": torch.__version__, "backend": "cpu"}))
+"""
+_WORKER = """
+import json, os, sys
+def say(**event): print(json.dumps(event), flush=True)
+say(kind="hello", protocol=1, app_version="VERSION", pid=os.getpid())
+command = json.loads(sys.stdin.readline())
+for step in range(1, 2):
+    say(kind="step_done", id=command["id"], step=step, steps=1, epoch=1, loss=1.0, learning_rate=0.1,
+        grad_norm=1.0, tokens=1, tokens_per_s=1.0, memory_bytes=1)
+say(kind="done", id=command["id"])
+"""
+
+
+def make_wheel(
+    name: str,
+    version: str = "1.0",
+    files: dict[str, str] | None = None,
+    requires: tuple[str, ...] = (),
+    padding: int = 0,
+) -> tuple[str, bytes]:
+    """File name and bytes of a pure Python wheel; `padding` bytes do not compress."""
+    module = name.replace("-", "_")
+    held: dict[str, bytes] = {
+        path: text.encode() for path, text in (files or {f"{module}/__init__.py": ""}).items()
+    }
+    if padding:
+        held[f"{module}/data.bin"] = hashlib.shake_256(name.encode()).digest(padding)
+    info = f"{module}-{version}.dist-info"
+    metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    metadata += [f"Requires-Dist: {one}" for one in requires]
+    if any("extra ==" in one for one in requires):
+        metadata.append("Provides-Extra: engine")
+    held[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
+    held[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    lines = []
+    for path, content in held.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+        lines.append(f"{path},sha256={digest},{len(content)}")
+    held[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]).encode()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, content in held.items():
+            archive.writestr(path, content)
+    return f"{module}-{version}-py3-none-any.whl", buffer.getvalue()
+
+
+def own_wheel(version: str = __version__, speaks: str = __version__) -> tuple[str, bytes]:
+    """A wheel in this program's name whose engine is a few lines; it needs torch and alpha."""
+    files = {
+        "lora_studio/__init__.py": "",
+        "lora_studio/engine/__init__.py": "",
+        "lora_studio/engine/trial.py": _TRIAL,
+        "lora_studio/engine/__main__.py": _WORKER.replace("VERSION", speaks),
+    }
+    requires = (
+        "alpha>=1",
+        "PySide6-Essentials>=6.8",
+        "pyqtgraph",
+        "torch>=2; extra == 'engine'",
+    )
+    return make_wheel("lora-studio", version, files, requires)
+
+
+def torch_wheel(version: str = "2.5", broken: str = "{}", padding: int = 0) -> tuple[str, bytes]:
+    """A torch that knows its version; `broken` is what the trial says cannot be imported."""
+    text = f"__version__ = '{version}'\nBROKEN = {broken}\n"
+    return make_wheel("torch", version, {"torch/__init__.py": text}, padding=padding)
+
+
+@dataclass
+class Index:
+    """The server's wheels and its faults; what was asked of it is counted."""
+
+    wheels: dict[str, bytes] = field(default_factory=dict)
+    url: str = ""
+    ranges: bool = True
+    #: Wheels whose connection is cut after so many bytes, so many times (None: always).
+    cut: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    #: Wheels of which other bytes are sent than the index promises.
+    falsified: set[str] = field(default_factory=set)
+    #: Wheels that a status is answered for in place of the file.
+    refused: dict[str, int] = field(default_factory=dict)
+    #: Seconds that each piece of 64 KiB takes.
+    slow: float = 0.0
+    sizes: bool = True
+    user: str = ""
+    sent: Counter[str] = field(default_factory=Counter)
+    starts: list[tuple[str, int]] = field(default_factory=list)
+
+    def add(self, *wheels: tuple[str, bytes]) -> None:
+        """More wheels on offer."""
+        self.wheels.update(wheels)
+
+    @property
+    def simple(self) -> str:
+        """The address for package managers."""
+        return f"{self.url}/simple"
+
+
+@contextmanager
+def serve(index: Index) -> Iterator[Index]:
+    """The index on a free port of this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, *, body: bool) -> None:
+            if index.user and self.headers.get("Authorization") != "Basic " + (
+                base64.b64encode(index.user.encode()).decode()
+            ):
+                self._send(401, b"", {"WWW-Authenticate": "Basic"}, body)
+                return
+            part = self.path.strip("/").split("/")
+            if part[0] == "simple" and len(part) == 2:
+                self._project(part[1], body)
+            elif part[0] == "files" and part[-1] in index.wheels:
+                self._file(part[-1], body)
+            elif part[0] == "files" and part[-1].removesuffix(".metadata") in index.wheels:
+                self._metadata(part[-1].removesuffix(".metadata"), body)
+            else:
+                self._send(404, b"", {}, body)
+
+        def _project(self, name: str, body: bool) -> None:
+            files = []
+            for file, content in index.wheels.items():
+                if re.sub(r"[-_.]+", "-", file.split("-")[0]).lower() != name:
+                    continue
+                entry: dict[str, Any] = {
+                    "filename": file,
+                    "url": f"{index.url}/files/{file}",
+                    "hashes": {"sha256": hashlib.sha256(content).hexdigest()},
+                    "core-metadata": True,
+                }
+                files.append(entry | ({"size": len(content)} if index.sizes else {}))
+            page = {"meta": {"api-version": "1.1"}, "name": name, "files": files, "versions": []}
+            kind = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
+            self._send(200 if files else 404, json.dumps(page).encode(), kind, body)
+
+        def _metadata(self, name: str, body: bool) -> None:
+            with zipfile.ZipFile(io.BytesIO(index.wheels[name])) as archive:
+                entry = next(one for one in archive.namelist() if one.endswith("/METADATA"))
+                self._send(200, archive.read(entry), {}, body)
+
+        def _file(self, name: str, body: bool) -> None:
+            if name in index.refused:
+                self._send(index.refused[name], b"", {}, body)
+                return
+            content = index.wheels[name]
+            if name in index.falsified:
+                content = content[:-1] + bytes([content[-1] ^ 1])
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+            first, last, headers, status = 0, len(content) - 1, {}, 200
+            if index.ranges:
+                headers["Accept-Ranges"] = "bytes"
+            if asked and index.ranges:
+                first = int(asked[1])
+                last = int(asked[2]) if asked[2] else last
+                if first >= len(content):
+                    self._send(416, b"", {"Content-Range": f"bytes */{len(content)}"}, body)
+                    return
+                headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+                status = 206
+            if (body and not asked) or (asked and not asked[2]):
+                index.starts.append((name, first))
+            self._send(status, content[first : last + 1], headers, body, name)
+
+        def _send(
+            self, status: int, content: bytes, headers: dict[str, str], body: bool, name: str = ""
+        ) -> None:
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if not body:
+                return
+            after, times = index.cut.get(name, (None, 0))
+            if after is not None and times != 0:
+                index.cut[name] = (after, None if times is None else times - 1)
+                content = content[:after]
+                self.close_connection = True
+            for start in range(0, len(content), 1 << 16):
+                piece = content[start : start + (1 << 16)]
+                try:
+                    self.wfile.write(piece)
+                except OSError:
+                    return
+                if name:
+                    index.sent[name] += len(piece)
+                    time.sleep(index.slow)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    index.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield index
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,229 @@
+"""Downloads that are cut, refused, falsified, cancelled and gone on with."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.setup import download
+from lora_studio.setup.download import File
+from lora_studio.setup.tools import CancelledError, Log, Stop
+from tests.helpers.wheel_index import Index, make_wheel, serve
+
+SIZE = 900_000
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    monkeypatch.setattr(download, "LONGEST_PAUSE", 0.02)
+    made = Index()
+    made.add(make_wheel("alpha", padding=SIZE), make_wheel("beta", padding=SIZE // 3))
+    with serve(made):
+        yield made
+
+
+def file_of(index: Index, name: str, folder: Path, *, known: bool = True) -> File:
+    """The file of a package as an index would tell of it."""
+    wheel = next(file for file in index.wheels if file.startswith(name))
+    content = index.wheels[wheel]
+    digest = hashlib.sha256(content).hexdigest()
+    size = len(content) if known else None
+    return File(wheel, f"{index.url}/files/{wheel}", folder / wheel, size, digest)
+
+
+def fetch(files: list[File], folder: Path, stop: Stop | None = None) -> list[float]:
+    """Fetches and gives how far it was, told again and again."""
+    log = Log(folder / "log.txt")
+    try:
+        told = list(download.fetch(files, "Downloading", stop or Stop(), log))
+    finally:
+        log.close()
+    assert all(one.total == told[0].total for one in told)
+    return [one.done for one in told]
+
+
+def test_several_files_come_with_one_honest_total(index: Index, tmp_path: Path) -> None:
+    files = [file_of(index, name, tmp_path) for name in ("alpha", "beta")]
+    done = fetch(files, tmp_path)
+    assert done == sorted(done)
+    assert done[-1] == sum(file.size or 0 for file in files)
+    assert all(file.target.read_bytes() == index.wheels[file.name] for file in files)
+
+
+def test_a_connection_cut_in_the_middle_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.cut[file.name] = (200_000, 2)
+    fetch([file], tmp_path)
+    assert [start for _, start in index.starts] == [0, 200_000, 400_000]
+    assert index.sent[file.name] == file.size
+
+
+def test_a_server_that_knows_no_ranges_sends_the_file_again(index: Index, tmp_path: Path) -> None:
+    index.ranges = False
+    file = file_of(index, "alpha", tmp_path)
+    index.cut[file.name] = (200_000, 1)
+    done = fetch([file], tmp_path)
+    assert file.target.read_bytes() == index.wheels[file.name]
+    assert done[-1] == file.size
+
+
+def test_a_file_that_is_there_is_not_fetched_again(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    file.target.write_bytes(index.wheels[file.name])
+    assert fetch([file], tmp_path)[0] == file.size
+    assert not index.starts
+
+
+def test_a_part_of_another_file_is_found_out_and_begun_anew(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    file.part.write_bytes(b"x" * 1000)
+    done = fetch([file], tmp_path)
+    assert file.target.read_bytes() == index.wheels[file.name]
+    assert done[-1] == file.size
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    file.part.write_bytes(b"x" * (SIZE * 2))
+    fetch([file], tmp_path)
+    assert file.target.read_bytes() == index.wheels[file.name]
+
+
+def test_a_file_with_another_checksum_is_refused_and_not_kept(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.falsified.add(file.name)
+    with pytest.raises(ProblemError) as caught:
+        fetch([file], tmp_path)
+    assert caught.value.problems[0].code == "engine.checksum"
+    assert not file.target.exists()
+    assert not file.part.exists()
+
+
+def test_a_server_that_says_no_is_not_asked_again(index: Index, tmp_path: Path) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.refused[file.name] = 403
+    with pytest.raises(ProblemError) as caught:
+        fetch([file], tmp_path)
+    problem = caught.value.problems[0]
+    assert problem.code == "engine.download"
+    assert "403" in problem.what
+
+
+def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
+    index: Index, tmp_path: Path
+) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    file.part.write_bytes(index.wheels[file.name][:300_000])
+    index.cut[file.name] = (0, None)
+    with pytest.raises(ProblemError) as caught:
+        fetch([file], tmp_path)
+    assert caught.value.problems[0].code == "engine.download"
+    assert file.part.stat().st_size == 300_000
+    del index.cut[file.name]
+    fetch([file], tmp_path)
+    assert index.sent[file.name] == (file.size or 0) - 300_000
+
+
+def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+    index.slow = 0.1
+    file, stop = file_of(index, "alpha", tmp_path), Stop()
+    log = Log(tmp_path / "log.txt")
+
+    def cancel_in_the_middle() -> None:
+        for event in download.fetch([file], "Downloading", stop, log):
+            if event.done > 100_000:
+                stop.ask()
+
+    with pytest.raises(CancelledError):
+        cancel_in_the_middle()
+    log.close()
+    came = file.part.stat().st_size
+    assert 100_000 <= came < SIZE
+    index.slow = 0.0
+    fetch([file], tmp_path)
+    assert index.starts[-1] == (file.name, came)
+    assert file.target.read_bytes() == index.wheels[file.name]
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
+    index.slow = 0.05
+    file = file_of(index, "alpha", tmp_path)
+    script = textwrap.dedent(f"""
+        from pathlib import Path
+        from lora_studio.setup import download
+        from lora_studio.setup.tools import Log, Stop
+        file = download.File({file.name!r}, {file.url!r}, Path({str(file.target)!r}),
+                             {file.size}, {file.sha256!r})
+        list(download.fetch([file], "Downloading", Stop(), Log(Path({str(tmp_path / "log")!r}))))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script])
+    while not (file.part.exists() and file.part.stat().st_size > 200_000):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    came = file.part.stat().st_size
+    assert came < SIZE
+    index.slow = 0.0
+    fetch([file], tmp_path)
+    assert index.starts[-1] == (file.name, came)
+    assert file.target.read_bytes() == index.wheels[file.name]
+
+
+def test_files_of_this_machine_are_taken_and_checked(index: Index, tmp_path: Path) -> None:
+    source = tmp_path / "Räder und mehr" / "alpha-1.0-py3-none-any.whl"
+    source.parent.mkdir()
+    source.write_bytes(index.wheels[source.name])
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    target = tmp_path / "downloads" / source.name
+    file = File(source.name, source.as_uri(), target, source.stat().st_size, digest)
+    fetch([file], tmp_path)
+    assert target.read_bytes() == source.read_bytes()
+    wrong = File(source.name, source.as_uri(), tmp_path / "other.whl", None, "0" * 64)
+    with pytest.raises(ProblemError, match="checksum"):
+        fetch([wrong], tmp_path)
+
+
+def test_sizes_that_an_index_does_not_tell_are_asked_for(index: Index, tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.txt")
+    file = file_of(index, "alpha", tmp_path, known=False)
+    assert download.measured([file], Stop(), log)[0].size == len(index.wheels[file.name])
+    log.close()
+
+
+def test_passwords_in_an_index_address_reach_its_files_alone(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.user = "zoë:pa ss"
+    host = index.url.removeprefix("http://")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://zo%C3%AB:pa%20ss@{host}/simple")
+    file = file_of(index, "beta", tmp_path)
+    fetch([file], tmp_path)
+    assert file.target.exists()
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"http://zoe:wrong@{host}/simple")
+    other = file_of(index, "alpha", tmp_path)
+    with pytest.raises(ProblemError) as caught:
+        fetch([other], tmp_path)
+    assert "wrong" not in str(caught.value)
+
+
+def test_a_full_disk_says_so_and_keeps_what_came(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_continue", full)
+    with pytest.raises(ProblemError) as caught:
+        fetch([file_of(index, "alpha", tmp_path)], tmp_path)
+    assert caught.value.problems[0].code == "disk.full"

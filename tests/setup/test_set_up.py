@@ -1,0 +1,313 @@
+"""Whole set-ups from an index on this machine: real uv, real files, an engine of a few lines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.problems import Problem
+from lora_studio.setup import download, engines, folders, operations, own, plan
+from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, parse
+from lora_studio.setup.folders import Root
+from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.tools import Stop
+from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
+
+pytestmark = pytest.mark.slow  # several programs are started for each
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """An index with all that the engine of a few lines needs; nothing else is configured."""
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")) or name.upper().endswith("_PROXY"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
+    monkeypatch.setenv(plan.VARIABLE, own.STANDARD)
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    made = Index()
+    made.add(
+        torch_wheel(padding=300_000), make_wheel("alpha", requires=("beta",)), make_wheel("beta")
+    )
+    with serve(made):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", made.simple)
+        _bring_own(tmp_path, monkeypatch, own_wheel())
+        yield made
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    """A place for engines with blanks, accents and letters of other scripts in its path."""
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë Đặng 李" / "lora studio"))
+    return folders.root()
+
+
+def _bring_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wheel: tuple[str, bytes]) -> None:
+    folder = tmp_path / "own wheel"
+    folder.mkdir(exist_ok=True)
+    (folder / wheel[0]).write_bytes(wheel[1])
+    monkeypatch.setenv(own.VARIABLE, str(folder / wheel[0]))
+
+
+def run(request: Request | None = None) -> list[Event]:
+    """A set-up from its plan to its end."""
+    work = SetUp(request or Request(variant="cpu"), Stop())
+    return list(work.carry_out())
+
+
+def ready(told: list[Event]) -> EngineReady:
+    """The engine that came of it."""
+    assert told[-1].kind == "done", told[-1]
+    return next(event for event in told if isinstance(event, EngineReady))
+
+
+def problem(told: list[Event]) -> Problem:
+    """What went wrong."""
+    assert isinstance(told[-1], Failed), told[-1]
+    return told[-1].problem
+
+
+def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root: Root) -> None:
+    told = run()
+    made = ready(told)
+    planned = next(event for event in told if isinstance(event, Planned))
+    assert planned.packages == 3
+    assert planned.download == sum(len(content) for content in index.wheels.values())
+    stages = list(dict.fromkeys(event.stage for event in told if isinstance(event, Progress)))
+    assert stages == ["Planning", "Downloading", "Installing", "Compiling", "Checking"]
+    assert str(engines.python()) == made.python
+    code = "import torch, beta; print(torch.__version__)"
+    done = subprocess.run([made.python, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "2.5"
+    site = engines.site_packages(engines.named(made.name))
+    assert list((site / "torch" / "__pycache__").glob("*.pyc"))
+    assert not list(site.glob("*yside*"))
+    assert not root.downloads.exists()
+
+
+def test_an_update_downloads_only_what_has_changed(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ready(run())
+    index.sent.clear()
+    index.add(make_wheel("alpha", "1.1"))
+    told = run(Request(mode="update"))
+    second = ready(told)
+    assert list(index.sent) == ["alpha-1.1-py3-none-any.whl"]
+    planned = next(event for event in told if isinstance(event, Planned))
+    assert planned.kept == 1
+    new = engines.named(second.name)
+    assert new.packages["alpha"].version == "1.1"
+    dists = sorted(folder.name for folder in engines.site_packages(new).glob("*.dist-info"))
+    assert dists == [
+        "alpha-1.1.dist-info",
+        f"lora_studio-{engines.__version__}.dist-info", "torch-2.5.dist-info",
+    ]  # fmt: skip
+    assert engines.rollback(root).name == first.name
+    assert Path(first.python).exists()
+
+
+def test_a_repair_downloads_only_what_is_damaged(index: Index, root: Root) -> None:
+    first = engines.named(ready(run()).name)
+    (engines.site_packages(first) / "beta" / "__init__.py").write_text("raise SystemExit")
+    index.sent.clear()
+    second = ready(run(Request(mode="repair")))
+    assert list(index.sent) == ["beta-1.0-py3-none-any.whl"]
+    subprocess.run([second.python, "-c", "import beta, torch"], check=True)
+
+
+def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root: Root) -> None:
+    processor = ready(run())
+    graphics = ready(run(Request(variant="cuda", torch=own.STANDARD)))
+    assert engines.current() == engines.find(graphics.name)
+    engines.switch(engines.named("cpu"), root)
+    assert str(engines.python()) == processor.python
+
+
+def test_an_engine_that_fails_its_trial_is_never_switched_to(index: Index, root: Root) -> None:
+    first = ready(run())
+    index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))
+    told = run(Request(mode="update"))
+    assert problem(told).code == "engine.check"
+    assert "peft" in problem(told).what
+    assert str(engines.python()) == first.python
+    assert [one.name for one in engines.installed()] == [first.name]
+
+
+def test_a_worker_of_another_version_is_found_out_before_the_switch(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _bring_own(tmp_path, monkeypatch, own_wheel(speaks="0.0.1"))
+    assert problem(run()).code == "engine.version"
+    assert engines.current() is None
+
+
+def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
+    index: Index, root: Root
+) -> None:
+    torch = "torch-2.5-py3-none-any.whl"
+    index.cut[torch] = (100_000, None)
+    index.ranges = True
+    index.refused = {}
+    told = run_cut(index, torch)
+    assert problem(told).code == "engine.download"
+    assert engines.current() is None
+    index.cut.clear()
+    came = (root.downloads / f"{torch}.part").stat().st_size
+    assert came >= 100_000
+    index.sent.clear()
+    ready(run())
+    assert index.sent[torch] == len(index.wheels[torch]) - came
+
+
+def run_cut(index: Index, torch: str) -> list[Event]:
+    """A set-up whose connection ends in the middle of a file and is refused from then on."""
+    work = SetUp(Request(variant="cpu"), Stop())
+    told = []
+    for event in work.carry_out():
+        told.append(event)
+        if index.sent[torch] >= 100_000:
+            index.refused[torch] = 404
+    index.refused.clear()
+    return told
+
+
+def test_a_wrong_checksum_is_a_problem_and_nothing_is_installed(index: Index, root: Root) -> None:
+    index.falsified.add("beta-1.0-py3-none-any.whl")
+    assert problem(run()).code == "engine.checksum"
+    assert engines.installed() == []
+
+
+def test_too_small_a_disk_is_said_before_anything_is_downloaded(
+    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        total, used, free = 10**9, 10**9 - 5000, 5000
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
+    found = problem(run())
+    assert found.code == "disk.full"
+    assert found.where.file == str(root.path)
+    assert not index.starts
+
+
+def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
+    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    found = problem(run())
+    assert found.code == "engine.network"
+    assert "wheel folder" in found.remedy
+
+
+def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: Root) -> None:
+    first = ready(run())
+    stop = Stop()
+    last: Event | None = None
+    for event in SetUp(Request(variant="cpu"), stop).carry_out():
+        last = event
+        if isinstance(event, Progress) and event.stage == "Installing":
+            stop.ask()
+    assert last is not None
+    assert last.kind == "cancelled"
+    assert [one.name for one in engines.installed()] == [first.name]
+    assert not list(engines.unfinished(root))
+
+
+def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "Räder für später"
+    made = list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    assert made[-1].kind == "done"
+    assert len(list(folder.glob("*.whl"))) == 4
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    index.starts.clear()
+    told = run(Request(wheelhouse=folder))
+    ready(told)
+    assert not index.starts
+    planned = next(event for event in told if isinstance(event, Planned))
+    assert planned.download == 0
+
+
+def test_a_wheel_folder_that_lacks_something_is_named(
+    index: Index, root: Root, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wheels"
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    (folder / "beta-1.0-py3-none-any.whl").unlink()
+    found = problem(run(Request(wheelhouse=folder)))
+    assert found.code == "engine.wheelhouse"
+    assert "beta" in found.what
+
+
+def test_engines_move_to_another_folder_and_work_there(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(folders.VARIABLE, raising=False)
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    old = folders.root()
+    made = ready(run())
+    target = tmp_path / "andere Platte"
+    target.mkdir()
+    (target / "holiday.jpg").write_text("not ours")
+    told = list(operations.move(target, Stop()))
+    assert told[-1].kind == "done", told[-1]
+    assert folders.root().path == target / "LoRA Studio engine"
+    python = engines.python()
+    assert python is not None
+    assert target in python.parents
+    subprocess.run([python, "-c", "import torch"], check=True)
+    assert not old.path.exists()
+    assert not Path(made.python).exists()
+    folders.root().delete()
+    assert [item.name for item in target.iterdir()] == ["holiday.jpg"]
+
+
+def test_an_existing_python_is_used_and_left_as_it_is(
+    index: Index, root: Root, tmp_path: Path
+) -> None:
+    existing = Path(ready(run()).python)
+    told = list(operations.use_python(existing, Stop()))
+    ready(told)
+    engine = engines.usable()
+    assert engine is not None
+    assert engine.python == existing
+    assert Path(engine.environment["PYTHONPATH"]).is_dir()
+
+
+def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
+    index: Index, root: Root
+) -> None:
+    bare = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
+    told = list(operations.use_python(Path(bare), Stop()))
+    assert problem(told).code in ("engine.check", "engine.python_lacks")
+    assert engines.current() is None
+
+
+def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root) -> None:
+    index.slow = 0.2
+    command = [sys.executable, "-m", "lora_studio", "engine", "install", "--for", "cpu", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    torch = "torch-2.5-py3-none-any.whl"
+    while index.sent[torch] < 100_000:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    came = (root.downloads / f"{torch}.part").stat().st_size
+    index.slow = 0.0
+    done = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
+    told = [parse(line) for line in done.stdout.splitlines()]
+    ready(told)
+    assert index.starts[-1] == (torch, came)
