@@ -11,13 +11,22 @@ from rich.table import Table
 from lora_studio import headless
 from lora_studio.cli_questions import answers_to, print_json
 from lora_studio.console import Display
-from lora_studio.core import commands, events, machine, memory_advice, words
+from lora_studio.core import (
+    commands,
+    events,
+    machine,
+    memory_advice,
+    plan_device,
+    presets,
+    start_adapter,
+    words,
+)
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.estimate import COMPONENTS, MemoryEstimate, Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.memory_advice import Change
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Draft
 from lora_studio.core.training import TrainingSpec
 from lora_studio.core.training_rows import rows_of
@@ -32,10 +41,16 @@ def estimate_(
         list[str] | None,
         typer.Option("--set", help="Change a setting first, e.g. --set training.micro_batch=8."),
     ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help=f"A whole recipe: {words.listed([p.name for p in presets.PRESETS], 'or')}."
+        ),
+    ] = "",
 ) -> None:
     """Estimate the memory and time of a training, and what would make it fit."""
     display = Display(as_json=as_json)
-    draft = headless.open_project(path, change or [], display)
+    draft = headless.open_project(path, change or [], display, preset)
     if draft is None:
         raise typer.Exit(headless.REFUSED)
     try:
@@ -59,6 +74,7 @@ def plan_of(draft: Draft, display: Display) -> Plan:
     model = cast(ModelSpec, draft.spec("model"))
     dataset = cast(DatasetSpec, draft.spec("dataset"))
     lora = cast(LoraSpec, draft.spec("lora"))
+    shape = start_adapter.effective(lora)
     questions: tuple[commands.Question, ...] = (
         commands.InspectDevices(),
         commands.InspectModel(model=model, lora=lora),
@@ -68,11 +84,12 @@ def plan_of(draft: Draft, display: Display) -> Plan:
     found = answers_to(questions, display)
     inspected = _last(found, events.ModelInspected)
     rows = _last(found, events.DatasetInspected)
-    device = device_of(_last(found, events.DevicesFound), model.device)
+    devices = _last(found, events.DevicesFound)
+    device = plan_device.meant(devices, model.device) or devices.devices[0]
     plan = Plan(
         inspected=inspected,
         model=model,
-        lora=lora,
+        lora=shape,
         training=cast(TrainingSpec, draft.spec("training")),
         rows=rows_of(
             _last(found, events.LengthsMeasured),
@@ -83,13 +100,15 @@ def plan_of(draft: Draft, display: Display) -> Plan:
         limit=dataset.max_length,
         device=device,
     )
-    return machine.corrected(plan, machine.load())
-
-
-def device_of(found: events.DevicesFound, wanted: str) -> events.Device:
-    """The device that a setting means; the first one for `auto` and where it is missing."""
-    named = [device for device in found.devices if device.name.startswith(wanted)]
-    return (named or list(found.devices))[0]
+    fullest = plan_device.on_fullest(machine.corrected(plan, machine.load()))
+    if fullest is None:
+        raise fail(
+            "estimate.divided",
+            f"On {model.device} no device holds all of the model, so there is no estimate of one.",
+            "Estimate it on one device: --set model.device=cuda:0.",
+            where=Where(step="model", field="device"),
+        )
+    return fullest
 
 
 def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:

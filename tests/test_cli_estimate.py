@@ -13,7 +13,7 @@ import pytest
 
 from lora_studio.core import events, project
 from lora_studio.core.estimate import COMPONENTS
-from tests.helpers import fake_engine, model_facts
+from tests.helpers import fake_engine, model_facts, plans
 from tests.helpers.jobs import write_rows
 
 Play = Callable[..., None]
@@ -106,3 +106,45 @@ def test_a_question_that_fails_is_told_in_words(folder: Path, facts: Play) -> No
     assert result.returncode == 1
     assert "The model cannot be read." in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_preset_and_settings_after_it_are_estimated(folder: Path, facts: Play) -> None:
+    facts(23)
+    usual = json.loads(estimate(folder, "--json").stdout)
+    preset = json.loads(estimate(folder, "--json", "--preset", "memory").stdout)
+    assert preset["total"] != usual["total"]
+    refused = estimate(folder, "--preset", "magic")
+    assert refused.returncode == 2
+    assert "magic" in refused.stdout
+
+
+def test_of_several_devices_the_fullest_one_is_estimated(folder: Path, facts: Play) -> None:
+    found = model_facts.devices(23 * model_facts.GIB)
+    first = next(device for device in found.devices if device.name == "cuda:0")
+    second = first.model_copy(
+        update={"name": "cuda:1", "title": "Full GPU", "free_bytes": 20 * model_facts.GIB}
+    )
+    both = found.model_copy(update={"devices": (first, second)})
+    facts(23, inspect_devices=[emit(both)])
+    settings = ("--set", "model.device=cuda:0,cuda:1", "--set", "model.sharding=replicate")
+    told = json.loads(estimate(folder, "--json", *settings).stdout)
+    assert (told["device"], told["available"]) == ("Full GPU", 20 * model_facts.GIB)
+    divided = estimate(folder, *settings[:3], "model.sharding=shard")
+    assert divided.returncode == 1
+    assert "no device holds all" in divided.stdout
+
+
+def test_the_rank_of_an_adapter_to_go_on_from_counts(
+    folder: Path, facts: Play, tmp_path: Path
+) -> None:
+    facts(23, inspect_model=[emit(plans.inspected())])
+    totals = []
+    for rank in (4, 256):
+        adapter = tmp_path / f"rank{rank}"
+        adapter.mkdir()
+        config = {"peft_type": "LORA", "r": rank, "lora_alpha": 12, "target_modules": ["q_proj"]}
+        (adapter / "adapter_config.json").write_text(json.dumps(config))
+        (adapter / "adapter_model.safetensors").touch()
+        setting = ("--set", f"lora.start_from={adapter}")
+        totals.append(json.loads(estimate(folder, "--json", *setting).stdout)["total"])
+    assert totals[0] < totals[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -227,6 +228,17 @@ def against_unsloth(model: ModelSpec, lora: LoraSpec, training: TrainingSpec) ->
 
 def blocked(chosen: Chosen, step: Step, field: str, values: list[Any]) -> dict[Any, str]:
     """Which of the values of a field cannot go with the other choices, and why."""
+    return _blocked(_looked_at(chosen), step, field, tuple(values))
+
+
+def _looked_at(chosen: Chosen) -> Chosen:
+    """The choices without numbers that no rule looks at: while a slider moves, all is known already."""
+    update = {"rank": 2 + chosen.lora.rank % 2, "alpha": 1, "dropout": 0.0}
+    return chosen._replace(lora=chosen.lora.model_copy(update=update))
+
+
+@functools.lru_cache(maxsize=256)
+def _blocked(chosen: Chosen, step: Step, field: str, values: tuple[Any, ...]) -> dict[Any, str]:
     return {value: why for value in values for why in _against(chosen, step, field, value)}
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import Problem, ProblemError, Where
@@ -61,6 +64,51 @@ def read(folder: Path) -> dict[str, Any]:
             "path_initial_model_for_weight_conversion=…).",
         )
     return config
+
+
+def effective(spec: LoraSpec) -> LoraSpec:
+    """The shape that training will have: that of the adapter it goes on from, where there is one.
+
+    The spec itself where that adapter cannot be read, or has a shape that no setting here has.
+    """
+    if not spec.start_from:
+        return spec
+    try:
+        config = read(Path(spec.start_from))
+    except ProblemError:
+        return spec
+    modules = config.get("target_modules")
+    names = [str(name).rpartition(".")[2] for name in modules] if isinstance(modules, list) else []
+    changes: dict[str, Any] = {
+        field: config[key] for field, key in TAKEN.items() if key and config.get(key) is not None
+    }
+    changes |= {
+        "targets": "names" if names else "all_linear",
+        "target_names": tuple(dict.fromkeys(sorted(names))),
+        "init": "default",
+        "blocks": _blocks(config.get("layers_to_transform")),
+        "own_ranks": _own_ranks(config),
+        "modules_to_save": tuple(config.get("modules_to_save") or ()),
+    }
+    try:
+        return LoraSpec.model_validate(spec.model_dump() | changes)
+    except ValidationError:
+        return spec
+
+
+def _blocks(found: Any) -> str:
+    numbers = [found] if isinstance(found, int) else found
+    return ", ".join(str(number) for number in numbers) if isinstance(numbers, list) else ""
+
+
+def _own_ranks(config: dict[str, Any]) -> tuple[str, ...]:
+    """Ranks by plain names; PEFT also knows patterns, which no setting here has."""
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    return tuple(
+        f"{name.rpartition('.')[2]}={rank}" + (f":{alphas[name]}" if name in alphas else "")
+        for name, rank in ranks.items()
+        if re.fullmatch(r"[\w.]+", name)
+    )
 
 
 def described(config: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import torch
 
-from lora_studio.core import events, machine
+from lora_studio.core import events, machine, start_adapter
 from lora_studio.core.dataset import Task
 from lora_studio.core.estimate import MemoryEstimate, Plan, estimate
 from lora_studio.core.project import Project
@@ -82,7 +82,7 @@ def _plan(project: Project, tuned: Tuned, task: Task, training: Any) -> Plan:
     return Plan(
         inspected=_inspected(project, tuned),
         model=project.model,
-        lora=project.lora,
+        lora=start_adapter.effective(project.lora),
         training=project.training,
         rows=rows,
         limit=project.dataset.max_length,

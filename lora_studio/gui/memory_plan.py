@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from lora_studio.core import events, machine
+from lora_studio.core import adapter_size, events, machine, plan_device, start_adapter
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.estimate import Plan, estimate
+from lora_studio.core.estimate import Plan
 from lora_studio.core.lora import LoraSpec
-from lora_studio.core.model import ModelSpec, names_of
+from lora_studio.core.model import ModelSpec
 from lora_studio.core.training import TrainingSpec
 from lora_studio.core.training_rows import Rows, rows_of
 from lora_studio.gui.project_state import ProjectState
@@ -38,11 +36,12 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
         return None
     if precision:
         model = model.model_copy(update={"precision": precision})
-    device = _device(facts.devices, model.device)
+    lora = start_adapter.effective(lora)
+    device = plan_device.meant(facts.devices, model.device)
     if device is None:
         return None
     plan = Plan(
-        inspected=facts.model,
+        inspected=counted(facts.model, lora),
         model=model,
         lora=lora,
         training=training,
@@ -50,37 +49,23 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
         limit=dataset.max_length,
         device=device,
     )
-    plan = machine.corrected(plan, machine.load())
-    if len(model.devices) == 1:
-        return plan
-    return None if _may_be_divided(plan) else replace(plan, tokens_per_s=None)  # learned of one
+    return plan_device.on_fullest(machine.corrected(plan, machine.load()))
 
 
-def _may_be_divided(plan: Plan) -> bool:
-    """Whether weights or memory of one device may be shared, so that no device has all of both."""
-    if plan.kind != "cuda" or plan.model.sharding == "shard":
-        return True
-    quantised = plan.precision in ("4bit", "8bit")
-    return plan.model.sharding == "auto" and not quantised and estimate(plan).fits is False
+def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:
+    """The model with the size of this very adapter, at once where widths alone tell it; else as the
+    engine counted it last."""
+    found = adapter_size.count(model, lora)
+    return model if found is None else model.model_copy(update={"adapter": found})
 
 
 def device(state: ProjectState) -> events.Device | None:
     """The device that the project trains on; the first one while its setting names none."""
     if (found := state.facts.devices) is None:
         return None
-    return _device(found, str(state.get("model", "device"))) or _device(found, "auto")
-
-
-def _device(found: events.DevicesFound, wanted: str) -> events.Device | None:
-    """The device that a setting means: the first one for `auto`, the fullest one of several."""
-    if wanted == "auto":
-        return next(iter(found.devices), None)
-    meant = [
-        next((one for one in found.devices if one.name.startswith(name)), None)
-        for name in names_of(wanted)
-    ]
-    known = [one for one in meant if one is not None]
-    return min(known, key=lambda one: one.free_bytes) if len(known) == len(meant) else None
+    return plan_device.meant(found, str(state.get("model", "device"))) or plan_device.meant(
+        found, "auto"
+    )
 
 
 def _rows(state: ProjectState, dataset: DatasetSpec) -> Rows:

@@ -193,13 +193,16 @@ class ProjectState(QObject):
         """Changes one field; undone as one step together with edits of it just before."""
         self.change(self.about(step, field).title, [(step, field, value)])
 
-    def change(self, title: str, changes: Iterable[Change]) -> None:
-        """Changes several fields as one step of undo; values that stay the same do not count."""
+    def change(self, title: str, changes: Iterable[Change], *, merges: bool = False) -> None:
+        """Changes several fields as one step of undo; values that stay the same do not count.
+
+        `merges`: with the same change just before, as while a slider moves.
+        """
         real = [
             (step, name, value) for step, name, value in changes if self._differs(step, name, value)
         ]
         if real:
-            self.undo.push(_Edit(self, title, real))
+            self.undo.push(_Edit(self, title, real, merges=merges))
 
     def spec(self, step: Step) -> Spec | None:
         """The spec of a step with absolute paths, None while a value in it is invalid."""
@@ -299,8 +302,11 @@ class ProjectState(QObject):
 class _Edit(QUndoCommand):
     """One or more fields at once; edits of one and the same field in a row become one."""
 
-    def __init__(self, state: ProjectState, title: str, changes: list[Change]) -> None:
+    def __init__(
+        self, state: ProjectState, title: str, changes: list[Change], *, merges: bool = False
+    ) -> None:
         super().__init__(title)
+        self._merges = merges
         self._state = state
         self._after = changes
         self._before: list[Change] = [
@@ -315,12 +321,10 @@ class _Edit(QUndoCommand):
 
     def id(self) -> int:
         """Qt merges neighbours with the same id; -1 stands alone, as does each change of a list."""
-        if len(self._after) != 1:
+        held = any(isinstance(value, list | tuple) for _, _, value in self._after)
+        if held or (len(self._after) != 1 and not self._merges):
             return -1
-        step, name, value = self._after[0]
-        if isinstance(value, list | tuple):
-            return -1
-        return hash((step, name)) & 0x3FFFFFFF
+        return hash(tuple(self._fields())) & 0x3FFFFFFF
 
     def mergeWith(self, other: QUndoCommand) -> bool:
         """Takes over the newer value of the same field."""

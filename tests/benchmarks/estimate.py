@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.estimate
 
-Times of the estimate, of the advice that goes with it and of the panel that shows both, each for the
+Times of a move of the LoRA page's slider with every page of a project behind it, of the estimate, of the advice that goes with it and of the panel that shows both, each for the
 worst of the settings tried, beside the 16 ms that a frame of a screen lasts.
 """
 
@@ -19,10 +19,12 @@ from PySide6.QtWidgets import QApplication
 
 from lora_studio.core import memory_advice
 from lora_studio.core.estimate import estimate
-from lora_studio.gui import theme
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.pages.lora import LoraPage
 from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
-from tests.helpers import model_facts
+from tests.helpers import model_facts, plans
 from tests.helpers.plans import plan
 
 _FRAME = 0.016
@@ -54,7 +56,19 @@ def main() -> None:
         state.draft.set("training", "micro_batch", 1 + next(sizes) % 64)
         page.recipe._show_memory()
 
+    lora = ProjectState()
+    pages = wizard.pages(lora, Preferences())
+    slider_page = next(page for page in pages if isinstance(page, LoraPage))
+    slider_page.show()
+    for answer in (model_facts.devices(), plans.inspected()):
+        lora.take_answer(answer)
+    slider = slider_page.rank.slider
+
+    def slide() -> None:
+        slider.setValue((slider.value() + 1) % (slider.maximum() + 1))
+
     for name, part in (
+        ("rank slider", slide),
         ("estimate", lambda: estimate(crowded)),
         ("advice", advise),
         ("panel", show),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from lora_studio.core import commands, events
+from lora_studio.core import adapter_size, commands, events
 from lora_studio.core.lora import LoraSpec, Targets
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
@@ -196,3 +196,34 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
     wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
     experts = [p for p in wrapped.parameters() if p.dim() == 3]
     assert {p.dtype for p in experts} == {loaded.dtype} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_widths_alone_count_what_peft_counts(tiny: TinyModel, family: str) -> None:
+    spec = ModelSpec(source=str(tiny(family)))
+    inspected = lora.inspect(spec, LoraSpec(), make_job())
+    for shape in (
+        LoraSpec(),
+        LoraSpec(rank=5, targets="attention"),
+        LoraSpec(targets="attention_qv", use_dora=True),
+        LoraSpec(targets="names", target_names=inspected.linear_names[:1], blocks="1"),
+        LoraSpec(own_ranks=(f"{inspected.linear_names[0]}=3",), use_rslora=True),
+    ):
+        outline = model.on_meta(tiny(family), spec)
+        found = [adapter_size.count(inspected, shape), lora.count_on_meta(outline, shape)]
+        at_once, by_peft = (x.model_dump(exclude={"time"}) if x else None for x in found)
+        assert at_once == by_peft
+        assert at_once is not None
+
+
+def test_what_widths_alone_do_not_tell_is_left_to_the_engine(tiny: TinyModel) -> None:
+    inspected = lora.inspect(ModelSpec(source=str(tiny("qwen3_moe"))), LoraSpec(), make_job())
+    experts = next(name for name in inspected.linear_names if name not in ATTENTION)
+    for shape in (
+        LoraSpec(bias="all"),
+        LoraSpec(modules_to_save=("lm_head",)),
+        LoraSpec(targets="names", target_names=(experts,)),
+        LoraSpec(blocks="99"),
+        LoraSpec(start_from="/somewhere"),
+    ):
+        assert adapter_size.count(inspected, shape) is None

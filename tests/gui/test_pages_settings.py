@@ -12,7 +12,7 @@ from PySide6.QtGui import QDropEvent, QStandardItemModel
 from PySide6.QtWidgets import QComboBox
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
+from lora_studio.core import events, words
 from lora_studio.core.commands import InspectModel
 from lora_studio.core.problems import Problem
 from lora_studio.gui.inquiry import PAUSE
@@ -20,7 +20,7 @@ from lora_studio.gui.pages.lora import LoraPage
 from lora_studio.gui.pages.model import ModelPage
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
-from tests.helpers import model_facts
+from tests.helpers import model_facts, plans
 
 
 class Asked:
@@ -284,6 +284,28 @@ def test_a_rank_card_keeps_the_ratio_of_alpha_in_one_step_of_undo(
     assert not any(card.radio.isChecked() for card in page.presets.cards.values())
 
 
+def test_the_slider_counts_at_once_and_is_one_step_of_undo(
+    qtbot: QtBot, opened: ProjectState
+) -> None:
+    page = LoraPage(opened)
+    shown(qtbot, page)
+    opened.take_answer(plans.inspected())
+    opened.take_answer(model_facts.devices())
+    page.rank.slider.setFocus()
+    for _ in range(2):
+        qtbot.keyClick(page.rank.slider, Qt.Key.Key_Right)
+    assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (32, 64)
+    shape = plans.inspected().shape
+    assert shape is not None
+    trained = 32 * sum((x.inputs + x.outputs) * x.count for x in shape.linear)
+    assert page.sentence.text().startswith(f"{words.count(trained)} of ")
+    assert page.sentence.property("role") == "section", "nobody is waited for"
+    assert "Training takes" in page.detail.text()
+    opened.undo.undo()
+    assert (opened.get("lora", "rank"), opened.get("lora", "alpha")) == (16, 32)
+    assert page.rank.slider.value() == 5
+
+
 def test_alpha_is_set_as_a_multiple_of_the_rank(qtbot: QtBot, opened: ProjectState) -> None:
     page = LoraPage(opened)
     shown(qtbot, page)
@@ -328,7 +350,12 @@ def test_an_adapter_to_go_on_from_decides_the_shape(
     assert not page.presets.isEnabled()
     assert page.presets.cards[8].radio.isChecked()
     assert page.drawing.chosen() == ["q_proj"]
-    assert "× rank" not in page.editors["alpha"].help.text()
+    assert page.rank.line.line.text() == "8"
+    assert page.alpha.line.line.text() == "12"
+    assert page.editors["alpha"].help.text().startswith("Now 1.5 × rank.")
+    opened.set("lora", "rank", 40)  # as an older project may have it
+    assert page.rank.line.line.text() == "8"
+    opened.undo.undo()
     assert page.editors["dropout"].isEnabled()
     opened.undo.undo()
     assert page.editors["rank"].isEnabled()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import events, start_adapter, words
+from lora_studio.core import adapter_size, events, start_adapter, words
+from lora_studio.core.estimate import estimate
 from lora_studio.core.lora import LoraSpec, Targets
 from lora_studio.core.problems import ProblemError, Step
+from lora_studio.gui import memory_plan
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import Change, ProjectState
 from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
@@ -18,23 +21,28 @@ from lora_studio.gui.widgets.block_drawing import USUAL, BlockDrawing, meant_by
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.preset_number import PresetNumberControl
+from lora_studio.gui.widgets.slider_number import SliderNumberControl
 
+#: Ranks with what each is for: title and phrase.
 _RANKS = (
-    Choice(8, "Rank 8", "tone, style and format"),
-    Choice(16, "Rank 16", "most tasks: start here"),
-    Choice(32, "Rank 32", "a new domain"),
-    Choice(64, "Rank 64", "much new material"),
+    (8, mark("Rank 8"), mark("tone, style and format")),
+    (16, mark("Rank 16"), mark("most tasks: start here")),
+    (32, mark("Rank 32"), mark("a new domain")),
+    (64, mark("Rank 64"), mark("much new material")),
 )
+#: Stops of the slider: finer where most people are.
+_STOPS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 _DROPOUT = {
-    0.0: "None: fastest, and fine for most datasets.",
-    0.05: "A little: helps with some hundred rows.",
-    0.1: "More: helps when a small dataset is gone through many times.",
+    0.0: mark("None: fastest, and fine for most datasets."),
+    0.05: mark("A little: helps with some hundred rows."),
+    0.1: mark("More: helps when a small dataset is gone through many times."),
 }
 _STEP: Step = "lora"
 
 
 class LoraPage(Page):
-    """The adapter is counted by the inspector: this page shows the latest count."""
+    """The adapter is counted at once where the widths of the layers tell its size, else by the
+    inspector, whose latest count is shown meanwhile."""
 
     step = "lora"
     title = "LoRA"
@@ -42,10 +50,11 @@ class LoraPage(Page):
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Cards of ranks on top; strength to the left, layers to the right."""
         super().__init__(state, parent)
-        self.presets = CardsControl(_RANKS)
-        self.presets.setAccessibleName("Usual ranks")
+        self.presets = CardsControl([Choice(rank, tr(name), tr(use)) for rank, name, use in _RANKS])
+        self.presets.setAccessibleName(tr("Usual ranks"))
+        self.rank = SliderNumberControl(state.about(_STEP, "rank"), _STOPS)
         self.alpha = PresetNumberControl(
-            state.about(_STEP, "alpha"), {"1 × rank": 0, "2 × rank": 0}
+            state.about(_STEP, "alpha"), {tr("1 × rank"): 0, tr("2 × rank"): 0}
         )
         self.dropout = PresetNumberControl(
             state.about(_STEP, "dropout"), {f"{value:g}": value for value in _DROPOUT}
@@ -54,9 +63,10 @@ class LoraPage(Page):
         self.sentence = label(role="section", wrap=True)
         self.detail = label(role="muted", wrap=True)
         self._stale = False
-        self._started: dict[str, Any] | None = None  # settings of the adapter to go on from
+        self._started: LoraSpec | None = None  # the shape of the adapter to go on from
         self._lay_out()
         self.presets.edited.connect(self._choose_rank)
+        self.rank.slid.connect(self._slide_rank)
         self.drawing.toggled.connect(self._choose_layers)
         state.value_changed.connect(self._value_changed)
         state.opened.connect(self._show_all)
@@ -67,8 +77,10 @@ class LoraPage(Page):
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        strength = Card("Strength")
-        strength.add(self.add_editor("rank"), self.add_editor("alpha", control=self.alpha))
+        strength = Card(tr("Strength"))
+        strength.add(
+            self.add_editor("rank", control=self.rank), self.add_editor("alpha", control=self.alpha)
+        )
         strength.add(self.add_editor("dropout", control=self.dropout))
         more = More()
         more.add(
@@ -82,7 +94,7 @@ class LoraPage(Page):
             self.add_editor("start_from"),
         )
         strength.add(more)
-        layers = Card("Layers")
+        layers = Card(tr("Layers"))
         layers.add(
             self.add_editor("targets", style="combo"),
             self.drawing,
@@ -99,15 +111,22 @@ class LoraPage(Page):
 
     def _choose_rank(self, rank: int) -> None:
         """Alpha keeps its ratio to the rank, in the same step of undo."""
+        self.state.change(tr("Rank {rank}").format(rank=rank), self._with_rank(rank))
+
+    def _slide_rank(self, rank: int) -> None:
+        """As a card does; the whole way of the slider is one step of undo."""
+        self.state.change(tr("Rank"), self._with_rank(rank), merges=True)
+
+    def _with_rank(self, rank: int) -> list[Change]:
         changes: list[Change] = [(_STEP, "rank", rank)]
         if (ratio := self._ratio()) is not None:
             limit = self.state.about(_STEP, "alpha").maximum or 4096
             changes.append((_STEP, "alpha", int(min(max(1, round(ratio * rank)), limit))))
-        self.state.change(f"Rank {rank}", changes)
+        return changes
 
     def _choose_layers(self, names: list[str]) -> None:
         self.state.change(
-            "Target modules", [(_STEP, "targets", "names"), (_STEP, "target_names", names)]
+            tr("Target modules"), [(_STEP, "targets", "names"), (_STEP, "target_names", names)]
         )
 
     def _ratio(self) -> float | None:
@@ -134,75 +153,99 @@ class LoraPage(Page):
         self._show_sentence()
 
     def _show_start(self) -> None:
-        """Where training goes on from an adapter, that one decides the shape."""
+        """Where training goes on from an adapter, that one decides the shape: its values are shown."""
         spec = self.state.spec(_STEP)
-        found: dict[str, Any] | None = None
+        found: LoraSpec | None = None
         if isinstance(spec, LoraSpec) and spec.start_from:
             with suppress(ProblemError):
-                found = start_adapter.read(Path(spec.start_from))
-        self._started = found
+                start_adapter.read(Path(spec.start_from))
+                found = start_adapter.effective(spec)
+        changed, self._started = found != self._started, found
+        if not changed and found is None:
+            return
         for field in start_adapter.TAKEN:
             made = self.editors[field]
             made.setEnabled(found is None)
-            made.setToolTip("" if found is None else "Taken from the adapter to go on from.")
+            made.setToolTip("" if found is None else tr("Taken from the adapter to go on from."))
+            decided = self.state.get(_STEP, field) if found is None else getattr(found, field)
+            made.control.show_value(decided)
         for part in (self.presets, self.drawing):
             part.setEnabled(found is None)
 
+    def _shown(self, field: str) -> object:
+        """What training will use: the adapter's own value where that decides."""
+        if self._started is not None and field in start_adapter.TAKEN:
+            return getattr(self._started, field)
+        return self.state.get(_STEP, field)
+
     def _show_strength(self) -> None:
-        rank = self.state.get(_STEP, "rank")
-        self.presets.show_value(rank if self._started is None else self._started["r"])
-        if isinstance(rank, int):
-            self.alpha.set_presets({"1 × rank": rank, "2 × rank": 2 * rank})
-        ratio = self._ratio()
-        counts = ratio is not None and self._started is None
-        said = f"Now {ratio:.3g} × rank. " if counts else ""
-        self.editors["alpha"].set_help(f"{said}{self.state.about(_STEP, 'alpha').description}")
+        rank, alpha = self._shown("rank"), self._shown("alpha")
+        self.presets.show_value(rank)
+        said = ""
+        if isinstance(rank, int) and isinstance(alpha, int) and rank > 0:
+            self.alpha.set_presets({tr("1 × rank"): rank, tr("2 × rank"): 2 * rank})
+            said = tr("Now {ratio} × rank.").format(ratio=f"{alpha / rank:.3g}") + " "
+        about = tr(self.state.about(_STEP, "alpha").description)
+        self.editors["alpha"].set_help(f"{said}{about}")
         dropout = self.state.get(_STEP, "dropout")
         words_for = _DROPOUT.get(dropout) if isinstance(dropout, int | float) else None
         self.editors["dropout"].set_help(
-            words_for or self.state.about(_STEP, "dropout").description
+            tr(words_for or self.state.about(_STEP, "dropout").description)
         )
 
     def _show_layers(self) -> None:
         model = self.state.facts.model
         self.drawing.set_layers(model.linear_names if model else USUAL)
-        targets = self.state.get(_STEP, "targets")
-        names = self.state.get(_STEP, "target_names")
-        decided = self._started.get("target_modules") if self._started is not None else None
-        if isinstance(decided, list):
-            targets, names = "names", [str(name).rpartition(".")[2] for name in decided]
+        targets, names = self._shown("targets"), self._shown("target_names")
         named = [str(name) for name in names] if isinstance(names, list | tuple) else []
         known = targets in list(self.state.about(_STEP, "targets").choices)
         chosen = meant_by(cast(Targets, targets), named, self.drawing.layers()) if known else set()
         self.drawing.show_chosen(chosen)
-        self.editors["target_names"].setVisible(self.state.get(_STEP, "targets") == "names")
+        self.editors["target_names"].setVisible(targets == "names")
 
     def _show_sentence(self) -> None:
-        model = self.state.facts.model
-        counted = model.adapter if model else None
-        set_role(self.sentence, "muted" if counted is None or self._stale else "section")
-        if self.state.spec(_STEP) is None:
-            self.sentence.setText("Correct the values below to see how much trains.")
+        model, spec = self.state.facts.model, self.state.spec(_STEP)
+        at_once = adapter_size.count(model, spec) if model and isinstance(spec, LoraSpec) else None
+        counted = at_once or (model.adapter if model else None)
+        waiting = self._stale and at_once is None
+        set_role(self.sentence, "muted" if counted is None or waiting else "section")
+        if spec is None:
+            said = tr("Correct the values below to see how much trains.")
         elif model is None:
-            self.sentence.setText("Choose a model to see how much of it trains.")
+            said = tr("Choose a model to see how much of it trains.")
         elif counted is None:
-            self.sentence.setText("Nothing trains: this model has none of these layers.")
+            said = tr("Nothing trains: this model has none of these layers.")
         else:
-            self.sentence.setText(_sentence(counted))
-        said = [_detail(counted)] if counted and model else []
-        if self._started is not None:
-            shape = start_adapter.described(self._started)
-            said.append(f"Goes on from an adapter: {shape}. What it decides is grey below.")
-        self.detail.setText(" ".join(said))
+            said = _sentence(counted)
+        self.sentence.setText(said)
+        details = [_detail(counted), self._memory()] if counted and model else []
+        if self._started is not None and isinstance(spec, LoraSpec):
+            shape = start_adapter.described(start_adapter.read(Path(spec.start_from)))
+            goes_on = tr("Goes on from an adapter: {shape}. What it decides is grey below.")
+            details.append(goes_on.format(shape=shape))
+        self.detail.setText(" ".join(part for part in details if part))
         self.detail.setVisible(bool(self.detail.text()))
+
+    def _memory(self) -> str:
+        """What training takes with this adapter, and whether that fits."""
+        plan = memory_plan.of(self.state)
+        if plan is None:
+            return ""
+        found = estimate(plan)
+        needed, free = words.memory(found.total), words.memory(plan.device.free_bytes)
+        if found.fits:
+            return tr("Training takes {needed} of {free} free.").format(needed=needed, free=free)
+        return tr("Training takes {needed}, and {free} are free.").format(needed=needed, free=free)
 
 
 def _sentence(counted: events.ParametersCounted) -> str:
-    return (
-        f"{words.count(counted.trainable)} of {words.count(counted.total)} parameters train "
-        f"({words.percent(counted.percent / 100)}), {words.size(counted.adapter_bytes)} on disk"
+    return tr("{trained} of {total} parameters train ({share}), {size} on disk").format(
+        trained=words.count(counted.trainable),
+        total=words.count(counted.total),
+        share=words.percent(counted.percent / 100),
+        size=words.size(counted.adapter_bytes),
     )
 
 
 def _detail(counted: events.ParametersCounted) -> str:
-    return f"In {words.listed(counted.targets)} of every block."
+    return tr("In {layers} of every block.").format(layers=words.listed(counted.targets))

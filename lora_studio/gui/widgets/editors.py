@@ -51,6 +51,7 @@ class FieldEditor(QWidget):
         self.about = state.about(step, field)
         self._touched = False
         self._fix: Problem | None = None
+        self._blocked: dict[str, str] | None = None
         self.label = label(self.about.title, "label")
         if control.has_title:  # showing a part without a parent would open a window for it
             self.label.hide()
@@ -148,7 +149,10 @@ class FieldEditor(QWidget):
             return
         chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]
         values = list(self.about.choices)
-        self.control.set_blocked(combinations.blocked(chosen, self.step, self.field, values))
+        found = combinations.blocked(chosen, self.step, self.field, values)
+        if found != self._blocked:
+            self._blocked = found
+            self.control.set_blocked(found)
 
     def _show_problems(self, _: object = None) -> None:
         found = self.state.problems(self.step, self.field)
