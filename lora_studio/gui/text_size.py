@@ -60,9 +60,12 @@ class Sizes:
 Size = Sizes()
 
 
-def sized(widget: QWidget, *, width: int = 0, height: int = 0) -> None:
-    """Fixes a width or the height of one line, in pixels at 100 %; it follows the size of text."""
-    widget.setProperty("sized", (width, height))
+def sized(widget: QWidget, *, width: int = 0, height: int = 0, at_least: int = 0) -> None:
+    """Sizes in pixels at 100 % that follow the size of text.
+
+    `width` and the `height` of one line are fixed; `at_least` is a height with room for text in it.
+    """
+    widget.setProperty("sized", (width, height, at_least))
     _fix(widget)
 
 
@@ -74,8 +77,10 @@ def fit_again(widgets: Iterable[QWidget]) -> None:
 
 
 def _fix(widget: QWidget) -> None:
-    width, height = widget.property("sized")
+    width, height, at_least = widget.property("sized")
     if width:
         widget.setFixedWidth(Size.scaled(width))
     if height:
         widget.setFixedHeight(Size.grown(height))
+    if at_least:
+        widget.setMinimumHeight(Size.scaled(at_least))

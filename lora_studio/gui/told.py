@@ -12,9 +12,11 @@ import json
 import re
 from dataclasses import dataclass, replace
 
+from PySide6.QtCore import QCoreApplication
+
 from lora_studio.core import paths, words
 from lora_studio.core.spec import FieldFacts, Spec, facts
-from lora_studio.gui.language import is_english, tr
+from lora_studio.gui.language import CONTEXT, is_english, tr
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _NUMBER = re.compile(r"-?\d{1,3}(,\d{3})+")
@@ -91,11 +93,18 @@ def _told(text: str, depth: int) -> str:
         return known
     for template in _templates():
         if (values := template.values(text)) is not None:
-            translated = tr(template.text)
+            translated = _for_number(template.text, values.get("n"))
             if translated != template.text:
                 return translated.format(**_shown(template, values, depth))
     parts = _BETWEEN.split(text)
     return "".join(_told(part, depth) for part in parts) if len(parts) > 1 else text
+
+
+def _for_number(text: str, digits: str | None) -> str:
+    if digits is None:
+        return tr(text)
+    number = int(re.sub(r"\D", "", digits) or 0)
+    return QCoreApplication.translate(CONTEXT, text, None, number)
 
 
 def _shown(template: _Template, values: dict[str, str], depth: int) -> dict[str, str]:

@@ -5,10 +5,14 @@
         <name>LoRA Studio</name>
         <message>
             <source> or </source>
-            <translation type="unfinished" />
+            <translation> oder </translation>
         </message>
         <message>
             <source> ✗ too little</source>
+            <translation> ✗ zu wenig</translation>
+        </message>
+        <message>
+            <source>%Y-%m-%d %H:%M:%S</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -17,7 +21,7 @@
         </message>
         <message>
             <source>, eval loss {value}</source>
-            <translation type="unfinished" />
+            <translation>, Eval-Loss {value}</translation>
         </message>
         <message>
             <source>, recomputing activations</source>
@@ -25,11 +29,11 @@
         </message>
         <message>
             <source>, {free} free</source>
-            <translation type="unfinished" />
+            <translation>, {free} frei</translation>
         </message>
         <message>
             <source>, {passing} more while they are made</source>
-            <translation type="unfinished" />
+            <translation>, {passing} mehr, solange sie entstehen</translation>
         </message>
         <message>
             <source>.*changes the base weights</source>
@@ -37,19 +41,19 @@
         </message>
         <message>
             <source>16-bit</source>
-            <translation type="unfinished" />
+            <translation>16 Bit</translation>
         </message>
         <message>
             <source>4-bit</source>
-            <translation type="unfinished" />
+            <translation>4 Bit</translation>
         </message>
         <message>
             <source>4-bit (QLoRA)</source>
-            <translation type="unfinished" />
+            <translation>4 Bit (QLoRA)</translation>
         </message>
         <message>
             <source>4-bit type</source>
-            <translation type="unfinished" />
+            <translation>4-Bit-Typ</translation>
         </message>
         <message>
             <source>4-bit weights</source>
@@ -61,15 +65,15 @@
         </message>
         <message>
             <source>4-bit, one row at a time: slower, far smaller</source>
-            <translation type="unfinished" />
+            <translation>4 Bit, eine Zeile auf einmal: langsamer, viel kleiner</translation>
         </message>
         <message>
             <source>60 steps: does it go the right way?</source>
-            <translation type="unfinished" />
+            <translation>60 Schritte: Geht es in die richtige Richtung?</translation>
         </message>
         <message>
             <source>8-bit</source>
-            <translation type="unfinished" />
+            <translation>8 Bit</translation>
         </message>
         <message>
             <source>8-bit AdamW</source>
@@ -77,11 +81,11 @@
         </message>
         <message>
             <source>90 % up to</source>
-            <translation type="unfinished" />
+            <translation>90 % bis</translation>
         </message>
         <message>
             <source>99 % up to</source>
-            <translation type="unfinished" />
+            <translation>99 % bis</translation>
         </message>
         <message>
             <source>: it is made by a program, which is not run here</source>
@@ -89,7 +93,7 @@
         </message>
         <message>
             <source>; beside it {value}</source>
-            <translation type="unfinished" />
+            <translation>; daneben {value}</translation>
         </message>
         <message>
             <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
@@ -105,15 +109,15 @@
         </message>
         <message>
             <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
-            <translation type="unfinished" />
+            <translation>Eine Spalte: Zeilen mit demselben Wert darin bleiben auf einer Seite der Validierungsteilung. Gleiche und fast gleiche Zeilen tun das immer.</translation>
         </message>
         <message>
-            <source>A command was not understood: {error}</source>
+            <source>A command was not understood: {found}</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
-            <translation type="unfinished" />
+            <translation>Ein paar hundert gute Zeilen lehren einen Ton oder ein Format, tausend eine Aufgabe.</translation>
         </message>
         <message>
             <source>A file grew larger than its disk allows while {doing}.</source>
@@ -121,19 +125,19 @@
         </message>
         <message>
             <source>A folder for a cluster is being copied. Half of it would be of no use.</source>
-            <translation type="unfinished" />
+            <translation>Ein Ordner für einen Cluster wird gerade kopiert. Zur Hälfte wäre er nutzlos.</translation>
         </message>
         <message>
             <source>A folder for a cluster is being written already.</source>
-            <translation type="unfinished" />
+            <translation>Ein Ordner für einen Cluster wird bereits geschrieben.</translation>
         </message>
         <message>
             <source>A folder for the cluster</source>
-            <translation type="unfinished" />
+            <translation>Ein Ordner für den Cluster</translation>
         </message>
         <message>
             <source>A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or builtin:SmolLM2-135M-Instruct for the small model that comes with the program.</source>
-            <translation type="unfinished" />
+            <translation>Ein Ordner mit einem Hugging-Face-Modell, eine .gguf-Datei, eine Hub-Kennung wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine Modell, das dem Programm beiliegt.</translation>
         </message>
         <message>
             <source>A hub id looks like organisation/name.</source>
@@ -149,7 +153,7 @@
         </message>
         <message>
             <source>A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.</source>
-            <translation type="unfinished" />
+            <translation>Ein eigenes llama.cpp zum Umwandeln und Quantisieren. Leer: das mitgelieferte.</translation>
         </message>
         <message>
             <source>A merged copy is written for the time of the export: {reason}.</source>
@@ -157,7 +161,7 @@
         </message>
         <message>
             <source>A model of this name is there.</source>
-            <translation type="unfinished" />
+            <translation>Ein Modell dieses Namens gibt es schon.</translation>
         </message>
         <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
@@ -165,11 +169,11 @@
         </message>
         <message>
             <source>A project needs a folder.</source>
-            <translation type="unfinished" />
+            <translation>Ein Projekt braucht einen Ordner.</translation>
         </message>
         <message>
             <source>A project needs a name.</source>
-            <translation type="unfinished" />
+            <translation>Ein Projekt braucht einen Namen.</translation>
         </message>
         <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
@@ -177,83 +181,95 @@
         </message>
         <message>
             <source>A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.</source>
+            <translation>Eine Zeile mit Gewicht 2 kommt zweimal je Epoche vor; von denen mit 0.5 die Hälfte.</translation>
+        </message>
+        <message>
+            <source>A server did not say how large its files are: {reason}.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>A slot takes a column, or a template such as {question}\n{context}.</source>
-            <translation type="unfinished" />
+            <translation>Ein Feld nimmt eine Spalte auf oder eine Vorlage wie {question}\n{context}.</translation>
         </message>
         <message>
             <source>A template that a model needs takes a moment. Check where this one comes from.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
+            <source>AMD GPU ({found})</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>About LoRA Studio</source>
+            <translation>Über LoRA Studio</translation>
+        </message>
+        <message>
+            <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
+            <translation>Etwa {steps}, durch die Schrittgrenze beendet, {per_epoch} je Epoche.</translation>
         </message>
         <message>
             <source>About {steps}, {per_epoch} per epoch.</source>
-            <translation type="unfinished" />
+            <translation>Etwa {steps}, {per_epoch} je Epoche.</translation>
         </message>
         <message>
             <source>About {total}.</source>
-            <translation type="unfinished" />
+            <translation>Etwa {total}.</translation>
         </message>
         <message>
-            <source>Accept them on the {kind}'s page, then sign in with `hf auth login` or set HF_TOKEN.</source>
+            <source>Accept them on the {kind}'s page ({page_of}), then sign in with your token.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Activations</source>
-            <translation type="unfinished" />
+            <translation>Aktivierungen</translation>
         </message>
         <message>
             <source>AdEMAMix</source>
-            <translation type="unfinished" />
+            <translation>AdEMAMix</translation>
         </message>
         <message>
             <source>AdEMAMix 8-bit</source>
-            <translation type="unfinished" />
+            <translation>AdEMAMix 8 Bit</translation>
         </message>
         <message>
             <source>AdEMAMix 8-bit, paged</source>
-            <translation type="unfinished" />
+            <translation>AdEMAMix 8 Bit, ausgelagert</translation>
         </message>
         <message>
             <source>AdEMAMix, paged</source>
-            <translation type="unfinished" />
+            <translation>AdEMAMix, ausgelagert</translation>
         </message>
         <message>
             <source>Adafactor</source>
-            <translation type="unfinished" />
+            <translation>Adafactor</translation>
         </message>
         <message>
             <source>Adagrad</source>
-            <translation type="unfinished" />
+            <translation>Adagrad</translation>
         </message>
         <message>
             <source>AdamW</source>
-            <translation type="unfinished" />
+            <translation>AdamW</translation>
         </message>
         <message>
             <source>AdamW 8-bit</source>
-            <translation type="unfinished" />
+            <translation>AdamW 8 Bit</translation>
         </message>
         <message>
             <source>AdamW 8-bit, paged</source>
-            <translation type="unfinished" />
+            <translation>AdamW 8 Bit, ausgelagert</translation>
         </message>
         <message>
             <source>AdamW suits nearly everything. 8-bit ones keep a quarter of its memory, paged ones can spill to main memory on CUDA, Lion keeps half and wants a lower learning rate, schedule-free ones need no schedule.</source>
-            <translation type="unfinished" />
+            <translation>AdamW passt fast immer. 8-Bit-Optimierer brauchen ein Viertel seines Speichers, ausgelagerte können unter CUDA in den Hauptspeicher ausweichen, Lion braucht die Hälfte und eine kleinere Lernrate, die ohne Zeitplan brauchen keinen Verlauf.</translation>
         </message>
         <message>
             <source>AdamW, paged</source>
-            <translation type="unfinished" />
+            <translation>AdamW, ausgelagert</translation>
         </message>
         <message>
             <source>AdamW, schedule-free</source>
-            <translation type="unfinished" />
+            <translation>AdamW, ohne Zeitplan</translation>
         </message>
         <message>
             <source>Adapt all blocks</source>
@@ -269,7 +285,7 @@
         </message>
         <message>
             <source>Adapter as GGUF too</source>
-            <translation type="unfinished" />
+            <translation>Adapter auch als GGUF</translation>
         </message>
         <message>
             <source>Adapter library</source>
@@ -277,11 +293,11 @@
         </message>
         <message>
             <source>Adapter trained</source>
-            <translation type="unfinished" />
+            <translation>Adapter trainiert</translation>
         </message>
         <message>
             <source>Adapters</source>
-            <translation type="unfinished" />
+            <translation>Adapter</translation>
         </message>
         <message>
             <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
@@ -289,19 +305,19 @@
         </message>
         <message>
             <source>Add a file, a folder or a hub dataset</source>
-            <translation type="unfinished" />
+            <translation>Datei, Ordner oder Hub-Datensatz hinzufügen</translation>
         </message>
         <message>
             <source>Add a file, a folder or a hub dataset above: its rows appear here as conversations and as tokens, with what trains marked.</source>
-            <translation type="unfinished" />
+            <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu: Hier erscheinen die Zeilen als Gespräche und als Tokens, mit Markierung dessen, was trainiert wird.</translation>
         </message>
         <message>
             <source>Add an adapter…</source>
-            <translation type="unfinished" />
+            <translation>Adapter hinzufügen…</translation>
         </message>
         <message>
             <source>Add data</source>
-            <translation type="unfinished" />
+            <translation>Daten hinzufügen</translation>
         </message>
         <message>
             <source>Add rows, lower the rank, or begin as usual.</source>
@@ -313,19 +329,23 @@
         </message>
         <message>
             <source>After step {step}</source>
+            <translation>Nach Schritt {step}</translation>
+        </message>
+        <message>
+            <source>After {number} comes {value}.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>After {time}.</source>
-            <translation type="unfinished" />
+            <translation>Nach {time}.</translation>
         </message>
         <message>
             <source>All</source>
-            <translation type="unfinished" />
+            <translation>Alle</translation>
         </message>
         <message>
             <source>All files (*)</source>
-            <translation type="unfinished" />
+            <translation>Alle Dateien (*)</translation>
         </message>
         <message>
             <source>All its layers have their place: {changed} tensors change.</source>
@@ -333,23 +353,27 @@
         </message>
         <message>
             <source>All linear layers</source>
-            <translation type="unfinished" />
+            <translation>Alle linearen Schichten</translation>
         </message>
         <message>
             <source>All on each</source>
-            <translation type="unfinished" />
+            <translation>Alle auf jedem</translation>
         </message>
         <message>
             <source>All problems</source>
-            <translation type="unfinished" />
+            <translation>Alle Probleme</translation>
         </message>
         <message>
             <source>All rows</source>
+            <translation>Alle Zeilen</translation>
+        </message>
+        <message>
+            <source>All that was said is in the log. Start the set-up again; downloads are kept.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>All {count}</source>
-            <translation type="unfinished" />
+            <translation>Alle {count}</translation>
         </message>
         <message>
             <source>Allow it with “Run the model's own code” only if you trust its author, or choose another model.</source>
@@ -365,35 +389,35 @@
         </message>
         <message>
             <source>Alpaca</source>
-            <translation type="unfinished" />
+            <translation>Alpaca</translation>
         </message>
         <message>
             <source>Alpaca (instruction, input, output)</source>
-            <translation type="unfinished" />
+            <translation>Alpaca (instruction, input, output)</translation>
         </message>
         <message>
             <source>Alpha</source>
-            <translation type="unfinished" />
+            <translation>Alpha</translation>
         </message>
         <message>
             <source>Also proven</source>
-            <translation type="unfinished" />
+            <translation>Außerdem bewiesen</translation>
         </message>
         <message>
             <source>Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.</source>
-            <translation type="unfinished" />
+            <translation>Quantisiert auch die Skalen der 4-Bit-Blöcke: spart etwa 0.4 Bit je Parameter.</translation>
         </message>
         <message>
             <source>Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.</source>
-            <translation type="unfinished" />
+            <translation>Schreibt auch den Adapter allein, für --lora von llama.cpp. Ollama führt ihn nicht aus.</translation>
         </message>
         <message>
             <source>Also: {unused}</source>
-            <translation type="unfinished" />
+            <translation>Außerdem: {unused}</translation>
         </message>
         <message>
             <source>An answer to a sample prompt ends after this many tokens.</source>
-            <translation type="unfinished" />
+            <translation>Die Antwort auf einen Probe-Prompt endet nach so vielen Tokens.</translation>
         </message>
         <message>
             <source>An evaluation</source>
@@ -408,20 +432,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Another set-up of the engine is under way.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Another worker is at work on this run.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Answer</source>
-            <translation type="unfinished" />
+            <translation>Antwort</translation>
         </message>
         <message>
             <source>Answer loss</source>
-            <translation type="unfinished" />
+            <translation>Loss der Antwort</translation>
         </message>
         <message>
             <source>Answered at each evaluation by the tuned model, beside the base model. One a line.</source>
-            <translation type="unfinished" />
+            <translation>Bei jeder Auswertung vom trainierten Modell beantwortet, neben dem Basismodell. Einer je Zeile.</translation>
         </message>
         <message>
             <source>Answers cut off</source>
@@ -429,31 +457,35 @@
         </message>
         <message>
             <source>Answers only</source>
-            <translation type="unfinished" />
+            <translation>Nur Antworten</translation>
         </message>
         <message>
             <source>Apple GPU</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>As detected</source>
+            <source>Application Support</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>As detected</source>
+            <translation>Wie erkannt</translation>
         </message>
         <message>
             <source>As detected: {format}</source>
-            <translation type="unfinished" />
+            <translation>Wie erkannt: {format}</translation>
         </message>
         <message>
             <source>As the base model</source>
-            <translation type="unfinished" />
+            <translation>Wie das Basismodell</translation>
         </message>
         <message>
             <source>As the base model: the precision that its weights are stored in.</source>
-            <translation type="unfinished" />
+            <translation>Wie das Basismodell: die Genauigkeit, in der seine Gewichte gespeichert sind.</translation>
         </message>
         <message>
             <source>As the system</source>
-            <translation type="unfinished" />
+            <translation>Wie das System</translation>
         </message>
         <message>
             <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
@@ -461,35 +493,35 @@
         </message>
         <message>
             <source>Assistant</source>
-            <translation type="unfinished" />
+            <translation>Assistent</translation>
         </message>
         <message>
             <source>Attention + MLP</source>
-            <translation type="unfinished" />
+            <translation>Attention + MLP</translation>
         </message>
         <message>
             <source>Attention q, k, v, o</source>
-            <translation type="unfinished" />
+            <translation>Attention q, k, v, o</translation>
         </message>
         <message>
             <source>Attention q, v</source>
-            <translation type="unfinished" />
+            <translation>Attention q, v</translation>
         </message>
         <message>
             <source>Automatic</source>
-            <translation type="unfinished" />
+            <translation>Automatisch</translation>
         </message>
         <message>
             <source>Automatic ({title})</source>
-            <translation type="unfinished" />
+            <translation>Automatisch ({title})</translation>
         </message>
         <message>
             <source>Back</source>
-            <translation type="unfinished" />
+            <translation>Zurück</translation>
         </message>
         <message>
             <source>Backend</source>
-            <translation type="unfinished" />
+            <translation>Backend</translation>
         </message>
         <message>
             <source>Backend: {title}, because {why}.</source>
@@ -497,11 +529,11 @@
         </message>
         <message>
             <source>Balanced</source>
-            <translation type="unfinished" />
+            <translation>Ausgewogen</translation>
         </message>
         <message>
             <source>Base and adapter</source>
-            <translation type="unfinished" />
+            <translation>Basis und Adapter</translation>
         </message>
         <message>
             <source>Base model</source>
@@ -517,59 +549,59 @@
         </message>
         <message>
             <source>Below the loss</source>
-            <translation type="unfinished" />
+            <translation>Unter dem Loss</translation>
         </message>
         <message>
             <source>Best for this device</source>
-            <translation type="unfinished" />
+            <translation>Das Beste für dieses Gerät</translation>
         </message>
         <message>
             <source>Best quality</source>
-            <translation type="unfinished" />
+            <translation>Beste Güte</translation>
         </message>
         <message>
             <source>Beta</source>
-            <translation type="unfinished" />
+            <translation>Beta</translation>
         </message>
         <message>
             <source>Biases</source>
-            <translation type="unfinished" />
+            <translation>Bias-Terme</translation>
         </message>
         <message>
             <source>Bits</source>
-            <translation type="unfinished" />
+            <translation>Bits</translation>
         </message>
         <message>
             <source>Bits per weight</source>
-            <translation type="unfinished" />
+            <translation>Bits je Gewicht</translation>
         </message>
         <message>
             <source>Blocks</source>
-            <translation type="unfinished" />
+            <translation>Blöcke</translation>
         </message>
         <message>
             <source>Branch, tag or commit of a hub model. A commit makes a run repeatable.</source>
-            <translation type="unfinished" />
+            <translation>Zweig, Tag oder Commit eines Hub-Modells. Ein Commit macht einen Lauf wiederholbar.</translation>
         </message>
         <message>
             <source>Browse…</source>
-            <translation type="unfinished" />
+            <translation>Durchsuchen…</translation>
         </message>
         <message>
             <source>By name</source>
-            <translation type="unfinished" />
+            <translation>Nach Namen</translation>
         </message>
         <message>
             <source>By rule of thumb, from the number of parameters</source>
-            <translation type="unfinished" />
+            <translation>Nach Faustregel aus der Zahl der Parameter</translation>
         </message>
         <message>
             <source>By the quantiser itself, from the shapes of this model</source>
-            <translation type="unfinished" />
+            <translation>Vom Quantisierer selbst, aus den Maßen dieses Modells</translation>
         </message>
         <message>
             <source>CPU {load} % · RAM {used}</source>
-            <translation type="unfinished" />
+            <translation>CPU {load} % · RAM {used}</translation>
         </message>
         <message>
             <source>CSV with {title}, {title_}</source>
@@ -577,35 +609,35 @@
         </message>
         <message>
             <source>Cache</source>
-            <translation type="unfinished" />
+            <translation>Cache</translation>
         </message>
         <message>
             <source>Cancel</source>
-            <translation type="unfinished" />
+            <translation>Abbrechen</translation>
         </message>
         <message>
             <source>Cancel copying</source>
-            <translation type="unfinished" />
+            <translation>Kopieren abbrechen</translation>
         </message>
         <message>
             <source>Cancel the job</source>
-            <translation type="unfinished" />
+            <translation>Auftrag abbrechen</translation>
         </message>
         <message>
             <source>Cancel: {what}</source>
-            <translation type="unfinished" />
+            <translation>Abbrechen: {what}</translation>
         </message>
         <message>
             <source>Cancelled. What was saved before is intact.</source>
-            <translation type="unfinished" />
+            <translation>Abgebrochen. Was vorher gespeichert war, ist unversehrt.</translation>
         </message>
         <message>
             <source>Cancelled; nothing of the folder is left.</source>
-            <translation type="unfinished" />
+            <translation>Abgebrochen; vom Ordner ist nichts übrig.</translation>
         </message>
         <message>
             <source>Change and train again</source>
-            <translation type="unfinished" />
+            <translation>Ändern und neu trainieren</translation>
         </message>
         <message>
             <source>Change it, or leave the choice of the backend open.</source>
@@ -625,26 +657,30 @@
         </message>
         <message>
             <source>Change these</source>
-            <translation type="unfinished" />
+            <translation>Diese ändern</translation>
         </message>
         <message>
             <source>Chat</source>
-            <translation type="unfinished" />
+            <translation>Chat</translation>
         </message>
         <message>
             <source>Chat template</source>
-            <translation type="unfinished" />
+            <translation>Chat-Vorlage</translation>
         </message>
         <message>
             <source>Chat template (Jinja)</source>
-            <translation type="unfinished" />
+            <translation>Chat-Vorlage (Jinja)</translation>
         </message>
         <message>
             <source>ChatML</source>
-            <translation type="unfinished" />
+            <translation>ChatML</translation>
         </message>
         <message>
             <source>Check that its folder is writable and has free space.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -668,7 +704,19 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Check the GPU's driver, or choose another build of PyTorch.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Check the address and the port; Ollama's own is 11434.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network and start the set-up again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network and try again.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -680,24 +728,40 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's configuration). Without a network use a wheel folder from another machine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network, and the proxy and index settings, then start the set-up again: it goes on where it was. Without a network use a wheel folder from another machine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network, or choose a model that is on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network, or set up the engine from an installed program.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Check the spelling, or choose it again if it was moved.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Check the spelling. A private {kind} needs a token: `hf auth login` or HF_TOKEN.</source>
+            <source>Check the spelling. A private {kind} needs a token: sign in.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Checkpoint at least every</source>
-            <translation type="unfinished" />
+            <translation>Checkpoint mindestens alle</translation>
         </message>
         <message>
             <source>Checkpoint every</source>
-            <translation type="unfinished" />
+            <translation>Checkpoint alle</translation>
         </message>
         <message>
             <source>Checkpoint now</source>
-            <translation type="unfinished" />
+            <translation>Jetzt Checkpoint</translation>
         </message>
         <message>
             <source>Checkpoint, step {step}</source>
@@ -705,7 +769,7 @@
         </message>
         <message>
             <source>Checkpoints kept</source>
-            <translation type="unfinished" />
+            <translation>Behaltene Checkpoints</translation>
         </message>
         <message>
             <source>Choose AdamW, which every device has.</source>
@@ -749,7 +813,7 @@
         </message>
         <message>
             <source>Choose a folder of data files</source>
-            <translation type="unfinished" />
+            <translation>Ordner mit Datendateien wählen</translation>
         </message>
         <message>
             <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
@@ -773,7 +837,7 @@
         </message>
         <message>
             <source>Choose a format to say which column is what.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Format, um zu sagen, welche Spalte was ist.</translation>
         </message>
         <message>
             <source>Choose a model that is stored as safetensors; most have such a version.</source>
@@ -785,7 +849,7 @@
         </message>
         <message>
             <source>Choose a model to see the tokens of this row.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Modell, um die Tokens dieser Zeile zu sehen.</translation>
         </message>
         <message>
             <source>Choose a new folder for the combined adapter.</source>
@@ -797,6 +861,10 @@
         </message>
         <message>
             <source>Choose a quantisation with more bits and export again. The files and the Modelfile are there all the same; where only bits were lost, you can create it from them.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a repository of the model itself: config.json and .safetensors files.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -893,6 +961,10 @@
         </message>
         <message>
             <source>Choose one or more data files (Ctrl+Shift+O)</source>
+            <translation>Eine oder mehrere Datendateien wählen (Strg+Umschalt+O)</translation>
+        </message>
+        <message>
+            <source>Choose one that is installed: {there}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -969,15 +1041,15 @@
         </message>
         <message>
             <source>Chosen</source>
-            <translation type="unfinished" />
+            <translation>Bevorzugt</translation>
         </message>
         <message>
             <source>Chosen answer</source>
-            <translation type="unfinished" />
+            <translation>Bevorzugte Antwort</translation>
         </message>
         <message>
             <source>Click columns below, and write what stands between them</source>
-            <translation type="unfinished" />
+            <translation>Unten Spalten anklicken und schreiben, was dazwischen steht</translation>
         </message>
         <message>
             <source>Clip gradients at 1</source>
@@ -985,7 +1057,7 @@
         </message>
         <message>
             <source>Close</source>
-            <translation type="unfinished" />
+            <translation>Schließen</translation>
         </message>
         <message>
             <source>Close other programs and start the export again.</source>
@@ -1004,48 +1076,56 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Close when it is done</source>
+            <source>Close programs that use it, then remove the folder yourself.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close when it is done</source>
+            <translation>Schließen, wenn es fertig ist</translation>
         </message>
         <message>
             <source>Colours</source>
-            <translation type="unfinished" />
+            <translation>Farben</translation>
+        </message>
+        <message>
+            <source>Command</source>
+            <translation>Befehl</translation>
         </message>
         <message>
             <source>Compare</source>
-            <translation type="unfinished" />
+            <translation>Vergleichen</translation>
         </message>
         <message>
             <source>Compares adapter, merged model and each GGUF on held-out rows, token by token.</source>
-            <translation type="unfinished" />
+            <translation>Vergleicht Adapter, zusammengeführtes Modell und jedes GGUF an zurückgehaltenen Zeilen, Token für Token.</translation>
         </message>
         <message>
             <source>Computes activations twice instead of keeping them: much less memory, about a third slower. Unsloth's also moves what it keeps to main memory.</source>
-            <translation type="unfinished" />
+            <translation>Berechnet Aktivierungen zweimal, statt sie aufzuheben: viel weniger Speicher, etwa ein Drittel langsamer. Das von Unsloth lagert auch den Rest in den Hauptspeicher aus.</translation>
         </message>
         <message>
             <source>Concatenation: exactly the weighted sum of the updates; the ranks add up.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Connect to the network (and unset HF_HUB_OFFLINE), or choose a file or folder.</source>
+            <source>Connect to the network, or choose a file or folder.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Connect to the network (and unset HF_HUB_OFFLINE), or choose a {kind} folder.</source>
+            <source>Connect to the network, or choose a {kind} folder.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Constant</source>
-            <translation type="unfinished" />
+            <translation>Konstant</translation>
         </message>
         <message>
             <source>Context length</source>
-            <translation type="unfinished" />
+            <translation>Kontextlänge</translation>
         </message>
         <message>
             <source>Continue</source>
-            <translation type="unfinished" />
+            <translation>Weiter</translation>
         </message>
         <message>
             <source>Control characters</source>
@@ -1053,19 +1133,19 @@
         </message>
         <message>
             <source>Conversation</source>
-            <translation type="unfinished" />
+            <translation>Gespräch</translation>
         </message>
         <message>
             <source>Conversations processed at once. Memory grows with it.</source>
-            <translation type="unfinished" />
+            <translation>Gleichzeitig verarbeitete Gespräche. Der Speicherbedarf wächst damit.</translation>
         </message>
         <message>
             <source>Convert from</source>
-            <translation type="unfinished" />
+            <translation>Umwandeln aus</translation>
         </message>
         <message>
             <source>Converted</source>
-            <translation type="unfinished" />
+            <translation>Umgewandelt</translation>
         </message>
         <message>
             <source>Converted with {tool}, quantised with {quantiser}.</source>
@@ -1073,6 +1153,10 @@
         </message>
         <message>
             <source>Copy</source>
+            <translation>Kopieren</translation>
+        </message>
+        <message>
+            <source>Copy it again from your hub settings; one with read access is enough.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -1084,16 +1168,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Copy versions</source>
+            <translation>Versionen kopieren</translation>
+        </message>
+        <message>
             <source>Copy {name}</source>
-            <translation type="unfinished" />
+            <translation>{name} kopieren</translation>
         </message>
         <message>
             <source>Copy {source}</source>
-            <translation type="unfinished" />
+            <translation>{source} kopieren</translation>
         </message>
         <message>
             <source>Copying for the cluster</source>
-            <translation type="unfinished" />
+            <translation>Kopieren für den Cluster</translation>
         </message>
         <message>
             <source>Correct it at that place; Ollama would refuse it, too.</source>
@@ -1121,115 +1209,115 @@
         </message>
         <message>
             <source>Correct the values above to see the number of steps.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie die Werte oben, um die Zahl der Schritte zu sehen.</translation>
         </message>
         <message>
             <source>Cosine</source>
-            <translation type="unfinished" />
+            <translation>Kosinus</translation>
         </message>
         <message>
             <source>Cosine to a lowest rate</source>
-            <translation type="unfinished" />
+            <translation>Kosinus bis zu kleinster Rate</translation>
         </message>
         <message>
             <source>Cosine with restarts</source>
-            <translation type="unfinished" />
+            <translation>Kosinus mit Neustarts</translation>
         </message>
         <message>
             <source>Count in</source>
-            <translation type="unfinished" />
+            <translation>Zählen in</translation>
         </message>
         <message>
             <source>Counts instead of the share where it is not 0.</source>
-            <translation type="unfinished" />
+            <translation>Gilt anstelle des Anteils, wenn es nicht 0 ist.</translation>
         </message>
         <message>
             <source>Create</source>
-            <translation type="unfinished" />
+            <translation>Anlegen</translation>
         </message>
         <message>
             <source>Create in Ollama</source>
-            <translation type="unfinished" />
+            <translation>In Ollama anlegen</translation>
         </message>
         <message>
             <source>Creates the model in Ollama when a server answers.</source>
-            <translation type="unfinished" />
+            <translation>Legt das Modell in Ollama an, wenn ein Server antwortet.</translation>
         </message>
         <message>
             <source>Creating</source>
-            <translation type="unfinished" />
+            <translation>Anlegen</translation>
         </message>
         <message>
             <source>Ctrl+Enter</source>
-            <translation type="unfinished" />
+            <translation>Strg+Eingabe</translation>
         </message>
         <message>
             <source>Curves</source>
-            <translation type="unfinished" />
+            <translation>Kurven</translation>
         </message>
         <message>
             <source>Cut the end</source>
-            <translation type="unfinished" />
+            <translation>Ende abschneiden</translation>
         </message>
         <message>
             <source>DPO</source>
-            <translation type="unfinished" />
+            <translation>DPO</translation>
         </message>
         <message>
             <source>Dark</source>
-            <translation type="unfinished" />
+            <translation>Dunkel</translation>
         </message>
         <message>
             <source>Data</source>
-            <translation type="unfinished" />
+            <translation>Daten</translation>
         </message>
         <message>
             <source>Dataset</source>
-            <translation type="unfinished" />
+            <translation>Datensatz</translation>
         </message>
         <message>
             <source>Datasets (*.json *.jsonl *.csv *.parquet *.txt);;All files (*)</source>
-            <translation type="unfinished" />
+            <translation>Datensätze (*.json *.jsonl *.csv *.parquet *.txt);;Alle Dateien (*)</translation>
         </message>
         <message>
             <source>Datasets (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;All files (*)</source>
-            <translation type="unfinished" />
+            <translation>Datensätze (*.json *.jsonl *.ndjson *.csv *.tsv *.parquet *.arrow *.txt *.md *.markdown *.gz *.bz2 *.xz *.zst *.zip);;Alle Dateien (*)</translation>
         </message>
         <message>
             <source>Decay</source>
-            <translation type="unfinished" />
+            <translation>Abfall</translation>
         </message>
         <message>
             <source>Default</source>
-            <translation type="unfinished" />
+            <translation>Vorgabe</translation>
         </message>
         <message>
             <source>Default system prompt of the Ollama model. Empty: what the chat template brings.</source>
-            <translation type="unfinished" />
+            <translation>Vorgegebener System-Prompt des Ollama-Modells. Leer: was die Chat-Vorlage mitbringt.</translation>
         </message>
         <message>
             <source>Default: {value}{unit}</source>
-            <translation type="unfinished" />
+            <translation>Vorgabe: {value}{unit}</translation>
         </message>
         <message>
             <source>Device</source>
-            <translation type="unfinished" />
+            <translation>Gerät</translation>
         </message>
         <message>
             <source>Discard</source>
-            <translation type="unfinished" />
+            <translation>Verwerfen</translation>
         </message>
         <message>
             <source>Disk: {files} for the files</source>
-            <translation type="unfinished" />
+            <translation>Speicherplatz: {files} für die Dateien</translation>
         </message>
         <message>
             <source>Divided among them</source>
-            <translation type="unfinished" />
+            <translation>Auf sie verteilt</translation>
         </message>
         <message>
             <source>Divided if they do not fit</source>
-            <translation type="unfinished" />
+            <translation>Verteilt, wenn sie nicht passen</translation>
         </message>
         <message>
             <source>Do not use it; export again, or choose a quantisation with more bits.</source>
@@ -1245,7 +1333,7 @@
         </message>
         <message>
             <source>DoRA</source>
-            <translation type="unfinished" />
+            <translation>DoRA</translation>
         </message>
         <message>
             <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
@@ -1253,23 +1341,27 @@
         </message>
         <message>
             <source>Double quantisation</source>
+            <translation>Doppelte Quantisierung</translation>
+        </message>
+        <message>
+            <source>Downloading Python</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
-            <translation type="unfinished" />
+            <translation>Ziehen Sie die Linie oder nehmen Sie die Pfeiltasten (Umschalt: 1 Token, Bild: 512).</translation>
         </message>
         <message>
             <source>Drop files or folders anywhere on this page, or choose them.</source>
-            <translation type="unfinished" />
+            <translation>Legen Sie Dateien oder Ordner irgendwo auf dieser Seite ab, oder wählen Sie welche.</translation>
         </message>
         <message>
             <source>Dropout</source>
-            <translation type="unfinished" />
+            <translation>Dropout</translation>
         </message>
         <message>
             <source>EVA</source>
-            <translation type="unfinished" />
+            <translation>EVA</translation>
         </message>
         <message>
             <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
@@ -1281,15 +1373,15 @@
         </message>
         <message>
             <source>Earlier runs of the project appear here.</source>
-            <translation type="unfinished" />
+            <translation>Frühere Läufe des Projekts erscheinen hier.</translation>
         </message>
         <message>
             <source>Early stopping</source>
-            <translation type="unfinished" />
+            <translation>Frühes Beenden</translation>
         </message>
         <message>
             <source>Effective batch: {batch} per step.</source>
-            <translation type="unfinished" />
+            <translation>Effektiver Batch: {batch} je Schritt.</translation>
         </message>
         <message>
             <source>Empty turns</source>
@@ -1297,27 +1389,27 @@
         </message>
         <message>
             <source>Empty: looked for in your home folder.</source>
-            <translation type="unfinished" />
+            <translation>Leer: wird in Ihrem persönlichen Ordner gesucht.</translation>
         </message>
         <message>
             <source>Ended with a problem</source>
-            <translation type="unfinished" />
+            <translation>Mit einem Problem beendet</translation>
         </message>
         <message>
             <source>Ends after this step with a checkpoint and gives the memory back.</source>
-            <translation type="unfinished" />
+            <translation>Endet nach diesem Schritt mit einem Checkpoint und gibt den Speicher frei.</translation>
         </message>
         <message>
             <source>Ends training after this many optimizer steps. 0: no limit but the epochs.</source>
-            <translation type="unfinished" />
+            <translation>Beendet das Training nach so vielen Optimiererschritten. 0: keine Grenze außer den Epochen.</translation>
         </message>
         <message>
             <source>Ends training when eval loss has not fallen for this many evaluations. 0: never.</source>
-            <translation type="unfinished" />
+            <translation>Beendet das Training, wenn der Eval-Loss so viele Auswertungen lang nicht gefallen ist. 0: nie.</translation>
         </message>
         <message>
             <source>Engine</source>
-            <translation type="unfinished" />
+            <translation>Engine</translation>
         </message>
         <message>
             <source>Enter a valid value. {description}</source>
@@ -1333,11 +1425,11 @@
         </message>
         <message>
             <source>Epoch</source>
-            <translation type="unfinished" />
+            <translation>Epoche</translation>
         </message>
         <message>
             <source>Epochs</source>
-            <translation type="unfinished" />
+            <translation>Epochen</translation>
         </message>
         <message>
             <source>Equal rows</source>
@@ -1345,11 +1437,11 @@
         </message>
         <message>
             <source>Eval loss</source>
-            <translation type="unfinished" />
+            <translation>Eval-Loss</translation>
         </message>
         <message>
             <source>Eval loss has to fall by more than this, in nats, to count for early stopping.</source>
-            <translation type="unfinished" />
+            <translation>Um mehr als dies, in Nats, muss der Eval-Loss fallen, damit es beim frühen Beenden zählt.</translation>
         </message>
         <message>
             <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
@@ -1357,15 +1449,15 @@
         </message>
         <message>
             <source>Evaluate every</source>
-            <translation type="unfinished" />
+            <translation>Auswerten alle</translation>
         </message>
         <message>
             <source>Evaluation to show the answers of</source>
-            <translation type="unfinished" />
+            <translation>Auswertung, deren Antworten gezeigt werden</translation>
         </message>
         <message>
             <source>Evaluations and checkpoints</source>
-            <translation type="unfinished" />
+            <translation>Auswertungen und Checkpoints</translation>
         </message>
         <message>
             <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
@@ -1385,15 +1477,19 @@
         </message>
         <message>
             <source>Everything</source>
-            <translation type="unfinished" />
+            <translation>Alles</translation>
+        </message>
+        <message>
+            <source>Everywhere</source>
+            <translation>Überall</translation>
         </message>
         <message>
             <source>Expected loss</source>
-            <translation type="unfinished" />
+            <translation>Erwarteter Verlust</translation>
         </message>
         <message>
             <source>Export</source>
-            <translation type="unfinished" />
+            <translation>Export</translation>
         </message>
         <message>
             <source>Export it first (`lora-studio export RUN`).</source>
@@ -1413,15 +1509,15 @@
         </message>
         <message>
             <source>Export without merging</source>
-            <translation type="unfinished" />
+            <translation>Ohne Zusammenführen exportieren</translation>
         </message>
         <message>
             <source>Exported</source>
-            <translation type="unfinished" />
+            <translation>Exportiert</translation>
         </message>
         <message>
             <source>Exporting</source>
-            <translation type="unfinished" />
+            <translation>Export</translation>
         </message>
         <message>
             <source>Extremely long rows</source>
@@ -1429,15 +1525,15 @@
         </message>
         <message>
             <source>FP4</source>
-            <translation type="unfinished" />
+            <translation>FP4</translation>
         </message>
         <message>
             <source>Failed</source>
-            <translation type="unfinished" />
+            <translation>Nicht bestanden</translation>
         </message>
         <message>
             <source>Faults in the data appear here once all rows were read.</source>
-            <translation type="unfinished" />
+            <translation>Fehler in den Daten erscheinen hier, sobald alle Zeilen gelesen sind.</translation>
         </message>
         <message>
             <source>Fetch or copy the file again; it is damaged or incomplete.</source>
@@ -1461,47 +1557,59 @@
         </message>
         <message>
             <source>Files, folders of files or hub datasets whose rows are trained on, mixed by weight.</source>
-            <translation type="unfinished" />
+            <translation>Dateien, Ordner mit Dateien oder Hub-Datensätze, mit deren Zeilen trainiert wird, gemischt nach Gewicht.</translation>
         </message>
         <message>
             <source>Files…</source>
-            <translation type="unfinished" />
+            <translation>Dateien…</translation>
         </message>
         <message>
             <source>File…</source>
-            <translation type="unfinished" />
+            <translation>Datei…</translation>
+        </message>
+        <message>
+            <source>Find a setting, a command, a page or a project</source>
+            <translation>Einstellung, Befehl, Seite oder Projekt suchen</translation>
+        </message>
+        <message>
+            <source>Find anything</source>
+            <translation>Alles durchsuchen</translation>
+        </message>
+        <message>
+            <source>Find anything…</source>
+            <translation>Alles durchsuchen…</translation>
         </message>
         <message>
             <source>Findings</source>
-            <translation type="unfinished" />
+            <translation>Befunde</translation>
         </message>
         <message>
             <source>Findings ({count})</source>
-            <translation type="unfinished" />
+            <translation>Befunde ({count})</translation>
         </message>
         <message>
             <source>Finds rows that hold these words, upper or lower case (Ctrl+F)</source>
-            <translation type="unfinished" />
+            <translation>Findet Zeilen mit diesen Wörtern, groß oder klein (Strg+F)</translation>
         </message>
         <message>
             <source>Finish copying first?</source>
-            <translation type="unfinished" />
+            <translation>Erst zu Ende kopieren?</translation>
         </message>
         <message>
             <source>Fit longest row ({fitting})</source>
-            <translation type="unfinished" />
+            <translation>An längste Zeile anpassen ({fitting})</translation>
         </message>
         <message>
             <source>Fix</source>
-            <translation type="unfinished" />
+            <translation>Beheben</translation>
         </message>
         <message>
             <source>Fixed: {small}</source>
-            <translation type="unfinished" />
+            <translation>Behoben: {small}</translation>
         </message>
         <message>
             <source>Fixes the order of rows, the split and the initial adapter.</source>
-            <translation type="unfinished" />
+            <translation>Legt die Reihenfolge der Zeilen, die Teilung und den Anfangsadapter fest.</translation>
         </message>
         <message>
             <source>FlashAttention takes all of them at once</source>
@@ -1509,51 +1617,51 @@
         </message>
         <message>
             <source>Folder</source>
-            <translation type="unfinished" />
+            <translation>Ordner</translation>
         </message>
         <message>
             <source>Folder for the project</source>
-            <translation type="unfinished" />
+            <translation>Ordner für das Projekt</translation>
         </message>
         <message>
             <source>Folder of a LoRA adapter whose weights training starts from. Its rank, alpha and layers are taken from it. Preference training compares with it instead of the base model.</source>
-            <translation type="unfinished" />
+            <translation>Ordner eines LoRA-Adapters, mit dessen Gewichten das Training beginnt. Rang, Alpha und Schichten werden von ihm übernommen. Präferenztraining vergleicht mit ihm statt mit dem Basismodell.</translation>
         </message>
         <message>
             <source>Folder of an adapter</source>
-            <translation type="unfinished" />
+            <translation>Ordner eines Adapters</translation>
         </message>
         <message>
             <source>Folder of the model to merge into, when it is not the one that was trained on: the 16-bit original of a quantised model. Empty for the model of this project.</source>
-            <translation type="unfinished" />
+            <translation>Ordner des Modells, mit dem zusammengeführt wird, wenn es nicht das trainierte ist: das 16-Bit-Original eines quantisierten Modells. Leer für das Modell dieses Projekts.</translation>
         </message>
         <message>
             <source>Folders</source>
-            <translation type="unfinished" />
+            <translation>Ordner</translation>
         </message>
         <message>
             <source>Folders of other adapters of the same base model, merged after this one, each with its weight: adapters/style=0.5.</source>
-            <translation type="unfinished" />
+            <translation>Ordner weiterer Adapter desselben Basismodells, die nach diesem zusammengeführt werden, jeder mit seinem Gewicht: adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Folder…</source>
-            <translation type="unfinished" />
+            <translation>Ordner…</translation>
         </message>
         <message>
             <source>For every quantisation</source>
-            <translation type="unfinished" />
+            <translation>Für jede Quantisierung</translation>
         </message>
         <message>
             <source>For the next training:</source>
-            <translation type="unfinished" />
+            <translation>Für das nächste Training:</translation>
         </message>
         <message>
             <source>Format</source>
-            <translation type="unfinished" />
+            <translation>Format</translation>
         </message>
         <message>
             <source>Format of this source</source>
-            <translation type="unfinished" />
+            <translation>Format dieser Quelle</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
@@ -1568,60 +1676,72 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Free {left}</source>
+            <source>Free some space, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free some space, or choose a folder on another disk.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Free {left}</source>
+            <translation>Frei {left}</translation>
         </message>
         <message>
             <source>From the hub</source>
-            <translation type="unfinished" />
+            <translation>Vom Hub</translation>
         </message>
         <message>
             <source>Further adapters</source>
-            <translation type="unfinished" />
+            <translation>Weitere Adapter</translation>
         </message>
         <message>
             <source>GB</source>
-            <translation type="unfinished" />
+            <translation>GB</translation>
         </message>
         <message>
             <source>GGUF files can be made straight from base and adapter, without a merged copy.</source>
+            <translation>GGUF-Dateien können direkt aus Basis und Adapter entstehen, ohne zusammengeführte Kopie.</translation>
+        </message>
+        <message>
+            <source>GGUF files of the architecture {value} cannot be unpacked for training.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The first one becomes the Ollama model.</source>
-            <translation type="unfinished" />
+            <translation>Zu schreibende GGUF-Dateien. Q4_K_M ist der übliche Kompromiss aus Größe und Güte; F16 ist so gut wie exakt. Die erste wird zum Ollama-Modell.</translation>
         </message>
         <message>
             <source>GGUF models (*.gguf);;All files (*)</source>
-            <translation type="unfinished" />
+            <translation>GGUF-Modelle (*.gguf);;Alle Dateien (*)</translation>
         </message>
         <message>
             <source>GPU (°C)</source>
-            <translation type="unfinished" />
+            <translation>GPU (°C)</translation>
         </message>
         <message>
             <source>GPU busy</source>
-            <translation type="unfinished" />
+            <translation>GPU-Auslastung</translation>
         </message>
         <message>
             <source>GPU busy (%)</source>
-            <translation type="unfinished" />
+            <translation>GPU-Auslastung (%)</translation>
         </message>
         <message>
             <source>GPU temperature</source>
-            <translation type="unfinished" />
+            <translation>GPU-Temperatur</translation>
         </message>
         <message>
             <source>GPU {gpu_percent:.0f} %</source>
-            <translation type="unfinished" />
+            <translation>GPU {gpu_percent:.0f} %</translation>
         </message>
         <message>
             <source>Gaussian</source>
-            <translation type="unfinished" />
+            <translation>Gauß-verteilt</translation>
         </message>
         <message>
             <source>Gemma</source>
-            <translation type="unfinished" />
+            <translation>Gemma</translation>
         </message>
         <message>
             <source>Give at least one adapter a weight; 1 is as it was trained.</source>
@@ -1637,11 +1757,11 @@
         </message>
         <message>
             <source>Go on</source>
-            <translation type="unfinished" />
+            <translation>Weitermachen</translation>
         </message>
         <message>
             <source>Go on from</source>
-            <translation type="unfinished" />
+            <translation>Weitermachen mit</translation>
         </message>
         <message>
             <source>Go on to Merge.</source>
@@ -1649,47 +1769,51 @@
         </message>
         <message>
             <source>Go on: {what}</source>
-            <translation type="unfinished" />
+            <translation>Weitermachen: {what}</translation>
+        </message>
+        <message>
+            <source>Go to the next problem</source>
+            <translation>Zum nächsten Problem</translation>
         </message>
         <message>
             <source>Go to {place}</source>
-            <translation type="unfinished" />
+            <translation>Gehe zu {place}</translation>
         </message>
         <message>
             <source>Goes to {folder}</source>
-            <translation type="unfinished" />
+            <translation>Kommt nach {folder}</translation>
         </message>
         <message>
             <source>Gradient accumulation</source>
-            <translation type="unfinished" />
+            <translation>Gradientenakkumulation</translation>
         </message>
         <message>
             <source>Gradient checkpointing</source>
-            <translation type="unfinished" />
+            <translation>Gradienten-Checkpointing</translation>
         </message>
         <message>
             <source>Gradient clipping</source>
-            <translation type="unfinished" />
+            <translation>Gradientenbegrenzung</translation>
         </message>
         <message>
             <source>Gradient norm</source>
-            <translation type="unfinished" />
+            <translation>Gradientennorm</translation>
         </message>
         <message>
             <source>Gradients</source>
-            <translation type="unfinished" />
+            <translation>Gradienten</translation>
         </message>
         <message>
             <source>Group by length</source>
-            <translation type="unfinished" />
+            <translation>Nach Länge gruppieren</translation>
         </message>
         <message>
             <source>Half of the rows up to</source>
-            <translation type="unfinished" />
+            <translation>Die Hälfte der Zeilen bis</translation>
         </message>
         <message>
             <source>Halve on a plateau</source>
-            <translation type="unfinished" />
+            <translation>Auf einem Plateau halbieren</translation>
         </message>
         <message>
             <source>Halving the learning rate on a plateau</source>
@@ -1698,6 +1822,10 @@
         <message>
             <source>Hello! Who are you?</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Help</source>
+            <translation>Hilfe</translation>
         </message>
         <message>
             <source>Hold the base in 16-bit, or begin as usual.</source>
@@ -1717,35 +1845,35 @@
         </message>
         <message>
             <source>Home</source>
-            <translation type="unfinished" />
+            <translation>Start</translation>
         </message>
         <message>
             <source>How it is used</source>
-            <translation type="unfinished" />
+            <translation>Wie er verwendet wird</translation>
         </message>
         <message>
             <source>How many times the cosine runs from its highest to zero.</source>
-            <translation type="unfinished" />
+            <translation>Wie oft der Kosinus von seinem Höchstwert bis null läuft.</translation>
         </message>
         <message>
             <source>How often the whole dataset is gone through.</source>
-            <translation type="unfinished" />
+            <translation>Wie oft der ganze Datensatz durchlaufen wird.</translation>
         </message>
         <message>
             <source>How pairs of a better and a worse answer are learned from: DPO compares with the base model, ORPO does without and also learns the better answer itself. Used with pairs only.</source>
-            <translation type="unfinished" />
+            <translation>Wie aus Paaren einer besseren und einer schlechteren Antwort gelernt wird: DPO vergleicht mit dem Basismodell, ORPO kommt ohne aus und lernt auch die bessere Antwort selbst. Nur bei Paaren verwendet.</translation>
         </message>
         <message>
             <source>How the frozen base weights are held while training. 16-bit is exact and fastest; 8-bit halves and 4-bit quarters their memory at a small cost in quality. A processor without 16-bit arithmetic does best with 32-bit. The adapter itself is always trained in 32-bit.</source>
-            <translation type="unfinished" />
+            <translation>Wie die eingefrorenen Basisgewichte beim Training gehalten werden. 16 Bit ist genau und am schnellsten; 8 Bit halbiert und 4 Bit viertelt ihren Speicher bei kleiner Einbuße an Güte. Ein Prozessor ohne 16-Bit-Rechenwerk fährt mit 32 Bit am besten. Der Adapter selbst wird immer in 32 Bit trainiert.</translation>
         </message>
         <message>
             <source>How the learning rate falls after the warm-up.</source>
-            <translation type="unfinished" />
+            <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
         </message>
         <message>
             <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
-            <translation type="unfinished" />
+            <translation>Wie Gesprächsbeiträge als Text geschrieben werden. Ein Basismodell ohne eigene Vorlage bekommt ChatML, wenn keine andere gewählt ist; Adapter, zusammengeführtes und exportiertes Modell tragen sie.</translation>
         </message>
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
@@ -1765,7 +1893,7 @@
         </message>
         <message>
             <source>Importance matrix</source>
-            <translation type="unfinished" />
+            <translation>Wichtigkeitsmatrix</translation>
         </message>
         <message>
             <source>Importance matrix: {found} weights, {tokens} tokens of the data.</source>
@@ -1773,7 +1901,7 @@
         </message>
         <message>
             <source>Importing</source>
-            <translation type="unfinished" />
+            <translation>Import</translation>
         </message>
         <message>
             <source>In LM Studio as {publisher}/{name}: {folder}. Refresh its list.</source>
@@ -1781,7 +1909,7 @@
         </message>
         <message>
             <source>In force; nothing in the data needs it now.</source>
-            <translation type="unfinished" />
+            <translation>In Kraft; nichts in den Daten braucht es jetzt.</translation>
         </message>
         <message>
             <source>In {count} row, row {row} the first: {what}.</source>
@@ -1857,7 +1985,7 @@
         </message>
         <message>
             <source>Initial values</source>
-            <translation type="unfinished" />
+            <translation>Anfangswerte</translation>
         </message>
         <message>
             <source>Initial values that are taken from the weights or the data cannot be converted from Unsloth's layers.</source>
@@ -1865,6 +1993,14 @@
         </message>
         <message>
             <source>Insert {text}</source>
+            <translation>{text} einfügen</translation>
+        </message>
+        <message>
+            <source>Install Python 3.12 and start the set-up again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Install it (`pip install uv`), or name it with {variable}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -1888,11 +2024,23 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Interrupted</source>
+            <source>Install the program again, or run it from a checkout of its source.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Interrupted</source>
+            <translation>Unterbrochen</translation>
+        </message>
+        <message>
             <source>Inverse square root</source>
+            <translation>Inverse Quadratwurzel</translation>
+        </message>
+        <message>
+            <source>It cannot be read: {why}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It has no .safetensors file.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -1909,6 +2057,14 @@
         </message>
         <message>
             <source>It has {there}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It is an adapter over another model: Ollama keeps both apart.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It is one part of several: join them with llama-gguf-split first.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -1932,20 +2088,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Its weights are pickles, a format that can run any code when it is opened.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Its worker was ended from outside, as when memory runs out while no window is open.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
-            <translation type="unfinished" />
+            <translation>JSON, JSONL, CSV, TSV, Parquet, Text, komprimiert oder nicht; Alpaca, ShareGPT, Nachrichten, Prompt und Antwort, Frage und Antwort, Präferenzpaare, bewertete Antworten oder reiner Text.</translation>
         </message>
         <message>
             <source>Join neighbouring turns of one role</source>
-            <translation type="unfinished" />
+            <translation>Benachbarte Beiträge einer Rolle verbinden</translation>
         </message>
         <message>
             <source>Joins small computations of the feed-forward parts into larger ones. Where it pays is measured on the longest micro-batch before training, which takes a minute.</source>
-            <translation type="unfinished" />
+            <translation>Verbindet kleine Rechnungen der Feed-forward-Teile zu größeren. Ob es sich lohnt, wird vor dem Training am längsten Mikro-Batch gemessen; das dauert eine Minute.</translation>
         </message>
         <message>
             <source>Keep 5 % of the rows for validation</source>
@@ -1953,15 +2113,15 @@
         </message>
         <message>
             <source>Keep in the background</source>
-            <translation type="unfinished" />
+            <translation>Im Hintergrund weiter</translation>
         </message>
         <message>
             <source>Keep one of equal rows</source>
-            <translation type="unfinished" />
+            <translation>Von gleichen Zeilen eine behalten</translation>
         </message>
         <message>
             <source>Keep one of nearly equal rows</source>
-            <translation type="unfinished" />
+            <translation>Von fast gleichen Zeilen eine behalten</translation>
         </message>
         <message>
             <source>Keep some rows of the dataset for validation, or do without.</source>
@@ -1969,7 +2129,7 @@
         </message>
         <message>
             <source>Keep the best</source>
-            <translation type="unfinished" />
+            <translation>Den besten behalten</translation>
         </message>
         <message>
             <source>Keep the best adapter</source>
@@ -1977,11 +2137,15 @@
         </message>
         <message>
             <source>Keep together by</source>
-            <translation type="unfinished" />
+            <translation>Zusammenhalten nach</translation>
+        </message>
+        <message>
+            <source>Keyboard shortcuts</source>
+            <translation>Tastenkürzel</translation>
         </message>
         <message>
             <source>LM Studio's models folder</source>
-            <translation type="unfinished" />
+            <translation>Modellordner von LM Studio</translation>
         </message>
         <message>
             <source>LM Studio's models folder was not found on this computer.</source>
@@ -1989,15 +2153,19 @@
         </message>
         <message>
             <source>Labelled answers (completion, label)</source>
-            <translation type="unfinished" />
+            <translation>Bewertete Antworten (completion, label)</translation>
         </message>
         <message>
             <source>Lacking {missing}</source>
-            <translation type="unfinished" />
+            <translation>Es fehlen {missing}</translation>
+        </message>
+        <message>
+            <source>Language</source>
+            <translation>Sprache</translation>
         </message>
         <message>
             <source>Largest micro-batch that fits</source>
-            <translation type="unfinished" />
+            <translation>Größter passender Mikro-Batch</translation>
         </message>
         <message>
             <source>Largest micro-batch that fits: {size} × {accumulation}</source>
@@ -2005,27 +2173,27 @@
         </message>
         <message>
             <source>Largest norm of the gradient of one step. 0 switches clipping off.</source>
-            <translation type="unfinished" />
+            <translation>Größte Norm des Gradienten eines Schritts. 0 schaltet die Begrenzung ab.</translation>
         </message>
         <message>
             <source>Largest size of one safetensors file.</source>
-            <translation type="unfinished" />
+            <translation>Größte Größe einer safetensors-Datei.</translation>
         </message>
         <message>
             <source>Last answer only</source>
-            <translation type="unfinished" />
+            <translation>Nur letzte Antwort</translation>
         </message>
         <message>
             <source>Layers of a transformer block that get an adapter</source>
-            <translation type="unfinished" />
+            <translation>Schichten eines Transformer-Blocks, die einen Adapter bekommen</translation>
         </message>
         <message>
             <source>Learning rate</source>
-            <translation type="unfinished" />
+            <translation>Lernrate</translation>
         </message>
         <message>
             <source>Learning rate of the adapter's B matrices over that of its A matrices. 1: the same for both; 16 often learns faster (LoRA+, Hayou et al. 2024).</source>
-            <translation type="unfinished" />
+            <translation>Lernrate der B-Matrizen des Adapters geteilt durch die seiner A-Matrizen. 1: für beide gleich; 16 lernt oft schneller (LoRA+, Hayou et al. 2024).</translation>
         </message>
         <message>
             <source>Learning rate {value}</source>
@@ -2033,23 +2201,23 @@
         </message>
         <message>
             <source>Learns the length of each weight row apart from its direction (Liu et al. 2024). Often better at low ranks; slower, and takes more memory.</source>
-            <translation type="unfinished" />
+            <translation>Lernt die Länge jeder Gewichtszeile getrennt von ihrer Richtung (Liu et al. 2024). Oft besser bei kleinem Rang; langsamer und mit mehr Speicherbedarf.</translation>
         </message>
         <message>
             <source>Least improvement</source>
-            <translation type="unfinished" />
+            <translation>Kleinste Verbesserung</translation>
         </message>
         <message>
             <source>Leave as it is</source>
-            <translation type="unfinished" />
+            <translation>So lassen</translation>
         </message>
         <message>
             <source>Leave contradictory pairs out</source>
-            <translation type="unfinished" />
+            <translation>Widersprüchliche Paare auslassen</translation>
         </message>
         <message>
             <source>Leave extremely long rows out</source>
-            <translation type="unfinished" />
+            <translation>Extrem lange Zeilen auslassen</translation>
         </message>
         <message>
             <source>Leave it open</source>
@@ -2057,27 +2225,27 @@
         </message>
         <message>
             <source>Leave out</source>
-            <translation type="unfinished" />
+            <translation>Auslassen</translation>
         </message>
         <message>
             <source>Leave refusals out</source>
-            <translation type="unfinished" />
+            <translation>Verweigerungen auslassen</translation>
         </message>
         <message>
             <source>Leave rows of another shape out</source>
-            <translation type="unfinished" />
+            <translation>Zeilen anderer Gestalt auslassen</translation>
         </message>
         <message>
             <source>Leave rows with empty turns out</source>
-            <translation type="unfinished" />
+            <translation>Zeilen mit leeren Beiträgen auslassen</translation>
         </message>
         <message>
             <source>Leave rows with lost characters out</source>
-            <translation type="unfinished" />
+            <translation>Zeilen mit verlorenen Zeichen auslassen</translation>
         </message>
         <message>
             <source>Leave rows with turns out of order out</source>
-            <translation type="unfinished" />
+            <translation>Zeilen mit Beiträgen in falscher Reihenfolge auslassen</translation>
         </message>
         <message>
             <source>Leave the backend open</source>
@@ -2093,15 +2261,15 @@
         </message>
         <message>
             <source>Leave the row out</source>
-            <translation type="unfinished" />
+            <translation>Zeile auslassen</translation>
         </message>
         <message>
             <source>Leave validation rows out of training</source>
-            <translation type="unfinished" />
+            <translation>Validierungszeilen nicht mittrainieren</translation>
         </message>
         <message>
             <source>Left out</source>
-            <translation type="unfinished" />
+            <translation>Ausgelassen</translation>
         </message>
         <message>
             <source>Left out ({rstrip}): {names}{more}.</source>
@@ -2109,23 +2277,23 @@
         </message>
         <message>
             <source>Left out: {fault}</source>
-            <translation type="unfinished" />
+            <translation>Ausgelassen: {fault}</translation>
         </message>
         <message>
             <source>Length</source>
-            <translation type="unfinished" />
+            <translation>Länge</translation>
         </message>
         <message>
             <source>Lengths</source>
-            <translation type="unfinished" />
+            <translation>Längen</translation>
         </message>
         <message>
             <source>Lengths appear here once a model and a dataset are chosen.</source>
-            <translation type="unfinished" />
+            <translation>Längen erscheinen hier, sobald Modell und Datensatz gewählt sind.</translation>
         </message>
         <message>
             <source>Less</source>
-            <translation type="unfinished" />
+            <translation>Weniger</translation>
         </message>
         <message>
             <source>Let every device hold all of the model.</source>
@@ -2140,56 +2308,72 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Licence</source>
+            <translation>Lizenz</translation>
+        </message>
+        <message>
+            <source>Licences</source>
+            <translation>Lizenzen</translation>
+        </message>
+        <message>
+            <source>Licences of the packages</source>
+            <translation>Lizenzen der Pakete</translation>
+        </message>
+        <message>
             <source>Light</source>
-            <translation type="unfinished" />
+            <translation>Hell</translation>
         </message>
         <message>
             <source>Like this the first row is left out: {fault}.</source>
-            <translation type="unfinished" />
+            <translation>So wird die erste Zeile ausgelassen: {fault}.</translation>
         </message>
         <message>
             <source>Linear</source>
-            <translation type="unfinished" />
+            <translation>Linear</translation>
         </message>
         <message>
             <source>Links the files into LM Studio's models folder, which takes no space on the same disk.</source>
-            <translation type="unfinished" />
+            <translation>Verknüpft die Dateien in den Modellordner von LM Studio; auf demselben Datenträger braucht das keinen Platz.</translation>
         </message>
         <message>
             <source>Lion</source>
-            <translation type="unfinished" />
+            <translation>Lion</translation>
         </message>
         <message>
             <source>Lion 8-bit</source>
-            <translation type="unfinished" />
+            <translation>Lion 8 Bit</translation>
         </message>
         <message>
             <source>Lion 8-bit, paged</source>
-            <translation type="unfinished" />
+            <translation>Lion 8 Bit, ausgelagert</translation>
         </message>
         <message>
             <source>Lion, paged</source>
-            <translation type="unfinished" />
+            <translation>Lion, ausgelagert</translation>
         </message>
         <message>
             <source>Llama 3</source>
-            <translation type="unfinished" />
+            <translation>Llama 3</translation>
         </message>
         <message>
             <source>LoRA</source>
-            <translation type="unfinished" />
+            <translation>LoRA</translation>
+        </message>
+        <message>
+            <source>LoRA Studio is free software under the Apache License 2.0.</source>
+            <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
         </message>
         <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
-            <translation type="unfinished" />
+            <translation>LoRA Studio {version}, Python {python_version}</translation>
         </message>
         <message>
             <source>LoRA+ ratio</source>
-            <translation type="unfinished" />
+            <translation>LoRA+-Verhältnis</translation>
         </message>
         <message>
             <source>LoftQ</source>
-            <translation type="unfinished" />
+            <translation>LoftQ</translation>
         </message>
         <message>
             <source>LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.</source>
@@ -2205,43 +2389,47 @@
         </message>
         <message>
             <source>Log</source>
-            <translation type="unfinished" />
+            <translation>Protokoll</translation>
         </message>
         <message>
             <source>Logarithmic</source>
-            <translation type="unfinished" />
+            <translation>Logarithmisch</translation>
         </message>
         <message>
             <source>Logits</source>
-            <translation type="unfinished" />
+            <translation>Logits</translation>
         </message>
         <message>
             <source>Logs</source>
-            <translation type="unfinished" />
+            <translation>Protokolle</translation>
         </message>
         <message>
             <source>Longer and wider; ends when it stops helping</source>
-            <translation type="unfinished" />
+            <translation>Länger und breiter; endet, wenn es nicht mehr hilft</translation>
         </message>
         <message>
             <source>Longer rows</source>
-            <translation type="unfinished" />
+            <translation>Längere Zeilen</translation>
         </message>
         <message>
             <source>Longest</source>
-            <translation type="unfinished" />
+            <translation>Längste</translation>
         </message>
         <message>
             <source>Longest row</source>
-            <translation type="unfinished" />
+            <translation>Längste Zeile</translation>
         </message>
         <message>
             <source>Longest sample</source>
-            <translation type="unfinished" />
+            <translation>Längste Probe</translation>
         </message>
         <message>
             <source>Longest time between two checkpoints: what a power cut can cost. 0: by steps alone.</source>
-            <translation type="unfinished" />
+            <translation>Längste Zeit zwischen zwei Checkpoints: was ein Stromausfall kosten kann. 0: nur nach Schritten.</translation>
+        </message>
+        <message>
+            <source>Look</source>
+            <translation>Aussehen</translation>
         </message>
         <message>
             <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
@@ -2273,19 +2461,19 @@
         </message>
         <message>
             <source>Looking at its runs…</source>
-            <translation type="unfinished" />
+            <translation>Läufe werden angesehen…</translation>
         </message>
         <message>
             <source>Looking at it…</source>
-            <translation type="unfinished" />
+            <translation>Wird angesehen…</translation>
         </message>
         <message>
             <source>Looking for faults</source>
-            <translation type="unfinished" />
+            <translation>Fehler suchen</translation>
         </message>
         <message>
             <source>Looking…</source>
-            <translation type="unfinished" />
+            <translation>Wird durchgesehen…</translation>
         </message>
         <message>
             <source>Looks something up.</source>
@@ -2293,15 +2481,15 @@
         </message>
         <message>
             <source>Loss</source>
-            <translation type="unfinished" />
+            <translation>Loss</translation>
         </message>
         <message>
             <source>Loss alone</source>
-            <translation type="unfinished" />
+            <translation>Nur Loss</translation>
         </message>
         <message>
             <source>Loss curve</source>
-            <translation type="unfinished" />
+            <translation>Loss-Kurve</translation>
         </message>
         <message>
             <source>Lost characters</source>
@@ -2317,11 +2505,11 @@
         </message>
         <message>
             <source>Lowest rate</source>
-            <translation type="unfinished" />
+            <translation>Kleinste Rate</translation>
         </message>
         <message>
             <source>MLflow</source>
-            <translation type="unfinished" />
+            <translation>MLflow</translation>
         </message>
         <message>
             <source>Mac Roman</source>
@@ -2329,23 +2517,27 @@
         </message>
         <message>
             <source>Made by</source>
-            <translation type="unfinished" />
+            <translation>Erzeugt von</translation>
         </message>
         <message>
             <source>Made for {only_for}.</source>
-            <translation type="unfinished" />
+            <translation>Gemacht für {only_for}.</translation>
         </message>
         <message>
             <source>Make every rank even, or begin as usual.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Make it fit</source>
+            <source>Make it again on a machine with the same system and Python: `lora-studio engine wheelhouse FOLDER`.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Make it fit</source>
+            <translation>Passend machen</translation>
+        </message>
+        <message>
             <source>Make it fit: {change}</source>
-            <translation type="unfinished" />
+            <translation>Passend machen: {change}</translation>
         </message>
         <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
@@ -2357,31 +2549,31 @@
         </message>
         <message>
             <source>Mapping</source>
-            <translation type="unfinished" />
+            <translation>Zuordnung</translation>
         </message>
         <message>
             <source>Measures on the training data which weights matter, so that few bits are spent well. The smallest quantisations cannot do without; from Q6_K up it makes little difference.</source>
-            <translation type="unfinished" />
+            <translation>Misst an den Trainingsdaten, welche Gewichte wichtig sind, damit wenige Bits gut angelegt werden. Die kleinsten Quantisierungen kommen nicht ohne aus; ab Q6_K macht es kaum einen Unterschied.</translation>
         </message>
         <message>
             <source>Measuring goes on: these are the figures of the rows so far.</source>
-            <translation type="unfinished" />
+            <translation>Es wird noch gemessen: Dies sind die Werte der bisherigen Zeilen.</translation>
         </message>
         <message>
             <source>Measuring rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen messen</translation>
         </message>
         <message>
             <source>Memory</source>
-            <translation type="unfinished" />
+            <translation>Speicher</translation>
         </message>
         <message>
             <source>Memory and speed</source>
-            <translation type="unfinished" />
+            <translation>Speicher und Tempo</translation>
         </message>
         <message>
             <source>Memory and time</source>
-            <translation type="unfinished" />
+            <translation>Speicher und Zeit</translation>
         </message>
         <message>
             <source>Memory ran out on another device.</source>
@@ -2409,15 +2601,15 @@
         </message>
         <message>
             <source>Memory: not known yet</source>
-            <translation type="unfinished" />
+            <translation>Speicher: noch nicht bekannt</translation>
         </message>
         <message>
             <source>Memory: {parts}; together {total}. {free}</source>
-            <translation type="unfinished" />
+            <translation>Speicher: {parts}; zusammen {total}. {free}</translation>
         </message>
         <message>
             <source>Merge</source>
-            <translation type="unfinished" />
+            <translation>Zusammenführen</translation>
         </message>
         <message>
             <source>Merge and export again; the run's selftest.json says what was found.</source>
@@ -2425,7 +2617,7 @@
         </message>
         <message>
             <source>Merge into</source>
-            <translation type="unfinished" />
+            <translation>Zusammenführen mit</translation>
         </message>
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
@@ -2449,11 +2641,11 @@
         </message>
         <message>
             <source>Merge the adapter first.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie zuerst den Adapter zusammen.</translation>
         </message>
         <message>
             <source>Merged</source>
-            <translation type="unfinished" />
+            <translation>Zusammengeführt</translation>
         </message>
         <message>
             <source>Merged model</source>
@@ -2461,27 +2653,27 @@
         </message>
         <message>
             <source>Merging</source>
-            <translation type="unfinished" />
+            <translation>Zusammenführen</translation>
         </message>
         <message>
             <source>Message</source>
-            <translation type="unfinished" />
+            <translation>Meldung</translation>
         </message>
         <message>
             <source>Messages (role, content)</source>
-            <translation type="unfinished" />
+            <translation>Nachrichten (role, content)</translation>
         </message>
         <message>
             <source>Metrics also to</source>
-            <translation type="unfinished" />
+            <translation>Messwerte auch an</translation>
         </message>
         <message>
             <source>Micro-batch</source>
-            <translation type="unfinished" />
+            <translation>Mikro-Batch</translation>
         </message>
         <message>
             <source>Micro-batches added up before each optimizer step. The effective batch is micro-batch × accumulation.</source>
-            <translation type="unfinished" />
+            <translation>Mikro-Batches, die vor jedem Optimiererschritt summiert werden. Der effektive Batch ist Mikro-Batch × Akkumulation.</translation>
         </message>
         <message>
             <source>Misread characters</source>
@@ -2489,19 +2681,19 @@
         </message>
         <message>
             <source>Mistral</source>
-            <translation type="unfinished" />
+            <translation>Mistral</translation>
         </message>
         <message>
             <source>Model</source>
-            <translation type="unfinished" />
+            <translation>Modell</translation>
         </message>
         <message>
             <source>Module names</source>
-            <translation type="unfinished" />
+            <translation>Modulnamen</translation>
         </message>
         <message>
             <source>More</source>
-            <translation type="unfinished" />
+            <translation>Mehr</translation>
         </message>
         <message>
             <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
@@ -2509,15 +2701,15 @@
         </message>
         <message>
             <source>NEFTune noise</source>
-            <translation type="unfinished" />
+            <translation>NEFTune-Rauschen</translation>
         </message>
         <message>
             <source>NF4</source>
-            <translation type="unfinished" />
+            <translation>NF4</translation>
         </message>
         <message>
             <source>NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit floating point. Used with 4-bit precision only.</source>
-            <translation type="unfinished" />
+            <translation>NF4 passt zu normalverteilten Gewichten, wie Modelle sie haben; FP4 ist einfache 4-Bit-Gleitkommazahl. Nur bei 4-Bit-Genauigkeit verwendet.</translation>
         </message>
         <message>
             <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
@@ -2525,7 +2717,7 @@
         </message>
         <message>
             <source>Name</source>
-            <translation type="unfinished" />
+            <translation>Name</translation>
         </message>
         <message>
             <source>Name LM Studio's models folder, or empty the field to have it looked for.</source>
@@ -2557,7 +2749,7 @@
         </message>
         <message>
             <source>Name of the copy</source>
-            <translation type="unfinished" />
+            <translation>Name der Kopie</translation>
         </message>
         <message>
             <source>Name the file that ends in {suffix}.</source>
@@ -2568,12 +2760,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
+            <source>Name the program file of a Python from 3.11 to 3.13.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
+            <translation>Namen von Modulen, die ganz trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Braucht für diese den Speicher eines vollen Feintunings.</translation>
+        </message>
+        <message>
             <source>Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.</source>
-            <translation type="unfinished" />
+            <translation>Namen der anzupassenden linearen Schichten, etwa q_proj oder down_proj. Nur bei „Nach Namen“ verwendet.</translation>
         </message>
         <message>
             <source>Nearest to it that is proven: {what}.</source>
@@ -2585,19 +2781,23 @@
         </message>
         <message>
             <source>Needs</source>
-            <translation type="unfinished" />
+            <translation>Braucht</translation>
         </message>
         <message>
             <source>Needs an importance matrix, which is computed from the training data.</source>
-            <translation type="unfinished" />
+            <translation>Braucht eine Wichtigkeitsmatrix; sie wird aus den Trainingsdaten berechnet.</translation>
         </message>
         <message>
             <source>New project</source>
-            <translation type="unfinished" />
+            <translation>Neues Projekt</translation>
         </message>
         <message>
             <source>New project…</source>
-            <translation type="unfinished" />
+            <translation>Neues Projekt…</translation>
+        </message>
+        <message>
+            <source>Next step</source>
+            <translation>Nächster Schritt</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
@@ -2649,15 +2849,27 @@
         </message>
         <message>
             <source>No rows yet</source>
-            <translation type="unfinished" />
+            <translation>Noch keine Zeilen</translation>
         </message>
         <message>
             <source>No run yet</source>
+            <translation>Noch kein Lauf</translation>
+        </message>
+        <message>
+            <source>No set of packages fits together here: {last_words}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No standalone Python is known for this system</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No standalone Python is known for this system.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>No steps yet.</source>
-            <translation type="unfinished" />
+            <translation>Noch keine Schritte.</translation>
         </message>
         <message>
             <source>No target module is named, so nothing would train.</source>
@@ -2669,7 +2881,7 @@
         </message>
         <message>
             <source>None</source>
-            <translation type="unfinished" />
+            <translation>Keine</translation>
         </message>
         <message>
             <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
@@ -2685,19 +2897,19 @@
         </message>
         <message>
             <source>Not all rows were read</source>
-            <translation type="unfinished" />
+            <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
         <message>
             <source>Not estimated: the devices share the weights, or one memory.</source>
-            <translation type="unfinished" />
+            <translation>Nicht geschätzt: Die Geräte teilen sich die Gewichte oder einen Speicher.</translation>
         </message>
         <message>
             <source>Not looked for faults</source>
-            <translation type="unfinished" />
+            <translation>Nicht nach Fehlern gesucht</translation>
         </message>
         <message>
             <source>Not read yet.</source>
-            <translation type="unfinished" />
+            <translation>Noch nicht gelesen.</translation>
         </message>
         <message>
             <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
@@ -2705,11 +2917,11 @@
         </message>
         <message>
             <source>Not used: {why}.</source>
-            <translation type="unfinished" />
+            <translation>Nicht verwendet: {why}.</translation>
         </message>
         <message>
             <source>Nothing</source>
-            <translation type="unfinished" />
+            <translation>Nichts</translation>
         </message>
         <message>
             <source>Nothing can be made of {rows}, which no training sees: {reason}.</source>
@@ -2717,11 +2929,15 @@
         </message>
         <message>
             <source>Nothing here can be trained on. {evidence}</source>
-            <translation type="unfinished" />
+            <translation>Damit kann nichts trainiert werden. {evidence}</translation>
+        </message>
+        <message>
+            <source>Nothing here is called “{typed}”. Try another word for it.</source>
+            <translation>Nichts hier heißt „{typed}“. Versuchen Sie ein anderes Wort.</translation>
         </message>
         <message>
             <source>Nothing to export yet</source>
-            <translation type="unfinished" />
+            <translation>Noch nichts zu exportieren</translation>
         </message>
         <message>
             <source>Nothing to train</source>
@@ -2733,59 +2949,75 @@
         </message>
         <message>
             <source>Number format</source>
-            <translation type="unfinished" />
+            <translation>Zahlenformat</translation>
         </message>
         <message>
             <source>Number of rows kept out of training, in place of the share. 0: by share.</source>
-            <translation type="unfinished" />
+            <translation>Zahl der Zeilen, die nicht trainiert werden, anstelle des Anteils. 0: nach Anteil.</translation>
         </message>
         <message>
             <source>Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.</source>
-            <translation type="unfinished" />
+            <translation>Nummern der Transformer-Blöcke, die einen Adapter bekommen, ab 0, etwa 0-7, 12. Leer: alle.</translation>
         </message>
         <message>
             <source>OLoRA</source>
-            <translation type="unfinished" />
+            <translation>OLoRA</translation>
         </message>
         <message>
             <source>ORPO</source>
+            <translation>ORPO</translation>
+        </message>
+        <message>
+            <source>OSI Approved ::</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Objective</source>
-            <translation type="unfinished" />
+            <translation>Ziel</translation>
         </message>
         <message>
             <source>Of adapted layers</source>
-            <translation type="unfinished" />
+            <translation>Der angepassten Schichten</translation>
         </message>
         <message>
             <source>Of preference training: how strongly DPO and labelled answers (KTO) are held near the base model, and the weight of the comparison in ORPO. 0.1 is usual.</source>
-            <translation type="unfinished" />
+            <translation>Beim Präferenztraining: wie stark DPO und bewertete Antworten (KTO) nahe am Basismodell gehalten werden, und das Gewicht des Vergleichs bei ORPO. 0.1 ist üblich.</translation>
         </message>
         <message>
             <source>Of the polynomial: 1 is a straight line, more falls faster at first.</source>
-            <translation type="unfinished" />
+            <translation>Des Polynoms: 1 ist eine Gerade, mehr fällt anfangs schneller.</translation>
         </message>
         <message>
             <source>Off</source>
+            <translation>Aus</translation>
+        </message>
+        <message>
+            <source>Offline mode is on, and {repository} is not complete on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Offline mode is on, so the hub is not searched.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Offline mode is on, so the token cannot be checked.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Older ones are deleted after a newer one is complete.</source>
-            <translation type="unfinished" />
+            <translation>Ältere werden gelöscht, wenn ein neuerer vollständig ist.</translation>
         </message>
         <message>
             <source>Ollama TEMPLATE</source>
-            <translation type="unfinished" />
+            <translation>Ollama-TEMPLATE</translation>
         </message>
         <message>
             <source>Ollama TEMPLATE (Go)</source>
-            <translation type="unfinished" />
+            <translation>Ollama-TEMPLATE (Go)</translation>
         </message>
         <message>
             <source>Ollama address</source>
-            <translation type="unfinished" />
+            <translation>Ollama-Adresse</translation>
         </message>
         <message>
             <source>Ollama has no model {name}.</source>
@@ -2797,7 +3029,7 @@
         </message>
         <message>
             <source>Ollama name</source>
-            <translation type="unfinished" />
+            <translation>Ollama-Name</translation>
         </message>
         <message>
             <source>Ollama reads {prompt} tokens where the model was trained on {ours}.</source>
@@ -2821,7 +3053,7 @@
         </message>
         <message>
             <source>On</source>
-            <translation type="unfinished" />
+            <translation>An</translation>
         </message>
         <message>
             <source>One of the adapters is damaged: look at each with `adapters show`.</source>
@@ -2845,31 +3077,31 @@
         </message>
         <message>
             <source>Only the likeliest tokens that together reach this probability are drawn from.</source>
-            <translation type="unfinished" />
+            <translation>Gezogen wird nur aus den wahrscheinlichsten Tokens, die zusammen diese Wahrscheinlichkeit erreichen.</translation>
         </message>
         <message>
             <source>Open a project</source>
-            <translation type="unfinished" />
+            <translation>Projekt öffnen</translation>
         </message>
         <message>
             <source>Open file</source>
-            <translation type="unfinished" />
+            <translation>Datei öffnen</translation>
         </message>
         <message>
             <source>Open log</source>
-            <translation type="unfinished" />
+            <translation>Protokoll öffnen</translation>
         </message>
         <message>
             <source>Open…</source>
-            <translation type="unfinished" />
+            <translation>Öffnen…</translation>
         </message>
         <message>
             <source>Optimizer</source>
-            <translation type="unfinished" />
+            <translation>Optimierer</translation>
         </message>
         <message>
             <source>Orthogonal</source>
-            <translation type="unfinished" />
+            <translation>Orthogonal</translation>
         </message>
         <message>
             <source>Orthogonal initial values need even ranks.</source>
@@ -2877,15 +3109,15 @@
         </message>
         <message>
             <source>Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
-            <translation type="unfinished" />
+            <translation>Andere Ränge für einzelne Module, etwa q_proj=32, oder q_proj=32:64 für Rang 32 und Alpha 64.</translation>
         </message>
         <message>
             <source>Overhead</source>
-            <translation type="unfinished" />
+            <translation>Sonstiges</translation>
         </message>
         <message>
             <source>PEFT</source>
-            <translation type="unfinished" />
+            <translation>PEFT</translation>
         </message>
         <message>
             <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
@@ -2900,92 +3132,108 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>PEFT, because Unsloth is faster on a GPU only</source>
+            <source>PEFT trains the same, somewhat slower.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PEFT, because Unsloth is faster on a GPU only</source>
+            <translation>PEFT, weil Unsloth nur auf einer GPU schneller ist</translation>
         </message>
         <message>
             <source>PEFT, because Unsloth is not installed</source>
-            <translation type="unfinished" />
+            <translation>PEFT, weil Unsloth nicht installiert ist</translation>
         </message>
         <message>
             <source>PEFT, because {reason}</source>
-            <translation type="unfinished" />
+            <translation>PEFT, denn: {reason}</translation>
+        </message>
+        <message>
+            <source>Package</source>
+            <translation>Paket</translation>
         </message>
         <message>
             <source>Packing</source>
-            <translation type="unfinished" />
+            <translation>Packen</translation>
+        </message>
+        <message>
+            <source>Page</source>
+            <translation>Seite</translation>
         </message>
         <message>
             <source>Passed</source>
+            <translation>Bestanden</translation>
+        </message>
+        <message>
+            <source>Paste one from your hub settings.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Path of a file or folder, or org/name on the hub</source>
-            <translation type="unfinished" />
+            <translation>Pfad einer Datei oder eines Ordners, oder org/name auf dem Hub</translation>
         </message>
         <message>
             <source>Pause</source>
-            <translation type="unfinished" />
+            <translation>Pausieren</translation>
         </message>
         <message>
             <source>Paused</source>
-            <translation type="unfinished" />
+            <translation>Pausiert</translation>
         </message>
         <message>
             <source>Pausing after this step. The window closes when that is done.</source>
-            <translation type="unfinished" />
+            <translation>Pausiert nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
             <source>PiSSA</source>
-            <translation type="unfinished" />
+            <translation>PiSSA</translation>
         </message>
         <message>
             <source>Pictures (*.png)</source>
-            <translation type="unfinished" />
+            <translation>Bilder (*.png)</translation>
         </message>
         <message>
             <source>Plain text</source>
-            <translation type="unfinished" />
+            <translation>Reiner Text</translation>
         </message>
         <message>
             <source>Polynomial</source>
-            <translation type="unfinished" />
+            <translation>Polynom</translation>
         </message>
         <message>
             <source>Power</source>
-            <translation type="unfinished" />
+            <translation>Exponent</translation>
         </message>
         <message>
             <source>Precision</source>
-            <translation type="unfinished" />
+            <translation>Genauigkeit</translation>
         </message>
         <message>
             <source>Precision of the merged model</source>
-            <translation type="unfinished" />
+            <translation>Genauigkeit des zusammengeführten Modells</translation>
         </message>
         <message>
             <source>Preference (chosen, rejected)</source>
-            <translation type="unfinished" />
+            <translation>Präferenz (chosen, rejected)</translation>
         </message>
         <message>
             <source>Preference method</source>
-            <translation type="unfinished" />
+            <translation>Präferenzverfahren</translation>
         </message>
         <message>
             <source>Preferences</source>
-            <translation type="unfinished" />
+            <translation>Einstellungen</translation>
         </message>
         <message>
             <source>Presets</source>
-            <translation type="unfinished" />
+            <translation>Voreinstellungen</translation>
         </message>
         <message>
             <source>Primary button</source>
-            <translation type="unfinished" />
+            <translation>Hauptknopf</translation>
         </message>
         <message>
             <source>Processor</source>
-            <translation type="unfinished" />
+            <translation>Prozessor</translation>
         </message>
         <message>
             <source>Processor ({machine}, {get_num_threads} threads)</source>
@@ -2993,47 +3241,47 @@
         </message>
         <message>
             <source>Processor {cpu_percent:.0f} %</source>
-            <translation type="unfinished" />
+            <translation>Prozessor {cpu_percent:.0f} %</translation>
         </message>
         <message>
             <source>Processor: {load} % busy, {used} of {total} of memory in use</source>
-            <translation type="unfinished" />
+            <translation>Prozessor: {load} % ausgelastet, {used} von {total} Speicher belegt</translation>
         </message>
         <message>
             <source>Processors busy</source>
-            <translation type="unfinished" />
+            <translation>Prozessorauslastung</translation>
         </message>
         <message>
             <source>Project</source>
-            <translation type="unfinished" />
+            <translation>Projekt</translation>
         </message>
         <message>
             <source>Project menu</source>
-            <translation type="unfinished" />
+            <translation>Projektmenü</translation>
         </message>
         <message>
             <source>Projects (*{suffix})</source>
-            <translation type="unfinished" />
+            <translation>Projekte (*{suffix})</translation>
         </message>
         <message>
             <source>Projects and samples</source>
-            <translation type="unfinished" />
+            <translation>Projekte und Beispiele</translation>
         </message>
         <message>
             <source>Prompt</source>
-            <translation type="unfinished" />
+            <translation>Prompt</translation>
         </message>
         <message>
             <source>Prompt and completion</source>
-            <translation type="unfinished" />
+            <translation>Prompt und Antwort</translation>
         </message>
         <message>
             <source>Proven instead</source>
-            <translation type="unfinished" />
+            <translation>Stattdessen bewiesen</translation>
         </message>
         <message>
             <source>Pull of adapter weights towards zero at each step, times the learning rate.</source>
-            <translation type="unfinished" />
+            <translation>Zug der Adaptergewichte gegen null in jedem Schritt, mal der Lernrate.</translation>
         </message>
         <message>
             <source>Put a line with the names of the columns first, or map the columns as they are.</source>
@@ -3041,11 +3289,11 @@
         </message>
         <message>
             <source>Put before every conversation that has no system message of its own. Empty: none.</source>
-            <translation type="unfinished" />
+            <translation>Wird vor jedes Gespräch ohne eigene Systemnachricht gesetzt. Leer: keiner.</translation>
         </message>
         <message>
             <source>Put into LM Studio</source>
-            <translation type="unfinished" />
+            <translation>In LM Studio ablegen</translation>
         </message>
         <message>
             <source>Put the dataset back as it was, or start a new run.</source>
@@ -3057,19 +3305,27 @@
         </message>
         <message>
             <source>Put this message away</source>
-            <translation type="unfinished" />
+            <translation>Diese Meldung schließen</translation>
         </message>
         <message>
             <source>Puts the rows of a micro-batch end to end, with attention inside each row only, so that nothing is computed for padding. Same result, less time and memory.</source>
+            <translation>Reiht die Zeilen eines Mikro-Batches aneinander, mit Attention nur innerhalb jeder Zeile, damit nichts für Auffüllung gerechnet wird. Gleiches Ergebnis, weniger Zeit und Speicher.</translation>
+        </message>
+        <message>
+            <source>PyTorch {torch} works, but sees no GPU here: it computes on the processor.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>PyTorch's own index for “{source}” cannot be reached ({short}); its standard build is taken from your index in its place, which may be larger.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Quantisation</source>
-            <translation type="unfinished" />
+            <translation>Quantisierung</translation>
         </message>
         <message>
             <source>Quantisations</source>
-            <translation type="unfinished" />
+            <translation>Quantisierungen</translation>
         </message>
         <message>
             <source>Quantised weights cannot be divided among devices.</source>
@@ -3077,31 +3333,31 @@
         </message>
         <message>
             <source>Question</source>
-            <translation type="unfinished" />
+            <translation>Frage</translation>
         </message>
         <message>
             <source>Question and answer</source>
-            <translation type="unfinished" />
+            <translation>Frage und Antwort</translation>
         </message>
         <message>
             <source>Quick try</source>
-            <translation type="unfinished" />
+            <translation>Schneller Versuch</translation>
         </message>
         <message>
             <source>Quit</source>
-            <translation type="unfinished" />
+            <translation>Beenden</translation>
         </message>
         <message>
             <source>RAdam, schedule-free</source>
-            <translation type="unfinished" />
+            <translation>RAdam, ohne Zeitplan</translation>
         </message>
         <message>
             <source>RMSprop</source>
-            <translation type="unfinished" />
+            <translation>RMSprop</translation>
         </message>
         <message>
             <source>RMSprop 8-bit</source>
-            <translation type="unfinished" />
+            <translation>RMSprop 8 Bit</translation>
         </message>
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a few rows.</source>
@@ -3113,27 +3369,27 @@
         </message>
         <message>
             <source>Randomness of the Ollama model's answers by default. 0 always takes the likeliest token.</source>
-            <translation type="unfinished" />
+            <translation>Vorgegebene Zufälligkeit der Antworten des Ollama-Modells. 0 nimmt immer das wahrscheinlichste Token.</translation>
         </message>
         <message>
             <source>Rank</source>
-            <translation type="unfinished" />
+            <translation>Rang</translation>
         </message>
         <message>
             <source>Rank-stabilised</source>
-            <translation type="unfinished" />
+            <translation>Rangstabilisiert</translation>
         </message>
         <message>
             <source>Ranks by module</source>
-            <translation type="unfinished" />
+            <translation>Ränge je Modul</translation>
         </message>
         <message>
             <source>Raw</source>
-            <translation type="unfinished" />
+            <translation>Roh</translation>
         </message>
         <message>
             <source>Reading rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen lesen</translation>
         </message>
         <message>
             <source>Reading the dataset into the cache</source>
@@ -3141,31 +3397,31 @@
         </message>
         <message>
             <source>Ready to export</source>
-            <translation type="unfinished" />
+            <translation>Bereit zum Export</translation>
         </message>
         <message>
             <source>Reasoning</source>
-            <translation type="unfinished" />
+            <translation>Überlegung</translation>
         </message>
         <message>
             <source>Recent</source>
-            <translation type="unfinished" />
+            <translation>Zuletzt verwendet</translation>
         </message>
         <message>
             <source>Recipe</source>
-            <translation type="unfinished" />
+            <translation>Rezept</translation>
         </message>
         <message>
             <source>Redo</source>
-            <translation type="unfinished" />
+            <translation>Wiederholen</translation>
         </message>
         <message>
             <source>Rejected</source>
-            <translation type="unfinished" />
+            <translation>Abgelehnt</translation>
         </message>
         <message>
             <source>Rejected answer</source>
-            <translation type="unfinished" />
+            <translation>Abgelehnte Antwort</translation>
         </message>
         <message>
             <source>Remove it. The sections are: {steps}.</source>
@@ -3177,63 +3433,71 @@
         </message>
         <message>
             <source>Remove this source</source>
-            <translation type="unfinished" />
+            <translation>Diese Quelle entfernen</translation>
         </message>
         <message>
             <source>Remove {name}</source>
-            <translation type="unfinished" />
+            <translation>{name} entfernen</translation>
         </message>
         <message>
             <source>Remove {text}</source>
-            <translation type="unfinished" />
+            <translation>{text} entfernen</translation>
         </message>
         <message>
             <source>Remove {text}; the file stays</source>
-            <translation type="unfinished" />
+            <translation>{text} entfernen; die Datei bleibt</translation>
         </message>
         <message>
             <source>Repair broken characters</source>
+            <translation>Kaputte Zeichen reparieren</translation>
+        </message>
+        <message>
+            <source>Repair it: Settings, Engine, Repair, or `lora-studio engine repair`.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Repair it: `lora-studio engine repair`. All that was said is in the log.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Repairs</source>
-            <translation type="unfinished" />
+            <translation>Reparaturen</translation>
         </message>
         <message>
             <source>Reset to detected</source>
-            <translation type="unfinished" />
+            <translation>Auf Erkanntes zurücksetzen</translation>
         </message>
         <message>
             <source>Restarts</source>
-            <translation type="unfinished" />
+            <translation>Neustarts</translation>
         </message>
         <message>
             <source>Resume</source>
-            <translation type="unfinished" />
+            <translation>Fortsetzen</translation>
         </message>
         <message>
             <source>Resume to begin; no step was done yet.</source>
-            <translation type="unfinished" />
+            <translation>Fortsetzen, um zu beginnen; noch ist kein Schritt getan.</translation>
         </message>
         <message>
             <source>Resume to go on from the checkpoint at step {steps}.</source>
-            <translation type="unfinished" />
+            <translation>Fortsetzen, um beim Checkpoint von Schritt {steps} weiterzumachen.</translation>
         </message>
         <message>
             <source>Revision</source>
-            <translation type="unfinished" />
+            <translation>Revision</translation>
         </message>
         <message>
             <source>Reward margin</source>
-            <translation type="unfinished" />
+            <translation>Belohnungsabstand</translation>
         </message>
         <message>
             <source>Row</source>
-            <translation type="unfinished" />
+            <translation>Zeile</translation>
         </message>
         <message>
             <source>Row lengths</source>
-            <translation type="unfinished" />
+            <translation>Zeilenlängen</translation>
         </message>
         <message>
             <source>Row {row} is left out: {reason}.</source>
@@ -3241,11 +3505,11 @@
         </message>
         <message>
             <source>Rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen</translation>
         </message>
         <message>
             <source>Rows are cut after this many tokens; plain text is divided into pieces of this length. Memory grows with it.</source>
-            <translation type="unfinished" />
+            <translation>Zeilen werden nach so vielen Tokens abgeschnitten; reiner Text wird in Stücke dieser Länge geteilt. Der Speicherbedarf wächst damit.</translation>
         </message>
         <message>
             <source>Rows are packed end to end and {described}</source>
@@ -3253,7 +3517,7 @@
         </message>
         <message>
             <source>Rows could not be read</source>
-            <translation type="unfinished" />
+            <translation>Zeilen waren nicht lesbar</translation>
         </message>
         <message>
             <source>Rows left out</source>
@@ -3261,7 +3525,7 @@
         </message>
         <message>
             <source>Rows measured</source>
-            <translation type="unfinished" />
+            <translation>Gemessene Zeilen</translation>
         </message>
         <message>
             <source>Rows of a micro-batch are padded</source>
@@ -3277,67 +3541,67 @@
         </message>
         <message>
             <source>Rows of like length share a step: steps take more even time and memory, in an order that is less random.</source>
-            <translation type="unfinished" />
+            <translation>Zeilen ähnlicher Länge teilen sich einen Schritt: Schritte brauchen gleichmäßiger Zeit und Speicher, in weniger zufälliger Reihenfolge.</translation>
         </message>
         <message>
             <source>Rows of the dataset</source>
-            <translation type="unfinished" />
+            <translation>Zeilen des Datensatzes</translation>
         </message>
         <message>
             <source>Rows to measure the loss on, in place of a share of the data. Same format as the data.</source>
-            <translation type="unfinished" />
+            <translation>Zeilen, an denen der Loss gemessen wird, anstelle eines Anteils der Daten. Gleiches Format wie die Daten.</translation>
         </message>
         <message>
             <source>Rows were not measured</source>
-            <translation type="unfinished" />
+            <translation>Zeilen wurden nicht gemessen</translation>
         </message>
         <message>
             <source>Rows, lengths or findings</source>
-            <translation type="unfinished" />
+            <translation>Zeilen, Längen oder Befunde</translation>
         </message>
         <message>
             <source>Run prepared, not started</source>
-            <translation type="unfinished" />
+            <translation>Lauf vorbereitet, nicht gestartet</translation>
         </message>
         <message>
             <source>Run the model's own code</source>
-            <translation type="unfinished" />
+            <translation>Eigenen Code des Modells ausführen</translation>
         </message>
         <message>
             <source>Running now</source>
-            <translation type="unfinished" />
+            <translation>Läuft gerade</translation>
         </message>
         <message>
             <source>SGD with momentum</source>
-            <translation type="unfinished" />
+            <translation>SGD mit Momentum</translation>
         </message>
         <message>
             <source>SGD, schedule-free</source>
-            <translation type="unfinished" />
+            <translation>SGD, ohne Zeitplan</translation>
         </message>
         <message>
             <source>Sample prompts</source>
-            <translation type="unfinished" />
+            <translation>Probe-Prompts</translation>
         </message>
         <message>
             <source>Sample rows</source>
-            <translation type="unfinished" />
+            <translation>Probezeilen</translation>
         </message>
         <message>
             <source>Samples</source>
-            <translation type="unfinished" />
+            <translation>Proben</translation>
         </message>
         <message>
             <source>Save</source>
-            <translation type="unfinished" />
+            <translation>Speichern</translation>
         </message>
         <message>
             <source>Save as</source>
-            <translation type="unfinished" />
+            <translation>Speichern unter</translation>
         </message>
         <message>
             <source>Save as…</source>
-            <translation type="unfinished" />
+            <translation>Speichern unter…</translation>
         </message>
         <message>
             <source>Save it again as a plain LoRA, in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
@@ -3361,15 +3625,15 @@
         </message>
         <message>
             <source>Save picture…</source>
-            <translation type="unfinished" />
+            <translation>Bild speichern…</translation>
         </message>
         <message>
             <source>Save the changes to {name}?</source>
-            <translation type="unfinished" />
+            <translation>Änderungen an {name} speichern?</translation>
         </message>
         <message>
             <source>Save the curves as a picture</source>
-            <translation type="unfinished" />
+            <translation>Kurven als Bild speichern</translation>
         </message>
         <message>
             <source>Save the rows as JSON lines or Parquet.</source>
@@ -3377,125 +3641,149 @@
         </message>
         <message>
             <source>Save the values as a table</source>
-            <translation type="unfinished" />
+            <translation>Werte als Tabelle speichern</translation>
         </message>
         <message>
             <source>Save values…</source>
-            <translation type="unfinished" />
+            <translation>Werte speichern…</translation>
         </message>
         <message>
             <source>Saved {name} in {parent}.</source>
-            <translation type="unfinished" />
+            <translation>{name} in {parent} gespeichert.</translation>
         </message>
         <message>
             <source>Save…</source>
-            <translation type="unfinished" />
+            <translation>Speichern…</translation>
         </message>
         <message>
             <source>Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.</source>
-            <translation type="unfinished" />
+            <translation>Skaliert die Änderung mit Alpha / √Rang statt Alpha / Rang, sodass hohe Ränge so schnell lernen wie niedrige (rsLoRA, Kalajdzievski 2023). Lohnt sich ab Rang 64.</translation>
         </message>
         <message>
             <source>Schedule</source>
-            <translation type="unfinished" />
+            <translation>Verlauf</translation>
         </message>
         <message>
             <source>Search rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen suchen</translation>
         </message>
         <message>
             <source>Seed</source>
-            <translation type="unfinished" />
+            <translation>Startwert</translation>
         </message>
         <message>
             <source>Self-test</source>
-            <translation type="unfinished" />
+            <translation>Selbsttest</translation>
         </message>
         <message>
             <source>Set a validation share in the dataset step and train again.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Shard size</source>
+            <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Setting</source>
+            <translation>Einstellung</translation>
+        </message>
+        <message>
+            <source>Settings</source>
+            <translation>Einstellungen</translation>
+        </message>
+        <message>
+            <source>Shard size</source>
+            <translation>Teilgröße</translation>
         </message>
         <message>
             <source>Share of adapter inputs zeroed at random while training. 0 is fastest; 0.05 to 0.1 helps against overfitting on a small dataset.</source>
-            <translation type="unfinished" />
+            <translation>Anteil der Adaptereingänge, die beim Training zufällig auf null gesetzt werden. 0 ist am schnellsten; 0.05 bis 0.1 hilft gegen Überanpassung bei einem kleinen Datensatz.</translation>
         </message>
         <message>
             <source>Share of all steps over which the learning rate rises from zero.</source>
-            <translation type="unfinished" />
+            <translation>Anteil aller Schritte, über den die Lernrate von null ansteigt.</translation>
         </message>
         <message>
             <source>Share of all steps, the last ones, over which the stable learning rate falls.</source>
-            <translation type="unfinished" />
+            <translation>Anteil aller Schritte, der letzten, über den die stabile Lernrate fällt.</translation>
         </message>
         <message>
             <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
-            <translation type="unfinished" />
+            <translation>Anteil der Zeilen, die nicht trainiert werden, um daran den Loss zu messen. 0 schaltet die Auswertung ab.</translation>
         </message>
         <message>
             <source>ShareGPT (conversations: from, value)</source>
-            <translation type="unfinished" />
+            <translation>ShareGPT (conversations: from, value)</translation>
         </message>
         <message>
             <source>Show</source>
-            <translation type="unfinished" />
+            <translation>Anzeigen</translation>
         </message>
         <message>
             <source>Show all</source>
-            <translation type="unfinished" />
+            <translation>Alles anzeigen</translation>
         </message>
         <message>
             <source>Show all rows (Esc in the search)</source>
-            <translation type="unfinished" />
+            <translation>Alle Zeilen anzeigen (Esc in der Suche)</translation>
         </message>
         <message>
             <source>Show all {count}</source>
-            <translation type="unfinished" />
+            <translation>Alle {count} anzeigen</translation>
         </message>
         <message>
             <source>Show fewer</source>
-            <translation type="unfinished" />
+            <translation>Weniger anzeigen</translation>
         </message>
         <message>
             <source>Show folder</source>
-            <translation type="unfinished" />
+            <translation>Ordner zeigen</translation>
         </message>
         <message>
             <source>Show rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen zeigen</translation>
         </message>
         <message>
             <source>Show rows: {title}</source>
-            <translation type="unfinished" />
+            <translation>Zeilen zeigen: {title}</translation>
+        </message>
+        <message>
+            <source>Show the job under way</source>
+            <translation>Laufenden Auftrag zeigen</translation>
         </message>
         <message>
             <source>Show the last run</source>
-            <translation type="unfinished" />
+            <translation>Letzten Lauf zeigen</translation>
+        </message>
+        <message>
+            <source>Show the log</source>
+            <translation>Protokoll zeigen</translation>
         </message>
         <message>
             <source>Show the other {hidden}</source>
-            <translation type="unfinished" />
+            <translation>Die übrigen {hidden} zeigen</translation>
         </message>
         <message>
             <source>Show these rows</source>
-            <translation type="unfinished" />
+            <translation>Diese Zeilen zeigen</translation>
         </message>
         <message numerus="yes">
             <source>Show these rows: rows {rows}</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>Diese Zeilen zeigen: Zeile {rows}</numerusform>
+                <numerusform>Diese Zeilen zeigen: Zeilen {rows}</numerusform>
             </translation>
         </message>
         <message>
             <source>Show, do not train</source>
-            <translation type="unfinished" />
+            <translation>Zeigen, nicht trainieren</translation>
         </message>
         <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sign in with a token that is valid and may read it.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -3504,19 +3792,19 @@
         </message>
         <message>
             <source>Size</source>
-            <translation type="unfinished" />
+            <translation>Größe</translation>
         </message>
         <message>
             <source>Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.</source>
-            <translation type="unfinished" />
+            <translation>Größe eines Optimiererschritts an seinem höchsten Punkt. 1e-4 bis 3e-4 passt für die meisten LoRA-Läufe.</translation>
         </message>
         <message>
             <source>Skipped</source>
-            <translation type="unfinished" />
+            <translation>Übersprungen</translation>
         </message>
         <message>
             <source>Skipped: {reason}</source>
-            <translation type="unfinished" />
+            <translation>Übersprungen: {reason}</translation>
         </message>
         <message>
             <source>Small values are dropped, the rest is added. Needs equal ranks.</source>
@@ -3528,19 +3816,19 @@
         </message>
         <message>
             <source>Smallest memory</source>
-            <translation type="unfinished" />
+            <translation>Kleinster Speicher</translation>
         </message>
         <message>
             <source>Smoothing</source>
-            <translation type="unfinished" />
+            <translation>Glättung</translation>
         </message>
         <message>
             <source>Smoothing: {said}</source>
-            <translation type="unfinished" />
+            <translation>Glättung: {said}</translation>
         </message>
         <message>
             <source>Some models bring Python code of their own. It runs with your rights: allow it only for a model whose author you trust.</source>
-            <translation type="unfinished" />
+            <translation>Manche Modelle bringen eigenen Python-Code mit. Er läuft mit Ihren Rechten: Erlauben Sie ihn nur bei einem Modell, dessen Autor Sie vertrauen.</translation>
         </message>
         <message>
             <source>Something answers at {host}, but it is not Ollama.</source>
@@ -3551,8 +3839,12 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Something went wrong</source>
+            <source>Something on the way changed it, such as a proxy or a stale mirror. Try another network or index.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Something went wrong</source>
+            <translation>Etwas ist schiefgegangen</translation>
         </message>
         <message>
             <source>Something went wrong while {doing}: {first_line}</source>
@@ -3560,103 +3852,119 @@
         </message>
         <message>
             <source>Source</source>
-            <translation type="unfinished" />
+            <translation>Quelle</translation>
         </message>
         <message>
             <source>Sources that were used before</source>
-            <translation type="unfinished" />
+            <translation>Früher verwendete Quellen</translation>
         </message>
         <message>
             <source>Stable, then decay</source>
-            <translation type="unfinished" />
+            <translation>Stabil, dann abfallend</translation>
         </message>
         <message>
             <source>Start LM Studio once, or name the folder in the export step.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Start training</source>
+            <source>Start the set-up again; a damaged download is fetched anew.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Start the set-up again; downloads are kept.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Start training</source>
+            <translation>Training starten</translation>
         </message>
         <message>
             <source>Starting…</source>
-            <translation type="unfinished" />
+            <translation>Startet…</translation>
         </message>
         <message>
             <source>Step</source>
-            <translation type="unfinished" />
+            <translation>Schritt</translation>
+        </message>
+        <message>
+            <source>Step before</source>
+            <translation>Schritt davor</translation>
         </message>
         <message>
             <source>Step limit</source>
-            <translation type="unfinished" />
+            <translation>Schrittgrenze</translation>
         </message>
         <message>
             <source>Steps</source>
-            <translation type="unfinished" />
+            <translation>Schritte</translation>
         </message>
         <message>
             <source>Steps or epochs between two checkpoints. 0: by time alone, and at the end.</source>
-            <translation type="unfinished" />
+            <translation>Schritte oder Epochen zwischen zwei Checkpoints. 0: nur nach Zeit und am Ende.</translation>
         </message>
         <message>
             <source>Steps or epochs between two looks at the validation rows. 0: after each epoch.</source>
-            <translation type="unfinished" />
+            <translation>Schritte oder Epochen zwischen zwei Blicken auf die Validierungszeilen. 0: nach jeder Epoche.</translation>
         </message>
         <message>
             <source>Still to do:</source>
-            <translation type="unfinished" />
+            <translation>Noch zu tun:</translation>
         </message>
         <message>
             <source>Stop</source>
-            <translation type="unfinished" />
+            <translation>Anhalten</translation>
         </message>
         <message>
             <source>Stop and keep</source>
-            <translation type="unfinished" />
+            <translation>Beenden und behalten</translation>
         </message>
         <message>
             <source>Stop and keep the adapter</source>
-            <translation type="unfinished" />
+            <translation>Beenden und Adapter behalten</translation>
+        </message>
+        <message>
+            <source>Stop the job under way</source>
+            <translation>Laufenden Auftrag anhalten</translation>
         </message>
         <message>
             <source>Stopped</source>
-            <translation type="unfinished" />
+            <translation>Angehalten</translation>
         </message>
         <message>
             <source>Stopped by you after {time}.</source>
-            <translation type="unfinished" />
+            <translation>Von Ihnen nach {time} beendet.</translation>
         </message>
         <message>
             <source>Stopping after this step. The window closes when that is done.</source>
-            <translation type="unfinished" />
+            <translation>Endet nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
         <message>
             <source>Stops</source>
-            <translation type="unfinished" />
+            <translation>Stoppfolgen</translation>
         </message>
         <message>
             <source>Stops: {value}</source>
-            <translation type="unfinished" />
+            <translation>Stoppfolgen: {value}</translation>
         </message>
         <message>
             <source>Straight from base and adapter, the weights are merged while they are read: the same files, without the disk space of a merged copy.</source>
-            <translation type="unfinished" />
+            <translation>Direkt aus Basis und Adapter werden die Gewichte beim Lesen zusammengeführt: dieselben Dateien ohne den Platz einer zusammengeführten Kopie.</translation>
         </message>
         <message>
             <source>Strength of random noise on the embeddings while training, against parroting of small datasets (Jain et al. 2023). 5 is usual. 0: none.</source>
-            <translation type="unfinished" />
+            <translation>Stärke des Zufallsrauschens auf den Embeddings beim Training, gegen das Nachplappern kleiner Datensätze (Jain et al. 2023). 5 ist üblich. 0: keines.</translation>
         </message>
         <message>
             <source>Strength of the update: it is scaled by alpha / rank. One or two times the rank is usual.</source>
-            <translation type="unfinished" />
+            <translation>Stärke der Änderung: Sie wird mit Alpha / Rang skaliert. Üblich ist das Ein- oder Zweifache des Rangs.</translation>
         </message>
         <message>
             <source>Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.</source>
-            <translation type="unfinished" />
+            <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 ist wie trainiert, 0.5 die Hälfte davon.</translation>
         </message>
         <message>
             <source>Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.</source>
-            <translation type="unfinished" />
+            <translation>Etwa http://127.0.0.1:11434. Leer: OLLAMA_HOST, sonst dieser Rechner.</translation>
         </message>
         <message>
             <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
@@ -3668,11 +3976,11 @@
         </message>
         <message>
             <source>System</source>
-            <translation type="unfinished" />
+            <translation>System</translation>
         </message>
         <message>
             <source>System prompt</source>
-            <translation type="unfinished" />
+            <translation>System-Prompt</translation>
         </message>
         <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
@@ -3680,31 +3988,31 @@
         </message>
         <message>
             <source>Tables (*.csv)</source>
-            <translation type="unfinished" />
+            <translation>Tabellen (*.csv)</translation>
         </message>
         <message>
             <source>Take template markers off the ends of turns, leave out rows with others</source>
-            <translation type="unfinished" />
+            <translation>Vorlagenmarken am Ende von Beiträgen entfernen, Zeilen mit anderen auslassen</translation>
         </message>
         <message>
             <source>Take {name} out</source>
-            <translation type="unfinished" />
+            <translation>{name} herausnehmen</translation>
         </message>
         <message>
             <source>Takes {time}.</source>
-            <translation type="unfinished" />
+            <translation>Dauert {time}.</translation>
         </message>
         <message>
             <source>Target modules</source>
-            <translation type="unfinished" />
+            <translation>Zielmodule</translation>
         </message>
         <message>
             <source>Temperature</source>
-            <translation type="unfinished" />
+            <translation>Temperatur</translation>
         </message>
         <message>
             <source>Template for {name}</source>
-            <translation type="unfinished" />
+            <translation>Vorlage für {name}</translation>
         </message>
         <message>
             <source>Template markers in the text</source>
@@ -3712,15 +4020,19 @@
         </message>
         <message>
             <source>Template…</source>
-            <translation type="unfinished" />
+            <translation>Vorlage…</translation>
         </message>
         <message>
             <source>TensorBoard</source>
-            <translation type="unfinished" />
+            <translation>TensorBoard</translation>
         </message>
         <message>
             <source>Text</source>
-            <translation type="unfinished" />
+            <translation>Text</translation>
+        </message>
+        <message>
+            <source>Text size</source>
+            <translation>Textgröße</translation>
         </message>
         <message>
             <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
@@ -3764,7 +4076,7 @@
         </message>
         <message>
             <source>The adapter at the end is the one with the lowest eval loss, not the last one. Takes validation rows.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter am Ende ist der mit dem kleinsten Eval-Loss, nicht der letzte. Braucht Validierungszeilen.</translation>
         </message>
         <message>
             <source>The adapter decides the shape: {described}.</source>
@@ -3784,11 +4096,11 @@
         </message>
         <message>
             <source>The adapter is in a run of its own, ready to be merged.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter liegt in einem eigenen Lauf, bereit zum Zusammenführen.</translation>
         </message>
         <message>
             <source>The adapter is merged into the model.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter ist mit dem Modell zusammengeführt.</translation>
         </message>
         <message>
             <source>The adapter is of the kind {get}, and training goes on from LoRA alone.</source>
@@ -3800,7 +4112,7 @@
         </message>
         <message>
             <source>The adapter is trained.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter ist trainiert.</translation>
         </message>
         <message>
             <source>The adapter to go on from does not fit this model: {reason}.</source>
@@ -3828,11 +4140,11 @@
         </message>
         <message>
             <source>The answer is labelled bad.</source>
-            <translation type="unfinished" />
+            <translation>Die Antwort ist als schlecht bewertet.</translation>
         </message>
         <message>
             <source>The answer is labelled good.</source>
-            <translation type="unfinished" />
+            <translation>Die Antwort ist als gut bewertet.</translation>
         </message>
         <message>
             <source>The answer is taken from “{taken}”; it could also be {value}.</source>
@@ -3848,7 +4160,7 @@
         </message>
         <message>
             <source>The best adapter was kept, that of step {step}.</source>
-            <translation type="unfinished" />
+            <translation>Der beste Adapter wurde behalten, der von Schritt {step}.</translation>
         </message>
         <message>
             <source>The best approximation of the weighted sum at the rank you choose.</source>
@@ -3860,7 +4172,7 @@
         </message>
         <message>
             <source>The changes since you opened the project will be lost unless you save them.</source>
-            <translation type="unfinished" />
+            <translation>Die Änderungen seit dem Öffnen des Projekts gehen verloren, wenn Sie sie nicht speichern.</translation>
         </message>
         <message>
             <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
@@ -3912,18 +4224,70 @@
         </message>
         <message>
             <source>The copy takes no space: it is a second name.</source>
-            <translation type="unfinished" />
+            <translation>Die Kopie braucht keinen Platz: Sie ist ein zweiter Name.</translation>
         </message>
         <message>
             <source>The curve begins with the first step.</source>
-            <translation type="unfinished" />
+            <translation>Die Kurve beginnt mit dem ersten Schritt.</translation>
         </message>
         <message>
             <source>The devices {device} name one of them twice.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The disk is full.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The disk is full: there was no room left while {doing}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine could not be deleted in full: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine could not be installed: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine does not work: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine in use is as it was. Start the set-up again; the details are in the log.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine is not installed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine is of version {version}, this program of {version_}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine needs a 64-bit Python from 3.11 to 3.13.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine needs {value} GB of free disk, and there are {value_} GB.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine {name} is damaged: its Python is missing.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine's environment could not be made</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine's folder cannot be used: {value}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -3936,7 +4300,7 @@
         </message>
         <message>
             <source>The export is complete.</source>
-            <translation type="unfinished" />
+            <translation>Der Export ist fertig.</translation>
         </message>
         <message>
             <source>The file that all quantisations are made of</source>
@@ -3948,7 +4312,7 @@
         </message>
         <message>
             <source>The files are made straight from base and adapter: no merged copy is written. To keep one, or to upload it, merge first.</source>
-            <translation type="unfinished" />
+            <translation>Die Dateien entstehen direkt aus Basis und Adapter: Eine zusammengeführte Kopie wird nicht geschrieben. Um eine zu behalten oder hochzuladen, führen Sie zuerst zusammen.</translation>
         </message>
         <message>
             <source>The first line of {name} does not look like names of columns, so it is a row.</source>
@@ -3959,7 +4323,7 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The hub answered with {status} while {repository} was being fetched.</source>
+            <source>The hub answered with {value} while {repository} was being fetched.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -3967,7 +4331,27 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The hub asks for a pause: too many requests came from here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub cannot be reached, so the token cannot be checked.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub cannot be reached.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The hub does not let you write to {repository} (status {status}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub does not take this token.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub does not take your token for {repository}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -3979,16 +4363,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The installer uv was not found.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The language changes when you start LoRA Studio the next time.</source>
+            <translation>Die Sprache wechselt, wenn Sie LoRA Studio das nächste Mal starten.</translation>
+        </message>
+        <message>
             <source>The largest micro-batch has {tokens} if rows are as long as they may be: not measured yet.</source>
-            <translation type="unfinished" />
+            <translation>Der größte Mikro-Batch hat {tokens}, wenn die Zeilen so lang sind, wie sie sein dürfen: noch nicht gemessen.</translation>
         </message>
         <message>
             <source>The largest micro-batch has {tokens}.</source>
-            <translation type="unfinished" />
+            <translation>Der größte Mikro-Batch hat {tokens}.</translation>
         </message>
         <message>
             <source>The lighthouse keeper counted 365 lamps, wrote “all well” in the book and asked: who lit them? Nobody answered, for the harbour's people were asleep.</source>
@@ -3996,7 +4388,7 @@
         </message>
         <message>
             <source>The likeliest cause: {cause}.</source>
-            <translation type="unfinished" />
+            <translation>Die wahrscheinlichste Ursache: {cause}.</translation>
         </message>
         <message>
             <source>The log has all it said. A newer llama.cpp may help: name its folder in the export step.</source>
@@ -4040,11 +4432,11 @@
         </message>
         <message>
             <source>The memory it takes appears once model and device are known.</source>
-            <translation type="unfinished" />
+            <translation>Der Speicherbedarf erscheint, sobald Modell und Gerät bekannt sind.</translation>
         </message>
         <message>
             <source>The merged model</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell</translation>
         </message>
         <message>
             <source>The merged model is complete and can be used as it is. A newer llama.cpp may know it: name its folder in the export step.</source>
@@ -4060,7 +4452,7 @@
         </message>
         <message>
             <source>The merged model where there is one, else base and adapter</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell, wo es eines gibt, sonst Basis und Adapter</translation>
         </message>
         <message>
             <source>The merged model would take the place of its base model.</source>
@@ -4096,11 +4488,11 @@
         </message>
         <message>
             <source>The model is in Ollama.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell ist in Ollama.</translation>
         </message>
         <message>
             <source>The model is in a run of its own, ready to be exported.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
         </message>
         <message>
             <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
@@ -4116,10 +4508,14 @@
         </message>
         <message>
             <source>The model's own</source>
-            <translation type="unfinished" />
+            <translation>Die des Modells</translation>
         </message>
         <message>
             <source>The number of steps appears once the dataset is read.</source>
+            <translation>Die Zahl der Schritte erscheint, sobald der Datensatz gelesen ist.</translation>
+        </message>
+        <message>
+            <source>The one before is kept after an update or a repair; install another one instead.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4135,7 +4531,15 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The package index cannot be reached: {short}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The packages could not be installed</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4172,11 +4576,11 @@
         </message>
         <message>
             <source>The row as chat, tokens or raw</source>
-            <translation type="unfinished" />
+            <translation>Die Zeile als Chat, Tokens oder roh</translation>
         </message>
         <message>
             <source>The row as the file has it</source>
-            <translation type="unfinished" />
+            <translation>Die Zeile, wie sie in der Datei steht</translation>
         </message>
         <message>
             <source>The rows are compared with the model as it began, and biases that train change it.</source>
@@ -4204,7 +4608,7 @@
         </message>
         <message>
             <source>The rows of this model's weights do not fit this type's blocks</source>
-            <translation type="unfinished" />
+            <translation>Die Gewichtszeilen dieses Modells passen nicht in die Blöcke dieses Typs</translation>
         </message>
         <message>
             <source>The run folder could not be made: {value}.</source>
@@ -4216,11 +4620,11 @@
         </message>
         <message>
             <source>The run of {name} has no steps to compare with.</source>
-            <translation type="unfinished" />
+            <translation>Der Lauf von {name} hat keine Schritte zum Vergleichen.</translation>
         </message>
         <message>
             <source>The sample could not be copied: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Das Beispiel konnte nicht kopiert werden: {error}.</translation>
         </message>
         <message>
             <source>The self-test</source>
@@ -4235,11 +4639,19 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The size of the file</source>
+            <source>The set-up failed in a way that was not foreseen: {name}.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The size of the file</source>
+            <translation>Die Größe der Datei</translation>
+        </message>
+        <message>
             <source>The sources cannot be trained on together: {parts}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The standalone Python could not be installed</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4264,11 +4676,11 @@
         </message>
         <message>
             <source>The two write different texts</source>
-            <translation type="unfinished" />
+            <translation>Die beiden schreiben verschiedene Texte</translation>
         </message>
         <message>
             <source>The upload is complete.</source>
-            <translation type="unfinished" />
+            <translation>Das Hochladen ist fertig.</translation>
         </message>
         <message>
             <source>The upload to {repository} was interrupted ({name}).</source>
@@ -4283,8 +4695,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>The window closes in a moment.</source>
+            <source>The wheel folder does not hold all that the engine needs here: {last_words}</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The wheel of this checkout could not be built</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The window closes in a moment.</source>
+            <translation>Das Fenster schließt sich gleich.</translation>
         </message>
         <message>
             <source>The {name} file</source>
@@ -4296,7 +4716,7 @@
         </message>
         <message>
             <source>Theme</source>
-            <translation type="unfinished" />
+            <translation>Farbschema</translation>
         </message>
         <message>
             <source>There are no models yet.</source>
@@ -4304,7 +4724,7 @@
         </message>
         <message>
             <source>There are no tokens to show.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Tokens zu zeigen.</translation>
         </message>
         <message>
             <source>There are only {rows} whose label is {reason}.</source>
@@ -4343,12 +4763,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>There is no Python “{wanted}” on this machine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>There is no checkpoint to go on from.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keinen Checkpoint, bei dem es weitergehen könnte.</translation>
         </message>
         <message>
             <source>There is no checkpoint yet: training starts anew.</source>
@@ -4364,6 +4788,14 @@
         </message>
         <message>
             <source>There is no data yet.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no earlier engine to go back to.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no engine “{name}”.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4439,6 +4871,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>There is no token.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>There is no {name}.</source>
             <translation type="unfinished" />
         </message>
@@ -4456,15 +4892,27 @@
         </message>
         <message>
             <source>This folder holds something already. Choose another name.</source>
-            <translation type="unfinished" />
+            <translation>In diesem Ordner liegt schon etwas. Wählen Sie einen anderen Namen.</translation>
         </message>
         <message>
             <source>This format has no “{slot}” that a column could fill.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>This row is left out, so it has no tokens.</source>
+            <source>This installation does not hold its own wheel ({pattern}), which the engine needs.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This is Python {facts} with {facts_} bits.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This is no Python that can be started.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This row is left out, so it has no tokens.</source>
+            <translation>Diese Zeile wird ausgelassen, sie hat also keine Tokens.</translation>
         </message>
         <message>
             <source>This run has no merged model.</source>
@@ -4483,7 +4931,15 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>This system has no Python that fits; {name} will be fetched.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Time left</source>
+            <translation>Restzeit</translation>
+        </message>
+        <message>
+            <source>To choose where PyTorch comes from, set {variable}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4500,59 +4956,59 @@
         </message>
         <message>
             <source>Token {index} of {tokens}</source>
-            <translation type="unfinished" />
+            <translation>Token {index} von {tokens}</translation>
         </message>
         <message>
             <source>Tokens</source>
-            <translation type="unfinished" />
+            <translation>Tokens</translation>
         </message>
         <message>
             <source>Tokens appear in a moment.</source>
-            <translation type="unfinished" />
+            <translation>Tokens erscheinen gleich.</translation>
         </message>
         <message>
             <source>Tokens of this row: trained ones count in the loss, context does not, cut ones are lost.</source>
-            <translation type="unfinished" />
+            <translation>Tokens dieser Zeile: Trainierte zählen im Loss, Kontext nicht, abgeschnittene gehen verloren.</translation>
         </message>
         <message>
             <source>Tokens per epoch</source>
-            <translation type="unfinished" />
+            <translation>Tokens je Epoche</translation>
         </message>
         <message>
             <source>Tokens per second</source>
-            <translation type="unfinished" />
+            <translation>Tokens je Sekunde</translation>
         </message>
         <message>
             <source>Tokens that the Ollama model keeps in view by default.</source>
-            <translation type="unfinished" />
+            <translation>Tokens, die das Ollama-Modell standardmäßig im Blick behält.</translation>
         </message>
         <message>
             <source>Told apart</source>
-            <translation type="unfinished" />
+            <translation>Unterschieden</translation>
         </message>
         <message>
             <source>Took {time}.</source>
-            <translation type="unfinished" />
+            <translation>Dauerte {time}.</translation>
         </message>
         <message>
             <source>Tool</source>
-            <translation type="unfinished" />
+            <translation>Werkzeug</translation>
         </message>
         <message>
             <source>Top-p</source>
-            <translation type="unfinished" />
+            <translation>Top-p</translation>
         </message>
         <message>
             <source>Train</source>
-            <translation type="unfinished" />
+            <translation>Training</translation>
         </message>
         <message>
             <source>Train again</source>
-            <translation type="unfinished" />
+            <translation>Neu trainieren</translation>
         </message>
         <message>
             <source>Train an adapter first.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie zuerst einen Adapter.</translation>
         </message>
         <message>
             <source>Train first, or bring an adapter or a model into the run.</source>
@@ -4596,15 +5052,15 @@
         </message>
         <message>
             <source>Train on</source>
-            <translation type="unfinished" />
+            <translation>Trainieren auf</translation>
         </message>
         <message>
             <source>Train on a cluster…</source>
-            <translation type="unfinished" />
+            <translation>Auf einem Cluster trainieren…</translation>
         </message>
         <message>
             <source>Train on it</source>
-            <translation type="unfinished" />
+            <translation>Darauf trainieren</translation>
         </message>
         <message>
             <source>Train on one sort of data at a time, or choose another format for one of them.</source>
@@ -4612,19 +5068,19 @@
         </message>
         <message>
             <source>Train on several together, each on a part of every step:</source>
-            <translation type="unfinished" />
+            <translation>Auf mehreren zusammen trainieren, jedes an einem Teil jedes Schritts:</translation>
         </message>
         <message>
             <source>Trained tokens</source>
-            <translation type="unfinished" />
+            <translation>Trainierte Tokens</translation>
         </message>
         <message>
             <source>Trained whole</source>
-            <translation type="unfinished" />
+            <translation>Ganz trainiert</translation>
         </message>
         <message>
             <source>Training</source>
-            <translation type="unfinished" />
+            <translation>Training</translation>
         </message>
         <message>
             <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
@@ -4640,23 +5096,23 @@
         </message>
         <message>
             <source>Training has stopped</source>
-            <translation type="unfinished" />
+            <translation>Das Training ist beendet</translation>
         </message>
         <message>
             <source>Training is paused</source>
-            <translation type="unfinished" />
+            <translation>Das Training pausiert</translation>
         </message>
         <message>
             <source>Training is paused.</source>
-            <translation type="unfinished" />
+            <translation>Das Training pausiert.</translation>
         </message>
         <message>
             <source>Training is paused. Resume goes on with it, now or another day.</source>
-            <translation type="unfinished" />
+            <translation>Das Training pausiert. „Fortsetzen“ macht damit weiter, jetzt oder an einem anderen Tag.</translation>
         </message>
         <message>
             <source>Training is under way.</source>
-            <translation type="unfinished" />
+            <translation>Das Training läuft.</translation>
         </message>
         <message>
             <source>Training needs about {total}, and {title} has {available} free.</source>
@@ -4668,15 +5124,15 @@
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
-            <translation type="unfinished" />
+            <translation>Training beendet; der Adapter bleibt, wie er jetzt ist.</translation>
         </message>
         <message>
             <source>Training was cancelled.</source>
-            <translation type="unfinished" />
+            <translation>Das Training wurde abgebrochen.</translation>
         </message>
         <message>
             <source>Trains</source>
-            <translation type="unfinished" />
+            <translation>Trainiert</translation>
         </message>
         <message>
             <source>Try again later: what the hub already has is not sent twice.</source>
@@ -4687,7 +5143,27 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the log.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Try another Python from 3.11 to 3.13.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Turn offline mode off in the settings, or choose a model that is on this computer.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Turn offline mode off in the settings, or choose a {kind} that is here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Turn offline mode off in the settings, then sign in.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4700,7 +5176,7 @@
         </message>
         <message>
             <source>Type the id of a dataset on the Hugging Face hub</source>
-            <translation type="unfinished" />
+            <translation>Kennung eines Datensatzes auf dem Hugging-Face-Hub eingeben</translation>
         </message>
         <message>
             <source>Unbalanced labels</source>
@@ -4708,11 +5184,11 @@
         </message>
         <message>
             <source>Undo</source>
-            <translation type="unfinished" />
+            <translation>Rückgängig</translation>
         </message>
         <message>
             <source>Undo fix</source>
-            <translation type="unfinished" />
+            <translation>Zurücknehmen</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -4720,7 +5196,7 @@
         </message>
         <message>
             <source>Unsloth</source>
-            <translation type="unfinished" />
+            <translation>Unsloth</translation>
         </message>
         <message>
             <source>Unsloth adapts experts in a way of its own.</source>
@@ -4763,6 +5239,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Unsloth is not installed</source>
             <translation type="unfinished" />
         </message>
@@ -4784,7 +5264,7 @@
         </message>
         <message>
             <source>Unsloth where it has fast layers for the model, else PEFT</source>
-            <translation type="unfinished" />
+            <translation>Unsloth, wo es schnelle Schichten für das Modell hat, sonst PEFT</translation>
         </message>
         <message>
             <source>Unsloth would also adapt {added}.</source>
@@ -4792,7 +5272,7 @@
         </message>
         <message>
             <source>Unsloth's</source>
-            <translation type="unfinished" />
+            <translation>Das von Unsloth</translation>
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always of the type NF4.</source>
@@ -4819,6 +5299,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads only what has changed.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Update transformers, or choose a model of an architecture that it knows.</source>
             <translation type="unfinished" />
         </message>
@@ -4828,7 +5312,7 @@
         </message>
         <message>
             <source>Uploading</source>
-            <translation type="unfinished" />
+            <translation>Hochladen</translation>
         </message>
         <message>
             <source>Use AdamW</source>
@@ -4856,15 +5340,15 @@
         </message>
         <message>
             <source>Used</source>
-            <translation type="unfinished" />
+            <translation>Verwendet</translation>
         </message>
         <message>
             <source>Used now: {tools}.</source>
-            <translation type="unfinished" />
+            <translation>Verwendet wird jetzt: {tools}.</translation>
         </message>
         <message>
             <source>User</source>
-            <translation type="unfinished" />
+            <translation>Nutzer</translation>
         </message>
         <message>
             <source>Using Rank-Stabilized LoRA with rank_pattern</source>
@@ -4876,15 +5360,15 @@
         </message>
         <message>
             <source>Validation</source>
-            <translation type="unfinished" />
+            <translation>Validierung</translation>
         </message>
         <message>
             <source>Validation file</source>
-            <translation type="unfinished" />
+            <translation>Validierungsdatei</translation>
         </message>
         <message>
             <source>Validation rows</source>
-            <translation type="unfinished" />
+            <translation>Validierungszeilen</translation>
         </message>
         <message>
             <source>Validation rows in training</source>
@@ -4892,11 +5376,11 @@
         </message>
         <message>
             <source>Validation rows whose prompts are answered as well. 0: none.</source>
-            <translation type="unfinished" />
+            <translation>Validierungszeilen, deren Prompts ebenfalls beantwortet werden. 0: keine.</translation>
         </message>
         <message>
             <source>Validation share</source>
-            <translation type="unfinished" />
+            <translation>Validierungsanteil</translation>
         </message>
         <message>
             <source>Value error,</source>
@@ -4912,6 +5396,14 @@
         </message>
         <message>
             <source>Version</source>
+            <translation>Version</translation>
+        </message>
+        <message>
+            <source>Wait a few minutes. Signed in you may ask more often.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Wait until it has ended, or cancel it where you started it.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4932,59 +5424,63 @@
         </message>
         <message>
             <source>Warm-up</source>
-            <translation type="unfinished" />
+            <translation>Aufwärmen</translation>
         </message>
         <message>
             <source>Warm-up steps</source>
-            <translation type="unfinished" />
+            <translation>Aufwärmschritte</translation>
         </message>
         <message>
             <source>Weight</source>
-            <translation type="unfinished" />
+            <translation>Gewicht</translation>
         </message>
         <message>
             <source>Weight decay</source>
-            <translation type="unfinished" />
+            <translation>Gewichtszerfall</translation>
         </message>
         <message>
             <source>Weight of the adapter</source>
-            <translation type="unfinished" />
+            <translation>Gewicht des Adapters</translation>
         </message>
         <message>
             <source>Weight of this source</source>
-            <translation type="unfinished" />
+            <translation>Gewicht dieser Quelle</translation>
         </message>
         <message>
             <source>Weight of {name}</source>
-            <translation type="unfinished" />
+            <translation>Gewicht von {name}</translation>
         </message>
         <message>
             <source>Weights</source>
-            <translation type="unfinished" />
+            <translation>Gewichte</translation>
         </message>
         <message>
             <source>Weights &amp; Biases</source>
-            <translation type="unfinished" />
+            <translation>Weights &amp; Biases</translation>
         </message>
         <message>
             <source>Weights on several devices</source>
-            <translation type="unfinished" />
+            <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
             <source>What belongs to the run could not be saved: {value}.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>What fills {name}</source>
+            <source>What comes after {number}?</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What fills {name}</source>
+            <translation>Was {name} füllt</translation>
         </message>
         <message>
             <source>What happens to a row with more tokens than that.</source>
-            <translation type="unfinished" />
+            <translation>Was mit einer Zeile geschieht, die mehr Tokens hat.</translation>
         </message>
         <message>
             <source>What happens to the reasoning before an answer: it trains like the answer, it is shown to the model without training, or it is left out.</source>
-            <translation type="unfinished" />
+            <translation>Was mit der Überlegung vor einer Antwort geschieht: Sie wird wie die Antwort trainiert, dem Modell ohne Training gezeigt oder ausgelassen.</translation>
         </message>
         <message>
             <source>What has no answer is left out: there is nothing to learn from it.</source>
@@ -4996,35 +5492,39 @@
         </message>
         <message>
             <source>What is done about findings in the data. Your files stay as they are.</source>
-            <translation type="unfinished" />
+            <translation>Was gegen Befunde in den Daten getan wird. Ihre Dateien bleiben, wie sie sind.</translation>
         </message>
         <message>
             <source>What is shown below the loss</source>
-            <translation type="unfinished" />
+            <translation>Was unter dem Loss gezeigt wird</translation>
         </message>
         <message>
             <source>What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.</source>
-            <translation type="unfinished" />
+            <translation>Was das Modell lädt und umhüllt. Unsloth bringt schnellere Kernel für eine GPU und ihm bekannte Modelle; PEFT geht überall. Automatisch nimmt Unsloth, wo es installiert ist und sich lohnt.</translation>
         </message>
         <message>
             <source>What suits most: start here</source>
-            <translation type="unfinished" />
+            <translation>Was meistens passt: Beginnen Sie hier</translation>
         </message>
         <message>
             <source>What the adapter begins as. The default changes nothing at first. EVA looks at some of the rows and begins with the directions that vary most. PiSSA takes the largest singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three the saved adapter has twice the rank.</source>
-            <translation type="unfinished" />
+            <translation>Womit der Adapter beginnt. Die Vorgabe ändert zunächst nichts. EVA sieht sich einige Zeilen an und beginnt mit den Richtungen, die am meisten schwanken. PiSSA nimmt die größten Singulärvektoren der Gewichte selbst und lernt oft schneller, OLoRA eine Orthonormalbasis davon; beide brauchen eine unquantisierte Basis. LoftQ gleicht aus, was 4-Bit-Gewichte verlieren. Bei den letzten dreien hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
         <message>
             <source>What the job does appears here.</source>
-            <translation type="unfinished" />
+            <translation>Was der Auftrag tut, erscheint hier.</translation>
         </message>
         <message>
             <source>What the two intervals below are counted in.</source>
-            <translation type="unfinished" />
+            <translation>Worin die beiden Abstände darunter gezählt werden.</translation>
         </message>
         <message>
             <source>What to look up.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What was found</source>
+            <translation>Was gefunden wurde</translation>
         </message>
         <message>
             <source>What was saved before is intact. Try again; a training can be resumed.</source>
@@ -5032,11 +5532,11 @@
         </message>
         <message>
             <source>What was trained, but at a loss,</source>
-            <translation type="unfinished" />
+            <translation>Das Trainierte, aber mit Verlust,</translation>
         </message>
         <message>
             <source>What will run</source>
-            <translation type="unfinished" />
+            <translation>Was laufen wird</translation>
         </message>
         <message>
             <source>Where TEMPLATE and chat template differ: {limit}.</source>
@@ -5044,55 +5544,55 @@
         </message>
         <message>
             <source>Where it is needed</source>
-            <translation type="unfinished" />
+            <translation>Wo es nötig ist</translation>
         </message>
         <message>
             <source>Where it pays</source>
-            <translation type="unfinished" />
+            <translation>Wo es sich lohnt</translation>
         </message>
         <message>
             <source>Where loss, rate and evaluations go besides the run folder. Weights &amp; Biases works offline until you log in with its own command; each needs its package.</source>
-            <translation type="unfinished" />
+            <translation>Wohin Loss, Rate und Auswertungen außer in den Lauf-Ordner gehen. Weights &amp; Biases arbeitet offline, bis Sie sich mit seinem eigenen Befehl anmelden; jedes braucht sein Paket.</translation>
         </message>
         <message>
             <source>Where the learning rate ends, as a share of its highest.</source>
-            <translation type="unfinished" />
+            <translation>Wo die Lernrate endet, als Anteil ihres Höchstwerts.</translation>
         </message>
         <message>
             <source>Where the model is placed: auto, cpu, mps, cuda, or one of several as cuda:1. Several train together, each on a part of every step: cuda:0,cuda:1 on two GPUs, cpu:2 in two processes on the processor.</source>
-            <translation type="unfinished" />
+            <translation>Wo das Modell liegt: auto, cpu, mps, cuda oder eines von mehreren als cuda:1. Mehrere trainieren zusammen, jedes an einem Teil jedes Schritts: cuda:0,cuda:1 auf zwei GPUs, cpu:2 in zwei Prozessen auf dem Prozessor.</translation>
         </message>
         <message>
             <source>Where the two differ</source>
-            <translation type="unfinished" />
+            <translation>Worin sich die beiden unterscheiden</translation>
         </message>
         <message>
             <source>Whether every device holds all base weights, which is fastest, or a part of them, for models that do not fit on one. Used with several devices only; quantised weights cannot be divided.</source>
-            <translation type="unfinished" />
+            <translation>Ob jedes Gerät alle Basisgewichte hält, was am schnellsten ist, oder einen Teil davon, für Modelle, die nicht auf eines passen. Nur bei mehreren Geräten verwendet; quantisierte Gewichte lassen sich nicht verteilen.</translation>
         </message>
         <message>
             <source>Which bias terms train as well. None keeps the adapter a pure low-rank update.</source>
-            <translation type="unfinished" />
+            <translation>Welche Bias-Terme mittrainiert werden. Ohne bleibt der Adapter eine reine Änderung von niedrigem Rang.</translation>
         </message>
         <message>
             <source>Which linear layers of each transformer block get an adapter. More layers learn more and cost more memory.</source>
-            <translation type="unfinished" />
+            <translation>Welche linearen Schichten jedes Transformer-Blocks einen Adapter bekommen. Mehr Schichten lernen mehr und kosten mehr Speicher.</translation>
         </message>
         <message>
             <source>Which rows</source>
-            <translation type="unfinished" />
+            <translation>Welche Zeilen</translation>
         </message>
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
-            <translation type="unfinished" />
+            <translation>Welche Tokens im Loss zählen: die Antworten des Assistenten mit ihrem Schluss-Token, nur die letzte Antwort oder das ganze Gespräch.</translation>
         </message>
         <message>
             <source>Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for much new material. Memory and file size grow with it.</source>
-            <translation type="unfinished" />
+            <translation>Breite der Änderung von niedrigem Rang, in Dimensionen. 8 für Ton und Format, 16 für die meisten Aufgaben, 32 für ein neues Fachgebiet, 64 für viel neuen Stoff. Speicherbedarf und Dateigröße wachsen damit.</translation>
         </message>
         <message>
             <source>With a finding</source>
-            <translation type="unfinished" />
+            <translation>Mit einem Befund</translation>
         </message>
         <message>
             <source>With the original 16-bit model as base the merged model is better.</source>
@@ -5116,11 +5616,11 @@
         </message>
         <message>
             <source>Writes a folder that trains elsewhere with one command.</source>
-            <translation type="unfinished" />
+            <translation>Schreibt einen Ordner, der anderswo mit einem Befehl trainiert.</translation>
         </message>
         <message>
             <source>Written to {folder}: copy it to the cluster, its README.md says how to go on.</source>
-            <translation type="unfinished" />
+            <translation>Nach {folder} geschrieben: Kopieren Sie ihn auf den Cluster; seine README.md sagt, wie es weitergeht.</translation>
         </message>
         <message>
             <source>You are not signed in to the Hugging Face hub.</source>
@@ -5132,7 +5632,7 @@
         </message>
         <message>
             <source>Zephyr</source>
-            <translation type="unfinished" />
+            <translation>Zephyr</translation>
         </message>
         <message>
             <source>a 7-Zip archive</source>
@@ -5160,7 +5660,7 @@
         </message>
         <message>
             <source>a guess</source>
-            <translation type="unfinished" />
+            <translation>geraten</translation>
         </message>
         <message>
             <source>a pickle, which could run programs</source>
@@ -5168,10 +5668,14 @@
         </message>
         <message>
             <source>a quarter of the memory, small loss (QLoRA)</source>
-            <translation type="unfinished" />
+            <translation>ein Viertel des Speichers, kleiner Verlust (QLoRA)</translation>
         </message>
         <message>
             <source>a row is a list of turns alone, which is read as its conversation</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a speech model</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5180,6 +5684,14 @@
         </message>
         <message>
             <source>a tool call is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a trial training ended in the middle</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>a trial training failed: {what}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5199,12 +5711,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>about {total}</source>
+            <source>a vision model: it reads pictures and does not write text</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>about {total}</source>
+            <translation>etwa {total}</translation>
+        </message>
+        <message>
             <source>act</source>
-            <translation type="unfinished" />
+            <translation>Akt</translation>
         </message>
         <message>
             <source>address space</source>
@@ -5231,12 +5747,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>an encoder with a decoder: it rewrites one text into another</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>an encoder: it judges text and does not write any</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>an old Office file</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>and</source>
-            <translation type="unfinished" />
+            <translation>und</translation>
         </message>
         <message>
             <source>and {value} more</source>
@@ -5248,7 +5772,7 @@
         </message>
         <message>
             <source>answer loss</source>
-            <translation type="unfinished" />
+            <translation>Loss der Antwort</translation>
         </message>
         <message>
             <source>answering with gguf</source>
@@ -5267,6 +5791,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>asking the hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>asking the new model in Ollama</source>
             <translation type="unfinished" />
         </message>
@@ -5280,7 +5808,7 @@
         </message>
         <message>
             <source>attention</source>
-            <translation type="unfinished" />
+            <translation>Attention</translation>
         </message>
         <message>
             <source>attention goes row by row</source>
@@ -5300,11 +5828,11 @@
         </message>
         <message>
             <source>bfloat16</source>
-            <translation type="unfinished" />
+            <translation>bfloat16</translation>
         </message>
         <message>
             <source>binary models</source>
-            <translation type="unfinished" />
+            <translation>binäre Modelle</translation>
         </message>
         <message>
             <source>bool(float, void *)</source>
@@ -5316,15 +5844,15 @@
         </message>
         <message>
             <source>calls {name}({arguments})</source>
-            <translation type="unfinished" />
+            <translation>ruft {name}({arguments}) auf</translation>
         </message>
         <message>
             <source>can be resumed</source>
-            <translation type="unfinished" />
+            <translation>fortsetzbar</translation>
         </message>
         <message>
             <source>cancelled</source>
-            <translation type="unfinished" />
+            <translation>abgebrochen</translation>
         </message>
         <message>
             <source>characters of it are lost</source>
@@ -5344,11 +5872,11 @@
         </message>
         <message>
             <source>checkpoint</source>
-            <translation type="unfinished" />
+            <translation>Checkpoint</translation>
         </message>
         <message>
             <source>checkpoint at step {step}</source>
-            <translation type="unfinished" />
+            <translation>Checkpoint bei Schritt {step}</translation>
         </message>
         <message>
             <source>checks rows</source>
@@ -5356,11 +5884,11 @@
         </message>
         <message>
             <source>chosen by you</source>
-            <translation type="unfinished" />
+            <translation>von Ihnen gewählt</translation>
         </message>
         <message>
             <source>chosen when training starts</source>
-            <translation type="unfinished" />
+            <translation>wird beim Start des Trainings gewählt</translation>
         </message>
         <message>
             <source>combining adapters</source>
@@ -5392,7 +5920,7 @@
         </message>
         <message>
             <source>context</source>
-            <translation type="unfinished" />
+            <translation>Kontext</translation>
         </message>
         <message>
             <source>control characters stand unescaped inside a text, which is read as it stands</source>
@@ -5416,7 +5944,7 @@
         </message>
         <message>
             <source>cut off</source>
-            <translation type="unfinished" />
+            <translation>abgeschnitten</translation>
         </message>
         <message>
             <source>deriving the Ollama template</source>
@@ -5440,7 +5968,7 @@
         </message>
         <message>
             <source>done</source>
-            <translation type="unfinished" />
+            <translation>fertig</translation>
         </message>
         <message>
             <source>ended with status {code}</source>
@@ -5456,31 +5984,31 @@
         </message>
         <message>
             <source>eval loss</source>
-            <translation type="unfinished" />
+            <translation>Eval-Loss</translation>
         </message>
         <message>
             <source>eval loss, {letter}</source>
-            <translation type="unfinished" />
+            <translation>Eval-Loss, {letter}</translation>
         </message>
         <message>
             <source>evaluations</source>
-            <translation type="unfinished" />
+            <translation>Auswertungen</translation>
         </message>
         <message>
             <source>exact and fastest</source>
-            <translation type="unfinished" />
+            <translation>genau und am schnellsten</translation>
         </message>
         <message>
             <source>exported in {seconds}</source>
-            <translation type="unfinished" />
+            <translation>exportiert in {seconds}</translation>
         </message>
         <message>
             <source>extreme</source>
-            <translation type="unfinished" />
+            <translation>extrem</translation>
         </message>
         <message>
             <source>failed</source>
-            <translation type="unfinished" />
+            <translation>gescheitert</translation>
         </message>
         <message>
             <source>fetching dataset</source>
@@ -5491,12 +6019,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>fetching the model</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>file or</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>float16</source>
-            <translation type="unfinished" />
+            <translation>float16</translation>
         </message>
         <message>
             <source>float16 may be too narrow for this model: choose bfloat16 for the merged model.</source>
@@ -5504,7 +6036,7 @@
         </message>
         <message>
             <source>float32</source>
-            <translation type="unfinished" />
+            <translation>float32</translation>
         </message>
         <message>
             <source>gradient checkpointing</source>
@@ -5512,15 +6044,15 @@
         </message>
         <message>
             <source>gradient norm</source>
-            <translation type="unfinished" />
+            <translation>Gradientennorm</translation>
         </message>
         <message>
             <source>half the memory, hardly any loss</source>
-            <translation type="unfinished" />
+            <translation>halber Speicher, kaum Verlust</translation>
         </message>
         <message>
             <source>hardly any</source>
-            <translation type="unfinished" />
+            <translation>kaum einer</translation>
         </message>
         <message>
             <source>hardly moves anything{name}</source>
@@ -5528,6 +6060,10 @@
         </message>
         <message>
             <source>hashing the GGUF file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>import json, struct, sys, sysconfig; print(json.dumps({'version': sys.version.split()[0], 'bits': 8 * struct.calcsize('P'), 'path': sys.executable, 'tag': f'cp{sys.version_info[0]}{sys.version_info[1]}'}))</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5751,6 +6287,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>it says which parts of an answer train, which is not done here</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>it trained biases of its own</source>
             <translation type="unfinished" />
         </message>
@@ -5768,6 +6308,10 @@
         </message>
         <message>
             <source>it was chosen</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>its Python cannot be started: {value}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5859,6 +6403,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>its worker ended: {value}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>its {key} is {got} instead of {wanted}</source>
             <translation type="unfinished" />
         </message>
@@ -5892,19 +6440,19 @@
         </message>
         <message>
             <source>labelled answers</source>
-            <translation type="unfinished" />
+            <translation>bewertete Antworten</translation>
         </message>
         <message>
             <source>large</source>
-            <translation type="unfinished" />
+            <translation>groß</translation>
         </message>
         <message>
             <source>learning rate</source>
-            <translation type="unfinished" />
+            <translation>Lernrate</translation>
         </message>
         <message>
             <source>likely</source>
-            <translation type="unfinished" />
+            <translation>wahrscheinlich</translation>
         </message>
         <message>
             <source>list of {value}</source>
@@ -5932,7 +6480,7 @@
         </message>
         <message>
             <source>llama.cpp folder</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp-Ordner</translation>
         </message>
         <message>
             <source>llama.cpp in {llama_cpp}</source>
@@ -5999,12 +6547,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>loss</source>
+            <source>looking for models</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>loss</source>
+            <translation>Loss</translation>
+        </message>
+        <message>
             <source>loss (nats per token)</source>
-            <translation type="unfinished" />
+            <translation>Loss (Nats je Token)</translation>
         </message>
         <message>
             <source>making GGUF files</source>
@@ -6020,11 +6572,11 @@
         </message>
         <message>
             <source>margin</source>
-            <translation type="unfinished" />
+            <translation>Abstand</translation>
         </message>
         <message>
             <source>mean over {share} of all steps</source>
-            <translation type="unfinished" />
+            <translation>Mittel über {share} aller Schritte</translation>
         </message>
         <message>
             <source>measuring the dataset</source>
@@ -6032,11 +6584,11 @@
         </message>
         <message>
             <source>memory (GiB)</source>
-            <translation type="unfinished" />
+            <translation>Speicher (GiB)</translation>
         </message>
         <message>
             <source>memory ran out</source>
-            <translation type="unfinished" />
+            <translation>Speicher reichte nicht</translation>
         </message>
         <message>
             <source>memory watch</source>
@@ -6060,19 +6612,19 @@
         </message>
         <message>
             <source>micro-batches</source>
-            <translation type="unfinished" />
+            <translation>Mikro-Batches</translation>
         </message>
         <message>
             <source>minutes</source>
-            <translation type="unfinished" />
+            <translation>Minuten</translation>
         </message>
         <message>
             <source>mixtures of experts</source>
-            <translation type="unfinished" />
+            <translation>Expertengemische</translation>
         </message>
         <message>
             <source>models trained in 2 bits</source>
-            <translation type="unfinished" />
+            <translation>in 2 Bit trainierte Modelle</translation>
         </message>
         <message>
             <source>more than {seconds} seconds</source>
@@ -6084,15 +6636,15 @@
         </message>
         <message>
             <source>name:tag of the model to create. Empty: the project's name.</source>
-            <translation type="unfinished" />
+            <translation>name:tag des anzulegenden Modells. Leer: der Name des Projekts.</translation>
         </message>
         <message>
             <source>new line</source>
-            <translation type="unfinished" />
+            <translation>neue Zeile</translation>
         </message>
         <message>
             <source>next to none</source>
-            <translation type="unfinished" />
+            <translation>fast keiner</translation>
         </message>
         <message>
             <source>no answer</source>
@@ -6107,16 +6659,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>no reason was given</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>no subset {subset}</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>none</source>
-            <translation type="unfinished" />
+            <translation>keine</translation>
         </message>
         <message>
             <source>none chosen</source>
-            <translation type="unfinished" />
+            <translation>keines gewählt</translation>
         </message>
         <message>
             <source>none of its answers is meant to train</source>
@@ -6124,11 +6680,11 @@
         </message>
         <message>
             <source>none that matters</source>
-            <translation type="unfinished" />
+            <translation>keiner, der zählt</translation>
         </message>
         <message>
             <source>norm</source>
-            <translation type="unfinished" />
+            <translation>Norm</translation>
         </message>
         <message>
             <source>not a file of rows</source>
@@ -6136,23 +6692,23 @@
         </message>
         <message>
             <source>not counted yet</source>
-            <translation type="unfinished" />
+            <translation>noch nicht gezählt</translation>
         </message>
         <message>
             <source>not possible</source>
-            <translation type="unfinished" />
+            <translation>nicht möglich</translation>
         </message>
         <message>
             <source>not read yet</source>
-            <translation type="unfinished" />
+            <translation>noch nicht gelesen</translation>
         </message>
         <message>
             <source>not used</source>
-            <translation type="unfinished" />
+            <translation>nicht verwendet</translation>
         </message>
         <message>
             <source>noticeable</source>
-            <translation type="unfinished" />
+            <translation>merklich</translation>
         </message>
         <message>
             <source>of the split {other}</source>
@@ -6160,7 +6716,11 @@
         </message>
         <message>
             <source>off</source>
-            <translation type="unfinished" />
+            <translation>aus</translation>
+        </message>
+        <message>
+            <source>on</source>
+            <translation>an</translation>
         </message>
         <message>
             <source>one column</source>
@@ -6192,11 +6752,11 @@
         </message>
         <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
-            <translation type="unfinished" />
+            <translation>org/name, etwa HuggingFaceH4/no_robots</translation>
         </message>
         <message>
             <source>other token ids</source>
-            <translation type="unfinished" />
+            <translation>andere Token-IDs</translation>
         </message>
         <message>
             <source>out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED</source>
@@ -6204,7 +6764,7 @@
         </message>
         <message>
             <source>over {low} to {high}{unit}</source>
-            <translation type="unfinished" />
+            <translation>über {low} bis {high}{unit}</translation>
         </message>
         <message>
             <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
@@ -6216,15 +6776,15 @@
         </message>
         <message>
             <source>pairs of a better and a worse answer</source>
-            <translation type="unfinished" />
+            <translation>Paare aus besserer und schlechterer Antwort</translation>
         </message>
         <message>
             <source>pairs of answers</source>
-            <translation type="unfinished" />
+            <translation>Antwortpaare</translation>
         </message>
         <message>
             <source>paused</source>
-            <translation type="unfinished" />
+            <translation>pausiert</translation>
         </message>
         <message>
             <source>plain text</source>
@@ -6236,6 +6796,10 @@
         </message>
         <message>
             <source>processors (%)</source>
+            <translation>Prozessoren (%)</translation>
+        </message>
+        <message>
+            <source>program output</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6252,7 +6816,7 @@
         </message>
         <message>
             <source>reading on…</source>
-            <translation type="unfinished" />
+            <translation>liest weiter…</translation>
         </message>
         <message>
             <source>reading rows</source>
@@ -6280,14 +6844,22 @@
         </message>
         <message>
             <source>ready</source>
-            <translation type="unfinished" />
+            <translation>bereit</translation>
         </message>
         <message>
             <source>removing the model from Ollama</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>removing {name}, which was never finished</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>rendering the template</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>resolving {extras} with PyTorch from {torch}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6296,11 +6868,11 @@
         </message>
         <message>
             <source>resumed</source>
-            <translation type="unfinished" />
+            <translation>fortgesetzt</translation>
         </message>
         <message>
             <source>rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen</translation>
         </message>
         <message>
             <source>rows of at most {limit} (cuts {share} of the rows)</source>
@@ -6308,11 +6880,11 @@
         </message>
         <message>
             <source>ruinous for others</source>
-            <translation type="unfinished" />
+            <translation>für andere verheerend</translation>
         </message>
         <message>
             <source>running</source>
-            <translation type="unfinished" />
+            <translation>läuft</translation>
         </message>
         <message>
             <source>saving the merged model</source>
@@ -6320,6 +6892,14 @@
         </message>
         <message>
             <source>searching rows</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>searching the hub</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>see the package</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6343,16 +6923,24 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>small</source>
+            <source>signing in</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>signing out</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>small</source>
+            <translation>klein</translation>
         </message>
         <message>
             <source>small, most used</source>
-            <translation type="unfinished" />
+            <translation>klein, am meisten verwendet</translation>
         </message>
         <message>
             <source>smoothed</source>
-            <translation type="unfinished" />
+            <translation>geglättet</translation>
         </message>
         <message>
             <source>something that is not JSON stands between the rows</source>
@@ -6360,10 +6948,14 @@
         </message>
         <message>
             <source>special</source>
-            <translation type="unfinished" />
+            <translation>Sonderzeichen</translation>
         </message>
         <message>
             <source>special, </source>
+            <translation>Sonderzeichen, </translation>
+        </message>
+        <message>
+            <source>starting a worker of {name}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6371,28 +6963,32 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>step {at}</source>
+            <source>step</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>step {at}</source>
+            <translation>Schritt {at}</translation>
         </message>
         <message>
             <source>step {step}: eval loss {loss:.4f}</source>
-            <translation type="unfinished" />
+            <translation>Schritt {step}: Eval-Loss {loss:.4f}</translation>
         </message>
         <message>
             <source>steps</source>
-            <translation type="unfinished" />
+            <translation>Schritte</translation>
         </message>
         <message>
             <source>stopped, the result is kept</source>
-            <translation type="unfinished" />
+            <translation>beendet, das Ergebnis bleibt</translation>
         </message>
         <message>
             <source>stopping</source>
-            <translation type="unfinished" />
+            <translation>endet</translation>
         </message>
         <message>
             <source>stopping…</source>
-            <translation type="unfinished" />
+            <translation>endet…</translation>
         </message>
         <message>
             <source>struct llama_model_imatrix_data[]</source>
@@ -6404,7 +7000,7 @@
         </message>
         <message>
             <source>sure</source>
-            <translation type="unfinished" />
+            <translation>sicher</translation>
         </message>
         <message>
             <source>system message</source>
@@ -6412,7 +7008,7 @@
         </message>
         <message>
             <source>ternary models</source>
-            <translation type="unfinished" />
+            <translation>ternäre Modelle</translation>
         </message>
         <message>
             <source>the TEMPLATE</source>
@@ -6511,6 +7107,18 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>the connection ended after {came} of {size} bytes</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the hub states no digest of {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the list of models</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>the model has no {unexpected_keys}</source>
             <translation type="unfinished" />
         </message>
@@ -6519,11 +7127,19 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>the part that is here does not belong to the file</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>the renderings differ</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>the row is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the server does not answer</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6580,7 +7196,7 @@
         </message>
         <message>
             <source>this run</source>
-            <translation type="unfinished" />
+            <translation>dieser Lauf</translation>
         </message>
         <message>
             <source>thumbs down</source>
@@ -6592,11 +7208,11 @@
         </message>
         <message>
             <source>to do</source>
-            <translation type="unfinished" />
+            <translation>zu tun</translation>
         </message>
         <message>
             <source>token for token the same ids</source>
-            <translation type="unfinished" />
+            <translation>Token für Token dieselben IDs</translation>
         </message>
         <message>
             <source>tokenises rows</source>
@@ -6608,19 +7224,19 @@
         </message>
         <message>
             <source>tokens</source>
-            <translation type="unfinished" />
+            <translation>Tokens</translation>
         </message>
         <message>
             <source>tokens per row</source>
-            <translation type="unfinished" />
+            <translation>Tokens je Zeile</translation>
         </message>
         <message>
             <source>tokens/s</source>
-            <translation type="unfinished" />
+            <translation>Tokens/s</translation>
         </message>
         <message>
             <source>told apart (%)</source>
-            <translation type="unfinished" />
+            <translation>unterschieden (%)</translation>
         </message>
         <message>
             <source>too many runs in one second</source>
@@ -6628,7 +7244,7 @@
         </message>
         <message>
             <source>torch.compile</source>
-            <translation type="unfinished" />
+            <translation>torch.compile</translation>
         </message>
         <message>
             <source>torch.compile cannot be used here: {why}.</source>
@@ -6644,7 +7260,7 @@
         </message>
         <message>
             <source>trained</source>
-            <translation type="unfinished" />
+            <translation>trainiert</translation>
         </message>
         <message>
             <source>training began with it</source>
@@ -6656,6 +7272,10 @@
         </message>
         <message>
             <source>transformers {version} does not know the architecture {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>trial worker</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6680,11 +7300,11 @@
         </message>
         <message>
             <source>very large</source>
-            <translation type="unfinished" />
+            <translation>sehr groß</translation>
         </message>
         <message>
             <source>very small</source>
-            <translation type="unfinished" />
+            <translation>sehr klein</translation>
         </message>
         <message>
             <source>void(enum ggml_log_level, char *, void *)</source>
@@ -6692,7 +7312,7 @@
         </message>
         <message>
             <source>warning</source>
-            <translation type="unfinished" />
+            <translation>Warnung</translation>
         </message>
         <message>
             <source>was killed by signal {value}</source>
@@ -6712,7 +7332,7 @@
         </message>
         <message>
             <source>your rows are no {kinds}</source>
-            <translation type="unfinished" />
+            <translation>Ihre Zeilen sind keine {kinds}</translation>
         </message>
         <message>
             <source>{chosen} is no folder.</source>
@@ -6720,31 +7340,31 @@
         </message>
         <message>
             <source>{command} started</source>
-            <translation type="unfinished" />
+            <translation>{command} gestartet</translation>
         </message>
         <message>
             <source>{count} skipped: {reason}</source>
-            <translation type="unfinished" />
+            <translation>{count} übersprungen: {reason}</translation>
         </message>
         <message>
             <source>{count} together</source>
-            <translation type="unfinished" />
+            <translation>{count} zusammen</translation>
         </message>
         <message>
             <source>{doing} goes on?</source>
-            <translation type="unfinished" />
+            <translation>{doing} läuft weiter?</translation>
         </message>
         <message>
             <source>{doing} has failed</source>
-            <translation type="unfinished" />
+            <translation>{doing} ist gescheitert</translation>
         </message>
         <message>
             <source>{doing} is done</source>
-            <translation type="unfinished" />
+            <translation>{doing} ist fertig</translation>
         </message>
         <message>
             <source>{doing} is under way. It can go on without the window; the next time you open the project it is shown again.</source>
-            <translation type="unfinished" />
+            <translation>{doing} ist im Gang. Es kann ohne das Fenster weitergehen; wenn Sie das Projekt wieder öffnen, ist es wieder zu sehen.</translation>
         </message>
         <message>
             <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
@@ -6752,7 +7372,7 @@
         </message>
         <message>
             <source>{doing} was cancelled</source>
-            <translation type="unfinished" />
+            <translation>{doing} wurde abgebrochen</translation>
         </message>
         <message>
             <source>{folder} already holds a project.</source>
@@ -6784,27 +7404,27 @@
         </message>
         <message>
             <source>{format}: fits as well</source>
-            <translation type="unfinished" />
+            <translation>{format}: passt auch</translation>
         </message>
         <message>
             <source>{free_bytes} of {total_bytes} free</source>
-            <translation type="unfinished" />
+            <translation>{free_bytes} von {total_bytes} frei</translation>
         </message>
         <message>
             <source>{hidden} for other reasons</source>
-            <translation type="unfinished" />
+            <translation>{hidden} aus anderen Gründen</translation>
         </message>
         <message>
             <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
-            <translation type="unfinished" />
+            <translation>{limit} schneidet nichts ab: Die längste Zeile hat {longest} Tokens.</translation>
         </message>
         <message>
             <source>{limit} cuts {rows} of rows, {lost}</source>
-            <translation type="unfinished" />
+            <translation>{limit} kürzt {rows} der Zeilen, {lost}</translation>
         </message>
         <message>
             <source>{limit} leaves out {rows} of rows</source>
-            <translation type="unfinished" />
+            <translation>{limit} lässt {rows} der Zeilen aus</translation>
         </message>
         <message>
             <source>{llama_cpp} holds no {name}.</source>
@@ -6812,15 +7432,15 @@
         </message>
         <message>
             <source>{looked} looked at. Repairs are kept in the project; your files stay as they are.</source>
-            <translation type="unfinished" />
+            <translation>{looked} durchgesehen. Reparaturen stehen im Projekt; Ihre Dateien bleiben, wie sie sind.</translation>
         </message>
         <message>
             <source>{looked} looked at: nothing is wrong with them.</source>
-            <translation type="unfinished" />
+            <translation>{looked} durchgesehen: Nichts ist daran falsch.</translation>
         </message>
         <message>
             <source>{low} to {high}{unit}</source>
-            <translation type="unfinished" />
+            <translation>{low} bis {high}{unit}</translation>
         </message>
         <message>
             <source>{module} has another shape in this model.</source>
@@ -6844,6 +7464,10 @@
         </message>
         <message>
             <source>{name} (needed)</source>
+            <translation>{name} (nötig)</translation>
+        </message>
+        <message>
+            <source>{name} arrived damaged and will be fetched anew</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6856,6 +7480,10 @@
         </message>
         <message>
             <source>{name} cannot be read: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be downloaded: {reason}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6876,6 +7504,10 @@
         </message>
         <message>
             <source>{name} could not be read: {rstrip}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be stored: {value}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6963,6 +7595,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{name} is not the file that the index promises: its checksum is another one.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{name} is not valid JSON: {msg}.</source>
             <translation type="unfinished" />
         </message>
@@ -7019,14 +7655,22 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{name} {get} has no ready-made wheel for this machine.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{name}, {width} × {height} pixels</source>
+            <translation>{name}, {width} × {height} Pixel</translation>
+        </message>
+        <message>
+            <source>{name}: wrong checksum</source>
             <translation type="unfinished" />
         </message>
         <message numerus="yes">
             <source>{n} answer tokens</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Antwort-Token</numerusform>
+                <numerusform>{n} Antwort-Tokens</numerusform>
             </translation>
         </message>
         <message>
@@ -7035,9 +7679,9 @@
         </message>
         <message numerus="yes">
             <source>{n} conversations</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Gespräch</numerusform>
+                <numerusform>{n} Gespräche</numerusform>
             </translation>
         </message>
         <message>
@@ -7046,16 +7690,16 @@
         </message>
         <message numerus="yes">
             <source>{n} problems</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Problem</numerusform>
+                <numerusform>{n} Probleme</numerusform>
             </translation>
         </message>
         <message numerus="yes">
             <source>{n} queued</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} wartet</numerusform>
+                <numerusform>{n} warten</numerusform>
             </translation>
         </message>
         <message>
@@ -7064,23 +7708,23 @@
         </message>
         <message numerus="yes">
             <source>{n} rows</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Zeile</numerusform>
+                <numerusform>{n} Zeilen</numerusform>
             </translation>
         </message>
         <message numerus="yes">
             <source>{n} runs wait</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Lauf wartet</numerusform>
+                <numerusform>{n} Läufe warten</numerusform>
             </translation>
         </message>
         <message numerus="yes">
             <source>{n} settings</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Einstellung</numerusform>
+                <numerusform>{n} Einstellungen</numerusform>
             </translation>
         </message>
         <message>
@@ -7089,9 +7733,9 @@
         </message>
         <message numerus="yes">
             <source>{n} steps</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Schritt</numerusform>
+                <numerusform>{n} Schritte</numerusform>
             </translation>
         </message>
         <message>
@@ -7108,9 +7752,9 @@
         </message>
         <message numerus="yes">
             <source>{n} tokens</source>
-            <translation type="unfinished">
-                <numerusform />
-                <numerusform />
+            <translation>
+                <numerusform>{n} Token</numerusform>
+                <numerusform>{n} Tokens</numerusform>
             </translation>
         </message>
         <message>
@@ -7179,11 +7823,11 @@
         </message>
         <message>
             <source>{read} read = {rows_used} used + {left_out} skipped</source>
-            <translation type="unfinished" />
+            <translation>{read} gelesen = {rows_used} verwendet + {left_out} übersprungen</translation>
         </message>
         <message>
             <source>{read} so far</source>
-            <translation type="unfinished" />
+            <translation>{read} bisher</translation>
         </message>
         <message>
             <source>{reason} ({count} rows, the first is row {rows})</source>
@@ -7194,7 +7838,19 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{repository} has its weights only as pickles. That format can run any code when it is opened, so it is never loaded.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{repository} has no branch, tag or commit called {revision}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} holds no .safetensors file that can be read.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{repository} holds no .safetensors file.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -7211,7 +7867,7 @@
         </message>
         <message>
             <source>{rows}, {count} skipped</source>
-            <translation type="unfinished" />
+            <translation>{rows}, {count} übersprungen</translation>
         </message>
         <message>
             <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
@@ -7223,7 +7879,7 @@
         </message>
         <message>
             <source>{said}; the longest row has {longest} tokens.</source>
-            <translation type="unfinished" />
+            <translation>{said}; die längste Zeile hat {longest} Tokens.</translation>
         </message>
         <message>
             <source>{shown} and {value} more</source>
@@ -7235,7 +7891,7 @@
         </message>
         <message>
             <source>{steps}, smoothed loss {smooth}</source>
-            <translation type="unfinished" />
+            <translation>{steps}, geglätteter Loss {smooth}</translation>
         </message>
         <message>
             <source>{step} has no setting called {name}.</source>
@@ -7243,7 +7899,7 @@
         </message>
         <message>
             <source>{step} of {steps}</source>
-            <translation type="unfinished" />
+            <translation>{step} von {steps}</translation>
         </message>
         <message>
             <source>{taken} are too few to judge the curve.</source>
@@ -7251,7 +7907,7 @@
         </message>
         <message>
             <source>{time} left</source>
-            <translation type="unfinished" />
+            <translation>noch {time}</translation>
         </message>
         <message>
             <source>{titles} is chosen for the metrics and is not installed.</source>
@@ -7263,11 +7919,11 @@
         </message>
         <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
-            <translation type="unfinished" />
+            <translation>{title} ({name}), {memory}, {free_bytes} frei</translation>
         </message>
         <message>
             <source>{title} changes {many}: {said}</source>
-            <translation type="unfinished" />
+            <translation>{title} ändert {many}: {said}</translation>
         </message>
         <message>
             <source>{title} comes from bitsandbytes, which has no optimizers for Apple GPUs.</source>
@@ -7275,7 +7931,7 @@
         </message>
         <message>
             <source>{title} needs none</source>
-            <translation type="unfinished" />
+            <translation>{title} braucht keinen</translation>
         </message>
         <message>
             <source>{title} needs the package {library}, which is not installed.</source>
@@ -7283,11 +7939,11 @@
         </message>
         <message>
             <source>{tokens} of trained tokens</source>
-            <translation type="unfinished" />
+            <translation>{tokens} der trainierten Tokens</translation>
         </message>
         <message>
             <source>{tokens} tokens per epoch</source>
-            <translation type="unfinished" />
+            <translation>{tokens} Tokens je Epoche</translation>
         </message>
         <message>
             <source>{tool} converts, {quantiser} quantises</source>
@@ -7295,15 +7951,15 @@
         </message>
         <message>
             <source>{trainable} parameters ({value})</source>
-            <translation type="unfinished" />
+            <translation>{trainable} Parameter ({value})</translation>
         </message>
         <message>
             <source>{train} to train on, validation from a file</source>
-            <translation type="unfinished" />
+            <translation>{train} zum Trainieren, Validierung aus einer Datei</translation>
         </message>
         <message>
             <source>{train} to train on, {validation} to validate on</source>
-            <translation type="unfinished" />
+            <translation>{train} zum Trainieren, {validation} zum Validieren</translation>
         </message>
         <message>
             <source>{unanswered} of {sample} looked at go on after the last answer.</source>
@@ -7319,11 +7975,11 @@
         </message>
         <message>
             <source>{used} of {total}</source>
-            <translation type="unfinished" />
+            <translation>{used} von {total}</translation>
         </message>
         <message>
             <source>{used} of {total} of memory in use</source>
-            <translation type="unfinished" />
+            <translation>{used} von {total} Speicher belegt</translation>
         </message>
         <message>
             <source>{usual} is usual.</source>
@@ -7343,7 +7999,7 @@
         </message>
         <message>
             <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1} (at least {top1_limit}), KL {kl:.3g} nats (at most {kl_limit:.3g}), {same}.{cause}</source>
-            <translation type="unfinished" />
+            <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein (mindestens {top1_limit}), KL {kl:.3g} Nats (höchstens {kl_limit:.3g}), {same}.{cause}</translation>
         </message>
         <message>
             <source>{what} every {every} epochs never comes in {epochs}.</source>
@@ -7379,35 +8035,35 @@
         </message>
         <message>
             <source>⚠ About {total} of {available} free on {device}: does not fit.</source>
-            <translation type="unfinished" />
+            <translation>⚠ Etwa {total} von {available} frei auf {device}: passt nicht.</translation>
         </message>
         <message>
             <source>⚠ Training ended without a word: its process is gone.</source>
-            <translation type="unfinished" />
+            <translation>⚠ Das Training endete wortlos: Sein Prozess ist verschwunden.</translation>
         </message>
         <message>
             <source>✓ About {total} of {available} free on {device}.</source>
-            <translation type="unfinished" />
+            <translation>✓ Etwa {total} von {available} frei auf {device}.</translation>
         </message>
         <message>
             <source>✓ Proven on {conversations}</source>
-            <translation type="unfinished" />
+            <translation>✓ Bewiesen an {conversations}</translation>
         </message>
         <message>
             <source>✓ TEMPLATE derived from the chat template, proven on {number}</source>
-            <translation type="unfinished" />
+            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet, bewiesen an {number}</translation>
         </message>
         <message>
             <source>✓ {name} is in Ollama {version}</source>
-            <translation type="unfinished" />
+            <translation>✓ {name} ist in Ollama {version}</translation>
         </message>
         <message>
             <source>✗ Not proven: {reason}</source>
-            <translation type="unfinished" />
+            <translation>✗ Nicht bewiesen: {reason}</translation>
         </message>
         <message>
             <source>✗ The TEMPLATE renders other text than the chat template: {value}</source>
-            <translation type="unfinished" />
+            <translation>✗ Das TEMPLATE schreibt anderen Text als die Chat-Vorlage: {value}</translation>
         </message>
     </context>
 </TS>

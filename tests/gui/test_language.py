@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.gui import language, told
 from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.project_state import ProjectState
 
 
 def test_a_text_without_a_translation_stays_as_it_is_written() -> None:
@@ -13,3 +20,31 @@ def test_a_text_without_a_translation_stays_as_it_is_written() -> None:
 def test_a_number_takes_its_form_and_is_filled_in() -> None:
     assert tr_n("{n} run in {place}", "{n} runs in {place}", 1, place="A") == "1 run in A"
     assert tr_n("{n} run in {place}", "{n} runs in {place}", 1200, place="A") == "1,200 runs in A"
+
+
+@pytest.fixture
+def german(qapp: QApplication) -> Iterator[None]:
+    """The window in German until the end of the test."""
+    language.install(qapp, "de")
+    told.tell_facts.cache_clear()
+    yield
+    language.install(qapp, "en")
+    told.tell_facts.cache_clear()
+
+
+@pytest.mark.usefixtures("german")
+def test_texts_numbers_and_fields_come_in_the_language_of_the_window() -> None:
+    assert tr("Continue") == "Weiter"
+    assert tr_n("{n} row", "{n} rows", 1) == "1 Zeile"
+    assert tr_n("{n} row", "{n} rows", 1200) == "1\u202f200 Zeilen"
+    about = ProjectState().about("training", "learning_rate")
+    assert about.title == "Lernrate"
+    assert ProjectState().about("training", "micro_batch").unit == "rows"  # read by `quantities`
+
+
+@pytest.mark.usefixtures("german")
+def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
+    shown = told.tell("The project has an entry that nobody has translated.")
+    assert shown == "The project has an entry that nobody has translated."
+    assert told.tell("1,200 rows") == "1\u202f200 Zeilen"
+    assert told.tell("Training") == "Training"

@@ -14,6 +14,8 @@ from PySide6.QtWidgets import QGraphicsSceneMouseEvent, QSizePolicy, QVBoxLayout
 
 from lora_studio.core import words
 from lora_studio.gui import theme
+from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 
 Values = npt.NDArray[np.float64]
 
@@ -96,7 +98,7 @@ class Chart(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.view)
         self.view.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Ignored)
-        self.setMinimumHeight(160)
+        sized(self, at_least=160)
         self.setFocusProxy(self.view)
         theme.theme().changed.connect(self.repaint_all)
         self.repaint_all()
@@ -156,7 +158,9 @@ class Chart(QWidget):
         axis.setTextPen(palette.muted)
         axis.setStyle(tickFont=theme.body_font(theme.Size.CAPTION), tickLength=-4)
         if label := self._labels[name]:
-            axis.setLabel(label, color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"})
+            axis.setLabel(
+                tr(label), color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"}
+            )
         axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
         axis.setTickDensity(0.7)
         axis.setGrid(60 if name == "left" else False)

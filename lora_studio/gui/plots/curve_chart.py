@@ -10,6 +10,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui import theme
+from lora_studio.gui.language import mark
 from lora_studio.gui.plots.chart import Chart
 from lora_studio.gui.plots.trace import Marks, Trace
 from lora_studio.gui.theme import Palette
@@ -37,7 +38,7 @@ class CurveChart(Chart):
         self, y_label: str, parent: QWidget | None = None, *, palette: Palette | None = None
     ) -> None:
         """Empty; `y_label` names the quantity with its unit. Without one it is named inside."""
-        super().__init__("step", y_label, parent, palette=palette)
+        super().__init__(mark("step"), y_label, parent, palette=palette)
         self._caption = pg.LabelItem(justify="left", size=f"{theme.Size.CAPTION}px")
         self._caption.setParentItem(self._plot.getViewBox())
         self._caption.setPos(4, -2)
@@ -184,4 +185,5 @@ class CurveChart(Chart):
         for trace in getattr(self, "_traces", []):
             trace.update()
         if hasattr(self, "_caption"):
+            self._caption.setAttr("size", f"{theme.Size.CAPTION}px")
             self.set_caption(self._caption.text)

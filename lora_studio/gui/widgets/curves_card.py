@@ -23,6 +23,7 @@ from lora_studio.gui.plots.loss_plot import LossPlot
 from lora_studio.gui.plots.picture import picture
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Palette
 from lora_studio.gui.widgets.basics import Card
 
@@ -40,7 +41,7 @@ class CurvesCard(Card):
         super().__init__("", parent)
         self.state = state
         self.plot = LossPlot()
-        self.plot.setMinimumHeight(270)
+        sized(self.plot, at_least=270)
         self.add(self.plot)
         self._read: dict[str, RunCurves] = {}
         self._reading: list[Background] = []

@@ -24,7 +24,7 @@ class GaugesView(QWidget):
         super().__init__(parent)
         self._device: events.Device | None = None
         self._sample: Sample | None = None
-        self._roomy = True
+        self._roomy = self._fits = True
         self.name = label("", "muted")
         self.load = label("", "muted")
         self.bar = QProgressBar(textVisible=False)
@@ -53,12 +53,18 @@ class GaugesView(QWidget):
             self._roomy = roomy
             self._show()
 
+    def set_fits(self, fits: bool) -> None:
+        """Whether there is room for any of it."""
+        if fits != self._fits:
+            self._fits = fits
+            self._show()
+
     def _show(self) -> None:
         sample, device = self._sample, self._device
         gpu = gpu_of(device, sample) if sample else None
         if gpu is None and device is None and sample is not None and sample.gpus:
             gpu = sample.gpus[0]
-        self.setVisible(sample is not None or device is not None)
+        self.setVisible(self._fits and (sample is not None or device is not None))
         self.name.setText(_short(device.title if device else gpu.name if gpu else tr("Processor")))
         if gpu is not None:
             self._show_gpu(gpu)

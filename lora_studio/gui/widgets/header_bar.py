@@ -23,8 +23,14 @@ from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.gauges_view import GaugesView
 
 _BAR_WIDTH = 88
-#: Narrowest bar that shows the machine beside its GPU, in pixels, without and with a job under way.
-_ROOMY, _ROOMY_BUSY = 900, 1400
+#: What goes where there is no room for all, step by step: the machine around the GPU, whether the
+#: project is saved, the GPU.
+_GIVEN_UP = (
+    (True, True, True),
+    (False, True, True),
+    (False, False, True),
+    (False, False, False),
+)
 
 
 class HeaderBar(QFrame):
@@ -94,8 +100,13 @@ class HeaderBar(QFrame):
         self._make_room()
 
     def _make_room(self) -> None:
-        busy = not self._job.isHidden() or not self.task.isHidden()
-        self._device.set_roomy(self.width() >= (_ROOMY_BUSY if busy else _ROOMY))
+        layout = self.layout()
+        for roomy, saved, gauges in _GIVEN_UP:
+            self._device.set_roomy(roomy)
+            self._saved.setVisible(saved)
+            self._device.set_fits(gauges)
+            if layout is None or layout.sizeHint().width() <= self.width():
+                return
 
     def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
         """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""

@@ -17,8 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.gui.language import tr
-from lora_studio.gui.text_size import sized
-from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap
+from lora_studio.gui.theme import Size, Space, body_font, color, current, pixmap, theme
 
 State = Literal["", "todo", "ready", "problem", "running", "paused"]
 
@@ -29,7 +28,10 @@ _GLYPHS = {
 _TINTS = {
     "todo": "muted", "ready": "ok", "problem": "error", "running": "accent", "paused": "accent",
 }  # fmt: skip
+#: Narrowest, in pixels; wider where a title needs it.
 WIDTH = 184
+#: Icon, glyph and distances beside a title.
+_AROUND = 80
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,12 @@ class RailButton(QAbstractButton):
         """As wide as the rail, as high as its one or two lines."""
         title, said = _heights()
         lines = title + said + Space.S if self._state.state else title + Space.XL
-        return QSize(Size.scaled(WIDTH) - 2 * Space.S, max(lines, 46 if self._state.state else 38))
+        return QSize(self._needed(), max(lines, 46 if self._state.state else 38))
+
+    def _needed(self) -> int:
+        """The width that the title takes in the bold type of the current place."""
+        title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
+        return max(WIDTH - 2 * Space.S, _AROUND + title)
 
     def event(self, event: QEvent) -> bool:
         """Repaints when the mouse comes or goes."""
@@ -148,13 +155,14 @@ class Rail(QFrame):
         """Empty; `add` puts entries in from top to bottom, `add_space` pushes the rest down."""
         super().__init__(parent)
         self.setProperty("surface", "rail")
-        sized(self, width=WIDTH)
         self._buttons: dict[str, RailButton] = {}
         self._group = QButtonGroup(self)
         self._group.setExclusive(True)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(Space.S, Space.M, Space.S, Space.M)
         self._layout.setSpacing(2)
+        self._fit()
+        theme().changed.connect(self._fit)
 
     def add(self, name: str, icon: str, title: str) -> None:
         """An entry at the end."""
@@ -163,6 +171,12 @@ class Rail(QFrame):
         self._group.addButton(button)
         self._layout.addWidget(button)
         button.clicked.connect(lambda: self.chosen.emit(name))
+        self._fit()
+
+    def _fit(self) -> None:
+        """All titles in full, however long their language and large their type."""
+        wanted = (button.sizeHint().width() + 2 * Space.S for button in self._buttons.values())
+        self.setFixedWidth(max(wanted, default=WIDTH))
 
     def add_gap(self, height: int = Space.M) -> None:
         """A distance between groups."""

@@ -78,10 +78,12 @@ class RowTable(QTableView):
         if self.isColumnHidden(ANSWER) != (narrow or not self._has_answers):
             self.setColumnHidden(ANSWER, narrow or not self._has_answers)
         digits = words.number(max(999, self.rows.rowCount()))
+        header = self.horizontalHeader()
         width = self.fontMetrics().horizontalAdvance(digits) + 24
+        width = max(width, header.sectionSizeHint(NUMBER))
         if self.columnWidth(NUMBER) != width:
             self.setColumnWidth(NUMBER, width)
-            self.setColumnWidth(SOURCE, self.fontMetrics().horizontalAdvance("Source") + 24)
+            self.setColumnWidth(SOURCE, header.sectionSizeHint(SOURCE))
 
     def _chosen(self, index: QModelIndex) -> None:
         row = self.rows.row_at(index.row()) if index.isValid() else None
