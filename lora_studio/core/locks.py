@@ -32,6 +32,7 @@ class FileLock:
     def release(self) -> None:
         """Gives the lock back; harmless when it is not held."""
         if self._file is not None:
+            _unlock(self._file)  # a forked child may have the file open as well
             self._file.close()
             self._file = None
 
@@ -68,6 +69,9 @@ if sys.platform == "win32":
         finally:
             os.lseek(file.fileno(), 0, os.SEEK_SET)
         return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        """Closing it is enough."""
 else:
     import fcntl
 
@@ -77,3 +81,6 @@ else:
         except OSError:
             return False
         return True
+
+    def _unlock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)

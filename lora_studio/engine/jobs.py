@@ -14,10 +14,26 @@ from lora_studio.engine.channel import Job
 
 
 def train(command: commands.Train, job: Job) -> events.Done:
-    """Trains the adapter of a run, to its end or until the user stops or pauses it."""
-    from lora_studio.engine import backend_choice
+    """Trains the adapter of a run, to its end or until the user stops or pauses it.
+
+    Waits while another job uses the same GPU; a pause meanwhile lets it rest before it has begun.
+    """
+    from lora_studio.engine import device_use
+    from lora_studio.engine.failures import PausedError
 
     run = RunFolder(Path(command.run))
+    job.pausable = True
+    try:
+        with device_use.held(run.load_project().model, run, "training", job):
+            job.pausable = False
+            return _train(run, command, job)
+    except PausedError:
+        return events.Done(paused=True)
+
+
+def _train(run: RunFolder, command: commands.Train, job: Job) -> events.Done:
+    from lora_studio.engine import backend_choice
+
     name = backend_choice.settle(run, job, resume=command.resume)
     from lora_studio.engine import backends, training
 
@@ -28,14 +44,15 @@ def train(command: commands.Train, job: Job) -> events.Done:
 
 def merge(command: commands.Merge, job: Job) -> None:
     """Merges the adapter of a run into its base model and tests what came of it."""
-    from lora_studio.engine import merging, selftest
+    from lora_studio.engine import device_use, merging, selftest
 
     run = RunFolder(Path(command.run))
     selftest.sweep(run)
     merging.merge(run, job)
     project = run.load_project()
     if project.export.self_test and run.heldout_file.is_file():
-        selftest.run(run, project, {}, job)
+        with device_use.held(project.model, run, "the self-test", job):
+            selftest.run(run, project, {}, job)
 
 
 def import_adapter(command: commands.ImportAdapter, job: Job) -> None:
@@ -93,7 +110,7 @@ def export(command: commands.Export, job: Job) -> None:
 
     A model that failed its self-test or whose TEMPLATE is not proven is not created in Ollama.
     """
-    from lora_studio.engine import selftest
+    from lora_studio.engine import device_use, selftest
     from lora_studio.engine.export import gguf, lm_studio, ollama_model
 
     run = RunFolder(Path(command.run))
@@ -105,7 +122,8 @@ def export(command: commands.Export, job: Job) -> None:
         file = made.files[chosen]
         derived = ollama_model.describe(run, project, file, job)
         if project.export.self_test:
-            results = selftest.run(run, project, made.stages(), job)
+            with device_use.held(project.model, run, "the self-test", job):
+                results = selftest.run(run, project, made.stages(), job)
             failed = {result.stage for result in results if not result.passed}
     if project.export.lm_studio:
         lm_studio.place(project, made.files.values(), job)
@@ -120,6 +138,7 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
     """Tests every stage that a run has, all anew."""
     from lora_studio.core.export import QUANTIZATIONS
     from lora_studio.core.problems import Where, fail
+    from lora_studio.engine import device_use
     from lora_studio.engine import selftest as testing
 
     run = RunFolder(Path(command.run))
@@ -134,7 +153,8 @@ def selftest(command: commands.SelfTest, job: Job) -> None:
             "Merge or export first.",
             where=Where(step="merging", file=str(run.merged)),
         )
-    testing.run(run, project, found, job, fresh=True)
+    with device_use.held(project.model, run, "the self-test", job):
+        testing.run(run, project, found, job, fresh=True)
 
 
 def push(command: commands.Push, job: Job) -> None:

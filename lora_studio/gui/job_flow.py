@@ -218,6 +218,8 @@ class JobFlow(QObject):
                 self._warnings = []
             case events.Warned():
                 self._warnings = [*self._warnings, event.problem]
+            case events.ModelLoaded():  # whatever it waited for has ended
+                self._warnings = [item for item in self._warnings if item.code != "device.busy"]
             case events.Recovered():
                 if self._jobs.running:  # not of a run that is only looked at
                     self._state.messages.warning(event.text)

@@ -13,7 +13,7 @@ from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_about import About
 from lora_studio.core.run_index import RunSummary
 from lora_studio.core.run_table import Column
-from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.plots.run_overlay import RunOverlay
 from lora_studio.gui.project_state import ProjectState
@@ -47,7 +47,7 @@ class RunsPage(Place):
     """
 
     name = "runs"
-    title = "Runs"
+    title = mark("Runs")
 
     open_requested = Signal(object)
 

@@ -1,0 +1,55 @@
+"""Holds the GPUs that a job uses, and lets it wait for another one that uses them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lora_studio.core import device_locks, events
+from lora_studio.core.device_locks import Device, Holder
+from lora_studio.core.model import ModelSpec
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import device as devices
+from lora_studio.engine.channel import Job
+
+
+@contextmanager
+def held(model: ModelSpec, run: RunFolder, doing: str, job: Job) -> Iterator[None]:
+    """The devices of a model are this job's alone while the block runs; waits for them first.
+
+    Why it waits is told. A cancel ends the waiting, and a pause where the job can be paused. Processors
+    are for everybody. Imports torch.
+    """
+    told: list[Holder] = []
+
+    def waits(device: Device, holder: Holder) -> None:
+        if holder not in told:
+            told.append(holder)
+            job.emit(events.Warned(problem=device_locks.busy(device, holder)))
+        job.progress(f"waiting for {device.title}", 0, None)
+
+    locks = device_locks.take(lockable(model), Holder(str(run.path), doing), waits)
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
+
+
+def lockable(model: ModelSpec) -> list[Device]:
+    """The GPUs that a device setting means here, each by a number that no other one has.
+
+    Processes see the same GPU under different numbers (CUDA_VISIBLE_DEVICES), so that these do not do.
+    Raises ProblemError for one that is not there.
+    """
+    import torch
+
+    found = []
+    for name in model.devices:
+        chosen = devices.choose(name)
+        if chosen.type == "cuda":
+            facts = torch.cuda.get_device_properties(chosen)
+            found.append(Device(f"cuda-{getattr(facts, 'uuid', chosen.index)}", facts.name))
+        elif chosen.type != "cpu":
+            found.append(Device(chosen.type, "The GPU"))
+    return found

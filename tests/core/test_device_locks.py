@@ -1,0 +1,85 @@
+"""One job on a GPU at a time, across processes; who holds it is told; a dead process holds nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import device_locks
+from lora_studio.core.device_locks import Device, Holder
+
+FIRST, SECOND = Device("cuda-GPU-1/2", "RTX 4090"), Device("cuda-GPU-3", "RTX 4090")
+
+
+class _EnoughError(Exception):
+    pass
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """Another process that trains on the first device."""
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    code = (
+        "import time; from lora_studio.core.device_locks import *\n"
+        f"held = take([Device({FIRST.key!r}, '')], Holder('/p/bot/runs/r1', 'training'), print)\n"
+        "print('taken', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "taken\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_second_job_waits_and_is_told_for_whom(other: subprocess.Popen[str]) -> None:
+    told: list[Holder] = []
+
+    def waits(device: Device, holder: Holder) -> None:
+        assert device == FIRST
+        told.append(holder)
+        if len(told) == 2:
+            other.kill()  # the system frees the lock
+
+    locks = device_locks.take([FIRST], Holder("/p/other/runs/r2", "training"), waits)
+    assert told[0] == Holder("/p/bot/runs/r1", "training", other.pid)
+    held = device_locks.holder_of(FIRST)
+    assert held is not None
+    assert held.run == "/p/other/runs/r2"
+    for lock in locks:
+        lock.release()
+    assert device_locks.holder_of(FIRST) is None
+
+
+@pytest.mark.usefixtures("other")
+def test_another_gpu_is_free() -> None:
+    for lock in device_locks.take([SECOND], Holder("/p/x/runs/r"), pytest.fail):
+        lock.release()
+
+
+@pytest.mark.usefixtures("other")
+def test_who_gives_up_waiting_has_taken_nothing() -> None:
+    def waits(device: Device, holder: Holder) -> None:
+        raise _EnoughError
+
+    with pytest.raises(_EnoughError):
+        device_locks.take([Device("a", ""), FIRST], Holder(), waits)
+    assert device_locks.holder_of(Device("a", "")) is None
+
+
+def test_the_problem_names_the_run_that_holds_the_device() -> None:
+    problem = device_locks.busy(FIRST, Holder("/p/bot/runs/r1", "training"))
+    assert problem.what == "RTX 4090 is taken by training of the run r1 in /p/bot."
+    assert problem.severity == "warning"
+
+
+def test_a_data_folder_that_cannot_be_written_to_keeps_nobody_from_working(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").write_text("is a file")
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    assert device_locks.take([FIRST], Holder(), pytest.fail) == []
