@@ -73,7 +73,8 @@ class Draft:
 
     `values` holds a dict per step with the fields that were set. `path` is the project file, or
     None while it has none. `loaded_problems` are faults of the file as a whole; `extras` are entries
-    that mean nothing here and are written back untouched.
+    that mean nothing here and are written back untouched. `read_only` is why the file at `path` must
+    not be written.
     """
 
     name: str = "Untitled"
@@ -83,7 +84,7 @@ class Draft:
     lines: dict[tuple[str, str], int] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
     keep_backup: bool = False
-    read_only: bool = False
+    read_only: Problem | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -130,13 +131,8 @@ class Draft:
         target = path or self.path
         if target is None:
             raise fail("project.no_path", "The project has no file yet.", "Choose a folder for it.")
-        if self.read_only and target == self.path:
-            raise fail(
-                "project.newer",
-                f"{target.name} was written by a newer version of LoRA Studio.",
-                "Update LoRA Studio, or save the project under another name.",
-                where=Where(file=str(target)),
-            )
+        if self.read_only is not None and target == self.path:
+            raise ProblemError(self.read_only)
         try:
             if self.keep_backup and target.exists():
                 shutil.copy2(target, target.with_name(target.name + ".bak"))
@@ -150,7 +146,7 @@ class Draft:
                 where=Where(file=str(target)),
             ) from error
         self.path = target
-        self.read_only = False
+        self.read_only = None
         return target
 
     def _problem(self, step: Step, detail: ErrorDetails) -> Problem:
@@ -313,16 +309,14 @@ def _fill(draft: Draft, document: dict[str, Any]) -> None:
     """Takes over a parsed document; whatever does not fit becomes a problem."""
     version = document.pop("schema_version", migrations.CURRENT_VERSION)
     if not isinstance(version, int) or not 1 <= version <= migrations.CURRENT_VERSION:
-        draft.read_only = True
-        draft.loaded_problems.append(
-            Problem(
-                code="project.newer",
-                what=f"The project was written by a newer version (format {version}, this program "
-                f"knows {migrations.CURRENT_VERSION}).",
-                remedy="Update LoRA Studio, or save the project under another name.",
-                where=Where(file=str(draft.path)),
-            )
+        draft.read_only = Problem(
+            code="project.newer",
+            what=f"The project was written by a newer version (format {version}, this program "
+            f"knows {migrations.CURRENT_VERSION}).",
+            remedy="Update LoRA Studio, or save the project under another name.",
+            where=Where(file=str(draft.path)),
         )
+        draft.loaded_problems.append(draft.read_only)
     else:
         document = migrations.migrate(document, version)
     name = document.pop("name", draft.name)

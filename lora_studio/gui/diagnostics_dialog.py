@@ -52,7 +52,7 @@ class DiagnosticsDialog(Dialog):
         self.preview.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.preview.setStyleSheet(f'font-family: "{monospace_family()}";')
         self.preview.setTabChangesFocus(True)
-        self.about = label("", "muted", wrap=True)
+        self.about = label(" ", "muted", wrap=True)  # room for the sentence from the first
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.list)
         split.addWidget(self.preview)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QUrl
@@ -59,6 +60,8 @@ class HelpCommands(QObject):
                 self._window.jump(problem.where.step or "", problem.where.field or "")
             case "file":
                 open_place(problem)
+            case "raise":
+                self._window.lock.call(Path(problem.where.file or ""))
             case "explain":
                 self.explain(problem)
 

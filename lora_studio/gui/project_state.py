@@ -123,6 +123,13 @@ class ProjectState(QObject):
         self._take(draft)
         return True
 
+    def keep_unwritten(self, why: Problem) -> None:
+        """From now on the project's file is not written, for a reason that is told as a problem."""
+        if self.draft.read_only is None:
+            self.draft.read_only = why
+        self.draft.loaded_problems.append(why)
+        self.check_again()
+
     def save(self, path: Path | None = None) -> bool:
         """Writes the project file; False, with a message, when that fails."""
         self._autosave.stop()
@@ -143,7 +150,8 @@ class ProjectState(QObject):
         """
         before = self.draft.folder
         draft = copy.deepcopy(self.draft)
-        draft.name, draft.read_only, draft.keep_backup = name, False, False
+        draft.loaded_problems = [item for item in draft.loaded_problems if item != draft.read_only]
+        draft.name, draft.read_only, draft.keep_backup = name, None, False
         if before and (sources := data_sources.plain(draft.values["dataset"].get("sources"))):
             draft.values["dataset"]["sources"] = data_sources.moved(sources, before)
         for step, spec in SPECS.items():
@@ -271,7 +279,7 @@ class ProjectState(QObject):
         for step, field in changed:
             self.value_changed.emit(step, field)
         self.check_again()
-        if self.draft.path and not self.draft.read_only and not self.draft.keep_backup:
+        if self.draft.path and self.draft.read_only is None and not self.draft.keep_backup:
             self._autosave.start()
 
     def _take(self, draft: Draft) -> None:

@@ -10,7 +10,7 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.told import tell
 
-Deed = Literal["fix", "jump", "file", "explain"]
+Deed = Literal["fix", "jump", "file", "raise", "explain"]
 
 STEP_TITLES: dict[Step, str] = {
     "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
@@ -30,6 +30,8 @@ def what_now(problem: Problem) -> WhatNow:
     """The fix where there is one, else the place, else the file, else an explanation by its code."""
     if problem.fix is not None:
         return WhatNow("fix", tell(problem.fix.label))
+    if problem.code == "project.open_elsewhere":
+        return WhatNow("raise", tr("Show that window"))
     if (step := problem.where.step) is not None:
         return WhatNow("jump", tr("Go to {place}").format(place=tr(STEP_TITLES[step])))
     file = Path(problem.where.file) if problem.where.file else None

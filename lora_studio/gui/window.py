@@ -40,6 +40,7 @@ from lora_studio.gui.pages.runs import RunsPage
 from lora_studio.gui.pages.settings import SettingsPage
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.project_commands import ProjectCommands
+from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.widgets.editors import FieldEditor
@@ -80,6 +81,7 @@ class Window(QMainWindow):
         self.projects = ProjectCommands(self.state, self.preferences, self)
         self.cluster = ClusterExport(self.state, self)
         self.help = HelpCommands(self)
+        self.lock = ProjectLock(self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
@@ -223,6 +225,9 @@ class Window(QMainWindow):
         if self.jobs.running:
             self.messages.info("The job of the other project goes on in the background.")
         self.jobs.detach()
+        if (held := self.lock.take(self.state.draft.path)) is not None:
+            self.state.keep_unwritten(held)
+            self.messages.problem(held)
         if self.state.draft.path is not None:
             self.preferences.opened(self.state.draft.path)
         self.show_project()
@@ -239,7 +244,10 @@ class Window(QMainWindow):
 
     def show_project(self, *_: object) -> None:
         draft = self.state.draft
-        saved = "" if not self.has_project else "not saved" if self.state.dirty else "saved"
+        saved = tr("not saved") if self.state.dirty else tr("saved")
+        if draft.read_only is not None:
+            saved = tr("read-only, not saved") if self.state.dirty else tr("read-only")
+        saved = saved if self.has_project else ""
         name = draft.name if self.has_project else "No project"
         self.header.set_project(name, str(draft.folder or ""), saved=saved)
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
@@ -380,6 +388,7 @@ class Window(QMainWindow):
         """Saves and lets go of every thread; a job at work goes on. Harmless when done twice."""
         if self.has_project and self.state.dirty:
             self.state.save()
+        self.lock.release()
         self.gauges.leave()
         self.manners.leave()
         self.news.leave()

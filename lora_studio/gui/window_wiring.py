@@ -59,6 +59,7 @@ def _wire_jobs(window: Window) -> None:
     window.header.stop_clicked.connect(window.flow.stop)
     window.header.job_clicked.connect(window.show_job)
     window.header.task.stop.clicked.connect(window.cluster.cancel)
+    window.lock.called.connect(window.come_forward)
     window.news.clicked.connect(window.come_forward)
     window.gauges.sampled.connect(window.header.device.show_sample)
     window.cluster.advanced.connect(window.show_copying)

@@ -71,6 +71,8 @@ class GaugesView(QWidget):
         elif sample is not None and (device is None or not device.name.startswith("cuda")):
             self._show_machine(sample)
         elif device is not None:
+            self.load.setText("")
+            self.heat.setText("")
             self._show_memory(device.total_bytes - device.free_bytes, device.total_bytes)
         self._show_around(gpu)
 

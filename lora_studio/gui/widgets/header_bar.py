@@ -88,6 +88,11 @@ class HeaderBar(QFrame):
         """The part about the device."""
         return self._device
 
+    @property
+    def saved(self) -> str:
+        """What is said of the project's file."""
+        return self._saved.text()
+
     def show_queue(self, waiting: int) -> None:
         """How many runs wait for the device."""
         self.queue.setVisible(waiting > 0)

@@ -1,0 +1,190 @@
+"""What can go wrong around a window: broken files, other windows, full disks, no engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import project
+from lora_studio.gui.dialogs import UnsavedDialog
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import plain_pages
+
+
+@pytest.fixture
+def other(qtbot: QtBot, scenario: Callable[..., None]) -> Iterator[Window]:
+    """A second window; a lock is held by the open file, so one process can stand for two."""
+    made = Window(Preferences(), plain_pages.pages)
+    made.show()
+    yield made
+    made.state.undo.setClean()
+    made.close()
+    made.deleteLater()
+
+
+def _file(folder: Path) -> Path:
+    return folder / f"{folder.name}.lorastudio"
+
+
+# --- project files --------------------------------------------------------------------------------
+
+
+def test_a_corrupted_project_opens_says_where_and_is_kept_beside_the_new_one(
+    window: Window, project_folder: Path
+) -> None:
+    file = _file(project_folder)
+    broken = file.read_text() + "\n[lora\nrank = 8\n"
+    file.write_text(broken)
+    assert window.open_project(file)
+    (problem,) = [item for item in window.state.problems() if item.code == "project.syntax"]
+    assert problem.where.line is not None
+    assert window.strip.isVisible()
+    window.state.set("lora", "rank", 32)
+    assert not window.state._autosave.isActive(), "nothing is overwritten without being asked"
+    assert window.save()
+    assert file.with_name(file.name + ".bak").read_text() == broken
+    assert project.load(file).get("lora", "rank") == 32
+
+
+def test_a_file_that_is_no_text_is_refused_and_the_window_stays_where_it_is(
+    window: Window, tmp_path: Path
+) -> None:
+    file = tmp_path / "noise.lorastudio"
+    file.write_bytes(bytes(range(128, 256)) * 4)
+    assert not window.open_project(file)
+    assert window.place == "home"
+    assert not window.has_project
+    assert "noise.lorastudio" in window.message_bar.text
+    assert window.message_bar.action.text() == "Open file"
+
+
+def test_a_project_of_a_newer_version_is_read_only_with_the_reason(
+    window: Window, project_folder: Path
+) -> None:
+    file = _file(project_folder)
+    file.write_text("schema_version = 99\n")
+    window.open_project(file)
+    assert window.header.saved == "read-only"
+    window.state.set("lora", "rank", 8)
+    assert window.header.saved == "read-only, not saved"
+    assert not window.save()
+    assert "newer version" in window.message_bar.text
+    assert file.read_text() == "schema_version = 99\n"
+    window.state.undo.undo()
+
+
+# --- two windows ----------------------------------------------------------------------------------
+
+
+def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
+    qtbot: QtBot, window: Window, other: Window, project_folder: Path
+) -> None:
+    before = _file(project_folder).read_text()
+    window.open_project(project_folder)
+    assert window.header.saved == "saved"
+    other.open_project(project_folder)
+    assert "open in another window" in other.message_bar.text
+    assert other.header.saved == "read-only"
+    other.state.set("lora", "rank", 8)
+    assert not other.save()
+    assert _file(project_folder).read_text() == before
+    assert other.message_bar.action.text() == "Show that window"
+    with qtbot.waitSignal(window.lock.called, timeout=WAIT):
+        other.message_bar.action.click()
+
+
+def test_no_job_starts_on_a_project_that_another_window_has_open(
+    window: Window, other: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    other.open_project(project_folder)
+    other.flow.request("train")
+    assert not other.jobs.running
+    assert not (project_folder / "runs").exists()
+
+
+def test_a_copy_of_a_project_that_is_open_elsewhere_can_be_changed(
+    window: Window, other: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    other.open_project(project_folder)
+    other.state.set("lora", "rank", 8)
+    assert other.state.save_as(tmp_path / "copy", "copy")
+    assert other.header.saved == "saved"
+    assert other.state.problems() == []
+    other.state.set("lora", "rank", 32)
+    assert other.save()
+
+
+def test_a_project_is_free_again_when_its_window_has_closed_or_gone_on(
+    window: Window, other: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.create(tmp_path / "next", "next")
+    other.open_project(project_folder)
+    assert other.header.saved == "saved"
+    window.close()
+    other.open_project(tmp_path / "next")
+    assert other.header.saved == "saved"
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_obstacle_to_looking(
+    window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = project_folder / f".{_file(project_folder).name}.lock"
+    lock.mkdir()  # no file can be opened there, whoever runs this
+    assert window.open_project(project_folder)
+    assert window.header.saved == "saved"
+
+
+# --- disk and engine ------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file sizes is one of POSIX systems")
+def test_a_full_disk_costs_no_change_and_saving_works_once_there_is_room(
+    window: Window, project_folder: Path
+) -> None:
+    import resource
+
+    window.open_project(project_folder)
+    before = _file(project_folder).read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    window.state.set("lora", "rank", 8)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        assert not window.save()
+        window.close()
+        assert window.isVisible(), "closing would lose the change"
+        (dialog,) = window.findChildren(UnsavedDialog)
+        dialog.reject()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "could not be saved" in window.message_bar.text
+    assert _file(project_folder).read_text() == before
+    assert window.state.get("lora", "rank") == 8
+    assert window.save()
+    assert project.load(project_folder).get("lora", "rank") == 8
+
+
+def test_without_an_engine_the_window_opens_says_so_and_edits(
+    qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", "/nowhere/python -m lora_studio.engine")
+    window.open_project(project_folder)
+    window.flow.request("train")
+    qtbot.waitUntil(lambda: not window.jobs.running, timeout=WAIT)
+    assert window.message_bar.isVisible()
+    window.message_bar.more.click()
+    (dialog,) = window.findChildren(ProblemHelp)
+    assert any(made.text() == "Close" for made in dialog.findChildren(QPushButton))
+    dialog.reject()
+    window.state.set("lora", "rank", 32)
+    assert window.save()
