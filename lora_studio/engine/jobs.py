@@ -214,8 +214,22 @@ def generate(command: commands.Generate, job: Job) -> None:
         ollama.answer(project, command, job)
 
 
-def chat(command: commands.OpenChat | commands.AskChat | commands.ShowPrompt, job: Job) -> None:
-    """A chat in any number of columns; what it has loaded stays for as long as the worker lives."""
+def open_chat(command: commands.OpenChat, job: Job) -> None:
+    """Loads what a chat needs; that stays for as long as the worker lives."""
+    from lora_studio.engine import chat_session
+
+    chat_session.current().carry_out(command, job)
+
+
+def ask_chat(command: commands.AskChat, job: Job) -> None:
+    """Answers in every column of a chat."""
+    from lora_studio.engine import chat_session
+
+    chat_session.current().carry_out(command, job)
+
+
+def show_prompt(command: commands.ShowPrompt, job: Job) -> None:
+    """The exact tokens of a prompt."""
     from lora_studio.engine import chat_session
 
     chat_session.current().carry_out(command, job)

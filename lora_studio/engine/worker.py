@@ -207,8 +207,12 @@ def _carry_out(command: commands.Job | commands.Question, job: Job) -> events.En
             jobs.derive_template(command, job)
         case commands.RenderTemplate():
             jobs.render_template(command, job)
-        case commands.OpenChat() | commands.AskChat() | commands.ShowPrompt():
-            jobs.chat(command, job)
+        case commands.OpenChat():
+            jobs.open_chat(command, job)
+        case commands.AskChat():
+            jobs.ask_chat(command, job)
+        case commands.ShowPrompt():
+            jobs.show_prompt(command, job)
     return events.Done()
 
 

@@ -2,29 +2,487 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QWidget
+import random
+import time
+from collections.abc import Callable
 
+from PySide6.QtCore import QFile, Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QMenu,
+    QPlainTextEdit,
+    QStackedWidget,
+    QWidget,
+)
+
+from lora_studio.core import chat, commands, events, playground, speakers
+from lora_studio.core.playground import COLUMNS
+from lora_studio.gui.chat_desk import ChatDesk
+from lora_studio.gui.language import tr
 from lora_studio.gui.pages.place import Place
+from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.basics import EmptyState, button
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, EmptyState, button, column, label, row
+from lora_studio.gui.widgets.chat_column import ChatColumn
+from lora_studio.gui.widgets.prompt_box import PromptBox
+from lora_studio.gui.widgets.sampling_panel import SamplingPanel, summary
+from lora_studio.gui.widgets.vote_bar import VoteBar
+
+#: Conversations in the history's menu, the latest first.
+_HISTORY = 30
 
 
 class PlaygroundPage(Place):
-    """Says what will be here."""
+    """Two or three columns with one prompt box.
+
+    Signals:
+        library_wanted: show the adapter library.
+    """
+
+    library_wanted = Signal()
 
     name = "playground"
     title = "Playground"
 
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Teaches while there is nothing to talk to."""
+        """Restores the last conversation of the project when there is one."""
         super().__init__(parent, scrolls=False)
-        self._state = state
-        self.body.addWidget(
-            EmptyState(
-                "Nothing to talk to yet",
-                "Once an adapter is trained, ask it and its base model the same question here and "
-                "read both answers side by side.",
-                button("Go to Train", lambda: self.go_to.emit("training"), icon="train"),
-                "Ask something that is in your examples, then something that is not.",
+        self.state = state
+        self.desk = ChatDesk(state, self)
+        self.columns = [self._column(number) for number in range(COLUMNS)]
+        self.order = list(range(COLUMNS))
+        self.revealed = False  # names are shown again after a blind vote
+        self.editing: int | None = None
+        self._tokens: TokensDialog | None = None
+        self._build_header()
+        self._build_prompt()
+        self._lay_out()
+        self._wire()
+        self.refresh()
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _column(self, number: int) -> ChatColumn:
+        made, desk = ChatColumn(number), self.desk
+        made.speaker_chosen.connect(lambda speaker: desk.choose(number, speaker))
+        made.closed.connect(lambda: desk.remove_column(number))
+        made.again_wanted.connect(lambda: desk.again([number]))
+        made.take_chosen.connect(lambda turn, take: desk.take_chosen(number, turn, take))
+        made.tokens_wanted.connect(lambda turn: self.show_tokens(number, turn))
+        made.edit_wanted.connect(self.edit)
+        made.menu.ollama_wanted.connect(self._look_for_ollama)
+        made.menu.library_wanted.connect(self.library_wanted)
+        made.hint.setText(
+            tr(
+                "Ask something that is in your examples, then something that is not: the first shows "
+                "what was learned, the second whether anything else was lost."
             )
         )
+        return made
+
+    def _build_header(self) -> None:
+        self.new = button(tr("New chat"), self.begin, icon="plus")
+        self.new.setToolTip(tr("Begin anew; this conversation stays in the history."))
+        self.history = button(tr("History"), icon="chat")
+        self.history.setMenu(QMenu(self.history))
+        self.history.menu().aboutToShow.connect(self._fill_history)
+        self.add = button(tr("Add a column"), self.desk.add_column, icon="plus")
+        self.blind = QCheckBox(tr("Blind"))
+        self.blind.setToolTip(
+            tr("Columns are shuffled and nameless until you have voted which answer is better.")
+        )
+        self.tally = button(tr("Votes"), self.show_votes)
+        self.library = button(tr("Adapters…"), self.library_wanted.emit, icon="lora")
+        for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
+            self.header.extra.addWidget(part)
+
+    def _build_prompt(self) -> None:
+        self.prompt = PromptBox()
+        self.system = QPlainTextEdit(tabChangesFocus=True)
+        self.system.setAccessibleName(tr("System prompt"))
+        self.system.setPlaceholderText(tr("System prompt: who the model is, how it answers."))
+        self.system.setFixedHeight(self.system.fontMetrics().lineSpacing() * 3 + 16)
+        self.system.hide()
+        self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")
+        self.sampling = button("", self._open_sampling, icon="settings")
+        self.sampling.setToolTip(tr("Sampling: how the next token is chosen"))
+        self.panel = SamplingPanel(self)
+        self.device = QComboBox()
+        self.device.setAccessibleName(tr("Where the models answer"))
+        self.device.setToolTip(tr("Where the models answer"))
+        self.evaluate = button(tr("Keep"), self.keep_prompt, icon="sample")
+        self.evaluate.setToolTip(
+            tr("Keeps this prompt for evaluations: training answers it at every one of them.")
+        )
+        self.again = button(tr("Answer again"), lambda: self.desk.again(), icon="refresh")
+        self.again.setToolTip("Ctrl+R")
+        self.stop = button(tr("Stop"), self.desk.stop, icon="stop")
+        self.stop.setToolTip(tr("Esc in the prompt"))
+        self.send = button(tr("Send"), self.ask_all, kind="primary")
+        self.send.setToolTip(tr("Enter in the prompt, or Ctrl+Enter"))
+        self.status = label("", "caption")
+        self.note = label("", "caption", wrap=True)
+
+    def _lay_out(self) -> None:
+        self.side = QHBoxLayout()
+        self.side.setSpacing(Space.M)
+        self.votes = VoteBar()
+        card = Card()
+        tools = row(self.with_system, self.sampling, self.device, self.evaluate, None)
+        for part in (self.status, self.again, self.stop, self.send):
+            tools.addWidget(part)
+        card.add(self.note, self.system, self.prompt, tools)
+
+        card.body.setSpacing(Space.S)
+        talk = QWidget()
+        inside = column(self.side, self.votes, card)
+        inside.setStretch(0, 1)
+        talk.setLayout(inside)
+        self.empty = EmptyState(
+            tr("Nothing to talk to yet"),
+            tr(
+                "Choose a model, and talk to it here before you train it; afterwards the base and "
+                "what you trained answer side by side."
+            ),
+            button(tr("Go to Model"), lambda: self.go_to.emit("model"), icon="model"),
+        )
+        self.stack = QStackedWidget()
+        self.stack.addWidget(self.empty)
+        self.stack.addWidget(talk)
+        self.body.addWidget(self.stack)
+        self._place_columns()
+        self.setFocusProxy(self.prompt)
+
+    def _wire(self) -> None:
+        desk = self.desk
+        desk.changed.connect(self.refresh)
+        desk.grew.connect(self._grow)
+        desk.said.connect(self.status.setText)
+        desk.prompt_shown.connect(self._show_prompt)
+        desk.failed.connect(self.state.messages.problem)
+        self.prompt.sent.connect(self.ask_all)
+        self.prompt.recalled.connect(lambda: self.edit(len(desk.kept.turns) - 1))
+        self.prompt.given_up.connect(self._give_up)
+        self._typed = QTimer(self, singleShot=True, interval=400)
+        self._typed.timeout.connect(self._keep_draft)
+        self.prompt.textChanged.connect(self._typed.start)
+        self.system.textChanged.connect(self._typed.start)
+        self.panel.changed.connect(lambda sampling: desk.update(sampling=sampling))
+        self.blind.toggled.connect(self._blind_toggled)
+        self.votes.voted.connect(self.vote)
+        self.device.activated.connect(self._device_chosen)
+        self.state.problems_changed.connect(self.refresh)
+        self.state.opened.connect(self._project_opened)
+        self.state.facts_changed.connect(self._facts_changed)
+        shortcut = QShortcut(QKeySequence("Ctrl+R"), self)
+        shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        shortcut.activated.connect(self.again.click)
+
+    # --- what the window asks -----------------------------------------------------------------
+
+    def on_shown(self) -> None:
+        """Runs may have made something since."""
+        self.desk.look()
+        self.refresh()
+
+    def press_primary(self) -> None:
+        """Ctrl+Enter sends."""
+        self.send.click()
+
+    def on_event(self, event: object) -> None:
+        """A new adapter can be talked to at once."""
+        match event:
+            case events.CheckpointSaved() | events.AdapterSaved() | events.Merged():
+                if self.isVisible():
+                    self.desk.look()
+
+    def talk_to(self, folder: str) -> None:
+        """Puts an adapter beside the base."""
+        self.desk.new()
+        if len(self.desk.kept.speakers) == 1:
+            self.desk.add_column(speakers.adapter(folder))
+        else:
+            self.desk.choose(1, speakers.adapter(folder))
+        self.prompt.setFocus()
+
+    def set_library(self, folders: tuple[str, ...]) -> None:
+        """Adapters from anywhere that can be chosen too."""
+        if folders != self.desk.library:
+            self.desk.library = folders
+            self.desk.look()
+
+    def leave(self) -> None:
+        """Ends the worker and saves."""
+        self._keep_draft()
+        self._typed.stop()
+        self.desk.leave()
+
+    # --- what the user does -------------------------------------------------------------------
+
+    def ask_all(self) -> None:
+        """Sends what is written to every column."""
+        if self.desk.link.busy:
+            return
+        if self.is_blind and self.revealed:
+            self.begin()
+        if self.is_blind and not self.desk.kept.turns:
+            self._shuffle()
+        self._keep_draft()
+        if self.desk.send(self.prompt.text(), instead_of=self.editing):
+            self.editing = None
+            self.prompt.clear()
+            self._typed.stop()
+            self.refresh()
+
+    def begin(self) -> None:
+        """A new conversation."""
+        if not self.desk.link.busy:
+            self.editing, self.revealed = None, False
+            self.desk.new()
+            self._place_columns()
+            self.refresh()
+            self.prompt.setFocus()
+
+    def edit(self, turn: int) -> None:
+        """Takes a question back into the prompt box, to go on from there."""
+        if 0 <= turn < len(self.desk.kept.turns) and not self.desk.link.busy:
+            self.editing = turn
+            self.prompt.setPlainText(self.desk.kept.turns[turn].user)
+            self.prompt.selectAll()
+            self.prompt.setFocus()
+            self.refresh()
+
+    def keep_prompt(self) -> None:
+        """Adds what is written, or was asked last, to the sample prompts of the training."""
+        turns = self.desk.kept.turns
+        text = self.prompt.text().strip() or (turns[-1].user if turns else "")
+        now = self.state.get("training", "sample_prompts")
+        known = [str(each) for each in now] if isinstance(now, list | tuple) else []
+        if text and text not in known:
+            title = tr("Add an evaluation prompt")
+            self.state.change(title, [("training", "sample_prompts", [*known, text])])
+            self.state.messages.info(
+                tr("Kept. Training answers it at every evaluation; undo takes it out again.")
+            )
+        self.refresh()
+
+    def show_tokens(self, number: int, turn: int) -> None:
+        """The exact prompt of a column, token by token."""
+        dialog = TokensDialog(chat.title(self.desk.kept.speakers[number]), self.window())
+        dialog.finished.connect(self._forget_tokens)
+        self._tokens = dialog
+        dialog.open()
+        self.desk.ask_prompt(number, turn)
+
+    def vote(self, place: int) -> None:
+        """The answer at a place is the best, -1 for none; then everybody may know whose it was."""
+        columns = self.order[: len(self.desk.kept.speakers)]
+        vote = self.desk.vote(columns, place)
+        self.revealed = True
+        self.refresh()
+        named = (f"{letter}: {name}" for letter, name in zip("ABC", vote.names, strict=False))
+        won = tr("No difference.") if vote.winner is None else vote.names[vote.winner]
+        text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
+        self.votes.tell(text.format(winner=won, names=" · ".join(named)))
+        self.prompt.setFocus()
+
+    def show_votes(self) -> None:
+        """The tally of this project."""
+        self.desk.store.ask_votes(lambda votes: TallyDialog(votes, self.window()).open())  # type: ignore[arg-type]
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether answers are compared without names."""
+        return self.blind.isChecked() and len(self.desk.kept.speakers) > 1
+
+    # --- what is shown ------------------------------------------------------------------------
+
+    def refresh(self, *_: object) -> None:
+        """Everything but the text that is growing."""
+        desk, missing = self.desk, self.desk.missing()
+        self.stack.setCurrentIndex(0 if missing else 1)
+        count, busy = len(desk.kept.speakers), desk.link.busy
+        hidden = self.is_blind and not self.revealed and bool(desk.kept.turns)
+        for place, number in enumerate(self.order):
+            shown = self.columns[number]
+            shown.setVisible(number < count)
+            if number < count:
+                letter = tr("Answer {letter}").format(letter="ABC"[place])
+                shown.show_conversation(desk.kept, blind=letter if hidden else "")
+                shown.menu.show_choices(desk.choices)
+                shown.close_.setVisible(count > 1 and not self.blind.isChecked())
+                waits = "answering" if desk.waiting.get(number) else "waiting"
+                shown.set_waiting(waits if number in desk.waiting else "")  # type: ignore[arg-type]
+                if text := desk.waiting.get(number):
+                    shown.grow(0, text, 0)
+        self._show_tools(busy, count, bool(missing))
+        self._show_prompt_box()
+        self._show_votes_bar(hidden)
+
+    def _show_tools(self, busy: bool, count: int, missing: bool) -> None:
+        self.stop.setVisible(busy)
+        self.send.setVisible(not busy)
+        self.again.setVisible(bool(self.desk.kept.turns) and not busy)
+        self.add.setEnabled(count < COLUMNS and not busy)
+        for part in (self.new, self.history, self.blind):
+            part.setEnabled(not busy)
+        for part in (self.new, self.history, self.blind, self.tally, self.add, self.library):
+            part.setVisible(not missing)
+        self.sampling.setText(summary(self.desk.kept.sampling))
+        self.panel.show_sampling(self.desk.kept.sampling)
+        self._show_devices()
+
+    def _show_prompt_box(self) -> None:
+        kept = self.desk.kept
+        if self.system.toPlainText() != kept.system and not self._typed.isActive():
+            self.system.setPlainText(kept.system)
+            self._typed.stop()
+        if not self.prompt.text() and kept.draft and not self._typed.isActive():
+            self.prompt.setPlainText(kept.draft)
+            self._typed.stop()
+        notes = []
+        if self.editing is not None:
+            notes.append(tr("Sending goes on from the question you edit; Esc leaves it as it was."))
+        if self.desk.device_taken() and not self.desk.device:
+            notes.append(tr("A job has the device: answers come from the processor until it ends."))
+        self.note.setText(" ".join(notes))
+        self.note.setVisible(bool(notes))
+
+    def _show_votes_bar(self, hidden: bool) -> None:
+        kept, busy = self.desk.kept, bool(self.desk.waiting)
+        answered = kept.turns and all(
+            (take := kept.turns[-1].of(number).current) is not None and take.problem is None
+            for number in range(len(kept.speakers))
+        )
+        if hidden and answered and not busy:
+            self.votes.ask(len(kept.speakers))
+        elif not (self.is_blind and self.revealed):
+            self.votes.hide()
+
+    def _show_devices(self) -> None:
+        found = self.state.facts.devices
+        names = [each.name for each in found.devices] if found is not None else ["cpu"]
+        items = ["", *dict.fromkeys([*names, "cpu"])]
+        if [self.device.itemData(place) for place in range(self.device.count())] != items:
+            self.device.clear()
+            for each in items:
+                self.device.addItem(each or tr("Project's device"), each)
+        self.device.setCurrentIndex(max(0, self.device.findData(self.desk.device)))
+
+    def _place_columns(self) -> None:
+        while self.side.takeAt(0) is not None:
+            pass
+        for number in self.order:
+            self.side.addWidget(self.columns[number], 1)
+
+    def _shuffle(self) -> None:
+        count = len(self.desk.kept.speakers)
+        mixed = random.sample(range(count), count)
+        self.order = [*mixed, *range(count, COLUMNS)]
+        self._place_columns()
+
+    def _grow(self, number: int, start: int, text: str, tokens: int) -> None:
+        self.columns[number].grow(start, text, tokens)
+
+    # --- smaller things -----------------------------------------------------------------------
+
+    def _project_opened(self) -> None:
+        self.editing, self.revealed = None, False
+        self._write(self.desk.kept)
+
+    def _write(self, kept: playground.Conversation) -> None:
+        """Puts what belongs to a conversation into the boxes."""
+        self.prompt.setPlainText(kept.draft)
+        self.system.setPlainText(kept.system)
+        self._typed.stop()
+        self.refresh()
+
+    def _give_up(self) -> None:
+        if self.desk.link.busy:
+            self.desk.stop()
+        elif self.editing is not None:
+            self.editing = None
+            self.prompt.clear()
+            self.refresh()
+
+    def _keep_draft(self) -> None:
+        if self.editing is None:
+            self.desk.update(draft=self.prompt.text(), system=self.system.toPlainText())
+
+    def _blind_toggled(self, _on: bool) -> None:
+        self.revealed = False
+        self.order = list(range(COLUMNS))
+        self._place_columns()
+        if self.blind.isChecked():
+            if len(self.desk.kept.speakers) < 2:
+                self.desk.add_column()
+            self.begin()
+        self.refresh()
+
+    def _toggle_system(self) -> None:
+        self.system.setVisible(self.system.isHidden())
+        if self.system.isVisible():
+            self.system.setFocus()
+
+    def _open_sampling(self) -> None:
+        self.panel.open_at(self.sampling)
+
+    def _device_chosen(self) -> None:
+        self.desk.device = str(self.device.currentData())
+        self.refresh()
+
+    def _look_for_ollama(self) -> None:
+        self.ask.emit(commands.InspectOllama(host=str(self.state.get("export", "ollama_host"))))
+
+    def _facts_changed(self, name: str) -> None:
+        found = self.state.facts.ollama
+        if name == "ollama" and found is not None:
+            self.desk.show_ollama(speakers.in_ollama(found.models, found.host))
+        self.refresh()
+
+    def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
+        if self._tokens is None:
+            return
+        if isinstance(event, events.Failed):
+            self._tokens.say(f"{event.problem.what} {event.problem.remedy}")
+        else:
+            self._tokens.show_prompt(event)
+
+    def _forget_tokens(self) -> None:
+        self._tokens = None
+
+    def _fill_history(self) -> None:
+        menu = self.history.menu()
+        menu.clear()
+        for kept in self.desk.all[:_HISTORY]:
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.created))
+            action = menu.addAction(f"{kept.title or '…'}    {when}".replace("&", "&&"))
+            action.setCheckable(True)
+            action.setChecked(kept.id == self.desk.kept.id)
+            action.triggered.connect(self._showing(kept))
+        if not self.desk.all:
+            menu.addAction(tr("No conversations yet")).setEnabled(False)
+        menu.addSeparator()
+        trash = menu.addAction(tr("Move this conversation to the trash"), self._throw_away)
+        trash.setEnabled(bool(self.desk.kept.turns))
+
+    def _showing(self, kept: playground.Conversation) -> Callable[[], None]:
+        def show() -> None:
+            self.editing, self.revealed = None, True
+            self._keep_draft()
+            self.desk.show(kept)
+            self._write(kept)
+
+        return show
+
+    def _throw_away(self) -> None:
+        self.desk.store.flush()
+        folder = self.state.draft.folder
+        if folder is not None:
+            file = playground.Playground(folder).file(self.desk.kept)
+            if not file.exists() or QFile.moveToTrash(str(file)):
+                self.desk.forget()

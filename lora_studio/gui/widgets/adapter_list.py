@@ -26,8 +26,10 @@ class Weight(QDoubleSpinBox):
     def __init__(self, value: float, name: str) -> None:
         """`name` is the adapter it belongs to."""
         super().__init__(decimals=2, minimum=-_LARGEST, maximum=_LARGEST, singleStep=0.1)
-        self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # as all other numbers
+        # WORKAROUND: with NoButtons a style sheet leaves the line inside a width of one pixel; the
+        # style sheet of the window makes the buttons as narrow as nothing instead.
         sized(self, width=64)
+        self.lineEdit().setTextMargins(Space.S, 0, Space.XS, 0)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setKeyboardTracking(False)  # one change for a number, not one for each digit
         self.setAccessibleName(tr("Weight of {name}").format(name=name))

@@ -32,8 +32,8 @@ _HELP = mark(
 class TokenView(QWidget):
     """Every token apart from its neighbours; what it is stands below and under the mouse."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """Empty until `show_tokens`."""
+    def __init__(self, parent: QWidget | None = None, *, training: bool = True) -> None:
+        """Empty until `show_tokens`; without `training` nothing of what trains is told apart."""
         super().__init__(parent)
         self._tokens: tuple[Token, ...] = ()
         self._starts: list[int] = []  # position in the document of each painted token
@@ -48,8 +48,10 @@ class TokenView(QWidget):
         flow = FlowLayout(legend, spacing=Space.M)
         for key in (self.total, *self._keys.values()):
             key.setTextFormat(Qt.TextFormat.RichText)
-            key.setToolTip(tr(_HELP))
+            key.setToolTip(tr(_HELP) if training else "")
             flow.addWidget(key)
+        for state in _STATES:
+            self._keys[state].setVisible(training)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Space.S, 0, 0)
         layout.setSpacing(Space.S)

@@ -1,0 +1,242 @@
+"""What a person did in the playground, kept beside the project: conversations, and blind votes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lora_studio.core.chat import OnBase, Sampling, Speaker
+from lora_studio.core.dataset import Message
+from lora_studio.core.files import write_atomic
+from lora_studio.core.problems import Problem, ProblemError, Where, fail
+
+#: Most columns side by side.
+COLUMNS = 3
+_TITLE = 60
+
+
+class _Kept(BaseModel):
+    """Entries of a newer version are left out rather than refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Take(_Kept):
+    """One answer of one column, with who gave it; `problem` is why there is none."""
+
+    text: str = ""
+    speaker: Speaker = OnBase()
+    tokens: int = 0
+    tokens_per_s: float | None = None
+    ending: Literal["", "end", "length", "stopped"] = ""
+    problem: Problem | None = None
+
+
+class Answers(_Kept):
+    """Every answer that a column has given to one turn; `shown` is the one that counts."""
+
+    takes: tuple[Take, ...] = ()
+    shown: int = 0
+
+    @property
+    def current(self) -> Take | None:
+        """The answer that is shown and that the conversation goes on from."""
+        return self.takes[self.shown] if self.takes else None
+
+    def add(self, take: Take) -> Answers:
+        """One more answer, which is the one that counts from now on."""
+        return Answers(takes=(*self.takes, take), shown=len(self.takes))
+
+
+class Turn(_Kept):
+    """What was asked, and each column's answers."""
+
+    user: str
+    answers: tuple[Answers, ...] = ()
+
+    def of(self, column: int) -> Answers:
+        """A column's answers; none where the column is younger than the turn."""
+        return self.answers[column] if column < len(self.answers) else Answers()
+
+    def put(self, column: int, answers: Answers) -> Turn:
+        """The same turn with other answers of a column."""
+        padded = [self.of(each) for each in range(max(column + 1, len(self.answers)))]
+        padded[column] = answers
+        return self.model_copy(update={"answers": tuple(padded)})
+
+
+class Conversation(_Kept):
+    """One conversation in some columns. Times are in seconds since 1970 (UTC)."""
+
+    schema_version: int = 1
+    id: str = Field(default_factory=lambda: uuid.uuid4().hex[:12])
+    created: float = Field(default_factory=time.time)
+    system: str = ""
+    speakers: tuple[Speaker, ...] = (OnBase(),)
+    sampling: Sampling = Sampling()
+    turns: tuple[Turn, ...] = ()
+    draft: str = ""  # what stands in the prompt box and was not sent
+
+    @property
+    def title(self) -> str:
+        """The beginning of what was asked first, on one line."""
+        text = " ".join((self.turns[0].user if self.turns else self.draft).split())
+        return text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…"
+
+    def messages(self, column: int, turn: int) -> tuple[Message, ...]:
+        """What a column is given to answer a turn: everything before it, as that column heard it."""
+        found = [Message(role="system", content=self.system)] if self.system.strip() else []
+        for each in self.turns[:turn]:
+            found.append(Message(role="user", content=each.user))
+            if (take := each.of(column).current) is not None and take.problem is None:
+                found.append(Message(role="assistant", content=take.text))
+            else:
+                found.pop()  # a question without an answer would break the order of roles
+        return (*found, Message(role="user", content=self.turns[turn].user))
+
+    def with_turn(self, index: int, turn: Turn) -> Conversation:
+        """The same conversation with another turn at a place."""
+        turns = list(self.turns)
+        turns[index] = turn
+        return self.model_copy(update={"turns": tuple(turns)})
+
+    def branched(self, turn: int) -> Conversation:
+        """A conversation of its own that has everything before a turn."""
+        return self.model_copy(
+            update={
+                "id": uuid.uuid4().hex[:12],
+                "created": time.time(),
+                "turns": self.turns[:turn],
+                "draft": "",
+            }
+        )
+
+
+class Vote(_Kept):
+    """One blind comparison: who answered what, and who won; None for a tie."""
+
+    time: float = Field(default_factory=time.time)
+    prompt: str
+    names: tuple[str, ...]
+    answers: tuple[str, ...]
+    winner: int | None = None
+
+
+class Tally(_Kept):
+    """How often one took part and won; a tie counts half for each."""
+
+    name: str
+    votes: int = 0
+    wins: int = 0
+    ties: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Share of its comparisons that it won, from 0 to 1."""
+        return (self.wins + self.ties / 2) / self.votes if self.votes else 0.0
+
+
+class Playground:
+    """The folder `playground` beside a project file; each file is written whole or not at all."""
+
+    def __init__(self, project: Path) -> None:
+        """Takes the project's folder; nothing is made before something is saved."""
+        self.folder = project / "playground"
+
+    @property
+    def votes_file(self) -> Path:
+        """Every vote, in order."""
+        return self.folder / "votes.json"
+
+    def conversations(self) -> list[Conversation]:
+        """All conversations, the one that was last changed first; what is illegible is passed over."""
+        found = []
+        for file in self.folder.glob("conversation-*.json"):
+            try:
+                changed = file.stat().st_mtime_ns
+                found.append((changed, Conversation.model_validate_json(file.read_bytes())))
+            except (OSError, ValidationError):
+                continue
+        return [each for _, each in sorted(found, key=lambda pair: -pair[0])]
+
+    def file(self, conversation: Conversation) -> Path:
+        """Where a conversation is kept."""
+        return self.folder / f"conversation-{conversation.id}.json"
+
+    def save(self, conversation: Conversation) -> None:
+        """Keeps a conversation; raises ProblemError."""
+        self._write(self.file(conversation), conversation.model_dump_json(indent=1) + "\n")
+
+    def votes(self) -> list[Vote]:
+        """Every vote so far; raises ProblemError when the file cannot be read, so that no vote is
+        ever written over."""
+        try:
+            kept = json.loads(self.votes_file.read_text("utf-8"))
+            return [Vote.model_validate(each) for each in kept["votes"]]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise fail(
+                "playground.votes_unreadable",
+                f"The votes of this project cannot be read: {error}.",
+                "Move the file away to begin a new tally.",
+                where=Where(file=str(self.votes_file)),
+            ) from error
+
+    def vote(self, vote: Vote) -> None:
+        """Adds a vote; raises ProblemError."""
+        votes = [*self.votes(), vote]
+        content = {"schema_version": 1, "votes": [each.model_dump(mode="json") for each in votes]}
+        self._write(self.votes_file, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+    def _write(self, file: Path, content: str) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, content)
+        except OSError as error:
+            raise ProblemError(
+                Problem(
+                    code="playground.not_saved",
+                    what=f"The playground could not be saved: {error.strerror or error}.",
+                    remedy="Check that the project's folder is writable and has free space.",
+                    where=Where(file=str(file)),
+                )
+            ) from error
+
+
+def tally(votes: Sequence[Vote]) -> list[Tally]:
+    """Counts by name, the highest share of wins first."""
+    found: dict[str, Tally] = {}
+    for vote in votes:
+        for place, name in enumerate(vote.names):
+            now = found.setdefault(name, Tally(name=name))
+            found[name] = now.model_copy(
+                update={
+                    "votes": now.votes + 1,
+                    "wins": now.wins + (vote.winner == place),
+                    "ties": now.ties + (vote.winner is None),
+                }
+            )
+    return sorted(found.values(), key=lambda each: (-each.rate, -each.votes, each.name))
+
+
+def to_csv(votes: Sequence[Vote]) -> str:
+    """One line for each vote: when, what was asked, who won, then names and answers in pairs."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    heads = [f"{what}_{n}" for n in range(1, COLUMNS + 1) for what in ("name", "answer")]
+    writer.writerow(["time", "prompt", "winner", *heads])
+    for vote in votes:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(vote.time))
+        winner = "tie" if vote.winner is None else vote.names[vote.winner]
+        pairs = zip(vote.names, vote.answers, strict=True)
+        writer.writerow([stamp, vote.prompt, winner, *(part for pair in pairs for part in pair)])
+    return out.getvalue()

@@ -1,0 +1,104 @@
+"""The worker of a chat: started with the first question, kept while it is talked to, given back."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+
+from lora_studio.core import commands, events
+from lora_studio.gui.worker_thread import WorkerThread
+
+ChatCommand = commands.OpenChat | commands.AskChat | commands.ShowPrompt
+
+#: Longest wait for a worker that was killed, in milliseconds.
+_PATIENCE = 3000
+
+
+class ChatLink(QObject):
+    """One worker process at a time, which holds the models of a chat.
+
+    Signals:
+        event_received(event): an event about a command that was sent.
+        busy_changed(busy): commands are under way, or none any more.
+        held_changed(held): a worker is there and may hold memory, or none.
+    """
+
+    event_received = Signal(object)
+    busy_changed = Signal(bool)
+    held_changed = Signal(bool)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """No worker before there is something to ask."""
+        super().__init__(parent)
+        self._thread: WorkerThread | None = None
+        self._open: dict[str, str] = {}  # commands without an ending, and their kinds
+        self._over = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command is under way."""
+        return bool(self._open)
+
+    @property
+    def held(self) -> bool:
+        """Whether a worker is there, which may hold models in memory."""
+        return self._thread is not None
+
+    def send(self, command: ChatCommand) -> None:
+        """Asks; commands are carried out one after another."""
+        if self._over:
+            return
+        if self._thread is None:
+            self._thread = WorkerThread.starting()
+            self._thread.event_received.connect(self._take)
+            self._thread.ended.connect(self._gone)
+            self._thread.start()
+            self.held_changed.emit(True)
+        was_busy, self._open[command.id] = self.busy, command.kind
+        self._thread.send(command)
+        if not was_busy:
+            self.busy_changed.emit(True)
+
+    def cancel(self) -> None:
+        """Ends everything under way; what has been said so far comes before the ending."""
+        if self._thread is not None:
+            for command in list(self._open):
+                self._thread.cancel(command)
+
+    def rest(self) -> None:
+        """Gives the memory back: the worker ends at once, the next question starts another."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.disconnect(self)
+        thread.kill()
+        thread.wait(QDeadlineTimer(_PATIENCE))
+        thread.deleteLater()
+        self._end_all()
+        self.held_changed.emit(False)
+
+    def leave(self) -> None:
+        """The window closes."""
+        self._over = True
+        self.rest()
+
+    def _take(self, event: events.Event) -> None:
+        if event.id not in self._open:
+            return
+        self.event_received.emit(event)
+        if isinstance(event, events.Ending):
+            self._open.pop(event.id, None)
+            if not self._open:
+                self.busy_changed.emit(False)
+
+    def _gone(self) -> None:
+        """The worker ended by itself; every command has had its ending."""
+        if self._thread is not None:
+            self._thread.deleteLater()
+            self._thread = None
+            self._end_all()
+            self.held_changed.emit(False)
+
+    def _end_all(self) -> None:
+        if self._open:
+            self._open = {}
+            self.busy_changed.emit(False)

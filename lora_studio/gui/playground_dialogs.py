@@ -1,0 +1,115 @@
+"""What the playground shows aside: the tokens of a prompt, and the tally of blind votes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHeaderView,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from lora_studio.core import events, playground, words
+from lora_studio.core.files import write_atomic
+from lora_studio.core.playground import Vote
+from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr
+from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.token_view import TokenView
+
+_SIZE = (760, 520)
+
+
+class TokensDialog(Dialog):
+    """The exact prompt of an answer, token by token; waits until it is known."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is whose prompt it is."""
+        super().__init__(tr("Prompt of {name}").format(name=name), "", parent)
+        self.resize(*_SIZE)
+        self.view = TokenView(training=False)
+        self.view.show_tokens((), tr("Reading the prompt…"))
+        self.note = label("", "muted", wrap=True)
+        self.note.hide()
+        self.body.addWidget(self.view, 1)
+        self.body.addWidget(self.note)
+        self._text = ""
+        self.copy = self.add_button(button(tr("Copy the text"), self._copy, icon="copy"))
+        self.copy.setEnabled(False)
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def show_prompt(self, event: events.PromptShown) -> None:
+        """The prompt has come."""
+        self._text = event.text
+        self.copy.setEnabled(bool(event.text))
+        if event.tokens:
+            self.view.show_tokens(event.tokens)
+        else:
+            self.view.show_tokens((), event.text or tr("There is nothing to show."))
+        self.say(event.note)
+
+    def say(self, text: str) -> None:
+        """A word about the prompt, or why there is none."""
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def _copy(self) -> None:
+        QApplication.clipboard().setText(self._text)
+
+
+class TallyDialog(Dialog):
+    """How often each won; the votes go into a file of your choice."""
+
+    def __init__(self, votes: Sequence[Vote], parent: QWidget | None = None) -> None:
+        """Counts the votes."""
+        text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
+        super().__init__(
+            tr("Blind votes"), text.format(votes=words.plural(len(votes), "vote")), parent
+        )
+        self._votes = tuple(votes)
+        counted = playground.tally(votes)
+        heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
+        self.table = QTableWidget(len(counted), len(heads))
+        self.table.setAccessibleName(tr("Votes by model"))
+        self.table.setHorizontalHeaderLabels(heads)
+        self.table.verticalHeader().hide()
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for line, each in enumerate(counted):
+            rate = words.percent(each.rate)
+            cells = (each.name, str(each.votes), str(each.wins), str(each.ties), rate)
+            for place, cell in enumerate(cells):
+                self.table.setItem(line, place, QTableWidgetItem(cell))
+        self.resize(_SIZE[0], 380)
+        self.body.addWidget(self.table, 1)
+        self.error = label("", "error", wrap=True)
+        self.error.hide()
+        self.body.addWidget(self.error)
+        self.export = self.add_button(button(tr("Export…"), self.pick, icon="export"))
+        self.export.setEnabled(bool(votes))
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def pick(self) -> None:
+        """Asks where the votes go."""
+        dialog = QFileDialog(self, tr("Export the votes"), "votes.csv", "CSV (*.csv)")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.setDefaultSuffix("csv")
+        dialog.fileSelected.connect(self.write)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def write(self, name: str) -> None:
+        """Writes every vote as a line of CSV."""
+        try:
+            write_atomic(Path(name), playground.to_csv(self._votes))
+        except OSError as error:
+            self.error.setText(
+                tr("{file} cannot be written: {reason}.").format(file=name, reason=error.strerror)
+            )
+            self.error.show()

@@ -1,0 +1,89 @@
+"""Read-only text as high as its words: for messages that grow while someone reads them."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QResizeEvent, QTextCursor, QTextOption, QWheelEvent
+from PySide6.QtWidgets import QFrame, QSizePolicy, QTextEdit, QWidget
+
+from lora_studio.gui.theme import color, theme
+
+
+class GrowingText(QTextEdit):
+    """Plain words without a scroll bar of their own; selectable by mouse and keyboard."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is what a screen reader says."""
+        super().__init__(parent)
+        self._role = "text"
+        self.setAccessibleName(name)
+        self.setReadOnly(True)
+        self.setAcceptRichText(False)
+        self.setTabChangesFocus(True)
+        self.setProperty("plain", True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        self.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextSelectableByMouse
+            | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.document().setDocumentMargin(2)
+        self.document().contentsChanged.connect(self._fit)
+        theme().changed.connect(self._tint)
+
+    def show_text(self, text: str, role: str = "text") -> None:
+        """Other words; what both begin with is left as it is, so that a selection in it stays."""
+        now = self.toPlainText()
+        if role != self._role:
+            self._role = role
+            self._tint()
+        if text == now:
+            return
+        cursor = QTextCursor(self.document())
+        if text.startswith(now):
+            cursor.movePosition(QTextCursor.MoveOperation.End)
+            text = text[len(now) :]
+        else:
+            cursor.select(QTextCursor.SelectionType.Document)
+        look = cursor.charFormat()
+        look.setForeground(color(self._role))
+        cursor.insertText(text, look)
+
+    def text(self) -> str:
+        """The words."""
+        return self.toPlainText()
+
+    def sizeHint(self) -> QSize:
+        """As high as the words at this width."""
+        return QSize(super().sizeHint().width(), self._height())
+
+    def minimumSizeHint(self) -> QSize:
+        """A narrow column of the same words."""
+        return QSize(80, self._height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width, another height."""
+        super().resizeEvent(event)
+        if event.size().width() != event.oldSize().width():
+            self._fit()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        """Scrolls what is around it."""
+        event.ignore()
+
+    def _height(self) -> int:
+        return int(self.document().size().height()) + 2 * self.frameWidth() + 1
+
+    def _fit(self) -> None:
+        if self.height() != self._height():
+            self.setFixedHeight(self._height())
+
+    def _tint(self) -> None:
+        cursor = QTextCursor(self.document())
+        cursor.select(QTextCursor.SelectionType.Document)
+        look = cursor.charFormat()
+        look.setForeground(color(self._role))
+        cursor.mergeCharFormat(look)

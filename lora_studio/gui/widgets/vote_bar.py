@@ -1,0 +1,60 @@
+"""Which answer is better, asked while nobody knows whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QPushButton, QWidget
+
+from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import button, label, row
+
+
+class VoteBar(QFrame):
+    """One button for each answer, and one for neither.
+
+    Signals:
+        voted(place): the answer at this place is the best, -1 when none is.
+    """
+
+    voted = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Hidden until there is something to vote on."""
+        super().__init__(parent)
+        self.setProperty("surface", "card")
+        self.words = label("", wrap=True)
+        self.better: list[QPushButton] = []
+        for place, letter in enumerate("ABC"):
+            made = button(tr("{answer} is better").format(answer=letter), self._voting(place))
+            made.setToolTip(f"Alt+{place + 1}")
+            made.setShortcut(f"Alt+{place + 1}")
+            self.better.append(made)
+        self.tie = button(tr("No difference"), lambda: self.voted.emit(-1))
+        self.tie.setToolTip("Alt+0")
+        self.tie.setShortcut("Alt+0")
+        layout = row(self.words, *self.better, self.tie)
+        layout.setStretch(0, 1)
+        layout.setContentsMargins(Space.M, Space.S, Space.M, Space.S)
+        self.setLayout(layout)
+        self.hide()
+
+    def _voting(self, place: int) -> Callable[[], None]:
+        return lambda: self.voted.emit(place)
+
+    def ask(self, columns: int) -> None:
+        """Asks which of so many answers is better."""
+        self.words.setText(tr("Which answer is better? Names are shown after your vote."))
+        for place, made in enumerate(self.better):
+            made.setVisible(place < columns)
+        self.tie.show()
+        self.show()
+
+    def tell(self, text: str) -> None:
+        """Says what came of the vote."""
+        self.words.setText(text)
+        for made in (*self.better, self.tie):
+            made.hide()
+        self.show()

@@ -1,0 +1,122 @@
+"""Conversations and votes as they are kept: whole, in order, nothing written over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import chat, speakers
+from lora_studio.core.adapters import WeightedAdapter
+from lora_studio.core.chat import GgufFile, InOllama, OnBase
+from lora_studio.core.playground import (
+    Answers,
+    Conversation,
+    Playground,
+    Take,
+    Turn,
+    Vote,
+    tally,
+    to_csv,
+)
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import create
+
+
+def talk(*answers: str) -> Conversation:
+    turns = tuple(
+        Turn(user=f"Question {n}").put(1, Answers().add(Take(text=text)))
+        for n, text in enumerate(answers)
+    )
+    return Conversation(speakers=(OnBase(), OnBase()), system="Be brief.", turns=turns)
+
+
+def test_each_column_goes_on_from_what_it_said_itself() -> None:
+    kept = talk("one", "two").with_turn(1, Turn(user="And now?"))
+    heard = [(each.role, each.content) for each in kept.messages(1, 1)]
+    assert heard == [
+        ("system", "Be brief."),
+        ("user", "Question 0"),
+        ("assistant", "one"),
+        ("user", "And now?"),
+    ]
+    # The other column did not answer the first question: roles still take turns.
+    assert [each.role for each in kept.messages(0, 1)] == ["system", "user"]
+
+
+def test_an_answer_given_again_keeps_the_one_before() -> None:
+    answers = Answers().add(Take(text="first")).add(Take(text="second"))
+    assert answers.current == Take(text="second")
+    assert answers.model_copy(update={"shown": 0}).current == Take(text="first")
+
+
+def test_a_branch_leaves_the_conversation_it_comes_from_alone(tmp_path: Path) -> None:
+    place = Playground(tmp_path)
+    before = talk("one", "two")
+    place.save(before)
+    branch = before.branched(1)
+    place.save(branch)
+    assert place.conversations()[0] == branch
+    assert {each.id: len(each.turns) for each in place.conversations()} == {
+        before.id: 2,
+        branch.id: 1,
+    }
+
+
+def test_conversations_come_back_with_their_speakers_and_a_torn_file_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    place = Playground(tmp_path)
+    mix = (WeightedAdapter(folder="/a", weight=0.5), WeightedAdapter(folder="/b"))
+    who = (OnBase(adapters=mix), GgufFile(file="/m.gguf"), InOllama(name="m:latest"))
+    kept = Conversation(speakers=who, draft="not sent yet")
+    place.save(kept)
+    (place.folder / "conversation-torn.json").write_text('{"id": ')
+    assert place.conversations() == [kept]
+    assert kept.title == "not sent yet"
+    assert [chat.title(each) for each in who] == ["a × 0.5 + b", "m.gguf", "m:latest"]
+
+
+def test_votes_are_counted_with_ties_as_half_and_exported(tmp_path: Path) -> None:
+    place = Playground(tmp_path)
+    for winner in (0, 0, 1, None):
+        place.vote(
+            Vote(prompt="Hi, you", names=("base", "tuned"), answers=("a", "b"), winner=winner)
+        )
+    found = {each.name: (each.votes, each.wins, each.rate) for each in tally(place.votes())}
+    assert found == {"base": (4, 2, 0.625), "tuned": (4, 1, 0.375)}
+    lines = to_csv(place.votes()).splitlines()
+    assert lines[0].startswith("time,prompt,winner,name_1,answer_1")
+    assert lines[4].endswith('Z,"Hi, you",tie,base,a,tuned,b')
+
+
+def test_votes_that_cannot_be_read_are_never_written_over(tmp_path: Path) -> None:
+    place = Playground(tmp_path)
+    place.folder.mkdir()
+    place.votes_file.write_text("[torn")
+    with pytest.raises(ProblemError):
+        place.vote(Vote(prompt="x", names=("a", "b"), answers=("1", "2")))
+    assert place.votes_file.read_text() == "[torn"
+
+
+def test_a_run_offers_what_it_has_made(tmp_path: Path) -> None:
+    run = create(tmp_path / "runs", Project(name="x"), tmp_path)
+    assert speakers.of_run(run) == []
+    for folder in (run.adapter, run.checkpoint(20), run.checkpoint(40)):
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}")
+    run.gguf.mkdir()
+    for name in ("x-Q4_K_M", "x-adapter"):
+        (run.gguf / f"{name}.gguf").write_text("")
+    (run.adapter / "tokenizer_config.json").write_text("{}")
+    found = speakers.of_run(run)
+    assert [each.title for each in found] == [
+        "Adapter",
+        "Checkpoint, step 40",
+        "Checkpoint, step 20",
+        "x-Q4_K_M.gguf",
+    ]
+    assert isinstance(found[-1].speaker, GgufFile)
+    assert found[-1].speaker.tokenizer == str(run.adapter)
+    assert chat.title(found[1].speaker) == f"{run.path.name}, step-00000040"

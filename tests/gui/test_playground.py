@@ -1,0 +1,319 @@
+"""The playground, by keyboard: columns, growing answers, branches, votes, and nothing that is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.core.chat import GgufFile, OnBase, Sampling
+from lora_studio.core.playground import Playground
+from lora_studio.core.problems import Problem
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder, create
+from lora_studio.gui.pages.playground import PlaygroundPage
+from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.window import Window
+
+WAIT = 30_000
+
+
+def emit(event: events.Event) -> dict[str, Any]:
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def answered(column: int, text: str, **more: Any) -> dict[str, Any]:
+    return emit(events.Answered(column=column, text=text, tokens=len(text.split()), **more))
+
+
+BOTH = [
+    emit(events.AnswerGrew(column=0, start=0, text="I do not", tokens=3)),
+    answered(0, "I do not know."),
+    answered(1, "It is on its way.", first_s=0.1, seconds=0.5),
+]
+
+
+@pytest.fixture
+def run(project_folder: Path) -> RunFolder:
+    """A run of the project with an adapter."""
+    made = create(project_folder / "runs", Project(name="support bot"), project_folder)
+    made.adapter.mkdir()
+    (made.adapter / "adapter_config.json").write_text("{}")
+    return made
+
+
+@pytest.fixture
+def page(
+    state: ProjectState, project_folder: Path, run: RunFolder, qtbot: QtBot,
+    scenario: Callable[..., None],
+) -> Iterator[PlaygroundPage]:  # fmt: skip
+    """The page of a project with one run, the base beside its adapter."""
+    made = PlaygroundPage(state)
+    made.resize(1000, 700)
+    made.show()
+    state.open(project_folder)
+    qtbot.waitUntil(lambda: len(made.desk.kept.speakers) == 2, timeout=WAIT)
+    yield made
+    made.leave()
+    made.close()
+    made.deleteLater()
+
+
+def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
+    qtbot.keyClicks(page.prompt, text)
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
+    settle(page, qtbot)
+
+
+def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not page.desk.link.busy, timeout=WAIT)
+
+
+def texts(page: PlaygroundPage) -> list[list[str]]:
+    """The answers of each column as they are shown."""
+    count = len(page.desk.kept.speakers)
+    return [[view.answer.text() for view in each.turns] for each in page.columns[:count]]
+
+
+def test_a_prompt_is_answered_in_every_column_and_kept_with_the_project(
+    page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
+    scenario: Callable[..., None],
+) -> None:  # fmt: skip
+    scenario(ask_chat=BOTH)
+    qtbot.keyClicks(page.prompt, "Where is my")
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return, Qt.KeyboardModifier.ShiftModifier)
+    ask(page, qtbot, "order?")
+    assert page.desk.kept.turns[0].user == "Where is my\norder?"
+    assert texts(page) == [["I do not know."], ["It is on its way."]]
+    assert page.columns[1].turns[0].facts.text() == "5 tokens · 10 tokens/s"
+    assert page.prompt.text() == ""
+    page.state.open(project_folder)  # all is there again
+    assert page.desk.kept.turns == ()
+    qtbot.waitUntil(lambda: len(page.desk.kept.turns) == 1, timeout=WAIT)
+    assert texts(page) == [["I do not know."], ["It is on its way."]]
+
+
+def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
+    page: PlaygroundPage, run: RunFolder, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(ask_chat=BOTH)
+    sent: list[Any] = []
+    page.desk.link.send, send = sent.append, page.desk.link.send  # type: ignore[method-assign]
+    qtbot.keyClicks(page.system, "Be brief.")
+    page.panel.greedy.click()
+    qtbot.keyClicks(page.prompt, "Hi")
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
+    opened, asked = sent
+    assert [each.kind for each in sent] == ["open_chat", "ask_chat"]
+    assert opened.speakers == page.desk.kept.speakers
+    assert opened.speakers[0] == OnBase()
+    assert opened.speakers[1].adapters[0].folder == str(run.adapter)
+    assert [turn.role for turn in asked.asked[0].messages] == ["system", "user"]
+    assert asked.asked[1].sampling == Sampling(temperature=0)
+    page.desk.link.send = send  # type: ignore[method-assign]
+    page.desk.waiting = {}
+
+
+def test_another_answer_is_kept_beside_the_first_and_draws_anew(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(ask_chat=BOTH)
+    ask(page, qtbot, "Hi")
+    scenario(ask_chat=[answered(1, "Tomorrow.")])
+    page.columns[1].turns[0].again.click()
+    settle(page, qtbot)
+    assert texts(page) == [["I do not know."], ["Tomorrow."]]
+    view = page.columns[1].turns[0]
+    assert view.place.text() == "2 / 2"
+    view.before.click()
+    assert texts(page)[1] == ["It is on its way."]
+    assert page.desk._sampling(1, 0).seed == 2
+    view.copy.click()
+    assert QApplication.clipboard().text() == "It is on its way."
+
+
+def test_an_edited_question_goes_on_in_a_branch_and_the_former_stays(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(ask_chat=BOTH)
+    ask(page, qtbot, "One")
+    ask(page, qtbot, "Two")
+    before = page.desk.kept
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Up)
+    assert page.prompt.text() == "Two"
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
+    assert page.prompt.text() == ""
+    page.columns[0].turns[0].edit.click()
+    ask(page, qtbot, "Three")  # what was there is selected, typing replaces it
+    assert [turn.user for turn in page.desk.kept.turns] == ["Three"]
+    assert before in page.desk.all
+    page._fill_history()
+    titles = [action.text() for action in page.history.menu().actions()]
+    assert titles[0].startswith("Three")
+    assert titles[1].startswith("One")
+    page.history.menu().actions()[1].trigger()
+    assert [turn.user for turn in page.desk.kept.turns] == ["One", "Two"]
+
+
+def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    refused = Problem(code="x.y", what="No such adapter.", remedy="Train again.")
+    scenario(
+        ask_chat=[
+            emit(events.AnswerRefused(column=1, problem=refused)),
+            emit(events.AnswerGrew(column=0, start=0, text="It is", tokens=2)),
+            {"sleep": 60},
+        ]
+    )
+    qtbot.keyClicks(page.prompt, "Hi")
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
+    assert not page.send.isVisible()
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
+    settle(page, qtbot)
+    take = page.desk.kept.turns[0].of(0).current
+    assert take is not None
+    assert (take.text, take.ending) == ("It is", "stopped")
+    assert texts(page)[1] == ["✗ No such adapter. Train again."]
+
+
+def test_weights_are_blended_by_slider_and_number_without_loading_anew(
+    page: PlaygroundPage, run: RunFolder, qtbot: QtBot
+) -> None:
+    blend = page.columns[1].blend
+    slider = blend.sliders[0]
+    slider.setFocus()
+    qtbot.keyClick(slider, Qt.Key.Key_PageUp)
+    assert blend.numbers[0].value() == 1.25
+    qtbot.waitUntil(lambda: adapters(page, 1) == [(str(run.adapter), 1.25)], timeout=WAIT)
+    menu = page.columns[1].menu
+    menu.show_choices([*page.desk.choices])
+    menu.fill()
+    names = [action.text() for action in menu.menu_.actions()]
+    assert names[:2] == ["Base model", run.path.name]
+    page.desk.choose(1, OnBase())
+    assert not blend.isVisible()
+
+
+def adapters(page: PlaygroundPage, column: int) -> list[tuple[str, float]]:
+    speaker = page.desk.kept.speakers[column]
+    assert isinstance(speaker, OnBase)
+    return [(each.folder, each.weight) for each in speaker.adapters]
+
+
+def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
+    page: PlaygroundPage, project_folder: Path, qtbot: QtBot,
+    scenario: Callable[..., None], tmp_path: Path,
+) -> None:  # fmt: skip
+    scenario(ask_chat=BOTH)
+    page.blind.click()
+    ask(page, qtbot, "Where is it?")
+    shown = [page.columns[number] for number in page.order[:2]]
+    assert [each.name.text() for each in shown] == ["Answer A", "Answer B"]
+    assert not any(each.menu.isVisible() or each.blend.isVisible() for each in shown)
+    assert not any(each.turns[0].facts.text() for each in shown)
+    assert page.votes.isVisible()
+    place = page.order.index(1)
+    page.votes.better[place].click()
+    assert all(each.menu.isVisible() for each in shown)
+    qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)
+    ask(page, qtbot, "And now?")  # a comparison of its own
+    assert len(page.desk.kept.turns) == 1
+    page.votes.tie.click()
+    qtbot.waitUntil(lambda: len(Playground(project_folder).votes()) == 2, timeout=WAIT)
+    page.tally.click()
+    qtbot.waitUntil(lambda: page.findChild(TallyDialog) is not None, timeout=WAIT)
+    dialog = page.findChild(TallyDialog)
+    assert isinstance(dialog, TallyDialog)
+    rows = [
+        [dialog.table.item(line, place).text() for place in range(5)]  # type: ignore[union-attr]
+        for line in range(2)
+    ]
+    assert rows[0][1:] == ["2", "1", "1", "75 %"]
+    assert rows[1] == ["Base model", "2", "0", "1", "25 %"]
+    dialog.write(str(tmp_path / "votes.csv"))
+    assert "And now?" in (tmp_path / "votes.csv").read_text()
+    dialog.reject()
+
+
+def test_the_prompts_tokens_are_shown_with_their_marks(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    tokens = (
+        events.Token(id=1, text="<|user|>", state="context", special=True),
+        events.Token(id=7, text="Hi", state="context"),
+    )
+    shown = emit(events.PromptShown(text="<|user|>Hi", tokens=tokens))
+    scenario(ask_chat=BOTH, show_prompt=[shown])
+    ask(page, qtbot, "Hi")
+    page.columns[0].turns[0].tokens.click()
+    dialog = page.findChild(TokensDialog)
+    assert isinstance(dialog, TokensDialog)
+    qtbot.waitUntil(lambda: dialog.view.text() == "<|user|>Hi", timeout=WAIT)
+    assert dialog.view.token_at(0) == "Token 1 of 2: id 1, special, context  '<|user|>'"
+    dialog.reject()
+    settle(page, qtbot)
+
+
+def test_a_prompt_becomes_an_evaluation_prompt_that_undo_takes_out(
+    page: PlaygroundPage, qtbot: QtBot
+) -> None:
+    qtbot.keyClicks(page.prompt, "Do you ship abroad?")
+    page.evaluate.click()
+    page.evaluate.click()
+    assert list(page.state.get("training", "sample_prompts")) == ["Do you ship abroad?"]
+    page.state.undo.undo()
+    assert list(page.state.get("training", "sample_prompts")) == []
+
+
+def test_a_job_gets_the_device_and_answers_come_from_the_processor(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    scenario(ask_chat=BOTH)
+    page.state.set("model", "device", "cuda:0")
+    ask(page, qtbot, "Hi")
+    assert page.desk.link.held
+    page.state.set_run(None, "train")
+    assert not page.desk.link.held
+    spec = page.desk._spec()
+    assert spec is not None
+    assert spec.device == "cpu"
+    assert "until it ends" in page.note.text()
+    page.state.set_run(None, "")
+    assert page.desk._spec().device == "cuda:0"  # type: ignore[union-attr]
+
+
+def test_what_is_typed_and_not_sent_comes_back(
+    page: PlaygroundPage, project_folder: Path, qtbot: QtBot
+) -> None:
+    qtbot.keyClicks(page.prompt, "Half a thou")
+    page._keep_draft()
+    page.state.open(project_folder)
+    assert page.prompt.text() == ""
+    qtbot.waitUntil(lambda: page.prompt.text() == "Half a thou", timeout=WAIT)
+
+
+def test_a_page_without_a_model_teaches_and_leads_to_it(
+    window: Window, project_folder: Path, qtbot: QtBot
+) -> None:
+    window.go("playground")
+    assert window.playground.empty.isVisible()
+    file = project_folder / "support bot.lorastudio"
+    file.write_text('schema_version = 1\nname = "x"\n[model]\nsource = "./m.gguf"\n')
+    (project_folder / "m.gguf").write_bytes(b"GGUF")
+    window.open_project(project_folder)
+    window.go("playground")
+    assert not window.playground.empty.isVisible()
+    desk = window.playground.desk
+    assert desk.missing() == ""
+    qtbot.waitUntil(lambda: bool(desk.choices), timeout=WAIT)  # the file, as llama.cpp runs it
+    assert desk.choices[0].speaker == GgufFile(file=str(project_folder / "m.gguf"))
