@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from lora_studio.core import commands, events
+from lora_studio.core import commands, device_locks, events
 from lora_studio.core.adapters import AdapterMix
 from lora_studio.core.chat import (
     AnySpeaker,
@@ -27,9 +27,18 @@ from lora_studio.core.chat import (
     WholeModel,
 )
 from lora_studio.core.dataset import DatasetSpec, Message
+from lora_studio.core.device_locks import Device, Holder
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import adapter_library, adapters, chat, chat_prompts, chat_streams, model
+from lora_studio.engine import (
+    adapter_library,
+    adapters,
+    chat,
+    chat_prompts,
+    chat_streams,
+    device_use,
+    model,
+)
 from lora_studio.engine.channel import Job
 from lora_studio.engine.chat_adapters import Switch
 from lora_studio.engine.chat_streams import Clocked, OllamaStream, Stream, TokenStream, TorchTokens
@@ -94,12 +103,14 @@ class Session:
         base = _Base(command.model, command.chat_template)
         match command:
             case commands.OpenChat():
-                self._drop_but([self._key(base, speaker) for speaker in command.speakers])
-                for speaker in command.speakers:
-                    self._open(base, speaker, job)
+                with _device(base, command.speakers):
+                    self._drop_but([self._key(base, speaker) for speaker in command.speakers])
+                    for speaker in command.speakers:
+                        self._open(base, speaker, job)
                 self._tell_ready(job)
             case commands.AskChat():
-                self._answer(base, command.asked, job)
+                with _device(base, [each.speaker for each in command.asked]):
+                    self._answer(base, command.asked, job)
             case commands.ShowPrompt():
                 job.emit(self._prompt(base, command.speaker, command.messages, job))
 
@@ -295,6 +306,29 @@ class Session:
 def current() -> Session:
     """The chat of this worker."""
     return Session()
+
+
+@contextmanager
+def _device(base: _Base, speakers: Sequence[AnySpeaker]) -> Iterator[None]:
+    """The GPU is the chat's while it answers, and not while nobody asks; a job that has it goes on
+    undisturbed: raises ProblemError."""
+
+    def refuse(device: Device, holder: Holder) -> None:
+        run = f" of the run {Path(holder.run).name}" if holder.run else ""
+        raise fail(
+            "chat.device_busy",
+            f"{device.title} is taken by {holder.doing or 'another job'}{run}.",
+            "Let the models answer on the processor, or wait until that has ended.",
+        )
+
+    needed = any(not isinstance(each, InOllama) for each in speakers)
+    devices = device_use.lockable(base.spec) if needed else []
+    locks = device_locks.take(devices, Holder("", "the playground"), refuse)
+    try:
+        yield
+    finally:
+        for lock in locks:
+            lock.release()
 
 
 @dataclass(frozen=True)

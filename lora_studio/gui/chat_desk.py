@@ -159,6 +159,12 @@ class ChatDesk(QObject):
         if not self.link.busy and self.kept.turns and not self.missing():
             self._ask(columns or range(len(self.kept.speakers)))
 
+    def is_kept_out(self) -> bool:
+        """Whether a job elsewhere has the device, so that the last question was not answered."""
+        takes = [each.current for each in self.kept.turns[-1].answers] if self.kept.turns else []
+        found = [take.problem for take in takes if take is not None and take.problem is not None]
+        return any(problem.code == "chat.device_busy" for problem in found)
+
     def stop(self) -> None:
         """Ends the answers under way; what has been said stays."""
         self.link.cancel()

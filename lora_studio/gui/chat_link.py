@@ -1,20 +1,21 @@
-"""The worker of a chat: started with the first question, kept while it is talked to, given back."""
+"""A worker of one's own: started with the first question, kept while it is asked, given back."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+from PySide6.QtCore import QDeadlineTimer, QObject, QTimer, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.gui.worker_thread import WorkerThread
 
-ChatCommand = commands.OpenChat | commands.AskChat | commands.ShowPrompt
+#: Milliseconds without a question after which a worker gives its memory back.
+IDLE = 15 * 60 * 1000
 
 #: Longest wait for a worker that was killed, in milliseconds.
 _PATIENCE = 3000
 
 
 class ChatLink(QObject):
-    """One worker process at a time, which holds the models of a chat.
+    """One worker process at a time, which may hold models between two questions.
 
     Signals:
         event_received(event): an event about a command that was sent.
@@ -32,6 +33,8 @@ class ChatLink(QObject):
         self._thread: WorkerThread | None = None
         self._open: dict[str, str] = {}  # commands without an ending, and their kinds
         self._over = False
+        self._idle = QTimer(self, singleShot=True, interval=IDLE)
+        self._idle.timeout.connect(self.rest)
 
     @property
     def busy(self) -> bool:
@@ -43,7 +46,7 @@ class ChatLink(QObject):
         """Whether a worker is there, which may hold models in memory."""
         return self._thread is not None
 
-    def send(self, command: ChatCommand) -> None:
+    def send(self, command: commands.Question) -> None:
         """Asks; commands are carried out one after another."""
         if self._over:
             return
@@ -53,6 +56,7 @@ class ChatLink(QObject):
             self._thread.ended.connect(self._gone)
             self._thread.start()
             self.held_changed.emit(True)
+        self._idle.stop()
         was_busy, self._open[command.id] = self.busy, command.kind
         self._thread.send(command)
         if not was_busy:
@@ -66,6 +70,7 @@ class ChatLink(QObject):
 
     def rest(self) -> None:
         """Gives the memory back: the worker ends at once, the next question starts another."""
+        self._idle.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -88,6 +93,7 @@ class ChatLink(QObject):
         if isinstance(event, events.Ending):
             self._open.pop(event.id, None)
             if not self._open:
+                self._idle.start()
                 self.busy_changed.emit(False)
 
     def _gone(self) -> None:
@@ -95,6 +101,7 @@ class ChatLink(QObject):
         if self._thread is not None:
             self._thread.deleteLater()
             self._thread = None
+            self._idle.stop()
             self._end_all()
             self.held_changed.emit(False)
 

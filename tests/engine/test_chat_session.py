@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from lora_studio.core import commands, events
+from lora_studio.core import commands, device_locks, events
 from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.chat import (
     AnySpeaker,
@@ -25,7 +25,8 @@ from lora_studio.core.chat import (
 )
 from lora_studio.core.dataset import Message
 from lora_studio.core.model import ModelSpec
-from lora_studio.engine import merging, model
+from lora_studio.core.problems import ProblemError
+from lora_studio.engine import device_use, merging, model
 from lora_studio.engine.channel import Flags, Job
 from lora_studio.engine.chat_session import Session
 from lora_studio.engine.export import gguf
@@ -218,6 +219,22 @@ def test_a_server_streams_and_tells_what_its_prompt_is(session: Session, place: 
         assert "out of tea" in refused[0].problem.what
     gone = ask(session, place, who)[1].of(events.AnswerRefused)
     assert gone[0].problem.code == "ollama.not_running"
+
+
+def test_a_job_that_has_the_gpu_is_not_disturbed(
+    session: Session, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path))
+    gpu = device_locks.Device("cuda-7", "RTX 4090")
+    monkeypatch.setattr(device_use, "lockable", lambda spec: [gpu])
+    taken = device_locks.take([gpu], device_locks.Holder("/runs/x", "training"), lambda *_: None)
+    with pytest.raises(ProblemError) as caught:
+        ask(session, place, OnBase())
+    assert caught.value.problems[0].code == "chat.device_busy"
+    assert "training of the run x" in caught.value.problems[0].what
+    taken[0].release()
+    assert ask(session, place, OnBase())[0][0].tokens == 12
+    assert device_locks.holder_of(gpu) is None  # free again while nobody asks
 
 
 @pytest.mark.slow

@@ -292,6 +292,21 @@ def test_a_job_gets_the_device_and_answers_come_from_the_processor(
     assert page.desk._spec().device == "cuda:0"  # type: ignore[union-attr]
 
 
+def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
+    page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
+) -> None:
+    taken = {"code": "chat.device_busy", "what": "RTX 4090 is taken.", "remedy": "Wait."}
+    scenario(ask_chat=[{"fail": taken}])
+    ask(page, qtbot, "Hi")
+    assert texts(page)[0] == ["✗ RTX 4090 is taken. Wait."]
+    scenario(ask_chat=BOTH)
+    page.on_processor.click()
+    settle(page, qtbot)
+    assert page.desk.device == "cpu"
+    assert texts(page)[0] == ["I do not know."]
+    assert not page.on_processor.isVisible()
+
+
 def test_what_is_typed_and_not_sent_comes_back(
     page: PlaygroundPage, project_folder: Path, qtbot: QtBot
 ) -> None:

@@ -124,6 +124,7 @@ class PlaygroundPage(Place):
         self.stop.setToolTip(tr("Esc in the prompt"))
         self.send = button(tr("Send"), self.ask_all, kind="primary")
         self.send.setToolTip(tr("Enter in the prompt, or Ctrl+Enter"))
+        self.on_processor = button(tr("Answer on the processor"), self._use_processor)
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
 
@@ -133,7 +134,7 @@ class PlaygroundPage(Place):
         self.votes = VoteBar()
         card = Card()
         tools = row(self.with_system, self.sampling, self.device, self.evaluate, None)
-        for part in (self.status, self.again, self.stop, self.send):
+        for part in (self.status, self.on_processor, self.again, self.stop, self.send):
             tools.addWidget(part)
         card.add(self.note, self.system, self.prompt, tools)
 
@@ -326,7 +327,9 @@ class PlaygroundPage(Place):
     def _show_tools(self, busy: bool, count: int, missing: bool) -> None:
         self.stop.setVisible(busy)
         self.send.setVisible(not busy)
-        self.again.setVisible(bool(self.desk.kept.turns) and not busy)
+        kept_out = self.desk.is_kept_out() and self.desk.device != "cpu" and not busy
+        self.on_processor.setVisible(kept_out)
+        self.again.setVisible(bool(self.desk.kept.turns) and not busy and not kept_out)
         self.add.setEnabled(count < COLUMNS and not busy)
         for part in (self.new, self.history, self.blind):
             part.setEnabled(not busy)
@@ -434,6 +437,10 @@ class PlaygroundPage(Place):
     def _device_chosen(self) -> None:
         self.desk.device = str(self.device.currentData())
         self.refresh()
+
+    def _use_processor(self) -> None:
+        self.desk.device = "cpu"
+        self.desk.again()
 
     def _look_for_ollama(self) -> None:
         self.ask.emit(commands.InspectOllama(host=str(self.state.get("export", "ollama_host"))))

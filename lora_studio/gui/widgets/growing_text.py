@@ -31,7 +31,7 @@ class GrowingText(QTextEdit):
         )
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.document().setDocumentMargin(2)
-        self.document().contentsChanged.connect(self._fit)
+        self.document().documentLayout().documentSizeChanged.connect(lambda _: self._fit())
         theme().changed.connect(self._tint)
 
     def show_text(self, text: str, role: str = "text") -> None:

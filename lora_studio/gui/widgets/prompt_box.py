@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
@@ -52,7 +52,15 @@ class PromptBox(QPlainTextEdit):
             case _:
                 super().keyPressEvent(event)
 
+    def changeEvent(self, event: QEvent) -> None:
+        """Text of another size needs another height."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
+
     def _fit(self) -> None:
         lines = min(max(self.document().blockCount(), 2), _LINES)
         margins = self.contentsMargins().top() + self.contentsMargins().bottom() + 14
-        self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + margins)
+        height = lines * self.fontMetrics().lineSpacing() + margins
+        if height != self.height():
+            self.setFixedHeight(height)
