@@ -32,6 +32,8 @@ class Preferences(BaseModel):
     geometry: str = ""
     #: Where the last project was made.
     projects_folder: str = ""
+    #: Whether the tour has been shown, which happens by itself once.
+    tour_seen: bool = False
     #: Project files, the latest first.
     recent: list[str] = []
     #: Files, folders and hub ids that were data of a project, the latest first.

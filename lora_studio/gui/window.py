@@ -17,9 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import checks, commands, events, words
-from lora_studio.core.problems import Problem, Step
-from lora_studio.gui import memory_plan, theme, window_wiring
+from lora_studio.core import commands, events
+from lora_studio.core.problems import Problem
+from lora_studio.gui import memory_plan, rail_states, theme, window_wiring
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
 from lora_studio.gui.desktop import staying_awake, task_bar
@@ -43,11 +43,12 @@ from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.tour import Tour
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
 from lora_studio.gui.widgets.problem_strip import ProblemStrip
-from lora_studio.gui.widgets.rail import Rail, RailState
+from lora_studio.gui.widgets.rail import Rail
 from lora_studio.gui.window_actions import Actions
 
 ICONS = {
@@ -81,6 +82,7 @@ class Window(QMainWindow):
         self.projects = ProjectCommands(self.state, self.preferences, self)
         self.cluster = ClusterExport(self.state, self)
         self.help = HelpCommands(self)
+        self.tour = Tour(self)
         self.lock = ProjectLock(self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.home = HomePage()
@@ -244,12 +246,8 @@ class Window(QMainWindow):
 
     def show_project(self, *_: object) -> None:
         draft = self.state.draft
-        saved = tr("not saved") if self.state.dirty else tr("saved")
-        if draft.read_only is not None:
-            saved = tr("read-only, not saved") if self.state.dirty else tr("read-only")
-        saved = saved if self.has_project else ""
         name = draft.name if self.has_project else "No project"
-        self.header.set_project(name, str(draft.folder or ""), saved=saved)
+        self.header.set_project(name, str(draft.folder or ""), saved=rail_states.saved(self.state))
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
         for step in self.pages:
             self.rail.button(step).setEnabled(self.has_project)
@@ -266,24 +264,9 @@ class Window(QMainWindow):
             self.show_rail(step)
 
     def show_rail(self, step: str) -> None:
-        self.rail.button(step).set_state(self._rail_state(step))
-
-    def _rail_state(self, step: str) -> RailState:
-        if not self.has_project:
-            return RailState("todo", "")
-        if self.jobs.running and STEP_OF[self.jobs.kind] == step:
-            share = self.jobs.advance.share
-            doing = tr("stopping") if self.jobs.stopping else tr("running")
-            return RailState("running", doing if share is None else f"{doing}, {100 * share:.0f} %")
-        found = checks.of_step(self.state.problems(), cast(Step, step))
-        wrong = [item for item in checks.errors(found) if not item.code.endswith(".none")]
-        if wrong:
-            return RailState("problem", words.plural(len(wrong), "problem"))
-        page = self.pages[step]
-        if page.done():
-            return RailState("ready", tr("ready"))
-        resting = page.resting()
-        return RailState("paused" if resting else "todo", resting or tr("to do"))
+        self.rail.button(step).set_state(
+            rail_states.of_step(self.pages[step], self.state, self.jobs)
+        )
 
     def apply_fix(self, problem: Problem) -> None:
         if (fix := problem.fix) is not None:
@@ -340,6 +323,11 @@ class Window(QMainWindow):
         self.raise_()
         self.activateWindow()
 
+    def show_queue(self) -> None:
+        """Leads to what waits."""
+        self.go("runs")
+        self.runs.show_queue()
+
     def show_copying(self, share: float | None) -> None:
         """Shows in the header how far a folder for a cluster is copied; None for none."""
         doing = tr("Copying for the cluster") if self.cluster.is_writing else ""
@@ -388,6 +376,7 @@ class Window(QMainWindow):
         """Saves and lets go of every thread; a job at work goes on. Harmless when done twice."""
         if self.has_project and self.state.dirty:
             self.state.save()
+        self.tour.end()
         self.lock.release()
         self.gauges.leave()
         self.manners.leave()

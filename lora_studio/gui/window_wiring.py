@@ -57,6 +57,8 @@ def _wire_jobs(window: Window) -> None:
     window.jobs.changed.connect(window.job_changed)
     window.jobs.ended.connect(window.job_ended)
     window.header.stop_clicked.connect(window.flow.stop)
+    window.header.queue_clicked.connect(window.show_queue)
+    window.queue.changed.connect(lambda: window.header.show_queue(len(window.queue.items)))
     window.header.job_clicked.connect(window.show_job)
     window.header.task.stop.clicked.connect(window.cluster.cancel)
     window.lock.called.connect(window.come_forward)
@@ -141,6 +143,7 @@ def _add_help(window: Window) -> None:
     actions.begin_help(tr("Help"))
     add = actions.add
     add("find", tr("Find anything…"), "Ctrl+K Ctrl+Shift+P", help_.find, icon="search", menu="help")
+    add("tour", tr("Tour of the window"), "", window.tour.begin, menu="help")
     add("shortcuts", tr("Keyboard shortcuts"), "F1 Ctrl+/", help_.shortcuts, menu="help")
     add("logs", tr("Show the log"), "", help_.logs, menu="help")
     add("diagnostics", tr("Diagnostics file…"), "", help_.diagnostics, menu="help")

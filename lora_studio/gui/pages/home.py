@@ -57,6 +57,7 @@ class HomePage(Place):
         self._rows.setSpacing(0)
         self._recent.add(self._rows)
         self.new = button("New project", self.new_clicked.emit, kind="primary", icon="plus")
+        self.sample = button(tr("Sample project"), self.sample_clicked.emit, icon="sample")
         self.open = button(tr("Open…"), self.open_clicked.emit, icon="folder")
         inner = QWidget()
         inner.setObjectName("scrolled")
@@ -108,7 +109,7 @@ class HomePage(Place):
         ways = row(
             self.new,
             self.open,
-            button("Sample project", self.sample_clicked.emit, icon="sample"),
+            self.sample,
             None,
         )
         return column(ways, spacing=0)

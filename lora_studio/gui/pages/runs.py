@@ -174,6 +174,10 @@ class RunsPage(Place):
         if len(chosen) == 1:
             self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
 
+    def show_queue(self) -> None:
+        """Brings what waits before the rest."""
+        self.tabs.setCurrentWidget(self.waiting)
+
     def _show_queue(self) -> None:
         self.table.rows.set_queued(self.queue.names)
         known = {run.folder: run for run in self.library.runs}

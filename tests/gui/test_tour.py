@@ -1,0 +1,90 @@
+"""The tour: by keyboard, over what is really there, shown once, ended at any time."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.tour import stops
+from lora_studio.gui.widgets.coach_mark import CoachMarks
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+
+
+def _marks(window: Window) -> CoachMarks:
+    return window.findChildren(CoachMarks)[-1]
+
+
+def test_the_tour_leads_by_keyboard_through_the_sample_project(
+    qtbot: QtBot, window: Window
+) -> None:
+    window.actions_.commands["tour"].trigger()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    assert not window.has_project, "nothing is opened before the user goes on"
+    places = []
+    marks = _marks(window)
+    for at, stop in enumerate(stops()):
+        qtbot.waitUntil(lambda stop=stop: marks.title.text() == stop.title, timeout=WAIT)
+        places.append(window.place)
+        target = stop.target(window)
+        assert target.isVisible(), f"stop {at} shows something that is not there"
+        assert marks.light().isValid()
+        assert window.rect().contains(marks.bubble.geometry())
+        assert marks.focusWidget() is marks.next
+        assert stop.text in marks.next.accessibleDescription()
+        qtbot.keyClick(marks.next, Qt.Key.Key_Right if at % 2 else Qt.Key.Key_Space)
+    assert places == [stop.place for stop in stops()]
+    assert window.state.draft.folder is not None
+    assert not window.tour.is_on
+
+
+def test_escape_ends_it_and_it_does_not_come_again_by_itself(qtbot: QtBot, window: Window) -> None:
+    assert not window.preferences.tour_seen
+    window.tour.begin()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    qtbot.keyClick(_marks(window).next, Qt.Key.Key_Escape)
+    assert not window.tour.is_on
+    assert not window.has_project
+    assert Preferences.load().tour_seen
+    window.tour.begin()
+    assert window.tour.is_on, "Help starts it again"
+    window.tour.end()
+
+
+def test_tab_stays_among_the_buttons_and_left_goes_back(qtbot: QtBot, window: Window) -> None:
+    window.tour.begin()
+    qtbot.waitUntil(lambda: _marks(window).isVisible(), timeout=WAIT)
+    marks = _marks(window)
+    seen: set[QWidget | None] = set()
+    for _ in range(4):
+        marks.focusNextPrevChild(True)
+        seen.add(marks.focusWidget())
+    assert seen == {marks.skip, marks.next}
+    qtbot.keyClick(marks.next, Qt.Key.Key_Right)
+    qtbot.waitUntil(lambda: not marks.back.isHidden(), timeout=WAIT)
+    qtbot.keyClick(marks.next, Qt.Key.Key_Left)
+    qtbot.waitUntil(lambda: marks.back.isHidden(), timeout=WAIT)
+    assert window.place == "home"
+    window.tour.end()
+
+
+def test_the_words_stay_inside_the_window_wherever_the_light_is(
+    qtbot: QtBot, qapp: QApplication
+) -> None:
+    over = QWidget()
+    qtbot.addWidget(over)
+    over.resize(960, 640)
+    target = QWidget(over)
+    marks = CoachMarks(over)
+    over.show()
+    for place in (
+        QRect(0, 0, 184, 640), QRect(900, 0, 60, 40), QRect(0, 600, 960, 40),
+        QRect(184, 40, 776, 600), QRect(400, 300, 100, 40),
+    ):  # fmt: skip
+        target.setGeometry(place)
+        marks.show_mark(target, "A title", "Some words that take a line or two. " * 4, 1, 3)
+        assert over.rect().contains(marks.bubble.geometry()), place
+    over.resize(1280, 800)
+    assert marks.size() == over.size()
