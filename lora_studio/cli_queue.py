@@ -10,9 +10,11 @@ import typer
 from lora_studio import headless
 from lora_studio.cli_questions import print_json, refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, project, run_queue, words
-from lora_studio.core.problems import fail
+from lora_studio.core import commands, project, run_copy, run_grid, run_queue, words
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_about import About
+from lora_studio.core.run_copy import Axis
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_queue import Entry, Queue
 
@@ -63,6 +65,29 @@ def add(
                 made.write_about(About(tags=tuple(tag)))
             entries = [Entry(run=made.path.name)]
         _show(runs, run_queue.add(runs, entries), display, as_json=as_json)
+
+
+@app.command()
+def grid(
+    context: typer.Context,
+    over: Annotated[
+        list[str],
+        typer.Option(help="A setting and its values, e.g. --over lora.rank=8,16; once or twice."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Put a run at the end for each combination of values of one or two settings."""
+    display = Display(as_json=as_json)
+    with refusing(display):
+        runs = _runs(context)
+        draft = headless.open_project(context.obj, (), display)
+        if draft is None:
+            raise typer.Exit(headless.REFUSED)
+        axes = [_axis(draft, text) for text in over]
+        if len(axes) > 2 or len({name for name, _ in axes}) < len(axes):
+            raise fail("grid.settings", "A grid is over one or two settings.", "Give --over twice.")
+        made = [Entry(run=run.path.name) for run in run_copy.grid(draft, axes)]
+        _show(runs, run_queue.add(runs, made), display, as_json=as_json)
 
 
 @app.command(name="list")
@@ -152,6 +177,24 @@ def _entry(runs: Path, name: str) -> Entry:
     if run.is_running():
         raise fail("run.busy", f"{run.path.name} is at work.", "Wait until it has ended.")
     return Entry(run=run.path.name, resume=run.state() != "new")
+
+
+def _axis(draft: Draft, text: str) -> Axis:
+    """A setting with its values, as they stand in a project file."""
+    setting, _, values = text.partition("=")
+    if setting not in run_grid.searchable():
+        raise fail(
+            "project.unknown_field",
+            f"A grid cannot be over “{setting}”.",
+            "Write step.field=value,value with a setting that is a number or a choice.",
+        )
+    step, name = run_copy.split(setting)
+    typed: list[Any] = [part.strip() for part in values.split(",") if part.strip()]
+    for value in typed:
+        if problem := run_grid.wrong(draft, setting, value):
+            raise ProblemError(problem)
+    made = (SPECS[step].model_validate({name: value}) for value in typed)
+    return setting, tuple(getattr(spec, name) for spec in made)
 
 
 def _waiting(runs: Path, name: str) -> None:

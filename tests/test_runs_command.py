@@ -104,6 +104,18 @@ def test_queued_runs_keep_the_settings_of_their_moment(queued: Path) -> None:
     assert [run["run"] for run in _waiting(queued)] == [first["run"]]
 
 
+def test_a_grid_is_queued_with_its_tags(queued: Path) -> None:
+    over = ("--over", "lora.rank=8,16", "--over", "training.learning_rate=1e-4,2e-4")
+    assert _queue(queued, "grid", *over)[0] == 0
+    waiting = _waiting(queued)
+    assert [run["tags"][1:] for run in waiting] == [
+        [f"rank={rank}", f"learning_rate={rate}"] for rank in (8, 16) for rate in ("1e-4", "2e-4")
+    ]
+    assert _queue(queued, "grid", "--over", "lora.rank=8,0")[0] == 2
+    assert _queue(queued, "grid", "--over", "model.source=a,b")[0] == 2
+    assert len(_waiting(queued)) == 4
+
+
 def test_the_queue_is_carried_out_to_its_end_also_after_a_failure(queued: Path) -> None:
     for rank in (8, 16):
         _queue(queued, "add", "--set", f"lora.rank={rank}")

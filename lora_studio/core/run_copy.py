@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from lora_studio.core import run_folder, run_reading, run_table
-from lora_studio.core.problems import STEPS, Step, Where, fail
+from lora_studio.core import checks, run_folder, run_reading, run_table
+from lora_studio.core.problems import STEPS, ProblemError, Step, Where, fail
 from lora_studio.core.project import Draft
 from lora_studio.core.run_about import About, Grid
 from lora_studio.core.run_folder import RunFolder
@@ -56,6 +56,8 @@ def grid(draft: Draft, axes: Sequence[Axis]) -> Iterator[RunFolder]:
         for (setting, _), value in zip(axes, values, strict=True):
             step, name = split(setting)
             changed.set(step, name, value)
+        if wrong := checks.errors(checks.check(changed)):
+            raise ProblemError(wrong[0])
         frozen.append((values, changed.freeze()))
     name = f"grid {datetime.now():%d %b %H:%M:%S}"
     about = Grid(name=name, fields=tuple(setting for setting, _ in axes))

@@ -57,6 +57,8 @@ def moment_in_words(moment: float) -> str:
 def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
     """Orders runs by a column; a missing or infinite number comes after every other."""
     value = VALUES[column](run)
+    if column == "name":  # those without a title of their own in the order they began
+        return (0, run.about.title == "", value.casefold(), run.created)
     if isinstance(value, str):
         return (0, value.casefold())
     return (1,) if value is None or value != value else (0, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,13 @@ from PySide6.QtWidgets import QFileDialog, QMenu, QWidget
 from lora_studio.core import run_copy, run_table
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import Problem
+from lora_studio.core.run_copy import Axis
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_index import RunSummary
 from lora_studio.core.run_queue import Entry
 from lora_studio.gui import trash
 from lora_studio.gui.background import Background
+from lora_studio.gui.grid_dialog import GridDialog
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_dialogs import DeleteDialog
@@ -187,6 +190,21 @@ class RunActions(QObject):
         dialog.fileSelected.connect(lambda file: self.write_csv(Path(file), runs))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+
+    def search(self) -> None:
+        """Asks for settings and values, and queues a run for each combination."""
+        dialog = GridDialog(self._state, self._library.runs, self._owner)
+        dialog.chosen.connect(self._search)
+        dialog.open()
+
+    def _search(self, axes: list[Axis]) -> None:
+        draft = copy.deepcopy(self._state.draft)
+
+        def work(thread: Background) -> list[Entry]:
+            made = thread.gently(run_copy.grid(draft, axes))
+            return [Entry(run=run.path.name) for run in made]
+
+        self.tasks.begin(work, self._add_entries)
 
     def write_csv(self, file: Path, runs: Sequence[RunSummary]) -> None:
         """Writes runs as a table for other programs."""

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.core import project, run_copy, run_folder, run_queue
+from lora_studio.core import project, run_copy, run_folder, run_grid, run_index, run_queue
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.core.project import Project
+from lora_studio.core.project import Draft, Project
 from lora_studio.core.run_about import About
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_queue import Entry
@@ -101,8 +101,17 @@ def test_training_on_needs_an_adapter(tmp_path: Path) -> None:
     assert run_copy.go_on(run).load_project().lora.start_from == str(run.adapter)
 
 
+def _ready(folder: Path) -> Draft:
+    """A project that could train."""
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    (folder / "rows.jsonl").write_text('{"instruction": "Hi", "output": "Hello"}\n')
+    values = {"model": {"source": "./model"}, "dataset": {"sources": ["rows.jsonl"]}}
+    return project.create(folder, "bot", values)
+
+
 def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
-    draft = project.create(tmp_path / "p", "bot", {"dataset": {"sources": ["rows.jsonl"]}})
+    draft = _ready(tmp_path / "p")
     axes = [("lora.rank", (8, 16, 8)), ("training.learning_rate", (1e-4, 2e-4))]
     made = list(run_copy.grid(draft, axes))
     frozen = [run.load_project() for run in made]
@@ -114,10 +123,16 @@ def test_a_grid_makes_a_run_of_each_combination(tmp_path: Path) -> None:
     assert about.grid.fields == ("lora.rank", "training.learning_rate")
     assert about.tags == (about.grid.name, "rank=8", "learning_rate=1e-4")
     assert draft.get("lora", "rank") == 16
+    (table,) = run_grid.grids(run_index.read(made[0].path.parent))
+    assert (table.rows, table.columns) == ([8, 16], [1e-4, 2e-4])
+    assert [[run and run.folder for run in line] for line in table.cells] == [
+        [made[0].path.name, made[1].path.name], [made[2].path.name, made[3].path.name],
+    ]  # fmt: skip
+    assert table.best is None
 
 
 def test_a_grid_with_a_value_that_cannot_be_makes_no_run(tmp_path: Path) -> None:
-    draft = project.create(tmp_path / "p", "bot")
+    draft = _ready(tmp_path / "p")
     with pytest.raises(ProblemError, match="Rank"):
         list(run_copy.grid(draft, [("lora.rank", (8, 0))]))
     assert not (tmp_path / "p" / "runs").exists()

@@ -11,14 +11,17 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import run_index
+from lora_studio.core import run_grid, run_index
 from lora_studio.core.run_folder import list_runs
+from lora_studio.gui.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs import RunsPage
 from lora_studio.gui.run_dialogs import DeleteDialog
+from lora_studio.gui.widgets.axis_editor import numbers_in
+from lora_studio.gui.widgets.quantities import decimal
 from lora_studio.gui.widgets.run_model import COLUMNS
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
-from tests.helpers.many_runs import damage, make_runs
+from tests.helpers.many_runs import as_search, damage, make_runs
 from tests.helpers.runs_page import Parts
 
 SHORT = [{"steps": 5, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}]
@@ -295,6 +298,71 @@ def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot
     page.do.write_csv(tmp_path / "runs.csv", page.table.rows.shown)
     qtbot.waitUntil(lambda: (tmp_path / "runs.csv").is_file(), timeout=WAIT)
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
+
+
+# --- grid search ----------------------------------------------------------------------------------
+
+
+def test_a_grid_of_two_settings_waits_in_the_queue(
+    page: RunsPage, parts: Parts, qtbot: QtBot
+) -> None:
+    parts.queue.pause()
+    qtbot.mouseClick(page.header.primary, Qt.MouseButton.LeftButton)
+    dialog = QApplication.activeModalWidget()
+    assert isinstance(dialog, GridDialog)
+    assert dialog.add.text() == "Add 9 runs to the queue"
+    assert dialog.total.text() == "9 runs, about 10 min in all."  # as long as those before
+    dialog.first.numbers.setText("8, 0")
+    assert "from 1 to 1024" in dialog.first.error.text()
+    assert not dialog.add.isEnabled()
+    dialog.first.numbers.setText("8,64")
+    dialog.second.choose("lora.rank")
+    assert "already" in dialog.second.error.text()
+    dialog.second.choose("training.schedule")
+    for box, _ in dialog.second._boxes[:2]:
+        box.click()
+    assert dialog.axes() == [("lora.rank", (8, 64)), ("training.schedule", ("linear", "cosine"))]
+    dialog.add.click()
+    qtbot.waitUntil(lambda: len(parts.queue.items) == 4, timeout=WAIT)
+    _until_seen(page, qtbot, 16)
+    first = page.library.run(parts.queue.names[0]).load_project()
+    assert (first.lora.rank, first.training.schedule) == (8, "linear")
+    assert page.tabs.isTabVisible(3)
+
+
+def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot: QtBot) -> None:
+    as_search(list_runs(page.library.run("x").path.parent)[::-1])
+    page.library.refresh()
+    qtbot.waitUntil(lambda: page.grids.shown is not None, timeout=WAIT)
+    table = page.grids.table
+    assert [table.verticalHeaderItem(n).text() for n in range(4)] == ["8", "16", "32", "64"]
+    assert [table.horizontalHeaderItem(n).text() for n in range(3)] == ["5e-5", "1e-4", "2e-4"]
+    runs = {(run.rank, run.value("training.learning_rate")): run for run in page.library.runs}
+    lowest = min(runs, key=lambda key: runs[key].best_eval or 9.0)
+    assert page.grids.words.text().endswith(
+        f"with Rank {lowest[0]}, Learning rate {decimal(lowest[1])}."
+    )
+    table.item(1, 2).setSelected(True)
+    assert [run.folder for run in page.table.chosen()] == [runs[16, 2e-4].folder]
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "values"),
+    [
+        ("8 16  32", "lora.rank", [8, 16, 32]),
+        ("8,16,32,", "lora.rank", [8, 16, 32]),
+        ("0,05; 0,1", "lora.dropout", [0.05, 0.1]),
+        ("1e-4, 2e-4", "training.learning_rate", [1e-4, 2e-4]),
+        ("1k 2k tokens", "dataset.max_length", [1024, 2048]),
+        ("5 % 10%", "lora.dropout", [0.05, 0.1]),
+        ("8 many", "lora.rank", [8, "many"]),
+        ("", "lora.rank", []),
+    ],
+)
+def test_values_are_read_as_their_field_takes_them(
+    text: str, setting: str, values: list[object]
+) -> None:
+    assert numbers_in(text, run_grid.about_of(setting)) == values
 
 
 @pytest.mark.slow

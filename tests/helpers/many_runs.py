@@ -14,7 +14,7 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import Project
-from lora_studio.core.run_about import About
+from lora_studio.core.run_about import About, Grid
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
 
@@ -58,6 +58,13 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
     if tags := _TAGS[number % len(_TAGS)]:
         run.about_file.write_text(About(tags=tags).model_dump_json())
     return run
+
+
+def as_search(runs: list[RunFolder], name: str = "grid 1 Mar 08:00:00") -> None:
+    """Makes the first twelve runs one search: four ranks by three learning rates."""
+    for run in runs[:12]:
+        grid = Grid(name=name, fields=("lora.rank", "training.learning_rate"))
+        run.write_about(About(tags=(name,), grid=grid))
 
 
 def damage(folder: Path) -> dict[str, str]:

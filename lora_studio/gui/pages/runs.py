@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QComboBox, QSplitter, QStackedWidget, QTabWidget, QWidget
 
-from lora_studio.core import events, run_table, words
+from lora_studio.core import events, run_grid, run_table, words
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_about import About
 from lora_studio.core.run_index import RunSummary
@@ -25,6 +25,7 @@ from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
 from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.grid_view import GridView
 from lora_studio.gui.widgets.queue_view import QueueView
 from lora_studio.gui.widgets.run_model import STATES, called
 from lora_studio.gui.widgets.run_notes import RunNotes
@@ -62,7 +63,7 @@ class RunsPage(Place):
         self.search, self.filter = Line(), QComboBox()
         self.count = label(role="muted")
         self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
-        self.waiting = QueueView()
+        self.waiting, self.grids = QueueView(), GridView()
         self.tabs, self.content = QTabWidget(), QStackedWidget()
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
         self._look = QTimer(self, interval=_LOOK_EVERY)
@@ -85,11 +86,6 @@ class RunsPage(Place):
         if isinstance(event, events.Started | events.Ending) and self.isVisible():
             self.library.refresh()
 
-    def press_primary(self) -> None:
-        """Resumes the chosen run or starts it again."""
-        action = self.do.actions["resume" if self.do.actions["resume"].isEnabled() else "again"]
-        action.trigger()
-
     def leave(self) -> None:
         """Ends every look and reading."""
         self.notes.commit()
@@ -99,6 +95,7 @@ class RunsPage(Place):
             part.leave()
 
     def _open_project(self) -> None:
+        self.header.primary.setEnabled(self._state.draft.path is not None)
         self.curves.leave()
         self.table.rows.ticked = []
         self.search.clear()
@@ -123,6 +120,10 @@ class RunsPage(Place):
         self._fill_filter()
         self._filter()
         self.content.setCurrentIndex(1 if self.library.runs else 0)
+        found = run_grid.grids(self.library.runs)
+        self.grids.show_grids(found)
+        self.tabs.setTabVisible(3, bool(found))
+        self._show_columns()
         self._read_curves()
         self._show_queue()
         self._show_chosen()
@@ -252,6 +253,11 @@ class RunsPage(Place):
         self.search.setMaximumWidth(320)
         self.filter.setAccessibleName(tr("Which runs"))
         self.filter.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.header.primary.setText(tr("Grid search…"))
+        self.header.primary.setToolTip(
+            tr("Queues a run for each combination of values of two settings (Ctrl+Enter)")
+        )
+        self.header.primary.show()
         self.more = button(tr("Actions"))
         self.more.setMenu(self.do.menu)
         self.more.setToolTip(
@@ -276,6 +282,7 @@ class RunsPage(Place):
         self.tabs.addTab(known, tr("Settings"))
         self.tabs.addTab(self.notes, tr("Notes"))
         self.tabs.addTab(self.waiting, tr("Queue"))
+        self.tabs.addTab(self.grids, tr("Grid"))
         self.tabs.setMinimumWidth(280)
         self.tabs.setAccessibleName(tr("About the chosen runs"))
         return self.tabs
@@ -314,6 +321,9 @@ class RunsPage(Place):
         self.waiting.pause_clicked.connect(self.queue.pause)
         self.waiting.moved.connect(self.queue.move)
         self.waiting.removed.connect(self.queue.remove)
+        self.header.primary.clicked.connect(self.do.search)
+        self.grids.chosen.connect(self.table.choose)
+        self.grids.opened.connect(lambda _: self.do.open())
         self.search.textEdited.connect(lambda _: self._typing.start())
         self.search.entered.connect(self._filter)
         self.search.reverted.connect(self._empty_search)
@@ -327,8 +337,14 @@ class RunsPage(Place):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Leaves columns out where the table is narrow."""
         super().resizeEvent(event)
+        self._show_columns()
+
+    def _show_columns(self) -> None:
         width = self.table.width() if self.table.isVisible() else self.width() - 420
-        self.table.show_columns([name for name, needed in _GIVE_WAY if width < needed])
+        hidden = [name for name, needed in _GIVE_WAY if width < needed]
+        if not any(run.about.title for run in self.library.runs):
+            hidden.append("begun")  # runs without a title are called by it
+        self.table.show_columns(hidden)
 
     def minimumSizeHint(self) -> QSize:
         """Splitters give way."""

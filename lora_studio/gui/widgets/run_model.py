@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
@@ -252,7 +253,8 @@ class RunModel(QAbstractTableModel):
 
 def called(run: RunSummary) -> str:
     """A run as the window calls it: its title, or when it began, since all have the project's name."""
-    return run.about.title or run_table.said(run, "begun") or run.folder
+    begun = run_table.said(run, "begun")
+    return run.about.title or begun.replace(f" {datetime.now().year},", ",") or run.folder
 
 
 def color_of(index: int) -> Any:
