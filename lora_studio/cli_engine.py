@@ -244,14 +244,11 @@ def remove(
     names = ", ".join(one.name for one in found) or "what is left of set-ups"
     if _asks(yes, display) and not typer.confirm(f"Delete {names} ({size})?"):
         raise typer.Exit(headless.INTERRUPTED)
-    with refusing(display), root.locked():
-        for one in found:
-            engines.remove(one, root)
-    if not name:
-        with refusing(display):
-            root.delete()
-            folders.move_root(folders.default())
-    display.say(f"Deleted {names}.")
+    with _stoppable() as stop:
+        status = show(operations.remove(name, stop), display)
+    if status == 0:
+        display.say(f"Deleted {names}.")
+    raise typer.Exit(status)
 
 
 def show(stream: Iterator[Event], display: Display) -> int:

@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults.install()
     app.aboutToQuit.connect(window.leave)  # also when the system ends the session
     window.show()
+    window.engine.offer()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))

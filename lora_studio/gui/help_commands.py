@@ -62,6 +62,8 @@ class HelpCommands(QObject):
                 open_place(problem)
             case "raise":
                 self._window.lock.call(Path(problem.where.file or ""))
+            case "engine":
+                self._window.engine.solve(problem)
             case "explain":
                 self.explain(problem)
 
@@ -70,6 +72,7 @@ class HelpCommands(QObject):
         dialog = ProblemHelp(problem, self._window)
         dialog.jump.connect(self._window.jump)
         dialog.fix.connect(self._window.apply_fix)
+        dialog.engine.connect(self._window.engine.solve)
         dialog.diagnostics.connect(self.diagnostics)
         dialog.open()
 

@@ -104,6 +104,12 @@ class Inspector(QObject):
             del self._latest[kind]
             self.busy_changed.emit(kind, False)
 
+    def renew(self) -> None:
+        """Ends the workers, so that the next questions start others: another engine is in use."""
+        self.forget()
+        for thread in self._threads.values():
+            thread.kill()
+
     def shut_down(self) -> None:
         """Ends the workers at once; questions hold nothing worth waiting for."""
         self._over = True

@@ -21,11 +21,13 @@ class ProblemHelp(Dialog):
     Signals:
         jump(step, field): the user wants to see the place.
         fix(problem): the user wants the fix applied.
+        engine(problem): the user wants the engine set up or mended.
         diagnostics: the user wants a diagnostics file.
     """
 
     jump = Signal(str, str)
     fix = Signal(object)
+    engine = Signal(object)
     diagnostics = Signal()
 
     def __init__(self, problem: Problem, parent: QWidget) -> None:
@@ -55,6 +57,8 @@ class ProblemHelp(Dialog):
                 self.jump.emit(problem.where.step or "", problem.where.field or "")
             case "file":
                 open_place(problem)
+            case "engine":
+                self.engine.emit(problem)
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(f"{self._problem} [{self._problem.code}]")

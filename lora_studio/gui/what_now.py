@@ -10,7 +10,12 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.told import tell
 
-Deed = Literal["fix", "jump", "file", "raise", "explain"]
+Deed = Literal["fix", "jump", "file", "raise", "engine", "explain"]
+
+#: Problems that a set-up of the engine solves.
+ENGINE_HELPS = (
+    "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
+)  # fmt: skip
 
 STEP_TITLES: dict[Step, str] = {
     "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
@@ -34,6 +39,8 @@ def what_now(problem: Problem) -> WhatNow:
         return WhatNow("raise", tr("Show that window"))
     if (step := problem.where.step) is not None:
         return WhatNow("jump", tr("Go to {place}").format(place=tr(STEP_TITLES[step])))
+    if problem.code in ENGINE_HELPS:
+        return WhatNow("engine", tr("Set up the engine…"))
     file = Path(problem.where.file) if problem.where.file else None
     if file is not None and file.is_dir():
         return WhatNow("file", tr("Open folder"))

@@ -26,6 +26,7 @@ from lora_studio.gui.desktop import staying_awake, task_bar
 from lora_studio.gui.desktop.manners import Manners
 from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges
+from lora_studio.gui.engine_manager import EngineManager
 from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.job_control import JobControl
@@ -84,6 +85,7 @@ class Window(QMainWindow):
         self.help = HelpCommands(self)
         self.tour = Tour(self)
         self.lock = ProjectLock(self)
+        self.engine = EngineManager(self.messages, self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
@@ -382,6 +384,7 @@ class Window(QMainWindow):
         self.manners.leave()
         self.news.leave()
         self.cluster.leave()
+        self.engine.leave()
         self.queue.leave()
         for page in self.everywhere:
             page.leave()

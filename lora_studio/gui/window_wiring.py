@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from lora_studio.core import commands
 from lora_studio.gui import palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
@@ -20,6 +21,7 @@ def wire(window: Window) -> None:
     _wire_project(window)
     _wire_jobs(window)
     _wire_places(window)
+    _wire_engine(window)
     for page in window.pages.values():
         _wire_page(window, page)
 
@@ -67,6 +69,16 @@ def _wire_jobs(window: Window) -> None:
     window.cluster.advanced.connect(window.show_copying)
     window.closing.close_now.connect(window.close)
     window.runs.open_requested.connect(window.flow.open_run)
+
+
+def _wire_engine(window: Window) -> None:
+    engine, settings = window.engine, window.settings
+    settings.engine.wanted.connect(engine.do)
+    settings.engine.chosen.connect(engine.use)
+    engine.changed.connect(lambda: settings.refresh_engine(running=engine.control.running))
+    engine.switched.connect(window.inspector.renew)
+    engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
+    window.messages.posted.connect(engine.take_message)
 
 
 def _wire_places(window: Window) -> None:

@@ -126,6 +126,11 @@ def move_root(to: Path) -> None:
         raise not_writable(_pointer(), error) from error
 
 
+def forget_root() -> None:
+    """Engines go to the default folder again."""
+    move_root(default())
+
+
 def _pointer() -> Path:
     return paths.data_folder() / "engine-folder.txt"
 

@@ -263,3 +263,44 @@ def _unexpected(error: Exception, log: Log) -> Problem:
         remedy="The engine in use is as it was. Start the set-up again; the details are in the log.",
         where=Where(file=str(log.file)),
     )
+
+
+def rollback(_stop: Stop) -> Iterator[Event]:
+    """Uses the engine again that was in use before."""
+    return told(_at_once(lambda root: engines.rollback(root)), _stop)
+
+
+def use(name: str, _stop: Stop) -> Iterator[Event]:
+    """Uses another engine that is installed, by its name or kind."""
+    return told(_at_once(lambda root: engines.switch(engines.named(name, root), root)), _stop)
+
+
+def remove(name: str, _stop: Stop) -> Iterator[Event]:
+    """Deletes an engine, or with "" every engine and all that was downloaded."""
+
+    def work(log: Log) -> Iterator[Event]:
+        root = folders.root()
+        yield Progress(stage="Removing")
+        with root.locked():
+            for engine in [engines.named(name, root)] if name else engines.installed(root):
+                log.write(f"removing {engine.name}")
+                engines.remove(engine, root)
+        if not name:
+            root.delete()
+            folders.forget_root()
+
+    return told(work, _stop)
+
+
+def _at_once(action: Callable[[Root], object]) -> Callable[[Log], Iterator[Event]]:
+    """Something that takes no time, under the lock."""
+
+    def work(log: Log) -> Iterator[Event]:
+        root = folders.root()
+        with root.locked():
+            action(root)
+            current = engines.current(root)
+        log.write(f"{current.name if current else 'no engine'} is in use")
+        yield from ()
+
+    return work

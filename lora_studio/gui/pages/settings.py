@@ -23,6 +23,7 @@ from lora_studio.gui.theme import Space, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
 from lora_studio.gui.widgets.controls import ComboControl, SegmentsControl, name_control
+from lora_studio.gui.widgets.engine_actions import EngineActions
 
 _WIDTH = 760
 
@@ -58,7 +59,8 @@ class SettingsPage(Place):
         self._facts.setHorizontalSpacing(Space.L)
         self._facts.setVerticalSpacing(Space.S)
         self._facts.setColumnStretch(1, 1)
-        self._engine.add(self._facts)
+        self.engine = EngineActions()
+        self._engine.add(self._facts, self.engine)
         inner = QWidget()
         inner.setMaximumWidth(_WIDTH)
         content = QVBoxLayout(inner)
@@ -77,6 +79,11 @@ class SettingsPage(Place):
         """Asks for the devices, unless they are known."""
         if self._state.facts.devices is None:
             self.ask.emit(commands.InspectDevices())
+
+    def refresh_engine(self, *, running: bool) -> None:
+        """Another engine may be in use, or a set-up under way."""
+        self.engine.refresh(running=running)
+        self._fill_engine()
 
     def _look(self, preferences: Preferences) -> Card:
         self.look = SegmentsControl(

@@ -1,0 +1,211 @@
+"""A set-up of the engine in a thread of its own: started, followed, cancelled. No widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+
+from lora_studio.gui.language import mark
+from lora_studio.gui.lasting_thread import LastingThread
+from lora_studio.setup.events import (
+    Cancelled,
+    Done,
+    Ending,
+    EngineReady,
+    Event,
+    Failed,
+    MachineFound,
+    Planned,
+    Progress,
+    Warned,
+)
+from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.tools import Stop
+
+#: What a stage of a set-up is called.
+STAGES = {
+    "Planning": mark("Looking at what is needed"),
+    "Downloading": mark("Downloading"),
+    "Downloading Python": mark("Downloading Python"),
+    "Installing": mark("Installing"),
+    "Compiling": mark("Preparing for a fast start"),
+    "Checking": mark("Trying the engine"),
+    "Looking at Python": mark("Looking at Python"),
+    "Moving": mark("Moving"),
+    "Removing": mark("Removing"),
+}
+
+#: Longest wait for a set-up that was told to end, in milliseconds.
+_PATIENCE = 3000
+
+
+class Steps(Protocol):
+    """A set-up: its plan, and what follows when that is wished."""
+
+    stop: Stop
+
+    def prepare(self) -> Iterator[Event]:
+        """Down to `Planned`."""
+
+    def carry_out(self) -> Iterator[Event]:
+        """Does it."""
+
+
+class SetUpThread(LastingThread):
+    """Goes through the events of one piece of work.
+
+    Signals:
+        told(event): each event, in order; the last one is its ending.
+    """
+
+    told = Signal(object)
+
+    def __init__(self, work: Callable[[], Iterator[Event]], stop: Stop) -> None:
+        """`work` heeds `stop`."""
+        super().__init__()
+        self._work = work
+        self._stop = stop
+
+    def run(self) -> None:
+        """Works to the end; every stream ends in an ending of its own."""
+        for event in self._work():
+            if not self.silent:
+                self.told.emit(event)
+
+    def forget(self) -> None:
+        """Nobody listens any more: the work is cancelled, what came is kept."""
+        self._stop.ask()
+        super().forget()
+
+
+class EngineControl(QObject):
+    """What is known of the set-up under way; one at a time.
+
+    Signals:
+        changed: something to show is different.
+        ended(ending): the work has ended; a plan alone counts too.
+        switched: another engine is in use from now on, or none.
+    """
+
+    changed = Signal()
+    ended = Signal(object)
+    switched = Signal()
+
+    def __init__(
+        self,
+        parent: QObject | None = None,
+        make: Callable[[Request, Stop], Steps] = SetUp,
+    ) -> None:
+        """Nothing is under way; `make` gives the two steps of a set-up."""
+        super().__init__(parent)
+        self._make = make
+        self._thread: SetUpThread | None = None
+        self._stop = Stop()
+        self._set_up: Steps | None = None
+        self._switches = False
+        self.machine: MachineFound | None = None
+        self.plan: Planned | None = None
+        self.progress: Progress | None = None
+        self.warnings: list[Warned] = []
+        self.ending: Ending | None = None
+        self.stopping = False
+
+    @property
+    def running(self) -> bool:
+        """Whether work is under way."""
+        return self._thread is not None
+
+    @property
+    def planned(self) -> bool:
+        """Whether there is a plan to carry out."""
+        return self.plan is not None and not self.running and self._set_up is not None
+
+    @property
+    def share(self) -> float | None:
+        """How far the stage is, from 0 to 1."""
+        progress = self.progress
+        return progress.done / progress.total if progress and progress.total else None
+
+    @property
+    def speed(self) -> float | None:
+        """Bytes each second while something is downloaded."""
+        told = self.progress
+        if told is None or told.unit != "B" or not told.eta_s or told.total is None:
+            return None
+        return (told.total - told.done) / told.eta_s
+
+    def prepare(self, request: Request) -> None:
+        """Finds out what a set-up would take."""
+        self.machine = self.plan = None
+        stop = Stop()
+        work = self._make(request, stop)
+        if self.start(work.prepare, stop, switches=False):
+            self._set_up = work
+
+    def carry_out(self) -> None:
+        """Does what was planned, or plans anew and does it."""
+        work = self._set_up
+        if work is not None:
+            self._set_up = None
+            stop = Stop()
+            work.stop = stop
+            self.start(work.carry_out, stop)
+
+    def start(
+        self, work: Callable[[], Iterator[Event]], stop: Stop, *, switches: bool = True
+    ) -> bool:
+        """Begins any piece of work; False while another is under way."""
+        if self.running:
+            return False
+        self._stop, self._switches, self.stopping = stop, switches, False
+        self._set_up, self.progress, self.ending, self.warnings = None, None, None, []
+        self._thread = SetUpThread(work, stop)
+        self._thread.told.connect(self._take)
+        self._thread.finished.connect(self._finished)
+        self._thread.start()
+        self.changed.emit()
+        return True
+
+    def cancel(self) -> None:
+        """Ends the work soon; what was downloaded is kept."""
+        if self.running:
+            self.stopping = True
+            self._stop.ask()
+            self.changed.emit()
+
+    def leave(self) -> None:
+        """The window closes: cancels and waits a moment."""
+        if (thread := self._thread) is not None:
+            self._thread = None
+            thread.forget()
+            thread.wait(QDeadlineTimer(_PATIENCE))
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case MachineFound():
+                self.machine = event
+            case Planned():
+                self.plan = event
+            case Progress():
+                self.progress = event
+            case Warned():
+                self.warnings.append(event)
+            case EngineReady():
+                self._switches = True
+            case Done() | Failed() | Cancelled():
+                self.ending = event
+        self.changed.emit()
+
+    def _finished(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        thread.deleteLater()
+        self.progress = None
+        self.changed.emit()
+        if self.ending is not None:
+            self.ended.emit(self.ending)
+        if self._switches and isinstance(self.ending, Done):
+            self.switched.emit()

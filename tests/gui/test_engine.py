@@ -1,0 +1,268 @@
+"""The engine in the window: what is offered, shown and done; its set-up plays a script."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio import __version__
+from lora_studio.core.problems import Problem
+from lora_studio.gui.engine_control import EngineControl
+from lora_studio.gui.engine_dialog import EngineDialog
+from lora_studio.gui.engine_manager import EngineManager
+from lora_studio.gui.messages import Messages
+from lora_studio.gui.widgets.engine_actions import EngineActions
+from lora_studio.gui.window import Window
+from lora_studio.setup import engines, folders
+from lora_studio.setup.detect import Accelerator
+from lora_studio.setup.engines import Engine
+from lora_studio.setup.events import (
+    Cancelled,
+    Done,
+    EngineReady,
+    Event,
+    Failed,
+    MachineFound,
+    Planned,
+    Progress,
+    Warned,
+)
+from lora_studio.setup.operations import Request
+from lora_studio.setup.tools import Stop
+
+GPU = Accelerator(
+    variant="cuda", title="NVIDIA RTX 4090", memory=24 << 30, driver="570.86", cuda=(12, 8),
+    capability=(8, 9), torch="cu128",
+)  # fmt: skip
+PLAN = Planned(
+    variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, kept=3,
+    download=3_200_000_000, total=3_300_000_000, needed=9_000_000_000, free=80_000_000_000,
+)  # fmt: skip
+READY = EngineReady(name="cuda-1", folder="/data/engine", python="p", bytes=1, seconds=60)
+NO_NETWORK = Problem(
+    code="engine.download",
+    what="torch could not be downloaded: the server does not answer.",
+    remedy="Check the network, then start the set-up again.",
+)
+
+
+class Script:
+    """A set-up that tells what it is given; `hold` keeps it at work until it is cancelled."""
+
+    def __init__(self, *told: Event, hold: bool = False, plan: Event | None = None) -> None:
+        self.told, self.hold, self.plan = told, hold, plan or PLAN
+        self.requests: list[Request] = []
+        self.stop = Stop()
+
+    def __call__(self, request: Request, stop: Stop) -> Script:
+        self.requests.append(request)
+        self.stop = stop
+        return self
+
+    def prepare(self) -> Iterator[Event]:
+        yield Progress(stage="Planning")
+        if isinstance(self.plan, Failed):
+            yield self.plan
+            return
+        yield MachineFound(accelerator=GPU)
+        yield self.plan
+        yield Done()
+
+    def carry_out(self) -> Iterator[Event]:
+        yield from self.told
+        while self.hold and not self.stop.asked:
+            time.sleep(0.01)
+        yield Cancelled() if self.hold else Done()
+
+
+@pytest.fixture
+def opened(qtbot: QtBot) -> Iterator[Callable[[Script], EngineDialog]]:
+    """A dialog over a script, planned already."""
+    made: list[EngineDialog] = []
+
+    def make(script: Script, mode: str = "install") -> EngineDialog:
+        control = EngineControl(make=script)
+        request = Request(mode=mode)  # type: ignore[arg-type]  # one of the three modes
+        with qtbot.waitSignal(control.ended):
+            dialog = EngineDialog(control, request)
+        qtbot.addWidget(dialog)
+        dialog.show()
+        made.append(dialog)
+        return dialog
+
+    yield make
+    for dialog in made:
+        dialog.control.leave()
+
+
+def test_the_plan_says_what_is_downloaded_how_much_and_where(
+    opened: Callable[[Script], EngineDialog],
+) -> None:
+    facts = opened(Script()).facts.facts()
+    assert facts["This machine"] == "NVIDIA RTX 4090, 24 GiB, driver 570.86, CUDA 12.8"
+    assert facts["Download"] == "3.2 GB (81 packages, 3 are there already)"
+    assert facts["Disk"] == "9 GB needed, 80 GB free"
+    assert facts["Folder"] == "/data/engine"
+
+
+def test_nothing_is_done_before_set_up_is_pressed_and_then_progress_has_speed_and_time(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    half = Progress(stage="Downloading", done=1e9, total=3e9, unit="B", eta_s=100)
+    dialog = opened(Script(half, hold=True))
+    assert not dialog.control.running
+    qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: dialog.control.progress is not None)
+    assert dialog.progress.doing.text() == "Downloading: 1 GB of 3 GB  ·  20 MB/s"
+    assert dialog.progress.left.text() == "33 %  ·  about 2 min left"
+    with qtbot.waitSignal(dialog.control.ended):
+        qtbot.mouseClick(dialog.cancel, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(dialog.outcome.isVisible)
+    assert "goes on from there" in dialog.outcome.text()
+    assert dialog.go.text() == "Try again"
+
+
+def test_a_failure_says_what_and_what_to_do_and_can_be_tried_again(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    script = Script(plan=Failed(problem=NO_NETWORK))
+    dialog = opened(script)
+    qtbot.waitUntil(dialog.problem.isVisible)
+    assert "does not answer" in dialog.problem.text()
+    assert "start the set-up again" in dialog.problem.text()
+    script.plan = PLAN
+    with qtbot.waitSignal(dialog.control.ended):
+        qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
+    assert not dialog.problem.isVisible()
+    assert len(script.requests) == 2
+
+
+def test_a_finished_set_up_says_so_and_closes(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    note = NO_NETWORK.model_copy(update={"what": "PyTorch is larger.", "severity": "warning"})
+    dialog = opened(Script(Warned(problem=note), READY))
+    with qtbot.waitSignal(dialog.control.switched):
+        qtbot.keyClick(dialog, Qt.Key.Key_Return)
+    assert dialog.outcome.text() == "The engine is ready."
+    assert "PyTorch is larger." in dialog.note.text()
+    qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
+    assert not dialog.isVisible()
+
+
+def test_another_kind_of_engine_is_planned_anew(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    script = Script()
+    dialog = opened(script)
+    box = dialog.variant.box
+    with qtbot.waitSignal(dialog.control.ended):
+        box.setCurrentIndex(box.findData("cpu"))
+        box.activated.emit(box.currentIndex())
+    assert script.requests[-1].variant == "cpu"
+
+
+def test_closed_while_at_work_the_set_up_goes_on_and_its_end_is_told(qtbot: QtBot) -> None:
+    messages = Messages()
+    messages.connect_view()
+    told: list[str] = []
+    messages.posted.connect(lambda message: told.append(message.text))
+    window = EngineActions()
+    qtbot.addWidget(window)
+    manager = EngineManager(messages, window)
+    script = Script(READY)
+    manager.control._make = script
+    manager.open("install")
+    qtbot.waitUntil(lambda: manager.control.planned)
+    assert manager.dialog is not None
+    manager.dialog.go.click()
+    manager.dialog.reject()
+    qtbot.waitUntil(lambda: bool(told))
+    assert manager.dialog is None
+    manager.leave()
+
+
+def test_a_window_without_an_engine_offers_one_and_with_an_old_one_its_update(
+    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script()
+    window.engine.control._make = script
+    window.engine.offer()
+    assert window.engine.dialog is None, "the engine of the tests will do"
+    monkeypatch.delenv("LORA_STUDIO_ENGINE")
+    installed("cpu-1", app_version="0.0.1")
+    window.engine.offer()
+    qtbot.waitUntil(lambda: window.engine.control.planned)
+    assert window.engine.dialog is not None
+    assert script.requests == [Request(mode="update")]
+    window.engine.dialog.reject()
+
+
+def test_a_job_that_finds_no_engine_leads_to_the_set_up(qtbot: QtBot, window: Window) -> None:
+    window.engine.control._make = Script()
+    window.messages.problem(engines.none_there())
+    assert window.engine.dialog is not None
+    qtbot.waitUntil(lambda: window.engine.control.planned)
+    window.engine.dialog.reject()
+
+
+def installed(name: str, **facts: str) -> Engine:
+    """An engine that is in use now, without anything in it."""
+    root = folders.root()
+    values = {"variant": "cpu", "app_version": __version__, "python_version": "3.11.7"} | facts
+    engine = Engine.model_validate(
+        {"name": name, "created": name, "torch": "2.9", "folder": root.engines / name} | values
+    )
+    engine.python.parent.mkdir(parents=True)
+    engine.python.write_text("")
+    engines.write_manifest(engine)
+    engines.switch(engine, root)
+    return engine
+
+
+def test_settings_offer_what_can_be_done_with_the_engines_there(
+    qtbot: QtBot, window: Window
+) -> None:
+    actions = window.settings.engine
+    window.go("settings")
+    assert shown(actions) == ["Set up…"]
+    installed("cpu-1")
+    installed("cpu-2")
+    window.settings.refresh_engine(running=False)
+    assert shown(actions) == ["Set up…", "Repair…", "Roll back", "Move…", "Remove…"]
+    assert actions.choice.box.count() == 2
+    with qtbot.waitSignal(window.engine.switched):
+        actions.rollback.click()
+    assert engines.current() == engines.find("cpu-1")
+    with qtbot.waitSignal(window.engine.switched):
+        window.engine.use("cpu-2")
+    assert engines.current() == engines.find("cpu-2")
+
+
+def shown(actions: EngineActions) -> list[str]:
+    """The buttons that can be seen."""
+    return [part.text() for part in actions.deeds if not part.isHidden()]
+
+
+def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Window) -> None:
+    engine = installed("cpu-1")
+    project = Path(folders.root().path.parent, "projects")
+    project.mkdir(parents=True)
+    window.settings.refresh_engine(running=False)
+    window.engine.do("remove")
+    question = window.engine.question
+    assert question is not None
+    assert str(folders.root().path) in question.text.text()
+    buttons = question.findChildren(QPushButton)
+    remove = next(part for part in buttons if part.text().startswith("Remove"))
+    with qtbot.waitSignal(window.engine.switched):
+        remove.click()
+    assert not engine.folder.exists()
+    assert project.is_dir()
+    assert engines.current() is None
