@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))
-    elif not preferences.tour_seen:
+    elif not preferences.tour_seen and window.engine.dialog is None:
         window.tour.begin()
     end_listening = quit_on_signals(app)
     with few_to_collect():
