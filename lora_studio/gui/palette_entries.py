@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QAction, QKeySequence
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QPushButton, QWidget
 
+from lora_studio.core.project import SPECS
 from lora_studio.gui.finding import Entry, Kind
 from lora_studio.gui.language import tr
+from lora_studio.gui.told import tell_facts
+from lora_studio.gui.widgets.basics import Card
+from lora_studio.gui.widgets.controls import Control
 from lora_studio.gui.widgets.editors import FieldEditor
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ def entries(window: Window) -> list[Entry]:
         *_actions(window),
         *_buttons(window),
         *_settings(window),
+        *_program_settings(window),
         *_projects(window),
     ]
 
@@ -56,11 +61,25 @@ def _settings(window: Window) -> Iterator[Entry]:
         return
     for step, page in window.pages.items():
         for field, editor in page.editors.items():
-            about = editor.about
+            about = tell_facts(SPECS[editor.step], field)
             value = _shown(editor)
             detail = f"{value} – {about.description}" if value else about.description
-            title = tr(about.title)
-            yield Entry("setting", title, _jumping(window, step, field), detail, page.title)
+            yield Entry(
+                "setting", about.title, _jumping(window, step, field), detail, tr(page.title)
+            )
+
+
+def _program_settings(window: Window) -> Iterator[Entry]:
+    """What is set for the program rather than for a project: its controls, and the cards they are on."""
+    page = window.settings
+    place, seen = tr(page.title), set[str]()
+    for control in page.findChildren(Control):
+        if name := control.accessibleName():
+            seen.add(name)
+            yield Entry("setting", name, _focusing(window, control), "", place)
+    for card in page.findChildren(Card):
+        if (title := card.title.text()) and title not in seen:
+            yield Entry("setting", title, _focusing(window, card), "", place)
 
 
 def _shown(editor: FieldEditor) -> str:
@@ -82,6 +101,19 @@ def _projects(window: Window) -> Iterator[Entry]:
 
 def _jumping(window: Window, step: str, field: str) -> Callable[[], None]:
     return lambda: window.jump(step, field)
+
+
+def _focusing(window: Window, widget: QWidget) -> Callable[[], None]:
+    def go() -> None:
+        window.go("settings")
+        (widget.focusProxy() or widget).setFocus()
+        if not widget.hasFocus() and isinstance(widget, Card):
+            first = next(
+                (made for made in widget.findChildren(QPushButton) if made.isVisible()), None
+            )
+            (first or window.settings).setFocus()
+
+    return go
 
 
 def _opening(window: Window, file: Path) -> Callable[[], object]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PySide6.QtCore import Signal
 
-from lora_studio.core import run_folder
+from lora_studio.core import run_folder, run_reading, words
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_reading import Told
 from lora_studio.core.run_state import State
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.lasting_thread import LastingThread
@@ -36,6 +37,8 @@ class ProjectGlance:
     run: RunFolder | None = None
     state: State | None = None
     seen: bool = True  # False while nobody has looked at its runs
+    step: int = 0  # of `steps` that an unfinished training has done
+    steps: int = 0
 
     @property
     def name(self) -> str:
@@ -52,7 +55,14 @@ class ProjectGlance:
         """Where the project stands."""
         if not self.seen:
             return tr("Looking at its runs…")
-        return tr(STATE_WORDS[self.state]) if self.state else tr("No run yet")
+        if self.state is None:
+            return tr("No run yet")
+        said = tr(STATE_WORDS[self.state])
+        if not self.steps:
+            return said
+        return tr("{state}, step {step} of {steps}").format(
+            state=said, step=words.number(self.step), steps=words.number(self.steps)
+        )
 
     @property
     def resumable(self) -> bool:
@@ -66,7 +76,13 @@ def glance(file: Path) -> ProjectGlance:
     """Looks at one project; a run at work counts more than a later one."""
     run = run_folder.latest(file.parent / "runs")
     changed = max(file.stat().st_mtime, run.path.stat().st_mtime if run else 0.0)
-    return ProjectGlance(file, changed, run, run.state() if run else None)
+    if run is None:
+        return ProjectGlance(file, changed)
+    found = ProjectGlance(file, changed, run, run.state())
+    if not found.unfinished:
+        return found
+    told = run_reading.events_since(run, Told())
+    return replace(found, step=told.step, steps=told.steps)
 
 
 class ProjectScan(LastingThread):

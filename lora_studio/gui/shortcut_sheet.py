@@ -46,7 +46,7 @@ def shortcuts(window: Window) -> list[Shortcut]:
         for made in window.findChildren(QShortcut)
         if made.whatsThis()
     }
-    places = ["", *(item.title for item in window.everywhere)]
+    places = ["", *(tr(item.title) for item in window.everywhere)]
     order = list(window.actions_.commands.values())
     texts = [_plain(action.text()) for action in order]
     return sorted(
@@ -106,6 +106,6 @@ def _place(item: QObject) -> str:
     above: QObject | None = item
     while above is not None:
         if isinstance(above, Page | Place):
-            return above.title
+            return tr(above.title)
         above = above.parent()
     return ""

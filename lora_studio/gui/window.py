@@ -172,7 +172,7 @@ class Window(QMainWindow):
 
     def title_of(self, name: str) -> str:
         """The title of a place or step."""
-        return self.pages[name].title if name in self.pages else self.places[name].title
+        return tr(self.pages[name].title if name in self.pages else self.places[name].title)
 
     def jump(self, step: str, field: str = "") -> None:
         """Shows the place of a problem."""

@@ -122,8 +122,8 @@ def add_actions(window: Window) -> None:
     _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
     add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
-    titles = {step: page.title for step, page in window.pages.items()}
-    titles |= {name: place.title for name, place in window.places.items()}
+    titles = {step: tr(page.title) for step, page in window.pages.items()}
+    titles |= {name: tr(place.title) for name, place in window.places.items()}
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
         keys = _PLACE_KEYS.get(name) or f"Ctrl+{number}"

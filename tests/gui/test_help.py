@@ -102,6 +102,16 @@ def test_commands_pages_and_projects_are_found_and_arrows_move(
     qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
 
 
+def test_settings_of_the_program_are_found_without_a_project(qtbot: QtBot, window: Window) -> None:
+    palette = _palette(qtbot, window)
+    qtbot.keyClicks(palette.line, "theme")
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.place == "settings", timeout=WAIT)
+    focused = window.focusWidget()
+    assert focused is not None
+    assert window.settings.look.isAncestorOf(focused) or focused is window.settings.look
+
+
 def test_nothing_found_says_so_and_escape_goes_back(qtbot: QtBot, window: Window) -> None:
     palette = _palette(qtbot, window)
     qtbot.keyClicks(palette.line, "xyzzy")

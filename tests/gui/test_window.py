@@ -185,14 +185,22 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
 ) -> None:
     window.open_project(project_folder)
     run = run_folder.create(project_folder / "runs", window.state.draft.freeze(), project_folder)
-    run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
+    step = events.StepDone(
+        id="a", step=7, steps=20, epoch=0.3, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1,
+        tokens_per_s=1.0, memory_bytes=1, eta_s=1.0,
+    )  # fmt: skip
+    told = [events.Started(id="a", command="train"), step]
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
     run.checkpoint(10).mkdir(parents=True)
     window.state.create(tmp_path / "later", "later")
     window.go("home")
     assert len(window.home._seen) == 2, "listed before their runs are looked at"
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
     assert [seen.name for seen in window.home._seen] == ["support bot", "later"]
-    assert window.home._seen[0].words == "Interrupted"
+    assert window.home._seen[0].words == "Interrupted, step 7 of 20"
+    unfinished = [made.text() for made in window.home._unfinished.findChildren(QLabel)]
+    assert "support bot" in unfinished
+    assert "later" not in unfinished
     assert window.home._seen[0].resumable
     assert window.home._seen[1].words == "No run yet"
 
@@ -227,7 +235,7 @@ def test_a_paused_training_is_resumed_from_home(
     assert run.state() == "paused"
     window.go("home")
     qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
-    assert window.home._seen[0].words == "Paused"
+    assert window.home._seen[0].words.startswith("Paused, step ")
     (resume,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Resume"]
     resume.click()
     qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.project_scan import ProjectGlance, ProjectScan
 from lora_studio.gui.theme import Space, current, pixmap, theme
@@ -52,11 +52,9 @@ class HomePage(Place):
         super().__init__(parent)
         self.header.hide()  # the title stands in the column below
         self._scan: ProjectScan | None = None
-        self._recent = Card("Recent projects")
-        self._rows = QVBoxLayout()
-        self._rows.setSpacing(0)
-        self._recent.add(self._rows)
-        self.new = button("New project", self.new_clicked.emit, kind="primary", icon="plus")
+        self._unfinished, self._unfinished_rows = _list_card(tr("Unfinished"))
+        self._recent, self._rows = _list_card(tr("Recent projects"))
+        self.new = button(tr("New project"), self.new_clicked.emit, kind="primary", icon="plus")
         self.sample = button(tr("Sample project"), self.sample_clicked.emit, icon="sample")
         self.open = button(tr("Open…"), self.open_clicked.emit, icon="folder")
         inner = QWidget()
@@ -68,13 +66,16 @@ class HomePage(Place):
         content.addWidget(label(self.title, "title"))
         content.addWidget(
             label(
-                "Fine-tune a language model on your own examples, then run in Ollama exactly what "
-                "you trained.",
+                tr(
+                    "Fine-tune a language model on your own examples, then run in Ollama exactly "
+                    "what you trained."
+                ),
                 "muted",
                 wrap=True,
             )
         )
         content.addLayout(self._ways())
+        content.addWidget(self._unfinished)
         content.addWidget(self._recent)
         content.addStretch(1)
         centred = row(None, inner, None, spacing=0)
@@ -105,51 +106,58 @@ class HomePage(Place):
             self._scan.forget()
             self._scan = None
 
-    def _ways(self) -> QVBoxLayout:
-        ways = row(
-            self.new,
-            self.open,
-            self.sample,
-            None,
-        )
-        return column(ways, spacing=0)
+    def _ways(self) -> QHBoxLayout:
+        return row(self.new, self.open, self.sample, None)
 
     def _found(self, seen: list[ProjectGlance]) -> None:
         self._seen = seen
         self._fill()
 
     def _fill(self) -> None:
-        while (item := self._rows.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
+        unfinished = [seen for seen in self._seen if seen.unfinished]
+        rest = [seen for seen in self._seen if not seen.unfinished]
+        self._fill_list(self._unfinished_rows, unfinished)
+        self._unfinished.setVisible(bool(unfinished))
+        self._fill_list(self._rows, rest)
+        self._recent.setVisible(bool(rest) or not self._seen)
         if not self._seen:
             self._rows.addWidget(
                 EmptyState(
-                    "No projects yet",
-                    "A project holds a model, your examples and every run you make with them. The "
-                    "sample project shows the whole way in a few minutes, without a GPU.",
-                    button("Open the sample project", self.sample_clicked.emit, icon="sample"),
+                    tr("No projects yet"),
+                    tr(
+                        "A project holds a model, your examples and every run you make with them. "
+                        "The sample project shows the whole way in a few minutes, without a GPU."
+                    ),
+                    button(tr("Open the sample project"), self.sample_clicked.emit, icon="sample"),
                 )
             )
-        for index, seen in enumerate(self._seen):
+
+    def _fill_list(self, rows: QVBoxLayout, projects: list[ProjectGlance]) -> None:
+        while (item := rows.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.hide()
+                widget.deleteLater()
+        for index, seen in enumerate(projects):
             if index:
-                self._rows.addWidget(line())
-            self._rows.addWidget(self._row(seen))
+                rows.addWidget(line())
+            rows.addWidget(self._row(seen))
 
     def _row(self, seen: ProjectGlance) -> QWidget:
         made = _ProjectRow(seen)
         made.clicked.connect(lambda: self.project_clicked.emit(seen.file))
         if seen.resumable:
-            made.tools.addWidget(
-                button("Resume", lambda: self.resume_clicked.emit(seen.file), icon="play")
-            )
-        made.tools.addWidget(
-            button("Open", lambda: self.project_clicked.emit(seen.file), kind="link")
+            resume = button(tr("Resume"), lambda: self.resume_clicked.emit(seen.file), icon="play")
+            resume.setAccessibleName(tr("Resume {name}").format(name=seen.name))
+            made.tools.addWidget(resume)
+        opener = button(tr("Open"), lambda: self.project_clicked.emit(seen.file), kind="link")
+        opener.setAccessibleName(
+            tr("Open {name}, {state}").format(name=seen.name, state=seen.words)
         )
+        made.tools.addWidget(opener)
         made.tools.addWidget(
             tool_button(
                 "close",
-                f"Take {seen.name} off this list; its files stay",
+                tr("Take {name} off this list; its files stay").format(name=seen.name),
                 lambda: self.forget_clicked.emit(seen.file),
             )
         )
@@ -202,7 +210,17 @@ def _place(file: Path) -> str:
 
 
 def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if (number := int(seconds // size)) >= 1:
-            return f"{number} {unit}{'s' if number > 1 else ''} ago"
-    return "just now"
+    if (days := int(seconds // 86400)) >= 1:
+        return tr_n("{n} day ago", "{n} days ago", days)
+    if (hours := int(seconds // 3600)) >= 1:
+        return tr_n("{n} hour ago", "{n} hours ago", hours)
+    if (minutes := int(seconds // 60)) >= 1:
+        return tr_n("{n} minute ago", "{n} minutes ago", minutes)
+    return tr("just now")
+
+
+def _list_card(title: str) -> tuple[Card, QVBoxLayout]:
+    card, rows = Card(title), QVBoxLayout()
+    rows.setSpacing(0)
+    card.add(rows)
+    return card, rows
