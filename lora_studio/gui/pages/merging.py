@@ -11,9 +11,11 @@ from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.inquiry import Inquiry
 from lora_studio.gui.job_record import JobRecord
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.adapter_list import AdapterList
 from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
@@ -44,11 +46,13 @@ class MergingPage(Page):
         self.advice = label(role="muted", wrap=True)
         self.progress, self.facts = ProgressLine(), FactList()
         self.show_folder = folder_button(lambda: Path(self.merged.folder) if self.merged else None)
-        self.again = button("Merge again", lambda: self.run_requested.emit("merge"), icon="refresh")
-        self.cancel = button("Cancel", self.cancel_requested.emit, icon="stop")
-        self.elsewhere = button("Use an adapter from elsewhere…", self.pick, icon="folder")
+        self.again = button(
+            tr("Merge again"), lambda: self.run_requested.emit("merge"), icon="refresh"
+        )
+        self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
+        self.elsewhere = button(tr("Use an adapter from elsewhere…"), self.pick, icon="folder")
         self.as_it_is = button(
-            "Export the model as it is", lambda: self.import_requested.emit("model", "")
+            tr("Export the model as it is"), lambda: self.import_requested.emit("model", "")
         )
         self.straight = button(tr("Export without merging"), self.continue_clicked.emit)
         self.straight.setToolTip(
@@ -63,28 +67,29 @@ class MergingPage(Page):
     def _lay_out(self) -> None:
         self.header.extra.addWidget(self.cancel)
         self.header.extra.addWidget(self.again)
-        settings = Card("The merged model")
+        settings = Card(tr("The merged model"))
         settings.add(
             label(
-                "The adapter is added into the base weights, tensor by tensor. The result is a "
-                "Hugging Face model of its own, with tokenizer and chat template.",
+                tr(
+                    "The adapter is added into the base weights, tensor by tensor. The result is a "
+                    "Hugging Face model of its own, with tokenizer and chat template."
+                ),
                 "muted",
                 wrap=True,
             ),
             self.add_editor("dtype"),
         )
         more = More()
-        more.add(
-            self.add_editor("weight"),
-            self.add_editor("further", control=AdapterList()),
-            self.add_editor("base"),
-            self.add_editor("shard_size_gb"),
-        )
+        more.add(self.add_editor("base"), self.add_editor("shard_size_gb"))
         settings.add(more)
-        result = Card("Result")
+        chosen = Card(tr("Adapters"))
+        chosen.add(self.add_editor("weight"), self.add_editor("further", control=AdapterList()))
+        result = Card(tr("Result"))
         result.add(self.what, self.advice, self.progress, self.facts)
         result.add(row(self.show_folder, self.straight, self.elsewhere, self.as_it_is, None))
-        self.body.addWidget(Columns(column(settings, None), column(result, None)))
+        self.body.addWidget(
+            Columns(column(settings, chosen, None, spacing=Space.L), column(result, None))
+        )
         self.body.addStretch(1)
 
     # --- events -------------------------------------------------------------------------------
@@ -141,7 +146,7 @@ class MergingPage(Page):
 
     def pick(self) -> None:
         """Asks for the folder of an adapter, which begins a run of its own."""
-        dialog = QFileDialog(self.window(), "Folder of an adapter")
+        dialog = QFileDialog(self.window(), tr("Folder of an adapter"))
         dialog.setFileMode(QFileDialog.FileMode.Directory)
         dialog.fileSelected.connect(lambda name: self.import_requested.emit("adapter", name))
         dialog.finished.connect(dialog.deleteLater)
@@ -159,12 +164,12 @@ class MergingPage(Page):
     def missing(self) -> str | None:
         """An adapter, and a project without errors."""
         if self.state.running:
-            return "Merging is under way." if self._running() else "A job is under way."
+            return tr("Merging is under way.") if self._running() else tr("A job is under way.")
         if self.done():
             return None
         if wrong := self._wrong():
-            return wrong[0].what
-        return None if self.adapter is not None else "Train an adapter first."
+            return tell(wrong[0].what)
+        return None if self.adapter is not None else tr("Train an adapter first.")
 
     def _wrong(self) -> list[Problem]:
         """What keeps a merge from starting: the model and how to merge. What trained the adapter
@@ -187,7 +192,7 @@ class MergingPage(Page):
     def refresh(self, *_: object) -> None:
         """Buttons and result."""
         running, done = self._running(), self.done()
-        self.header.primary.setText("Continue" if done else "Merge")
+        self.header.primary.setText(tr("Continue") if done else tr("Merge"))
         self.cancel.setVisible(running)
         self.cancel.setEnabled(not self.state.stopping)
         self.again.setVisible(done and not self.state.running)
@@ -208,11 +213,14 @@ class MergingPage(Page):
     def _show_progress(self) -> None:
         progress = self.record.progress
         if progress is None:
-            self.progress.show_progress("Starting…", None)
+            self.progress.show_progress(tr("Starting…"), None)
             return
-        doing = progress.stage
-        if self.shard is not None and doing == "merging" and self.shard.number < self.shard.of:
-            doing = f"merging file {self.shard.number + 1} of {self.shard.of}"
+        doing = tell(progress.stage)
+        shard = self.shard
+        if shard is not None and progress.stage == "merging" and shard.number < shard.of:
+            doing = tr("merging file {number} of {count}").format(
+                number=shard.number + 1, count=shard.of
+            )
         share = progress.done / progress.total if progress.total else None
         self.progress.show_progress(doing, share, progress.eta_s)
 
@@ -220,54 +228,68 @@ class MergingPage(Page):
         merged = self.merged
         assert merged is not None
         return [
-            ("Folder", merged.folder),
-            ("Size", words.size(merged.bytes)),
-            ("Stored as", merged.dtype),
-            ("Changed", words.plural(merged.tensors_changed, "tensor")),
-            ("Self-test", badge(self.tested) if self.tested else ""),
-            ("Took", words.duration(self.record.seconds) if self.record.seconds else ""),
-            ("By PEFT", merged.by_peft or ""),
+            (tr("Folder"), merged.folder),
+            (tr("Size"), words.size(merged.bytes)),
+            (tr("Stored as"), merged.dtype),
+            (tr("Changed"), tr_n("{n} tensor", "{n} tensors", merged.tensors_changed)),
+            (tr("Self-test"), badge(self.tested) if self.tested else ""),
+            (tr("Took"), words.duration(self.record.seconds) if self.record.seconds else ""),
+            (tr("By PEFT"), tell(merged.by_peft or "")),
         ]
 
     def _planned_facts(self) -> list[tuple[str, str]]:
         plan = self.plan
         if plan is None or self.adapter is None:
             return []
-        short = " ✗ too little" if plan.free < plan.missing else ""
-        finished = f"{plan.finished_shards} of {plan.shards}, from an earlier attempt"
+        changed = tr("{count} of {all} tensors").format(
+            count=plan.tensors_changed, all=plan.tensors
+        )
+        disk = tr("{needed} needed, {free} free").format(
+            needed=words.size(plan.missing), free=words.size(plan.free)
+        )
+        if plan.free < plan.missing:
+            disk += tr(" ✗ too little")
+        finished = tr("{count} of {all}, from an earlier attempt").format(
+            count=plan.finished_shards, all=plan.shards
+        )
+        memory = tr("about {size} at its peak").format(size=words.memory(plan.memory))
         return [
-            (
-                "Changes",
-                f"{plan.tensors_changed} of {plan.tensors} tensors" if plan.tensors else "",
-            ),
-            ("Stored as", plan.dtype),
-            ("Where", str(self.state.run.merged) if self.state.run is not None else ""),
-            ("Disk", f"{words.size(plan.missing)} needed, {words.size(plan.free)} free{short}"),
-            ("Memory", f"about {words.memory(plan.memory)} at its peak"),
-            ("Files finished", finished if plan.finished_shards else ""),
-            ("By PEFT", plan.by_peft or ""),
-            ("Mind", " ".join(problem.what for problem in plan.problems)),
+            (tr("Changes"), changed if plan.tensors else ""),
+            (tr("Stored as"), plan.dtype),
+            (tr("Where"), str(self.state.run.merged) if self.state.run is not None else ""),
+            (tr("Disk"), disk),
+            (tr("Memory"), memory),
+            (tr("Files finished"), finished if plan.finished_shards else ""),
+            (tr("By PEFT"), tell(plan.by_peft or "")),
+            (tr("Mind"), " ".join(tell(problem.what) for problem in plan.problems)),
         ]
 
     def _say(self, running: bool) -> None:
         failed = self.record.phase == "failed" and not running
         set_role(self.what, "error" if failed else "section")
         if running:
-            self._words("Merging", "")
+            self._words(tr("Merging"), "")
         elif failed and self.record.problem is not None:
-            self._words(f"✗ {self.record.problem.what}", self.record.problem.remedy)
+            problem = self.record.problem
+            self._words(f"✗ {tell(problem.what)}", tell(problem.remedy))
         elif self.record.phase == "cancelled":
-            self._words("Merging was cancelled.", "Nothing of it is left behind.")
+            self._words(tr("Merging was cancelled."), tr("Nothing of it is left behind."))
         elif self.record.was_cut_off(self.state.running):
-            self._words("⚠ Merging ended without a word: its process is gone.", "Merge again.")
+            self._words(
+                tr("⚠ Merging ended without a word: its process is gone."),
+                tr("Merge again: files that were finished are kept."),
+            )
         elif self.done():
-            self._words("✓ Merged", "")
+            self._words(tr("✓ Merged"), "")
         elif self.adapter is not None:
-            folder = Path(self.adapter.folder).name
-            size = words.size(self.adapter.bytes)
-            self._words("Ready to merge", f"{folder}: {size}, from step {self.adapter.step:,}.")
+            advice = tr("{folder}: {size}, from step {step}.").format(
+                folder=Path(self.adapter.folder).name,
+                size=words.size(self.adapter.bytes),
+                step=words.number(self.adapter.step),
+            )
+            self._words(tr("Ready to merge"), advice)
         else:
-            self._words("Nothing to merge yet", "Train an adapter first.")
+            self._words(tr("Nothing to merge yet"), tr("Train an adapter first."))
 
     def _words(self, what: str, advice: str) -> None:
         self.what.setText(what)

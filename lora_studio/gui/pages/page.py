@@ -29,6 +29,7 @@ class Page(QWidget):
             "cluster" for a folder that trains elsewhere.
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         push_requested(repository, what, private): upload what the run has made to the hub.
+        place_requested(name): the user wants a place that is no step, such as the playground.
         stop_requested: end the training after this step and keep the adapter.
         pause_requested: end the training after this step with a checkpoint to go on from.
         cancel_requested: end the job under way without a result.
@@ -44,6 +45,7 @@ class Page(QWidget):
     run_requested = Signal(str)
     import_requested = Signal(str, str)
     push_requested = Signal(str, str, bool)
+    place_requested = Signal(str)
     stop_requested = Signal()
     pause_requested = Signal()
     cancel_requested = Signal()
