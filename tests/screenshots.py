@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,20 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QWidget
 
 from lora_studio.core import events, paths
 from lora_studio.core.problems import STEPS, Problem, Where
 from lora_studio.gui import language, theme, wizard
+from lora_studio.gui.about import AboutDialog
+from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
 from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
+from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, model_facts
 
@@ -149,6 +154,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     window.go("training")
     window.strip._open(True)
     yield "problems", window
+    yield from frame_shots(window)
     window.state.undo.undo()
     window.strip._open(False)
     yield from training_shots(window)
@@ -188,6 +194,37 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "home", window
     window.close()
     window.deleteLater()
+
+
+def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """What opens over any page: finding, help, and the tour."""
+    window.messages.problem(_WARNING)
+    yield "message", window
+    window.message_bar.hide()
+    window.help.find()
+    palette = window.findChild(Palette)
+    assert palette is not None
+    palette.line.setText("rate")
+    yield "palette", palette
+    palette.reject()
+    opened: tuple[tuple[str, Callable[[], object], type[QDialog]], ...] = (
+        ("dialog-shortcuts", window.help.shortcuts, ShortcutSheet),
+        ("dialog-about", window.help.about, AboutDialog),
+        ("dialog-what-now", lambda: window.help.explain(_WARNING), ProblemHelp),
+        ("dialog-diagnostics", window.help.diagnostics, DiagnosticsDialog),
+    )
+    for name, open_it, kind in opened:
+        open_it()
+        dialog = window.findChild(kind)
+        assert dialog is not None
+        QTest.qWait(1500)  # some of them read first
+        yield name, dialog
+        dialog.reject()
+    window.tour.begin()
+    QTest.qWait(200)
+    yield "tour", window
+    window.tour.end()
+    window.go("training")
 
 
 def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:

@@ -137,6 +137,7 @@ def add_actions(window: Window) -> None:
         (window.home.new, "new"),
         (window.home.open, "open"),
         (window.header.job.stop, "stop"),
+        (window.header.job.open, "job"),
     ):
         keys = palette_entries.keys_of(actions.commands[name])
         made.setToolTip(f"{actions.commands[name].text().removesuffix('…')} ({keys})")

@@ -64,6 +64,7 @@ class Page(QWidget):
         self.editors: dict[str, FieldEditor] = {}
         self.header = PageHeader(tr(self.title))
         self.header.back.clicked.connect(self.back_clicked)
+        self.header.back.setToolTip(tr("Step before (Alt+Left)"))
         self.header.primary.clicked.connect(self.on_primary)
         self.area = QScrollArea(widgetResizable=True)
         self.area.setFrameShape(QFrame.Shape.NoFrame)
