@@ -29,7 +29,7 @@ from lora_studio import (
 )
 from lora_studio.cli_questions import refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, metrics, presets, words
+from lora_studio.core import commands, metrics, offline, presets, words
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 
@@ -79,7 +79,12 @@ PresetOption = Annotated[
 @app.callback(invoke_without_command=True)
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    stay_offline: Annotated[
+        bool, typer.Option("--offline", help="Speak to nothing but this computer.")
+    ] = False,
 ) -> None:
+    if stay_offline:
+        offline.switch(True)
     if version:
         print(__version__)
         raise typer.Exit

@@ -12,7 +12,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from lora_studio.core import paths
+from lora_studio.core import offline, paths
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine.channel import Job
 from lora_studio.engine.failures import CancelledError
@@ -54,6 +54,9 @@ def fetch(job: Job) -> Path:
 
 
 def _download(folder: Path, job: Job) -> Path:
+    if offline.is_on():
+        where = Where(step="model", field="source")
+        raise offline.refusal("the built-in model is not fetched", where)
     job.progress("fetching model", 0, _BYTES, "bytes")
     output = folder / "output.txt"
     with output.open("wb") as sink:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import re
 
+from lora_studio.core import offline
 from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.engine.offline import OfflineError
 
 
 class CancelledError(Exception):
@@ -18,6 +20,8 @@ class PausedError(CancelledError):
 
 def problem_from(error: BaseException, doing: str) -> Problem:
     """The problem that an exception means; `doing` completes "… went wrong while <doing>"."""
+    if (refused := _offline(error)) is not None:
+        return refused
     if isinstance(error, ProblemError):
         return error.problems[0]
     if is_out_of_memory(error):
@@ -41,6 +45,18 @@ def problem_from(error: BaseException, doing: str) -> Problem:
         what=f"Something went wrong while {doing}: {_first_line(error)}",
         remedy="The log of the run has the details. Nothing that was saved before is lost.",
     )
+
+
+def _offline(error: BaseException) -> Problem | None:
+    """The problem of offline mode, where that is what an exception goes back to."""
+    cause: BaseException | None = error
+    for _ in range(20):  # a chain may bite its own tail
+        if isinstance(cause, OfflineError):
+            what = str(cause).removeprefix("Offline mode is on: ")
+            place = error.problems[0].where if isinstance(error, ProblemError) else Where()
+            return offline.refusal(what, place).problems[0]
+        cause = (cause.__cause__ or cause.__context__) if cause is not None else None
+    return None
 
 
 def disk_problem(error: BaseException, doing: str) -> Problem | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lora_studio.core import events
+from lora_studio.core import events, offline
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine import hub_model
 from lora_studio.engine.channel import Job
@@ -46,7 +46,7 @@ def sign_in(token: str, job: Job) -> events.AccountFound:
         raise fail(
             "model.offline",
             "Offline mode is on, so the token cannot be checked.",
-            "Turn offline mode off in the settings, then sign in.",
+            offline.REMEDY,
             where=_WHERE,
         ) from None
     except (ValueError, errors.HfHubHTTPError):

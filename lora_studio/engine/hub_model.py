@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tqdm.auto import tqdm
 
+from lora_studio.core import offline
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine import disk, hub_download
 from lora_studio.engine.channel import Job
@@ -238,7 +239,7 @@ def reported(repository: str, revision: str, kind: Literal["model", "dataset"]) 
             raise problem(
                 "offline",
                 f"Offline mode is on, and {repository} is not complete on this computer.",
-                f"Turn offline mode off in the settings, or choose a {kind} that is here.",
+                offline.REMEDY,
             ) from error
         raise problem(
             "offline",

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from lora_studio.core import offline
 from lora_studio.core.commands import SearchModels
 from lora_studio.core.model_entries import ModelEntry, refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -120,7 +121,7 @@ def _reported() -> Iterator[None]:
         raise _problem(
             "offline",
             "Offline mode is on, so the hub is not searched.",
-            "Turn offline mode off in the settings, or choose a model that is on this computer.",
+            offline.REMEDY,
         ) from error
     except errors.HfHubHTTPError as error:
         raise hub_model.http_problem(error, "the list of models", _problem) from error

@@ -26,7 +26,7 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
-from lora_studio.core import paths
+from lora_studio.core import offline, paths
 from lora_studio.core.problems import Problem, Where
 from lora_studio.gui import language, theme, wizard
 from lora_studio.gui.preferences import Preferences
@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
     preferences = Preferences.load()
+    if preferences.offline:
+        offline.switch(True)
     language.install(app, preferences.language)
     theme.apply(app, preferences.theme).set_text_size(preferences.text_size)
     app.setWindowIcon(theme.icon("lora", "accent"))

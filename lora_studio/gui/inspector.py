@@ -39,10 +39,25 @@ _LANES = {
     "inspect_dataset": "scanner",
     "measure_dataset": "scanner",
     "lint_dataset": "scanner",
+    "list_models": "finder",
+    "search_models": "hub",  # which may not answer for long
+    "inspect_account": "hub",
+    "sign_in": "hub",
+    "sign_out": "hub",
+    "download_model": "downloads",
     "read_rows": "reader",
     "estimate_sizes": "sizes",  # ten seconds in a process of its own
     "derive_template": "sizes",  # some seconds in a process of its own
 }
+
+
+#: Questions whose failures the page shows that asked: nothing of the project is wrong with them.
+_OWN = (
+    "list_models", "search_models", "download_model", "inspect_account", "sign_in", "sign_out",
+)  # fmt: skip
+
+#: Questions that go on when another project is opened.
+_LASTING = ("download_model",)
 
 
 #: Longest wait for a worker that was killed, in milliseconds: the window never hangs for one.
@@ -99,13 +114,15 @@ class Inspector(QObject):
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
         for kind, question in list(self._latest.items()):
+            if kind in _LASTING:
+                continue
             if (thread := self._threads.get(_lane(kind))) is not None:
                 thread.send(commands.Cancel(target=question.id))
             del self._latest[kind]
             self.busy_changed.emit(kind, False)
 
     def renew(self) -> None:
-        """Ends the workers, so that the next questions start others: another engine is in use."""
+        """Ends the workers: the next question starts one that sees the environment as it is now."""
         self.forget()
         for thread in self._threads.values():
             thread.kill()
@@ -156,7 +173,9 @@ def _placed(problem: Problem | None, kind: str) -> Problem | None:
 
     A look at rows that fails keeps nobody from training on them.
     """
-    if problem is None or kind not in ABOUT:
+    if problem is None or kind in _OWN:
+        return None
+    if kind not in ABOUT:
         return problem
     where = problem.where.model_copy(update={"step": problem.where.step or ABOUT[kind]})
     severity = "warning" if kind in _LOOKS else problem.severity

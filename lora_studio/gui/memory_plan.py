@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lora_studio.core import adapter_size, events, machine, plan_device, start_adapter
+from lora_studio.core import adapter_size, events, machine, model_fit, plan_device, start_adapter
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.estimate import Plan
 from lora_studio.core.lora import LoraSpec
@@ -50,6 +50,24 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
         device=device,
     )
     return plan_device.on_fullest(machine.corrected(plan, machine.load()))
+
+
+def settings(state: ProjectState) -> model_fit.Settings | None:
+    """How training would go with any other model; None while a value is invalid or no device known."""
+    model, lora, dataset, training = (
+        state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
+    )  # fmt: skip
+    place = device(state)
+    if not (
+        isinstance(model, ModelSpec)
+        and isinstance(lora, LoraSpec)
+        and isinstance(dataset, DatasetSpec)
+        and isinstance(training, TrainingSpec)
+        and place is not None
+    ):
+        return None
+    rows, limit = _rows(state, dataset), dataset.max_length
+    return model_fit.Settings(model, lora, training, rows, limit, place)
 
 
 def counted(model: events.ModelInspected, lora: LoraSpec) -> events.ModelInspected:

@@ -39,6 +39,11 @@ class Preferences(BaseModel):
     #: Files, folders and hub ids that were data of a project, the latest first.
     recent_data: list[str] = []
 
+    #: Folders that models are looked for in.
+    model_folders: list[str] = []
+    #: Nothing but this computer is spoken to.
+    offline: bool = False
+
     @classmethod
     def load(cls) -> Preferences:
         """What was stored; defaults where there is nothing or nothing legible."""
@@ -56,6 +61,17 @@ class Preferences(BaseModel):
         """Puts a project first among the recent ones."""
         name = str(project.absolute())
         self.recent = [name, *(other for other in self.recent if other != name)][:_RECENT]
+        self.save()
+
+    def add_model_folder(self, folder: str) -> None:
+        """Looks for models there from now on."""
+        if folder not in self.model_folders:
+            self.model_folders = [*self.model_folders, folder]
+            self.save()
+
+    def drop_model_folder(self, folder: str) -> None:
+        """No longer looks there; the models stay."""
+        self.model_folders = [other for other in self.model_folders if other != folder]
         self.save()
 
     def used_data(self, source: str) -> None:

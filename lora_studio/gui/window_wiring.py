@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lora_studio.core import commands
+from lora_studio.core import commands, offline
 from lora_studio.gui import palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
@@ -49,6 +49,7 @@ def _wire_project(window: Window) -> None:
     window.settings.theme_chosen.connect(window.choose_theme)
     window.settings.text_size_chosen.connect(window.choose_text_size)
     window.settings.language_chosen.connect(window.choose_language)
+    window.settings.offline_chosen.connect(lambda on: _choose_offline(window, on))
 
 
 def _wire_jobs(window: Window) -> None:
@@ -103,6 +104,18 @@ def _wire_page(window: Window, page: Page) -> None:
     page.cancel_requested.connect(window.jobs.cancel)
     page.checkpoint_requested.connect(window.jobs.checkpoint)
     page.status_changed.connect(lambda: window.show_rail(page.step))
+    page.online_wanted.connect(lambda: _choose_offline(window, False))
+
+
+def _choose_offline(window: Window, on: bool) -> None:
+    """Workers that were started before would not know of it: they are replaced."""
+    window.preferences.offline = on
+    window.preferences.save()
+    offline.switch(on)
+    window.inspector.renew()
+    window.settings.show_offline()
+    for page in window.pages.values():
+        page.online_changed()
 
 
 def add_actions(window: Window) -> None:

@@ -16,7 +16,7 @@ from lora_studio.gui.project_state import ProjectState
 def pages(state: ProjectState, preferences: Preferences) -> list[Page]:
     """Makes all pages over one project; `preferences` outlive it."""
     return [
-        ModelPage(state),
+        ModelPage(state, preferences),
         LoraPage(state),
         DatasetPage(state, preferences),
         TrainingPage(state),

@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 import certifi
 import httpx
 
+from lora_studio.core import offline
 from lora_studio.core.events import Progress
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup.environment import uv_environment
@@ -194,6 +195,8 @@ class Web:
         return int(length) if length.isdigit() else None
 
     def _of(self, url: str) -> httpx.Client:
+        if offline.is_on():
+            raise offline.refusal("nothing is downloaded")
         split = urlsplit(url)
         names = {split.hostname, split.netloc.rpartition("@")[2]}
         return self._trusting if names & self._insecure else self._client

@@ -29,7 +29,12 @@ class Asked:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.questions: list[InspectModel] = []
-        page.ask.connect(self.questions.append)
+        page.ask.connect(self._take)
+
+    def _take(self, question: object) -> None:
+        """Lists of models, and whose token there is, are asked for besides."""
+        if isinstance(question, InspectModel):
+            self.questions.append(question)
 
     def answer(self, *found: events.Event, ending: events.Event | None = None) -> None:
         about = self.questions[-1].id

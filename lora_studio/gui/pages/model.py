@@ -5,95 +5,121 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QWidget
 
-from lora_studio.core import checks, events, words
-from lora_studio.core.commands import InspectModel
+from lora_studio.core import checks, events, model_fit, offline, words
+from lora_studio.core.commands import DownloadModel, InspectModel
 from lora_studio.core.estimate import Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec, source_kind
+from lora_studio.core.model_entries import ModelEntry
+from lora_studio.core.problems import Problem
 from lora_studio.gui import memory_plan
+from lora_studio.gui.hub_account import HubAccount
 from lora_studio.gui.inquiry import NAMING, Inquiry, named_model
+from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.model_finder import ModelFinder
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, FlowLayout, More, button, column, label
+from lora_studio.gui.token_dialog import hub_address
+from lora_studio.gui.told import tell
+from lora_studio.gui.widgets.basics import Card, More, button, column, label, row
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.device_control import DeviceControl
+from lora_studio.gui.widgets.download_line import DownloadLine
 from lora_studio.gui.widgets.fact_list import Fact, FactList
+from lora_studio.gui.widgets.model_browser import ModelBrowser
 from lora_studio.gui.widgets.path_control import PathControl, dropped_path
 from lora_studio.gui.widgets.precision_control import PrecisionControl
 
 _KINDS = {
-    "none": "Nothing chosen yet.",
-    "builtin": "The small model that comes along: downloaded once, when first needed.",
-    "gguf": "A GGUF file: its weights are taken back to 16 bits for training.",
-    "folder": "A Hugging Face model on this computer.",
-    "hub": "A model on the Hugging Face hub: downloaded once, when first needed.",
+    "none": mark("Nothing chosen yet."),
+    "builtin": mark("The small model that comes along: downloaded once, when first needed."),
+    "gguf": mark("A GGUF file: its weights are taken back to 16 bits for training."),
+    "folder": mark("A Hugging Face model on this computer."),
+    "hub": mark(
+        "A model on the Hugging Face hub: downloaded once, into the cache of all its tools."
+    ),
 }
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_FACTS_WIDTH = 330
 
 
 class ModelPage(Page):
     """Asks the inspector about the model and the adapter whenever either changes."""
 
     step = "model"
-    title = "Model"
+    title = mark("Model")
 
-    def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
-        """Left: what is chosen; right: what is known of it."""
+    def __init__(
+        self,
+        state: ProjectState,
+        preferences: Preferences | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Left where from, in the middle the models of there, right what is known of the chosen one."""
         super().__init__(state, parent)
+        self._preferences = preferences or Preferences()
         self.inquiry = Inquiry(self._question, self)
         self.inquiry.ask.connect(self.ask)
+        self.finder = ModelFinder(self)
+        self.finder.ask.connect(self.ask)
+        self.account = HubAccount(self)
+        self.account.ask.connect(self.ask)
+        self._looked = False
+        self._download = ""  # id of the command under way
         self.source = PathControl(state.about("model", "source"))
+        self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
+        self.download = DownloadLine()
         self.precision = PrecisionControl()
         self.device = DeviceControl()
         self.facts = FactList()
         self.note = label(role="muted", wrap=True)
         self.kind = label(role="caption", wrap=True)
         self._lay_out()
-        self.setAcceptDrops(True)
-        self.inquiry.busy_changed.connect(lambda _: self._show_facts())
-        state.value_changed.connect(self._value_changed)
-        state.opened.connect(self._opened)
-        state.facts_changed.connect(self._facts_changed)
-        state.problems_changed.connect(lambda _: self._show_facts())
+        self._wire()
         self._opened()
         self.refresh()
 
     # --- layout -------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        left = column(self._source_card(), self._precision_card(), None, spacing=Space.L)
-        facts = Card("Facts")
-        facts.setMinimumWidth(300)
-        facts.add(self.note, self.facts)
-        self.body.addWidget(Columns(left, column(facts, None), (2, 1)))
+        facts = Card(tr("Facts"))
+        facts.setMinimumWidth(Size.scaled(280))
+        facts.add(self.note, self.facts, self.download)
+        facts.body.addStretch(1)
+        middle = column(self._source_card(), self.browser, spacing=Space.L)
+        wide = Size.scaled(_FACTS_WIDTH)
+        self.body.addWidget(Columns(middle, facts, (1, 0), right_width=wide))
+        self.body.addWidget(self._precision_card())
         self.body.addStretch(1)
 
     def _source_card(self) -> Card:
-        card = Card("Where from")
-        self.source.line.setPlaceholderText("A folder, a .gguf file, or org/name on the hub")
+        card = Card()
+        self.source.line.setPlaceholderText(tr("A folder, a .gguf file, or org/name on the hub"))
         source = self.add_editor("source", control=self.source)
-        source.set_label_visible(False)
         source.set_help("")
-        ways = QWidget()
-        flow = FlowLayout(ways)
-        for made in (
-            button("Folder…", self.source.pick_folder, icon="folder"),
-            button("GGUF file…", self.source.pick_file, icon="file"),
-            button("From the hub", self._type_hub_id, icon="search"),
-            button("Built-in small model", self._use_builtin, icon="model"),
-        ):
-            flow.addWidget(made)
+        source.set_label_visible(False)
         self.source.browse.hide()
-        card.add(ways, source, self.kind)
+        ways = (
+            button(tr("Folder…"), self.source.pick_folder, icon="folder"),
+            button(tr("GGUF file…"), self.source.pick_file, icon="file"),
+            button(tr("Built-in small model"), self._use_builtin, icon="model"),
+        )
+        held = row(source, *ways)
+        held.setStretch(0, 1)
+        for part in ways:
+            held.setAlignment(part, Qt.AlignmentFlag.AlignTop)
+        card.add(held, self.kind)
         return card
 
     def _precision_card(self) -> Card:
-        card = Card("Precision")
+        card = Card(tr("Precision"))
         precision = self.add_editor("precision", control=self.precision)
         precision.set_label_visible(False)
         device = self.add_editor("device", control=self.device)
@@ -105,16 +131,47 @@ class ModelPage(Page):
         card.add(more)
         return card
 
+    def _wire(self) -> None:
+        self.setAcceptDrops(True)
+        self.inquiry.busy_changed.connect(lambda _: self._show_facts())
+        self.browser.chosen.connect(self._choose)
+        self.browser.sign_in_clicked.connect(self._sign_in)
+        self.browser.sign_out_clicked.connect(self.account.sign_out)
+        self.browser.online_wanted.connect(self.online_wanted)
+        self.download.started.connect(self._start_download)
+        self.download.cancelled.connect(lambda: self.question_dropped.emit("download_model"))
+        self.download.sign_in_clicked.connect(self._sign_in)
+        self.download.page_clicked.connect(self._open_page)
+        self.download.online_wanted.connect(self.online_wanted)
+        self.account.changed.connect(self._account_changed)
+        self.state.value_changed.connect(self._value_changed)
+        self.state.opened.connect(self._opened)
+        self.state.facts_changed.connect(self._facts_changed)
+        self.state.problems_changed.connect(lambda _: self._show_facts())
+
     # --- what the user does -------------------------------------------------------------------
 
     def _use_builtin(self) -> None:
         self.state.set("model", "source", BUILTIN_PREFIX + DEFAULT_BUILTIN)
 
-    def _type_hub_id(self) -> None:
-        if self.state.get("model", "source") and self._kind() != "hub":
-            self.source.line.clear()
-        self.source.line.setPlaceholderText("org/name, such as HuggingFaceTB/SmolLM2-360M-Instruct")
-        self.source.line.setFocus(Qt.FocusReason.OtherFocusReason)
+    def _choose(self, entry: ModelEntry) -> None:
+        self.state.change(
+            tr("Model"), [("model", "source", entry.source), ("model", "revision", entry.revision)]
+        )
+
+    def _sign_in(self) -> None:
+        self.account.ask_for_token(self)
+
+    def _open_page(self) -> None:
+        QDesktopServices.openUrl(QUrl(f"{hub_address()}/{self.state.get('model', 'source')}"))
+
+    def _start_download(self) -> None:
+        model = self.state.spec("model")
+        if isinstance(model, ModelSpec):
+            command = DownloadModel(model=named_model(model))
+            self._download = command.id
+            self.download.begin()
+            self.ask.emit(command)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """A folder or a GGUF file, anywhere on the page."""
@@ -132,12 +189,41 @@ class ModelPage(Page):
         self.state.check_again()
         self.inquiry.now()
         self._show_memory()  # the recipe may be another one
+        if not self._looked:
+            self._looked = True
+            self.finder.look(self._preferences.model_folders)
+            if not offline.is_on():
+                self.account.look()
+
+    def online_changed(self) -> None:
+        """Offline mode was turned on or off: what failed for it may be asked again."""
+        self.download.explain("", "")
+        self.inquiry.forget()
+        self.inquiry.soon()
+        self.finder.problems.pop("hub", None)
+        self.browser.refresh()
 
     # --- questions and answers ----------------------------------------------------------------
 
     def on_event(self, event: object) -> None:
-        """Watches for the end of the inspection; answers come through the project's facts."""
+        """Answers about models come through the project's facts; lists, downloads and the account
+        are this page's own."""
         self.inquiry.take(event)
+        if self.finder.take(event) or self.account.take(event):
+            return
+        if self._download and getattr(event, "id", "") == self._download:
+            self._follow(event)
+
+    def _follow(self, event: object) -> None:
+        match event:
+            case events.Progress():
+                self.download.follow(event)
+            case events.Done() | events.Failed() | events.Cancelled():
+                self._download = ""
+                self.download.end(event)
+                self.inquiry.forget()  # what is still missing is another number now
+                self.inquiry.now()
+                self.finder.look(self._preferences.model_folders)
 
     def _question(self) -> InspectModel | None:
         """Facts rest on neither precision nor device: a change of those asks nothing."""
@@ -148,6 +234,12 @@ class ModelPage(Page):
         lora = self.state.spec("lora")
         shape = cast(LoraSpec, lora) if lora else LoraSpec()
         return InspectModel(model=named_model(model), lora=shape)
+
+    def _settings(self) -> model_fit.Settings | None:
+        """How training would go with another model; None while no device is known."""
+        plan = memory_plan.settings(self.state)
+        device = memory_plan.device(self.state)
+        return plan or (model_fit.plain(device) if device else None)
 
     def _opened(self) -> None:
         self.inquiry.forget()
@@ -169,10 +261,18 @@ class ModelPage(Page):
         if name == "devices":
             self.device.show_devices(self.state.facts.devices)
             self._show_memory()
+            self.browser.refresh()
         elif name == "model":
             self._show_facts()
         elif name == "lengths":
             self._show_memory()
+
+    def _account_changed(self) -> None:
+        self.browser.show_account(self.account.found)
+        self.download.explain("", "")
+        if self.account.has_changed_hands:
+            self.inquiry.forget()
+            self.inquiry.now()
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -180,7 +280,8 @@ class ModelPage(Page):
         return source_kind(str(self.state.get("model", "source")))
 
     def _show_kind(self) -> None:
-        self.kind.setText(_KINDS[self._kind()])
+        self.kind.setText(tr(_KINDS[self._kind()]))
+        self.browser.show_current(str(self.state.get("model", "source")))
 
     def _show_facts(self) -> None:
         model = self.state.facts.model
@@ -190,50 +291,73 @@ class ModelPage(Page):
             self.facts.show_facts(_facts_of(model))
         else:
             self.note.setText(self._why_nothing())
+        if not self.download.going:
+            self.download.offer(model.missing_bytes if model else 0)
+            self._explain()
         self._show_memory()
+
+    def _explain(self) -> None:
+        """The way out of what keeps the hub from telling of a model."""
+        problem = next(iter(self.state.problems("model", "source")), None)
+        helped = ("model.gated", "model.token", "model.not_found", "model.offline")
+        if problem is not None and self._kind() == "hub" and problem.code in helped:
+            self.download.explain(problem.code, _said(problem))
 
     def _why_nothing(self) -> str:
         if self.inquiry.busy:
-            return "Looking at the model…"
+            return tr("Looking at the model…")
         elsewhere = [p for p in self.state.problems("model") if p.where.field != "source"]
         if elsewhere:
-            return f"{elsewhere[0].what} {elsewhere[0].remedy}"
+            return _said(elsewhere[0])
         if self.state.problems("model", "source") and self._kind() != "none":
-            return "Nothing is known of it."
-        return "Choose a model to see its size, its licence and the memory it takes."
+            return tr("Nothing is known of it.")
+        return tr("Choose a model to see its size, its licence and the memory it takes.")
 
     def _show_memory(self) -> None:
         model = self.state.facts.model
         notes = {}
         for precision, needed in (model.weight_bytes if model else {}).items():
             plan = memory_plan.of(self.state, precision)
-            fit = _fit(plan) if plan else ""
+            fit = f" {_fit(plan)}" if plan else ""
             notes[precision] = f"{words.memory(needed)}{fit}"
         self.precision.show_memory(notes)
         already = model.prequantized if model else None
-        self.precision.set_quantised_available(
-            not already, f"The model is already quantised ({already})."
-        )
+        why_not = tr("The model is already quantised ({how}).").format(how=already)
+        self.precision.set_quantised_available(not already, why_not)
+
+
+def _said(problem: Problem) -> str:
+    return f"{tell(problem.what)} {tell(problem.remedy)}"
 
 
 def _fit(plan: Plan) -> str:
     """Whether a training fits, with the recipe as it is set."""
     found = estimate(plan)
-    return " ✓ fits" if found.fits else f" ⚠ training needs {words.memory(found.total)}"
+    if found.fits:
+        return tr("✓ fits")
+    return tr("⚠ training needs {memory}").format(memory=words.memory(found.total))
 
 
 def _facts_of(model: events.ModelInspected) -> list[Fact]:
-    template = "comes with the model" if model.has_chat_template else "none: ChatML will be added"
+    template = (
+        tr("comes with the model") if model.has_chat_template else tr("none: ChatML will be added")
+    )
+    layers = tr("{count}, each {width} wide").format(
+        count=model.layers, width=words.number(model.hidden_size)
+    )
+    context = tr_n("{n} token", "{n} tokens", model.context) if model.context else ""
     return [
-        ("Architecture", model.architecture),
-        ("Parameters", words.count(model.parameters)),
-        ("Layers", f"{model.layers}, each {words.number(model.hidden_size)} wide"),
-        ("Vocabulary", words.plural(model.vocabulary, "token")),
-        ("Context", words.plural(model.context, "token") if model.context else "not stated"),
-        ("Stored as", _DTYPES.get(model.stored_dtype, model.stored_dtype)),
-        ("Quantised", model.prequantized or ""),
-        ("Licence", model.licence or "not stated"),
-        ("Chat template", template),
+        (tr("Architecture"), model.architecture),
+        (tr("Parameters"), words.count(model.parameters)),
+        (tr("Layers"), layers),
+        (tr("Vocabulary"), tr_n("{n} token", "{n} tokens", model.vocabulary)),
+        (tr("Context"), context or tr("not stated")),
+        (tr("Stored as"), _DTYPES.get(model.stored_dtype, model.stored_dtype)),
+        (tr("Quantised"), model.prequantized or ""),
+        (tr("On disk"), words.size(model.disk_bytes) if model.disk_bytes else ""),
+        (tr("Licence"), model.licence or tr("not stated")),
+        (tr("Terms"), tr("to be accepted on the hub") if model.gated else ""),
+        (tr("Chat template"), template),
     ]
 
 

@@ -34,6 +34,7 @@ class Page(QWidget):
         pause_requested: end the training after this step with a checkpoint to go on from.
         cancel_requested: end the job under way without a result.
         checkpoint_requested: write a checkpoint now.
+        online_wanted: offline mode is to end.
         status_changed: `missing` or `done` may answer differently now.
     """
 
@@ -51,6 +52,7 @@ class Page(QWidget):
     cancel_requested = Signal()
     checkpoint_requested = Signal()
     status_changed = Signal()
+    online_wanted = Signal()
 
     step: ClassVar[Step]
     title: ClassVar[str]
@@ -134,6 +136,9 @@ class Page(QWidget):
 
     def on_shown(self) -> None:
         """The user came to this page: the time to ask the inspector."""
+
+    def online_changed(self) -> None:
+        """Offline mode was turned on or off."""
 
     def leave(self) -> None:
         """The window closes: the time to end threads of one's own."""

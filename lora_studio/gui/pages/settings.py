@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
 
 from lora_studio import __version__, client
-from lora_studio.core import commands, events, paths, words
+from lora_studio.core import commands, events, offline, paths, words
 from lora_studio.core.problems import ProblemError
 from lora_studio.gui.language import LANGUAGES, mark, tr
 from lora_studio.gui.pages.place import Place
@@ -34,6 +34,7 @@ class SettingsPage(Place):
     Signals:
         theme_chosen(mode): "light", "dark" or "system".
         text_size_chosen(percent): 100, 125 or 150.
+        offline_chosen(on): whether nothing but this computer is to be spoken to.
         language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
     """
 
@@ -43,6 +44,7 @@ class SettingsPage(Place):
     theme_chosen = Signal(str)
     text_size_chosen = Signal(int)
     language_chosen = Signal(str)
+    offline_chosen = Signal(bool)
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class SettingsPage(Place):
         content = QVBoxLayout(inner)
         content.setContentsMargins(0, 0, 0, 0)
         content.setSpacing(Space.L)
-        for part in (look, self._engine, self._folders()):
+        for part in (look, self._network(), self._engine, self._folders()):
             content.addWidget(part)
         content.addStretch(1)
         held = row(inner, None)
@@ -116,6 +118,26 @@ class SettingsPage(Place):
         self.language.edited.connect(self._language_edited)
         card.add(grid, self.note)
         return card
+
+    def _network(self) -> Card:
+        self.offline = QCheckBox(tr("Offline mode"))
+        self.offline.clicked.connect(lambda on: self.offline_chosen.emit(on))
+        about = label(
+            tr(
+                "No part of the program speaks to anything but this computer: no hub, no downloads, no "
+                "Ollama server elsewhere. An Ollama server on this computer still answers."
+            ),
+            "caption",
+            wrap=True,
+        )
+        card = Card(tr("Network"))
+        card.add(self.offline, about)
+        self.show_offline()
+        return card
+
+    def show_offline(self) -> None:
+        """Whether it is on, also where the environment said so."""
+        self.offline.setChecked(offline.is_on())
 
     def _language_edited(self, code: str) -> None:
         self.note.setText(tr("The language changes when you start LoRA Studio the next time."))

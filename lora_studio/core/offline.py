@@ -1,0 +1,41 @@
+"""Offline mode: nothing but this computer is spoken to, by any part of the program.
+
+One environment variable says so, the one that the hub's library heeds: workers inherit it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from lora_studio.core.problems import ProblemError, Where, fail
+
+#: The hub's own variable, and those of libraries that have one each.
+VARIABLE = "HF_HUB_OFFLINE"
+_OTHERS = ("TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE")
+_YES = ("1", "on", "yes", "true")
+
+
+def is_on() -> bool:
+    """Whether no network call may be made."""
+    return os.environ.get(VARIABLE, "").lower() in _YES
+
+
+def switch(on: bool) -> None:
+    """Turns it on or off for this process and every worker that it starts from now on."""
+    for name in (VARIABLE, *_OTHERS):
+        if on:
+            os.environ[name] = "1"
+        else:
+            os.environ.pop(name, None)
+
+
+#: What helps, at the end of every problem that offline mode makes.
+REMEDY = (
+    "Turn offline mode off in the settings (or leave out --offline and HF_HUB_OFFLINE), or use what "
+    "is on this computer."
+)
+
+
+def refusal(what: str, where: Where | None = None) -> ProblemError:
+    """The problem of something that needs the network: `what` is left undone."""
+    return fail("offline", f"Offline mode is on: {what}.", REMEDY, where=where)

@@ -1,0 +1,67 @@
+"""Offline mode as it is enforced: no socket of this process reaches another computer."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import Any
+
+from lora_studio.core import offline
+
+
+class OfflineError(OSError):
+    """Offline mode is on, and something wanted to reach another computer."""
+
+
+#: Names of this computer that need no look-up elsewhere.
+_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
+
+#: What opens, or looks for, another computer, and where its arguments name that.
+_EVENTS = {
+    "socket.connect": 1, "socket.sendto": 1, "socket.sendmsg": 1, "socket.getaddrinfo": 0,
+    "socket.gethostbyname": 0, "socket.gethostbyaddr": 0,
+}  # fmt: skip
+
+
+def enforce() -> None:
+    """From now on refuses every address but this computer's, where offline mode is on.
+
+    An audit hook sees what every library does through Python's sockets, and cannot be taken out
+    again. Loopback stays open: an Ollama server of this computer, processes that train together.
+    """
+    if not offline.is_on():
+        return
+    for name in ("HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ[name] = "1"
+    os.environ.setdefault("WANDB_MODE", "offline")
+    sys.addaudithook(_watch)
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    place = _EVENTS.get(event)
+    if place is None or len(arguments) <= place:
+        return
+    host = arguments[place]
+    if isinstance(host, tuple):
+        host = host[0] if host else ""
+    if not is_here(host):
+        raise OfflineError(f"Offline mode is on: {_name(host)} is not reached")
+
+
+def is_here(host: object) -> bool:
+    """Whether an address is this computer's own: loopback, or a socket that is a file."""
+    name = _name(host)
+    if name in ("", "None") or name.startswith(("/", "\0")):
+        return True
+    if name.lower().rstrip(".") in _LOCAL_NAMES:
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _name(host: object) -> str:
+    return host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)

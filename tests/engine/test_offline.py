@@ -1,0 +1,161 @@
+"""Offline mode: real workers that reach nothing but this computer, and say so in words."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio import client
+from lora_studio.core import commands, events, offline
+from lora_studio.core.model import ModelSpec
+from lora_studio.engine.offline import is_here
+from tests.engine.conftest import TinyModel
+from tests.helpers.hub_server import hub_server
+
+#: An address that belongs to nobody (RFC 5737): whoever tries it waits, or is refused before.
+NOBODY = "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "::1",
+        "localhost",
+        b"localhost",
+        "",
+        "0.0.0.0",
+        "/run/x.sock",
+        None,
+    ],
+)
+def test_this_computer_is_told_from_others(host: object) -> None:
+    assert is_here(host)
+
+
+@pytest.mark.parametrize(
+    "host", [NOBODY, "huggingface.co", "2001:db8::1", "10.0.0.1", "localhost.x"]
+)
+def test_others_are_told_from_this_computer(host: str) -> None:
+    assert not is_here(host)
+
+
+def test_every_process_of_the_engine_refuses_other_computers_at_its_sockets() -> None:
+    script = f"""
+import os, socket
+os.environ["HF_HUB_OFFLINE"] = "1"
+import lora_studio.engine.channel
+def tried(what):
+    try:
+        what()
+    except OSError as error:
+        return type(error).__name__
+    return "reached"
+import urllib.request
+print(
+    tried(lambda: socket.create_connection(("{NOBODY}", 80), 1)),
+    tried(lambda: socket.getaddrinfo("example.com", 80)),
+    tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("{NOBODY}", 53))),
+    tried(lambda: urllib.request.urlopen("http://example.com")),
+    tried(lambda: socket.create_server(("127.0.0.1", 0)).getsockname()),
+)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == ["OfflineError"] * 3 + ["URLError", "reached"]
+
+
+@pytest.fixture
+def offline_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    for name in (offline.VARIABLE, "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    monkeypatch.setenv("LORA_STUDIO_CACHE", str(tmp_path / "cache"))
+    offline.switch(True)
+    yield
+    offline.switch(False)
+
+
+def asked(*questions: Any) -> list[list[Any]]:
+    """All events about each of some questions to one real worker."""
+    worker = client.Worker.start()
+    try:
+        for question in questions:
+            worker.send(question)
+        found: dict[str, list[Any]] = {question.id: [] for question in questions}
+        waiting = set(found)
+        for event in worker.events():
+            if event.id in found:
+                found[event.id].append(event)
+            if isinstance(event, events.Ending):
+                waiting.discard(event.id)
+                if not waiting:
+                    break
+        return list(found.values())
+    finally:
+        worker.kill()
+        worker.close()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline_mode")
+def test_whatever_needs_the_network_says_that_offline_mode_is_on(tiny: TinyModel) -> None:
+    with hub_server({"tiny/llama": tiny("llama3")}) as hub:
+        told = asked(
+            commands.SearchModels(text="llama"),
+            commands.DownloadModel(model=ModelSpec(source="tiny/llama")),
+            commands.InspectModel(model=ModelSpec(source="org/other")),
+            commands.DownloadModel(model=ModelSpec(source="builtin:SmolLM2-135M-Instruct")),
+            commands.InspectOllama(host=f"http://{NOBODY}:11434"),
+        )
+        assert hub.asked == []
+    for about in told:
+        problem = about[-1].problem
+        assert "ffline mode is on" in problem.what, problem
+        assert problem.remedy == offline.REMEDY
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline_mode")
+def test_what_is_on_this_computer_goes_on_as_ever(tiny: TinyModel) -> None:
+    with _listening() as port:
+        inspected, listed, ollama = asked(
+            commands.InspectModel(model=ModelSpec(source=str(tiny("llama3")))),
+            commands.ListModels(place="folder", folders=(str(tiny("llama3")),)),
+            commands.InspectOllama(host=f"http://127.0.0.1:{port}"),
+        )
+    assert any(isinstance(event, events.ModelInspected) for event in inspected)
+    assert any(isinstance(event, events.ModelsFound) and event.models for event in listed)
+    assert "ffline" not in ollama[-1].problem.what, "it was reached, and speaks another protocol"
+
+
+class _listening:  # noqa: N801 - reads as the context manager that it is
+    """A port of this computer at which somebody answers nonsense."""
+
+    def __enter__(self) -> int:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._answer, daemon=True).start()
+        return int(self._server.getsockname()[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def _answer(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")

@@ -1,0 +1,86 @@
+"""Lists of models as the inspector tells them: a workstation's cache, Ollama's store, the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lora_studio.core import events
+from lora_studio.core.model_entries import ModelEntry, Place
+
+
+def entry(title: str, billions: float = 1.0, **changes: Any) -> ModelEntry:
+    """A model on the hub unless told otherwise, in 16 bits."""
+    values: dict[str, Any] = {
+        "source": title,
+        "title": title,
+        "place": "hub",
+        "parameters": round(billions * 1e9) or None,
+        "bytes": round(billions * 2e9) or None,
+        "architecture": "LlamaForCausalLM",
+        "stored": "bf16",
+        "licence": "apache-2.0",
+    }
+    return ModelEntry.model_validate(values | changes)
+
+
+def hub() -> events.ModelsFound:
+    """What a search finds: of all sizes, one with terms to accept."""
+    return _found(
+        "hub",
+        entry("Qwen/Qwen3-8B", 8.2, downloads=4_200_000),
+        entry("meta-llama/Llama-3.1-70B-Instruct", 70.6, licence="llama3.1", gated=True, downloads=900_000),
+        entry("HuggingFaceTB/SmolLM2-1.7B-Instruct", 1.7, downloads=310_000),
+        entry("meta-llama/Llama-3.2-3B-Instruct", 3.2, licence="llama3.2", gated=True, downloads=2_100_000),
+        entry("mistralai/Mistral-Small-24B", 23.6, downloads=150_000),
+    )  # fmt: skip
+
+
+def cache() -> events.ModelsFound:
+    """What other tools have downloaded: one broken off, one that is no base."""
+    return _found(
+        "cache",
+        entry("HuggingFaceTB/SmolLM2-360M-Instruct", 0.36, place="cache"),
+        entry("Qwen/Qwen3-4B", 4.0, place="cache", missing=2),
+        entry(
+            "BAAI/bge-small-en",
+            0.03,
+            place="cache",
+            licence="mit",
+            refusal="BertModel is an encoder: it judges text and does not write any.",
+        ),
+    )
+
+
+def ollama() -> events.ModelsFound:
+    """What Ollama keeps."""
+    blob = "/usr/share/ollama/.ollama/models/blobs/sha256-" + "ab" * 32
+    return _found(
+        "ollama",
+        entry(
+            "llama3.2:3b", 3.2, place="ollama", stored="Q4_K_M", source=blob, bytes=2_019_000_000
+        ),
+        entry(
+            "nomic-embed-text:latest",
+            0.137,
+            place="ollama",
+            refusal="GGUF files of the architecture nomic-bert cannot be unpacked for training.",
+        ),
+    )
+
+
+def folder() -> events.ModelsFound:
+    """What lies in the user's own folder."""
+    return _found(
+        "folder",
+        entry("org/Harbour-3B", 3.2, place="folder", source="/models/org/Harbour-3B"),
+        entry(
+            "old/gpt-x",
+            1.3,
+            place="folder",
+            refusal="Its weights are pickles, a format that can run any code when it is opened.",
+        ),
+    )
+
+
+def _found(place: Place, *models: ModelEntry) -> events.ModelsFound:
+    return events.ModelsFound(place=place, models=models)
