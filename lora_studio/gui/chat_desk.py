@@ -58,12 +58,18 @@ class ChatDesk(QObject):
         state.opened.connect(self.open_project)
         state.run_changed.connect(self._run_changed)
 
+    @property
+    def busy(self) -> bool:
+        """Whether answers are under way; to look at a prompt meanwhile keeps nobody from asking."""
+        return bool(self._asking)
+
     # --- projects -----------------------------------------------------------------------------
 
     def open_project(self) -> None:
         """The conversations of the open project, and who can answer there."""
         self.link.rest()
         self.waiting, self._opened, self.all, self.choices = {}, None, [], ()
+        self._asking = ""
         self.kept = Conversation()
         self.store.open(self._state.draft.folder)
         self.look()
@@ -98,7 +104,7 @@ class ChatDesk(QObject):
 
     def show(self, kept: Conversation) -> None:
         """Goes on with a conversation of the history."""
-        if not self.link.busy:
+        if not self.busy:
             self.kept = kept
             self.changed.emit()
 
@@ -146,7 +152,7 @@ class ChatDesk(QObject):
 
     def send(self, text: str, *, instead_of: int | None = None) -> bool:
         """Asks every column; `instead_of` a turn goes on from there in a conversation of its own."""
-        if self.link.busy or not text.strip() or self.missing():
+        if self.busy or not text.strip() or self.missing():
             return False
         kept = self.kept if instead_of is None else self.kept.branched(instead_of)
         turn = Turn(user=text.strip())
@@ -156,7 +162,7 @@ class ChatDesk(QObject):
 
     def again(self, columns: Sequence[int] = ()) -> None:
         """Another answer to the last question, of some columns or of all."""
-        if not self.link.busy and self.kept.turns and not self.missing():
+        if not self.busy and self.kept.turns and not self.missing():
             self._ask(columns or range(len(self.kept.speakers)))
 
     def is_kept_out(self) -> bool:
@@ -297,7 +303,7 @@ class ChatDesk(QObject):
     def _held_changed(self, held: bool) -> None:
         if not held:
             self._opened = None
-            if self.waiting:
+            if self.busy:
                 self._settle()
 
     def _run_changed(self) -> None:

@@ -62,11 +62,13 @@ class ChatLink(QObject):
         if not was_busy:
             self.busy_changed.emit(True)
 
-    def cancel(self) -> None:
-        """Ends everything under way; what has been said so far comes before the ending."""
+    def cancel(self, only: str = "") -> None:
+        """Ends everything under way, or one command; what has been said so far comes before the
+        ending."""
         if self._thread is not None:
             for command in list(self._open):
-                self._thread.cancel(command)
+                if only in ("", command):
+                    self._thread.cancel(command)
 
     def rest(self) -> None:
         """Gives the memory back: the worker ends at once, the next question starts another."""

@@ -43,6 +43,8 @@ class Preferences(BaseModel):
     model_folders: list[str] = []
     #: Nothing but this computer is spoken to.
     offline: bool = False
+    #: Folders outside projects that the adapter library looks in.
+    adapter_folders: list[str] = []
 
     @classmethod
     def load(cls) -> Preferences:

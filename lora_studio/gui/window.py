@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem
 from lora_studio.gui import memory_plan, rail_states, theme, window_wiring
+from lora_studio.gui.adapter_library import AdapterLibrary
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
 from lora_studio.gui.desktop import staying_awake, task_bar
@@ -87,6 +88,7 @@ class Window(QMainWindow):
         self.lock = ProjectLock(self)
         self.engine = EngineManager(self.messages, self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
+        self.library = AdapterLibrary(self.state, self.preferences, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
         self.runs = RunsPage(self.state, self.queue)
@@ -385,6 +387,7 @@ class Window(QMainWindow):
         self.news.leave()
         self.cluster.leave()
         self.engine.leave()
+        self.library.leave()
         self.queue.leave()
         for page in self.everywhere:
             page.leave()

@@ -22,6 +22,7 @@ def wire(window: Window) -> None:
     _wire_jobs(window)
     _wire_places(window)
     _wire_engine(window)
+    _wire_library(window)
     for page in window.pages.values():
         _wire_page(window, page)
 
@@ -89,6 +90,24 @@ def _wire_places(window: Window) -> None:
         place.ask.connect(window.inspector.ask)
 
 
+def _wire_library(window: Window) -> None:
+    library, state = window.library, window.state
+
+    def talk(folder: str) -> None:
+        window.go("playground")
+        window.playground.talk_to(folder)
+
+    def start(folder: str) -> None:
+        state.change(tr("Start from an adapter"), [("lora", "start_from", folder)])
+        window.jump("lora", "start_from")
+
+    window.playground.library_wanted.connect(library.open)
+    library.found.connect(window.playground.set_library)
+    library.talk_wanted.connect(talk)
+    library.start_wanted.connect(start)
+    library.merge_wanted.connect(lambda folder: window.flow.request_import("adapter", folder))
+
+
 def _wire_page(window: Window, page: Page) -> None:
     page.continue_clicked.connect(lambda: window.neighbour(page, 1))
     page.back_clicked.connect(lambda: window.neighbour(page, -1))
@@ -97,6 +116,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.question_dropped.connect(window.inspector.cancel)
     page.run_requested.connect(window.run_requested)
     page.import_requested.connect(window.flow.request_import)
+    page.library_wanted.connect(window.library.open)
     page.push_requested.connect(window.flow.request_push)
     page.place_requested.connect(window.go)
     page.stop_requested.connect(window.flow.stop)
@@ -130,6 +150,7 @@ def add_actions(window: Window) -> None:
     add("save_as", tr("Save as…"), "Ctrl+Shift+S", projects.save_as, project=True)
     add("folder", tr("Show folder"), "", projects.show_folder, project=True)
     add("cluster", tr("Train on a cluster…"), "", window.cluster.ask, project=True)
+    add("library", tr("Adapter library…"), "Ctrl+Shift+A", window.library.open, icon="lora")
     actions.menu.addSeparator()
     actions.add_undo()
     actions.menu.addSeparator()

@@ -51,6 +51,7 @@ class MergingPage(Page):
         )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.elsewhere = button(tr("Use an adapter from elsewhere…"), self.pick, icon="folder")
+        self.library = button(tr("Adapter library…"), self.library_wanted.emit, icon="lora")
         self.as_it_is = button(
             tr("Export the model as it is"), lambda: self.import_requested.emit("model", "")
         )
@@ -84,6 +85,7 @@ class MergingPage(Page):
         settings.add(more)
         chosen = Card(tr("Adapters"))
         chosen.add(self.add_editor("weight"), self.add_editor("further", control=AdapterList()))
+        chosen.add(row(self.library, None))
         result = Card(tr("Result"))
         result.add(self.what, self.advice, self.progress, self.facts)
         result.add(row(self.show_folder, self.straight, self.elsewhere, self.as_it_is, None))

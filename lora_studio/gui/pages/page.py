@@ -28,6 +28,7 @@ class Page(QWidget):
         run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all", or
             "cluster" for a folder that trains elsewhere.
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
+        library_wanted: show the adapter library.
         push_requested(repository, what, private): upload what the run has made to the hub.
         place_requested(name): the user wants a place that is no step, such as the playground.
         stop_requested: end the training after this step and keep the adapter.
@@ -45,6 +46,7 @@ class Page(QWidget):
     question_dropped = Signal(str)
     run_requested = Signal(str)
     import_requested = Signal(str, str)
+    library_wanted = Signal()
     push_requested = Signal(str, str, bool)
     place_requested = Signal(str)
     stop_requested = Signal()

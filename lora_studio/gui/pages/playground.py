@@ -226,7 +226,7 @@ class PlaygroundPage(Place):
 
     def ask_all(self) -> None:
         """Sends what is written to every column."""
-        if self.desk.link.busy:
+        if self.desk.busy:
             return
         if self.is_blind and self.revealed:
             self.begin()
@@ -241,7 +241,7 @@ class PlaygroundPage(Place):
 
     def begin(self) -> None:
         """A new conversation."""
-        if not self.desk.link.busy:
+        if not self.desk.busy:
             self.editing, self.revealed = None, False
             self.desk.new()
             self._place_columns()
@@ -250,7 +250,7 @@ class PlaygroundPage(Place):
 
     def edit(self, turn: int) -> None:
         """Takes a question back into the prompt box, to go on from there."""
-        if 0 <= turn < len(self.desk.kept.turns) and not self.desk.link.busy:
+        if 0 <= turn < len(self.desk.kept.turns) and not self.desk.busy:
             self.editing = turn
             self.prompt.setPlainText(self.desk.kept.turns[turn].user)
             self.prompt.selectAll()
@@ -306,7 +306,7 @@ class PlaygroundPage(Place):
         """Everything but the text that is growing."""
         desk, missing = self.desk, self.desk.missing()
         self.stack.setCurrentIndex(0 if missing else 1)
-        count, busy = len(desk.kept.speakers), desk.link.busy
+        count, busy = len(desk.kept.speakers), desk.busy
         hidden = self.is_blind and not self.revealed and bool(desk.kept.turns)
         for place, number in enumerate(self.order):
             shown = self.columns[number]
@@ -405,7 +405,7 @@ class PlaygroundPage(Place):
         self.refresh()
 
     def _give_up(self) -> None:
-        if self.desk.link.busy:
+        if self.desk.busy:
             self.desk.stop()
         elif self.editing is not None:
             self.editing = None

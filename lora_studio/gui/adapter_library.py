@@ -1,0 +1,385 @@
+"""The adapter library: every adapter in run folders and elsewhere, looked into, combined, used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QSize, Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QScrollArea,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from lora_studio.core import chat, commands, events, speakers, words
+from lora_studio.core.adapters import AdapterFacts
+from lora_studio.core.model import ModelSpec
+from lora_studio.gui.chat_link import ChatLink
+from lora_studio.gui.dialogs import Dialog
+from lora_studio.gui.language import tr
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets.basics import Card, button, label, row
+from lora_studio.gui.widgets.combine_panel import CombinePanel
+from lora_studio.gui.widgets.fact_list import FactList
+from lora_studio.gui.widgets.glyph import Statement
+from lora_studio.gui.widgets.norm_bars import NormBars
+
+_NAME, _KIND, _RANK, _BASE, _SIZE = range(5)
+
+
+class AdapterLibrary(QObject):
+    """Opens the library's dialog and does what is chosen there.
+
+    Signals:
+        found(folders): usable adapters, for whoever offers them too.
+        talk_wanted(folder): open an adapter in the playground.
+        start_wanted(folder): training is to go on from an adapter.
+        merge_wanted(folder): begin a run that merges an adapter.
+    """
+
+    found = Signal(object)
+    talk_wanted = Signal(str)
+    start_wanted = Signal(str)
+    merge_wanted = Signal(str)
+
+    def __init__(self, state: ProjectState, preferences: Preferences, window: QWidget) -> None:
+        """Nothing is looked for before it is opened."""
+        super().__init__(window)
+        self._state, self._preferences, self._window = state, preferences, window
+        self.link = ChatLink(self)
+        self.dialog: AdapterDialog | None = None
+
+    def open(self) -> None:
+        """Shows the library, or brings it forward."""
+        if self.dialog is None:
+            self.dialog = AdapterDialog(self._state, self._preferences, self.link, self._window)
+            self.dialog.found.connect(self.found)
+            for signal, target in (
+                (self.dialog.talk_wanted, self.talk_wanted),
+                (self.dialog.start_wanted, self.start_wanted),
+                (self.dialog.merge_wanted, self.merge_wanted),
+            ):
+                signal.connect(target)
+            self.dialog.finished.connect(self._closed)
+        self.dialog.open()
+
+    def leave(self) -> None:
+        """The window closes."""
+        self.link.leave()
+
+    def _closed(self) -> None:
+        self.dialog = None
+        self.link.rest()
+
+
+class AdapterDialog(Dialog):
+    """The list to the left; the chosen adapter and what can be done with it to the right.
+
+    Signals:
+        found, talk_wanted, start_wanted, merge_wanted: as of `AdapterLibrary`.
+    """
+
+    found = Signal(object)
+    talk_wanted = Signal(str)
+    start_wanted = Signal(str)
+    merge_wanted = Signal(str)
+
+    def __init__(
+        self, state: ProjectState, preferences: Preferences, link: ChatLink, parent: QWidget
+    ) -> None:
+        """Looks at once, in the folders of projects and in those that were added."""
+        super().__init__(tr("Adapter library"), "", parent)
+        self._state, self._preferences, self.link = state, preferences, link
+        self.adapters: tuple[AdapterFacts, ...] = ()
+        self._asked = self._combining = ""
+        self._choose_next = ""
+        self._build_list()
+        self._build_detail()
+        self.combine = CombinePanel()
+        self.combine.folder = (state.draft.folder or Path.home()) / "adapters"
+        self._lay_out()
+        link.event_received.connect(self._take)
+        self.combine.combine_wanted.connect(self._combine)
+        self.combine.cancel_wanted.connect(lambda: link.cancel(self._combining))
+        self.look()
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _build_list(self) -> None:
+        self.table = QTableWidget(0, 5)
+        self.table.setAccessibleName(tr("Adapters"))
+        heads = (tr("Adapter"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
+        self.table.setHorizontalHeaderLabels(heads)
+        self.table.verticalHeader().hide()
+        self.table.setShowGrid(False)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setTabKeyNavigation(False)
+        header = self.table.horizontalHeader()
+        header.setHighlightSections(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        self.table.currentCellChanged.connect(self._chosen)
+        self.table.itemChanged.connect(self._ticked)
+        self.status = Statement()
+        self.add = button(tr("Add a folder…"), self.pick, icon="plus")
+        self.again = button(tr("Look again"), self.look, icon="refresh")
+
+    def _build_detail(self) -> None:
+        self.name = label("", "section", wrap=True)
+        self.fit = Statement()
+        self.facts = FactList()
+        self.norms = NormBars()
+        self.strength = label("", "caption", wrap=True)
+        self.talk = button(tr("Open in playground"), self._talk, icon="playground")
+        self.start = button(tr("Start training from it"), self._start, icon="train")
+        self.merge = button(tr("Merge it"), self._merge, icon="merge")
+        self.merge.setToolTip(tr("Begins a run that merges it into the project's model."))
+        self.show_folder = button(tr("Show folder"), self._show_folder, icon="folder")
+
+    def _lay_out(self) -> None:
+        self.resize(1120, 680)
+        left = QVBoxLayout()
+        left.setSpacing(Space.S)
+        left.addWidget(self.table, 1)
+        left.addWidget(self.status)
+        left.addLayout(row(self.add, self.again, None))
+        detail = Card()
+        detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
+        detail.add(row(self.talk, self.start), row(self.merge, self.show_folder))
+        made = Card(tr("Combine"))
+        made.add(self.combine)
+        inner = QWidget()
+        inner.setObjectName("scrolled")
+        right = QVBoxLayout(inner)
+        right.setContentsMargins(0, 0, Space.S, 0)
+        right.addWidget(detail)
+        right.addWidget(made)
+        right.addStretch(1)
+        area = QScrollArea(widgetResizable=True)
+        area.setWidget(inner)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setMinimumSize(QSize(456, 300))
+        sides = QHBoxLayout()
+        sides.setSpacing(Space.L)
+        sides.addLayout(left, 3)
+        sides.addWidget(area, 2)
+        self.body.addLayout(sides, 1)
+        self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+        self._show(None)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Looks for adapters again."""
+        projects = [file.parent for file in self._preferences.recent_projects()]
+        if self._state.draft.folder is not None:
+            projects = [self._state.draft.folder, *projects]
+        folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
+        folders += self._preferences.adapter_folders
+        self.status.say(tr("Looking for adapters…"))
+        self.link.send(commands.ListAdapters(folders=tuple(dict.fromkeys(folders))))
+
+    def pick(self) -> None:
+        """Asks for a folder to look in too, from now on."""
+        dialog = QFileDialog(self, tr("Folder with adapters"))
+        dialog.setFileMode(QFileDialog.FileMode.Directory)
+        dialog.fileSelected.connect(self.take_folder)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.open()
+
+    def take_folder(self, folder: str) -> None:
+        """Looks in a folder too, from now on."""
+        if folder not in self._preferences.adapter_folders:
+            self._preferences.adapter_folders.append(folder)
+            self._preferences.save()
+        self.look()
+
+    def chosen(self) -> AdapterFacts | None:
+        """The adapter that is shown to the right."""
+        row_ = self.table.currentRow()
+        return self.adapters[row_] if 0 <= row_ < len(self.adapters) else None
+
+    def _take(self, event: events.Event) -> None:
+        match event:
+            case events.Progress(stage="combining") if event.id == self._combining:
+                self.combine.set_running(True, event.done / (event.total or 1))
+            case events.AdaptersFound():
+                self._fill(event.adapters)
+            case events.AdapterShown() if event.id == self._asked:
+                self._show_layers(event)
+            case events.AdapterCombined():
+                self._choose_next = event.folder
+            case events.Failed() if event.id == self._asked:
+                self.fit.say(f"{event.problem.what} {event.problem.remedy}", "error")
+                self.fit.show()
+            case events.Done() | events.Failed() | events.Cancelled() if (
+                event.id == self._combining
+            ):
+                self._combined(event)
+            case events.Failed():
+                self.status.say(f"{event.problem.what} {event.problem.remedy}", "error")
+
+    def _fill(self, adapters: Sequence[AdapterFacts]) -> None:
+        before = self.chosen()
+        wanted = self._choose_next or (before.folder if before is not None else "")
+        ticked = {each.folder for each in self._ticked_adapters()}
+        self._choose_next = ""
+        self.adapters = tuple(adapters)
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(adapters))
+        for line, facts in enumerate(adapters):
+            for place, cell in enumerate(_cells(facts)):
+                self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
+        self.table.blockSignals(False)
+        found = words.plural(len(adapters), "adapter")
+        none = tr("No adapters yet: train one, or add a folder that holds some.")
+        self.status.say(found if adapters else none)
+        self.found.emit(tuple(each.folder for each in adapters if each.problem is None))
+        places = [line for line, each in enumerate(adapters) if each.folder == wanted]
+        if adapters:
+            self.table.setCurrentCell(places[0] if places else 0, _NAME)
+            self._chosen(self.table.currentRow())
+        self._ticked()
+
+    # --- the chosen one -----------------------------------------------------------------------
+
+    def _chosen(self, *_: int) -> None:
+        facts = self.chosen()
+        self._show(facts)
+        if facts is None or facts.problem is not None:
+            return
+        spec = self._state.spec("model")
+        model = spec if isinstance(spec, ModelSpec) and spec.source else None
+        command = commands.ShowAdapter(folder=facts.folder, model=model)
+        if self._asked:
+            self.link.cancel(self._asked)
+        self._asked = command.id
+        self.link.send(command)
+
+    def _show(self, facts: AdapterFacts | None) -> None:
+        usable = facts is not None and facts.problem is None
+        for part in (self.talk, self.start, self.merge):
+            part.setEnabled(usable and self._state.draft.path is not None)
+        self.show_folder.setEnabled(facts is not None)
+        self.norms.show_layers(())
+        self.strength.setText("")
+        self.name.setText(_name(facts) if facts is not None else tr("No adapter chosen"))
+        self.facts.show_facts(_facts(facts) if facts is not None else [])
+        self.fit.hide()
+        if facts is not None and facts.problem is not None:
+            self.fit.say(f"{facts.problem.what} {facts.problem.remedy}", "error")
+            self.fit.show()
+
+    def _show_layers(self, event: events.AdapterShown) -> None:
+        self.norms.show_layers(event.adapter.layers)
+        self.strength.setText(self.norms.summary())
+        fit = event.fit
+        if fit is None:
+            return
+        for part in (self.talk, self.start, self.merge):
+            part.setEnabled(fit.fits and self._state.draft.path is not None)
+        if not fit.fits:
+            self.fit.say(tr("Does not fit the project's model. {why}").format(why=fit.reason), "error")  # fmt: skip
+        elif fit.warning:
+            self.fit.say(tr("Fits, but mind: {why}").format(why=fit.warning), "warn")
+        else:
+            self.fit.say(tr("Fits the project's model."), "ok")
+        self.fit.show()
+
+    def _talk(self) -> None:
+        self._leave_with(self.talk_wanted)
+
+    def _start(self) -> None:
+        self._leave_with(self.start_wanted)
+
+    def _merge(self) -> None:
+        self._leave_with(self.merge_wanted)
+
+    def _leave_with(self, signal: object) -> None:
+        if (facts := self.chosen()) is not None:
+            signal.emit(facts.folder)  # type: ignore[attr-defined]  # a bound signal
+            self.accept()
+
+    def _show_folder(self) -> None:
+        if (facts := self.chosen()) is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(facts.folder))
+
+    # --- combining ----------------------------------------------------------------------------
+
+    def _ticked_adapters(self) -> list[AdapterFacts]:
+        found = []
+        for line, facts in enumerate(self.adapters):
+            item = self.table.item(line, _NAME)
+            if item is not None and item.checkState() == Qt.CheckState.Checked:
+                found.append(facts)
+        return found
+
+    def _ticked(self, *_: object) -> None:
+        self.combine.choose(self._ticked_adapters())
+
+    def _combine(self, command: commands.CombineAdapters) -> None:
+        self._combining = command.id
+        self.combine.set_running(True)
+        self.link.send(command)
+
+    def _combined(self, ending: events.Ending) -> None:
+        self._combining = ""
+        self.combine.set_running(False)
+        if isinstance(ending, events.Failed):
+            self.combine.say(f"{ending.problem.what} {ending.problem.remedy}")
+        elif isinstance(ending, events.Done):
+            folder = str(self.combine.folder)
+            self.take_folder(folder) if self._state.draft.folder is None else self.look()
+
+
+def _name(facts: AdapterFacts) -> str:
+    return chat.title(speakers.adapter(facts.folder))
+
+
+def _rank(facts: AdapterFacts) -> str:
+    low, high = facts.ranks
+    return "" if not high else str(low) if low == high else f"{low}–{high}"
+
+
+def _cells(facts: AdapterFacts) -> tuple[str, ...]:
+    base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    kind = "✗" if facts.problem is not None else facts.kind
+    size = words.size(facts.bytes) if facts.bytes else ""
+    return _name(facts), kind, _rank(facts), base, size
+
+
+def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:
+    item = QTableWidgetItem(text)
+    item.setToolTip(facts.problem.what if facts.problem is not None else facts.folder)
+    if place == _NAME and facts.problem is None:
+        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+        item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
+    if place in (_RANK, _SIZE):
+        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    return item
+
+
+def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
+    scale = f"{_rank(facts)}, alpha {facts.alpha:g}" if facts.rank else ""
+    return [
+        (tr("Folder"), facts.folder),
+        (tr("Kind"), facts.kind if facts.problem is None else ""),
+        (tr("Rank"), scale),
+        (tr("Modules"), ", ".join(facts.modules)),
+        (tr("Trained whole"), ", ".join(facts.trained_whole)),
+        (tr("Base"), facts.base),
+        (tr("Parameters"), words.count(facts.parameters) if facts.parameters else ""),
+        (tr("Note"), facts.note or ""),
+    ]

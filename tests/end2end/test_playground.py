@@ -1,0 +1,105 @@
+"""The playground by keyboard with the real worker: base, adapter, blend, a stop, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import project, run_folder
+from lora_studio.core.chat import OnBase
+from lora_studio.gui import theme
+from lora_studio.gui.pages.playground import PlaygroundPage
+from lora_studio.gui.playground_dialogs import TokensDialog
+from lora_studio.gui.project_state import ProjectState
+from tests.helpers.adapters import random_adapter
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+WAIT = 180_000
+
+
+@pytest.fixture
+def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[PlaygroundPage]:
+    """The page of a project with one trained run."""
+    base = tiny_model("llama3", tmp_path / "base")
+    values = {"model": {"source": str(base), "device": "cpu"}}
+    draft = project.create(tmp_path / "project", "Harbour", values)
+    draft.save()
+    run = run_folder.create(tmp_path / "project" / "runs", draft.freeze(), tmp_path / "project")
+    random_adapter(base, run.adapter)
+    theme.apply(qapp, "light")
+    state = ProjectState()
+    made = PlaygroundPage(state)
+    made.show()
+    state.open(tmp_path / "project")
+    qtbot.waitUntil(lambda: len(made.desk.kept.speakers) == 2, timeout=WAIT)
+    made.desk.update(sampling=made.desk.kept.sampling.model_copy(update={"max_tokens": 20}))
+    yield made
+    made.leave()
+    made.close()
+    made.deleteLater()
+    state.deleteLater()
+
+
+def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
+    page: PlaygroundPage, qtbot: QtBot
+) -> None:
+    page.panel.greedy.click()
+    ask(page, qtbot, "Which lamp burns longest?")
+    base, tuned = shown(page)
+    assert base
+    assert tuned
+    assert base != tuned
+    assert "tokens/s" in page.columns[0].turns[0].facts.text()
+
+    slider = page.columns[1].blend.sliders[0]
+    slider.setFocus()
+    qtbot.keyClick(slider, Qt.Key.Key_Home)
+    qtbot.waitUntil(lambda: weight(page) == 0, timeout=WAIT)
+    page.columns[1].turns[0].again.click()
+    settle(page, qtbot)
+    assert shown(page) == [base, base]  # an adapter without weight is the base
+
+    page.columns[1].turns[0].tokens.click()
+    dialog = page.findChild(TokensDialog)
+    assert isinstance(dialog, TokensDialog)
+    qtbot.waitUntil(lambda: "Which lamp burns longest?" in dialog.view.text(), timeout=WAIT)
+    assert dialog.view.text().startswith("<|begin_of_text|>")
+    dialog.reject()
+
+    sampling = page.desk.kept.sampling.model_copy(update={"max_tokens": 50_000})
+    page.desk.update(sampling=sampling)
+    qtbot.keyClicks(page.prompt, "Go on for ever")
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: bool(page.columns[0].turns[1].answer.text()), timeout=WAIT)
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
+    settle(page, qtbot)
+    take = page.desk.kept.turns[1].of(0).current
+    assert take is not None
+    assert take.ending == "stopped"
+
+
+def ask(page: PlaygroundPage, qtbot: QtBot, text: str) -> None:
+    qtbot.keyClicks(page.prompt, text)
+    qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
+    settle(page, qtbot)
+
+
+def settle(page: PlaygroundPage, qtbot: QtBot) -> None:
+    qtbot.waitUntil(lambda: not page.desk.link.busy, timeout=WAIT)
+
+
+def shown(page: PlaygroundPage) -> list[str]:
+    return [column.turns[0].answer.text() for column in page.columns[:2]]
+
+
+def weight(page: PlaygroundPage) -> float:
+    speaker = page.desk.kept.speakers[1]
+    assert isinstance(speaker, OnBase)
+    return speaker.adapters[0].weight

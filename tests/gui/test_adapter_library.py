@@ -1,0 +1,154 @@
+"""The adapter library: found, looked into, combined, and used elsewhere in the window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QDialog
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events
+from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.problems import Problem
+from lora_studio.gui.adapter_library import AdapterDialog
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.widgets.norm_bars import NormBars
+from lora_studio.gui.window import Window
+
+WAIT = 30_000
+
+
+def emit(event: events.Event) -> dict[str, Any]:
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def facts(folder: Path, rank: int = 16, **more: Any) -> AdapterFacts:
+    return AdapterFacts(
+        folder=str(folder), base="org/Llama-3.2-3B", rank=rank, ranks=(rank, rank), alpha=2 * rank,
+        modules=("q_proj", "v_proj"), parameters=4_000_000, bytes=16_000_000, **more,
+    )  # fmt: skip
+
+
+def layers(count: int = 4) -> tuple[LayerFacts, ...]:
+    return tuple(
+        LayerFacts(
+            module=f"model.layers.{n}.self_attn.{name}", rank=16, scale=2,
+            shape_a=(16, 64), shape_b=(64, 16), norm=3.0 * (n + 1) if name == "q_proj" else 4.0,
+        )
+        for n in range(count) for name in ("q_proj", "v_proj")
+    )  # fmt: skip
+
+
+@pytest.fixture
+def library(
+    window: Window,
+    project_folder: Path,
+    tmp_path: Path,
+    scenario: Callable[..., None],
+    qtbot: QtBot,
+) -> AdapterDialog:
+    """Open over a project, with two usable adapters and a broken one."""
+    broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
+    style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
+    found = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
+    fit = Fit(model="m", fits=True)
+    shown = events.AdapterShown(adapter=facts(style, layers=layers()), fit=fit)
+    made = events.AdapterCombined(
+        folder=str(project_folder / "adapters" / "both"), method="cat", rank=48, layers=8, bytes=9
+    )
+    scenario(
+        list_adapters=[emit(events.AdaptersFound(adapters=found))],
+        show_adapter=[emit(shown)],
+        combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(made)],
+    )
+    window.open_project(project_folder)
+    window.actions_.commands["library"].trigger()
+    dialog = window.library.dialog
+    assert dialog is not None
+    qtbot.waitUntil(lambda: bool(dialog.norms.strengths()), timeout=WAIT)
+    return dialog
+
+
+def test_adapters_are_listed_and_the_chosen_one_is_looked_into(
+    library: AdapterDialog, window: Window, qtbot: QtBot
+) -> None:
+    cells = [library.table.item(0, place).text() for place in range(5)]  # type: ignore[union-attr]
+    assert cells == ["style", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
+    assert library.fit.text() == "Fits the project's model."
+    assert library.facts.facts()["Modules"] == "q_proj, v_proj"
+    assert library.norms.strengths()[0] == 5.0  # √(3² + 4²)
+    assert library.strength.text() == "Strongest at layer 3 with 12.6."
+    library.table.setCurrentCell(2, 0)
+    assert library.fit.text() == "It has no weights. Train it again."
+    assert not library.talk.isEnabled()
+    assert window.playground.desk.library == tuple(each.folder for each in library.adapters[:2])
+    library.accept()
+    assert not window.library.link.held  # its worker has gone
+
+
+def test_ticked_adapters_become_one_by_rule_and_weight(
+    library: AdapterDialog, project_folder: Path, qtbot: QtBot
+) -> None:
+    assert not library.combine.make.isEnabled()
+    for line in (0, 1):
+        library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
+    combine = library.combine
+    assert combine.name.text() == "style+facts"
+    combine.method.setCurrentIndex(combine.method.findData("ties"))
+    assert combine.error.text() == "The ranks differ: choose concatenation or SVD."
+    combine.method.setCurrentIndex(combine.method.findData("svd"))
+    assert combine.rank.value() == 32
+    combine.blend.numbers[1].setValue(0.5)
+    sent: list[Any] = []
+    combine.combine_wanted.connect(sent.append)
+    combine.make.click()
+    (command,) = sent
+    assert command.out == str(project_folder / "adapters" / "style+facts")
+    assert (command.method, command.rank) == ("svd", 32)
+    assert [each.weight for each in command.adapters] == [1.0, 0.5]
+    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
+    assert combine.make.isVisible()
+    library.accept()
+
+
+def test_an_adapter_goes_where_it_is_wanted(
+    library: AdapterDialog, window: Window, qtbot: QtBot
+) -> None:
+    folder = library.adapters[0].folder
+    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
+    library.talk.click()
+    assert library.result() == QDialog.DialogCode.Accepted
+    assert window.place == "playground"
+    speaker = window.playground.desk.kept.speakers[1]
+    assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
+    window.library.start_wanted.emit(folder)
+    assert window.place == "lora"
+    assert window.state.get("lora", "start_from") == folder
+    window.state.undo.undo()
+    assert window.state.get("lora", "start_from") == ""
+
+
+def test_a_folder_that_was_added_is_looked_in_from_now_on(
+    library: AdapterDialog, window: Window, tmp_path: Path, qtbot: QtBot
+) -> None:
+    library.take_folder(str(tmp_path / "elsewhere"))
+    assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
+    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
+    library.accept()
+
+
+def test_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
+    bars = NormBars()
+    qtbot.addWidget(bars)
+    bars.show_layers(layers(3))
+    bars.resize(300, 120)
+    bars.show()
+    qtbot.keyClick(bars, Qt.Key.Key_Right)
+    qtbot.keyClick(bars, Qt.Key.Key_Right)
+    assert bars.accessibleDescription().startswith("Layer 1: ‖ΔW‖ 7.21")
+    assert "self_attn.q_proj  6" in bars.accessibleDescription()
