@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import ValidationError
 
 from lora_studio.core import events, project
@@ -27,6 +29,9 @@ from lora_studio.core.samples import Sample
 
 #: What most lines of a run's events hold; within a text the quotes would be escaped.
 _ROUTINE = (b'"kind":"step_done"', b'"kind":"progress"')
+
+#: Seconds that the clocks of a computer and of a network drive may be apart.
+_CLOCKS = 3600.0
 
 _CHECKPOINT = re.compile(r"step-(\d+)\Z")
 
@@ -345,11 +350,29 @@ def now() -> str:
 
 
 def latest(runs: Path) -> RunFolder | None:
-    """The run at work, else the newest that was begun: one that only waits its turn has nothing yet."""
-    found = list_runs(runs)
-    begun = [run for run in found if run.events_file.is_file()]
-    at_work = (run for run in found if run.lock_file.is_file() and run.is_running())
-    return next(at_work, next(iter(begun or found), None))
+    """The run at work, else the newest that was begun: one that only waits its turn has nothing yet.
+
+    Looks at as little as it can: there may be thousands, and a window waits for the answer.
+    """
+    try:
+        with os.scandir(runs) as entries:
+            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
+    except OSError:
+        return None
+    since = psutil.boot_time() - _CLOCKS  # no lock outlives the computer
+    for name in names:
+        with contextlib.suppress(OSError):
+            if os.stat(f"{runs}/{name}/run.lock").st_mtime > since:  # noqa: PTH116 - see above
+                run = RunFolder(runs / name)
+                if run.project_file.is_file() and run.is_running():
+                    return run
+    first: RunFolder | None = None
+    for run in (RunFolder(runs / name) for name in names):
+        if run.project_file.is_file():
+            first = first or run
+            if run.events_file.is_file():
+                return run
+    return first
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,10 +22,10 @@ from lora_studio.core.run_reading import Told
 RowState = run_state.State | Literal["unreadable"]
 
 #: File in the runs folder that may be deleted at any time.
-CACHE = ".index.json"
+CACHE = ".index.jsonl"
 #: Raised whenever an entry changes its meaning. Defaults are left out of entries, so that the version
 #: of the program counts as well.
-_FORMAT = f"1 {__version__}"
+_FORMAT = f"LoRA Studio runs 1 {__version__}"
 
 #: Modification of what a summary is made of: (nanoseconds, bytes) of each file, nanoseconds of folders.
 Stamp = tuple[int, ...]
@@ -189,12 +189,9 @@ class RunIndex:
         """Keeps what is known; a folder that cannot be written to is read anew each time."""
         if not self._changed:
             return
-        content = {
-            "format": _FORMAT,
-            "runs": {name: _to_plain(entry) for name, entry in self._entries.items()},
-        }
+        lines = [_FORMAT, *(_to_line(name, entry) for name, entry in self._entries.items())]
         with contextlib.suppress(OSError):
-            write_atomic(self.runs / CACHE, json.dumps(content, ensure_ascii=False))
+            write_atomic(self.runs / CACHE, "\n".join(lines) + "\n")
             self._changed = False
 
 
@@ -293,29 +290,39 @@ def _stamp(folder: str) -> Stamp:
 
 
 def _read_cache(file: Path) -> dict[str, _Entry]:
-    """The entries of the cache; none where it is missing, damaged, or of another version."""
+    """The entries of the cache, a line each; none where it is missing or of another version.
+
+    Line by line, since to parse all of it at once would keep the window from its work.
+    """
+    found: dict[str, _Entry] = {}
     try:
-        content = json.loads(file.read_bytes())
-        if content["format"] != _FORMAT:
+        head, *lines = file.read_bytes().splitlines()
+        if head != _FORMAT.encode():
             return {}
-        return {name: _from_plain(entry) for name, entry in content["runs"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                name, entry = _from_line(line)
+                found[name] = entry
+    except (OSError, ValueError):
         return {}
+    return found
 
 
 _SUMMARY_FIELDS = tuple(item.name for item in fields(RunSummary) if item.name != "about")
 
 
-def _to_plain(entry: _Entry) -> dict[str, Any]:
+def _to_line(name: str, entry: _Entry) -> str:
     summary = {name: getattr(entry.summary, name) for name in _SUMMARY_FIELDS}
     about = entry.summary.about
     if about != NOTHING_SAID:
         summary["about"] = about.model_dump(mode="json")
-    return {"stamp": entry.stamp, "told": entry.told, "summary": summary}
+    plain = {"run": name, "stamp": entry.stamp, "told": entry.told, "summary": summary}
+    return json.dumps(plain, ensure_ascii=False)
 
 
-def _from_plain(entry: Mapping[str, Any]) -> _Entry:
-    summary = dict(entry["summary"])
+def _from_line(line: bytes) -> tuple[str, _Entry]:
+    plain = json.loads(line)
+    summary = plain["summary"]
     if "about" in summary:
         summary["about"] = About.model_validate(summary["about"])
-    return _Entry(tuple(entry["stamp"]), entry["told"], RunSummary(**summary))
+    return plain["run"], _Entry(tuple(plain["stamp"]), plain["told"], RunSummary(**summary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ class RunLibrary(QObject):
         self._again = False
         self._scan = _Scan(self.folder)
         self._scan.found.connect(self._found)
-        self._scan.finished.connect(self._finished)
+        self._scan.over.connect(self._finished)
         self._scan.start()
 
     def get(self, name: str) -> RunSummary | None:
@@ -72,21 +73,19 @@ class RunLibrary(QObject):
     def leave(self) -> None:
         """Ends a look that is under way; harmless when done twice."""
         if self._scan is not None:
-            self._scan.found.disconnect(self._found)
-            self._scan.finished.disconnect(self._finished)
             self._scan.forget()
             self._scan = None
         self._again = False
 
-    def _found(self, runs: list[RunSummary]) -> None:
-        if runs != self.runs:
+    def _found(self, scan: object, runs: list[RunSummary]) -> None:
+        if scan is self._scan and runs != self.runs:
             self.runs = runs
             self.changed.emit()
 
-    def _finished(self) -> None:
-        if self._scan is not None:
-            self._scan.deleteLater()
-            self._scan = None
+    def _finished(self, scan: object) -> None:
+        if scan is not self._scan:  # one that was forgotten had its last word on the way
+            return
+        self._scan = None
         self.ready.emit()
         if self._again:
             self.refresh()
@@ -96,10 +95,12 @@ class _Scan(LastingThread):
     """One look: first what the cache knows, then what is true.
 
     Signals:
-        found(list[RunSummary]): newest first.
+        found(scan, list[RunSummary]): newest first.
+        over(scan): nothing more comes.
     """
 
-    found = Signal(object)
+    found = Signal(object, object)
+    over = Signal(object)
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -108,14 +109,13 @@ class _Scan(LastingThread):
     def run(self) -> None:
         """Passes lists on; ends early when nobody waits."""
         if known := self._index.load():
-            self.found.emit(known)
-        try:
+            self.found.emit(self, known)
+        with contextlib.suppress(Unwanted):
             for known in self._index.refresh(self._gently):
                 if self.silent:
                     return
-                self.found.emit(known)
-        except Unwanted:
-            return
+                self.found.emit(self, known)
+        self.over.emit(self)
 
     def _gently(self, names: Iterable[str]) -> Iterator[str]:
         begun = time.perf_counter()

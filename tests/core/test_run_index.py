@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from pathlib import Path
 
@@ -143,13 +142,23 @@ def test_what_was_known_is_there_before_any_run_is_looked_at(tmp_path: Path) -> 
     assert before == sorted(before, key=lambda run: run.created, reverse=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": "0", "runs": {}}', b"\xff\x00"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"LoRA Studio runs 0\n{}\n", b"\xff\x00"])
 def test_a_damaged_or_foreign_cache_is_made_anew(tmp_path: Path, content: bytes) -> None:
     make_runs(tmp_path, 3)
     cache = tmp_path / "runs" / run_index.CACHE
     cache.write_bytes(content)
     assert len(run_index.read(tmp_path / "runs")) == 3
-    assert len(json.loads(cache.read_text())["runs"]) == 3
+    assert len(cache.read_text().splitlines()) == 4
+
+
+def test_a_damaged_line_of_the_cache_costs_that_run_alone(tmp_path: Path) -> None:
+    make_runs(tmp_path, 3)
+    run_index.read(tmp_path / "runs")
+    cache = tmp_path / "runs" / run_index.CACHE
+    head, first, *rest = cache.read_text().splitlines()
+    cache.write_text("\n".join([head, first[:40], *rest]))
+    assert len(RunIndex(tmp_path / "runs").load()) == 2
+    assert len(run_index.read(tmp_path / "runs")) == 3
 
 
 def test_damaged_folders_are_rows_with_a_reason(tmp_path: Path) -> None:

@@ -382,3 +382,17 @@ def test_two_thousand_runs_are_there_in_a_moment(
     window.runs.search.entered.emit()
     assert 0 < window.runs.table.rows.rowCount() < 2000
     assert time.perf_counter() - begun < 1.0
+
+
+def test_projects_can_be_changed_while_runs_are_looked_at(
+    page: RunsPage, parts: Parts, project_folder: Path, tmp_path: Path, qtbot: QtBot
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "other.lorastudio").write_text("schema_version = 3\n")
+    make_runs(project_folder, 60)
+    for folder in (other, project_folder) * 4:
+        parts.state.open(folder)
+        page.library.refresh()
+        QApplication.processEvents()  # what the look before had to say may come now
+    _until_seen(page, qtbot, 60)

@@ -45,12 +45,12 @@ def _make(folder: Path, number: int, steps: int) -> RunFolder:
         training=TrainingSpec(learning_rate=rate, epochs=1 + number % 3, seed=number),
     )
     interrupted = number % 50 == 49
-    (run.path / "adapter").mkdir(parents=True)
+    (run.path / "adapter").mkdir(parents=True, exist_ok=True)
     run.project_file.write_text(_toml(project), "utf-8")
     run.manifest_file.write_text(json.dumps({"name": project.name, "created": begun.isoformat()}))
     run.events_file.write_bytes(_events(number, steps, begun.timestamp(), interrupted))
     if interrupted:
-        run.checkpoint(steps // 2).mkdir(parents=True)
+        run.checkpoint(steps // 2).mkdir(parents=True, exist_ok=True)
         (run.checkpoint(steps // 2) / "state.bin").write_bytes(bytes(4000))
     else:
         (run.adapter / "adapter_config.json").write_text("{}")
