@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.aboutToQuit.connect(window.leave)  # also when the system ends the session
     window.show()
     window.engine.offer()
+    window.updates.at_start()
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))

@@ -45,6 +45,12 @@ class Preferences(BaseModel):
     offline: bool = False
     #: Folders outside projects that the adapter library looks in.
     adapter_folders: list[str] = []
+    #: Whether a newer version of the program is asked for at the start; off until it is allowed.
+    look_for_updates: bool = False
+    #: Where to ask, "" for the address that whoever distributes the program has set.
+    update_address: str = ""
+    #: When that was asked last, in seconds since 1970.
+    updates_asked: float = 0.0
 
     @classmethod
     def load(cls) -> Preferences:

@@ -46,6 +46,7 @@ from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.tour import Tour
+from lora_studio.gui.update_check import UpdateCheck
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
@@ -87,6 +88,7 @@ class Window(QMainWindow):
         self.tour = Tour(self)
         self.lock = ProjectLock(self)
         self.engine = EngineManager(self.messages, self)
+        self.updates = UpdateCheck(preferences, self.messages, self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.library = AdapterLibrary(self.state, self.preferences, self)
         self.home = HomePage()
@@ -388,6 +390,7 @@ class Window(QMainWindow):
         self.cluster.leave()
         self.engine.leave()
         self.library.leave()
+        self.updates.leave()
         self.queue.leave()
         for page in self.everywhere:
             page.leave()

@@ -81,6 +81,10 @@ def _wire_engine(window: Window) -> None:
     engine.switched.connect(window.inspector.renew)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
     window.messages.posted.connect(engine.take_message)
+    settings.updates.allowed.connect(window.updates.allow)
+    settings.updates.address_chosen.connect(window.updates.choose)
+    settings.updates.look.connect(window.updates.look)
+    window.updates.told.connect(settings.updates.tell)
 
 
 def _wire_places(window: Window) -> None:

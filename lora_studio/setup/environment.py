@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from lora_studio.setup.folders import root
+
 #: What a frozen app sets for itself; its children would load its libraries and modules.
 _OF_THE_BUNDLE = (
     "PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "QT_PLUGIN_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH",
@@ -67,16 +69,22 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     for name, value in pip_settings(made).items():
         variable = _PIP_TO_UV.get(name)
         if variable and not any(made.get(one) for one in (variable, *_ALIASES.get(variable, ()))):
-            if variable == "UV_FIND_LINKS":
-                value = ",".join(value.split())
-            made[variable] = " ".join(value.split())
+            made[variable] = _joined(value, "," if variable == "UV_FIND_LINKS" else " ")
         elif name == "cert":
             made.setdefault("SSL_CERT_FILE", value)
         elif name == "proxy":
             made.setdefault("ALL_PROXY", value)
     made.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
+    # A home that cannot be written, and links in place of copies: beside the engines, on their disk.
+    made["UV_CACHE_DIR"] = str(root().cache)
     made.pop("VIRTUAL_ENV", None)
     return made | dict(extra or {})
+
+
+def _joined(value: str, between: str) -> str:
+    """Several values as uv takes them; pip has them on lines, or on one with blanks."""
+    lines = [line.strip() for line in value.splitlines() if line.strip()]
+    return between.join(lines if len(lines) > 1 else value.split())
 
 
 def pip_settings(environ: Mapping[str, str]) -> dict[str, str]:

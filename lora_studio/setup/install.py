@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ from lora_studio.setup.own import NAME
 from lora_studio.setup.plan import Plan
 from lora_studio.setup.resolve import without_indexes
 from lora_studio.setup.tools import Log, Stop, checked, find_uv, run
+
+#: Tests that packages carry along, a fifth of all files: nobody imports them.
+_NEVER_IMPORTED = re.compile(r"[/\\]site-packages[/\\].*[/\\]tests?[/\\]")
 
 #: Every so many files a copy looks whether it is still wanted.
 _LOOK = 256
@@ -71,8 +75,8 @@ def clear(root: Root, log: Log) -> None:
 
 
 def _fetch(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
-    """Every wheel of the plan into the downloads folder, our own among them."""
-    files = [wheel.file for wheel in plan.fetched]
+    """Every wheel of the plan that is not on this machine into the downloads folder, and our own."""
+    files = [wheel.file for wheel in plan.fetched if wheel.file.local is None]
     wanted = {file.target.name for file in files} | {file.part.name for file in files}
     plan.root.downloads.mkdir(parents=True, exist_ok=True)
     for old in plan.root.downloads.glob("*.whl*"):
@@ -107,9 +111,7 @@ def _new_engine(plan: Plan) -> Engine:
 
 def _fill(plan: Plan, engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
     """An environment with every package of the plan, byte-compiled."""
-    environment = without_indexes(
-        uv_environment({"UV_CACHE_DIR": str(plan.root.cache), "UV_NO_CONFIG": "1"})
-    )
+    environment = without_indexes(uv_environment({"UV_NO_CONFIG": "1"}))
     venv = engine.folder / "venv"
     engine.folder.mkdir(parents=True)
     yield Progress(stage="Installing")
@@ -123,11 +125,15 @@ def _fill(plan: Plan, engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
     if plan.base is not None and plan.kept:
         yield from _take_over(plan.base, engine, stop)
     wanted = [f"{wheel.name}=={wheel.version}" for wheel in plan.fetched]
+    # Wheels of this machine are used where they lie: uv has read and hashed them for the plan.
+    local = (wheel.file.local for wheel in plan.fetched)
+    places = [*sorted({str(file.parent) for file in local if file}), str(plan.root.downloads)]
     listed = engine.folder / "requirements.txt"
     listed.write_text("\n".join([*wanted, f"{NAME}=={__version__}"]) + "\n", "utf-8")
     add = [
         find_uv(), "pip", "install", "--python", engine.python, "--offline", "--no-index", "--no-deps",
-        "--reinstall", "--find-links", plan.root.downloads.resolve(), "--requirements", listed,
+        "--reinstall", "--requirements", listed,
+        *(part for place in places for part in ("--find-links", place)),
     ]  # fmt: skip
     checked(
         add, environment=environment, stop=stop, log=log, code="engine.install",
@@ -178,9 +184,10 @@ def compile_all(engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
     from threading import Thread
 
     site = engines.site_packages(engine)
-    total = sum(1 for _ in site.rglob("*.py"))
+    total = sum(1 for file in site.rglob("*.py") if not _NEVER_IMPORTED.search(str(file)))
     lines: SimpleQueue[str] = SimpleQueue()
-    command = [engine.python, "-I", "-m", "compileall", "-j", "0", site]
+    command: list[object] = [engine.python, "-I", "-m", "compileall", "-j", "0"]
+    command += ["-x", _NEVER_IMPORTED.pattern, site]
     ended: list[BaseException | int] = []
 
     def work() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio import __version__
+from lora_studio.core import offline
 from lora_studio.core.events import Cancelled, Done, Failed
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.setup import (
@@ -91,6 +92,7 @@ class SetUp:
 
     def _planned(self, root: Root, log: Log) -> Iterator[Event]:
         request = self.request
+        _need_network(request.wheelhouse)
         yield Progress(stage="Planning")
         base = engines.current(root) if request.mode != "install" else None
         facts = wheelhouse.read(request.wheelhouse) if request.wheelhouse else None
@@ -126,6 +128,14 @@ class SetUp:
             damaged = set(engines.damaged(base, self.stop.check))
             kept = tuple(name for name in kept if name not in damaged)
         return kept
+
+
+def _need_network(folder: Path | None) -> None:
+    """Raises ProblemError in offline mode where no wheel folder takes the network's place."""
+    if folder is None and offline.is_on():
+        raise offline.refusal(
+            "an engine can be installed from a wheel folder of another machine only"
+        )
 
 
 def _for_variant(variant: Variant | None, found: Accelerator) -> Accelerator:
@@ -196,6 +206,7 @@ def make_wheelhouse(
             place.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_writable(place, error) from error
+        _need_network(None)
         yield Progress(stage="Planning")
         root = folders.root()
         accelerator = _for_variant(request.variant, detect())

@@ -115,7 +115,7 @@ def standalone(
             find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
             "--mirror", mirror.absolute().as_uri(), "--no-config",
         ],
-        environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual", "UV_CACHE_DIR": str(root.cache)}),
+        environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
         stop=stop, log=log, code="engine.python_install",
         what="The standalone Python could not be installed",
         remedy="Start the set-up again; a damaged download is fetched anew.",

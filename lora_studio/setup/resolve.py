@@ -83,7 +83,7 @@ class Resolver:
             text = project_text(self.own.path, extras, torch_here)
             (folder / "pyproject.toml").write_text(text, "utf-8")
             lock = folder / "pylock.toml"
-            environment = uv_environment({"UV_CACHE_DIR": str(self.root.cache)})
+            environment = uv_environment()
             if self.wheelhouse is not None:
                 environment = without_indexes(environment)
             self.log.write(f"resolving {extras} with PyTorch from {torch}")

@@ -19,7 +19,8 @@ from lora_studio.gui.engine_manager import EngineManager
 from lora_studio.gui.messages import Messages
 from lora_studio.gui.widgets.engine_actions import EngineActions
 from lora_studio.gui.window import Window
-from lora_studio.setup import engines, folders
+from lora_studio.setup import app_update, engines, folders
+from lora_studio.setup.app_update import Release
 from lora_studio.setup.detect import Accelerator
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import (
@@ -266,3 +267,32 @@ def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Wi
     assert not engine.folder.exists()
     assert project.is_dir()
     assert engines.current() is None
+
+
+def test_a_newer_version_is_asked_for_only_when_allowed_and_once_a_day(
+    qtbot: QtBot, window: Window, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def look(url: str) -> Release:
+        asked.append(url)
+        return Release("99.0", "https://example.org/99")
+
+    monkeypatch.setattr(app_update, "look", look)
+    card = window.settings.updates
+    card.address.setText("http://127.0.0.1/latest")
+    card.address.editingFinished.emit()
+    window.updates.at_start()
+    assert not asked, "nobody has allowed it"
+    card.box.click()
+    with qtbot.waitSignal(window.updates.told):
+        window.updates.at_start()
+    assert asked == ["http://127.0.0.1/latest"]
+    assert card.note.text() == "LoRA Studio 99.0 is there."
+    assert not card.page.isHidden()
+    window.updates.at_start()
+    assert len(asked) == 1, "today it was asked already"
+    with qtbot.waitSignal(window.updates.told):
+        card.now.click()
+    assert len(asked) == 2
+    qtbot.waitUntil(lambda: window.updates._asking is None)

@@ -211,6 +211,19 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     assert "wheel folder" in found.remedy
 
 
+def test_in_offline_mode_only_a_wheel_folder_will_do(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "wheels"
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    index.starts.clear()
+    assert problem(run()).code == "offline"
+    ready(run(Request(wheelhouse=folder)))
+    assert not index.starts
+
+
 def test_cancelled_before_the_switch_the_old_engine_stays(index: Index, root: Root) -> None:
     first = ready(run())
     stop = Stop()

@@ -24,6 +24,8 @@ from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
 from lora_studio.gui.widgets.controls import ComboControl, SegmentsControl, name_control
 from lora_studio.gui.widgets.engine_actions import EngineActions
+from lora_studio.gui.widgets.update_card import UpdateCard
+from lora_studio.setup import app_update
 
 _WIDTH = 760
 
@@ -55,7 +57,13 @@ class SettingsPage(Place):
         """Shows what is known; devices follow when the inspector has found them."""
         super().__init__(parent)
         self._state = state
-        look = self._look(preferences or Preferences())
+        known = preferences or Preferences()
+        look = self._look(known)
+        self.updates = UpdateCard(
+            allowed=known.look_for_updates,
+            address=known.update_address,
+            default=app_update.address(""),
+        )
         self._engine = Card(tr("Engine"))
         self._facts = QGridLayout()
         self._facts.setHorizontalSpacing(Space.L)
@@ -68,7 +76,7 @@ class SettingsPage(Place):
         content = QVBoxLayout(inner)
         content.setContentsMargins(0, 0, 0, 0)
         content.setSpacing(Space.L)
-        for part in (look, self._network(), self._engine, self._folders()):
+        for part in (look, self._network(), self._engine, self._folders(), self.updates):
             content.addWidget(part)
         content.addStretch(1)
         held = row(inner, None)

@@ -86,9 +86,8 @@ class EngineActions(QWidget):
 
 def _state(current: Engine | None, found: list[Engine]) -> str:
     if current is not None:
-        return tr("{name}: {size} in {folder}").format(
-            name=engine_words(current), size=words.size(current.bytes), folder=str(current.folder)
-        )
+        size = words.size(current.bytes)
+        return tr("{name}: {size}").format(name=engine_words(current), size=size)
     if found:
         return tr("None of the engines is in use.")
     return tr("No engine was set up; one would be put into {folder}.").format(

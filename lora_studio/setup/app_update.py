@@ -1,0 +1,88 @@
+"""Whether there is a newer version of the program. Asked only where the user has allowed it."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from lora_studio import __version__
+from lora_studio.core.problems import fail
+from lora_studio.setup.download import Web
+
+#: Where to ask, for whoever distributes the program: an address that answers with JSON.
+VARIABLE = "LORA_STUDIO_UPDATES"
+
+#: Largest answer that is read, in bytes.
+_LARGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Release:
+    """A newer version, and where it is told about and can be had."""
+
+    version: str
+    url: str
+
+
+def address(chosen: str) -> str:
+    """Where to ask: the user's own address, else the distributor's, "" where there is none."""
+    return chosen.strip() or os.environ.get(VARIABLE, "")
+
+
+def look(url: str, current: str = __version__) -> Release | None:
+    """The newer release that an address tells of, None when this is the newest.
+
+    The answer is one JSON object: `version` and `url`, or `tag_name` and `html_url` as release pages
+    of code hosts give it. Nothing about this machine is sent. Raises ProblemError.
+    """
+    try:
+        found = _read(url)
+        version = str(found.get("version") or found["tag_name"])
+        page = str(found.get("url") if "version" in found else found["html_url"])
+        newer = _numbers(version) > _numbers(current)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        raise fail(
+            "update.unknown",
+            f"Whether there is a newer version could not be found out: {_reason(error)}.",
+            "Check the network and the address in Settings.",
+        ) from error
+    if not page.startswith(("https://", "http://")):
+        page = ""
+    return Release(version.lstrip("v"), page) if newer else None
+
+
+def _read(url: str) -> dict[str, Any]:
+    with Web() as web, web.stream(url, {"Accept": "application/json"}) as answer:
+        answer.raise_for_status()
+        content = b""
+        for chunk in answer.iter_bytes():
+            content += chunk
+            if len(content) > _LARGEST:
+                raise ValueError("the answer is too large")
+    found = httpx.Response(200, content=content).json()
+    if not isinstance(found, dict):
+        raise ValueError("the answer is no JSON object")
+    return found
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version: v1.2.3 is (1, 2, 3); raises ValueError for what is none."""
+    match = re.fullmatch(r"v?(\d+(?:\.\d+)*)", version.strip())
+    if match is None:
+        raise ValueError(f"“{version[:40]}” is no version")
+    numbers = [int(part) for part in match[1].split(".")]
+    while len(numbers) > 1 and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the server answers {error.response.status_code}"
+    if isinstance(error, KeyError):
+        return f"the answer has no {error.args[0]}"
+    return str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,73 @@
+"""GPUs as their drivers tell of them, and the build of PyTorch that fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.setup import detect
+from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
+
+
+@pytest.mark.parametrize(
+    ("driver", "capability", "build"),
+    [
+        ((13, 0), (8, 9), "cu130"),
+        ((12, 8), (12, 0), "cu128"),  # Blackwell
+        ((12, 6), (8, 6), "cu126"),
+        ((12, 2), (9, 0), "cu126"),  # minor versions of CUDA 12 run on each other's drivers
+        ((13, 0), (6, 1), "cu126"),  # Pascal: later builds have no code for it
+        ((12, 4), (12, 0), None),  # Blackwell with a driver too old for it
+        ((11, 8), (8, 0), "cu118"),
+        ((11, 4), (8, 0), None),
+    ],
+)
+def test_the_build_has_code_for_the_gpu_and_runs_on_the_driver(
+    driver: tuple[int, int], capability: tuple[int, int], build: str | None
+) -> None:
+    assert cuda_build(driver, capability) == build
+
+
+def test_the_weakest_of_several_gpus_decides() -> None:
+    table = "NVIDIA GeForce RTX 4090, 570.86.15, 24564, 8.9\nNVIDIA TITAN X (Pascal), 570.86.15, 12288, 6.1\n"
+    found = parse_nvidia_smi(table, (12, 8))
+    assert found is not None
+    assert (found.title, found.count, found.capability) == ("NVIDIA GeForce RTX 4090", 2, (6, 1))
+    assert found.memory == 24564 << 20
+    assert cuda_build(found.cuda, found.capability) == "cu126"
+
+
+def test_a_table_that_is_none_finds_nothing() -> None:
+    assert parse_nvidia_smi("NVIDIA-SMI has failed because it couldn't communicate\n", None) is None
+
+
+def test_a_driver_too_old_is_said_and_the_processor_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = parse_nvidia_smi("Tesla K80, 450.10, 11441, 3.7\n", (11, 0))
+    monkeypatch.setattr(detect, "_through_nvml", lambda: old)
+    found = detect.detect()
+    assert found.variant == "cpu"
+    assert "too old" in found.note
+
+
+def test_amd_gpus_are_found_through_the_kernel(tmp_path: Path) -> None:
+    for number, (vendor, simd) in enumerate([(0, 0), (0x1002, 192)]):
+        bank = tmp_path / str(number) / "mem_banks" / "0"
+        bank.mkdir(parents=True)
+        (tmp_path / str(number) / "properties").write_text(
+            f"simd_count {simd}\nvendor_id {vendor}\ngfx_target_version 110000\n"
+        )
+        (bank / "properties").write_text("heap_type 1\nsize_in_bytes 25753026560\n")
+    found = detect._amd(tmp_path)
+    assert found is not None
+    assert (found.variant, found.count, found.memory) == ("rocm", 1, 25753026560)
+    assert found.title == "AMD GPU (gfx1100)"
+    assert found.torch.startswith("rocm")
+
+
+def test_generations_are_named_as_amd_does() -> None:
+    assert [gfx_name(one) for one in (110000, 90010, 90402, 100302)] == [
+        "gfx1100", "gfx90a", "gfx942", "gfx1032",
+    ]  # fmt: skip

@@ -1,0 +1,94 @@
+"""What started programs see, and which of pip's settings uv gets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lora_studio.setup import environment
+from lora_studio.setup.environment import child_environment, pip_settings, uv_environment
+
+
+@pytest.fixture
+def pip_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration of pip that is the only one."""
+    for name in list(os.environ):
+        if name.startswith(("UV_", "PIP_")) or name in ("SSL_CERT_FILE", "ALL_PROXY"):
+            monkeypatch.delenv(name)
+    file = tmp_path / "pip.conf"
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    monkeypatch.setattr(environment, "pip_files", lambda _: [file])
+    return file
+
+
+def test_children_of_a_frozen_app_get_the_users_variables_back() -> None:
+    bundle = {
+        "LD_LIBRARY_PATH": "/opt/app/_internal",
+        "LD_LIBRARY_PATH_ORIG": "/usr/local/cuda/lib64",
+        "DYLD_LIBRARY_PATH": "/opt/app/_internal",
+        "PYTHONHOME": "/opt/app",
+        "PYTHONPATH": "/opt/app/_internal",
+        "QT_PLUGIN_PATH": "/opt/app/plugins",
+        "_PYI_ARCHIVE_FILE": "/opt/app/lora-studio",
+        "HOME": "/home/zoë",
+    }
+    assert child_environment(base=bundle, bundled=True) == {
+        "LD_LIBRARY_PATH": "/usr/local/cuda/lib64",
+        "HOME": "/home/zoë",
+    }
+
+
+def test_from_source_nothing_is_taken_away_but_what_is_asked_for() -> None:
+    base = {"PYTHONPATH": "/work", "LD_LIBRARY_PATH": "/lib"}
+    assert child_environment(base=base, bundled=False) == base
+    given = child_environment({"PYTHONPATH": "", "A": "1"}, base, bundled=False)
+    assert given == {"LD_LIBRARY_PATH": "/lib", "A": "1"}
+
+
+def test_uv_gets_what_pip_would_go_by(pip_file: Path) -> None:
+    pip_file.write_text(
+        "[global]\nindex-url = https://mirror.example/simple\ncert = /etc/ca.pem\n"
+        "proxy = http://proxy:3128\n[install]\nfind-links =\n    /opt/my wheels\n    /srv/more\n"
+        "constraint = /etc/c.txt\n"
+    )
+    made = uv_environment()
+    assert made["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
+    assert made["UV_FIND_LINKS"] == "/opt/my wheels,/srv/more"
+    assert made["UV_CONSTRAINT"] == "/etc/c.txt"
+    assert made["SSL_CERT_FILE"] == "/etc/ca.pem"
+    assert made["ALL_PROXY"] == "http://proxy:3128"
+
+
+def test_what_is_set_for_uv_itself_comes_before_pips_settings(
+    pip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_file.write_text("[global]\nindex-url = https://mirror.example/simple\n")
+    monkeypatch.setenv("UV_INDEX_URL", "https://own.example/simple")
+    made = uv_environment()
+    assert "UV_DEFAULT_INDEX" not in made
+    assert made["UV_INDEX_URL"] == "https://own.example/simple"
+
+
+def test_pips_variables_come_before_its_files(
+    pip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pip_file.write_text("[global]\nindex-url = https://a.example\n")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://b.example")
+    monkeypatch.setenv("PIP_FIND_LINKS", "/x /y")
+    found = pip_settings(os.environ)
+    assert found["index-url"] == "https://b.example"
+    assert uv_environment()["UV_FIND_LINKS"] == "/x,/y"
+
+
+def test_a_file_that_pip_could_not_read_is_passed_over(pip_file: Path) -> None:
+    pip_file.write_bytes(b"\xff\xfe not a configuration [")
+    assert pip_settings({"PIP_CONFIG_FILE": str(pip_file)}) == {}
+
+
+def test_devnull_as_pips_file_means_no_file_at_all() -> None:
+    assert environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": os.devnull}) == []
+    found = environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
+    assert found[-1] == Path("/mine.conf")
+    assert Path("/h/.config/pip/pip.conf") in found
