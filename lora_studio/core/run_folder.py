@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -373,6 +374,18 @@ def latest(runs: Path) -> RunFolder | None:
             if run.events_file.is_file():
                 return run
     return first
+
+
+def begun_runs(runs: Path, most: int) -> list[RunFolder]:
+    """The newest runs that have begun, newest first; looks at no more of them than it has to."""
+    try:
+        with os.scandir(runs) as entries:
+            names = sorted((e.name for e in entries if e.name[0] != "."), reverse=True)
+    except OSError:
+        return []
+    found = (RunFolder(runs / name) for name in names)
+    begun = (run for run in found if run.events_file.is_file() and run.project_file.is_file())
+    return list(itertools.islice(begun, most))
 
 
 def list_runs(runs: Path) -> list[RunFolder]:

@@ -18,6 +18,7 @@ from lora_studio.gui import memory_plan
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.axis_editor import AxisEditor
 from lora_studio.gui.widgets.basics import button, label
 
@@ -82,7 +83,7 @@ class GridDialog(Dialog):
         try:
             count = len(run_copy.combinations(self.axes()))
         except ProblemError as error:
-            said = f"{error.problems[0].what} {error.problems[0].remedy}"
+            said = f"{tell(error.problems[0].what)} {tell(error.problems[0].remedy)}"
             self.total.setText(said if fine else "")
             self.add.setEnabled(False)
             return
@@ -98,7 +99,7 @@ class GridDialog(Dialog):
         values = editor.wanted()
         for value in values:
             if problem := run_grid.wrong(self._state.draft, editor.name, value):
-                return f"{problem.what} {problem.remedy}"
+                return f"{tell(problem.what)} {tell(problem.remedy)}"
         return "" if values else tr("Enter at least one value.")
 
     def _in_words(self, count: int) -> str:

@@ -64,6 +64,8 @@ class HelpCommands(QObject):
                 self._window.lock.call(Path(problem.where.file or ""))
             case "engine":
                 self._window.engine.solve(problem)
+            case "resume":
+                self._window.open_and_resume(Path(problem.where.file or ""))
             case "explain":
                 self.explain(problem)
 

@@ -43,7 +43,7 @@ class ProblemHelp(Dialog):
         self.copy = self.add_button(button(tr("Copy"), self._copy, icon="copy"))
         self.add_button(button(tr("Diagnostics file…"), self._diagnose))
         now = what_now(problem)
-        if now.deed not in ("explain", "raise"):
+        if now.deed not in ("explain", "raise", "resume"):
             self.act = self.add_button(button(now.label, self._act))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
 

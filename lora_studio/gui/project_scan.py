@@ -39,6 +39,7 @@ class ProjectGlance:
     seen: bool = True  # False while nobody has looked at its runs
     step: int = 0  # of `steps` that an unfinished training has done
     steps: int = 0
+    reason: str = ""  # why it was interrupted
 
     @property
     def name(self) -> str:
@@ -82,7 +83,8 @@ def glance(file: Path) -> ProjectGlance:
     if not found.unfinished:
         return found
     told = run_reading.events_since(run, Told())
-    return replace(found, step=told.step, steps=told.steps)
+    reason = run_reading.why_ended(told) if found.state == "interrupted" else ""
+    return replace(found, step=told.step, steps=told.steps, reason=reason)
 
 
 class ProjectScan(LastingThread):

@@ -15,6 +15,7 @@ from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import JobFlow
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 
 
 class RunQueue(QObject):
@@ -138,7 +139,7 @@ class RunQueue(QObject):
             case events.Failed():
                 self._state.messages.warning(
                     tr("{what} The queue goes on with the next run.").format(
-                        what=ending.problem.what
+                        what=tell(ending.problem.what)
                     )
                 )
         self._next.start()

@@ -10,7 +10,7 @@ from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.told import tell
 
-Deed = Literal["fix", "jump", "file", "raise", "engine", "explain"]
+Deed = Literal["fix", "jump", "file", "raise", "engine", "resume", "explain"]
 
 #: Problems that a set-up of the engine solves.
 ENGINE_HELPS = (
@@ -37,6 +37,8 @@ def what_now(problem: Problem) -> WhatNow:
         return WhatNow("fix", tell(problem.fix.label))
     if problem.code == "project.open_elsewhere":
         return WhatNow("raise", tr("Show that window"))
+    if problem.code == "run.interrupted":
+        return WhatNow("resume", tr("Resume"))
     if (step := problem.where.step) is not None:
         return WhatNow("jump", tr("Go to {place}").format(place=tr(STEP_TITLES[step])))
     if problem.code in ENGINE_HELPS:
@@ -85,6 +87,14 @@ _FAMILIES = {
         "Export reads the merged model of a run and writes GGUF files. It can be repeated as often as "
         "you like; training is not touched."
     ),
+    "files": mark(
+        "Another program may have the file open, or the disk may be full, gone or write-protected. "
+        "What was there before is still as it was."
+    ),
+    "grid": mark(
+        "A grid search makes a run for each combination of values and puts them into the queue. The "
+        "project itself stays as it is."
+    ),
     "hub": mark(
         "The hub was not reachable, or did not allow this. Models that ask for consent need a token "
         "with access to them; everything on your own disk works without a network."
@@ -111,6 +121,10 @@ _FAMILIES = {
     "project": mark(
         "A project is a folder with one text file and the runs beside it. The file is written in one "
         "step, so that a full disk or a crash never leaves half of it."
+    ),
+    "queue": mark(
+        "The queue is a file in the project's runs folder, which every window and the command line "
+        "share. The runs in it are whole without it."
     ),
     "run": mark(
         "A run is a folder that holds everything about one training. The one that is at work is "

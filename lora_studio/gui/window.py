@@ -30,6 +30,7 @@ from lora_studio.gui.device_gauges import Gauges
 from lora_studio.gui.engine_manager import EngineManager
 from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
+from lora_studio.gui.interrupted import Interrupted
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import STEP_OF, JobFlow
 from lora_studio.gui.language import mark, tr
@@ -91,6 +92,7 @@ class Window(QMainWindow):
         self.updates = UpdateCheck(preferences, self.messages, self)
         self.closing = Closing(self.state, self.jobs, self.flow, self.projects, self.cluster, self)
         self.library = AdapterLibrary(self.state, self.preferences, self)
+        self.interrupted = Interrupted(self.messages, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
         self.runs = RunsPage(self.state, self.queue)

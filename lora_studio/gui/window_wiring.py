@@ -46,6 +46,7 @@ def _wire_project(window: Window) -> None:
     home.sample_clicked.connect(window.projects.open_sample)
     home.project_clicked.connect(window.open_project)
     home.resume_clicked.connect(window.open_and_resume)
+    home.looked.connect(window.interrupted.take)
     home.forget_clicked.connect(window.forget)
     window.settings.theme_chosen.connect(window.choose_theme)
     window.settings.text_size_chosen.connect(window.choose_text_size)

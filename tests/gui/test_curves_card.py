@@ -98,6 +98,22 @@ def test_a_run_without_steps_says_so(qtbot: QtBot, card: CurvesCard, project_fol
     card.plot.bar.compare.menu().actions()[2].trigger()
     qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
     assert said == ["The run of 1 Jan, 00:00:00 · empty has no steps to compare with."]
+    assert card.plot.bar.ticked() == []
+
+
+def test_a_run_that_cannot_be_read_does_not_stay_ticked(
+    qtbot: QtBot, card: CurvesCard, project_folder: Path
+) -> None:
+    card.plot.bar.compare_opened.emit()
+    (project_folder / "runs" / "20260102-090000-first" / "events.jsonl").unlink()
+    said: list[str] = []
+    card.state.messages.posted.connect(lambda message: said.append(message.text))
+    card.state.messages.connect_view()
+    card.plot.bar.compare.menu().actions()[1].trigger()
+    qtbot.waitUntil(lambda: bool(said), timeout=WAIT)
+    assert "events.jsonl cannot be used" in said[0]
+    assert card.plot.bar.ticked() == []
+    assert card.plot.others == []
 
 
 def test_another_run_takes_the_others_off_the_card(qtbot: QtBot, card: CurvesCard) -> None:

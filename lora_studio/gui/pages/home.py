@@ -34,6 +34,7 @@ class HomePage(Place):
         new_clicked, open_clicked, sample_clicked: the three ways.
         project_clicked(Path): a recent project.
         resume_clicked(Path): go on with the training of a recent project.
+        looked(list[ProjectGlance]): what is known of the recent projects now.
         forget_clicked(Path): take a project off the list.
     """
 
@@ -45,6 +46,7 @@ class HomePage(Place):
     sample_clicked = Signal()
     project_clicked = Signal(object)
     resume_clicked = Signal(object)
+    looked = Signal(object)
     forget_clicked = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -93,6 +95,7 @@ class HomePage(Place):
         self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
         self._scan = ProjectScan(files)
         self._scan.found.connect(self._found)
+        self._scan.found.connect(self.looked)
         self._scan.start()
 
     def press_primary(self) -> None:
@@ -103,6 +106,7 @@ class HomePage(Place):
         """Ends a look at the projects that is under way."""
         if self._scan is not None:
             self._scan.found.disconnect(self._found)
+            self._scan.found.disconnect(self.looked)
             self._scan.forget()
             self._scan = None
 

@@ -22,6 +22,7 @@ from lora_studio.gui.run_curves_reader import RunCurvesReader
 from lora_studio.gui.run_library import RunLibrary
 from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
 from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.fact_list import FactList
@@ -380,7 +381,7 @@ def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
     )
     losses = [run_table.said(run, "loss"), run_table.said(run, "eval")]
     return [
-        (tr("State"), f"{state}. {run.reason}".removesuffix(". ") if run.reason else state),
+        (tr("State"), f"{state}. {tell(run.reason)}" if run.reason else state),
         (tr("Begun"), run_table.said(run, "begun")),
         (
             tr("Loss"),

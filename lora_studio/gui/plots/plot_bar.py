@@ -115,6 +115,11 @@ class PlotBar(QWidget):
             self._ticked = []
             self.compare_chosen.emit([])
 
+    def drop(self, key: str) -> None:
+        """One of the other runs is not shown: it has nothing to show."""
+        if key in self._ticked:
+            self._tick(key, False)
+
     def _tick(self, key: str, on: bool) -> None:
         self._ticked = [known for known in self._ticked if known != key] + [key] * on
         self.compare_chosen.emit(self.ticked())

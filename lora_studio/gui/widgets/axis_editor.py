@@ -14,10 +14,12 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import run_grid
+from lora_studio.core import run_copy, run_grid
+from lora_studio.core.project import SPECS
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell_facts
 from lora_studio.gui.widgets.basics import FlowLayout, label
 from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.quantities import parse, shown
@@ -57,7 +59,10 @@ class AxisEditor(QWidget):
     ) -> None:
         """`chosen` is the setting at first; `optional` offers none as well."""
         super().__init__(parent)
-        self._abouts = run_grid.searchable()
+        self._abouts = {
+            setting: tell_facts(SPECS[run_copy.split(setting)[0]], about.name)
+            for setting, about in run_grid.searchable().items()
+        }
         self.setting, self.numbers, self.choices = QComboBox(), Line(), QWidget()
         self._flow = FlowLayout(self.choices, Space.M)
         self._boxes: list[tuple[QCheckBox, Any]] = []
@@ -159,7 +164,7 @@ class AxisEditor(QWidget):
         if about is not None and not self._boxes:
             usual = _USUAL.get(self.name) or shown(about.default, about)
             self.numbers.setText(usual)
-            unit = tr(" in {unit}").format(unit=about.unit) if about.unit else ""
+            unit = tr(" in {unit}").format(unit=tr(about.unit)) if about.unit else ""
             self.numbers.setToolTip(tr("Values{unit}, separated by blanks").format(unit=unit))
         self.show_error("")
         self.changed.emit()

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QFileDialog, QWidget
 from lora_studio.core import metrics
 from lora_studio.core.files import replaced
 from lora_studio.core.problems import Problem
-from lora_studio.core.run_folder import RunFolder, list_runs
+from lora_studio.core.run_folder import RunFolder, begun_runs
 from lora_studio.gui.background import Background
 from lora_studio.gui.language import tr
 from lora_studio.gui.picture_dialog import PictureDialog
@@ -29,6 +29,9 @@ from lora_studio.gui.widgets.basics import Card
 
 Work = Callable[[Background], object]
 Writer = Callable[[Path, Background], None]
+
+#: The newest runs are offered beside this one; a menu of thousands is of no use.
+_OFFERED = 30
 
 _STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
 
@@ -77,9 +80,10 @@ class CurvesCard(Card):
     # --- beside other runs --------------------------------------------------------------------
 
     def _offer_runs(self) -> None:
-        folder = self.state.runs_folder
-        runs = [run for run in list_runs(folder) if run != self.state.run] if folder else []
-        found = [run for run in runs if run.events_file.is_file()]
+        folder, ticked = self.state.runs_folder, self.plot.bar.ticked()
+        begun = begun_runs(folder, _OFFERED + 1) if folder else []
+        found = [run for run in begun if run != self.state.run][:_OFFERED]
+        found += [run for key in ticked if (run := RunFolder(Path(key))) not in found]
         self.plot.bar.set_runs([(str(run.path), run_name(run)) for run in found])
 
     def _compare(self, keys: list[str]) -> None:
@@ -87,7 +91,12 @@ class CurvesCard(Card):
             if key not in self._read:
                 run = RunFolder(Path(key))
                 self._read[key] = RunCurves(run_name(run))
-                self._begin(self._reading, partial(_series_of, run), partial(self._was_read, key))
+                self._begin(
+                    self._reading,
+                    partial(_series_of, run),
+                    partial(self._was_read, key),
+                    partial(self._not_read, key),
+                )
         self._show_others()
 
     def _was_read(self, key: str, found: object) -> None:
@@ -98,10 +107,21 @@ class CurvesCard(Card):
             self.state.messages.info(
                 tr("The run of {name} has no steps to compare with.").format(name=name)
             )
+            self._drop_run(key)
         self._show_others()
 
+    def _not_read(self, key: str, problem: Problem) -> None:
+        self._failed(problem)
+        self._drop_run(key)
+
+    def _drop_run(self, key: str) -> None:
+        """Nothing stays ticked that has no curve; ticked again it is read again."""
+        self._read.pop(key, None)
+        self.plot.bar.drop(key)
+
     def _show_others(self) -> None:
-        self.plot.set_others([self._read[key] for key in self.plot.bar.ticked()])
+        ticked = self.plot.bar.ticked()
+        self.plot.set_others([self._read[key] for key in ticked if key in self._read])
 
     # --- saving -------------------------------------------------------------------------------
 
@@ -147,10 +167,16 @@ class CurvesCard(Card):
 
     # --- threads ------------------------------------------------------------------------------
 
-    def _begin(self, among: list[Background], work: Work, then: Callable[[object], None]) -> None:
+    def _begin(
+        self,
+        among: list[Background],
+        work: Work,
+        then: Callable[[object], None],
+        failed: Callable[[Problem], None] | None = None,
+    ) -> None:
         thread = Background(work, self)
         thread.done.connect(then)
-        thread.failed.connect(self._failed)
+        thread.failed.connect(failed or self._failed)
         thread.finished.connect(partial(self._ended, thread, among))
         among.append(thread)
         thread.start()
@@ -183,6 +209,7 @@ def run_name(run: RunFolder) -> str:
 
 
 def _series_of(run: RunFolder, thread: Background) -> metrics.Series:
+    run.events_file.stat()  # `events` passes over a file that is not there
     return metrics.series(thread.gently(run.events()))
 
 

@@ -15,12 +15,15 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import run_grid, run_table
+from lora_studio.core import run_copy, run_table
+from lora_studio.core.project import SPECS
 from lora_studio.core.run_grid import GridTable
 from lora_studio.core.run_index import RunSummary
+from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr
 from lora_studio.gui.plots.trace import mixed
 from lora_studio.gui.theme import Space, body_font, current, theme
+from lora_studio.gui.told import tell_facts
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.run_model import STATES
 from lora_studio.gui.widgets.run_settings import value_in_words
@@ -91,7 +94,7 @@ class GridView(QWidget):
         self.table.blockSignals(True)
         self.table.clear()
         if grid is not None:
-            abouts = [run_grid.about_of(setting) for setting in grid.settings]
+            abouts = [_about(setting) for setting in grid.settings]
             self.table.setRowCount(len(grid.rows))
             self.table.setColumnCount(len(grid.columns))
             self.table.setVerticalHeaderLabels([value_in_words(abouts[0], v) for v in grid.rows])
@@ -123,7 +126,7 @@ class GridView(QWidget):
         values = (
             f"{about.title} {value_in_words(about, best.value(setting))}"
             for setting in grid.settings
-            for about in (run_grid.about_of(setting),)
+            for about in (_about(setting),)
         )
         self.words.setText(
             tr("Lowest so far: {loss} with {values}.").format(
@@ -139,6 +142,11 @@ class GridView(QWidget):
     def _opened(self, item: QTableWidgetItem) -> None:
         if item.data(_NAME):
             self.opened.emit(str(item.data(_NAME)))
+
+
+def _about(setting: str) -> FieldFacts:
+    step, name = run_copy.split(setting)
+    return tell_facts(SPECS[step], name)
 
 
 def _cell(grid: GridTable, run: RunSummary | None) -> QTableWidgetItem:

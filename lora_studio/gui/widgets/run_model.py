@@ -15,6 +15,7 @@ from lora_studio.core.run_table import Column
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.plots.run_overlay import LETTERS, MOST, letter_color
 from lora_studio.gui.theme import Role, color, current
+from lora_studio.gui.told import tell
 
 _Index = QModelIndex | QPersistentModelIndex
 
@@ -232,7 +233,7 @@ class RunModel(QAbstractTableModel):
                 )
                 return "\n".join(part for part in (run.folder, run.about.notes, here) if part)
             case "state":
-                return run.reason or None
+                return tell(run.reason) or None
             case "model":
                 return str(run.value("model.source"))
             case "size" if run.checkpoint_bytes:

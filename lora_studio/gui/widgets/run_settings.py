@@ -20,9 +20,10 @@ from PySide6.QtWidgets import (
 from lora_studio.core import run_copy, run_reading, run_table
 from lora_studio.core.project import SPECS
 from lora_studio.core.run_index import RunSummary
-from lora_studio.core.spec import FieldFacts, facts
+from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space, body_font, color, theme
+from lora_studio.gui.told import tell_facts
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.quantities import shown
 
@@ -188,7 +189,7 @@ def value_in_words(about: FieldFacts, value: Any) -> str:
     if isinstance(value, str) and value in about.choices:
         return about.choices[value]
     if isinstance(value, int | float):
-        return f"{shown(value, about)} {about.unit}".strip()
+        return f"{shown(value, about)} {tr(about.unit) if about.unit else ''}".strip()
     parts = value if isinstance(value, list | tuple) else [value]
     is_place = about.path or about.name in ("sources", "source")
     texts = [run_table.flat(part) for part in parts]
@@ -204,5 +205,5 @@ def _lines(runs: Sequence[RunSummary], *, everything: bool) -> list[Line]:
         compared = values if len(runs) > 1 else [run_reading.default(name), *values]
         differs = run_table.differ(compared)
         if differs or everything:
-            found.append(Line(facts(SPECS[step], field), step, tuple(values), differs))
+            found.append(Line(tell_facts(SPECS[step], field), step, tuple(values), differs))
     return found

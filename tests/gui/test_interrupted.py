@@ -1,0 +1,79 @@
+"""What was cut off while no window was open is told at the next start, with Resume beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.project import Project
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui.interrupted import Interrupted
+from lora_studio.gui.messages import Message, Messages
+from lora_studio.gui.project_scan import glance
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+
+
+def _cut_off(folder: Path, *, at: float, checkpoint: bool = True) -> RunFolder:
+    """A run whose worker vanished at step 7 of 20."""
+    run = run_folder.create(folder / "runs", Project(name="support bot"), folder)
+    told: list[events.Event] = [
+        events.Started(id="t", time=at, command="train"),
+        events.TrainingStarted(
+            id="t", time=at, steps=20, steps_per_epoch=10, effective_batch=8
+        ),
+        events.StepDone(
+            id="t", time=at, step=7, steps=20, epoch=0.7, loss=1.0, learning_rate=1e-4,
+            grad_norm=1.0, tokens=1, tokens_per_s=1.0, memory_bytes=1,
+        ),
+    ]  # fmt: skip
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in told))
+    if checkpoint:
+        run.checkpoint(5).mkdir(parents=True)
+    return run
+
+
+def _told(*files: Path) -> list[Message]:
+    said: list[Message] = []
+    messages = Messages()
+    messages.posted.connect(said.append)
+    messages.connect_view()
+    interrupted = Interrupted(messages)
+    for _ in range(2):  # a look each time that Home is shown
+        interrupted.take([glance(file) for file in files])
+    return said
+
+
+def test_a_training_that_was_cut_off_is_told_once_with_the_reason(project_folder: Path) -> None:
+    _cut_off(project_folder, at=4e9)
+    (message,) = _told(project_folder / "support bot.lorastudio")
+    assert message.problem is not None
+    assert message.text == "Training of support bot was interrupted at step 7 of 20."
+    assert message.problem.remedy.startswith("Its worker was ended from outside")
+    assert message.problem.remedy.endswith("from the checkpoint at step 5.")
+
+
+def test_what_cannot_be_resumed_is_not_told(project_folder: Path) -> None:
+    _cut_off(project_folder, at=5.0, checkpoint=False)
+    assert _told(project_folder / "support bot.lorastudio") == []
+
+
+def test_resume_in_the_message_opens_the_project_and_goes_on(
+    window: Window, project_folder: Path, scenario: Callable[..., None], qtbot: QtBot
+) -> None:
+    scenario(train=[{"steps": 3, "seconds": 0.01}])
+    run = _cut_off(project_folder, at=5.0)
+    window.preferences.opened(project_folder / "support bot.lorastudio")
+    window.go("home")
+    qtbot.waitUntil(lambda: "was interrupted at step 7 of 20" in window.message_bar.text)
+    assert "switched off or restarted" in window.message_bar.text
+    assert window.message_bar.action.text() == "Resume"
+    qtbot.mouseClick(window.message_bar.action, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: window.jobs.running, timeout=WAIT)
+    assert window.jobs.run == run
+    qtbot.waitUntil(lambda: not window.jobs.running and not window.jobs.is_following, timeout=WAIT)
+    assert run.state() == "trained"
