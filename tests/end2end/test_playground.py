@@ -50,7 +50,7 @@ def page(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Playgroun
 def test_base_and_adapter_answer_side_by_side_and_a_blend_between_them(
     page: PlaygroundPage, qtbot: QtBot
 ) -> None:
-    page.panel.greedy.click()
+    page.card.panel.greedy.click()
     ask(page, qtbot, "Which lamp burns longest?")
     base, tuned = shown(page)
     assert base

@@ -107,8 +107,8 @@ def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
     scenario(ask_chat=BOTH)
     sent: list[Any] = []
     page.desk.link.send, send = sent.append, page.desk.link.send  # type: ignore[method-assign]
-    qtbot.keyClicks(page.system, "Be brief.")
-    page.panel.greedy.click()
+    qtbot.keyClicks(page.card.system, "Be brief.")
+    page.card.panel.greedy.click()
     qtbot.keyClicks(page.prompt, "Hi")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     opened, asked = sent
@@ -177,7 +177,7 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     qtbot.keyClicks(page.prompt, "Hi")
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
-    assert not page.send.isVisible()
+    assert not page.card.send.isVisible()
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
     take = page.desk.kept.turns[0].of(0).current
@@ -268,8 +268,8 @@ def test_a_prompt_becomes_an_evaluation_prompt_that_undo_takes_out(
     page: PlaygroundPage, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(page.prompt, "Do you ship abroad?")
-    page.evaluate.click()
-    page.evaluate.click()
+    page.card.keep.click()
+    page.card.keep.click()
     assert list(page.state.get("training", "sample_prompts")) == ["Do you ship abroad?"]
     page.state.undo.undo()
     assert list(page.state.get("training", "sample_prompts")) == []
@@ -287,7 +287,7 @@ def test_a_job_gets_the_device_and_answers_come_from_the_processor(
     spec = page.desk._spec()
     assert spec is not None
     assert spec.device == "cpu"
-    assert "until it ends" in page.note.text()
+    assert "until it ends" in page.card.note.text()
     page.state.set_run(None, "")
     assert page.desk._spec().device == "cuda:0"  # type: ignore[union-attr]
 
@@ -300,11 +300,11 @@ def test_a_device_that_a_job_elsewhere_has_is_left_alone_by_one_click(
     ask(page, qtbot, "Hi")
     assert texts(page)[0] == ["✗ RTX 4090 is taken. Wait."]
     scenario(ask_chat=BOTH)
-    page.on_processor.click()
+    page.card.on_processor.click()
     settle(page, qtbot)
     assert page.desk.device == "cpu"
     assert texts(page)[0] == ["I do not know."]
-    assert not page.on_processor.isVisible()
+    assert not page.card.on_processor.isVisible()
 
 
 def test_what_is_typed_and_not_sent_comes_back(

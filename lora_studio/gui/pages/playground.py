@@ -6,14 +6,12 @@ import random
 import time
 from collections.abc import Callable
 
-from PySide6.QtCore import QFile, Qt, QTimer, Signal
+from PySide6.QtCore import QFile, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QHBoxLayout,
     QMenu,
-    QPlainTextEdit,
     QStackedWidget,
     QWidget,
 )
@@ -26,10 +24,9 @@ from lora_studio.gui.pages.place import Place
 from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import Card, EmptyState, button, column, label, row
+from lora_studio.gui.widgets.basics import EmptyState, button, column
 from lora_studio.gui.widgets.chat_column import ChatColumn
-from lora_studio.gui.widgets.prompt_box import PromptBox
-from lora_studio.gui.widgets.sampling_panel import SamplingPanel, summary
+from lora_studio.gui.widgets.prompt_card import PromptCard
 from lora_studio.gui.widgets.vote_bar import VoteBar
 
 #: Conversations in the history's menu, the latest first.
@@ -58,8 +55,9 @@ class PlaygroundPage(Place):
         self.revealed = False  # names are shown again after a blind vote
         self.editing: int | None = None
         self._tokens: TokensDialog | None = None
+        self.card = PromptCard()
+        self.prompt = self.card.prompt
         self._build_header()
-        self._build_prompt()
         self._lay_out()
         self._wire()
         self.refresh()
@@ -100,47 +98,12 @@ class PlaygroundPage(Place):
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
 
-    def _build_prompt(self) -> None:
-        self.prompt = PromptBox()
-        self.system = QPlainTextEdit(tabChangesFocus=True)
-        self.system.setAccessibleName(tr("System prompt"))
-        self.system.setPlaceholderText(tr("System prompt: who the model is, how it answers."))
-        self.system.setFixedHeight(self.system.fontMetrics().lineSpacing() * 3 + 16)
-        self.system.hide()
-        self.with_system = button(tr("System prompt"), self._toggle_system, icon="chevron-right")
-        self.sampling = button("", self._open_sampling, icon="settings")
-        self.sampling.setToolTip(tr("Sampling: how the next token is chosen"))
-        self.panel = SamplingPanel(self)
-        self.device = QComboBox()
-        self.device.setAccessibleName(tr("Where the models answer"))
-        self.device.setToolTip(tr("Where the models answer"))
-        self.evaluate = button(tr("Keep"), self.keep_prompt, icon="sample")
-        self.evaluate.setToolTip(
-            tr("Keeps this prompt for evaluations: training answers it at every one of them.")
-        )
-        self.again = button(tr("Answer again"), lambda: self.desk.again(), icon="refresh")
-        self.again.setToolTip("Ctrl+R")
-        self.stop = button(tr("Stop"), self.desk.stop, icon="stop")
-        self.stop.setToolTip(tr("Esc in the prompt"))
-        self.send = button(tr("Send"), self.ask_all, kind="primary")
-        self.send.setToolTip(tr("Enter in the prompt, or Ctrl+Enter"))
-        self.on_processor = button(tr("Answer on the processor"), self._use_processor)
-        self.status = label("", "caption")
-        self.note = label("", "caption", wrap=True)
-
     def _lay_out(self) -> None:
         self.side = QHBoxLayout()
         self.side.setSpacing(Space.M)
         self.votes = VoteBar()
-        card = Card()
-        tools = row(self.with_system, self.sampling, self.device, self.evaluate, None)
-        for part in (self.status, self.on_processor, self.again, self.stop, self.send):
-            tools.addWidget(part)
-        card.add(self.note, self.system, self.prompt, tools)
-
-        card.body.setSpacing(Space.S)
         talk = QWidget()
-        inside = column(self.side, self.votes, card)
+        inside = column(self.side, self.votes, self.card)
         inside.setStretch(0, 1)
         talk.setLayout(inside)
         self.empty = EmptyState(
@@ -162,26 +125,28 @@ class PlaygroundPage(Place):
         desk = self.desk
         desk.changed.connect(self.refresh)
         desk.grew.connect(self._grow)
-        desk.said.connect(self.status.setText)
+        desk.said.connect(self.card.status.setText)
         desk.prompt_shown.connect(self._show_prompt)
         desk.failed.connect(self.state.messages.problem)
-        self.prompt.sent.connect(self.ask_all)
-        self.prompt.recalled.connect(lambda: self.edit(len(desk.kept.turns) - 1))
-        self.prompt.given_up.connect(self._give_up)
-        self._typed = QTimer(self, singleShot=True, interval=400)
-        self._typed.timeout.connect(self._keep_draft)
-        self.prompt.textChanged.connect(self._typed.start)
-        self.system.textChanged.connect(self._typed.start)
-        self.panel.changed.connect(lambda sampling: desk.update(sampling=sampling))
+        card = self.card
+        card.sent.connect(self.ask_all)
+        card.stop_wanted.connect(desk.stop)
+        card.again_wanted.connect(desk.again)
+        card.keep_wanted.connect(self.keep_prompt)
+        card.processor_wanted.connect(self._use_processor)
+        card.recalled.connect(lambda: self.edit(len(desk.kept.turns) - 1))
+        card.given_up.connect(self._give_up)
+        card.typed.connect(self._keep_draft)
+        card.sampling_chosen.connect(lambda sampling: desk.update(sampling=sampling))
+        card.device_chosen.connect(self._device_chosen)
         self.blind.toggled.connect(self._blind_toggled)
         self.votes.voted.connect(self.vote)
-        self.device.activated.connect(self._device_chosen)
         self.state.problems_changed.connect(self.refresh)
         self.state.opened.connect(self._project_opened)
         self.state.facts_changed.connect(self._facts_changed)
         shortcut = QShortcut(QKeySequence("Ctrl+R"), self)
         shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        shortcut.activated.connect(self.again.click)
+        shortcut.activated.connect(self.card.again.click)
 
     # --- what the window asks -----------------------------------------------------------------
 
@@ -192,7 +157,7 @@ class PlaygroundPage(Place):
 
     def press_primary(self) -> None:
         """Ctrl+Enter sends."""
-        self.send.click()
+        self.card.send.click()
 
     def on_event(self, event: object) -> None:
         """A new adapter can be talked to at once."""
@@ -219,7 +184,7 @@ class PlaygroundPage(Place):
     def leave(self) -> None:
         """Ends the worker and saves."""
         self._keep_draft()
-        self._typed.stop()
+        self.card.rest()
         self.desk.leave()
 
     # --- what the user does -------------------------------------------------------------------
@@ -235,8 +200,7 @@ class PlaygroundPage(Place):
         self._keep_draft()
         if self.desk.send(self.prompt.text(), instead_of=self.editing):
             self.editing = None
-            self.prompt.clear()
-            self._typed.stop()
+            self.card.write("", self.card.system.toPlainText())
             self.refresh()
 
     def begin(self) -> None:
@@ -304,6 +268,8 @@ class PlaygroundPage(Place):
 
     def refresh(self, *_: object) -> None:
         """Everything but the text that is growing."""
+        if not self.isVisible():  # nobody looks: `on_shown` does it
+            return
         desk, missing = self.desk, self.desk.missing()
         self.stack.setCurrentIndex(0 if missing else 1)
         count, busy = len(desk.kept.speakers), desk.busy
@@ -325,35 +291,27 @@ class PlaygroundPage(Place):
         self._show_votes_bar(hidden)
 
     def _show_tools(self, busy: bool, count: int, missing: bool) -> None:
-        self.stop.setVisible(busy)
-        self.send.setVisible(not busy)
-        kept_out = self.desk.is_kept_out() and self.desk.device != "cpu" and not busy
-        self.on_processor.setVisible(kept_out)
-        self.again.setVisible(bool(self.desk.kept.turns) and not busy and not kept_out)
+        desk, found = self.desk, self.state.facts.devices
+        kept_out = desk.is_kept_out() and desk.device != "cpu"
+        self.card.show_state(busy=busy, answered=bool(desk.kept.turns), kept_out=kept_out)
         self.add.setEnabled(count < COLUMNS and not busy)
         for part in (self.new, self.history, self.blind):
             part.setEnabled(not busy)
         for part in (self.new, self.history, self.blind, self.tally, self.add, self.library):
             part.setVisible(not missing)
-        self.sampling.setText(summary(self.desk.kept.sampling))
-        self.panel.show_sampling(self.desk.kept.sampling)
-        self._show_devices()
+        names = [each.name for each in found.devices] if found is not None else []
+        self.card.show_settings(desk.kept.sampling, [*dict.fromkeys([*names, "cpu"])], desk.device)
 
     def _show_prompt_box(self) -> None:
-        kept = self.desk.kept
-        if self.system.toPlainText() != kept.system and not self._typed.isActive():
-            self.system.setPlainText(kept.system)
-            self._typed.stop()
-        if not self.prompt.text() and kept.draft and not self._typed.isActive():
-            self.prompt.setPlainText(kept.draft)
-            self._typed.stop()
+        kept, card = self.desk.kept, self.card
+        if not card.is_typing and self.editing is None:
+            card.write(card.prompt.text() or kept.draft, kept.system)
         notes = []
         if self.editing is not None:
             notes.append(tr("Sending goes on from the question you edit; Esc leaves it as it was."))
         if self.desk.device_taken() and not self.desk.device:
             notes.append(tr("A job has the device: answers come from the processor until it ends."))
-        self.note.setText(" ".join(notes))
-        self.note.setVisible(bool(notes))
+        card.say(" ".join(notes))
 
     def _show_votes_bar(self, hidden: bool) -> None:
         kept, busy = self.desk.kept, bool(self.desk.waiting)
@@ -365,16 +323,6 @@ class PlaygroundPage(Place):
             self.votes.ask(len(kept.speakers))
         elif not (self.is_blind and self.revealed):
             self.votes.hide()
-
-    def _show_devices(self) -> None:
-        found = self.state.facts.devices
-        names = [each.name for each in found.devices] if found is not None else ["cpu"]
-        items = ["", *dict.fromkeys([*names, "cpu"])]
-        if [self.device.itemData(place) for place in range(self.device.count())] != items:
-            self.device.clear()
-            for each in items:
-                self.device.addItem(each or tr("Project's device"), each)
-        self.device.setCurrentIndex(max(0, self.device.findData(self.desk.device)))
 
     def _place_columns(self) -> None:
         while self.side.takeAt(0) is not None:
@@ -399,9 +347,7 @@ class PlaygroundPage(Place):
 
     def _write(self, kept: playground.Conversation) -> None:
         """Puts what belongs to a conversation into the boxes."""
-        self.prompt.setPlainText(kept.draft)
-        self.system.setPlainText(kept.system)
-        self._typed.stop()
+        self.card.write(kept.draft, kept.system)
         self.refresh()
 
     def _give_up(self) -> None:
@@ -414,7 +360,7 @@ class PlaygroundPage(Place):
 
     def _keep_draft(self) -> None:
         if self.editing is None:
-            self.desk.update(draft=self.prompt.text(), system=self.system.toPlainText())
+            self.desk.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
 
     def _blind_toggled(self, _on: bool) -> None:
         self.revealed = False
@@ -426,16 +372,8 @@ class PlaygroundPage(Place):
             self.begin()
         self.refresh()
 
-    def _toggle_system(self) -> None:
-        self.system.setVisible(self.system.isHidden())
-        if self.system.isVisible():
-            self.system.setFocus()
-
-    def _open_sampling(self) -> None:
-        self.panel.open_at(self.sampling)
-
-    def _device_chosen(self) -> None:
-        self.desk.device = str(self.device.currentData())
+    def _device_chosen(self, name: str) -> None:
+        self.desk.device = name
         self.refresh()
 
     def _use_processor(self) -> None:
