@@ -125,6 +125,7 @@ class DatasetSpec(Spec):
         (),
         "Data",
         "Files, folders of files or hub datasets whose rows are trained on, mixed by weight.",
+        help_topic="data",
     )
     chat_template: Literal["model", "chatml", "llama3", "gemma", "mistral", "zephyr", "alpaca"] = (
         setting(
@@ -142,6 +143,7 @@ class DatasetSpec(Spec):
                 "alpaca": "Alpaca",
             },
             advanced=True,
+            help_topic="chat-template",
         )
     )
     system_prompt: str = setting(
@@ -149,6 +151,7 @@ class DatasetSpec(Spec):
         "System prompt",
         "Put before every conversation that has no system message of its own. Empty: none.",
         advanced=True,
+        help_topic="chat-template",
     )
     train_on: Literal["answers", "last_answer", "everything"] = setting(
         "answers",
@@ -160,6 +163,7 @@ class DatasetSpec(Spec):
             "last_answer": "Last answer only",
             "everything": "Everything",
         },
+        help_topic="loss-and-its-mask",
     )
     thinking: Literal["train", "mask", "remove"] = setting(
         "train",
@@ -168,6 +172,7 @@ class DatasetSpec(Spec):
         "the model without training, or it is left out.",
         choices={"train": "Train on it", "mask": "Show, do not train", "remove": "Leave out"},
         advanced=True,
+        help_topic="loss-and-its-mask",
     )
     max_length: int = setting(
         2048,
@@ -177,6 +182,7 @@ class DatasetSpec(Spec):
         unit="tokens",
         ge=16,
         le=1_048_576,
+        help_topic="length-of-rows",
     )
     too_long: Literal["cut", "skip"] = setting(
         "cut",
@@ -184,6 +190,7 @@ class DatasetSpec(Spec):
         "What happens to a row with more tokens than that.",
         choices={"cut": "Cut the end", "skip": "Leave the row out"},
         advanced=True,
+        help_topic="length-of-rows",
     )
     validation_share: float = setting(
         0.05,
@@ -192,6 +199,7 @@ class DatasetSpec(Spec):
         ge=0.0,
         le=0.5,
         step=0.01,
+        help_topic="validation",
     )
     validation_count: int = setting(
         0,
@@ -201,6 +209,7 @@ class DatasetSpec(Spec):
         ge=0,
         le=1_000_000,
         advanced=True,
+        help_topic="validation",
     )
     validation_file: str = setting(
         "",
@@ -208,6 +217,7 @@ class DatasetSpec(Spec):
         "Rows to measure the loss on, in place of a share of the data. Same format as the data.",
         path="file",
         advanced=True,
+        help_topic="validation",
     )
     group_column: str = setting(
         "",
@@ -215,6 +225,7 @@ class DatasetSpec(Spec):
         "A column: rows with the same value in it stay on one side of the validation split. Equal "
         "and nearly equal rows always do.",
         advanced=True,
+        help_topic="validation",
     )
     fixes: tuple[Fix, ...] = setting(
         (),
@@ -236,6 +247,7 @@ class DatasetSpec(Spec):
             "drop_outliers": "Leave extremely long rows out",
         },
         advanced=True,
+        help_topic="data",
     )
 
     def resolved_sources(self, folder: Path) -> tuple[Source, ...]:

@@ -101,6 +101,7 @@ class ExportSpec(Spec):
         "GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The "
         "first one becomes the Ollama model.",
         min_length=1,
+        help_topic="gguf-quantisation",
     )
     convert_from: Literal["auto", "adapter", "merged"] = setting(
         "auto",
@@ -113,6 +114,7 @@ class ExportSpec(Spec):
             "merged": "The merged model",
         },
         advanced=True,
+        help_topic="gguf-quantisation",
     )
     imatrix: Literal["needed", "always"] = setting(
         "needed",
@@ -120,18 +122,21 @@ class ExportSpec(Spec):
         "Measures on the training data which weights matter, so that few bits are spent well. The "
         "smallest quantisations cannot do without; from Q6_K up it makes little difference.",
         choices={"needed": "Where it is needed", "always": "For every quantisation"},
+        help_topic="gguf-quantisation",
     )
     adapter_gguf: bool = setting(
         False,
         "Adapter as GGUF too",
         "Also writes the adapter alone, for llama.cpp's --lora. Ollama does not run it.",
         advanced=True,
+        help_topic="gguf-quantisation",
     )
     lm_studio: bool = setting(
         False,
         "Put into LM Studio",
         "Links the files into LM Studio's models folder, which takes no space on the same disk.",
         advanced=True,
+        help_topic="ollama",
     )
     lm_studio_folder: str = setting(
         "",
@@ -139,6 +144,7 @@ class ExportSpec(Spec):
         "Empty: looked for in your home folder.",
         path="folder",
         advanced=True,
+        help_topic="ollama",
     )
     llama_cpp: str = setting(
         "",
@@ -146,27 +152,32 @@ class ExportSpec(Spec):
         "A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.",
         path="folder",
         advanced=True,
+        help_topic="gguf-quantisation",
     )
     ollama_create: bool = setting(
         True,
         "Create in Ollama",
         "Creates the model in Ollama when a server answers.",
+        help_topic="ollama",
     )
     ollama_host: str = setting(
         "",
         "Ollama address",
         "Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.",
         advanced=True,
+        help_topic="ollama",
     )
     ollama_name: str = setting(
         "",
         "Ollama name",
         "name:tag of the model to create. Empty: the project's name.",
+        help_topic="ollama",
     )
     system_prompt: str = setting(
         "",
         "System prompt",
         "Default system prompt of the Ollama model. Empty: what the chat template brings.",
+        help_topic="chat-template",
     )
     temperature: float = setting(
         0.7,
@@ -176,6 +187,7 @@ class ExportSpec(Spec):
         le=2.0,
         step=0.05,
         advanced=True,
+        help_topic="ollama",
     )
     top_p: float = setting(
         0.9,
@@ -185,6 +197,7 @@ class ExportSpec(Spec):
         le=1.0,
         step=0.05,
         advanced=True,
+        help_topic="ollama",
     )
     num_ctx: int = setting(
         4096,
@@ -194,11 +207,13 @@ class ExportSpec(Spec):
         ge=128,
         le=1_048_576,
         advanced=True,
+        help_topic="ollama",
     )
     self_test: bool = setting(
         True,
         "Self-test",
         "Compares adapter, merged model and each GGUF on held-out rows, token by token.",
+        help_topic="self-test",
     )
 
     @field_validator("quantizations")

@@ -27,6 +27,7 @@ class LoraSpec(Spec):
         "for a new domain, 64 for much new material. Memory and file size grow with it.",
         ge=1,
         le=1024,
+        help_topic="lora-update",
     )
     alpha: int = setting(
         32,
@@ -34,6 +35,7 @@ class LoraSpec(Spec):
         "Strength of the update: it is scaled by alpha / rank. One or two times the rank is usual.",
         ge=1,
         le=4096,
+        help_topic="lora-update",
     )
     dropout: float = setting(
         0.0,
@@ -43,6 +45,7 @@ class LoraSpec(Spec):
         ge=0.0,
         le=0.9,
         step=0.01,
+        help_topic="dropout",
     )
     bias: Literal["none", "lora_only", "all"] = setting(
         "none",
@@ -50,6 +53,7 @@ class LoraSpec(Spec):
         "Which bias terms train as well. None keeps the adapter a pure low-rank update.",
         choices={"none": "None", "lora_only": "Of adapted layers", "all": "All"},
         advanced=True,
+        help_topic="target-modules",
     )
     targets: Targets = setting(
         "all_linear",
@@ -63,11 +67,13 @@ class LoraSpec(Spec):
             "all_linear": "All linear layers",
             "names": "By name",
         },
+        help_topic="target-modules",
     )
     target_names: tuple[str, ...] = setting(
         (),
         "Module names",
         "Names of the linear layers to adapt, such as q_proj or down_proj. Used with By name only.",
+        help_topic="target-modules",
     )
 
     use_rslora: bool = setting(
@@ -76,6 +82,7 @@ class LoraSpec(Spec):
         "Scales the update by alpha / √rank instead of alpha / rank, so that high ranks learn as "
         "fast as low ones (rsLoRA, Kalajdzievski 2023). Worth it from rank 64 on.",
         advanced=True,
+        help_topic="rank-stabilised-lora",
     )
     use_dora: bool = setting(
         False,
@@ -83,6 +90,7 @@ class LoraSpec(Spec):
         "Learns the length of each weight row apart from its direction (Liu et al. 2024). Often "
         "better at low ranks; slower, and takes more memory.",
         advanced=True,
+        help_topic="dora",
     )
     init: Literal["default", "gaussian", "orthogonal", "pissa", "olora", "loftq", "eva"] = setting(
         "default",
@@ -102,18 +110,21 @@ class LoraSpec(Spec):
             "eva": "EVA",
         },
         advanced=True,
+        help_topic="initial-values",
     )
     blocks: str = setting(
         "",
         "Blocks",
         "Numbers of the transformer blocks that get an adapter, from 0, such as 0-7, 12. Empty: all.",
         advanced=True,
+        help_topic="target-modules",
     )
     own_ranks: tuple[str, ...] = setting(
         (),
         "Ranks by module",
         "Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.",
         advanced=True,
+        help_topic="lora-update",
     )
     modules_to_save: tuple[str, ...] = setting(
         (),
@@ -121,6 +132,7 @@ class LoraSpec(Spec):
         "Names of modules that train in full and are saved with the adapter, such as lm_head or "
         "embed_tokens. Takes the memory of full fine-tuning for these.",
         advanced=True,
+        help_topic="modules-trained-whole",
     )
 
     start_from: str = setting(
@@ -130,6 +142,7 @@ class LoraSpec(Spec):
         "taken from it. Preference training compares with it instead of the base model.",
         path="folder",
         advanced=True,
+        help_topic="going-on-from-an-adapter",
     )
 
     @field_validator("blocks")

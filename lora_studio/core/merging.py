@@ -22,6 +22,7 @@ class MergingSpec(Spec):
             "fp16": "float16",
             "fp32": "float32",
         },
+        help_topic="merging",
     )
     base: str = setting(
         "",
@@ -30,6 +31,7 @@ class MergingSpec(Spec):
         "original of a quantised model. Empty for the model of this project.",
         path="folder",
         advanced=True,
+        help_topic="merging",
     )
     weight: float = setting(
         1.0,
@@ -38,12 +40,14 @@ class MergingSpec(Spec):
         ge=-10.0,
         le=10.0,
         step=0.1,
+        help_topic="merging",
     )
     further: tuple[str, ...] = setting(
         (),
         "Further adapters",
         "Folders of other adapters of the same base model, merged after this one, each with its "
         "weight: adapters/style=0.5.",
+        help_topic="merging",
     )
     shard_size_gb: float = setting(
         5.0,
@@ -54,6 +58,7 @@ class MergingSpec(Spec):
         le=1000.0,
         step=0.5,
         advanced=True,
+        help_topic="merging",
     )
 
     def resolved_further(self, folder: Path) -> tuple[str, ...]:

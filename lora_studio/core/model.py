@@ -27,6 +27,7 @@ class ModelSpec(Spec):
         "A folder with a Hugging Face model, a .gguf file, a hub id such as org/name, or "
         f"{BUILTIN_PREFIX}{DEFAULT_BUILTIN} for the small model that comes with the program.",
         path="any",
+        help_topic="base-model",
     )
     revision: str = setting(
         "main",
@@ -34,6 +35,7 @@ class ModelSpec(Spec):
         "Branch, tag or commit of a hub model. A commit makes a run repeatable.",
         advanced=True,
         min_length=1,
+        help_topic="base-model",
     )
     precision: Precision = setting(
         "auto",
@@ -49,6 +51,7 @@ class ModelSpec(Spec):
             "8bit": "8-bit",
             "4bit": "4-bit (QLoRA)",
         },
+        help_topic="precision",
     )
     quant_type: Literal["nf4", "fp4"] = setting(
         "nf4",
@@ -57,12 +60,14 @@ class ModelSpec(Spec):
         "floating point. Used with 4-bit precision only.",
         choices={"nf4": "NF4", "fp4": "FP4"},
         advanced=True,
+        help_topic="quantisation",
     )
     double_quant: bool = setting(
         True,
         "Double quantisation",
         "Also quantises the scales of 4-bit blocks: saves about 0.4 bit per parameter.",
         advanced=True,
+        help_topic="quantisation",
     )
     device: str = setting(
         "auto",
@@ -72,6 +77,7 @@ class ModelSpec(Spec):
         "on the processor.",
         advanced=True,
         pattern=r"^(auto|mps|cpu(:[1-9]\d?)?|cuda(:\d+)?|cuda:\d+(,cuda:\d+)+)$",
+        help_topic="devices",
     )
     sharding: Literal["auto", "replicate", "shard"] = setting(
         "auto",
@@ -84,6 +90,7 @@ class ModelSpec(Spec):
             "shard": "Divided among them",
         },
         advanced=True,
+        help_topic="devices",
     )
     trust_remote_code: bool = setting(
         False,
@@ -91,6 +98,7 @@ class ModelSpec(Spec):
         "Some models bring Python code of their own. It runs with your rights: allow it only for a "
         "model whose author you trust.",
         advanced=True,
+        help_topic="remote-code",
     )
 
     @property

@@ -31,13 +31,15 @@ def setting(
     advanced: bool = False,
     step: float | None = None,
     lines: bool = False,
+    help_topic: str = "",
     **bounds: Any,
 ) -> Any:
     """Declares one field of a spec.
 
     `choices` gives the words shown for each value of a Literal; `path` marks a text field that
     names a file or folder; `advanced` puts it under "More"; the texts of a list with `lines` may hold
-    blanks and commas, and stand one a line; `bounds` are pydantic's ge, gt, le, lt,
+    blanks and commas, and stand one a line; `help_topic` is the section of the document that explains it
+    (core/help_topics.py); `bounds` are pydantic's ge, gt, le, lt,
     min_length, max_length, pattern.
     """
     return Field(
@@ -51,6 +53,7 @@ def setting(
             "advanced": advanced,
             "step": step,
             "lines": lines,
+            "help_topic": help_topic,
         },
         **bounds,
     )
@@ -74,6 +77,7 @@ class FieldFacts:
     exclusive_minimum: bool
     step: float | None
     lines: bool = False
+    help_topic: str = ""
 
 
 @functools.cache  # asked some hundred times with every edit
@@ -102,6 +106,7 @@ def facts(spec: type[Spec], name: str) -> FieldFacts:
         exclusive_minimum=exclusive,
         step=extra.get("step"),
         lines=bool(extra.get("lines", False)),
+        help_topic=extra.get("help_topic", ""),
     )
 
 

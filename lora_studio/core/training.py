@@ -30,6 +30,7 @@ class TrainingSpec(Spec):
         "model, ORPO does without and also learns the better answer itself. Used with pairs only.",
         choices={"dpo": "DPO", "orpo": "ORPO"},
         advanced=True,
+        help_topic="preference-losses",
     )
     beta: float = setting(
         0.1,
@@ -40,6 +41,7 @@ class TrainingSpec(Spec):
         le=100.0,
         step=0.05,
         advanced=True,
+        help_topic="preference-losses",
     )
     epochs: float = setting(
         3.0,
@@ -48,6 +50,7 @@ class TrainingSpec(Spec):
         gt=0.0,
         le=1000.0,
         step=0.5,
+        help_topic="epochs-and-steps",
     )
     max_steps: int = setting(
         0,
@@ -57,6 +60,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=1_000_000_000,
         advanced=True,
+        help_topic="epochs-and-steps",
     )
     micro_batch: int = setting(
         4,
@@ -65,6 +69,7 @@ class TrainingSpec(Spec):
         unit="rows",
         ge=1,
         le=1024,
+        help_topic="effective-batch",
     )
     gradient_accumulation: int = setting(
         4,
@@ -74,6 +79,7 @@ class TrainingSpec(Spec):
         unit="micro-batches",
         ge=1,
         le=4096,
+        help_topic="effective-batch",
     )
     learning_rate: float = setting(
         2e-4,
@@ -81,6 +87,7 @@ class TrainingSpec(Spec):
         "Size of an optimizer step at its highest. 1e-4 to 3e-4 suits most LoRA runs.",
         gt=0.0,
         le=1.0,
+        help_topic="learning-rate",
     )
     lora_plus_ratio: float = setting(
         1.0,
@@ -91,6 +98,7 @@ class TrainingSpec(Spec):
         le=1000.0,
         step=1.0,
         advanced=True,
+        help_topic="lora-plus",
     )
     neftune_alpha: float = setting(
         0.0,
@@ -101,6 +109,7 @@ class TrainingSpec(Spec):
         le=100.0,
         step=1.0,
         advanced=True,
+        help_topic="neftune",
     )
     schedule: Schedule = setting(
         "cosine",
@@ -118,6 +127,7 @@ class TrainingSpec(Spec):
             "reduce_on_plateau": "Halve on a plateau",
         },
         advanced=True,
+        help_topic="schedules",
     )
     warmup_share: float = setting(
         0.03,
@@ -127,6 +137,7 @@ class TrainingSpec(Spec):
         le=1.0,
         step=0.01,
         advanced=True,
+        help_topic="schedules",
     )
     warmup_steps: int = setting(
         0,
@@ -136,6 +147,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=1_000_000_000,
         advanced=True,
+        help_topic="schedules",
     )
     lowest_rate: float = setting(
         0.1,
@@ -145,6 +157,7 @@ class TrainingSpec(Spec):
         le=0.99,
         step=0.05,
         advanced=True,
+        help_topic="schedules",
     )
     schedule_cycles: int = setting(
         3,
@@ -153,6 +166,7 @@ class TrainingSpec(Spec):
         ge=1,
         le=1000,
         advanced=True,
+        help_topic="schedules",
     )
     schedule_power: float = setting(
         2.0,
@@ -162,6 +176,7 @@ class TrainingSpec(Spec):
         le=10.0,
         step=0.5,
         advanced=True,
+        help_topic="schedules",
     )
     decay_share: float = setting(
         0.2,
@@ -171,6 +186,7 @@ class TrainingSpec(Spec):
         le=1.0,
         step=0.05,
         advanced=True,
+        help_topic="schedules",
     )
     optimizer: Optimizer = setting(
         "adamw",
@@ -180,6 +196,7 @@ class TrainingSpec(Spec):
         "need no schedule.",
         choices=TITLES,
         advanced=True,
+        help_topic="optimizers",
     )
     weight_decay: float = setting(
         0.0,
@@ -189,6 +206,7 @@ class TrainingSpec(Spec):
         le=10.0,
         step=0.01,
         advanced=True,
+        help_topic="weight-decay",
     )
     max_grad_norm: float = setting(
         1.0,
@@ -198,6 +216,7 @@ class TrainingSpec(Spec):
         le=1000.0,
         step=0.1,
         advanced=True,
+        help_topic="gradient-clipping",
     )
     gradient_checkpointing: Checkpointing = setting(
         "off",
@@ -206,6 +225,7 @@ class TrainingSpec(Spec):
         "slower. Unsloth's also moves what it keeps to main memory.",
         choices={"off": "Off", "on": "On", "unsloth": "Unsloth's"},
         advanced=True,
+        help_topic="gradient-checkpointing",
     )
     packing: bool = setting(
         True,
@@ -213,6 +233,7 @@ class TrainingSpec(Spec):
         "Puts the rows of a micro-batch end to end, with attention inside each row only, so that "
         "nothing is computed for padding. Same result, less time and memory.",
         advanced=True,
+        help_topic="packing",
     )
     group_by_length: bool = setting(
         False,
@@ -220,6 +241,7 @@ class TrainingSpec(Spec):
         "Rows of like length share a step: steps take more even time and memory, in an order that is "
         "less random.",
         advanced=True,
+        help_topic="packing",
     )
     torch_compile: Literal["off", "auto"] = setting(
         "off",
@@ -228,6 +250,7 @@ class TrainingSpec(Spec):
         "on the longest micro-batch before training, which takes a minute.",
         choices={"off": "Off", "auto": "Where it pays"},
         advanced=True,
+        help_topic="compiling",
     )
     cadence: Cadence = setting(
         "steps",
@@ -235,6 +258,7 @@ class TrainingSpec(Spec):
         "What the two intervals below are counted in.",
         choices={"steps": "Steps", "epochs": "Epochs"},
         advanced=True,
+        help_topic="evaluation-and-samples",
     )
     eval_every: float = setting(
         0.0,
@@ -244,6 +268,7 @@ class TrainingSpec(Spec):
         le=1_000_000_000.0,
         step=1.0,
         advanced=True,
+        help_topic="evaluation-and-samples",
     )
     save_every: float = setting(
         100.0,
@@ -253,6 +278,7 @@ class TrainingSpec(Spec):
         le=1_000_000_000.0,
         step=1.0,
         advanced=True,
+        help_topic="checkpoints",
     )
     sample_prompts: tuple[str, ...] = setting(
         (),
@@ -260,6 +286,7 @@ class TrainingSpec(Spec):
         "Answered at each evaluation by the tuned model, beside the base model. One a line.",
         lines=True,
         advanced=True,
+        help_topic="evaluation-and-samples",
     )
     sample_rows: int = setting(
         2,
@@ -269,6 +296,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=64,
         advanced=True,
+        help_topic="evaluation-and-samples",
     )
     sample_tokens: int = setting(
         64,
@@ -278,6 +306,7 @@ class TrainingSpec(Spec):
         ge=1,
         le=4096,
         advanced=True,
+        help_topic="evaluation-and-samples",
     )
     keep_best: bool = setting(
         True,
@@ -285,6 +314,7 @@ class TrainingSpec(Spec):
         "The adapter at the end is the one with the lowest eval loss, not the last one. Takes "
         "validation rows.",
         advanced=True,
+        help_topic="keeping-the-best",
     )
     early_stopping: int = setting(
         0,
@@ -294,6 +324,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=1000,
         advanced=True,
+        help_topic="keeping-the-best",
     )
     early_stopping_delta: float = setting(
         0.0,
@@ -303,6 +334,7 @@ class TrainingSpec(Spec):
         le=100.0,
         step=0.01,
         advanced=True,
+        help_topic="keeping-the-best",
     )
     save_minutes: float = setting(
         10.0,
@@ -313,6 +345,7 @@ class TrainingSpec(Spec):
         le=10_000.0,
         step=5.0,
         advanced=True,
+        help_topic="checkpoints",
     )
     keep_checkpoints: int = setting(
         2,
@@ -321,6 +354,7 @@ class TrainingSpec(Spec):
         ge=1,
         le=1000,
         advanced=True,
+        help_topic="checkpoints",
     )
     backend: Backend = setting(
         "auto",
@@ -329,6 +363,7 @@ class TrainingSpec(Spec):
         "knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.",
         choices={"auto": "Automatic", "peft": "PEFT", "unsloth": "Unsloth"},
         advanced=True,
+        help_topic="backends",
     )
     trackers: tuple[Tracker, ...] = setting(
         (),
@@ -337,6 +372,7 @@ class TrainingSpec(Spec):
         "until you log in with its own command; each needs its package.",
         choices=TITLES_OF_TRACKERS,
         advanced=True,
+        help_topic="trackers",
     )
     seed: int = setting(
         42,
@@ -345,6 +381,7 @@ class TrainingSpec(Spec):
         ge=0,
         le=2**32 - 1,
         advanced=True,
+        help_topic="seeds",
     )
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.core import combinations
 from lora_studio.core.problems import Problem, Step
 from lora_studio.core.spec import FieldFacts
+from lora_studio.gui import docs_viewer
 from lora_studio.gui.language import tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, current, pixmap
@@ -56,6 +58,9 @@ class FieldEditor(QWidget):
         if control.has_title:  # showing a part without a parent would open a window for it
             self.label.hide()
         self.help = label(self.about.description, "caption", wrap=True)
+        self.mark, self.other_mark = _Mark(self.about), _Mark(self.about)
+        for mark in (self.mark, self.other_mark):
+            mark.clicked.connect(self.explain)
         self.error = label("", "error", wrap=True)
         self.error.setProperty("small", True)
         self._glyph = label()
@@ -74,10 +79,30 @@ class FieldEditor(QWidget):
         """Other words below the control, such as a cost that depends on other fields."""
         self.help.setText(text)
         self.help.setVisible(bool(text))
+        self._show_marks()
 
     def set_label_visible(self, visible: bool) -> None:
         """Hides the label where the page says the same in another way."""
         self.label.setVisible(visible)
+        self._show_marks()
+
+    def explain(self) -> None:
+        """Shows what is computed with this setting."""
+        docs_viewer.show(self.about.help_topic, self)
+
+    def event(self, event: QEvent) -> bool:
+        """Keeps F1 from what it means elsewhere in the window."""
+        if event.type() == QEvent.Type.ShortcutOverride and _asks_for_help(event):
+            event.accept()
+            return True
+        return super().event(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """F1 explains."""
+        if _asks_for_help(event):
+            self.explain()
+        else:
+            super().keyPressEvent(event)
 
     def focus(self) -> None:
         """Puts the cursor into the control; from now on its errors show."""
@@ -107,12 +132,22 @@ class FieldEditor(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.XS)
-        layout.addWidget(self.label)
+        layout.addLayout(row(self.label, self.mark, None, spacing=Space.XS))
         layout.addLayout(held)
         layout.addWidget(self._error_row)
-        layout.addWidget(self.help)
+        foot = row(self.help, self.other_mark, spacing=Space.XS)
+        foot.setStretch(0, 1)
+        foot.setAlignment(self.other_mark, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(foot)
         self._error_row.hide()
+        self._show_marks()
         self.label.setBuddy(self.control)
+
+    def _show_marks(self) -> None:
+        """One of the two: beside the label, or where that is not shown behind the help."""
+        explained = bool(self.about.help_topic)
+        self.mark.setVisible(explained and not self.label.isHidden())
+        self.other_mark.setVisible(explained and self.label.isHidden() and not self.help.isHidden())
 
     def _describe(self) -> None:
         name_control(self.control, self.about.title, self.about.description)
@@ -175,6 +210,36 @@ class FieldEditor(QWidget):
     def _apply_fix(self) -> None:
         if self._fix is not None and (fix := self._fix.fix) is not None:
             self.state.change(tell(fix.label), fix.changes)
+
+
+class _Mark(QLabel):
+    """A question mark that is clicked; by keyboard F1 does the same from the field itself.
+
+    Signals:
+        clicked: the user wants to know more.
+    """
+
+    clicked = Signal()
+
+    def __init__(self, about: FieldFacts) -> None:
+        super().__init__("?", textFormat=Qt.TextFormat.PlainText)
+        self.setProperty("role", "help")
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setToolTip(tr("What {setting} does (F1)").format(setting=about.title))
+        self.setAccessibleName(self.toolTip())
+        self.setAlignment(Qt.AlignmentFlag.AlignCenter)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        if event.button() == Qt.MouseButton.LeftButton and self.rect().contains(
+            event.position().toPoint()
+        ):
+            self.clicked.emit()
+
+
+def _asks_for_help(event: QEvent) -> bool:
+    if not isinstance(event, QKeyEvent):
+        return False
+    return event.key() == Qt.Key.Key_F1 and not event.modifiers()
 
 
 def editor(
