@@ -1,7 +1,8 @@
 """`python -m lora_studio.engine.trial FOLDER`: tries a freshly installed engine.
 
 Imports every library that jobs use, says what it found as one JSON object on stdout, and leaves a
-tiny random model with a few rows of data in the folder, for a worker to train a step with.
+tiny random model with a few rows of data in the folder. From then on it is a worker like any other,
+which trains a step of that model when it is told to.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _TEMPLATE = (
 
 
 def main(folder: Path) -> None:
-    """Reports and prepares; what cannot be imported is named in `broken` with the reason."""
+    """Reports, prepares, works; what cannot be imported is named in `broken` with the reason."""
     broken: dict[str, str] = {}
     for package, module in MODULES.items():
         try:
@@ -58,7 +59,11 @@ def main(folder: Path) -> None:
         ]  # fmt: skip
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "rows.jsonl").write_text(text, "utf-8")
-    print(json.dumps(report))
+    print(json.dumps(report), flush=True)
+    if not broken:
+        from lora_studio.engine import worker
+
+        worker.main()
 
 
 def _backend(torch: Any) -> str:

@@ -132,9 +132,13 @@ def _fill(plan: Plan, engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
     listed.write_text("\n".join([*wanted, f"{NAME}=={__version__}"]) + "\n", "utf-8")
     add = [
         find_uv(), "pip", "install", "--python", engine.python, "--offline", "--no-index", "--no-deps",
-        "--reinstall", "--requirements", listed,
+        "--requirements", listed,
         *(part for place in places for part in ("--find-links", place)),
     ]  # fmt: skip
+    if plan.base is not None and plan.kept:
+        # uv reads and unpacks again what it is told to install anew, so not all.
+        fresh = [NAME, *(wheel.name for wheel in plan.fetched)]
+        add += [part for name in fresh for part in ("--reinstall-package", name)]
     checked(
         add, environment=environment, stop=stop, log=log, code="engine.install",
         what="The packages could not be installed", remedy=remedy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.setup.engines import Engine, other_version
 from lora_studio.setup.environment import child_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.tools import CancelledError, Log, Stop, kill, run
+from lora_studio.setup.tools import Log, Stop, kill
 
 STAGE = "Checking"
 _REMEDY = "Repair it: `lora-studio engine repair`. All that was said is in the log."
@@ -34,45 +35,26 @@ def check(
 ) -> Generator[Event, None, dict[str, Any]]:
     """Tries the engine as a job would use it; returns what its trial reports.
 
-    Raises ProblemError when anything is wrong.
+    One process does both: what it has imported serves the training as well. Raises ProblemError when
+    anything is wrong.
     """
     yield Progress(stage=STAGE, done=0, total=2)
     with tempfile.TemporaryDirectory(
         prefix="lora-studio-check-", ignore_cleanup_errors=True
     ) as name:
         folder = Path(name)
-        report = _report(engine, folder, stop, log)
-        if engine.variant != "cpu" and not report["gpu"]:
-            yield Warned(problem=_no_gpu(engine))
-        yield Progress(stage=STAGE, done=1, total=2)
-        _train(engine, folder, steps, stop, log)
+        with _Trial(engine, folder, stop, log) as trial:
+            report = trial.report()
+            if engine.variant != "cpu" and not report["gpu"]:
+                yield Warned(problem=_no_gpu(engine))
+            yield Progress(stage=STAGE, done=1, total=2)
+            _train(trial, folder, steps, log)
     yield Progress(stage=STAGE, done=2, total=2)
     return report
 
 
-def _report(engine: Engine, folder: Path, stop: Stop, log: Log) -> dict[str, Any]:
-    """What the engine's own trial says; raises ProblemError."""
-    command = [engine.python, "-P", "-m", "lora_studio.engine.trial", folder]
-    environment = child_environment(_quiet(engine))
-    try:
-        status, said = run(command, environment=environment, stop=stop, log=log)
-    except OSError as error:
-        raise _damaged(f"its Python cannot be started: {error.strerror or error}", log) from error
-    try:
-        report: dict[str, Any] = json.loads(said.splitlines()[-1])
-        broken = report["broken"]
-    except (IndexError, ValueError, KeyError, TypeError) as error:
-        last = said.splitlines()[-1] if said else f"it ended with status {status}"
-        raise _damaged(last, log) from error
-    if broken and not engine.own_python:
-        raise _lacking(engine, broken)
-    if broken:
-        raise _damaged("; ".join(f"{name} ({why})" for name, why in broken.items()), log)
-    return report
-
-
-def _train(engine: Engine, folder: Path, steps: int, stop: Stop, log: Log) -> None:
-    """Trains a few steps in a worker; raises ProblemError when it does not end well."""
+def _train(trial: _Trial, folder: Path, steps: int, log: Log) -> None:
+    """Trains a few steps in the worker; raises ProblemError when it does not end well."""
     project = Project(
         name="Check",
         model=ModelSpec(source=str(folder / "model")),
@@ -81,11 +63,11 @@ def _train(engine: Engine, folder: Path, steps: int, stop: Stop, log: Log) -> No
         ),
         training=TrainingSpec(max_steps=steps, micro_batch=2, gradient_accumulation=1),
     )
-    run_ = run_folder.create(folder / "runs", project, folder)
-    command = commands.Train(run=str(run_.path))
+    run = run_folder.create(folder / "runs", project, folder)
+    trial.send(commands.Train(run=str(run.path)))
     ending: events.Event | None = None
     trained = 0
-    for event in _worker(engine, command, stop, log):
+    for event in trial.events():
         match event:
             case events.Hello() if event.app_version != __version__:
                 raise ProblemError(other_version(event.app_version))
@@ -99,50 +81,90 @@ def _train(engine: Engine, folder: Path, steps: int, stop: Stop, log: Log) -> No
         raise _damaged("a trial training ended in the middle", log)
 
 
-def _worker(
-    engine: Engine, command: commands.Train, stop: Stop, log: Log
-) -> Iterator[events.Event]:
-    """The events of a worker of that engine about one command."""
-    log.write(f"starting a worker of {engine.name}")
-    process = subprocess.Popen(
-        [str(engine.python), "-P", "-m", "lora_studio.engine"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env=child_environment(_quiet(engine)),
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
-    lines: Queue[bytes | None] = Queue()
+class _Trial:
+    """The process that imports everything, says what it found, and is a worker from then on."""
 
-    def listen() -> None:
-        assert process.stdout is not None
-        with process.stdout as stream:
-            for line in stream:
-                lines.put(line)
-        lines.put(None)
+    def __init__(self, engine: Engine, folder: Path, stop: Stop, log: Log) -> None:
+        """Starts it; raises ProblemError when that is impossible."""
+        self._engine, self._stop, self._log = engine, stop, log
+        log.write(f"trying {engine.name}")
+        try:
+            self._process = subprocess.Popen(
+                [str(engine.python), "-P", "-m", "lora_studio.engine.trial", str(folder)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.stream,
+                env=child_environment(_quiet(engine)),
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
+        except OSError as error:
+            why = f"its Python cannot be started: {error.strerror or error}"
+            raise _damaged(why, log) from error
+        self._lines: Queue[bytes | None] = Queue()
+        threading.Thread(target=self._listen, name="trial", daemon=True).start()
 
-    threading.Thread(target=listen, name="trial worker", daemon=True).start()
-    try:
-        process.stdin.write(events.to_line(command).encode() + b"\n")
-        process.stdin.close()
-        while True:
-            if stop.asked:
-                raise CancelledError
+    def __enter__(self) -> _Trial:
+        """For `with`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends it, whatever it is at."""
+        kill(self._process.pid)
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+    def report(self) -> dict[str, Any]:
+        """What it found; raises ProblemError when something is missing or broken."""
+        for line in self._said():
             try:
-                line = lines.get(timeout=0.1)
+                found: dict[str, Any] = json.loads(line)
+                broken = found["broken"]
+            except (ValueError, KeyError, TypeError):
+                self._log.write(line.decode("utf-8", "replace"))
+                continue
+            if broken and not self._engine.own_python:
+                raise _lacking(self._engine, broken)
+            if broken:
+                why = "; ".join(f"{name} ({reason})" for name, reason in broken.items())
+                raise _damaged(why, self._log)
+            return found
+        raise _damaged(f"it ended with status {self._process.wait()} before it began", self._log)
+
+    def send(self, command: commands.Train) -> None:
+        """The one command for the worker."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(events.to_line(command).encode() + b"\n")
+            self._process.stdin.close()
+        except OSError as error:
+            raise _damaged(f"its worker ended: {error.strerror or error}", self._log) from error
+
+    def events(self) -> Iterator[events.Event]:
+        """What the worker tells, to its end."""
+        for line in self._said():
+            try:
+                yield events.parse(line)
+            except ValidationError:
+                self._log.write(line.decode("utf-8", "replace"))
+
+    def _said(self) -> Iterator[bytes]:
+        """Its lines as they come; raises CancelledError when that is asked for."""
+        while True:
+            self._stop.check()
+            try:
+                line = self._lines.get(timeout=0.1)
             except Empty:
                 continue
             if line is None:
                 return
-            try:
-                yield events.parse(line)
-            except ValidationError:
-                log.write(line.decode("utf-8", "replace"))
-    except OSError as error:
-        raise _damaged(f"its worker ended: {error.strerror or error}", log) from error
-    finally:
-        kill(process.pid)
-        process.wait()
+            yield line
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                self._lines.put(line)
+        self._lines.put(None)
 
 
 def _quiet(engine: Engine) -> dict[str, str]:

@@ -80,6 +80,11 @@ class Log:
                 self._stream.write(f"{stamp} {without_secrets(text.rstrip())}\n")
                 self._stream.flush()
 
+    @property
+    def stream(self) -> IO[str] | int:
+        """Where a program can write its errors to."""
+        return self._stream if self._stream is not None else subprocess.DEVNULL
+
     def close(self) -> None:
         """Lets go of the file."""
         if self._stream is not None:

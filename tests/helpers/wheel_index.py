@@ -26,7 +26,10 @@ import torch
 folder = pathlib.Path(sys.argv[1])
 (folder / "model").mkdir()
 (folder / "rows.jsonl").write_text("{}")
-print(json.dumps({"broken": torch.BROKEN, "gpu": False, "torch": torch.__version__, "backend": "cpu"}))
+print(json.dumps({"broken": torch.BROKEN, "gpu": False, "torch": torch.__version__, "backend": "cpu"}),
+      flush=True)
+if torch.BROKEN:
+    sys.exit()
 """
 _WORKER = """
 import json, os, sys
@@ -78,8 +81,7 @@ def own_wheel(version: str = __version__, speaks: str = __version__) -> tuple[st
     files = {
         "lora_studio/__init__.py": "",
         "lora_studio/engine/__init__.py": "",
-        "lora_studio/engine/trial.py": _TRIAL,
-        "lora_studio/engine/__main__.py": _WORKER.replace("VERSION", speaks),
+        "lora_studio/engine/trial.py": _TRIAL + _WORKER.replace("VERSION", speaks),
     }
     requires = (
         "alpha>=1",
@@ -105,6 +107,8 @@ class Index:
     ranges: bool = True
     #: Wheels whose connection is cut after so many bytes, so many times (None: always).
     cut: dict[str, tuple[int, int | None]] = field(default_factory=dict)
+    #: Wheels that are refused from their first cut on.
+    gone_after_cut: set[str] = field(default_factory=set)
     #: Wheels of which other bytes are sent than the index promises.
     falsified: set[str] = field(default_factory=set)
     #: Wheels that a status is answered for in place of the file.
@@ -217,6 +221,8 @@ def serve(index: Index) -> Iterator[Index]:
                 index.cut[name] = (after, None if times is None else times - 1)
                 content = content[:after]
                 self.close_connection = True
+                if name in index.gone_after_cut:
+                    index.refused[name] = 404
             for start in range(0, len(content), 1 << 16):
                 piece = content[start : start + (1 << 16)]
                 try:

@@ -156,30 +156,15 @@ def test_a_cut_network_leaves_the_old_engine_and_the_next_attempt_goes_on(
     index: Index, root: Root
 ) -> None:
     torch = "torch-2.5-py3-none-any.whl"
-    index.cut[torch] = (100_000, None)
-    index.ranges = True
-    index.refused = {}
-    told = run_cut(index, torch)
-    assert problem(told).code == "engine.download"
+    index.cut[torch] = (100_000, 1)
+    index.gone_after_cut.add(torch)
+    assert problem(run()).code == "engine.download"
     assert engines.current() is None
-    index.cut.clear()
-    came = (root.downloads / f"{torch}.part").stat().st_size
-    assert came >= 100_000
-    index.sent.clear()
-    ready(run())
-    assert index.sent[torch] == len(index.wheels[torch]) - came
-
-
-def run_cut(index: Index, torch: str) -> list[Event]:
-    """A set-up whose connection ends in the middle of a file and is refused from then on."""
-    work = SetUp(Request(variant="cpu"), Stop())
-    told = []
-    for event in work.carry_out():
-        told.append(event)
-        if index.sent[torch] >= 100_000:
-            index.refused[torch] = 404
+    assert (root.downloads / f"{torch}.part").stat().st_size == 100_000
     index.refused.clear()
-    return told
+    ready(run())
+    assert index.starts[-1] == (torch, 100_000)
+    assert index.sent[torch] == len(index.wheels[torch])
 
 
 def test_a_wrong_checksum_is_a_problem_and_nothing_is_installed(index: Index, root: Root) -> None:
