@@ -72,6 +72,8 @@ class AboutDialog(Dialog):
         )
         self.add_button(button(tr("Copy versions"), self._copy, icon="copy"))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+        self.table.setRowCount(1)
+        self.table.setItem(0, 0, QTableWidgetItem(tr("Reading…")))
         self._reading = Background(lambda work: list(work.gently(licences.packages())), self)
         self._reading.done.connect(self._fill)
         self._reading.start()

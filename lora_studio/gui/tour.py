@@ -98,7 +98,7 @@ def stops() -> tuple[Stop, ...]:
             mark("From anywhere"),
             mark(
                 "The header shows your device and the job under way. Ctrl+K finds any setting or command, "
-                "F1 all shortcuts, and Help starts this tour again."
+                "Ctrl+/ shows all shortcuts, and Help starts this tour again."
             ),
         ),
     )

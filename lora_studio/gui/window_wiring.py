@@ -128,6 +128,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.pause_requested.connect(window.flow.pause)
     page.cancel_requested.connect(window.jobs.cancel)
     page.checkpoint_requested.connect(window.jobs.checkpoint)
+    page.explain_requested.connect(window.help.explain)
     page.status_changed.connect(lambda: window.show_rail(page.step))
     page.online_wanted.connect(lambda: _choose_offline(window, False))
 

@@ -691,3 +691,19 @@ def test_a_paused_training_says_so_in_the_rail_until_it_is_trained(
         page.on_event(event)
     assert page.resting() == ""
     assert page.done()
+
+
+def test_a_training_that_failed_offers_what_to_do(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    state.set_run(run, "train")
+    problem = Problem(code="disk.full", what="The disk is full.", remedy="Free some space.")
+    for event in begun():
+        page.on_event(event)
+    assert page.what_now.isHidden()
+    state.set_run(run)
+    page.on_event(events.Failed(id="t", problem=problem))
+    with qtbot.waitSignal(page.explain_requested) as asked:
+        page.what_now.click()
+    assert asked.args == [problem]

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import project
 from lora_studio.gui.dialogs import UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import plain_pages
@@ -95,23 +96,16 @@ def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
     assert other.header.saved == "read-only"
     other.state.set("lora", "rank", 8)
     assert not other.save()
+    other.flow.request("train")
+    assert not other.jobs.running
+    assert not (project_folder / "runs").exists()
     assert _file(project_folder).read_text() == before
     assert other.message_bar.action.text() == "Show that window"
     with qtbot.waitSignal(window.lock.called, timeout=WAIT):
         other.message_bar.action.click()
 
 
-def test_no_job_starts_on_a_project_that_another_window_has_open(
-    window: Window, other: Window, project_folder: Path
-) -> None:
-    window.open_project(project_folder)
-    other.open_project(project_folder)
-    other.flow.request("train")
-    assert not other.jobs.running
-    assert not (project_folder / "runs").exists()
-
-
-def test_a_copy_of_a_project_that_is_open_elsewhere_can_be_changed(
+def test_a_copy_can_be_changed_and_the_project_is_free_again_once_its_window_has_gone_on(
     window: Window, other: Window, project_folder: Path, tmp_path: Path
 ) -> None:
     window.open_project(project_folder)
@@ -122,12 +116,6 @@ def test_a_copy_of_a_project_that_is_open_elsewhere_can_be_changed(
     assert other.state.problems() == []
     other.state.set("lora", "rank", 32)
     assert other.save()
-
-
-def test_a_project_is_free_again_when_its_window_has_closed_or_gone_on(
-    window: Window, other: Window, project_folder: Path, tmp_path: Path
-) -> None:
-    window.open_project(project_folder)
     window.state.create(tmp_path / "next", "next")
     other.open_project(project_folder)
     assert other.header.saved == "saved"
@@ -136,13 +124,14 @@ def test_a_project_is_free_again_when_its_window_has_closed_or_gone_on(
     assert other.header.saved == "saved"
 
 
-def test_a_folder_that_cannot_be_written_to_is_no_obstacle_to_looking(
-    window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_where_no_lock_can_be_made_a_project_opens_all_the_same(
+    qapp: QApplication, project_folder: Path
 ) -> None:
-    lock = project_folder / f".{_file(project_folder).name}.lock"
-    lock.mkdir()  # no file can be opened there, whoever runs this
-    assert window.open_project(project_folder)
-    assert window.header.saved == "saved"
+    file = _file(project_folder)
+    file.with_name(f".{file.name}.lock").mkdir()  # no file can be opened there
+    lock = ProjectLock()
+    assert lock.take(file) is None
+    lock.release()
 
 
 # --- disk and engine ------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 from lora_studio.core import commands, events, project, run_folder
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_queue import Entry
 from lora_studio.gui import lasting_thread, theme
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
@@ -621,3 +622,21 @@ def test_the_header_shows_the_device_that_the_project_trains_on(
     assert name.text() == "RTX 3090"
     window.state.undo.undo()
     assert name.text() == "RTX 4090"
+
+
+def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    assert window.header.queue.isHidden()
+    made = [
+        run_folder.create(project_folder / "runs", window.state.draft.freeze(), project_folder)
+        for _ in range(2)
+    ]
+    window.queue.pause()
+    window.queue.add([Entry(run=run.path.name) for run in made])
+    window.queue.pause()
+    assert window.header.queue.text() == "2 queued"
+    window.header.queue.click()
+    assert window.place == "runs"
+    assert window.runs.tabs.currentWidget() is window.runs.waiting

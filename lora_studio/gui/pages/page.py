@@ -36,6 +36,7 @@ class Page(QWidget):
         cancel_requested: end the job under way without a result.
         checkpoint_requested: write a checkpoint now.
         online_wanted: offline mode is to end.
+        explain_requested(problem): what can be done about a problem that the page shows.
         status_changed: `missing` or `done` may answer differently now.
     """
 
@@ -53,6 +54,7 @@ class Page(QWidget):
     pause_requested = Signal()
     cancel_requested = Signal()
     checkpoint_requested = Signal()
+    explain_requested = Signal(object)
     status_changed = Signal()
     online_wanted = Signal()
 

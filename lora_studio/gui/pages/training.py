@@ -19,7 +19,7 @@ from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.basics import Card, button, label, set_role
+from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.curves_card import CurvesCard
 from lora_studio.gui.widgets.fix_row import FixRow
@@ -67,6 +67,7 @@ class TrainingPage(Page):
         self.verdict = Card()
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self._take_fix)
+        self.what_now = button(tr("What now?"), self._explain, kind="link")
         self._watch = Watch()
         self.pause = button(tr("Pause"), self._rest, icon="pause")
         self.pause.setToolTip(
@@ -117,7 +118,7 @@ class TrainingPage(Page):
         self.body.addWidget(self.run_view, 1)
 
     def _run_view(self) -> QWidget:
-        self.verdict.add(self.what, self.advice, self.fixes)
+        self.verdict.add(self.what, self.advice, self.fixes, row(self.what_now, None))
         figures = Card()
         figures.setMinimumWidth(280)
         figures.add(self.progress, self.tiles)
@@ -227,6 +228,10 @@ class TrainingPage(Page):
             self._wants_recipe = True
             self.refresh()
         super().focus_field(field)
+
+    def _explain(self) -> None:
+        if self.record.problem is not None:
+            self.explain_requested.emit(self.record.problem)
 
     def _rest(self) -> None:
         self._ends = True
@@ -358,6 +363,7 @@ class TrainingPage(Page):
     def _show_verdict(self, running: bool) -> None:
         found = self._watch.verdict() if running else None
         self.verdict.setVisible(found is not None or (not running and self.record.phase != "none"))
+        self.what_now.setVisible(not running and self.record.phase == "failed")
         self.fixes.show_fixes([])
         if found is not None:
             self._say(f"⚠ {tell(found.what)}", tell(found.advice), "warn")

@@ -1,0 +1,245 @@
+"""Finding anything by keyboard, the sheet of every shortcut, and what the program is made of."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtWidgets import QLabel, QPushButton
+from pytestqt.qtbot import QtBot
+
+from lora_studio import __version__
+from lora_studio.core import licences
+from lora_studio.core.problems import STEPS, Fix, Problem, Where
+from lora_studio.gui.about import AboutDialog
+from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.finding import Entry, find
+from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.shortcut_sheet import ShortcutSheet, shortcuts
+from lora_studio.gui.what_now import explained, what_now
+from lora_studio.gui.widgets.palette import Palette
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import model_facts
+
+CTRL = Qt.KeyboardModifier.ControlModifier
+
+
+def _titles(typed: str, *titles: tuple[str, str]) -> list[str]:
+    entries = [Entry("setting", title, print, detail) for title, detail in titles]
+    return [entry.title for entry in find(entries, typed)]
+
+
+def test_the_beginning_of_a_title_counts_more_than_a_word_in_the_help() -> None:
+    found = _titles(
+        "rate",
+        ("Dropout", "The rate at which outputs are dropped."),
+        ("Learning rate", ""),
+        ("Rate limit", ""),
+        ("Rank", ""),
+    )
+    assert found == ["Rate limit", "Learning rate", "Dropout"]
+
+
+def test_every_word_has_to_be_found_and_case_and_accents_do_not_matter() -> None:
+    assert _titles("GROSSE los", ("Losgröße", ""), ("Größe der Lose", ""))[0] == "Größe der Lose"
+    assert _titles("learning dataset", ("Learning rate", "")) == []
+
+
+def test_letters_in_order_are_a_last_chance() -> None:
+    assert _titles("lrt", ("Learning rate", ""), ("Rank", "")) == ["Learning rate"]
+
+
+def _palette(qtbot: QtBot, window: Window) -> Palette:
+    # Keys reach an active window only, and the platform without a screen activates none a second time.
+    if window.isActiveWindow():
+        qtbot.keyClick(window, Qt.Key.Key_K, CTRL)
+    else:
+        window.actions_.commands["find"].trigger()
+    (palette,) = [made for made in window.findChildren(Palette) if made.isVisible()]
+    return palette
+
+
+def test_a_setting_is_found_and_reached_by_keyboard_alone(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("home")
+    palette = _palette(qtbot, window)
+    qtbot.keyClicks(palette.line, "dropout")
+    assert palette.found[0].title == window.state.about("lora", "dropout").title
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.place == "lora", timeout=WAIT)
+    editor = window.pages["lora"].editors["dropout"]
+    assert editor.control.focusProxy() is window.focusWidget()
+    palette = _palette(qtbot, window)
+    found = {(entry.title, entry.place) for entry in palette.found if entry.kind == "setting"}
+    for page in window.pages.values():
+        for made in page.editors.values():
+            assert (made.about.title, page.title) in found
+    palette.reject()
+
+
+def test_commands_pages_and_projects_are_found_and_arrows_move(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.create(tmp_path / "other", "other")
+    palette = _palette(qtbot, window)
+    for typed, kind in (("save as", "command"), ("go to runs", "page"), ("support", "project")):
+        palette.line.setText(typed)
+        assert palette.found[0].kind == kind
+    qtbot.keyClicks(palette.line, "xyzzy")
+    assert "xyzzy" in palette.nothing.text()
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    assert palette.isVisible()
+    palette.line.setText("")
+    qtbot.keyClick(palette.line, Qt.Key.Key_Up)
+    assert palette.list.currentIndex().row() == len(palette.found) - 1
+    palette.line.setText("support")
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.state.name == "support bot", timeout=WAIT)
+    palette = _palette(qtbot, window)
+    qtbot.keyClicks(palette.line, "theme")  # one of the program's, not of the project's
+    qtbot.keyClick(palette.line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: window.place == "settings", timeout=WAIT)
+    focused = window.focusWidget()
+    assert focused is not None
+    assert window.settings.look.isAncestorOf(focused) or focused is window.settings.look
+    palette = _palette(qtbot, window)
+    qtbot.keyClick(palette.line, Qt.Key.Key_Escape)
+    assert not palette.isVisible()
+
+
+def test_every_shortcut_is_on_the_sheet_and_means_one_thing_and_stands_in_tooltips(
+    qtbot: QtBot, window: Window
+) -> None:
+    qtbot.keyClick(window, Qt.Key.Key_F1)
+    (sheet,) = window.findChildren(ShortcutSheet)
+    assert sheet.isVisible()
+    told = {item.does for item in shortcuts(window)}
+    for action in window.findChildren(QAction):
+        if action.shortcuts():
+            assert action.text().removesuffix("…") in told
+    assert all(item.keys and item.does for item in shortcuts(window))
+    sheet.reject()
+    keys = [key for item in shortcuts(window) if not item.place for key in item.keys.split(", ")]
+    assert len(keys) == len(set(keys)), sorted(key for key in keys if keys.count(key) > 1)
+    for name in (*STEPS, *window.places):
+        assert "(Ctrl+" in window.rail.button(name).toolTip()
+    assert window.home.new.toolTip() == "New project (Ctrl+N)"
+
+
+def test_the_next_problem_is_reached_by_a_key(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.set("training", "seed", -1)
+    window.state.set("lora", "rank", 0)
+    window.go("model")
+    seen = []
+    for _ in range(2):
+        qtbot.keyClick(window, Qt.Key.Key_F8)
+        seen.append(window.place)
+    assert set(seen) == {"lora", "training"}
+
+
+def test_about_tells_versions_of_window_and_engine_and_every_licence(
+    qtbot: QtBot, window: Window
+) -> None:
+    window.actions_.commands["about"].trigger()
+    (dialog,) = window.findChildren(AboutDialog)
+    assert dialog.facts.facts()["LoRA Studio"] == __version__
+    found = model_facts.devices().model_copy(update={"packages": {"torch": "9.8.7"}})
+    window.state.take_answer(found)
+    assert dialog.facts.facts()["torch"] == "9.8.7"
+    qtbot.waitUntil(lambda: dialog.table.rowCount() > 1, timeout=WAIT)
+    licence = {
+        dialog.table.item(row, 0).text(): dialog.table.item(row, 2).text()
+        for row in range(dialog.table.rowCount())
+    }
+    assert licence["pydantic"] == "MIT"
+    assert "LGPL" in licence["PySide6_Essentials"]
+    dialog.reject()
+
+
+def test_licences_follow_what_is_needed_to_run_and_not_to_develop() -> None:
+    names = {package.name.lower() for package in licences.packages()}
+    assert {"lora-studio", "pydantic", "typer"} <= names
+    assert "pytest-qt" not in names
+    assert licences.packages("no-such-package") == []
+
+
+# --- problems -------------------------------------------------------------------------------------
+
+
+def _problem(**changes: Any) -> Problem:
+    return Problem(code="model.odd", what="It is odd.", remedy="Mend it.", **changes)
+
+
+def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.touch()
+    fix = Fix(label="Use 16", step="lora", field="rank", value=16)
+    cases = {
+        "fix": _problem(fix=fix, where=Where(step="lora")),
+        "jump": _problem(where=Where(step="dataset", file=str(log))),
+        "file": _problem(where=Where(file=str(log))),
+        "explain": _problem(where=Where(file=str(tmp_path / "gone"))),
+    }
+    assert {deed: what_now(problem).deed for deed, problem in cases.items()} == {
+        deed: deed for deed in cases
+    }
+    assert all(what_now(problem).label for problem in cases.values())
+
+
+def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("home")
+    fix = Fix(label="Use 64", step="lora", field="rank", value=64)
+    window.messages.problem(_problem(fix=fix))
+    window.message_bar.action.click()
+    assert window.state.get("lora", "rank") == 64
+    window.messages.problem(_problem(where=Where(step="dataset")))
+    assert window.message_bar.action.text() == "Go to Dataset"
+    window.message_bar.action.click()
+    assert window.place == "dataset"
+    window.messages.problem(_problem(where=Where(step="model", field="source")))
+    window.message_bar.more.click()
+    (dialog,) = window.findChildren(ProblemHelp)
+    said = [made.text() for made in dialog.findChildren(QLabel)]
+    assert any("model.odd" in text for text in said)
+    assert explained(_problem()) in said
+    dialog.copy.click()
+    assert "model.odd" in QGuiApplication.clipboard().text()
+    dialog.act.click()
+    assert window.place == "model"
+    window.state.report("x", [_problem()])
+    links = [made for made in window.strip.findChildren(QPushButton) if "odd" in made.text()]
+    links[-1].click()
+    dialog = window.findChildren(ProblemHelp)[-1]
+    assert dialog.isVisible(), "a problem of no step is explained at once"
+    dialog.reject()
+
+
+def test_the_diagnostics_file_is_read_and_chosen_before_it_is_written(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.actions_.commands["diagnostics"].trigger()
+    (dialog,) = window.findChildren(DiagnosticsDialog)
+    qtbot.waitUntil(lambda: dialog.save.isEnabled(), timeout=WAIT)
+    names = [entry.name for entry in dialog.chosen()]
+    assert "project.json" in names
+    dialog.list.setCurrentRow(names.index("project.json"))
+    assert '"settings"' in dialog.preview.toPlainText()
+    dialog.list.item(0).setCheckState(Qt.CheckState.Unchecked)
+    dialog.write(tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == names[1:]
+    assert "out.zip" in window.message_bar.text
