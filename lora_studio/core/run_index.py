@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
@@ -23,9 +24,11 @@ RowState = run_state.State | Literal["unreadable"]
 
 #: File in the runs folder that may be deleted at any time.
 CACHE = ".index.jsonl"
+#: Seconds between two writings, while a run at work changes all the time.
+_WRITE_EVERY = 30.0
 #: Raised whenever an entry changes its meaning. Defaults are left out of entries, so that the version
 #: of the program counts as well.
-_FORMAT = f"LoRA Studio runs 1 {__version__}"
+_FORMAT = f"LoRA Studio runs 2 {__version__}"
 
 #: Modification of what a summary is made of: (nanoseconds, bytes) of each file, nanoseconds of folders.
 Stamp = tuple[int, ...]
@@ -42,7 +45,7 @@ class RunSummary:
     `name` is its title or, without one, that of its project; `model` and `data` are short names.
     `loss` is that of the last step and `best_eval` the lowest eval loss, nats per trained token or as
     the objective has it; `seconds` how long it trained; `bytes` its size on disk; `created` and
-    `changed` seconds since 1970. `settings` are those that are not at their defaults. `reason` is why
+    `changed` seconds since 1970; `command` is the last one that changed the run, such as "merge". `settings` are those that are not at their defaults. `reason` is why
     it is unreadable, or what ended it.
     """
 
@@ -63,6 +66,7 @@ class RunSummary:
     created: float = 0.0
     changed: float = 0.0
     reason: str = ""
+    command: str = ""
     has_adapter: bool = False
     about: About = NOTHING_SAID
     settings: Settings = field(default_factory=dict)
@@ -77,7 +81,11 @@ class RunSummary:
         """Whether its training can go on: from a checkpoint, or from a pause before the first one."""
         if self.state == "paused":
             return True
-        return self.state in ("interrupted", "failed", "stopped") and bool(self.checkpoints)
+        return (
+            self.command == "train"
+            and self.state in ("interrupted", "failed", "stopped")
+            and bool(self.checkpoints)
+        )
 
     def value(self, setting: str) -> Any:
         """A setting of the run, `step.field`, its default included; raises KeyError for none."""
@@ -124,6 +132,7 @@ class RunIndex:
         self._entries: dict[str, _Entry] = {}
         self._loaded = False
         self._changed = False
+        self._written = -_WRITE_EVERY
 
     def load(self) -> list[RunSummary]:
         """What the cache knows, without a look at the runs: at once, but not up to date."""
@@ -187,12 +196,12 @@ class RunIndex:
 
     def _write_cache(self) -> None:
         """Keeps what is known; a folder that cannot be written to is read anew each time."""
-        if not self._changed:
+        if not self._changed or time.monotonic() - self._written < _WRITE_EVERY:
             return
         lines = [_FORMAT, *(_to_line(name, entry) for name, entry in self._entries.items())]
         with contextlib.suppress(OSError):
             write_atomic(self.runs / CACHE, "\n".join(lines) + "\n")
-            self._changed = False
+            self._changed, self._written = False, time.monotonic()
 
 
 def read(runs: Path) -> list[RunSummary]:
@@ -223,6 +232,7 @@ def _summary(run: RunFolder, told: Told) -> RunSummary:
         "steps": told.steps,
         "seconds": told.seconds,
         "changed": told.time,
+        "command": told.state.changing,
     }
     try:
         frozen = run_reading.frozen_settings(run)

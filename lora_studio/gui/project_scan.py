@@ -40,6 +40,7 @@ class ProjectGlance:
     step: int = 0  # of `steps` that an unfinished training has done
     steps: int = 0
     reason: str = ""  # why it was interrupted
+    training: bool = False  # whether what has no ending is a training
 
     @property
     def name(self) -> str:
@@ -70,7 +71,9 @@ class ProjectGlance:
         """Whether training can go on: from a checkpoint, or from a pause before the first one."""
         if self.state == "paused":
             return True
-        return self.state == "interrupted" and bool(self.run and self.run.checkpoint_steps())
+        if self.state != "interrupted" or not self.training:
+            return False
+        return bool(self.run and self.run.checkpoint_steps())
 
 
 def glance(file: Path) -> ProjectGlance:
@@ -84,7 +87,7 @@ def glance(file: Path) -> ProjectGlance:
         return found
     told = run_reading.events_since(run, Told())
     reason = run_reading.why_ended(told) if found.state == "interrupted" else ""
-    return replace(found, step=told.step, steps=told.steps, reason=reason)
+    return replace(found, step=told.step, steps=told.steps, reason=reason, training=told.training)
 
 
 class ProjectScan(LastingThread):

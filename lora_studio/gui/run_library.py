@@ -34,13 +34,17 @@ class RunLibrary(QObject):
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.folder: Path | None = None
+        self._index: RunIndex | None = None
         self._scan: _Scan | None = None
         self._again = False
+        self._begun = 0.0
+        self.took = 0.0  # seconds of the latest look
 
     def open(self, folder: Path | None) -> None:
         """The runs of another project, which are looked at when somebody asks with `refresh`."""
         self.leave()
         self.folder, self.runs = folder, []
+        self._index = None
         self.changed.emit()
 
     def refresh(self) -> None:
@@ -50,8 +54,9 @@ class RunLibrary(QObject):
         if self._scan is not None:
             self._again = True
             return
-        self._again = False
-        self._scan = _Scan(self.folder)
+        self._again, self._begun = False, time.monotonic()
+        self._index = self._index or RunIndex(self.folder)
+        self._scan = _Scan(self._index)
         self._scan.found.connect(self._found)
         self._scan.over.connect(self._finished)
         self._scan.start()
@@ -74,7 +79,7 @@ class RunLibrary(QObject):
         """Ends a look that is under way; harmless when done twice."""
         if self._scan is not None:
             self._scan.forget()
-            self._scan = None
+            self._scan = self._index = None  # it may have the index in its hands still
         self._again = False
 
     def _found(self, scan: object, runs: list[RunSummary]) -> None:
@@ -86,6 +91,7 @@ class RunLibrary(QObject):
         if scan is not self._scan:  # one that was forgotten had its last word on the way
             return
         self._scan = None
+        self.took = time.monotonic() - self._begun
         self.ready.emit()
         if self._again:
             self.refresh()
@@ -102,9 +108,9 @@ class _Scan(LastingThread):
     found = Signal(object, object)
     over = Signal(object)
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, index: RunIndex) -> None:
         super().__init__()
-        self._index = RunIndex(folder)
+        self._index = index
 
     def run(self) -> None:
         """Passes lists on; ends early when nobody waits."""

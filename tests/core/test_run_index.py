@@ -234,3 +234,14 @@ def test_the_latest_run_is_one_that_has_begun(tmp_path: Path) -> None:
     )
     _append(first, *_begun())
     assert run_folder.latest(tmp_path / "runs") == first
+
+
+def test_a_merge_that_was_cut_off_offers_no_training(tmp_path: Path) -> None:
+    run = _one(tmp_path)
+    _append(run, *_begun(), _step(1, 1.0, 1010), events.Done(id="t", time=1020))
+    run.checkpoint(1).mkdir(parents=True)
+    _append(run, events.Started(id="m", time=2000, command="merge"))
+    told = _read(tmp_path)
+    assert (told.state, told.command, told.resumable) == ("interrupted", "merge", False)
+    _append(run, events.Started(id="u", time=3000, command="train"))
+    assert _read(tmp_path).resumable

@@ -67,7 +67,7 @@ class RunsPage(Place):
         self.waiting, self.grids = QueueView(), GridView()
         self.tabs, self.content = QTabWidget(), QStackedWidget()
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
-        self._look = QTimer(self, interval=_LOOK_EVERY)
+        self._look = QTimer(self, singleShot=True)
         self._build()
         self._wire()
         self._open_project()
@@ -78,7 +78,6 @@ class RunsPage(Place):
         """Looks at the runs, and again and again while one is at work."""
         self.queue.reload()
         self.library.refresh()
-        self._watch()
         if self.table.rows.rowCount():
             self.table.setFocus()
 
@@ -109,8 +108,9 @@ class RunsPage(Place):
 
     def _watch(self) -> None:
         at_work = bool(self._state.running) or any(r.state == "running" for r in self.library.runs)
-        if at_work and self.isVisible():
-            self._look.start()
+        if at_work and self.isVisible() and not self.library.is_looking:
+            # On a slow drive looks follow each other less closely.
+            self._look.start(max(_LOOK_EVERY, min(60_000, round(10_000 * self.library.took))))
         else:
             self._look.stop()
 
@@ -331,6 +331,7 @@ class RunsPage(Place):
         self.filter.activated.connect(lambda _: self._filter())
         self._typing.timeout.connect(self._filter)
         self._look.timeout.connect(self.library.refresh)
+        self.library.ready.connect(self._watch)
         find = QShortcut(QKeySequence.StandardKey.Find, self)
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
