@@ -35,6 +35,7 @@ from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
 from tests.helpers import fake_engine, model_facts
+from tests.helpers.runs_pictures import runs_shots
 
 SIZES = ((1280, 800), (1920, 1080))
 THEMES: tuple[theme.Mode, ...] = ("light", "dark")
@@ -186,6 +187,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "export-end", window
     bar.setValue(0)
     window.message_bar.hide()
+    yield from runs_shots(window, _until)
     window.go("settings")
     QTest.qWait(300)
     yield "settings", window

@@ -39,7 +39,9 @@ class DeleteDialog(Dialog):
         if resumable:
             parts.insert(
                 1,
-                tr_n(
+                tr("It could be resumed, and no longer can.")
+                if len(runs) == 1
+                else tr_n(
                     "{n} of them could be resumed, and no longer can.",
                     "{n} of them could be resumed, and no longer can.",
                     resumable,

@@ -13,6 +13,7 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.controls import Line
+from lora_studio.gui.widgets.run_model import called
 
 
 class RunNotes(QWidget):
@@ -29,7 +30,6 @@ class RunNotes(QWidget):
         super().__init__(parent)
         self._runs: list[RunSummary] = []
         self.title, self.tags, self.notes = Line(), Line(), QPlainTextEdit()
-        self.title.setPlaceholderText(tr("The project's name"))
         self.tags.setPlaceholderText(tr("Separated by commas"))
         self.notes.setPlaceholderText(tr("What you tried, what you saw"))
         self.notes.setTabChangesFocus(True)
@@ -99,6 +99,7 @@ class RunNotes(QWidget):
         self.title.setText(one.title)
         self.notes.setPlainText(one.notes)
         self.tags.setText(", ".join(self._shared()))
+        self.title.setPlaceholderText(called(self._runs[0]) if len(self._runs) == 1 else "")
         self.title.setEnabled(len(self._runs) == 1)
         self.notes.setEnabled(len(self._runs) == 1)
         self.tags.setEnabled(bool(self._runs))

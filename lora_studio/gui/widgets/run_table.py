@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.run_model import COLUMNS, RunModel
 
 #: Widths in characters; the first column takes what is left.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 12, "model": 14, "data": 13, "rank": 6, "loss": 7, "eval": 10, "time": 8,
+    "begun": 18, "state": 14, "model": 14, "data": 13, "rank": 6, "loss": 7, "eval": 10, "time": 8,
     "size": 8, "tags": 13,
 }  # fmt: skip
 _ROW = 30

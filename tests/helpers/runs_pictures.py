@@ -1,0 +1,63 @@
+"""Pictures of the Runs page: one run, several beside each other, the queue, a grid search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core.run_queue import Entry
+from lora_studio.gui.grid_dialog import GridDialog
+from lora_studio.gui.run_dialogs import DeleteDialog
+from lora_studio.gui.window import Window
+from tests.helpers.many_runs import as_search, make_runs
+
+Until = Callable[[Callable[[], bool], float], object]
+
+
+def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
+    """Leads the page of a project through its states."""
+    folder = window.state.draft.folder
+    assert folder is not None
+    as_search(make_runs(folder, 60, steps=200))
+    page = window.runs
+    window.go("runs")
+    until(lambda: len(page.library.runs) >= 60 and not page.library.is_looking, 20)
+    names = [run.folder for run in page.table.rows.shown if run.step == 200]
+    page.table.rows.tick(names[:3], True)
+    page.table.choose(names[:1])
+    until(lambda: all(len(run.steps) for run in page.plot.runs), 10)
+    yield "runs", window
+    page.table.choose(names[:3])
+    page.plot.read_at(120)
+    yield "runs-compared", window
+    page.plot.read_at(None)
+    window.queue.pause()
+    window.queue.add([Entry(run=name) for name in names[3:6]])
+    page.tabs.setCurrentWidget(page.waiting)
+    page.waiting.list.setCurrentRow(1)
+    yield "runs-queue", window
+    window.queue.remove(names)
+    page.tabs.setCurrentWidget(page.grids)
+    yield "runs-grid", window
+    page.do.search()
+    searching = page.findChild(GridDialog)
+    assert searching is not None
+    QTest.qWait(100)
+    yield "dialog-grid", searching
+    searching.reject()
+    page.tabs.setCurrentWidget(page.notes)
+    page.table.choose(names[:1])
+    yield "runs-notes", window
+    page.tabs.setCurrentIndex(0)
+    cut = next(run.folder for run in page.library.runs if run.state == "interrupted")
+    page.table.choose([cut])
+    yield "runs-interrupted", window
+    page.do.actions["delete"].trigger()
+    deletion = page.findChild(DeleteDialog)
+    assert deletion is not None
+    QTest.qWait(100)
+    yield "dialog-delete", deletion
+    deletion.reject()
+    window.message_bar.hide()
