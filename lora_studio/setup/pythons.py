@@ -106,20 +106,26 @@ def standalone(
         places.insert(0, wheelhouse / "python" / release / name)
     brought = next((one for one in places if one.is_file()), None)
     mirror = brought.parent.parent if brought else root.downloads / "python"
+    fetched = mirror / release / name
     if brought is None:
         yield Told(text=f"This system has no Python that fits; {name} will be fetched.")
-        files = [File(name=name, url=url, target=mirror / release / name)]
-        yield from download.fetch(files, "Downloading Python", stop, log)
-    checked(
-        [
-            find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
-            "--mirror", mirror.absolute().as_uri(), "--no-config",
-        ],
-        environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
-        stop=stop, log=log, code="engine.python_install",
-        what="The standalone Python could not be installed",
-        remedy="Start the set-up again; a damaged download is fetched anew.",
-    )  # fmt: skip
+        file = File(name=name, url=url, target=fetched)
+        yield from download.fetch([file], "Downloading Python", stop, log)
+    try:
+        checked(
+            [
+                find_uv(), "python", "install", series, "--install-dir", root.pythons, "--no-bin",
+                "--mirror", mirror.absolute().as_uri(), "--no-config",
+            ],
+            environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}),
+            stop=stop, log=log, code="engine.python_install",
+            what="The standalone Python could not be installed",
+            remedy="Start the set-up again; a damaged download is fetched anew.",
+        )  # fmt: skip
+    except ProblemError:
+        if brought is None:
+            fetched.unlink(missing_ok=True)
+        raise
 
 
 def _address(series: str, stop: Stop, log: Log) -> str:

@@ -1,0 +1,51 @@
+"""The real engine for the processor, from this machine's own package index, and a training in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lora_studio import client
+from lora_studio.core import commands, events
+from lora_studio.setup import engines, folders, operations
+from lora_studio.setup.events import EngineReady, Failed, Planned, Progress
+from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.tools import Stop
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+
+def test_the_cpu_engine_is_set_up_and_trains_five_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "Zoë's engine"))
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
+    told = list(SetUp(Request(variant="cpu"), Stop()).carry_out())
+    ending = told[-1]
+    if isinstance(ending, Failed) and ending.problem.code == "engine.network":
+        pytest.skip(f"no package index: {ending.problem.what}")
+    assert ending.kind == "done", ending
+    ready = next(event for event in told if isinstance(event, EngineReady))
+    planned = next(event for event in told if isinstance(event, Planned))
+    assert ready.bytes < planned.needed
+    loads = [event for event in told if isinstance(event, Progress) and event.unit == "B"]
+    assert [event.done for event in loads] == sorted(event.done for event in loads)
+    assert loads[-1].done == loads[-1].total
+
+    checked = list(operations.check(Stop(), steps=5))
+    assert checked[-1].kind == "done", checked[-1]
+
+    # What the program does from now on: the worker that it starts is of this engine.
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert client.engine_command()[0] == ready.python
+    worker = client.Worker.start()
+    question = commands.InspectDevices()
+    worker.send(question)
+    answers = list(client.until_ended(worker, question.id))
+    assert any(isinstance(event, events.DevicesFound) for event in answers), answers
+    packages = json.loads((Path(ready.folder) / engines.MANIFEST).read_text())["packages"]
+    assert not {"pyside6-essentials", "pyqtgraph"} & set(packages)
+    assert Path(ready.folder).parent == folders.root().engines

@@ -1,0 +1,150 @@
+"""The Python of an engine: the system's, one that is named, or a standalone build with its checksum."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import json
+import sys
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.setup import pythons, tools
+from lora_studio.setup.folders import VARIABLE, Root
+from lora_studio.setup.tools import Log, Stop
+
+RELEASE, NAME = (
+    "20261110",
+    "cpython-3.12.16+20261110-x86_64-unknown-linux-gnu-install_only_stripped.tar.gz",
+)
+HOST = "https://github.com/astral-sh/python-build-standalone/releases/download"
+
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="the build in this test is one for Linux"
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "Zoë engines"))
+    root = Root(tmp_path / "Zoë engines")
+    root.path.mkdir()
+    return root
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    made = Log(tmp_path / "log.txt")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without any Python on its path."""
+    monkeypatch.setenv(tools.VARIABLE, str(tools.find_uv()))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server with one build, which runs the Python of the tests, and its checksum for uv."""
+    file = tmp_path / "mirror" / RELEASE / NAME
+    file.parent.mkdir(parents=True)
+    script = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'.encode()
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in (
+            ("python/bin/python3.12", script),
+            ("python/bin/python3", script),
+            (
+                "python/lib/python3.12/_sysconfigdata__linux_x86_64-linux-gnu.py",
+                b"# system configuration generated and used by the sysconfig module\n"
+                b'build_time_vars = {\n    "CC": "cc"\n}\n',
+            ),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+    build = {
+        "name": "cpython", "arch": {"family": "x86_64", "variant": None}, "os": "linux", "libc": "gnu",
+        "major": 3, "minor": 12, "patch": 16, "prerelease": "", "variant": None,
+        "url": f"{HOST}/{RELEASE}/{NAME.replace('+', '%2B')}",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+    }  # fmt: skip
+    known = tmp_path / "builds.json"
+    known.write_text(json.dumps({"cpython-3.12.16-linux-x86_64-gnu": build}))
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    make = functools.partial(Handler, directory=str(tmp_path / "mirror"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), make)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", address)
+    monkeypatch.setenv("UV_PYTHON_DOWNLOADS_JSON_URL", str(known))
+    yield file
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_program_file_that_is_named_is_examined(root: Root, log: Log) -> None:
+    found = pythons.find(sys.executable, root, Stop(), log)
+    assert found is not None
+    assert found.path == Path(sys.executable)
+    assert found.version == sys.version.split()[0]
+
+
+def test_a_file_that_is_no_python_is_refused_by_name(tmp_path: Path, root: Root, log: Log) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho no\n")
+    script.chmod(0o755)
+    with pytest.raises(ProblemError) as caught:
+        pythons.find(str(script), root, Stop(), log)
+    assert caught.value.problems[0].where.file == str(script)
+
+
+@pytest.mark.slow
+def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
+    root: Root, log: Log, bare: None, mirror: Path
+) -> None:
+    assert pythons.find(None, root, Stop(), log) is None
+    stages = list(pythons.standalone(root, "3.12", None, Stop(), log))
+    assert {event.stage for event in stages if event.kind == "progress"} == {"Downloading Python"}
+    found = pythons.find("3.12", root, Stop(), log)
+    assert found is not None
+    assert root.pythons in found.path.parents
+
+
+@pytest.mark.slow
+def test_a_standalone_build_with_another_checksum_is_refused_and_not_kept(
+    root: Root, log: Log, bare: None, mirror: Path
+) -> None:
+    mirror.write_bytes(mirror.read_bytes() + b"x")
+    with pytest.raises(ProblemError) as caught:
+        list(pythons.standalone(root, "3.12", None, Stop(), log))
+    assert caught.value.problems[0].code == "engine.python_install"
+    assert "mismatch" in caught.value.problems[0].what
+    assert not list(root.downloads.rglob("*.tar.gz"))
+
+
+@pytest.mark.slow
+def test_a_build_in_a_wheel_folder_needs_no_network(
+    tmp_path: Path, root: Root, log: Log, bare: None, mirror: Path
+) -> None:
+    folder = tmp_path / "wheels"
+    (folder / "python").mkdir(parents=True)
+    mirror.parent.rename(folder / "python" / RELEASE)
+    told = list(pythons.standalone(root, "3.12", folder, Stop(), log))
+    assert not told
+    assert pythons.find("3.12", root, Stop(), log) is not None
