@@ -7,12 +7,14 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core.problems import Problem
+from lora_studio.core.project import SPECS
+from lora_studio.gui import docs_viewer
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
+from lora_studio.gui.told import tell, tell_facts
 from lora_studio.gui.what_now import explained, what_now
-from lora_studio.gui.widgets.basics import button, column, label
+from lora_studio.gui.widgets.basics import button, column, label, row
 
 
 class ProblemHelp(Dialog):
@@ -40,12 +42,29 @@ class ProblemHelp(Dialog):
             parts.append(label(place, "caption", wrap=True))
         parts.append(label(tr("Code: {code}").format(code=problem.code), "caption"))
         self.body.addLayout(column(*parts, spacing=Space.M))
+        self._add_docs(parent)
         self.copy = self.add_button(button(tr("Copy"), self._copy, icon="copy"))
         self.add_button(button(tr("Diagnostics file…"), self._diagnose))
         now = what_now(problem)
         if now.deed not in ("explain", "raise", "resume"):
             self.act = self.add_button(button(now.label, self._act))
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
+
+    def _add_docs(self, over: QWidget) -> None:
+        """A way to what is written about the setting that the problem is one of."""
+        step, field = self._problem.where.step, self._problem.where.field
+        if step is None or field not in SPECS[step].model_fields:
+            return
+        about = tell_facts(SPECS[step], field or "")
+        self.docs = button(
+            tr("About {setting}").format(setting=about.title),
+            lambda: docs_viewer.show(about.help_topic, over),
+            kind="link",
+            icon="info",
+            role="accent",
+        )
+        self.docs.clicked.connect(self.accept)
+        self.body.addLayout(row(self.docs, None))
 
     def _act(self) -> None:
         self.accept()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events, run_folder
 from lora_studio.core.locks import FileLock
@@ -22,8 +23,10 @@ from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.desktop import staying_awake, task_bar
 from lora_studio.gui.desktop.manners import LONG, VISIBLE_AFTER, Manners
+from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.desktop.staying_awake import ByProcess, ByThreadState
 from lora_studio.gui.job_control import Advance, JobControl
+from tests.gui.conftest import WAIT
 
 
 class Desktop:
@@ -211,6 +214,23 @@ def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None
     assert said.count("member=Update") == 2
     assert "variant             double 0.25" in said
     assert "application://lora-studio.desktop" in said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="notify-send is a program of Linux desktops")
+def test_where_there_is_no_tray_the_news_goes_through_notify_send(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told.txt"
+    program = tmp_path / "notify-send"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {told}.part && mv {told}.part {told}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    window = QWidget()
+    qtbot.addWidget(window)
+    DesktopNews(window).tell("Nobody", "is here")
+    DesktopNews(window, seen=True).tell("Training is done", "--not-an-option")
+    qtbot.waitUntil(told.is_file, timeout=WAIT)
+    assert told.read_text().splitlines()[-3:] == ["--", "Training is done", "--not-an-option"]
 
 
 def test_without_a_desktop_nothing_is_held_and_nothing_is_shown() -> None:

@@ -16,6 +16,7 @@ from lora_studio.core import licences
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.gui.about import AboutDialog
 from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.docs_viewer import DocsViewer
 from lora_studio.gui.finding import Entry, find
 from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.shortcut_sheet import ShortcutSheet, shortcuts
@@ -217,6 +218,12 @@ def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(
     assert explained(_problem()) in said
     dialog.copy.click()
     assert "model.odd" in QGuiApplication.clipboard().text()
+    dialog.docs.click()
+    (docs,) = window.findChildren(DocsViewer)
+    assert docs.topic == window.state.about("model", "source").help_topic
+    docs.close()
+    window.message_bar.more.click()
+    dialog = window.findChildren(ProblemHelp)[-1]
     dialog.act.click()
     assert window.place == "model"
     window.state.report("x", [_problem()])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-import subprocess
 from typing import Protocol
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QObject, QProcess, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
@@ -37,9 +36,11 @@ class DesktopNews(QObject):
 
     clicked = Signal()
 
-    def __init__(self, window: QWidget) -> None:
-        """`window` is what the news is about."""
+    def __init__(self, window: QWidget, *, seen: bool | None = None) -> None:
+        """`window` is what the news is about; `seen` whether anybody sits before a desktop."""
         super().__init__(window)
+        nobody = QGuiApplication.platformName() in ("offscreen", "minimal")
+        self._seen = not nobody if seen is None else seen
         self._window = window
         self._tray: QSystemTrayIcon | None = None
         self._away = QTimer(self, singleShot=True, interval=_SHOWN_FOR)
@@ -48,16 +49,14 @@ class DesktopNews(QObject):
     def tell(self, title: str, text: str) -> None:
         """Shows a message for some seconds."""
         QApplication.alert(self._window)
-        if QGuiApplication.platformName() in ("offscreen", "minimal"):
+        if not self._seen:
             return
         if QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages():
             self._tell_in_tray(title, text)
         elif program := shutil.which("notify-send"):
-            command = [program, "--app-name=LoRA Studio", "--icon=lora-studio", "--", title, text]
-            try:
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            except OSError as error:
-                _LOG.warning("No notification: %s", error)
+            arguments = ["--app-name=LoRA Studio", "--icon=lora-studio", "--", title, text]
+            if not QProcess.startDetached(program, arguments)[0]:
+                _LOG.warning("No notification: %s cannot be started", program)
 
     def leave(self) -> None:
         """The window closes: takes the icon away."""
