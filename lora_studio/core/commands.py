@@ -16,7 +16,7 @@ from lora_studio.core.export import ExportSpec, What
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.template_render import Request
+from lora_studio.core.template_terms import Request
 
 TextSource = Literal["base", "tuned", "merged", "gguf", "ollama"]
 

@@ -18,8 +18,8 @@ from lora_studio.core.estimate import MemoryEstimate
 from lora_studio.core.export import What
 from lora_studio.core.model_entries import ModelEntry, Place
 from lora_studio.core.model_shape import ModelShape
-from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem
+from lora_studio.core.template_terms import DerivedTemplate
 
 #: Raised by one whenever a command or an event changes its meaning.
 PROTOCOL = 1

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core import template_constructs, words
 from lora_studio.core.chat_template import ChatTemplate
@@ -18,58 +15,13 @@ from lora_studio.core.template_data import Message
 from lora_studio.core.template_parts import NotDerivableError
 from lora_studio.core.template_plan import Feature, Plan, Proven
 from lora_studio.core.template_probe import Prober, Renderer
-from lora_studio.core.template_proof import Difference
+from lora_studio.core.template_terms import Alternative as Alternative
+from lora_studio.core.template_terms import DerivedTemplate as DerivedTemplate
+from lora_studio.core.template_terms import Difference as Difference
 
 __all__ = ["Alternative", "DerivedTemplate", "Difference", "derive", "derive_from"]
 
 MOST_STOPS = 6
-
-
-class DerivedTemplate(BaseModel):
-    """A TEMPLATE and what is known about it.
-
-    `proven` says that all `conversations` (renderings compared) were equal. `limits` are the
-    unusual conversations in which the original and this template are known to part; `needs` is
-    what a server must have. `system` tells what becomes of a system message; `tools` and `thinking`
-    whether the TEMPLATE can offer tools and writes thoughts; `covers` what was compared beyond
-    users, answers and a system text; `notes` what was left out and why.
-    `template` is empty when nothing could be derived; `reason` says why it is not proven, and
-    `alternative` is the nearest TEMPLATE that is.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    template: str = ""
-    stops: tuple[str, ...] = ()
-    proven: bool = False
-    conversations: int = 0
-    first_difference: Difference | None = None
-    reason: str = ""
-    system: Literal["used", "ignored", "refused"] = "used"
-    tools: bool = False
-    thinking: bool = False
-    covers: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    limits: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
-    alternative: Alternative | None = None
-
-    @property
-    def verdict(self) -> str:
-        """Whether it is proven, in one sentence."""
-        if not self.proven:
-            return f"The TEMPLATE is not proven: {self.reason}"
-        extras = f", with {words.listed(self.covers)}" if self.covers else ""
-        return f"The TEMPLATE is proven: {self.conversations} renderings were equal{extras}."
-
-
-class Alternative(BaseModel):
-    """A proven TEMPLATE for less than the chat template does; `what` says what it gives up."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    what: str
-    derived: DerivedTemplate
 
 
 def derive(

@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lora_studio.core.go_template_functions import JsonList, JsonMap, Struct, Value
+from lora_studio.core.template_terms import Message as Message
 
-#: A message as clients send it: role and content, and tool_calls, thinking, tool_name … if any.
-Message = dict[str, Any]
 Tool = Mapping[str, Any]
 
 

@@ -12,30 +12,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from lora_studio.core.go_template import GoTemplate, GoTemplateError
 from lora_studio.core.template_data import Message, Tool, prepare, template_data
 from lora_studio.core.template_probe import THINK_END, Prober
-
-
-class Difference(BaseModel):
-    """The first place where the two renderings of a conversation part.
-
-    `position` counts characters from the start; `expected` (the original's) and `actual` are the
-    text around it, or `(refused)` where one side raises.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    messages: tuple[Message, ...]
-    tools: tuple[dict[str, Any], ...] = ()
-    think: bool | None = None
-    today: date
-    position: int
-    expected: str
-    actual: str
-
+from lora_studio.core.template_terms import Difference as Difference
 
 # One day in each month, so that every month name is seen; the first two differ in all digits.
 DAYS = (

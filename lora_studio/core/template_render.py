@@ -9,9 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import date
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, field_validator
 
 from lora_studio.core.go_template import GoTemplate
 from lora_studio.core.go_template_tree import (
@@ -25,46 +22,7 @@ from lora_studio.core.go_template_tree import (
     Tree,
 )
 from lora_studio.core.template_data import Message, prepare, template_data
-
-ROLES = ("system", "user", "assistant", "tool")
-
-
-class Request(BaseModel):
-    """What to render: a conversation, with tools and a system prompt of the model if any.
-
-    `system` is the model's own (SYSTEM in a Modelfile): it counts where the conversation does not
-    begin with a system message. `think` is what the client set, None when it set nothing.
-    `prompt`, the form of /api/generate, is one user message; with `suffix` it is text to complete.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    messages: tuple[Message, ...] = ()
-    tools: tuple[dict[str, Any], ...] = ()
-    system: str = ""
-    prompt: str = ""
-    suffix: str = ""
-    think: bool | None = None
-
-    @field_validator("messages")
-    @classmethod
-    def _each_has_role_and_content(cls, value: tuple[Message, ...]) -> tuple[Message, ...]:
-        for number, message in enumerate(value, 1):
-            if message.get("role") not in ROLES:
-                raise ValueError(f"message {number} has none of the roles {', '.join(ROLES)}")
-            if not isinstance(message.get("content", ""), str | None):
-                raise ValueError(f"the content of message {number} is not text")
-        return tuple(message | {"content": message.get("content") or ""} for message in value)
-
-    @property
-    def conversation(self) -> list[Message]:
-        """The messages with the model's system prompt and the prompt put in their places."""
-        messages = [*self.messages]
-        if self.prompt:
-            messages.append({"role": "user", "content": self.prompt})
-        if self.system and not (messages and messages[0]["role"] == "system"):
-            messages.insert(0, {"role": "system", "content": self.system})
-        return messages
+from lora_studio.core.template_terms import Request as Request
 
 
 def render_as_server(source: str, request: Request, *, today: date | None = None) -> str:

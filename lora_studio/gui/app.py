@@ -15,6 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+# WORKAROUND: PySide6 reads the source of every module that is imported after it, in search of
+# `__feature__` (shibokensupport.feature). What needs no Qt comes first: a fifth of a second less.
+from lora_studio import client as _client  # noqa: F401 - see above
+from lora_studio.core import checks as _checks  # noqa: F401 - see above
+
+# isort: split
 from PySide6.QtCore import (
     QMessageLogContext,
     QObject,
@@ -28,8 +34,10 @@ from PySide6.QtWidgets import QApplication
 from lora_studio import __version__
 from lora_studio.core import offline, paths
 from lora_studio.core.problems import Problem, Where
-from lora_studio.gui import language, theme, wizard
+from lora_studio.gui import language, theme
+from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.window import Window
 
 _LOG = logging.getLogger("lora_studio")
@@ -71,13 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationName("LoRA Studio")
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
-    preferences = Preferences.load()
-    if preferences.offline:
-        offline.switch(True)
-    language.install(app, preferences.language)
-    theme.apply(app, preferences.theme).set_text_size(preferences.text_size)
-    app.setWindowIcon(theme.icon("lora", "accent"))
-    window = Window(preferences, wizard.pages)
+    window = ready(app)
     faults = Faults(app)
     faults.happened.connect(lambda what: show_fault(window, what, log))
     faults.install()
@@ -88,13 +90,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = next((item for item in arguments if not item.startswith("-")), None)
     if named is not None:
         window.open_project(Path(named))
-    elif not preferences.tour_seen and window.engine.dialog is None:
+    elif not window.preferences.tour_seen and window.engine.dialog is None:
         window.tour.begin()
     end_listening = quit_on_signals(app)
     with few_to_collect():
         status = app.exec()
     end_listening()
     return status
+
+
+def ready(app: QApplication) -> Window:
+    """The window as the user wants it: language, theme, size of text. Not shown yet."""
+    preferences = Preferences.load()
+    if preferences.offline:
+        offline.switch(True)
+    language.install(app, preferences.language)
+    theme.apply(app, preferences.theme).set_text_size(preferences.text_size)
+    app.setWindowIcon(theme.icon("lora", "accent"))
+    return Window(preferences, _pages)
+
+
+def _pages(state: ProjectState, preferences: Preferences) -> list[Page]:
+    from lora_studio.gui import wizard  # imports every page: not before one is needed
+
+    return wizard.pages(state, preferences)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +27,7 @@ from lora_studio.gui.desktop.manners import Manners
 from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges
 from lora_studio.gui.engine_manager import EngineManager
+from lora_studio.gui.furniture import PLACE_TITLES, Furnished, Furniture, MakePages
 from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.interrupted import Interrupted
@@ -38,9 +38,6 @@ from lora_studio.gui.messages import Messages
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.place import Place
-from lora_studio.gui.pages.playground import PlaygroundPage
-from lora_studio.gui.pages.runs import RunsPage
-from lora_studio.gui.pages.settings import SettingsPage
 from lora_studio.gui.preferences import Preferences, TextSize
 from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_lock import ProjectLock
@@ -51,8 +48,8 @@ from lora_studio.gui.update_check import UpdateCheck
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
-from lora_studio.gui.widgets.problem_strip import ProblemStrip
-from lora_studio.gui.widgets.rail import Rail
+from lora_studio.gui.widgets.problem_strip import STEP_TITLES, ProblemStrip
+from lora_studio.gui.widgets.rail import Rail, RailState
 from lora_studio.gui.window_actions import Actions
 
 ICONS = {
@@ -61,13 +58,17 @@ ICONS = {
 }  # fmt: skip
 
 
-class Window(QMainWindow):
+#: Milliseconds after which a window that was shown is painted: now there is time for the rest.
+_PAINTED = 300
+
+
+class Window(QMainWindow, Furnished):
     """One project at a time, one heavy job at a time."""
 
     def __init__(
         self,
         preferences: Preferences,
-        make_pages: Callable[[ProjectState, Preferences], Sequence[Page]],
+        make_pages: MakePages,
     ) -> None:
         """Opens on Home; `open_project` goes further. `make_pages` gives one page per step."""
         super().__init__()
@@ -77,6 +78,8 @@ class Window(QMainWindow):
         self.inspector = Inspector(self)
         self.jobs = JobControl(self)
         self.gauges = Gauges()
+        self._painted = QTimer(self, singleShot=True, interval=_PAINTED)
+        self._painted.timeout.connect(self.gauges.start)
         self.news = DesktopNews(self)
         self.manners = Manners(
             self.jobs, staying_awake.of_system(), task_bar.of_system(), self.news
@@ -95,15 +98,8 @@ class Window(QMainWindow):
         self.interrupted = Interrupted(self.messages, self)
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
-        self.runs = RunsPage(self.state, self.queue)
-        self.playground = PlaygroundPage(self.state)
-        self.settings = SettingsPage(self.state, preferences)
-        self.places: dict[str, Place] = {
-            place.name: place for place in (self.home, self.runs, self.playground, self.settings)
-        }
-        made = make_pages(self.state, preferences)
-        self.pages: dict[str, Page] = {page.step: page for page in made}
-        self.everywhere: list[Page | Place] = [*self.pages.values(), *self.places.values()]
+        self.furniture = Furniture(self.state, preferences, self.queue, make_pages, self)
+        self.furniture.made.connect(self._furnished)
         self.header = HeaderBar(self.actions_.menu)
         self.message_bar = MessageBar()
         self.strip = ProblemStrip()
@@ -125,13 +121,12 @@ class Window(QMainWindow):
         self.restoreGeometry(QByteArray.fromHex(self.preferences.geometry.encode()))
         self.rail.add("home", "home", mark("Home"))
         self.rail.add_gap()
-        for step, page in self.pages.items():
-            self.rail.add(step, ICONS[step], page.title)
+        for step, title in STEP_TITLES.items():
+            self.rail.add(step, ICONS[step], title)
         self.rail.add_space()
-        for place in (self.runs, self.playground, self.settings):
-            self.rail.add(place.name, place.name, place.title)
-        for widget in self.everywhere:
-            self.stack.addWidget(widget)
+        for name, title in PLACE_TITLES.items():
+            self.rail.add(name, name, title)
+        self.stack.addWidget(self.home)
         right = QVBoxLayout()
         right.setSpacing(0)
         right.addWidget(self.header)
@@ -146,6 +141,12 @@ class Window(QMainWindow):
         layout.addWidget(self.rail)
         layout.addLayout(right, 1)
         self.setCentralWidget(inner)
+
+    def _furnished(self) -> None:
+        for widget in self.everywhere:
+            if widget is not self.home:
+                self.stack.addWidget(widget)
+        window_wiring.wire_furniture(self)
 
     # --- where we are -------------------------------------------------------------------------
 
@@ -162,11 +163,11 @@ class Window(QMainWindow):
 
     def go(self, name: str) -> None:
         """Shows a place or the page of a step; steps need a project."""
-        page = self.pages.get(name)
-        if name in self.pages and not self.has_project:
+        if name in STEP_TITLES and not self.has_project:
             return
         self.commit()
-        target = page or self.places[name]
+        page = self.pages[name] if name in STEP_TITLES else None
+        target = page or (self.home if name == "home" else self.places[name])
         self.stack.setCurrentWidget(target)
         self.rail.go(name)
         target.setFocus()
@@ -257,7 +258,7 @@ class Window(QMainWindow):
         name = draft.name if self.has_project else "No project"
         self.header.set_project(name, str(draft.folder or ""), saved=rail_states.saved(self.state))
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
-        for step in self.pages:
+        for step in STEP_TITLES:
             self.rail.button(step).setEnabled(self.has_project)
             self.show_rail(step)
         self.actions_.allow_project(self.has_project)
@@ -268,13 +269,14 @@ class Window(QMainWindow):
 
     def problems_changed(self, problems: list[Problem]) -> None:
         self.strip.show_problems(problems if self.has_project else [])
-        for step in self.pages:
+        for step in STEP_TITLES:
             self.show_rail(step)
 
     def show_rail(self, step: str) -> None:
-        self.rail.button(step).set_state(
-            rail_states.of_step(self.pages[step], self.state, self.jobs)
-        )
+        state = RailState("todo")  # nothing to do before a project is open
+        if self.has_project:
+            state = rail_states.of_step(self.pages[step], self.state, self.jobs)
+        self.rail.button(step).set_state(state)
 
     def apply_fix(self, problem: Problem) -> None:
         if (fix := problem.fix) is not None:
@@ -369,7 +371,7 @@ class Window(QMainWindow):
         """From now on somebody looks at the gauges."""
         super().showEvent(event)
         if not self.gauges.has_begun:
-            self.gauges.start()
+            self._painted.start()
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Closes at once, or when what is under way has come to the end that the user chose."""
@@ -386,6 +388,7 @@ class Window(QMainWindow):
             self.state.save()
         self.tour.end()
         self.lock.release()
+        self._painted.stop()
         self.gauges.leave()
         self.manners.leave()
         self.news.leave()
@@ -394,7 +397,7 @@ class Window(QMainWindow):
         self.library.leave()
         self.updates.leave()
         self.queue.leave()
-        for page in self.everywhere:
+        for page in self.everywhere if self.furniture.is_there else [self.home]:
             page.leave()
         self.jobs.detach()
         self.inspector.shut_down()

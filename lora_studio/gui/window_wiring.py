@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from lora_studio.core import commands, offline
 from lora_studio.gui import palette_entries
+from lora_studio.gui.furniture import PLACE_TITLES
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.widgets.problem_strip import STEP_TITLES
 
 if TYPE_CHECKING:
     from lora_studio.gui.window import Window
@@ -20,7 +22,20 @@ def wire(window: Window) -> None:
     """Connects everything once, while the window is made."""
     _wire_project(window)
     _wire_jobs(window)
-    _wire_places(window)
+    window.rail.chosen.connect(window.go)
+
+
+def wire_furniture(window: Window) -> None:
+    """Connects pages and places as soon as they are there."""
+    settings = window.settings
+    settings.theme_chosen.connect(window.choose_theme)
+    settings.text_size_chosen.connect(window.choose_text_size)
+    settings.language_chosen.connect(window.choose_language)
+    settings.offline_chosen.connect(lambda on: _choose_offline(window, on))
+    window.runs.open_requested.connect(window.flow.open_run)
+    for place in window.places.values():
+        place.go_to.connect(window.go)
+        place.ask.connect(window.inspector.ask)
     _wire_engine(window)
     _wire_library(window)
     for page in window.pages.values():
@@ -48,10 +63,6 @@ def _wire_project(window: Window) -> None:
     home.resume_clicked.connect(window.open_and_resume)
     home.looked.connect(window.interrupted.take)
     home.forget_clicked.connect(window.forget)
-    window.settings.theme_chosen.connect(window.choose_theme)
-    window.settings.text_size_chosen.connect(window.choose_text_size)
-    window.settings.language_chosen.connect(window.choose_language)
-    window.settings.offline_chosen.connect(lambda on: _choose_offline(window, on))
 
 
 def _wire_jobs(window: Window) -> None:
@@ -71,7 +82,7 @@ def _wire_jobs(window: Window) -> None:
     window.gauges.sampled.connect(window.header.device.show_sample)
     window.cluster.advanced.connect(window.show_copying)
     window.closing.close_now.connect(window.close)
-    window.runs.open_requested.connect(window.flow.open_run)
+    window.messages.posted.connect(window.engine.take_message)
 
 
 def _wire_engine(window: Window) -> None:
@@ -81,18 +92,10 @@ def _wire_engine(window: Window) -> None:
     engine.changed.connect(lambda: settings.refresh_engine(running=engine.control.running))
     engine.switched.connect(window.inspector.renew)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
-    window.messages.posted.connect(engine.take_message)
     settings.updates.allowed.connect(window.updates.allow)
     settings.updates.address_chosen.connect(window.updates.choose)
     settings.updates.look.connect(window.updates.look)
     window.updates.told.connect(settings.updates.tell)
-
-
-def _wire_places(window: Window) -> None:
-    window.rail.chosen.connect(window.go)
-    for place in window.places.values():
-        place.go_to.connect(window.go)
-        place.ask.connect(window.inspector.ask)
 
 
 def _wire_library(window: Window) -> None:
@@ -163,13 +166,12 @@ def add_actions(window: Window) -> None:
     _add_help(window)
     add("quit", tr("Quit"), "Ctrl+Q", window.close)
     add("primary", tr("Primary button"), "Ctrl+Return Ctrl+Enter", window.press_primary, menu=False)
-    titles = {step: tr(page.title) for step, page in window.pages.items()}
-    titles |= {name: tr(place.title) for name, place in window.places.items()}
+    titles = {name: tr(title) for name, title in (STEP_TITLES | PLACE_TITLES).items()}
     titles["home"] = tr("Home")
     for number, (name, title) in enumerate(titles.items(), start=1):
         keys = _PLACE_KEYS.get(name) or f"Ctrl+{number}"
         text = tr("Go to {place}").format(place=title)
-        step = name in window.pages
+        step = name in STEP_TITLES
         action = add(f"go_{name}", text, keys, _going(window, name), menu=False, project=step)
         window.rail.button(name).setToolTip(f"{title} ({palette_entries.keys_of(action)})")
     _add_moves(window)

@@ -4,6 +4,10 @@
     <context>
         <name>LoRA Studio</name>
         <message>
+            <source> in {unit}</source>
+            <translation> in {unit}</translation>
+        </message>
+        <message>
             <source> or </source>
             <translation> oder </translation>
         </message>
@@ -20,12 +24,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>, best eval {loss}</source>
+            <translation>, bester Eval-Loss {loss}</translation>
+        </message>
+        <message>
             <source>, eval loss {value}</source>
             <translation>, Eval-Loss {value}</translation>
         </message>
         <message>
             <source>, recomputing activations</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>, {count} are there already</source>
+            <translation>, {count} sind schon da</translation>
         </message>
         <message>
             <source>, {free} free</source>
@@ -36,12 +48,36 @@
             <translation>, {passing} mehr, solange sie entstehen</translation>
         </message>
         <message>
+            <source>, {size} of it checkpoints</source>
+            <translation>, davon {size} Checkpoints</translation>
+        </message>
+        <message>
             <source>.*changes the base weights</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>1 to 4 B</source>
+            <translation>1 bis 4 B</translation>
+        </message>
+        <message>
+            <source>1 × rank</source>
+            <translation>1 × Rang</translation>
+        </message>
+        <message>
+            <source>1.00 is as strong as it was trained. Arrow keys move it.</source>
+            <translation>1.00 ist so stark wie trainiert. Pfeiltasten verschieben es.</translation>
+        </message>
+        <message>
             <source>16-bit</source>
             <translation>16 Bit</translation>
+        </message>
+        <message>
+            <source>2 × rank</source>
+            <translation>2 × Rang</translation>
+        </message>
+        <message>
+            <source>4 to 9 B</source>
+            <translation>4 bis 9 B</translation>
         </message>
         <message>
             <source>4-bit</source>
@@ -80,6 +116,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>9 to 16 B</source>
+            <translation>9 bis 16 B</translation>
+        </message>
+        <message>
             <source>90 % up to</source>
             <translation>90 % bis</translation>
         </message>
@@ -104,8 +144,28 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>; {gone} before it were.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
+            <translation>Eine GGUF-Datei: Ihre Gewichte werden zum Training auf 16 Bit zurückgebracht.</translation>
+        </message>
+        <message>
+            <source>A Hugging Face model on this computer.</source>
+            <translation>Ein Hugging-Face-Modell auf diesem Rechner.</translation>
+        </message>
+        <message>
             <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A base model is a folder in the layout of Hugging Face with safetensors weights, a model of the hub, or a GGUF file. The Model page shows what was found in it.</source>
+            <translation>Ein Basismodell ist ein Ordner im Aufbau von Hugging Face mit safetensors-Gewichten, ein Modell vom Hub oder eine GGUF-Datei. Die Seite „Modell“ zeigt, was darin gefunden wurde.</translation>
+        </message>
+        <message>
+            <source>A chat template says how a conversation becomes text. Ollama writes it in another language than Hugging Face; the translation is only used when it is proven to give the same text.</source>
+            <translation>Eine Chat-Vorlage sagt, wie ein Gespräch zu Text wird. Ollama schreibt sie in einer anderen Sprache als Hugging Face; die Übersetzung wird nur verwendet, wenn bewiesen ist, dass sie denselben Text ergibt.</translation>
         </message>
         <message>
             <source>A column: rows with the same value in it stay on one side of the validation split. Equal and nearly equal rows always do.</source>
@@ -124,6 +184,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>A folder for a cluster holds everything it needs by relative paths. Copy it as a whole, and start it with the command in its README.md.</source>
+            <translation>Ein Ordner für einen Cluster enthält alles Nötige über relative Pfade. Kopieren Sie ihn als Ganzes und starten Sie ihn mit dem Befehl in seiner README.md.</translation>
+        </message>
+        <message>
             <source>A folder for a cluster is being copied. Half of it would be of no use.</source>
             <translation>Ein Ordner für einen Cluster wird gerade kopiert. Zur Hälfte wäre er nutzlos.</translation>
         </message>
@@ -140,16 +204,32 @@
             <translation>Ein Ordner mit einem Hugging-Face-Modell, eine .gguf-Datei, eine Hub-Kennung wie org/name oder builtin:SmolLM2-135M-Instruct für das kleine Modell, das dem Programm beiliegt.</translation>
         </message>
         <message>
+            <source>A folder, a .gguf file, or org/name on the hub</source>
+            <translation>Ein Ordner, eine .gguf-Datei oder org/name auf dem Hub</translation>
+        </message>
+        <message>
+            <source>A grid search makes a run for each combination of values and puts them into the queue. The project itself stays as it is.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>A hub id looks like organisation/name.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>A job has the device: answers come from the processor until it ends.</source>
+            <translation>Ein Auftrag belegt das Gerät: Bis er endet, kommen Antworten vom Prozessor.</translation>
+        </message>
+        <message>
             <source>A job is under way.</source>
-            <translation type="unfinished" />
+            <translation>Ein Auftrag ist im Gang.</translation>
         </message>
         <message>
             <source>A learning rate of {rate} {what}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A little: helps with some hundred rows.</source>
+            <translation>Ein wenig: hilft bei einigen hundert Zeilen.</translation>
         </message>
         <message>
             <source>A llama.cpp of your own to convert and quantise with. Empty: the one that comes along.</source>
@@ -160,12 +240,36 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>A model of this name is there and will be replaced.</source>
+            <translation>Ein Modell dieses Namens gibt es; es wird ersetzt.</translation>
+        </message>
+        <message>
             <source>A model of this name is there.</source>
             <translation>Ein Modell dieses Namens gibt es schon.</translation>
         </message>
         <message>
+            <source>A model on the Hugging Face hub: downloaded once, into the cache of all its tools.</source>
+            <translation>Ein Modell auf dem Hugging-Face-Hub: einmal heruntergeladen, in den Cache all seiner Werkzeuge.</translation>
+        </message>
+        <message>
+            <source>A new run with the same settings</source>
+            <translation>Ein neuer Lauf mit denselben Einstellungen</translation>
+        </message>
+        <message>
+            <source>A new run with the same settings that begins with this adapter</source>
+            <translation>Ein neuer Lauf mit denselben Einstellungen, der mit diesem Adapter beginnt</translation>
+        </message>
+        <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A project holds a model, your examples and every run you make with them. The sample project shows the whole way in a few minutes, without a GPU.</source>
+            <translation>Ein Projekt enthält ein Modell, Ihre Beispiele und jeden Lauf, den Sie damit machen. Das Beispielprojekt zeigt den ganzen Weg in wenigen Minuten, ohne GPU.</translation>
+        </message>
+        <message>
+            <source>A project is a folder with one text file and the runs beside it. The file is written in one step, so that a full disk or a crash never leaves half of it.</source>
+            <translation>Ein Projekt ist ein Ordner mit einer Textdatei und den Läufen daneben. Die Datei wird in einem Schritt geschrieben, sodass ein voller Datenträger oder ein Absturz nie eine halbe hinterlässt.</translation>
         </message>
         <message>
             <source>A project needs a folder.</source>
@@ -184,8 +288,28 @@
             <translation>Eine Zeile mit Gewicht 2 kommt zweimal je Epoche vor; von denen mit 0.5 die Hälfte.</translation>
         </message>
         <message>
+            <source>A run for each combination of values, put into the queue. All else is as the project has it now.</source>
+            <translation>Ein Lauf für jede Kombination der Werte, in die Warteschlange gestellt. Alles andere ist, wie es das Projekt jetzt hat.</translation>
+        </message>
+        <message>
+            <source>A run is a folder that holds everything about one training. The one that is at work is locked; others can be merged, exported and deleted.</source>
+            <translation>Ein Lauf ist ein Ordner mit allem zu einem Training. Der gerade arbeitende ist gesperrt; andere lassen sich zusammenführen, exportieren und löschen.</translation>
+        </message>
+        <message>
+            <source>A run without steps has no curves.</source>
+            <translation>Ein Lauf ohne Schritte hat keine Kurven.</translation>
+        </message>
+        <message>
             <source>A server did not say how large its files are: {reason}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>A set-up is under way…</source>
+            <translation>Eine Einrichtung ist im Gang…</translation>
+        </message>
+        <message>
+            <source>A set-up of the engine is under way. Wait until it ends.</source>
+            <translation>Die Engine wird gerade eingerichtet. Warten Sie, bis das fertig ist.</translation>
         </message>
         <message>
             <source>A slot takes a column, or a template such as {question}\n{context}.</source>
@@ -196,12 +320,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>A wheel folder that another machine has made</source>
+            <translation>Ein Wheel-Ordner, den ein anderer Rechner erzeugt hat</translation>
+        </message>
+        <message>
+            <source>AMD GPU (ROCm)</source>
+            <translation>AMD-GPU (ROCm)</translation>
+        </message>
+        <message>
             <source>AMD GPU ({found})</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>About LoRA Studio</source>
             <translation>Über LoRA Studio</translation>
+        </message>
+        <message>
+            <source>About the chosen runs</source>
+            <translation>Über die gewählten Läufe</translation>
         </message>
         <message>
             <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
@@ -218,6 +354,10 @@
         <message>
             <source>Accept them on the {kind}'s page ({page_of}), then sign in with your token.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Actions</source>
+            <translation>Aktionen</translation>
         </message>
         <message>
             <source>Activations</source>
@@ -284,12 +424,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Adapter</source>
+            <translation>Adapter</translation>
+        </message>
+        <message>
             <source>Adapter as GGUF too</source>
             <translation>Adapter auch als GGUF</translation>
         </message>
         <message>
+            <source>Adapter in a folder…</source>
+            <translation>Adapter in einem Ordner…</translation>
+        </message>
+        <message>
             <source>Adapter library</source>
-            <translation type="unfinished" />
+            <translation>Adapterbibliothek</translation>
+        </message>
+        <message>
+            <source>Adapter library…</source>
+            <translation>Adapterbibliothek…</translation>
         </message>
         <message>
             <source>Adapter trained</source>
@@ -298,6 +450,18 @@
         <message>
             <source>Adapters</source>
             <translation>Adapter</translation>
+        </message>
+        <message>
+            <source>Adapters can only be combined when they were made for the same base model. Merge shows for each what it was trained on.</source>
+            <translation>Adapter lassen sich nur kombinieren, wenn sie für dasselbe Basismodell gemacht sind. „Zusammenführen“ zeigt für jeden, worauf er trainiert wurde.</translation>
+        </message>
+        <message>
+            <source>Adapters…</source>
+            <translation>Adapter…</translation>
+        </message>
+        <message>
+            <source>Add a column</source>
+            <translation>Spalte hinzufügen</translation>
         </message>
         <message>
             <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
@@ -312,8 +476,16 @@
             <translation>Fügen Sie oben eine Datei, einen Ordner oder einen Hub-Datensatz hinzu: Hier erscheinen die Zeilen als Gespräche und als Tokens, mit Markierung dessen, was trainiert wird.</translation>
         </message>
         <message>
+            <source>Add a folder…</source>
+            <translation>Ordner hinzufügen…</translation>
+        </message>
+        <message>
             <source>Add an adapter…</source>
             <translation>Adapter hinzufügen…</translation>
+        </message>
+        <message>
+            <source>Add an evaluation prompt</source>
+            <translation>Auswertungs-Prompt hinzufügen</translation>
         </message>
         <message>
             <source>Add data</source>
@@ -324,8 +496,31 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Add the folder in which your models lie: those in it are listed here.</source>
+            <translation>Fügen Sie den Ordner hinzu, in dem Ihre Modelle liegen: Sie werden hier aufgeführt.</translation>
+        </message>
+        <message>
             <source>Add them to the target modules, or leave the choice of the backend open.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Add to queue</source>
+            <translation>In die Warteschlange</translation>
+        </message>
+        <message numerus="yes">
+            <source>Add {n} runs to the queue</source>
+            <translation>
+                <numerusform>{n} Lauf in die Warteschlange</numerusform>
+                <numerusform>{n} Läufe in die Warteschlange</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>Address</source>
+            <translation>Adresse</translation>
+        </message>
+        <message>
+            <source>Address to ask</source>
+            <translation>Abzufragende Adresse</translation>
         </message>
         <message>
             <source>After step {step}</source>
@@ -416,6 +611,10 @@
             <translation>Außerdem: {unused}</translation>
         </message>
         <message>
+            <source>Always the likeliest token: the same answer every time.</source>
+            <translation>Immer das wahrscheinlichste Token: jedes Mal dieselbe Antwort.</translation>
+        </message>
+        <message>
             <source>An answer to a sample prompt ends after this many tokens.</source>
             <translation>Die Antwort auf einen Probe-Prompt endet nach so vielen Tokens.</translation>
         </message>
@@ -432,6 +631,18 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Another folder…</source>
+            <translation>Anderer Ordner…</translation>
+        </message>
+        <message>
+            <source>Another name</source>
+            <translation>Anderer Name</translation>
+        </message>
+        <message>
+            <source>Another program may have the file open, or the disk may be full, gone or write-protected. What was there before is still as it was.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Another set-up of the engine is under way.</source>
             <translation type="unfinished" />
         </message>
@@ -444,20 +655,56 @@
             <translation>Antwort</translation>
         </message>
         <message>
+            <source>Answer again</source>
+            <translation>Neu antworten</translation>
+        </message>
+        <message>
+            <source>Answer again (Ctrl+R)</source>
+            <translation>Neu antworten (Strg+R)</translation>
+        </message>
+        <message>
+            <source>Answer before this one</source>
+            <translation>Vorige Antwort</translation>
+        </message>
+        <message>
             <source>Answer loss</source>
             <translation>Loss der Antwort</translation>
+        </message>
+        <message>
+            <source>Answer on the processor</source>
+            <translation>Auf dem Prozessor antworten</translation>
+        </message>
+        <message>
+            <source>Answer {letter}</source>
+            <translation>Antwort {letter}</translation>
         </message>
         <message>
             <source>Answered at each evaluation by the tuned model, beside the base model. One a line.</source>
             <translation>Bei jeder Auswertung vom trainierten Modell beantwortet, neben dem Basismodell. Einer je Zeile.</translation>
         </message>
         <message>
+            <source>Answering…</source>
+            <translation>Antwortet…</translation>
+        </message>
+        <message>
             <source>Answers cut off</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Answers need a run whose adapter is trained, or a model that was merged or exported. Pick another source, or finish that step first.</source>
+            <translation>Antworten brauchen einen Lauf mit trainiertem Adapter oder ein zusammengeführtes oder exportiertes Modell. Wählen Sie eine andere Quelle oder beenden Sie zuerst diesen Schritt.</translation>
+        </message>
+        <message>
             <source>Answers only</source>
             <translation>Nur Antworten</translation>
+        </message>
+        <message>
+            <source>Any licence</source>
+            <translation>Jede Lizenz</translation>
+        </message>
+        <message>
+            <source>Any size</source>
+            <translation>Jede Größe</translation>
         </message>
         <message>
             <source>Apple GPU</source>
@@ -466,6 +713,10 @@
         <message>
             <source>Application Support</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Architecture</source>
+            <translation>Architektur</translation>
         </message>
         <message>
             <source>As detected</source>
@@ -490,6 +741,30 @@
         <message>
             <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ask now</source>
+            <translation>Jetzt fragen</translation>
+        </message>
+        <message>
+            <source>Ask once a day, at the start</source>
+            <translation>Einmal am Tag fragen, beim Start</translation>
+        </message>
+        <message>
+            <source>Ask something that is in your examples, then something that is not: the first shows what was learned, the second whether anything else was lost.</source>
+            <translation>Fragen Sie etwas aus Ihren Beispielen, dann etwas anderes: Das Erste zeigt, was gelernt wurde, das Zweite, ob sonst etwas verloren ging.</translation>
+        </message>
+        <message>
+            <source>Ask something. Enter sends, Shift+Enter begins a new line.</source>
+            <translation>Fragen Sie etwas. Eingabe sendet, Umschalt+Eingabe beginnt eine neue Zeile.</translation>
+        </message>
+        <message>
+            <source>Asking the hub…</source>
+            <translation>Der Hub wird gefragt…</translation>
+        </message>
+        <message>
+            <source>Asking…</source>
+            <translation>Wird gefragt…</translation>
         </message>
         <message>
             <source>Assistant</source>
@@ -532,12 +807,20 @@
             <translation>Ausgewogen</translation>
         </message>
         <message>
+            <source>Base</source>
+            <translation>Basis</translation>
+        </message>
+        <message>
             <source>Base and adapter</source>
             <translation>Basis und Adapter</translation>
         </message>
         <message>
             <source>Base model</source>
-            <translation type="unfinished" />
+            <translation>Basismodell</translation>
+        </message>
+        <message>
+            <source>Begin anew; this conversation stays in the history.</source>
+            <translation>Neu beginnen; dieses Gespräch bleibt im Verlauf.</translation>
         </message>
         <message>
             <source>Begin as usual</source>
@@ -548,8 +831,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Begins a run that merges it into the project's model.</source>
+            <translation>Beginnt einen Lauf, der ihn mit dem Modell des Projekts zusammenführt.</translation>
+        </message>
+        <message>
+            <source>Begun</source>
+            <translation>Begonnen</translation>
+        </message>
+        <message>
             <source>Below the loss</source>
             <translation>Unter dem Loss</translation>
+        </message>
+        <message>
+            <source>Best eval</source>
+            <translation>Bester Eval</translation>
+        </message>
+        <message>
+            <source>Best eval loss by {settings}</source>
+            <translation>Bester Eval-Loss nach {settings}</translation>
         </message>
         <message>
             <source>Best for this device</source>
@@ -576,6 +875,18 @@
             <translation>Bits je Gewicht</translation>
         </message>
         <message>
+            <source>Blend with</source>
+            <translation>Mischen mit</translation>
+        </message>
+        <message>
+            <source>Blind</source>
+            <translation>Blind</translation>
+        </message>
+        <message>
+            <source>Blind votes</source>
+            <translation>Blinde Stimmen</translation>
+        </message>
+        <message>
             <source>Blocks</source>
             <translation>Blöcke</translation>
         </message>
@@ -586,6 +897,14 @@
         <message>
             <source>Browse…</source>
             <translation>Durchsuchen…</translation>
+        </message>
+        <message>
+            <source>Built-in small model</source>
+            <translation>Mitgeliefertes kleines Modell</translation>
+        </message>
+        <message>
+            <source>By PEFT</source>
+            <translation>Mit PEFT</translation>
         </message>
         <message>
             <source>By name</source>
@@ -628,6 +947,18 @@
             <translation>Abbrechen: {what}</translation>
         </message>
         <message>
+            <source>Cancelled</source>
+            <translation>Abgebrochen</translation>
+        </message>
+        <message>
+            <source>Cancelled. What has arrived is kept.</source>
+            <translation>Abgebrochen. Was angekommen ist, bleibt.</translation>
+        </message>
+        <message>
+            <source>Cancelled. What was downloaded is kept: the next set-up goes on from there.</source>
+            <translation>Abgebrochen. Heruntergeladenes bleibt: Die nächste Einrichtung macht dort weiter.</translation>
+        </message>
+        <message>
             <source>Cancelled. What was saved before is intact.</source>
             <translation>Abgebrochen. Was vorher gespeichert war, ist unversehrt.</translation>
         </message>
@@ -636,8 +967,16 @@
             <translation>Abgebrochen; vom Ordner ist nichts übrig.</translation>
         </message>
         <message>
+            <source>Cannot be read</source>
+            <translation>Nicht lesbar</translation>
+        </message>
+        <message>
             <source>Change and train again</source>
             <translation>Ändern und neu trainieren</translation>
+        </message>
+        <message>
+            <source>Change it, and move the folder yourself.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>Change it, or leave the choice of the backend open.</source>
@@ -658,6 +997,14 @@
         <message>
             <source>Change these</source>
             <translation>Diese ändern</translation>
+        </message>
+        <message>
+            <source>Changed</source>
+            <translation>Geändert</translation>
+        </message>
+        <message>
+            <source>Changes</source>
+            <translation>Änderungen</translation>
         </message>
         <message>
             <source>Chat</source>
@@ -700,6 +1047,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Check that the project's runs folder is writable and has free space.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
             <translation type="unfinished" />
         </message>
@@ -713,6 +1064,10 @@
         </message>
         <message>
             <source>Check the network and start the set-up again.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Check the network and the address in Settings.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -816,6 +1171,14 @@
             <translation>Ordner mit Datendateien wählen</translation>
         </message>
         <message>
+            <source>Choose a folder on a larger disk.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a folder outside the one they are in.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
             <translation type="unfinished" />
         </message>
@@ -848,8 +1211,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Choose a model to see how much of it trains.</source>
+            <translation>Wählen Sie ein Modell, um zu sehen, wie viel davon trainiert wird.</translation>
+        </message>
+        <message>
+            <source>Choose a model to see its size, its licence and the memory it takes.</source>
+            <translation>Wählen Sie ein Modell, um Größe, Lizenz und Speicherbedarf zu sehen.</translation>
+        </message>
+        <message>
             <source>Choose a model to see the tokens of this row.</source>
             <translation>Wählen Sie ein Modell, um die Tokens dieser Zeile zu sehen.</translation>
+        </message>
+        <message>
+            <source>Choose a model, and talk to it here before you train it; afterwards the base and what you trained answer side by side.</source>
+            <translation>Wählen Sie ein Modell und sprechen Sie hier mit ihm, bevor Sie es trainieren; danach antworten Basis und Trainiertes nebeneinander.</translation>
         </message>
         <message>
             <source>Choose a new folder for the combined adapter.</source>
@@ -870,6 +1245,10 @@
         <message>
             <source>Choose a row that is there.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose a run to see its settings, or several to compare them.</source>
+            <translation>Wählen Sie einen Lauf, um seine Einstellungen zu sehen, oder mehrere, um sie zu vergleichen.</translation>
         </message>
         <message>
             <source>Choose a version of the model that has a tokenizer.json.</source>
@@ -893,6 +1272,10 @@
         </message>
         <message>
             <source>Choose another project file, or restore it from a copy.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Choose another run.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -1076,16 +1459,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Close programs that use it, or delete its folder in the file manager.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Close programs that use it, then remove the folder yourself.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close programs that use the engine, then remove the folder yourself.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Close this column</source>
+            <translation>Diese Spalte schließen</translation>
         </message>
         <message>
             <source>Close when it is done</source>
             <translation>Schließen, wenn es fertig ist</translation>
         </message>
         <message>
+            <source>Code: {code}</source>
+            <translation>Code: {code}</translation>
+        </message>
+        <message>
             <source>Colours</source>
             <translation>Farben</translation>
+        </message>
+        <message>
+            <source>Columns are shuffled and nameless until you have voted which answer is better.</source>
+            <translation>Die Spalten sind gemischt und namenlos, bis Sie gewählt haben, welche Antwort besser ist.</translation>
+        </message>
+        <message>
+            <source>Combine</source>
+            <translation>Kombinieren</translation>
+        </message>
+        <message>
+            <source>Combining</source>
+            <translation>Kombinieren</translation>
         </message>
         <message>
             <source>Command</source>
@@ -1104,6 +1515,10 @@
             <translation>Berechnet Aktivierungen zweimal, statt sie aufzuheben: viel weniger Speicher, etwa ein Drittel langsamer. Das von Unsloth lagert auch den Rest in den Hauptspeicher aus.</translation>
         </message>
         <message>
+            <source>Concatenation</source>
+            <translation>Verkettung</translation>
+        </message>
+        <message>
             <source>Concatenation: exactly the weighted sum of the updates; the ranks add up.</source>
             <translation type="unfinished" />
         </message>
@@ -1118,6 +1533,10 @@
         <message>
             <source>Constant</source>
             <translation>Konstant</translation>
+        </message>
+        <message>
+            <source>Context</source>
+            <translation>Kontext</translation>
         </message>
         <message>
             <source>Context length</source>
@@ -1152,6 +1571,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Copied: {text}</source>
+            <translation>Kopiert: {text}</translation>
+        </message>
+        <message>
             <source>Copy</source>
             <translation>Kopieren</translation>
         </message>
@@ -1160,12 +1583,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Copy llama.cpp command</source>
+            <translation>llama.cpp-Befehl kopieren</translation>
+        </message>
+        <message>
             <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Copy or download the file again.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Copy the answer</source>
+            <translation>Antwort kopieren</translation>
+        </message>
+        <message>
+            <source>Copy the text</source>
+            <translation>Text kopieren</translation>
         </message>
         <message>
             <source>Copy versions</source>
@@ -1178,6 +1613,10 @@
         <message>
             <source>Copy {source}</source>
             <translation>{source} kopieren</translation>
+        </message>
+        <message>
+            <source>Copy “{command}”</source>
+            <translation>„{command}“ kopieren</translation>
         </message>
         <message>
             <source>Copying for the cluster</source>
@@ -1212,6 +1651,10 @@
             <translation>Berichtigen Sie die Werte oben, um die Zahl der Schritte zu sehen.</translation>
         </message>
         <message>
+            <source>Correct the values below to see how much trains.</source>
+            <translation>Berichtigen Sie die Werte unten, um zu sehen, wie viel trainiert wird.</translation>
+        </message>
+        <message>
             <source>Cosine</source>
             <translation>Kosinus</translation>
         </message>
@@ -1240,12 +1683,24 @@
             <translation>In Ollama anlegen</translation>
         </message>
         <message>
+            <source>Create it</source>
+            <translation>Anlegen</translation>
+        </message>
+        <message>
+            <source>Create it all the same?</source>
+            <translation>Trotzdem anlegen?</translation>
+        </message>
+        <message>
             <source>Creates the model in Ollama when a server answers.</source>
             <translation>Legt das Modell in Ollama an, wenn ein Server antwortet.</translation>
         </message>
         <message>
             <source>Creating</source>
             <translation>Anlegen</translation>
+        </message>
+        <message>
+            <source>Creating the model in Ollama</source>
+            <translation>Modell in Ollama anlegen</translation>
         </message>
         <message>
             <source>Ctrl+Enter</source>
@@ -1256,8 +1711,20 @@
             <translation>Kurven</translation>
         </message>
         <message>
+            <source>Curves of the ticked runs</source>
+            <translation>Kurven der angekreuzten Läufe</translation>
+        </message>
+        <message>
             <source>Cut the end</source>
             <translation>Ende abschneiden</translation>
+        </message>
+        <message>
+            <source>DARE with TIES</source>
+            <translation>DARE mit TIES</translation>
+        </message>
+        <message>
+            <source>DARE, added</source>
+            <translation>DARE, addiert</translation>
         </message>
         <message>
             <source>DPO</source>
@@ -1300,12 +1767,51 @@
             <translation>Vorgabe: {value}{unit}</translation>
         </message>
         <message>
+            <source>Defaults</source>
+            <translation>Vorgaben</translation>
+        </message>
+        <message>
+            <source>Delete {name}?</source>
+            <translation>{name} löschen?</translation>
+        </message>
+        <message numerus="yes">
+            <source>Delete {n} runs?</source>
+            <translation>
+                <numerusform>{n} Lauf löschen?</numerusform>
+                <numerusform>{n} Läufe löschen?</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>Delete, {size}</source>
+            <translation>Löschen, {size}</translation>
+        </message>
+        <message>
+            <source>Delete…</source>
+            <translation>Löschen…</translation>
+        </message>
+        <message>
             <source>Device</source>
             <translation>Gerät</translation>
         </message>
         <message>
+            <source>Diagnostics file</source>
+            <translation>Diagnosedatei</translation>
+        </message>
+        <message>
+            <source>Diagnostics file…</source>
+            <translation>Diagnosedatei…</translation>
+        </message>
+        <message>
+            <source>Differences between the runs</source>
+            <translation>Unterschiede zwischen den Läufen</translation>
+        </message>
+        <message>
             <source>Discard</source>
             <translation>Verwerfen</translation>
+        </message>
+        <message>
+            <source>Disk</source>
+            <translation>Speicherplatz</translation>
         </message>
         <message>
             <source>Disk: {files} for the files</source>
@@ -1340,16 +1846,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Does not fit the project's model. {why}</source>
+            <translation>Passt nicht zum Modell des Projekts. {why}</translation>
+        </message>
+        <message>
+            <source>Done</source>
+            <translation>Fertig</translation>
+        </message>
+        <message>
             <source>Double quantisation</source>
             <translation>Doppelte Quantisierung</translation>
         </message>
         <message>
+            <source>Download</source>
+            <translation>Herunterladen</translation>
+        </message>
+        <message>
+            <source>Download {size}</source>
+            <translation>{size} herunterladen</translation>
+        </message>
+        <message>
+            <source>Downloading</source>
+            <translation>Herunterladen</translation>
+        </message>
+        <message>
             <source>Downloading Python</source>
-            <translation type="unfinished" />
+            <translation>Python herunterladen</translation>
         </message>
         <message>
             <source>Drag the line, or use the arrow keys (Shift: 1 token, Page: 512).</source>
             <translation>Ziehen Sie die Linie oder nehmen Sie die Pfeiltasten (Umschalt: 1 Token, Bild: 512).</translation>
+        </message>
+        <message>
+            <source>Drag to another place, or Alt+Up and Alt+Down; Delete takes out</source>
+            <translation>An eine andere Stelle ziehen oder Alt+Auf und Alt+Ab; Entf nimmt heraus</translation>
+        </message>
+        <message>
+            <source>Drop files here: any usual format is recognised. You see every row as the model will, and faults are found before they cost a training.</source>
+            <translation>Legen Sie hier Dateien ab: Jedes übliche Format wird erkannt. Sie sehen jede Zeile so, wie das Modell sie sehen wird, und Fehler werden gefunden, bevor sie ein Training kosten.</translation>
         </message>
         <message>
             <source>Drop files or folders anywhere on this page, or choose them.</source>
@@ -1368,8 +1902,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Each job has a process of its own, which ended by itself. Checkpoints and adapters that were written are intact and a training can be resumed. The log of the run has its last words.</source>
+            <translation>Jeder Auftrag hat einen eigenen Prozess, und dieser hat von selbst geendet. Geschriebene Checkpoints und Adapter sind unversehrt, und ein Training lässt sich fortsetzen. Das Protokoll des Laufs hat seine letzten Worte.</translation>
+        </message>
+        <message>
+            <source>Each page has one. While something is missing it tells what, and Ctrl+Enter presses it from anywhere on the page.</source>
+            <translation>Jede Seite hat einen. Solange etwas fehlt, sagt er, was; Strg+Eingabe drückt ihn von überall auf der Seite.</translation>
+        </message>
+        <message>
             <source>Each row is a single turn with its role, so no row holds a question with its answer.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
+            <translation>Jedes Training erzeugt einen Lauf: Einstellungen, Kurven, Checkpoints und Adapter. Hier stehen alle Läufe eines Projekts nebeneinander, damit Sie sehen, was einen besser gemacht hat.</translation>
+        </message>
+        <message>
+            <source>Earlier (Alt+Up)</source>
+            <translation>Früher (Alt+Auf)</translation>
         </message>
         <message>
             <source>Earlier runs of the project appear here.</source>
@@ -1378,6 +1928,10 @@
         <message>
             <source>Early stopping</source>
             <translation>Frühes Beenden</translation>
+        </message>
+        <message>
+            <source>Edit and go on from here</source>
+            <translation>Bearbeiten und hier weitermachen</translation>
         </message>
         <message>
             <source>Effective batch: {batch} per step.</source>
@@ -1390,6 +1944,14 @@
         <message>
             <source>Empty: looked for in your home folder.</source>
             <translation>Leer: wird in Ihrem persönlichen Ordner gesucht.</translation>
+        </message>
+        <message>
+            <source>End the tour</source>
+            <translation>Rundgang beenden</translation>
+        </message>
+        <message>
+            <source>End the tour (Esc)</source>
+            <translation>Rundgang beenden (Esc)</translation>
         </message>
         <message>
             <source>Ended with a problem</source>
@@ -1412,6 +1974,14 @@
             <translation>Engine</translation>
         </message>
         <message>
+            <source>Engine for</source>
+            <translation>Engine für</translation>
+        </message>
+        <message>
+            <source>Engine in use</source>
+            <translation>Verwendete Engine</translation>
+        </message>
+        <message>
             <source>Enter a valid value. {description}</source>
             <translation type="unfinished" />
         </message>
@@ -1422,6 +1992,18 @@
         <message>
             <source>Enter a value from {low} to {high}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Enter at least one for each setting.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Enter at least one value.</source>
+            <translation>Geben Sie mindestens einen Wert ein.</translation>
+        </message>
+        <message>
+            <source>Enter in the prompt, or Ctrl+Enter</source>
+            <translation>Eingabe im Prompt, oder Strg+Eingabe</translation>
         </message>
         <message>
             <source>Epoch</source>
@@ -1436,6 +2018,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Esc in the prompt</source>
+            <translation>Esc im Prompt</translation>
+        </message>
+        <message>
             <source>Eval loss</source>
             <translation>Eval-Loss</translation>
         </message>
@@ -1446,6 +2032,10 @@
         <message>
             <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Eval {measure}</source>
+            <translation>Eval {measure}</translation>
         </message>
         <message>
             <source>Evaluate every</source>
@@ -1472,12 +2062,32 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Every package is compared with its checksums. Only damaged ones are downloaded again; the engine as it is now is kept until the new one works.</source>
+            <translation>Jedes Paket wird mit seinen Prüfsummen verglichen. Nur beschädigte werden neu geladen; die jetzige Engine bleibt, bis die neue funktioniert.</translation>
+        </message>
+        <message>
+            <source>Every setting is at its default.</source>
+            <translation>Jede Einstellung steht auf ihrer Vorgabe.</translation>
+        </message>
+        <message>
+            <source>Every state</source>
+            <translation>Jeder Zustand</translation>
+        </message>
+        <message>
             <source>Every step of an answer has a label of its own (stepwise supervision, {named}). That trains a reward model, which is not done here.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Every training is kept with its settings and curves, to be compared. In the Playground you talk to base and tuned model side by side.</source>
+            <translation>Jedes Training bleibt mit Einstellungen und Kurven zum Vergleichen erhalten. Unter „Ausprobieren“ sprechen Sie mit Basis und trainiertem Modell nebeneinander.</translation>
+        </message>
+        <message>
             <source>Everything</source>
             <translation>Alles</translation>
+        </message>
+        <message>
+            <source>Everything in its folder, checkpoints too</source>
+            <translation>Alles in seinem Ordner, auch Checkpoints</translation>
         </message>
         <message>
             <source>Everywhere</source>
@@ -1492,12 +2102,40 @@
             <translation>Export</translation>
         </message>
         <message>
+            <source>Export again</source>
+            <translation>Erneut exportieren</translation>
+        </message>
+        <message>
+            <source>Export again; files that were complete are kept.</source>
+            <translation>Exportieren Sie erneut; fertige Dateien bleiben.</translation>
+        </message>
+        <message>
+            <source>Export and replace it</source>
+            <translation>Exportieren und ersetzen</translation>
+        </message>
+        <message>
+            <source>Export as CSV…</source>
+            <translation>Als CSV exportieren…</translation>
+        </message>
+        <message>
             <source>Export it first (`lora-studio export RUN`).</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Export its text as .txt or .md.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Export reads the merged model of a run and writes GGUF files. It can be repeated as often as you like; training is not touched.</source>
+            <translation>Der Export liest das zusammengeführte Modell eines Laufs und schreibt GGUF-Dateien. Er lässt sich beliebig oft wiederholen; das Training bleibt unberührt.</translation>
+        </message>
+        <message>
+            <source>Export runs as CSV</source>
+            <translation>Läufe als CSV exportieren</translation>
+        </message>
+        <message>
+            <source>Export the model as it is</source>
+            <translation>Modell exportieren, wie es ist</translation>
         </message>
         <message>
             <source>Export the run first, or choose another file.</source>
@@ -1508,8 +2146,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Export the votes</source>
+            <translation>Stimmen exportieren</translation>
+        </message>
+        <message>
             <source>Export without merging</source>
             <translation>Ohne Zusammenführen exportieren</translation>
+        </message>
+        <message>
+            <source>Export writes the files and asks the same questions of what you trained and of what will run. You see how well they agree.</source>
+            <translation>Der Export schreibt die Dateien und stellt dem Trainierten und dem, was laufen wird, dieselben Fragen. Sie sehen, wie gut beide übereinstimmen.</translation>
         </message>
         <message>
             <source>Exported</source>
@@ -1520,6 +2166,18 @@
             <translation>Export</translation>
         </message>
         <message>
+            <source>Exporting is under way.</source>
+            <translation>Der Export läuft.</translation>
+        </message>
+        <message>
+            <source>Exporting was cancelled.</source>
+            <translation>Der Export wurde abgebrochen.</translation>
+        </message>
+        <message>
+            <source>Export…</source>
+            <translation>Exportieren…</translation>
+        </message>
+        <message>
             <source>Extremely long rows</source>
             <translation type="unfinished" />
         </message>
@@ -1528,8 +2186,16 @@
             <translation>FP4</translation>
         </message>
         <message>
+            <source>Facts</source>
+            <translation>Angaben</translation>
+        </message>
+        <message>
             <source>Failed</source>
             <translation>Nicht bestanden</translation>
+        </message>
+        <message>
+            <source>Faults in data are shown under Findings on the Dataset page, with their rows and, where that is possible, a repair that leaves your files alone.</source>
+            <translation>Fehler in Daten stehen unter „Befunde“ auf der Seite „Datensatz“, mit ihren Zeilen und, wo möglich, einer Reparatur, die Ihre Dateien nicht anrührt.</translation>
         </message>
         <message>
             <source>Faults in the data appear here once all rows were read.</source>
@@ -1552,8 +2218,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Files finished</source>
+            <translation>Fertige Dateien</translation>
+        </message>
+        <message>
             <source>Files of another format are used when they are chosen as sources of their own.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Files that go in</source>
+            <translation>Dateien, die hineinkommen</translation>
+        </message>
+        <message>
+            <source>Files that were complete are kept.</source>
+            <translation>Fertige Dateien bleiben.</translation>
         </message>
         <message>
             <source>Files, folders of files or hub datasets whose rows are trained on, mixed by weight.</source>
@@ -1592,12 +2270,28 @@
             <translation>Findet Zeilen mit diesen Wörtern, groß oder klein (Strg+F)</translation>
         </message>
         <message>
+            <source>Fine-tune a language model on your own examples, then run in Ollama exactly what you trained.</source>
+            <translation>Passen Sie ein Sprachmodell mit Ihren eigenen Beispielen an und führen Sie in Ollama genau das aus, was Sie trainiert haben.</translation>
+        </message>
+        <message>
             <source>Finish copying first?</source>
             <translation>Erst zu Ende kopieren?</translation>
         </message>
         <message>
+            <source>First setting</source>
+            <translation>Erste Einstellung</translation>
+        </message>
+        <message>
             <source>Fit longest row ({fitting})</source>
             <translation>An längste Zeile anpassen ({fitting})</translation>
+        </message>
+        <message>
+            <source>Fits the project's model.</source>
+            <translation>Passt zum Modell des Projekts.</translation>
+        </message>
+        <message>
+            <source>Fits, but mind: {why}</source>
+            <translation>Passt, aber beachten Sie: {why}</translation>
         </message>
         <message>
             <source>Fix</source>
@@ -1620,6 +2314,10 @@
             <translation>Ordner</translation>
         </message>
         <message>
+            <source>Folder for engines</source>
+            <translation>Ordner für Engines</translation>
+        </message>
+        <message>
             <source>Folder for the project</source>
             <translation>Ordner für das Projekt</translation>
         </message>
@@ -1634,6 +2332,18 @@
         <message>
             <source>Folder of the model to merge into, when it is not the one that was trained on: the 16-bit original of a quantised model. Empty for the model of this project.</source>
             <translation>Ordner des Modells, mit dem zusammengeführt wird, wenn es nicht das trainierte ist: das 16-Bit-Original eines quantisierten Modells. Leer für das Modell dieses Projekts.</translation>
+        </message>
+        <message>
+            <source>Folder to move the engines to</source>
+            <translation>Ordner, in den die Engines kommen</translation>
+        </message>
+        <message>
+            <source>Folder with adapters</source>
+            <translation>Ordner mit Adaptern</translation>
+        </message>
+        <message>
+            <source>Folder with models</source>
+            <translation>Ordner mit Modellen</translation>
         </message>
         <message>
             <source>Folders</source>
@@ -1676,6 +2386,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Free some space there, or choose a folder on another disk.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Free some space, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
             <translation type="unfinished" />
         </message>
@@ -1686,6 +2400,14 @@
         <message>
             <source>Free {left}</source>
             <translation>Frei {left}</translation>
+        </message>
+        <message>
+            <source>From a model to Ollama. Each says how it stands: to do, ready, a problem or at work. Visit them in any order.</source>
+            <translation>Vom Modell bis zu Ollama. Jeder sagt, wie es um ihn steht: zu tun, bereit, ein Problem oder in Arbeit. Besuchen Sie sie in beliebiger Reihenfolge.</translation>
+        </message>
+        <message>
+            <source>From anywhere</source>
+            <translation>Von überall</translation>
         </message>
         <message>
             <source>From the hub</source>
@@ -1700,6 +2422,18 @@
             <translation>GB</translation>
         </message>
         <message>
+            <source>GGUF file</source>
+            <translation>GGUF-Datei</translation>
+        </message>
+        <message>
+            <source>GGUF files</source>
+            <translation>GGUF-Dateien</translation>
+        </message>
+        <message>
+            <source>GGUF files (*.gguf)</source>
+            <translation>GGUF-Dateien (*.gguf)</translation>
+        </message>
+        <message>
             <source>GGUF files can be made straight from base and adapter, without a merged copy.</source>
             <translation>GGUF-Dateien können direkt aus Basis und Adapter entstehen, ohne zusammengeführte Kopie.</translation>
         </message>
@@ -1712,8 +2446,16 @@
             <translation>Zu schreibende GGUF-Dateien. Q4_K_M ist der übliche Kompromiss aus Größe und Güte; F16 ist so gut wie exakt. Die erste wird zum Ollama-Modell.</translation>
         </message>
         <message>
+            <source>GGUF file…</source>
+            <translation>GGUF-Datei…</translation>
+        </message>
+        <message>
             <source>GGUF models (*.gguf);;All files (*)</source>
             <translation>GGUF-Modelle (*.gguf);;Alle Dateien (*)</translation>
+        </message>
+        <message>
+            <source>GGUF: Ollama, LM Studio</source>
+            <translation>GGUF: Ollama, LM Studio</translation>
         </message>
         <message>
             <source>GPU (°C)</source>
@@ -1736,6 +2478,10 @@
             <translation>GPU {gpu_percent:.0f} %</translation>
         </message>
         <message>
+            <source>Gated and private models need a token. One with read access is enough. It goes into the hub's own store on this computer, where other tools find it too, and nowhere else.</source>
+            <translation>Zugangsbeschränkte und private Modelle brauchen ein Token. Eines mit Leserecht genügt. Es kommt in den eigenen Speicher des Hubs auf diesem Rechner, wo auch andere Werkzeuge es finden, und nirgendwo sonst hin.</translation>
+        </message>
+        <message>
             <source>Gaussian</source>
             <translation>Gauß-verteilt</translation>
         </message>
@@ -1746,6 +2492,10 @@
         <message>
             <source>Give at least one adapter a weight; 1 is as it was trained.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Give the new adapter a name.</source>
+            <translation>Geben Sie dem neuen Adapter einen Namen.</translation>
         </message>
         <message>
             <source>Give this adapter the weight 1.</source>
@@ -1764,12 +2514,32 @@
             <translation>Weitermachen mit</translation>
         </message>
         <message>
+            <source>Go on in that window, or close it and open the project again. What you change here can be saved under another name.</source>
+            <translation>Machen Sie in jenem Fenster weiter, oder schließen Sie es und öffnen Sie das Projekt erneut. Was Sie hier ändern, lässt sich unter anderem Namen speichern.</translation>
+        </message>
+        <message>
+            <source>Go on in the background</source>
+            <translation>Im Hintergrund weitermachen</translation>
+        </message>
+        <message>
             <source>Go on to Merge.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Go on with the download of {size}</source>
+            <translation>Herunterladen von {size} fortsetzen</translation>
+        </message>
+        <message>
             <source>Go on: {what}</source>
             <translation>Weitermachen: {what}</translation>
+        </message>
+        <message>
+            <source>Go to Model</source>
+            <translation>Zum Modell</translation>
+        </message>
+        <message>
+            <source>Go to Train</source>
+            <translation>Zum Training</translation>
         </message>
         <message>
             <source>Go to the next problem</source>
@@ -1778,6 +2548,22 @@
         <message>
             <source>Go to {place}</source>
             <translation>Gehe zu {place}</translation>
+        </message>
+        <message>
+            <source>Goes on from an adapter: {shape}. What it decides is grey below.</source>
+            <translation>Macht mit einem Adapter weiter: {shape}. Was er bestimmt, ist unten grau.</translation>
+        </message>
+        <message>
+            <source>Goes on from {name}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Goes on with its training from the last checkpoint</source>
+            <translation>Setzt sein Training beim letzten Checkpoint fort</translation>
+        </message>
+        <message>
+            <source>Goes on with what was cut off; what is trained is run again</source>
+            <translation>Setzt Abgebrochenes fort; Trainiertes läuft noch einmal</translation>
         </message>
         <message>
             <source>Goes to {folder}</source>
@@ -1804,6 +2590,22 @@
             <translation>Gradienten</translation>
         </message>
         <message>
+            <source>Greedy</source>
+            <translation>Immer das Wahrscheinlichste</translation>
+        </message>
+        <message>
+            <source>Grid</source>
+            <translation>Raster</translation>
+        </message>
+        <message>
+            <source>Grid search</source>
+            <translation>Rastersuche</translation>
+        </message>
+        <message>
+            <source>Grid search…</source>
+            <translation>Rastersuche…</translation>
+        </message>
+        <message>
             <source>Group by length</source>
             <translation>Nach Länge gruppieren</translation>
         </message>
@@ -1826,6 +2628,10 @@
         <message>
             <source>Help</source>
             <translation>Hilfe</translation>
+        </message>
+        <message>
+            <source>History</source>
+            <translation>Verlauf</translation>
         </message>
         <message>
             <source>Hold the base in 16-bit, or begin as usual.</source>
@@ -1852,6 +2658,10 @@
             <translation>Wie er verwendet wird</translation>
         </message>
         <message>
+            <source>How long it trained, pauses not counted</source>
+            <translation>Wie lange trainiert wurde, ohne Pausen</translation>
+        </message>
+        <message>
             <source>How many times the cosine runs from its highest to zero.</source>
             <translation>Wie oft der Kosinus von seinem Höchstwert bis null läuft.</translation>
         </message>
@@ -1872,8 +2682,20 @@
             <translation>Wie die Lernrate nach dem Aufwärmen fällt.</translation>
         </message>
         <message>
+            <source>How to combine</source>
+            <translation>Art der Kombination</translation>
+        </message>
+        <message>
             <source>How turns are written as text. A base model without a template of its own gets ChatML unless another is chosen, and the adapter, the merged and the exported model carry it.</source>
             <translation>Wie Gesprächsbeiträge als Text geschrieben werden. Ein Basismodell ohne eigene Vorlage bekommt ChatML, wenn keine andere gewählt ist; Adapter, zusammengeführtes und exportiertes Modell tragen sie.</translation>
+        </message>
+        <message>
+            <source>Hugging Face cache</source>
+            <translation>Hugging-Face-Cache</translation>
+        </message>
+        <message>
+            <source>Hugging Face hub</source>
+            <translation>Hugging-Face-Hub</translation>
         </message>
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
@@ -1912,6 +2734,10 @@
             <translation>In Kraft; nichts in den Daten braucht es jetzt.</translation>
         </message>
         <message>
+            <source>In use</source>
+            <translation>Belegt</translation>
+        </message>
+        <message>
             <source>In {count} row, row {row} the first: {what}.</source>
             <translation type="unfinished" />
         </message>
@@ -1922,6 +2748,10 @@
         <message>
             <source>In {hidden} rows the reasoning before earlier answers is left out: this chat template shows that before the last answer alone.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>In {layers} of every block.</source>
+            <translation>In {layers} jedes Blocks.</translation>
         </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
@@ -2020,6 +2850,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Install it there: {python} -m pip install {broken}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Install the engine again, or name a llama.cpp folder of your own.</source>
             <translation type="unfinished" />
         </message>
@@ -2028,12 +2862,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Installing</source>
+            <translation>Installieren</translation>
+        </message>
+        <message>
             <source>Interrupted</source>
             <translation>Unterbrochen</translation>
         </message>
         <message>
+            <source>Into the project, as one step that can be undone</source>
+            <translation>In das Projekt, als ein Schritt, der sich rückgängig machen lässt</translation>
+        </message>
+        <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
+        </message>
+        <message>
+            <source>It cannot be brought back, except by creating it anew. Files of your runs stay.</source>
+            <translation>Es lässt sich nicht zurückholen, nur neu anlegen. Dateien Ihrer Läufe bleiben.</translation>
         </message>
         <message>
             <source>It cannot be read: {why}.</source>
@@ -2066,6 +2912,10 @@
         <message>
             <source>It is one part of several: join them with llama-gguf-split first.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>It waits in the queue until the job under way has ended.</source>
+            <translation>Er wartet in der Warteschlange, bis der laufende Auftrag beendet ist.</translation>
         </message>
         <message>
             <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
@@ -2108,6 +2958,10 @@
             <translation>Verbindet kleine Rechnungen der Feed-forward-Teile zu größeren. Ob es sich lohnt, wird vor dem Training am längsten Mikro-Batch gemessen; das dauert eine Minute.</translation>
         </message>
         <message>
+            <source>Keep</source>
+            <translation>Behalten</translation>
+        </message>
+        <message>
             <source>Keep 5 % of the rows for validation</source>
             <translation type="unfinished" />
         </message>
@@ -2140,8 +2994,28 @@
             <translation>Zusammenhalten nach</translation>
         </message>
         <message>
+            <source>Keeps everything else. A training that was cut off can then not be resumed.</source>
+            <translation>Behält alles andere. Ein abgebrochenes Training lässt sich dann nicht fortsetzen.</translation>
+        </message>
+        <message>
+            <source>Keeps this prompt for evaluations: training answers it at every one of them.</source>
+            <translation>Behält diesen Prompt für Auswertungen: Das Training beantwortet ihn bei jeder.</translation>
+        </message>
+        <message>
+            <source>Kept</source>
+            <translation>Behalten</translation>
+        </message>
+        <message>
+            <source>Kept. Training answers it at every evaluation; undo takes it out again.</source>
+            <translation>Behalten. Das Training beantwortet ihn bei jeder Auswertung; Rückgängig nimmt ihn wieder heraus.</translation>
+        </message>
+        <message>
             <source>Keyboard shortcuts</source>
             <translation>Tastenkürzel</translation>
+        </message>
+        <message>
+            <source>Kind</source>
+            <translation>Art</translation>
         </message>
         <message>
             <source>LM Studio's models folder</source>
@@ -2182,6 +3056,18 @@
         <message>
             <source>Last answer only</source>
             <translation>Nur letzte Antwort</translation>
+        </message>
+        <message>
+            <source>Later (Alt+Down)</source>
+            <translation>Später (Alt+Ab)</translation>
+        </message>
+        <message>
+            <source>Layer {layer}: ‖ΔW‖ {norm:.3g}</source>
+            <translation>Schicht {layer}: ‖ΔW‖ {norm:.3g}</translation>
+        </message>
+        <message>
+            <source>Layers</source>
+            <translation>Schichten</translation>
         </message>
         <message>
             <source>Layers of a transformer block that get an adapter</source>
@@ -2308,6 +3194,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Let the models answer on the processor, or wait until that has ended.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Licence</source>
             <translation>Lizenz</translation>
         </message>
@@ -2360,8 +3250,20 @@
             <translation>LoRA</translation>
         </message>
         <message>
+            <source>LoRA Studio engine</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
+        </message>
+        <message>
+            <source>LoRA Studio runs 1 {version}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>LoRA Studio {version} is there.</source>
+            <translation>LoRA Studio {version} ist da.</translation>
         </message>
         <message>
             <source>LoRA Studio {version}, Python {python_version}</source>
@@ -2370,6 +3272,10 @@
         <message>
             <source>LoRA+ ratio</source>
             <translation>LoRA+-Verhältnis</translation>
+        </message>
+        <message>
+            <source>Loading…</source>
+            <translation>Lädt…</translation>
         </message>
         <message>
             <source>LoftQ</source>
@@ -2432,6 +3338,10 @@
             <translation>Aussehen</translation>
         </message>
         <message>
+            <source>Look again</source>
+            <translation>Noch einmal suchen</translation>
+        </message>
+        <message>
             <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
             <translation type="unfinished" />
         </message>
@@ -2442,6 +3352,10 @@
         <message>
             <source>Look at the rows, and map other columns if that is wrong.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Look for models</source>
+            <translation>Modelle suchen</translation>
         </message>
         <message>
             <source>Look into its log (`ollama serve` prints it) and export again.</source>
@@ -2460,12 +3374,32 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Looking at Python</source>
+            <translation>Python wird angesehen</translation>
+        </message>
+        <message>
             <source>Looking at its runs…</source>
             <translation>Läufe werden angesehen…</translation>
         </message>
         <message>
             <source>Looking at it…</source>
             <translation>Wird angesehen…</translation>
+        </message>
+        <message>
+            <source>Looking at the model…</source>
+            <translation>Das Modell wird angesehen…</translation>
+        </message>
+        <message>
+            <source>Looking at what is needed</source>
+            <translation>Bedarf wird ermittelt</translation>
+        </message>
+        <message>
+            <source>Looking for Ollama…</source>
+            <translation>Ollama wird gesucht…</translation>
+        </message>
+        <message>
+            <source>Looking for adapters…</source>
+            <translation>Adapter werden gesucht…</translation>
         </message>
         <message>
             <source>Looking for faults</source>
@@ -2496,6 +3430,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Low-rank (SVD)</source>
+            <translation>Niedriger Rang (SVD)</translation>
+        </message>
+        <message>
             <source>Lower the learning rate to a third, or lengthen the warm-up, and train again.</source>
             <translation type="unfinished" />
         </message>
@@ -2504,8 +3442,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Lowest eval loss, nats per trained token</source>
+            <translation>Kleinster Eval-Loss, Nats je trainiertem Token</translation>
+        </message>
+        <message>
             <source>Lowest rate</source>
             <translation>Kleinste Rate</translation>
+        </message>
+        <message>
+            <source>Lowest so far: {loss} with {values}.</source>
+            <translation>Bisher am kleinsten: {loss} mit {values}.</translation>
         </message>
         <message>
             <source>MLflow</source>
@@ -2524,11 +3470,19 @@
             <translation>Gemacht für {only_for}.</translation>
         </message>
         <message>
+            <source>Make a token…</source>
+            <translation>Token erzeugen…</translation>
+        </message>
+        <message>
             <source>Make every rank even, or begin as usual.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Make it again on a machine with the same system and Python: `lora-studio engine wheelhouse FOLDER`.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Make it again with the same version of the program.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -2544,8 +3498,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Make the micro-batch or the longest row smaller, switch gradient checkpointing on, or choose 4-bit precision. Closing other programs that use the device helps too.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Makes it the run that Merge, Export and the curves on Train show</source>
+            <translation>Macht ihn zum Lauf, den „Zusammenführen“, „Export“ und die Kurven unter „Training“ zeigen</translation>
         </message>
         <message>
             <source>Mapping</source>
@@ -2574,6 +3536,10 @@
         <message>
             <source>Memory and time</source>
             <translation>Speicher und Zeit</translation>
+        </message>
+        <message>
+            <source>Memory of a device is shared by all programs. Close others that use it, or choose a smaller precision, rank, length or micro-batch: Train shows what each of them takes.</source>
+            <translation>Den Speicher eines Geräts teilen sich alle Programme. Schließen Sie andere, die ihn belegen, oder wählen Sie kleinere Genauigkeit, Rang, Länge oder Mikro-Batch: „Training“ zeigt, was jedes davon braucht.</translation>
         </message>
         <message>
             <source>Memory ran out on another device.</source>
@@ -2612,12 +3578,28 @@
             <translation>Zusammenführen</translation>
         </message>
         <message>
+            <source>Merge again</source>
+            <translation>Erneut zusammenführen</translation>
+        </message>
+        <message>
+            <source>Merge again: files that were finished are kept.</source>
+            <translation>Führen Sie erneut zusammen: Fertige Dateien bleiben.</translation>
+        </message>
+        <message>
+            <source>Merge and Export work on this run.</source>
+            <translation>„Zusammenführen“ und „Export“ arbeiten mit diesem Lauf.</translation>
+        </message>
+        <message>
             <source>Merge and export again; the run's selftest.json says what was found.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Merge into</source>
             <translation>Zusammenführen mit</translation>
+        </message>
+        <message>
+            <source>Merge it</source>
+            <translation>Zusammenführen</translation>
         </message>
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
@@ -2644,16 +3626,32 @@
             <translation>Führen Sie zuerst den Adapter zusammen.</translation>
         </message>
         <message>
+            <source>Merge, Export and the curves on Train are of this run now.</source>
+            <translation>„Zusammenführen“, „Export“ und die Kurven unter „Training“ gehören jetzt zu diesem Lauf.</translation>
+        </message>
+        <message>
             <source>Merged</source>
             <translation>Zusammengeführt</translation>
         </message>
         <message>
             <source>Merged model</source>
-            <translation type="unfinished" />
+            <translation>Zusammengeführtes Modell</translation>
         </message>
         <message>
             <source>Merging</source>
             <translation>Zusammenführen</translation>
+        </message>
+        <message>
+            <source>Merging adds the adapter to a full copy of its base model. Base and adapter have to belong together, and the disk needs room for that copy.</source>
+            <translation>Beim Zusammenführen wird der Adapter zu einer vollen Kopie seines Basismodells addiert. Basis und Adapter müssen zusammengehören, und der Datenträger braucht Platz für diese Kopie.</translation>
+        </message>
+        <message>
+            <source>Merging is under way.</source>
+            <translation>Das Zusammenführen läuft.</translation>
+        </message>
+        <message>
+            <source>Merging was cancelled.</source>
+            <translation>Das Zusammenführen wurde abgebrochen.</translation>
         </message>
         <message>
             <source>Message</source>
@@ -2676,6 +3674,10 @@
             <translation>Mikro-Batches, die vor jedem Optimiererschritt summiert werden. Der effektive Batch ist Mikro-Batch × Akkumulation.</translation>
         </message>
         <message>
+            <source>Mind</source>
+            <translation>Beachten</translation>
+        </message>
+        <message>
             <source>Misread characters</source>
             <translation type="unfinished" />
         </message>
@@ -2688,16 +3690,64 @@
             <translation>Modell</translation>
         </message>
         <message>
+            <source>Model card</source>
+            <translation>Modellkarte</translation>
+        </message>
+        <message>
+            <source>Models</source>
+            <translation>Modelle</translation>
+        </message>
+        <message>
+            <source>Models and checkpoints are large. Free space on that disk or choose another folder; nothing that was complete is lost.</source>
+            <translation>Modelle und Checkpoints sind groß. Schaffen Sie Platz auf diesem Datenträger oder wählen Sie einen anderen Ordner; nichts Fertiges ist verloren.</translation>
+        </message>
+        <message>
+            <source>Models in Ollama</source>
+            <translation>Modelle in Ollama</translation>
+        </message>
+        <message>
             <source>Module names</source>
             <translation>Modulnamen</translation>
+        </message>
+        <message>
+            <source>Modules</source>
+            <translation>Module</translation>
         </message>
         <message>
             <source>More</source>
             <translation>Mehr</translation>
         </message>
         <message>
+            <source>More: helps when a small dataset is gone through many times.</source>
+            <translation>Mehr: hilft, wenn ein kleiner Datensatz oft durchlaufen wird.</translation>
+        </message>
+        <message>
+            <source>Most downloaded</source>
+            <translation>Am meisten geladen</translation>
+        </message>
+        <message>
+            <source>Most liked</source>
+            <translation>Am beliebtesten</translation>
+        </message>
+        <message>
+            <source>Move the file away to begin a new tally.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Move this conversation to the trash</source>
+            <translation>Dieses Gespräch in den Papierkorb</translation>
+        </message>
+        <message>
+            <source>Move…</source>
+            <translation>Verschieben…</translation>
+        </message>
+        <message>
+            <source>Moving</source>
+            <translation>Verschieben</translation>
         </message>
         <message>
             <source>NEFTune noise</source>
@@ -2710,6 +3760,10 @@
         <message>
             <source>NF4 suits weights that are normally distributed, as a model's are; FP4 is plain 4-bit floating point. Used with 4-bit precision only.</source>
             <translation>NF4 passt zu normalverteilten Gewichten, wie Modelle sie haben; FP4 ist einfache 4-Bit-Gleitkommazahl. Nur bei 4-Bit-Genauigkeit verwendet.</translation>
+        </message>
+        <message>
+            <source>NVIDIA GPU (CUDA)</source>
+            <translation>NVIDIA-GPU (CUDA)</translation>
         </message>
         <message>
             <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
@@ -2744,12 +3798,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Name it {name} instead</source>
+            <translation>Stattdessen {name} nennen</translation>
+        </message>
+        <message>
             <source>Name no experts, or leave the choice of the backend open.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Name of the copy</source>
             <translation>Name der Kopie</translation>
+        </message>
+        <message>
+            <source>Name of the new adapter</source>
+            <translation>Name des neuen Adapters</translation>
+        </message>
+        <message>
+            <source>Name or organisation</source>
+            <translation>Name oder Organisation</translation>
         </message>
         <message>
             <source>Name the file that ends in {suffix}.</source>
@@ -2788,6 +3854,18 @@
             <translation>Braucht eine Wichtigkeitsmatrix; sie wird aus den Trainingsdaten berechnet.</translation>
         </message>
         <message>
+            <source>Neither Ollama nor LM Studio keeps a model here that could be a base.</source>
+            <translation>Weder Ollama noch LM Studio haben hier ein Modell, das Basis sein könnte.</translation>
+        </message>
+        <message>
+            <source>Network</source>
+            <translation>Netzwerk</translation>
+        </message>
+        <message>
+            <source>New chat</source>
+            <translation>Neuer Chat</translation>
+        </message>
+        <message>
             <source>New project</source>
             <translation>Neues Projekt</translation>
         </message>
@@ -2796,8 +3874,28 @@
             <translation>Neues Projekt…</translation>
         </message>
         <message>
+            <source>Newer versions</source>
+            <translation>Neuere Versionen</translation>
+        </message>
+        <message>
+            <source>Newest</source>
+            <translation>Neueste</translation>
+        </message>
+        <message>
+            <source>Next</source>
+            <translation>Weiter</translation>
+        </message>
+        <message>
+            <source>Next answer</source>
+            <translation>Nächste Antwort</translation>
+        </message>
+        <message>
             <source>Next step</source>
             <translation>Nächster Schritt</translation>
+        </message>
+        <message>
+            <source>No GPU that PyTorch can use; {name} computes</source>
+            <translation>Keine GPU, die PyTorch verwenden kann; {name} rechnet</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
@@ -2812,6 +3910,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>No adapter chosen</source>
+            <translation>Kein Adapter gewählt</translation>
+        </message>
+        <message>
+            <source>No adapters yet: train one, or add a folder that holds some.</source>
+            <translation>Noch keine Adapter: Trainieren Sie einen oder fügen Sie einen Ordner mit welchen hinzu.</translation>
+        </message>
+        <message>
             <source>No change of the recipe is enough: choose a smaller model, or free memory.</source>
             <translation type="unfinished" />
         </message>
@@ -2824,12 +3930,36 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>No conversations yet</source>
+            <translation>Noch keine Gespräche</translation>
+        </message>
+        <message>
             <source>No dataset is chosen.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>No difference</source>
+            <translation>Kein Unterschied</translation>
+        </message>
+        <message>
+            <source>No difference.</source>
+            <translation>Kein Unterschied.</translation>
+        </message>
+        <message>
+            <source>No engine is installed any more.</source>
+            <translation>Es ist keine Engine mehr installiert.</translation>
+        </message>
+        <message>
+            <source>No engine was set up; one would be put into {folder}.</source>
+            <translation>Es ist keine Engine eingerichtet; sie käme nach {folder}.</translation>
+        </message>
+        <message>
             <source>No format has all of {value}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>No longer look in {folder}</source>
+            <translation>Nicht mehr in {folder} suchen</translation>
         </message>
         <message>
             <source>No model called {name} comes along.</source>
@@ -2844,6 +3974,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>No part of the program speaks to anything but this computer: no hub, no downloads, no Ollama server elsewhere. An Ollama server on this computer still answers.</source>
+            <translation>Kein Teil des Programms spricht mit etwas anderem als diesem Rechner: kein Hub, keine Downloads, kein Ollama-Server anderswo. Ein Ollama-Server auf diesem Rechner antwortet weiterhin.</translation>
+        </message>
+        <message>
+            <source>No projects yet</source>
+            <translation>Noch keine Projekte</translation>
+        </message>
+        <message>
             <source>No row of {name} can be read ({store}). Of row {number}: {reason}.</source>
             <translation type="unfinished" />
         </message>
@@ -2852,8 +3990,16 @@
             <translation>Noch keine Zeilen</translation>
         </message>
         <message>
+            <source>No run of this search has an eval loss yet.</source>
+            <translation>Noch hat kein Lauf dieser Suche einen Eval-Loss.</translation>
+        </message>
+        <message>
             <source>No run yet</source>
             <translation>Noch kein Lauf</translation>
+        </message>
+        <message>
+            <source>No runs yet</source>
+            <translation>Noch keine Läufe</translation>
         </message>
         <message>
             <source>No set of packages fits together here: {last_words}</source>
@@ -2884,6 +4030,10 @@
             <translation>Keine</translation>
         </message>
         <message>
+            <source>None of the engines is in use.</source>
+            <translation>Keine der Engines wird verwendet.</translation>
+        </message>
+        <message>
             <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
             <translation type="unfinished" />
         </message>
@@ -2896,12 +4046,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>None: fastest, and fine for most datasets.</source>
+            <translation>Keines: am schnellsten und für die meisten Datensätze gut.</translation>
+        </message>
+        <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
         <message>
             <source>Not estimated: the devices share the weights, or one memory.</source>
             <translation>Nicht geschätzt: Die Geräte teilen sich die Gewichte oder einen Speicher.</translation>
+        </message>
+        <message>
+            <source>Not everything could be deleted: {value}.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>Not looked for faults</source>
@@ -2912,12 +4070,24 @@
             <translation>Noch nicht gelesen.</translation>
         </message>
         <message>
+            <source>Not started</source>
+            <translation>Nicht begonnen</translation>
+        </message>
+        <message>
             <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Not used: {why}.</source>
             <translation>Nicht verwendet: {why}.</translation>
+        </message>
+        <message>
+            <source>Note</source>
+            <translation>Notiz</translation>
+        </message>
+        <message>
+            <source>Notes</source>
+            <translation>Notizen</translation>
         </message>
         <message>
             <source>Nothing</source>
@@ -2928,6 +4098,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Nothing chosen yet.</source>
+            <translation>Noch nichts gewählt.</translation>
+        </message>
+        <message>
             <source>Nothing here can be trained on. {evidence}</source>
             <translation>Damit kann nichts trainiert werden. {evidence}</translation>
         </message>
@@ -2936,16 +4110,52 @@
             <translation>Nichts hier heißt „{typed}“. Versuchen Sie ein anderes Wort.</translation>
         </message>
         <message>
+            <source>Nothing is known of it.</source>
+            <translation>Darüber ist nichts bekannt.</translation>
+        </message>
+        <message>
+            <source>Nothing of it is left behind.</source>
+            <translation>Davon ist nichts übrig.</translation>
+        </message>
+        <message>
             <source>Nothing to export yet</source>
             <translation>Noch nichts zu exportieren</translation>
+        </message>
+        <message>
+            <source>Nothing to merge yet</source>
+            <translation>Noch nichts zusammenzuführen</translation>
+        </message>
+        <message>
+            <source>Nothing to talk to yet</source>
+            <translation>Noch niemand zum Reden</translation>
         </message>
         <message>
             <source>Nothing to train</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Nothing trains: this model has none of these layers.</source>
+            <translation>Nichts wird trainiert: Dieses Modell hat keine dieser Schichten.</translation>
+        </message>
+        <message>
+            <source>Nothing waits. Runs added while another one trains start one after the other.</source>
+            <translation>Nichts wartet. Läufe, die während eines Trainings hinzukommen, starten nacheinander.</translation>
+        </message>
+        <message>
             <source>Nothing would train on {name}. {why}</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
+            <translation>Noch nichts. Was Sie oder andere Werkzeuge vom Hub laden, steht hier.</translation>
+        </message>
+        <message>
+            <source>Now that is {name}.</source>
+            <translation>Jetzt ist das {name}.</translation>
+        </message>
+        <message>
+            <source>Now {ratio} × rank.</source>
+            <translation>Jetzt {ratio} × Rang.</translation>
         </message>
         <message>
             <source>Number format</source>
@@ -2992,20 +4202,56 @@
             <translation>Aus</translation>
         </message>
         <message>
+            <source>Off, nothing is ever asked. On, one address is read; nothing about you or this machine is sent, and nothing is installed.</source>
+            <translation>Aus: Nie wird etwas abgefragt. An: Eine Adresse wird gelesen; nichts über Sie oder diesen Rechner wird gesendet, und nichts wird installiert.</translation>
+        </message>
+        <message>
+            <source>Offline folder…</source>
+            <translation>Offline-Ordner…</translation>
+        </message>
+        <message>
+            <source>Offline mode</source>
+            <translation>Offline-Modus</translation>
+        </message>
+        <message>
             <source>Offline mode is on, and {repository} is not complete on this computer.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Offline mode is on, so the hub is not searched.</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an, daher wird der Hub nicht durchsucht.</translation>
         </message>
         <message>
             <source>Offline mode is on, so the token cannot be checked.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Offline mode is on:</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Offline mode is on: nothing was asked.</source>
+            <translation>Der Offline-Modus ist an: Nichts wurde abgefragt.</translation>
+        </message>
+        <message>
+            <source>Offline mode is on: {name} is not reached</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Offline mode is on: {what}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Older ones are deleted after a newer one is complete.</source>
             <translation>Ältere werden gelöscht, wenn ein neuerer vollständig ist.</translation>
+        </message>
+        <message>
+            <source>Older runs</source>
+            <translation>Ältere Läufe</translation>
+        </message>
+        <message>
+            <source>Ollama</source>
+            <translation>Ollama</translation>
         </message>
         <message>
             <source>Ollama TEMPLATE</source>
@@ -3020,12 +4266,20 @@
             <translation>Ollama-Adresse</translation>
         </message>
         <message>
+            <source>Ollama has a model of this name. What it is now will be lost, unless it has a second name.</source>
+            <translation>Ollama hat ein Modell dieses Namens. Was es jetzt ist, geht verloren, wenn es keinen zweiten Namen hat.</translation>
+        </message>
+        <message>
             <source>Ollama has no model {name}.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Ollama has stored {name} otherwise than it was sent: {found}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama is a program of its own. It has to be installed and running at the address on the Export page; `ollama list` in a terminal shows whether it answers.</source>
+            <translation>Ollama ist ein eigenes Programm. Es muss installiert sein und unter der Adresse auf der Seite „Export“ laufen; `ollama list` in einem Terminal zeigt, ob es antwortet.</translation>
         </message>
         <message>
             <source>Ollama name</source>
@@ -3038,6 +4292,10 @@
         <message>
             <source>Ollama turns this text into tokens itself and tells only how many they are.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Ollama was not found on this computer. Get it from ollama.com/download.</source>
+            <translation>Ollama wurde auf diesem Rechner nicht gefunden. Sie bekommen es unter ollama.com/download.</translation>
         </message>
         <message>
             <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
@@ -3056,6 +4314,18 @@
             <translation>An</translation>
         </message>
         <message>
+            <source>On disk</source>
+            <translation>Auf dem Datenträger</translation>
+        </message>
+        <message>
+            <source>One main button</source>
+            <translation>Ein Hauptknopf</translation>
+        </message>
+        <message>
+            <source>One minute shows you around. The sample project is opened for it: a small model, some rows of data, and everything set.</source>
+            <translation>Eine Minute zeigt Ihnen alles. Dafür wird das Beispielprojekt geöffnet: ein kleines Modell, einige Zeilen Daten, und alles ist eingestellt.</translation>
+        </message>
+        <message>
             <source>One of the adapters is damaged: look at each with `adapters show`.</source>
             <translation type="unfinished" />
         </message>
@@ -3072,6 +4342,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Only checkpoints, {size}</source>
+            <translation>Nur Checkpoints, {size}</translation>
+        </message>
+        <message>
             <source>Only one label</source>
             <translation type="unfinished" />
         </message>
@@ -3080,16 +4354,64 @@
             <translation>Gezogen wird nur aus den wahrscheinlichsten Tokens, die zusammen diese Wahrscheinlichkeit erreichen.</translation>
         </message>
         <message>
+            <source>Only the one in use, {size}</source>
+            <translation>Nur die verwendete, {size}</translation>
+        </message>
+        <message>
+            <source>Only what differs</source>
+            <translation>Nur Unterschiede</translation>
+        </message>
+        <message>
+            <source>Only what fits</source>
+            <translation>Nur was passt</translation>
+        </message>
+        <message>
+            <source>Only what is not at its default</source>
+            <translation>Nur was nicht auf der Vorgabe steht</translation>
+        </message>
+        <message>
+            <source>Open</source>
+            <translation>Öffnen</translation>
+        </message>
+        <message>
             <source>Open a project</source>
             <translation>Projekt öffnen</translation>
+        </message>
+        <message>
+            <source>Open a project first.</source>
+            <translation>Öffnen Sie zuerst ein Projekt.</translation>
+        </message>
+        <message>
+            <source>Open chat</source>
+            <translation>Chat öffnen</translation>
         </message>
         <message>
             <source>Open file</source>
             <translation>Datei öffnen</translation>
         </message>
         <message>
+            <source>Open folder</source>
+            <translation>Ordner öffnen</translation>
+        </message>
+        <message>
+            <source>Open in playground</source>
+            <translation>Ausprobieren</translation>
+        </message>
+        <message>
+            <source>Open its page</source>
+            <translation>Ihre Seite öffnen</translation>
+        </message>
+        <message>
             <source>Open log</source>
             <translation>Protokoll öffnen</translation>
+        </message>
+        <message>
+            <source>Open the sample project</source>
+            <translation>Beispielprojekt öffnen</translation>
+        </message>
+        <message>
+            <source>Open {name}, {state}</source>
+            <translation>{name} öffnen, {state}</translation>
         </message>
         <message>
             <source>Open…</source>
@@ -3098,6 +4420,10 @@
         <message>
             <source>Optimizer</source>
             <translation>Optimierer</translation>
+        </message>
+        <message>
+            <source>Order</source>
+            <translation>Reihenfolge</translation>
         </message>
         <message>
             <source>Orthogonal</source>
@@ -3110,6 +4436,10 @@
         <message>
             <source>Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
             <translation>Andere Ränge für einzelne Module, etwa q_proj=32, oder q_proj=32:64 für Rang 32 und Alpha 64.</translation>
+        </message>
+        <message>
+            <source>Over 16 B</source>
+            <translation>Über 16 B</translation>
         </message>
         <message>
             <source>Overhead</source>
@@ -3160,6 +4490,10 @@
             <translation>Seite</translation>
         </message>
         <message>
+            <source>Parameters</source>
+            <translation>Parameter</translation>
+        </message>
+        <message>
             <source>Passed</source>
             <translation>Bestanden</translation>
         </message>
@@ -3176,8 +4510,16 @@
             <translation>Pausieren</translation>
         </message>
         <message>
+            <source>Pause the queue</source>
+            <translation>Warteschlange anhalten</translation>
+        </message>
+        <message>
             <source>Paused</source>
             <translation>Pausiert</translation>
+        </message>
+        <message>
+            <source>Paused: nothing starts by itself.</source>
+            <translation>Angehalten: Nichts startet von selbst.</translation>
         </message>
         <message>
             <source>Pausing after this step. The window closes when that is done.</source>
@@ -3194,6 +4536,10 @@
         <message>
             <source>Plain text</source>
             <translation>Reiner Text</translation>
+        </message>
+        <message>
+            <source>Playground</source>
+            <translation>Ausprobieren</translation>
         </message>
         <message>
             <source>Polynomial</source>
@@ -3224,6 +4570,10 @@
             <translation>Einstellungen</translation>
         </message>
         <message>
+            <source>Preparing for a fast start</source>
+            <translation>Schnellen Start vorbereiten</translation>
+        </message>
+        <message>
             <source>Presets</source>
             <translation>Voreinstellungen</translation>
         </message>
@@ -3232,8 +4582,16 @@
             <translation>Hauptknopf</translation>
         </message>
         <message>
+            <source>Private: only you see it</source>
+            <translation>Privat: Nur Sie sehen es</translation>
+        </message>
+        <message>
             <source>Processor</source>
             <translation>Prozessor</translation>
+        </message>
+        <message>
+            <source>Processor (CPU)</source>
+            <translation>Prozessor (CPU)</translation>
         </message>
         <message>
             <source>Processor ({machine}, {get_num_threads} threads)</source>
@@ -3252,12 +4610,20 @@
             <translation>Prozessorauslastung</translation>
         </message>
         <message>
+            <source>Program file of a Python with PyTorch</source>
+            <translation>Programmdatei eines Python mit PyTorch</translation>
+        </message>
+        <message>
             <source>Project</source>
             <translation>Projekt</translation>
         </message>
         <message>
             <source>Project menu</source>
             <translation>Projektmenü</translation>
+        </message>
+        <message>
+            <source>Project's device</source>
+            <translation>Gerät des Projekts</translation>
         </message>
         <message>
             <source>Projects (*{suffix})</source>
@@ -3276,8 +4642,20 @@
             <translation>Prompt und Antwort</translation>
         </message>
         <message>
+            <source>Prompt of {name}</source>
+            <translation>Prompt von {name}</translation>
+        </message>
+        <message>
+            <source>Proven in Ollama</source>
+            <translation>In Ollama bewiesen</translation>
+        </message>
+        <message>
             <source>Proven instead</source>
             <translation>Stattdessen bewiesen</translation>
+        </message>
+        <message>
+            <source>Pruned</source>
+            <translation>Ausgedünnt</translation>
         </message>
         <message>
             <source>Pull of adapter weights towards zero at each step, times the learning rate.</source>
@@ -3312,6 +4690,10 @@
             <translation>Reiht die Zeilen eines Mikro-Batches aneinander, mit Attention nur innerhalb jeder Zeile, damit nichts für Auffüllung gerechnet wird. Gleiches Ergebnis, weniger Zeit und Speicher.</translation>
         </message>
         <message>
+            <source>PyTorch</source>
+            <translation>PyTorch</translation>
+        </message>
+        <message>
             <source>PyTorch {torch} works, but sees no GPU here: it computes on the processor.</source>
             <translation type="unfinished" />
         </message>
@@ -3320,12 +4702,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Python</source>
+            <translation>Python</translation>
+        </message>
+        <message>
             <source>Quantisation</source>
             <translation>Quantisierung</translation>
         </message>
         <message>
             <source>Quantisations</source>
             <translation>Quantisierungen</translation>
+        </message>
+        <message>
+            <source>Quantised</source>
+            <translation>Quantisiert</translation>
         </message>
         <message>
             <source>Quantised weights cannot be divided among devices.</source>
@@ -3338,6 +4728,18 @@
         <message>
             <source>Question and answer</source>
             <translation>Frage und Antwort</translation>
+        </message>
+        <message>
+            <source>Queue</source>
+            <translation>Warteschlange</translation>
+        </message>
+        <message>
+            <source>Queued</source>
+            <translation>Wartet</translation>
+        </message>
+        <message>
+            <source>Queues a run for each combination of values of two settings (Ctrl+Enter)</source>
+            <translation>Stellt für jede Kombination der Werte zweier Einstellungen einen Lauf in die Warteschlange (Strg+Eingabe)</translation>
         </message>
         <message>
             <source>Quick try</source>
@@ -3376,6 +4778,30 @@
             <translation>Rang</translation>
         </message>
         <message>
+            <source>Rank 16</source>
+            <translation>Rang 16</translation>
+        </message>
+        <message>
+            <source>Rank 32</source>
+            <translation>Rang 32</translation>
+        </message>
+        <message>
+            <source>Rank 64</source>
+            <translation>Rang 64</translation>
+        </message>
+        <message>
+            <source>Rank 8</source>
+            <translation>Rang 8</translation>
+        </message>
+        <message>
+            <source>Rank of the result</source>
+            <translation>Rang des Ergebnisses</translation>
+        </message>
+        <message>
+            <source>Rank {rank}</source>
+            <translation>Rang {rank}</translation>
+        </message>
+        <message>
             <source>Rank-stabilised</source>
             <translation>Rangstabilisiert</translation>
         </message>
@@ -3396,8 +4822,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Reading the prompt…</source>
+            <translation>Liest den Prompt…</translation>
+        </message>
+        <message>
             <source>Ready to export</source>
             <translation>Bereit zum Export</translation>
+        </message>
+        <message>
+            <source>Ready to merge</source>
+            <translation>Bereit zum Zusammenführen</translation>
         </message>
         <message>
             <source>Reasoning</source>
@@ -3406,6 +4840,10 @@
         <message>
             <source>Recent</source>
             <translation>Zuletzt verwendet</translation>
+        </message>
+        <message>
+            <source>Recent projects</source>
+            <translation>Letzte Projekte</translation>
         </message>
         <message>
             <source>Recipe</source>
@@ -3424,6 +4862,14 @@
             <translation>Abgelehnte Antwort</translation>
         </message>
         <message>
+            <source>Remove</source>
+            <translation>Entfernen</translation>
+        </message>
+        <message>
+            <source>Remove all engines?</source>
+            <translation>Alle Engines entfernen?</translation>
+        </message>
+        <message>
             <source>Remove it. The sections are: {steps}.</source>
             <translation type="unfinished" />
         </message>
@@ -3440,12 +4886,36 @@
             <translation>{name} entfernen</translation>
         </message>
         <message>
+            <source>Remove {name} from Ollama?</source>
+            <translation>{name} aus Ollama entfernen?</translation>
+        </message>
+        <message>
             <source>Remove {text}</source>
             <translation>{text} entfernen</translation>
         </message>
         <message>
             <source>Remove {text}; the file stays</source>
             <translation>{text} entfernen; die Datei bleibt</translation>
+        </message>
+        <message>
+            <source>Remove, {size}</source>
+            <translation>Entfernen, {size}</translation>
+        </message>
+        <message>
+            <source>Remove…</source>
+            <translation>Entfernen…</translation>
+        </message>
+        <message>
+            <source>Removing</source>
+            <translation>Entfernen</translation>
+        </message>
+        <message>
+            <source>Rename</source>
+            <translation>Umbenennen</translation>
+        </message>
+        <message>
+            <source>Repair</source>
+            <translation>Reparieren</translation>
         </message>
         <message>
             <source>Repair broken characters</source>
@@ -3460,8 +4930,28 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Repair the engine</source>
+            <translation>Engine reparieren</translation>
+        </message>
+        <message>
             <source>Repairs</source>
             <translation>Reparaturen</translation>
+        </message>
+        <message>
+            <source>Repair…</source>
+            <translation>Reparieren…</translation>
+        </message>
+        <message>
+            <source>Replace it</source>
+            <translation>Ersetzen</translation>
+        </message>
+        <message>
+            <source>Replace {name}?</source>
+            <translation>{name} ersetzen?</translation>
+        </message>
+        <message>
+            <source>Repository</source>
+            <translation>Repository</translation>
         </message>
         <message>
             <source>Reset to detected</source>
@@ -3470,6 +4960,10 @@
         <message>
             <source>Restarts</source>
             <translation>Neustarts</translation>
+        </message>
+        <message>
+            <source>Result</source>
+            <translation>Ergebnis</translation>
         </message>
         <message>
             <source>Resume</source>
@@ -3484,12 +4978,20 @@
             <translation>Fortsetzen, um beim Checkpoint von Schritt {steps} weiterzumachen.</translation>
         </message>
         <message>
+            <source>Resume {name}</source>
+            <translation>{name} fortsetzen</translation>
+        </message>
+        <message>
             <source>Revision</source>
             <translation>Revision</translation>
         </message>
         <message>
             <source>Reward margin</source>
             <translation>Belohnungsabstand</translation>
+        </message>
+        <message>
+            <source>Roll back</source>
+            <translation>Zurücknehmen</translation>
         </message>
         <message>
             <source>Row</source>
@@ -3560,6 +5062,10 @@
             <translation>Zeilen, Längen oder Befunde</translation>
         </message>
         <message>
+            <source>Run again</source>
+            <translation>Noch einmal</translation>
+        </message>
+        <message>
             <source>Run prepared, not started</source>
             <translation>Lauf vorbereitet, nicht gestartet</translation>
         </message>
@@ -3568,8 +5074,20 @@
             <translation>Eigenen Code des Modells ausführen</translation>
         </message>
         <message>
+            <source>Running</source>
+            <translation>Läuft</translation>
+        </message>
+        <message>
             <source>Running now</source>
             <translation>Läuft gerade</translation>
+        </message>
+        <message>
+            <source>Runs</source>
+            <translation>Läufe</translation>
+        </message>
+        <message>
+            <source>Runs and Playground</source>
+            <translation>Läufe und Ausprobieren</translation>
         </message>
         <message>
             <source>SGD with momentum</source>
@@ -3578,6 +5096,10 @@
         <message>
             <source>SGD, schedule-free</source>
             <translation>SGD, ohne Zeitplan</translation>
+        </message>
+        <message>
+            <source>Sample project</source>
+            <translation>Beispielprojekt</translation>
         </message>
         <message>
             <source>Sample prompts</source>
@@ -3590,6 +5112,14 @@
         <message>
             <source>Samples</source>
             <translation>Proben</translation>
+        </message>
+        <message>
+            <source>Sampling</source>
+            <translation>Sampling</translation>
+        </message>
+        <message>
+            <source>Sampling: how the next token is chosen</source>
+            <translation>Sampling: wie das nächste Token gewählt wird</translation>
         </message>
         <message>
             <source>Save</source>
@@ -3648,6 +5178,10 @@
             <translation>Werte speichern…</translation>
         </message>
         <message>
+            <source>Saved {file} in {folder}.</source>
+            <translation>{file} in {folder} gespeichert.</translation>
+        </message>
+        <message>
             <source>Saved {name} in {parent}.</source>
             <translation>{name} in {parent} gespeichert.</translation>
         </message>
@@ -3664,8 +5198,28 @@
             <translation>Verlauf</translation>
         </message>
         <message>
+            <source>Search</source>
+            <translation>Suchen</translation>
+        </message>
+        <message>
+            <source>Search for a name, an organisation, or nothing for the most used models.</source>
+            <translation>Suchen Sie nach einem Namen, einer Organisation oder nach nichts für die meistverwendeten Modelle.</translation>
+        </message>
+        <message>
             <source>Search rows</source>
             <translation>Zeilen suchen</translation>
+        </message>
+        <message>
+            <source>Search runs</source>
+            <translation>Läufe suchen</translation>
+        </message>
+        <message>
+            <source>Search the hub</source>
+            <translation>Hub durchsuchen</translation>
+        </message>
+        <message>
+            <source>Second setting</source>
+            <translation>Zweite Einstellung</translation>
         </message>
         <message>
             <source>Seed</source>
@@ -3676,6 +5230,18 @@
             <translation>Selbsttest</translation>
         </message>
         <message>
+            <source>Send</source>
+            <translation>Senden</translation>
+        </message>
+        <message>
+            <source>Sending goes on from the question you edit; Esc leaves it as it was.</source>
+            <translation>Senden macht bei der bearbeiteten Frage weiter; Esc lässt sie, wie sie war.</translation>
+        </message>
+        <message>
+            <source>Separated by commas</source>
+            <translation>Durch Kommas getrennt</translation>
+        </message>
+        <message>
             <source>Set a validation share in the dataset step and train again.</source>
             <translation type="unfinished" />
         </message>
@@ -3684,12 +5250,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Set up</source>
+            <translation>Einrichten</translation>
+        </message>
+        <message>
+            <source>Set up the engine</source>
+            <translation>Engine einrichten</translation>
+        </message>
+        <message>
+            <source>Set up the engine…</source>
+            <translation>Engine einrichten…</translation>
+        </message>
+        <message>
+            <source>Set up…</source>
+            <translation>Einrichten…</translation>
+        </message>
+        <message>
             <source>Setting</source>
             <translation>Einstellung</translation>
         </message>
         <message>
             <source>Settings</source>
             <translation>Einstellungen</translation>
+        </message>
+        <message>
+            <source>Settings of the project, without texts and names.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Settings of the run</source>
+            <translation>Einstellungen des Laufs</translation>
+        </message>
+        <message>
+            <source>Settings of {run}</source>
+            <translation>Einstellungen von {run}</translation>
+        </message>
+        <message>
+            <source>Settings, curves, adapter, merged model and GGUF files go to the trash: {size}.</source>
+            <translation>Einstellungen, Kurven, Adapter, zusammengeführtes Modell und GGUF-Dateien kommen in den Papierkorb: {size}.</translation>
         </message>
         <message>
             <source>Shard size</source>
@@ -3710,6 +5308,10 @@
         <message>
             <source>Share of rows kept out of training to measure the loss on. 0 switches evaluation off.</source>
             <translation>Anteil der Zeilen, die nicht trainiert werden, um daran den Loss zu messen. 0 schaltet die Auswertung ab.</translation>
+        </message>
+        <message>
+            <source>Share of values kept</source>
+            <translation>Anteil behaltener Werte</translation>
         </message>
         <message>
             <source>ShareGPT (conversations: from, value)</source>
@@ -3740,12 +5342,20 @@
             <translation>Ordner zeigen</translation>
         </message>
         <message>
+            <source>Show its page</source>
+            <translation>Seine Seite zeigen</translation>
+        </message>
+        <message>
             <source>Show rows</source>
             <translation>Zeilen zeigen</translation>
         </message>
         <message>
             <source>Show rows: {title}</source>
             <translation>Zeilen zeigen: {title}</translation>
+        </message>
+        <message>
+            <source>Show that window</source>
+            <translation>Jenes Fenster zeigen</translation>
         </message>
         <message>
             <source>Show the job under way</source>
@@ -3764,6 +5374,10 @@
             <translation>Die übrigen {hidden} zeigen</translation>
         </message>
         <message>
+            <source>Show the prompt's tokens</source>
+            <translation>Tokens des Prompts zeigen</translation>
+        </message>
+        <message>
             <source>Show these rows</source>
             <translation>Diese Zeilen zeigen</translation>
         </message>
@@ -3779,6 +5393,14 @@
             <translation>Zeigen, nicht trainieren</translation>
         </message>
         <message>
+            <source>Sign in</source>
+            <translation>Anmelden</translation>
+        </message>
+        <message>
+            <source>Sign in to the Hugging Face hub</source>
+            <translation>Beim Hugging-Face-Hub anmelden</translation>
+        </message>
+        <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
             <translation type="unfinished" />
         </message>
@@ -3789,6 +5411,22 @@
         <message>
             <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Sign in…</source>
+            <translation>Anmelden…</translation>
+        </message>
+        <message>
+            <source>Sign out</source>
+            <translation>Abmelden</translation>
+        </message>
+        <message>
+            <source>Signed in as {name}</source>
+            <translation>Angemeldet als {name}</translation>
+        </message>
+        <message>
+            <source>Six steps</source>
+            <translation>Sechs Schritte</translation>
         </message>
         <message>
             <source>Size</source>
@@ -3823,6 +5461,14 @@
             <translation>Glättung</translation>
         </message>
         <message>
+            <source>Smoothing: mean over {share} of all steps</source>
+            <translation>Glättung: Mittel über {share} aller Schritte</translation>
+        </message>
+        <message>
+            <source>Smoothing: off</source>
+            <translation>Glättung: aus</translation>
+        </message>
+        <message>
             <source>Smoothing: {said}</source>
             <translation>Glättung: {said}</translation>
         </message>
@@ -3843,16 +5489,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Something went wrong</source>
-            <translation>Etwas ist schiefgegangen</translation>
-        </message>
-        <message>
             <source>Something went wrong while {doing}: {first_line}</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Source</source>
             <translation>Quelle</translation>
+        </message>
+        <message>
+            <source>Sources of the dataset</source>
+            <translation>Quellen des Datensatzes</translation>
         </message>
         <message>
             <source>Sources that were used before</source>
@@ -3867,6 +5513,18 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Start from an adapter</source>
+            <translation>Mit einem Adapter beginnen</translation>
+        </message>
+        <message>
+            <source>Start now</source>
+            <translation>Jetzt starten</translation>
+        </message>
+        <message>
+            <source>Start the queue</source>
+            <translation>Warteschlange starten</translation>
+        </message>
+        <message>
             <source>Start the set-up again; a damaged download is fetched anew.</source>
             <translation type="unfinished" />
         </message>
@@ -3879,8 +5537,16 @@
             <translation>Training starten</translation>
         </message>
         <message>
+            <source>Start training from it</source>
+            <translation>Training damit beginnen</translation>
+        </message>
+        <message>
             <source>Starting…</source>
             <translation>Startet…</translation>
+        </message>
+        <message>
+            <source>State</source>
+            <translation>Zustand</translation>
         </message>
         <message>
             <source>Step</source>
@@ -3889,6 +5555,10 @@
         <message>
             <source>Step before</source>
             <translation>Schritt davor</translation>
+        </message>
+        <message>
+            <source>Step before (Alt+Left)</source>
+            <translation>Schritt davor (Alt+Links)</translation>
         </message>
         <message>
             <source>Step limit</source>
@@ -3935,6 +5605,10 @@
             <translation>Von Ihnen nach {time} beendet.</translation>
         </message>
         <message>
+            <source>Stopping</source>
+            <translation>Endet</translation>
+        </message>
+        <message>
             <source>Stopping after this step. The window closes when that is done.</source>
             <translation>Endet nach diesem Schritt. Danach schließt sich das Fenster.</translation>
         </message>
@@ -3947,8 +5621,20 @@
             <translation>Stoppfolgen: {value}</translation>
         </message>
         <message>
+            <source>Stored as</source>
+            <translation>Gespeichert als</translation>
+        </message>
+        <message>
             <source>Straight from base and adapter, the weights are merged while they are read: the same files, without the disk space of a merged copy.</source>
             <translation>Direkt aus Basis und Adapter werden die Gewichte beim Lesen zusammengeführt: dieselben Dateien ohne den Platz einer zusammengeführten Kopie.</translation>
+        </message>
+        <message>
+            <source>Strength</source>
+            <translation>Stärke</translation>
+        </message>
+        <message>
+            <source>Strength by layer</source>
+            <translation>Stärke je Schicht</translation>
         </message>
         <message>
             <source>Strength of random noise on the embeddings while training, against parroting of small datasets (Jain et al. 2023). 5 is usual. 0: none.</source>
@@ -3961,6 +5647,14 @@
         <message>
             <source>Strength of this run's adapter in the merged model: 1 is as it was trained, 0.5 half of it.</source>
             <translation>Stärke des Adapters dieses Laufs im zusammengeführten Modell: 1 ist wie trainiert, 0.5 die Hälfte davon.</translation>
+        </message>
+        <message>
+            <source>Strength of {adapter}</source>
+            <translation>Stärke von {adapter}</translation>
+        </message>
+        <message>
+            <source>Strongest at layer {layer} with {norm:.3g}.</source>
+            <translation>Am stärksten in Schicht {layer} mit {norm:.3g}.</translation>
         </message>
         <message>
             <source>Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.</source>
@@ -3983,24 +5677,64 @@
             <translation>System-Prompt</translation>
         </message>
         <message>
+            <source>System prompt: who the model is, how it answers.</source>
+            <translation>System-Prompt: wer das Modell ist, wie es antwortet.</translation>
+        </message>
+        <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>TIES</source>
+            <translation>TIES</translation>
         </message>
         <message>
             <source>Tables (*.csv)</source>
             <translation>Tabellen (*.csv)</translation>
         </message>
         <message>
+            <source>Tags</source>
+            <translation>Schlagwörter</translation>
+        </message>
+        <message>
+            <source>Tags that all chosen runs have; others stay.</source>
+            <translation>Schlagwörter, die alle gewählten Läufe haben; andere bleiben.</translation>
+        </message>
+        <message>
+            <source>Take out of the queue (Delete); the run stays in the table</source>
+            <translation>Aus der Warteschlange nehmen (Entf); der Lauf bleibt in der Tabelle</translation>
+        </message>
+        <message>
+            <source>Take over its settings</source>
+            <translation>Seine Einstellungen übernehmen</translation>
+        </message>
+        <message>
             <source>Take template markers off the ends of turns, leave out rows with others</source>
             <translation>Vorlagenmarken am Ende von Beiträgen entfernen, Zeilen mit anderen auslassen</translation>
+        </message>
+        <message>
+            <source>Take {adapter} out</source>
+            <translation>{adapter} herausnehmen</translation>
+        </message>
+        <message>
+            <source>Take {name} off this list; its files stay</source>
+            <translation>{name} aus dieser Liste nehmen; die Dateien bleiben</translation>
         </message>
         <message>
             <source>Take {name} out</source>
             <translation>{name} herausnehmen</translation>
         </message>
         <message>
+            <source>Taken from the adapter to go on from.</source>
+            <translation>Vom Adapter übernommen, mit dem es weitergeht.</translation>
+        </message>
+        <message>
             <source>Takes {time}.</source>
             <translation>Dauert {time}.</translation>
+        </message>
+        <message>
+            <source>Talk to the model in the playground</source>
+            <translation>Mit dem Modell sprechen</translation>
         </message>
         <message>
             <source>Target modules</source>
@@ -4009,6 +5743,10 @@
         <message>
             <source>Temperature</source>
             <translation>Temperatur</translation>
+        </message>
+        <message>
+            <source>Template</source>
+            <translation>Vorlage</translation>
         </message>
         <message>
             <source>Template for {name}</source>
@@ -4027,19 +5765,39 @@
             <translation>TensorBoard</translation>
         </message>
         <message>
+            <source>Terms</source>
+            <translation>Bedingungen</translation>
+        </message>
+        <message>
             <source>Text</source>
             <translation>Text</translation>
+        </message>
+        <message>
+            <source>Text of the chosen file</source>
+            <translation>Text der gewählten Datei</translation>
         </message>
         <message>
             <source>Text size</source>
             <translation>Textgröße</translation>
         </message>
         <message>
+            <source>That makes {found} runs.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The Dataset page shows row by row what was read and why something was left out. Nothing you do there changes your files.</source>
+            <translation>Die Seite „Datensatz“ zeigt Zeile für Zeile, was gelesen und warum etwas ausgelassen wurde. Nichts, was Sie dort tun, ändert Ihre Dateien.</translation>
+        </message>
+        <message>
             <source>The GGUF file has a {what} called {name}, which is not known here.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The GPU</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4091,6 +5849,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The adapter is added into the base weights, tensor by tensor. The result is a Hugging Face model of its own, with tokenizer and chat template.</source>
+            <translation>Der Adapter wird Tensor für Tensor zu den Basisgewichten addiert. Das Ergebnis ist ein eigenes Hugging-Face-Modell mit Tokenizer und Chat-Vorlage.</translation>
+        </message>
+        <message>
             <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
             <translation type="unfinished" />
         </message>
@@ -4139,6 +5901,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The address with its password counts until you close the window. To keep it, set the environment variable OLLAMA_HOST.</source>
+            <translation>Die Adresse mit ihrem Passwort gilt, bis Sie das Fenster schließen. Um sie zu behalten, setzen Sie die Umgebungsvariable OLLAMA_HOST.</translation>
+        </message>
+        <message>
             <source>The answer is labelled bad.</source>
             <translation>Die Antwort ist als schlecht bewertet.</translation>
         </message>
@@ -4167,6 +5933,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The card is being made…</source>
+            <translation>Die Karte entsteht…</translation>
+        </message>
+        <message>
             <source>The certificate of {host} is not trusted.</source>
             <translation type="unfinished" />
         </message>
@@ -4189,6 +5959,17 @@
         <message>
             <source>The checkpoint {name} cannot be read: {error}.</source>
             <translation type="unfinished" />
+        </message>
+        <message numerus="yes">
+            <source>The checkpoints of {n} runs are in the trash.</source>
+            <translation>
+                <numerusform>Die Checkpoints von {n} Lauf sind im Papierkorb.</numerusform>
+                <numerusform>Die Checkpoints von {n} Läufen sind im Papierkorb.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>The chosen runs, or all that are shown, with every setting that differs</source>
+            <translation>Die gewählten Läufe oder alle gezeigten, mit jeder abweichenden Einstellung</translation>
         </message>
         <message>
             <source>The columns’ names do not say what they hold: {value}.</source>
@@ -4263,12 +6044,28 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; you can roll back afterwards.</source>
+            <translation>Die Engine wird auf diese Version von LoRA Studio gebracht. Nur Geändertes wird heruntergeladen; Sie können es danach zurücknehmen.</translation>
+        </message>
+        <message>
             <source>The engine is not installed.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>The engine is of version {version}, this program of {version_}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engine is ready.</source>
+            <translation>Die Engine ist bereit.</translation>
+        </message>
+        <message>
+            <source>The engine is the part with PyTorch and the training libraries, installed beside the window. Settings shows which one is in use; `lora-studio engine check` tests it and `lora-studio engine repair` mends it.</source>
+            <translation>Die Engine ist der Teil mit PyTorch und den Trainingsbibliotheken, neben dem Fenster installiert. Die Einstellungen zeigen, welche verwendet wird; `lora-studio engine check` prüft sie, `lora-studio engine repair` repariert sie.</translation>
+        </message>
+        <message>
+            <source>The engine is what trains: PyTorch and the libraries around it. It is downloaded once, tried with a tiny training, and kept in a folder of yours. No administrator is needed.</source>
+            <translation>Die Engine ist, was trainiert: PyTorch und die Bibliotheken darum. Sie wird einmal heruntergeladen, mit einem winzigen Training erprobt und in einem Ordner von Ihnen aufbewahrt. Administratorrechte sind nicht nötig.</translation>
         </message>
         <message>
             <source>The engine needs a 64-bit Python from 3.11 to 3.13.</source>
@@ -4288,6 +6085,14 @@
         </message>
         <message>
             <source>The engine's folder cannot be used: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engines are there already.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The engines take {value} GB, and there are {value_} GB free.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4319,8 +6124,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The first one is about to start.</source>
+            <translation>Der erste startet gleich.</translation>
+        </message>
+        <message>
+            <source>The first one starts when the job under way has ended.</source>
+            <translation>Der erste startet, wenn der laufende Auftrag beendet ist.</translation>
+        </message>
+        <message>
             <source>The gradient is zero: nothing that trains has any effect on the loss.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, F1 all shortcuts, and Help starts this tour again.</source>
+            <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, F1 alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
         </message>
         <message>
             <source>The hub answered with {value} while {repository} was being fetched.</source>
@@ -4355,8 +6172,16 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The hub has no such model.</source>
+            <translation>Der Hub hat kein solches Modell.</translation>
+        </message>
+        <message>
             <source>The hub has no {kind} {repository} that you may see.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The hub was not reachable, or did not allow this. Models that ask for consent need a token with access to them; everything on your own disk works without a network.</source>
+            <translation>Der Hub war nicht erreichbar oder hat dies nicht erlaubt. Modelle, die eine Zustimmung verlangen, brauchen ein Token mit Zugriff; alles auf Ihrem eigenen Datenträger geht ohne Netzwerk.</translation>
         </message>
         <message>
             <source>The inputs of {name} are infinite or no numbers.</source>
@@ -4483,6 +6308,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The model is already quantised ({how}).</source>
+            <translation>Das Modell ist schon quantisiert ({how}).</translation>
+        </message>
+        <message>
             <source>The model is broken: look at its self-test, then merge or train again.</source>
             <translation type="unfinished" />
         </message>
@@ -4509,6 +6338,10 @@
         <message>
             <source>The model's own</source>
             <translation>Die des Modells</translation>
+        </message>
+        <message>
+            <source>The models of the playground made room for the job.</source>
+            <translation>Die Modelle unter „Ausprobieren“ haben dem Auftrag Platz gemacht.</translation>
         </message>
         <message>
             <source>The number of steps appears once the dataset is read.</source>
@@ -4543,6 +6376,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The playground could not be saved: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The process on {device} ({value} of {count})</source>
             <translation type="unfinished" />
         </message>
@@ -4563,12 +6400,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The project has its settings now. Undo takes that back.</source>
+            <translation>Das Projekt hat jetzt seine Einstellungen. Rückgängig nimmt das zurück.</translation>
+        </message>
+        <message>
             <source>The project has no file yet.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The project's name</source>
+            <translation>Der Name des Projekts</translation>
+        </message>
+        <message>
+            <source>The queue could not be changed: {value}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The queue is a file in the project's runs folder, which every window and the command line share. The runs in it are whole without it.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The queue is paused. Start it on the Runs page.</source>
+            <translation>Die Warteschlange ist angehalten. Starten Sie sie auf der Seite „Läufe“.</translation>
+        </message>
+        <message>
+            <source>The ranks differ: choose concatenation or SVD.</source>
+            <translation>Die Ränge sind verschieden: Wählen Sie Verkettung oder SVD.</translation>
+        </message>
+        <message>
+            <source>The recipe on the Train page is checked before each start. What does not apply to your data or device is told beside its field.</source>
+            <translation>Das Rezept auf der Seite „Training“ wird vor jedem Start geprüft. Was auf Ihre Daten oder Ihr Gerät nicht zutrifft, steht neben seinem Feld.</translation>
+        </message>
+        <message>
+            <source>The remedy above is what usually helps. The log tells more, and a diagnostics file (Help) has what others need to help you.</source>
+            <translation>Der Rat oben hilft meistens. Das Protokoll sagt mehr, und eine Diagnosedatei (Hilfe) enthält, was andere brauchen, um Ihnen zu helfen.</translation>
         </message>
         <message>
             <source>The resources folder is missing beside {package}.</source>
@@ -4631,6 +6500,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The self-test asks the same questions of each form of the model. A difference means that what would run is not what you trained; do not use that file before it passes.</source>
+            <translation>Der Selbsttest stellt jeder Form des Modells dieselben Fragen. Ein Unterschied bedeutet, dass nicht liefe, was Sie trainiert haben; verwenden Sie diese Datei nicht, bevor sie besteht.</translation>
+        </message>
+        <message>
             <source>The self-test found a fault in {faulty}, so no model is created.</source>
             <translation type="unfinished" />
         </message>
@@ -4647,8 +6520,16 @@
             <translation>Die Größe der Datei</translation>
         </message>
         <message>
+            <source>The small model that comes along: downloaded once, when first needed.</source>
+            <translation>Das mitgelieferte kleine Modell: einmal heruntergeladen, wenn es zuerst gebraucht wird.</translation>
+        </message>
+        <message>
             <source>The sources cannot be trained on together: {parts}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The space is free once the trash is emptied.</source>
+            <translation>Der Platz ist frei, sobald der Papierkorb geleert ist.</translation>
         </message>
         <message>
             <source>The standalone Python could not be installed</source>
@@ -4661,6 +6542,10 @@
         <message>
             <source>The template was stopped: it took {what}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The ticked runs have not measured this.</source>
+            <translation>Die angekreuzten Läufe haben das nicht gemessen.</translation>
         </message>
         <message>
             <source>The tokenizer {name} does not tell where its tokens stand in the text, so answers cannot be told from questions.</source>
@@ -4687,6 +6572,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>The variable {variable} says where engines are.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The votes of this project cannot be read: {error}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
             <translation type="unfinished" />
         </message>
@@ -4700,6 +6593,10 @@
         </message>
         <message>
             <source>The wheel of this checkout could not be built</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>The wheels take another {value} GB, and there are {value_} GB free.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -4725,6 +6622,14 @@
         <message>
             <source>There are no tokens to show.</source>
             <translation>Es gibt keine Tokens zu zeigen.</translation>
+        </message>
+        <message>
+            <source>There are no values to try.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There are no wheels in this folder.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>There are only {rows} whose label is {reason}.</source>
@@ -4759,12 +6664,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>There is an adapter of this name already.</source>
+            <translation>Einen Adapter dieses Namens gibt es schon.</translation>
+        </message>
+        <message>
             <source>There is neither a merged model nor a GGUF file to test.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>There is no Python “{wanted}” on this machine.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>There is no address to ask. Enter one above.</source>
+            <translation>Es gibt keine Adresse zum Abfragen. Geben Sie oben eine ein.</translation>
         </message>
         <message>
             <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
@@ -4863,6 +6776,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>There is no run with these values any more.</source>
+            <translation>Einen Lauf mit diesen Werten gibt es nicht mehr.</translation>
+        </message>
+        <message>
             <source>There is no run yet.</source>
             <translation type="unfinished" />
         </message>
@@ -4883,8 +6800,35 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>There is nothing to show.</source>
+            <translation>Es gibt nichts zu zeigen.</translation>
+        </message>
+        <message>
+            <source>There is nothing to upload yet.</source>
+            <translation>Es gibt noch nichts hochzuladen.</translation>
+        </message>
+        <message>
             <source>There was no memory for sample answers.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>These files go into one ZIP file for who helps you. Your home folder, names, keys and the texts of your data are taken out. Read them, and untick what you would rather keep.</source>
+            <translation>Diese Dateien kommen in eine ZIP-Datei für die, die Ihnen helfen. Ihr persönlicher Ordner, Namen, Schlüssel und die Texte Ihrer Daten sind herausgenommen. Lesen Sie sie und wählen Sie ab, was Sie lieber behalten.</translation>
+        </message>
+        <message numerus="yes">
+            <source>These {n} runs have the same settings.</source>
+            <translation>
+                <numerusform>Gleiche Einstellungen</numerusform>
+                <numerusform>Diese {n} Läufe haben dieselben Einstellungen.</numerusform>
+            </translation>
+        </message>
+        <message>
+            <source>This Python lacks what training needs: {broken}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This computer</source>
+            <translation>Dieser Rechner</translation>
         </message>
         <message>
             <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
@@ -4907,8 +6851,28 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>This is a fault of the program. Your project is saved, and a job under way goes on without the window. A diagnostics file (Help) has what is needed to find the cause.</source>
+            <translation>Das ist ein Fehler des Programms. Ihr Projekt ist gespeichert, und ein laufender Auftrag geht ohne das Fenster weiter. Eine Diagnosedatei (Hilfe) enthält, was zum Finden der Ursache nötig ist.</translation>
+        </message>
+        <message>
             <source>This is no Python that can be started.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This is the first setting already.</source>
+            <translation>Das ist schon die erste Einstellung.</translation>
+        </message>
+        <message>
+            <source>This is the newest version.</source>
+            <translation>Dies ist die neueste Version.</translation>
+        </message>
+        <message>
+            <source>This job begins by itself when that one has ended. Cancel one of them, or choose another device on the Model page.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>This machine</source>
+            <translation>Dieser Rechner</translation>
         </message>
         <message>
             <source>This row is left out, so it has no tokens.</source>
@@ -4935,12 +6899,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>This wheel folder is for version {app_version}, this program is {version}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tick runs in the table to see their curves here.</source>
+            <translation>Kreuzen Sie Läufe in der Tabelle an, um ihre Kurven hier zu sehen.</translation>
+        </message>
+        <message>
+            <source>Tick two or more adapters in the list to make one of them.</source>
+            <translation>Kreuzen Sie in der Liste zwei oder mehr Adapter an, um einen daraus zu machen.</translation>
+        </message>
+        <message>
+            <source>Ties</source>
+            <translation>Unentschieden</translation>
+        </message>
+        <message>
+            <source>Time</source>
+            <translation>Zeit</translation>
+        </message>
+        <message>
             <source>Time left</source>
             <translation>Restzeit</translation>
         </message>
         <message>
+            <source>Title</source>
+            <translation>Titel</translation>
+        </message>
+        <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>To share: {what}. Sign in once with `hf auth login` in a terminal.</source>
+            <translation>Zum Teilen: {what}. Melden Sie sich einmal mit `hf auth login` in einem Terminal an.</translation>
+        </message>
+        <message>
+            <source>To the trash; shows the space, and offers to delete checkpoints alone</source>
+            <translation>In den Papierkorb; zeigt den Platz und bietet an, nur Checkpoints zu löschen</translation>
         </message>
         <message>
             <source>To train every answer, make a row of each, or leave the system message out.</source>
@@ -4953,6 +6949,14 @@
         <message>
             <source>To train on it all the same, choose the format “Question and answer” and say which columns are the question and the answer.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>To upload the merged model, merge first.</source>
+            <translation>Um das zusammengeführte Modell hochzuladen, führen Sie zuerst zusammen.</translation>
+        </message>
+        <message>
+            <source>Token</source>
+            <translation>Token</translation>
         </message>
         <message>
             <source>Token {index} of {tokens}</source>
@@ -4987,6 +6991,10 @@
             <translation>Unterschieden</translation>
         </message>
         <message>
+            <source>Took</source>
+            <translation>Dauer</translation>
+        </message>
+        <message>
             <source>Took {time}.</source>
             <translation>Dauerte {time}.</translation>
         </message>
@@ -4997,6 +7005,14 @@
         <message>
             <source>Top-p</source>
             <translation>Top-p</translation>
+        </message>
+        <message>
+            <source>Topics</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Tour of the window</source>
+            <translation>Rundgang durch das Fenster</translation>
         </message>
         <message>
             <source>Train</source>
@@ -5039,6 +7055,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Train it to its end, or stop it and keep what it has learned.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Train longer for more, or go on with this adapter.</source>
             <translation type="unfinished" />
         </message>
@@ -5059,6 +7079,10 @@
             <translation>Auf einem Cluster trainieren…</translation>
         </message>
         <message>
+            <source>Train on from its adapter</source>
+            <translation>Mit seinem Adapter weitertrainieren</translation>
+        </message>
+        <message>
             <source>Train on it</source>
             <translation>Darauf trainieren</translation>
         </message>
@@ -5069,6 +7093,10 @@
         <message>
             <source>Train on several together, each on a part of every step:</source>
             <translation>Auf mehreren zusammen trainieren, jedes an einem Teil jedes Schritts:</translation>
+        </message>
+        <message>
+            <source>Trained</source>
+            <translation>Trainiert</translation>
         </message>
         <message>
             <source>Trained tokens</source>
@@ -5115,7 +7143,15 @@
             <translation>Das Training läuft.</translation>
         </message>
         <message>
+            <source>Training loss of the last step, nats per trained token</source>
+            <translation>Trainings-Loss des letzten Schritts, Nats je trainiertem Token</translation>
+        </message>
+        <message>
             <source>Training needs about {total}, and {title} has {available} free.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Training of {project} was interrupted at step {step} of {steps}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5127,12 +7163,32 @@
             <translation>Training beendet; der Adapter bleibt, wie er jetzt ist.</translation>
         </message>
         <message>
+            <source>Training takes at least {needed} in {bits}, of {free} free.</source>
+            <translation>Das Training braucht mindestens {needed} in {bits}, von {free} freien.</translation>
+        </message>
+        <message>
+            <source>Training takes {needed} in {bits}, of {free} free.</source>
+            <translation>Das Training braucht {needed} in {bits}, von {free} freien.</translation>
+        </message>
+        <message>
+            <source>Training takes {needed} of {free} free.</source>
+            <translation>Das Training braucht {needed} von {free} freien.</translation>
+        </message>
+        <message>
+            <source>Training takes {needed}, and {free} are free.</source>
+            <translation>Das Training braucht {needed}, und {free} sind frei.</translation>
+        </message>
+        <message>
             <source>Training was cancelled.</source>
             <translation>Das Training wurde abgebrochen.</translation>
         </message>
         <message>
             <source>Trains</source>
             <translation>Trainiert</translation>
+        </message>
+        <message>
+            <source>Try again</source>
+            <translation>Noch einmal versuchen</translation>
         </message>
         <message>
             <source>Try again later: what the hub already has is not sent twice.</source>
@@ -5155,16 +7211,16 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Turn offline mode off in the settings, or choose a model that is on this computer.</source>
+            <source>Try fewer values: {most} runs at most are made at once.</source>
             <translation type="unfinished" />
         </message>
         <message>
-            <source>Turn offline mode off in the settings, or choose a {kind} that is here.</source>
-            <translation type="unfinished" />
+            <source>Trying the engine</source>
+            <translation>Engine erproben</translation>
         </message>
         <message>
-            <source>Turn offline mode off in the settings, then sign in.</source>
-            <translation type="unfinished" />
+            <source>Turn offline mode off</source>
+            <translation>Offline-Modus ausschalten</translation>
         </message>
         <message>
             <source>Turns out of order</source>
@@ -5173,6 +7229,10 @@
         <message>
             <source>Two of the adapters bring a whole {name} of their own, and a model can have only one.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Two runs that differ in one setting tell most.</source>
+            <translation>Zwei Läufe, die sich in einer Einstellung unterscheiden, sagen am meisten.</translation>
         </message>
         <message>
             <source>Type the id of a dataset on the Hugging Face hub</source>
@@ -5189,6 +7249,10 @@
         <message>
             <source>Undo fix</source>
             <translation>Zurücknehmen</translation>
+        </message>
+        <message>
+            <source>Unfinished</source>
+            <translation>Unvollendet</translation>
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
@@ -5291,6 +7355,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Up to 1 B</source>
+            <translation>Bis 1 B</translation>
+        </message>
+        <message>
+            <source>Update</source>
+            <translation>Aktualisieren</translation>
+        </message>
+        <message>
             <source>Update LoRA Studio, or save the project under another name.</source>
             <translation type="unfinished" />
         </message>
@@ -5303,8 +7375,24 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Update the engine</source>
+            <translation>Engine aktualisieren</translation>
+        </message>
+        <message>
             <source>Update transformers, or choose a model of an architecture that it knows.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Update…</source>
+            <translation>Aktualisieren…</translation>
+        </message>
+        <message>
+            <source>Upload</source>
+            <translation>Hochladen</translation>
+        </message>
+        <message>
+            <source>Upload to the Hugging Face hub</source>
+            <translation>Auf den Hugging-Face-Hub hochladen</translation>
         </message>
         <message>
             <source>Upload {what} by LoRA Studio</source>
@@ -5315,12 +7403,32 @@
             <translation>Hochladen</translation>
         </message>
         <message>
+            <source>Uploading to the hub</source>
+            <translation>Auf den Hub hochladen</translation>
+        </message>
+        <message>
+            <source>Upload…</source>
+            <translation>Hochladen…</translation>
+        </message>
+        <message>
             <source>Use AdamW</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Use all linear layers</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use an adapter from elsewhere…</source>
+            <translation>Adapter von anderswo verwenden…</translation>
+        </message>
+        <message>
+            <source>Use an existing Python…</source>
+            <translation>Vorhandenes Python verwenden…</translation>
+        </message>
+        <message>
+            <source>Use for Merge and Export</source>
+            <translation>Für Zusammenführen und Export verwenden</translation>
         </message>
         <message>
             <source>Use main, or copy a commit from the {kind}'s page.</source>
@@ -5337,6 +7445,10 @@
         <message>
             <source>Use the usual one</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Use {name} again, as before</source>
+            <translation>Wieder {name} verwenden, wie vorher</translation>
         </message>
         <message>
             <source>Used</source>
@@ -5357,6 +7469,10 @@
         <message>
             <source>Usual ones are lm_head and embed_tokens.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Usual ranks</source>
+            <translation>Übliche Ränge</translation>
         </message>
         <message>
             <source>Validation</source>
@@ -5395,8 +7511,36 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Values of {setting}</source>
+            <translation>Werte von {setting}</translation>
+        </message>
+        <message>
+            <source>Values{unit}, separated by blanks</source>
+            <translation>Werte{unit}, durch Leerzeichen getrennt</translation>
+        </message>
+        <message>
             <source>Version</source>
             <translation>Version</translation>
+        </message>
+        <message>
+            <source>Versions and numbers of the latest run.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Versions, devices and what the engine can do.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Vocabulary</source>
+            <translation>Vokabular</translation>
+        </message>
+        <message>
+            <source>Votes</source>
+            <translation>Stimmen</translation>
+        </message>
+        <message>
+            <source>Votes by model</source>
+            <translation>Stimmen je Modell</translation>
         </message>
         <message>
             <source>Wait a few minutes. Signed in you may ask more often.</source>
@@ -5417,6 +7561,10 @@
         <message>
             <source>Wait until it has ended, or watch it.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Waiting for its turn…</source>
+            <translation>Wartet, bis es an der Reihe ist…</translation>
         </message>
         <message>
             <source>Warm up over 10 % of the steps</source>
@@ -5463,8 +7611,20 @@
             <translation>Gewichte auf mehreren Geräten</translation>
         </message>
         <message>
+            <source>Welcome</source>
+            <translation>Willkommen</translation>
+        </message>
+        <message>
+            <source>What</source>
+            <translation>Was</translation>
+        </message>
+        <message>
             <source>What belongs to the run could not be saved: {value}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What can be done with the chosen runs; also with the right button</source>
+            <translation>Was mit den gewählten Läufen getan werden kann; auch mit der rechten Taste</translation>
         </message>
         <message>
             <source>What comes after {number}?</source>
@@ -5495,12 +7655,24 @@
             <translation>Was gegen Befunde in den Daten getan wird. Ihre Dateien bleiben, wie sie sind.</translation>
         </message>
         <message>
+            <source>What is plotted</source>
+            <translation>Was gezeichnet wird</translation>
+        </message>
+        <message>
+            <source>What is plotted of the ticked runs</source>
+            <translation>Was von den angekreuzten Läufen gezeichnet wird</translation>
+        </message>
+        <message>
             <source>What is shown below the loss</source>
             <translation>Was unter dem Loss gezeigt wird</translation>
         </message>
         <message>
             <source>What loads the model and wraps it. Unsloth brings faster kernels for a GPU and models it knows; PEFT works everywhere. Automatic takes Unsloth where it is installed and pays.</source>
             <translation>Was das Modell lädt und umhüllt. Unsloth bringt schnellere Kernel für eine GPU und ihm bekannte Modelle; PEFT geht überall. Automatisch nimmt Unsloth, wo es installiert ist und sich lohnt.</translation>
+        </message>
+        <message>
+            <source>What now?</source>
+            <translation>Was nun?</translation>
         </message>
         <message>
             <source>What suits most: start here</source>
@@ -5515,12 +7687,36 @@
             <translation>Was der Auftrag tut, erscheint hier.</translation>
         </message>
         <message>
+            <source>What the latest run told, without any text of yours.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What the libraries printed during the latest run. Read it: a library may quote data.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What the settings do</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>What the two intervals below are counted in.</source>
             <translation>Worin die beiden Abstände darunter gezählt werden.</translation>
         </message>
         <message>
+            <source>What the window noted.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What this machine has</source>
+            <translation>Was dieser Rechner hat</translation>
+        </message>
+        <message>
             <source>What to look up.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>What to upload</source>
+            <translation>Was hochgeladen wird</translation>
         </message>
         <message>
             <source>What was found</source>
@@ -5539,8 +7735,32 @@
             <translation>Was laufen wird</translation>
         </message>
         <message>
+            <source>What you asked</source>
+            <translation>Was Sie gefragt haben</translation>
+        </message>
+        <message>
+            <source>What you tried, what you saw</source>
+            <translation>Was Sie versucht, was Sie gesehen haben</translation>
+        </message>
+        <message>
+            <source>What {setting} does (F1)</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Wheel folder</source>
+            <translation>Wheel-Ordner</translation>
+        </message>
+        <message>
+            <source>Where</source>
+            <translation>Wo</translation>
+        </message>
+        <message>
             <source>Where TEMPLATE and chat template differ: {limit}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Where from</source>
+            <translation>Woher</translation>
         </message>
         <message>
             <source>Where it is needed</source>
@@ -5563,12 +7783,28 @@
             <translation>Wo das Modell liegt: auto, cpu, mps, cuda oder eines von mehreren als cuda:1. Mehrere trainieren zusammen, jedes an einem Teil jedes Schritts: cuda:0,cuda:1 auf zwei GPUs, cpu:2 in zwei Prozessen auf dem Prozessor.</translation>
         </message>
         <message>
+            <source>Where the models answer</source>
+            <translation>Wo die Modelle antworten</translation>
+        </message>
+        <message>
             <source>Where the two differ</source>
             <translation>Worin sich die beiden unterscheiden</translation>
         </message>
         <message>
             <source>Whether every device holds all base weights, which is fastest, or a part of them, for models that do not fit on one. Used with several devices only; quantised weights cannot be divided.</source>
             <translation>Ob jedes Gerät alle Basisgewichte hält, was am schnellsten ist, oder einen Teil davon, für Modelle, die nicht auf eines passen. Nur bei mehreren Geräten verwendet; quantisierte Gewichte lassen sich nicht verteilen.</translation>
+        </message>
+        <message>
+            <source>Whether it fits your device is told before. It goes on when you close the window, pauses at any step, and survives a crash.</source>
+            <translation>Ob es auf Ihr Gerät passt, erfahren Sie vorher. Es geht weiter, wenn Sie das Fenster schließen, pausiert bei jedem Schritt und übersteht einen Absturz.</translation>
+        </message>
+        <message>
+            <source>Whether there is a newer version could not be found out: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Which answer is better? Names are shown after your vote.</source>
+            <translation>Welche Antwort ist besser? Die Namen erscheinen nach Ihrer Stimme.</translation>
         </message>
         <message>
             <source>Which bias terms train as well. None keeps the adapter a pure low-rank update.</source>
@@ -5579,16 +7815,36 @@
             <translation>Welche linearen Schichten jedes Transformer-Blocks einen Adapter bekommen. Mehr Schichten lernen mehr und kosten mehr Speicher.</translation>
         </message>
         <message>
+            <source>Which parts of a model can be adapted depends on the model. The LoRA page shows what it has.</source>
+            <translation>Welche Teile eines Modells angepasst werden können, hängt vom Modell ab. Die Seite „LoRA“ zeigt, was es hat.</translation>
+        </message>
+        <message>
             <source>Which rows</source>
             <translation>Welche Zeilen</translation>
+        </message>
+        <message>
+            <source>Which runs</source>
+            <translation>Welche Läufe</translation>
         </message>
         <message>
             <source>Which tokens count in the loss: the assistant's answers with their end-of-turn token, the last answer alone, or the whole conversation.</source>
             <translation>Welche Tokens im Loss zählen: die Antworten des Assistenten mit ihrem Schluss-Token, nur die letzte Antwort oder das ganze Gespräch.</translation>
         </message>
         <message>
+            <source>Who answers: {name}</source>
+            <translation>Wer antwortet: {name}</translation>
+        </message>
+        <message>
+            <source>Why the project could not be read.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for much new material. Memory and file size grow with it.</source>
             <translation>Breite der Änderung von niedrigem Rang, in Dimensionen. 8 für Ton und Format, 16 für die meisten Aufgaben, 32 für ein neues Fachgebiet, 64 für viel neuen Stoff. Speicherbedarf und Dateigröße wachsen damit.</translation>
+        </message>
+        <message>
+            <source>Win rate</source>
+            <translation>Gewinnquote</translation>
         </message>
         <message>
             <source>With a finding</source>
@@ -5603,12 +7859,32 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Without terms to accept</source>
+            <translation>Ohne Bedingungen</translation>
+        </message>
+        <message>
+            <source>Won</source>
+            <translation>Gewonnen</translation>
+        </message>
+        <message>
+            <source>Words in names, models, data, tags, notes or settings, such as rank=64 (Ctrl+F)</source>
+            <translation>Wörter in Namen, Modellen, Daten, Schlagwörtern, Notizen oder Einstellungen, etwa rank=64 (Strg+F)</translation>
+        </message>
+        <message>
             <source>Working on the template ended without a result.</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>Write it as name or organisation/name, of letters, digits, - . and _.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Write step.field.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>Write the diagnostics file</source>
+            <translation>Diagnosedatei schreiben</translation>
         </message>
         <message>
             <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
@@ -5619,20 +7895,44 @@
             <translation>Schreibt einen Ordner, der anderswo mit einem Befehl trainiert.</translation>
         </message>
         <message>
+            <source>Write…</source>
+            <translation>Schreiben…</translation>
+        </message>
+        <message>
+            <source>Written to {file}.</source>
+            <translation>Nach {file} geschrieben.</translation>
+        </message>
+        <message>
             <source>Written to {folder}: copy it to the cluster, its README.md says how to go on.</source>
             <translation>Nach {folder} geschrieben: Kopieren Sie ihn auf den Cluster; seine README.md sagt, wie es weitergeht.</translation>
+        </message>
+        <message>
+            <source>You</source>
+            <translation>Sie</translation>
         </message>
         <message>
             <source>You are not signed in to the Hugging Face hub.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Your examples</source>
+            <translation>Ihre Beispiele</translation>
+        </message>
+        <message>
             <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>Your vote: {winner}  ({names}). The next prompt is a new comparison.</source>
+            <translation>Ihre Stimme: {winner}  ({names}). Der nächste Prompt ist ein neuer Vergleich.</translation>
+        </message>
+        <message>
             <source>Zephyr</source>
             <translation>Zephyr</translation>
+        </message>
+        <message>
+            <source>[unknown setting]</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>a 7-Zip archive</source>
@@ -5661,6 +7961,10 @@
         <message>
             <source>a guess</source>
             <translation>geraten</translation>
+        </message>
+        <message>
+            <source>a new domain</source>
+            <translation>ein neues Fachgebiet</translation>
         </message>
         <message>
             <source>a pickle, which could run programs</source>
@@ -5715,6 +8019,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>about {size} at its peak</source>
+            <translation>höchstens etwa {size}</translation>
+        </message>
+        <message>
             <source>about {total}</source>
             <translation>etwa {total}</translation>
         </message>
@@ -5755,6 +8063,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>an engine can be installed from a wheel folder of another machine only</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>an old Office file</source>
             <translation type="unfinished" />
         </message>
@@ -5768,6 +8080,14 @@
         </message>
         <message>
             <source>and {value} more kinds</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>another job</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>another program holds it</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -5843,6 +8163,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>build {name}</source>
+            <translation>Build {name}</translation>
+        </message>
+        <message>
             <source>calls {name}({arguments})</source>
             <translation>ruft {name}({arguments}) auf</translation>
         </message>
@@ -5895,6 +8219,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>comes with the model</source>
+            <translation>kommt mit dem Modell</translation>
+        </message>
+        <message>
             <source>comparing rows</source>
             <translation type="unfinished" />
         </message>
@@ -5943,6 +8271,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>cut at the limit</source>
+            <translation>an der Grenze abgeschnitten</translation>
+        </message>
+        <message>
             <source>cut off</source>
             <translation>abgeschnitten</translation>
         </message>
@@ -5969,6 +8301,10 @@
         <message>
             <source>done</source>
             <translation>fertig</translation>
+        </message>
+        <message>
+            <source>driver {version}</source>
+            <translation>Treiber {version}</translation>
         </message>
         <message>
             <source>ended with status {code}</source>
@@ -6027,6 +8363,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>fits in {bits}</source>
+            <translation>passt in {bits}</translation>
+        </message>
+        <message>
             <source>float16</source>
             <translation>float16</translation>
         </message>
@@ -6037,6 +8377,10 @@
         <message>
             <source>float32</source>
             <translation>float32</translation>
+        </message>
+        <message>
+            <source>from your package index</source>
+            <translation>aus Ihrem Paketverzeichnis</translation>
         </message>
         <message>
             <source>gradient checkpointing</source>
@@ -6061,6 +8405,10 @@
         <message>
             <source>hashing the GGUF file</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>https://…</source>
+            <translation>https://…</translation>
         </message>
         <message>
             <source>import json, struct, sys, sysconfig; print(json.dumps({'version': sys.version.split()[0], 'bits': 8 * struct.calcsize('P'), 'path': sys.executable, 'tag': f'cp{sys.version_info[0]}{sys.version_info[1]}'}))</source>
@@ -6112,6 +8460,10 @@
         </message>
         <message>
             <source>it ended with status {status}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>it ended with status {wait} before it began</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -6439,12 +8791,20 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>just now</source>
+            <translation>gerade eben</translation>
+        </message>
+        <message>
             <source>labelled answers</source>
             <translation>bewertete Antworten</translation>
         </message>
         <message>
             <source>large</source>
             <translation>groß</translation>
+        </message>
+        <message>
+            <source>layer</source>
+            <translation>Schicht</translation>
         </message>
         <message>
             <source>learning rate</source>
@@ -6603,6 +8963,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>merging file {number} of {count}</source>
+            <translation>Datei {number} von {count} zusammenführen</translation>
+        </message>
+        <message>
             <source>merging with PEFT</source>
             <translation type="unfinished" />
         </message>
@@ -6635,6 +8999,22 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>most tasks: start here</source>
+            <translation>die meisten Aufgaben: Beginnen Sie hier</translation>
+        </message>
+        <message>
+            <source>moved from {path} to {path_}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>much new material</source>
+            <translation>viel neuer Stoff</translation>
+        </message>
+        <message>
+            <source>name, or organisation/name</source>
+            <translation>Name oder Organisation/Name</translation>
+        </message>
+        <message>
             <source>name:tag of the model to create. Empty: the project's name.</source>
             <translation>name:tag des anzulegenden Modells. Leer: der Name des Projekts.</translation>
         </message>
@@ -6647,12 +9027,28 @@
             <translation>fast keiner</translation>
         </message>
         <message>
+            <source>no</source>
+            <translation>nein</translation>
+        </message>
+        <message>
             <source>no answer</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>no answer in it trains</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no engine</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no engine is in use</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>no eval loss</source>
+            <translation>kein Eval-Loss</translation>
         </message>
         <message>
             <source>no part of an answer is within the first {max_length} tokens</source>
@@ -6683,12 +9079,20 @@
             <translation>keiner, der zählt</translation>
         </message>
         <message>
+            <source>none: ChatML will be added</source>
+            <translation>keine: ChatML wird hinzugefügt</translation>
+        </message>
+        <message>
             <source>norm</source>
             <translation>Norm</translation>
         </message>
         <message>
             <source>not a file of rows</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>not complete</source>
+            <translation>nicht vollständig</translation>
         </message>
         <message>
             <source>not counted yet</source>
@@ -6703,12 +9107,40 @@
             <translation>noch nicht gelesen</translation>
         </message>
         <message>
+            <source>not saved</source>
+            <translation>nicht gespeichert</translation>
+        </message>
+        <message>
+            <source>not stated</source>
+            <translation>nicht angegeben</translation>
+        </message>
+        <message>
+            <source>not usable</source>
+            <translation>nicht verwendbar</translation>
+        </message>
+        <message>
             <source>not used</source>
             <translation>nicht verwendet</translation>
         </message>
         <message>
+            <source>nothing</source>
+            <translation>nichts</translation>
+        </message>
+        <message>
+            <source>nothing is downloaded</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>noticeable</source>
             <translation>merklich</translation>
+        </message>
+        <message>
+            <source>of the run {name}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>of the run {name} in {parent}</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>of the split {other}</source>
@@ -6807,6 +9239,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>read-only</source>
+            <translation>schreibgeschützt</translation>
+        </message>
+        <message>
+            <source>read-only, not saved</source>
+            <translation>schreibgeschützt, nicht gespeichert</translation>
+        </message>
+        <message>
             <source>reading a row</source>
             <translation type="unfinished" />
         </message>
@@ -6887,6 +9327,10 @@
             <translation>läuft</translation>
         </message>
         <message>
+            <source>saved</source>
+            <translation>gespeichert</translation>
+        </message>
+        <message>
             <source>saving the merged model</source>
             <translation type="unfinished" />
         </message>
@@ -6955,20 +9399,20 @@
             <translation>Sonderzeichen, </translation>
         </message>
         <message>
-            <source>starting a worker of {name}</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>starting the other processes</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>step</source>
-            <translation type="unfinished" />
+            <translation>Schritt</translation>
         </message>
         <message>
             <source>step {at}</source>
             <translation>Schritt {at}</translation>
+        </message>
+        <message>
+            <source>step {step}</source>
+            <translation>Schritt {step}</translation>
         </message>
         <message>
             <source>step {step}: eval loss {loss:.4f}</source>
@@ -6977,6 +9421,10 @@
         <message>
             <source>steps</source>
             <translation>Schritte</translation>
+        </message>
+        <message>
+            <source>stopped</source>
+            <translation>angehalten</translation>
         </message>
         <message>
             <source>stopped, the result is kept</source>
@@ -7007,6 +9455,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>terms to accept</source>
+            <translation>Bedingungen zu akzeptieren</translation>
+        </message>
+        <message>
             <source>ternary models</source>
             <translation>ternäre Modelle</translation>
         </message>
@@ -7020,6 +9472,10 @@
         </message>
         <message>
             <source>the answer begins behind the limit of {max_length} tokens</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the answer has no {args}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -7131,11 +9587,23 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>the playground</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>the renderings differ</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>the row is not an object</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the self-test</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>the server answers {status_code}</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -7207,6 +9675,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>to be accepted on the hub</source>
+            <translation>auf dem Hub zu akzeptieren</translation>
+        </message>
+        <message>
             <source>to do</source>
             <translation>zu tun</translation>
         </message>
@@ -7237,6 +9709,14 @@
         <message>
             <source>told apart (%)</source>
             <translation>unterschieden (%)</translation>
+        </message>
+        <message>
+            <source>tone, style and format</source>
+            <translation>Ton, Stil und Format</translation>
+        </message>
+        <message>
+            <source>too large</source>
+            <translation>zu groß</translation>
         </message>
         <message>
             <source>too many runs in one second</source>
@@ -7275,10 +9755,6 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>trial worker</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>unpacking weights</source>
             <translation type="unfinished" />
         </message>
@@ -7311,6 +9787,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>waiting for {title}</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>warning</source>
             <translation>Warnung</translation>
         </message>
@@ -7327,12 +9807,28 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>yes</source>
+            <translation>ja</translation>
+        </message>
+        <message>
             <source>yes or no</source>
             <translation type="unfinished" />
         </message>
         <message>
             <source>your rows are no {kinds}</source>
             <translation>Ihre Zeilen sind keine {kinds}</translation>
+        </message>
+        <message>
+            <source>{answer} is better</source>
+            <translation>{answer} ist besser</translation>
+        </message>
+        <message>
+            <source>{at} of {count}</source>
+            <translation>{at} von {count}</translation>
+        </message>
+        <message>
+            <source>{bits}, small batch</source>
+            <translation>{bits}, kleiner Batch</translation>
         </message>
         <message>
             <source>{chosen} is no folder.</source>
@@ -7343,12 +9839,40 @@
             <translation>{command} gestartet</translation>
         </message>
         <message>
+            <source>{count} downloads</source>
+            <translation>{count} Downloads</translation>
+        </message>
+        <message>
+            <source>{count} fit this device</source>
+            <translation>{count} passen auf dieses Gerät</translation>
+        </message>
+        <message>
+            <source>{count} of {all} tensors</source>
+            <translation>{count} von {all} Tensoren</translation>
+        </message>
+        <message>
+            <source>{count} of {all}, from an earlier attempt</source>
+            <translation>{count} von {all}, von einem früheren Versuch</translation>
+        </message>
+        <message>
+            <source>{count} parameters</source>
+            <translation>{count} Parameter</translation>
+        </message>
+        <message>
+            <source>{count} runs at most are plotted together. Untick one first.</source>
+            <translation>Höchstens {count} Läufe werden zusammen gezeichnet. Wählen Sie zuerst einen ab.</translation>
+        </message>
+        <message>
             <source>{count} skipped: {reason}</source>
             <translation>{count} übersprungen: {reason}</translation>
         </message>
         <message>
             <source>{count} together</source>
             <translation>{count} zusammen</translation>
+        </message>
+        <message>
+            <source>{count}, each {width} wide</source>
+            <translation>{count}, je {width} breit</translation>
         </message>
         <message>
             <source>{doing} goes on?</source>
@@ -7373,6 +9897,30 @@
         <message>
             <source>{doing} was cancelled</source>
             <translation>{doing} wurde abgebrochen</translation>
+        </message>
+        <message>
+            <source>{doing}: {done} of {total}</source>
+            <translation>{doing}: {done} von {total}</translation>
+        </message>
+        <message>
+            <source>{done} of {total}</source>
+            <translation>{done} von {total}</translation>
+        </message>
+        <message>
+            <source>{field} goes from {low:g} to {high:g}.</source>
+            <translation>{field} reicht von {low:g} bis {high:g}.</translation>
+        </message>
+        <message>
+            <source>{file} cannot be written: {reason}.</source>
+            <translation>{file} kann nicht geschrieben werden: {reason}.</translation>
+        </message>
+        <message>
+            <source>{first} down, {second} across: best eval loss</source>
+            <translation>{first} nach unten, {second} nach rechts: bester Eval-Loss</translation>
+        </message>
+        <message>
+            <source>{first} down: best eval loss</source>
+            <translation>{first} nach unten: bester Eval-Loss</translation>
         </message>
         <message>
             <source>{folder} already holds a project.</source>
@@ -7403,6 +9951,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{folder}: {size}, from step {step}.</source>
+            <translation>{folder}: {size}, von Schritt {step}.</translation>
+        </message>
+        <message>
             <source>{format}: fits as well</source>
             <translation>{format}: passt auch</translation>
         </message>
@@ -7413,6 +9965,14 @@
         <message>
             <source>{hidden} for other reasons</source>
             <translation>{hidden} aus anderen Gründen</translation>
+        </message>
+        <message>
+            <source>{how} · {count} tokens</source>
+            <translation>{how} · {count} Tokens</translation>
+        </message>
+        <message>
+            <source>{kind}, version {version}, PyTorch {torch}, Python {python}</source>
+            <translation>{kind}, Version {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
             <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
@@ -7441,6 +10001,10 @@
         <message>
             <source>{low} to {high}{unit}</source>
             <translation>{low} bis {high}{unit}</translation>
+        </message>
+        <message>
+            <source>{measure} of {runs}</source>
+            <translation>{measure} von {runs}</translation>
         </message>
         <message>
             <source>{module} has another shape in this model.</source>
@@ -7484,6 +10048,10 @@
         </message>
         <message>
             <source>{name} could not be downloaded: {reason}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} could not be moved to the trash</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -7539,6 +10107,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{name} has no adapter to go on from.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{name} has no chat template.</source>
             <translation type="unfinished" />
         </message>
@@ -7579,6 +10151,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{name} is in use</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
             <translation type="unfinished" />
         </message>
@@ -7609,6 +10185,10 @@
         <message>
             <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name} is open in another window, so it cannot be changed here.</source>
+            <translation>{name} ist in einem anderen Fenster offen und kann daher hier nicht geändert werden.</translation>
         </message>
         <message>
             <source>{name} is protected by a password.</source>
@@ -7651,10 +10231,6 @@
             <translation type="unfinished" />
         </message>
         <message>
-            <source>{name} was written by a newer version of LoRA Studio.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>{name} {get} has no ready-made wheel for this machine.</source>
             <translation type="unfinished" />
         </message>
@@ -7664,6 +10240,22 @@
         </message>
         <message>
             <source>{name}: wrong checksum</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{name}: {size}</source>
+            <translation>{name}: {size}</translation>
+        </message>
+        <message>
+            <source>{needed} needed, {free} free</source>
+            <translation>{needed} nötig, {free} frei</translation>
+        </message>
+        <message>
+            <source>{n} adapter</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{n} adapters</source>
             <translation type="unfinished" />
         </message>
         <message numerus="yes">
@@ -7684,9 +10276,47 @@
                 <numerusform>{n} Gespräche</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} problem</source>
-            <translation type="unfinished" />
+        <message numerus="yes">
+            <source>{n} days ago</source>
+            <translation>
+                <numerusform>vor {n} Tag</numerusform>
+                <numerusform>vor {n} Tagen</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} hours ago</source>
+            <translation>
+                <numerusform>vor {n} Stunde</numerusform>
+                <numerusform>vor {n} Stunden</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} minutes ago</source>
+            <translation>
+                <numerusform>vor {n} Minute</numerusform>
+                <numerusform>vor {n} Minuten</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} models</source>
+            <translation>
+                <numerusform>{n} Modell</numerusform>
+                <numerusform>{n} Modelle</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} of them could be resumed, and no longer can.</source>
+            <translation>
+                <numerusform>{n} davon ließe sich fortsetzen und dann nicht mehr.</numerusform>
+                <numerusform>{n} davon ließen sich fortsetzen und dann nicht mehr.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} packages</source>
+            <translation>
+                <numerusform>{n} Paket</numerusform>
+                <numerusform>{n} Pakete</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>{n} problems</source>
@@ -7714,10 +10344,38 @@
             </translation>
         </message>
         <message numerus="yes">
+            <source>{n} runs</source>
+            <translation>
+                <numerusform>{n} Lauf</numerusform>
+                <numerusform>{n} Läufe</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs are in the queue.</source>
+            <translation>
+                <numerusform>{n} Lauf ist in der Warteschlange.</numerusform>
+                <numerusform>{n} Läufe sind in der Warteschlange.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs are in the trash.</source>
+            <translation>
+                <numerusform>{n} Lauf ist im Papierkorb.</numerusform>
+                <numerusform>{n} Läufe sind im Papierkorb.</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
             <source>{n} runs wait</source>
             <translation>
                 <numerusform>{n} Lauf wartet</numerusform>
                 <numerusform>{n} Läufe warten</numerusform>
+            </translation>
+        </message>
+        <message numerus="yes">
+            <source>{n} runs wait in the queue. Start them on the Runs page.</source>
+            <translation>
+                <numerusform>{n} Lauf wartet in der Warteschlange. Starten Sie ihn auf der Seite „Läufe“.</numerusform>
+                <numerusform>{n} Läufe warten in der Warteschlange. Starten Sie sie auf der Seite „Läufe“.</numerusform>
             </translation>
         </message>
         <message numerus="yes">
@@ -7738,13 +10396,12 @@
                 <numerusform>{n} Schritte</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} tensor</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
+        <message numerus="yes">
             <source>{n} tensors</source>
-            <translation type="unfinished" />
+            <translation>
+                <numerusform>{n} Tensor</numerusform>
+                <numerusform>{n} Tensoren</numerusform>
+            </translation>
         </message>
         <message>
             <source>{n} token</source>
@@ -7756,6 +10413,14 @@
                 <numerusform>{n} Token</numerusform>
                 <numerusform>{n} Tokens</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{n} vote</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{n} votes</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>{out} holds something that is no model.</source>
@@ -7810,6 +10475,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{problem} The model answers worse than what you trained; the file itself is sound.</source>
+            <translation>{problem} Das Modell antwortet schlechter als das, was Sie trainiert haben; die Datei selbst ist in Ordnung.</translation>
+        </message>
+        <message>
             <source>{quantization} cannot be made without an importance matrix.</source>
             <translation type="unfinished" />
         </message>
@@ -7831,6 +10500,10 @@
         </message>
         <message>
             <source>{reason} ({count} rows, the first is row {rows})</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{reason} It can go on from the checkpoint at step {step}.</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -7878,16 +10551,44 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{runs}, about {time} in all.</source>
+            <translation>{runs}, insgesamt etwa {time}.</translation>
+        </message>
+        <message>
+            <source>{runs}. How long they take is known after the first.</source>
+            <translation>{runs}. Wie lange sie dauern, ist nach dem ersten bekannt.</translation>
+        </message>
+        <message>
             <source>{said}; the longest row has {longest} tokens.</source>
             <translation>{said}; die längste Zeile hat {longest} Tokens.</translation>
+        </message>
+        <message>
+            <source>{setting} is no setting.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>{shown} and {value} more</source>
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{shown} of {known}</source>
+            <translation>{shown} von {known}</translation>
+        </message>
+        <message>
+            <source>{size} in {folder} are deleted for good. Projects, models and runs stay. Without an engine nothing can be trained; it can be downloaded again.</source>
+            <translation>{size} in {folder} werden endgültig gelöscht. Projekte, Modelle und Läufe bleiben. Ohne Engine lässt sich nichts trainieren; sie lässt sich wieder herunterladen.</translation>
+        </message>
+        <message>
+            <source>{size} of it are checkpoints</source>
+            <translation>davon {size} Checkpoints</translation>
+        </message>
+        <message>
             <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
             <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{state}, step {step} of {steps}</source>
+            <translation>{state}, Schritt {step} von {steps}</translation>
         </message>
         <message>
             <source>{steps}, smoothed loss {smooth}</source>
@@ -7930,6 +10631,14 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>{title} is taken by {doing}{of}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
+            <source>{title} is taken by {value}{run}.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>{title} needs none</source>
             <translation>{title} braucht keinen</translation>
         </message>
@@ -7952,6 +10661,10 @@
         <message>
             <source>{trainable} parameters ({value})</source>
             <translation>{trainable} Parameter ({value})</translation>
+        </message>
+        <message>
+            <source>{trained} of {total} parameters train ({share}), {size} on disk</source>
+            <translation>{trained} von {total} Parametern werden trainiert ({share}), {size} auf dem Datenträger</translation>
         </message>
         <message>
             <source>{train} to train on, validation from a file</source>
@@ -8002,6 +10715,14 @@
             <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein (mindestens {top1_limit}), KL {kl:.3g} Nats (höchstens {kl_limit:.3g}), {same}.{cause}</translation>
         </message>
         <message>
+            <source>{votes} in blind comparisons of this project. A tie counts half for each.</source>
+            <translation>{votes} in blinden Vergleichen dieses Projekts. Unentschieden zählt für beide halb.</translation>
+        </message>
+        <message>
+            <source>{what} The queue goes on with the next run.</source>
+            <translation>{what} Die Warteschlange macht mit dem nächsten Lauf weiter.</translation>
+        </message>
+        <message>
             <source>{what} every {every} epochs never comes in {epochs}.</source>
             <translation type="unfinished" />
         </message>
@@ -8038,12 +10759,32 @@
             <translation>⚠ Etwa {total} von {available} frei auf {device}: passt nicht.</translation>
         </message>
         <message>
+            <source>⚠ Exporting ended without a word: its process is gone.</source>
+            <translation>⚠ Der Export endete wortlos: Sein Prozess ist verschwunden.</translation>
+        </message>
+        <message>
+            <source>⚠ Merging ended without a word: its process is gone.</source>
+            <translation>⚠ Das Zusammenführen endete wortlos: Sein Prozess ist verschwunden.</translation>
+        </message>
+        <message>
             <source>⚠ Training ended without a word: its process is gone.</source>
             <translation>⚠ Das Training endete wortlos: Sein Prozess ist verschwunden.</translation>
         </message>
         <message>
+            <source>⚠ training needs {memory}</source>
+            <translation>⚠ Training braucht {memory}</translation>
+        </message>
+        <message>
             <source>✓ About {total} of {available} free on {device}.</source>
             <translation>✓ Etwa {total} von {available} frei auf {device}.</translation>
+        </message>
+        <message>
+            <source>✓ Merged</source>
+            <translation>✓ Zusammengeführt</translation>
+        </message>
+        <message>
+            <source>✓ Ollama {version} at {host}.</source>
+            <translation>✓ Ollama {version} unter {host}.</translation>
         </message>
         <message>
             <source>✓ Proven on {conversations}</source>
@@ -8054,8 +10795,16 @@
             <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet, bewiesen an {number}</translation>
         </message>
         <message>
+            <source>✓ fits</source>
+            <translation>✓ passt</translation>
+        </message>
+        <message>
             <source>✓ {name} is in Ollama {version}</source>
             <translation>✓ {name} ist in Ollama {version}</translation>
+        </message>
+        <message>
+            <source>✓ {what} uploaded to {repository}.</source>
+            <translation>✓ {what} nach {repository} hochgeladen.</translation>
         </message>
         <message>
             <source>✗ Not proven: {reason}</source>

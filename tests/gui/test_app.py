@@ -21,9 +21,9 @@ from tests.gui.conftest import WAIT
 START = """
 import sys
 from PySide6.QtCore import QTimer
-from lora_studio.gui import app, window
+from lora_studio.gui import app, window, wizard
 from tests.helpers import plain_pages
-app.wizard.pages = plain_pages.pages
+wizard.pages = plain_pages.pages
 
 class Told(window.Window):
     def go(self, name):

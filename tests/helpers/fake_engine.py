@@ -6,6 +6,7 @@ environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
     {"sleep": 0.1}                           waits, heeding a cancel
     {"steps": 40, "seconds": 0.02}           trains: losses fall; stop, pause and checkpoint are heeded
+                                             with "after": 1000 the first one is the 1001st
     {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
     {"fail": {"code": …, "what": …, "remedy": …}}     ends with a problem
     {"exit": 3} {"kill": true}               ends the process at once
@@ -67,7 +68,8 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done 
         case {"sleep": seconds}:
             _sleep(seconds, job)
         case {"steps": steps, "seconds": seconds}:
-            return _train(steps, seconds, job, run, step.get("save_every", 0))
+            after = step.get("after", 0)
+            return _train(steps, seconds, job, run, step.get("save_every", 0), after)
         case {"make": names}:
             for name in names:
                 assert run is not None
@@ -95,10 +97,15 @@ def _sleep(seconds: float, job: Job) -> None:
 
 
 def _train(
-    steps: int, seconds: float, job: Job, run: RunFolder | None, save_every: int = 0
+    steps: int, seconds: float, job: Job, run: RunFolder | None, save_every: int = 0, after: int = 0
 ) -> events.Done | None:
-    job.emit(events.TrainingStarted(steps=steps, steps_per_epoch=steps / 3, effective_batch=16))
-    for step in range(1, steps + 1):
+    steps += after
+    job.emit(
+        events.TrainingStarted(
+            steps=steps, steps_per_epoch=steps / 3, effective_batch=16, step=after
+        )
+    )
+    for step in range(after + 1, steps + 1):
         _sleep(seconds, job)
         job.emit(_step_done(step, steps, seconds))
         if step % 10 == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
-from lora_studio.core.ollama_template import DerivedTemplate
+from lora_studio.core.template_terms import DerivedTemplate
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell

@@ -1,0 +1,360 @@
+"""How quick and how small the window is: `python -m tests.benchmarks.gui [start latency open memory]`.
+
+`start` opens the window and a bare PySide6 window with an empty pyqtgraph plot in turn, each in a
+process of its own, and compares the time to the first painting and the memory at rest. `latency`
+shows a training at its millionth step while a worker process sends 500 events a second, and measures how late
+the event loop gets its turn, beside the same window with nothing to do. `open` opens a project with
+2,000 runs; `memory` sends 100,000 events. Clock time suffers from other programs; processor time
+does not, so both are told. Ends with status 1 where a limit is exceeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import numpy as np
+import psutil
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.core import events
+from lora_studio.core.metrics import Column
+from lora_studio.gui import app as gui_app
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers import fake_engine, many_runs
+
+#: Most that ours may take of what the bare window takes.
+PAINT_RATIO, MEMORY_RATIO = 1.6, 1.5
+#: Latest turn of the event loop in 99 of 100 cases, and the longest opening, in milliseconds.
+LATE, OPENING = 16.0, 300.0
+#: Most bytes that an event may leave behind beyond the values that are plotted.
+LEFT_BEHIND = 16
+
+_BARE = """
+from PySide6.QtWidgets import QApplication, QMainWindow
+import pyqtgraph as pg
+app = QApplication([])
+window = QMainWindow()
+window.resize(1280, 800)
+window.setCentralWidget(pg.PlotWidget())
+"""
+_OURS = """
+from lora_studio.gui.app import ready
+from PySide6.QtWidgets import QApplication
+app = QApplication([])
+window = ready(app)
+"""
+_MEASURE = """
+import gc, json, os, time, psutil
+from PySide6.QtCore import QEvent, QObject, QTimer
+me = psutil.Process()
+found = {}
+class Watch(QObject):
+    def eventFilter(self, watched, event):
+        if event.type() == QEvent.Type.Paint and not found:
+            QTimer.singleShot(0, painted)
+        return False
+def painted():
+    if found:
+        return
+    times = me.cpu_times()
+    found.update(clock=time.time() - me.create_time(), processor=times.user + times.system)
+    QTimer.singleShot(2500, rest)
+def rest():
+    gc.collect()
+    found["memory"] = me.memory_full_info().uss
+    print(json.dumps(found), flush=True)
+    os._exit(0)
+watch = Watch()
+app.installEventFilter(watch)
+window.show()
+app.exec()
+"""
+
+
+def start(rounds: int) -> list[str]:
+    """First painting and memory at rest, ours and bare in turn."""
+    found: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
+    for _ in range(rounds + 1):
+        for name, code in (("bare", _BARE), ("ours", _OURS)):
+            with _own_folders():
+                done = subprocess.run(
+                    [sys.executable, "-c", code + _MEASURE],
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    timeout=120,
+                )
+            found[name].append(json.loads(done.stdout.strip().splitlines()[-1]))
+    for side in found.values():
+        side.pop(0)  # fills the disk's cache and byte code
+    wrong = []
+    for key, limit, unit, scale in (
+        ("clock", PAINT_RATIO, "s", 1.0), ("processor", PAINT_RATIO, "s", 1.0),
+        ("memory", MEMORY_RATIO, "MB", 1e-6),
+    ):  # fmt: skip
+        bare, ours = (
+            scale * statistics.median(one[key] for one in found[name]) for name in ("bare", "ours")
+        )
+        words = {"clock": "first painting, clock", "processor": "first painting, processor"}
+        name = words.get(key, "memory at rest (USS)")
+        print(
+            f"{name:28} bare {bare:7.2f} {unit}  ours {ours:7.2f} {unit}  {ours / bare:.2f} ×"
+            f" (at most {limit} ×)"
+        )
+        if key != "clock" and ours > limit * bare:
+            wrong.append(name)
+    return wrong
+
+
+def latency(seconds: float, points: int) -> list[str]:
+    """How late the event loop gets its turn, at rest and with 500 events a second."""
+    application = _application()
+    steps = round(500 * seconds)
+    scenario = {
+        "train": [{"sleep": 3.0}, {"steps": steps, "seconds": 0.002, "after": points}],
+        "inspect_devices": [],
+    }
+    with _window(scenario) as window:
+        idle = _lateness(application, lambda: False, 5.0)
+        window.go("training")
+        window.flow.request("train")
+        page: Any = window.pages["training"]
+        _until(application, lambda: page.record.phase == "running", 60)
+        page.plot.run.steps.fill(_columns(points))
+        _until(application, lambda: page._last is not None, 60)
+        first = page._last.step
+        busy = _lateness(application, lambda: not window.jobs.running, seconds + 60)
+        sent = page._last.step - first
+        window.message_bar.hide()
+    print(f"{points:,} points shown, {sent / busy.seconds:.0f} events/s for {busy.seconds:.0f} s")
+    for name, side in (("at rest", idle), ("while events come", busy)):
+        print(
+            f"turn of the loop, {name:18} median {side.at(50):5.1f} ms  p99 {side.at(99):5.1f} ms  "
+            f"longest {side.at(100):5.1f} ms  processor {100 * side.processor / side.seconds:.0f} %"
+        )
+    print(f"p99 at most {LATE:.0f} ms; the machine's own share is that at rest")
+    return ["event loop"] if busy.at(99) > LATE and busy.at(99) > 2 * idle.at(99) else []
+
+
+def open_project(runs: int) -> list[str]:
+    """Milliseconds until a project with so many runs is open and painted."""
+    application = _application()
+    with _window({}) as window, tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "support-bot"
+        folder.mkdir()
+        (folder / "support-bot.lorastudio").write_text('schema_version = 1\nname = "support-bot"\n')
+        many_runs.make_runs(folder, runs)
+        spent = []
+        for _ in range(6):
+            clock, processor = time.perf_counter(), time.process_time()
+            window.open_project(folder)
+            window.grab()
+            clock, processor = time.perf_counter() - clock, time.process_time() - processor
+            spent.append((1e3 * clock, 1e3 * processor))
+            _until(application, lambda: False, 1.0)
+            window.state.new()
+    clock, processor = (statistics.median(column) for column in zip(*spent[1:], strict=True))
+    print(
+        f"opening a project with {runs:,} runs: clock {clock:.0f} ms, processor {processor:.0f} ms "
+        f"(first time {spent[0][0]:.0f} ms; at most {OPENING:.0f} ms)"
+    )
+    return ["opening"] if processor > OPENING else []
+
+
+def memory(count: int) -> list[str]:
+    """Bytes that events leave behind: those that are plotted, and those that are only told."""
+    application = _application()
+    wrong = []
+    with _window({}) as window:
+        page: Any = window.pages["training"]
+        window.stack.setCurrentWidget(page)
+        window.job_event(events.Started(id="t", command="train"))
+        for kind, make, kept in (
+            ("steps", _step, 8 * 9),  # nine quantities of a step are plotted
+            ("progress and log", _told, 0),
+        ):
+            _send(application, window, make, 0, count // 5)
+            before = _settled()
+            _send(application, window, make, count // 5, count)
+            grown = (_settled() - before) / count
+            print(
+                f"{count:,} events, {kind:18} {grown:6.1f} bytes each"
+                + (f", of which the curves keep about {1.6 * kept:.0f}" if kept else "")
+            )
+            if grown > 2 * kept + LEFT_BEHIND:
+                wrong.append(f"memory of {kind}")
+    return wrong
+
+
+# --- what is measured -----------------------------------------------------------------------------
+
+
+class _Turns:
+    """Lateness of the loop's turns in milliseconds, and how long it was watched."""
+
+    def __init__(self, late: list[float], seconds: float, processor: float) -> None:
+        self.late, self.seconds, self.processor = sorted(late), seconds, processor
+
+    def at(self, percent: int) -> float:
+        return float(np.percentile(self.late, percent)) if self.late else 0.0
+
+
+def _lateness(application: QApplication, until: Callable[[], bool], limit: float) -> _Turns:
+    every = 4.0
+    late, last = [], [time.perf_counter()]
+
+    def tick() -> None:
+        now = time.perf_counter()
+        late.append(max(0.0, 1e3 * (now - last[0]) - every))
+        last[0] = now
+        if until() or now - begun > limit:
+            application.exit()
+
+    timer = QTimer(interval=int(every), timerType=Qt.TimerType.PreciseTimer)
+    timer.timeout.connect(tick)
+    begun, processor = time.perf_counter(), time.process_time()
+    last[0] = begun
+    timer.start()
+    with gui_app.few_to_collect():
+        application.exec()
+    timer.stop()
+    return _Turns(late, time.perf_counter() - begun, time.process_time() - processor)
+
+
+def _columns(points: int) -> dict[str, Column]:
+    steps = array("q", range(1, points + 1))
+    noise = np.random.default_rng(0).normal(0, 0.12, points)
+    loss = 1.1 + 1.4 * np.exp(-3.5 * np.arange(points) / points) + noise
+    made = {}
+    for name in ("loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_bytes"):
+        column = Column()
+        column.steps, column.values = steps, array("d", loss.tobytes())
+        made[name] = column
+    return made
+
+
+def _step(number: int) -> events.Event:
+    return events.StepDone(
+        id="t", step=number + 1, steps=10**7, epoch=0.1, loss=1.5, grad_norm=0.8, tokens=4096,
+        learning_rate=1e-4, tokens_per_s=2300.0, memory_bytes=9_200_000_000, gpu_percent=97.0,
+        gpu_celsius=61.0, eta_s=60.0,
+    )  # fmt: skip
+
+
+def _told(number: int) -> events.Event:
+    if number % 2:
+        return events.Log(id="t", text="A line of the log, as workers write them.")
+    return events.Progress(id="t", stage="training", done=number, total=10**7)
+
+
+def _send(
+    application: QApplication, window: Window, make: Callable[[int], events.Event], first: int, count: int
+) -> None:  # fmt: skip
+    for number in range(first, first + count):
+        window.job_event(make(number))
+        if number % 500 == 0:
+            application.processEvents()
+
+
+def _settled() -> int:
+    gc.collect()
+    return int(psutil.Process().memory_full_info().uss)
+
+
+# --- a window to measure --------------------------------------------------------------------------
+
+
+def _application() -> QApplication:
+    found = QApplication.instance()
+    made = found if isinstance(found, QApplication) else QApplication([])
+    theme.apply(made, "light")
+    return made
+
+
+@contextmanager
+def _window(scenario: dict[str, Any]) -> Iterator[Window]:
+    """The real window over a project of its own; workers play the scenario."""
+    with _own_folders() as folder:
+        file = folder / "scenario.json"
+        file.write_text(json.dumps(scenario))
+        os.environ["LORA_STUDIO_ENGINE"] = fake_engine.command_line(file)
+        project = folder / "project"
+        (project / "model").mkdir(parents=True)
+        (project / "model" / "config.json").write_text("{}")
+        (project / "rows.jsonl").write_text('{"instruction": "a", "output": "b"}\n')
+        (project / "p.lorastudio").write_text(
+            'schema_version = 1\nname = "p"\n[model]\nsource = "./model"\n'
+            '[dataset]\nsources = ["rows.jsonl"]\nvalidation_share = 0.0\n'
+        )
+        window = Window(Preferences(), wizard.pages)
+        window.resize(1920, 1080)
+        window.show()
+        window.open_project(project)
+        _application().processEvents()
+        try:
+            yield window
+        finally:
+            window.leave()
+            window.deleteLater()
+            _application().processEvents()
+
+
+@contextmanager
+def _own_folders() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
+        for kind in ("DATA", "CACHE", "CONFIG", "LOGS"):
+            os.environ[f"LORA_STUDIO_{kind}"] = str(Path(name) / kind.lower())
+        yield Path(name)
+
+
+def _until(application: QApplication, holds: Callable[[], bool], limit: float) -> None:
+    begun = time.perf_counter()
+    while not holds() and time.perf_counter() - begun < limit:
+        application.processEvents()
+        time.sleep(0.002)
+
+
+def main() -> None:
+    """Measures what the command line names, or everything."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=["start", "latency", "open", "memory"])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--points", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=2000)
+    parser.add_argument("--events", type=int, default=100_000)
+    chosen = parser.parse_args()
+    wanted = chosen.what or ["start", "latency", "open", "memory"]
+    wrong: list[str] = []
+    if "start" in wanted:
+        wrong += start(chosen.rounds)
+    if "latency" in wanted:
+        wrong += latency(chosen.seconds, chosen.points)
+    if "open" in wanted:
+        wrong += open_project(chosen.runs)
+    if "memory" in wanted:
+        wrong += memory(chosen.events)
+    if wrong:
+        raise SystemExit(f"over the limit: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
