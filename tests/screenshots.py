@@ -34,7 +34,7 @@ from lora_studio.gui.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
-from tests.helpers import fake_engine, model_facts
+from tests.helpers import fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
 
 SIZES = ((1280, 800), (1920, 1080))
@@ -43,7 +43,7 @@ THEMES: tuple[theme.Mode, ...] = ("light", "dark")
 
 def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What the workers find and do."""
-    return {
+    return playground_shots.scenario(folder) | {
         "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
         "inspect_model": [_emit(model_facts.model())],
         "inspect_dataset": [_emit(_dataset(folder / "Projects" / "support-bot"))],
@@ -187,6 +187,7 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
     yield "export-end", window
     bar.setValue(0)
     window.message_bar.hide()
+    yield from playground_shots.shots(window)
     yield from runs_shots(window, _until)
     window.go("settings")
     QTest.qWait(300)

@@ -27,6 +27,7 @@ from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import Card, button, label, row
 from lora_studio.gui.widgets.combine_panel import CombinePanel
@@ -149,28 +150,29 @@ class AdapterDialog(Dialog):
         self.show_folder = button(tr("Show folder"), self._show_folder, icon="folder")
 
     def _lay_out(self) -> None:
-        self.resize(1120, 680)
+        room = self.screen().availableSize()
+        self.resize(QSize(Size.scaled(1120), Size.scaled(680)).boundedTo(room))
         left = QVBoxLayout()
         left.setSpacing(Space.S)
         left.addWidget(self.table, 1)
         left.addWidget(self.status)
         left.addLayout(row(self.add, self.again, None))
+        made = Card(tr("Combine"))
+        made.add(self.combine)
+        left.addWidget(made)
         detail = Card()
         detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
         detail.add(row(self.talk, self.start), row(self.merge, self.show_folder))
-        made = Card(tr("Combine"))
-        made.add(self.combine)
         inner = QWidget()
         inner.setObjectName("scrolled")
         right = QVBoxLayout(inner)
         right.setContentsMargins(0, 0, Space.S, 0)
         right.addWidget(detail)
-        right.addWidget(made)
         right.addStretch(1)
         area = QScrollArea(widgetResizable=True)
         area.setWidget(inner)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setMinimumSize(QSize(456, 300))
+        area.setMinimumSize(Size.scaled(456), 300)
         sides = QHBoxLayout()
         sides.setSpacing(Space.L)
         sides.addLayout(left, 3)

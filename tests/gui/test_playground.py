@@ -259,7 +259,7 @@ def test_the_prompts_tokens_are_shown_with_their_marks(
     dialog = page.findChild(TokensDialog)
     assert isinstance(dialog, TokensDialog)
     qtbot.waitUntil(lambda: dialog.view.text() == "<|user|>Hi", timeout=WAIT)
-    assert dialog.view.token_at(0) == "Token 1 of 2: id 1, special, context  '<|user|>'"
+    assert dialog.view.token_at(0) == "Token 1 of 2: id 1, special  '<|user|>'"
     dialog.reject()
     settle(page, qtbot)
 

@@ -88,7 +88,8 @@ class PlaygroundPage(Place):
         self.history = button(tr("History"), icon="chat")
         self.history.setMenu(QMenu(self.history))
         self.history.menu().aboutToShow.connect(self._fill_history)
-        self.add = button(tr("Add a column"), self.desk.add_column, icon="plus")
+        self.add = button(tr("Column"), self.desk.add_column, icon="plus")
+        self.add.setToolTip(tr("Add a column that answers too"))
         self.blind = QCheckBox(tr("Blind"))
         self.blind.setToolTip(
             tr("Columns are shuffled and nameless until you have voted which answer is better.")
@@ -294,7 +295,8 @@ class PlaygroundPage(Place):
         desk, found = self.desk, self.state.facts.devices
         kept_out = desk.is_kept_out() and desk.device != "cpu"
         self.card.show_state(busy=busy, answered=bool(desk.kept.turns), kept_out=kept_out)
-        self.add.setEnabled(count < COLUMNS and not busy)
+        voting = self.is_blind and bool(desk.kept.turns)
+        self.add.setEnabled(count < COLUMNS and not busy and not voting)
         for part in (self.new, self.history, self.blind):
             part.setEnabled(not busy)
         for part in (self.new, self.history, self.blind, self.tally, self.add, self.library):

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QLayoutItem,
     QPushButton,
     QSizePolicy,
+    QStyle,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -287,7 +288,10 @@ class FlowLayout(QLayout):
             if x > rect.x() and x + hint.width() > rect.right() + 1:
                 x, y, height = rect.x(), y + height + self.spacing(), 0
             if move:
-                item.setGeometry(QRect(QPoint(x, y), hint))
+                holder = self.parentWidget()
+                direction = holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
+                place = QRect(QPoint(x, y), hint)
+                item.setGeometry(QStyle.visualRect(direction, rect, place))
             x += hint.width() + self.spacing()
             height = max(height, hint.height())
         return y + height - rect.y()

@@ -11,7 +11,7 @@ from lora_studio.core.chat import Sampling
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space, set_icon
-from lora_studio.gui.widgets.basics import Card, button, label, row
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.prompt_box import PromptBox
 from lora_studio.gui.widgets.sampling_panel import SamplingPanel, summary
 
@@ -59,6 +59,7 @@ class PromptCard(Card):
         self.device = QComboBox()
         self.device.setAccessibleName(tr("Where the models answer"))
         self.device.setToolTip(tr("Where the models answer"))
+        self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.keep = button(tr("Keep"), self.keep_wanted.emit, icon="sample")
         self.keep.setToolTip(
             tr("Keeps this prompt for evaluations: training answers it at every one of them.")
@@ -72,9 +73,12 @@ class PromptCard(Card):
         self.on_processor = button(tr("Answer on the processor"), self.processor_wanted.emit)
         self.status = label("", "caption")
         self.note = label("", "caption", wrap=True)
-        tools = row(self.with_system, self.sampling, self.device, self.keep, None)
-        for part in (self.status, self.on_processor, self.again, self.stop, self.send):
-            tools.addWidget(part)
+        settings = QWidget()
+        flow = FlowLayout(settings)
+        for part in (self.with_system, self.sampling, self.device, self.keep):
+            flow.addWidget(part)
+        tools = row(settings, self.status, self.on_processor, self.again, self.stop, self.send)
+        tools.setStretch(0, 1)
         self.add(self.note, self.system, self.prompt, tools)
         self.body.setSpacing(Space.S)
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QPoint, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent
+from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QMenu, QPushButton, QSizePolicy, QWidget
 
 from lora_studio.core import chat, speakers
 from lora_studio.core.chat import AnySpeaker, GgufFile, OnBase
 from lora_studio.core.speakers import Choice
 from lora_studio.gui.language import tr
+from lora_studio.gui.theme import Space, current, pixmap
 
 #: Runs that are listed themselves; older ones stand in a menu of their own.
 _RUNS = 12
@@ -74,6 +75,16 @@ class SpeakerMenu(QPushButton):
         """Another width, another part of the name."""
         super().resizeEvent(event)
         self._elide()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """The arrow of a list of choices, at the end of the line in either direction."""
+        super().paintEvent(event)
+        arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
+        leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
+        painter = QPainter(self)
+        place = Space.S if leftwards else self.width() - 16 - Space.S
+        painter.drawPixmap(place, (self.height() - 16) // 2, arrow)
+        painter.end()
 
     def _elide(self) -> None:
         room = max(40, self.width() - 48)

@@ -37,7 +37,7 @@ class TokenView(QWidget):
         super().__init__(parent)
         self._tokens: tuple[Token, ...] = ()
         self._starts: list[int] = []  # position in the document of each painted token
-        self._all = False
+        self._all, self._training = False, training
         self.box = _TokenBox(self._paint, self.token_at)
         self.about = label(role="caption")
         self.more = button("", self._show_all, kind="link")
@@ -94,11 +94,13 @@ class TokenView(QWidget):
         if not 0 <= index < len(self._starts):
             return ""
         token = self._tokens[index]
-        kind = tr("special, ") if token.special else ""
+        kinds = [tr("special")] if token.special else []
+        if self._training:
+            kinds.append(tr(_STATES[token.state][2]))
         place = tr("Token {index} of {tokens}").format(
             index=words.number(index + 1), tokens=words.number(len(self._tokens))
         )
-        return f"{place}: id {token.id}, {kind}{tr(_STATES[token.state][2])}  {token.text!r}"
+        return f"{place}: {', '.join([f'id {token.id}', *kinds])}  {token.text!r}"
 
     # --- painting -----------------------------------------------------------------------------
 
