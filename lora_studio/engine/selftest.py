@@ -199,8 +199,8 @@ def _reference(
     spec = _plain(project.model).model_copy(update={"source": source})
     loaded = model.load(chat.widened(spec, job), job)
     mix = AdapterMix(name="merged", adapters=tuple(merging.chosen(folder, project.merging)))
-    with chat_adapters.Switch(loaded.model).to(mix) as tuned:
-        reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
+    tuned = chat_adapters.Switch(loaded.model).to(mix)
+    reference = _read_reference(tuned, loaded.tokenizer, cases, scratch, job)
     del loaded, tuned
     _release()
     return reference
