@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QKeySequence, QResizeEvent, QShortcut
+from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from lora_studio.core import events, run_grid, run_table, words
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_about import About
 from lora_studio.core.run_index import RunSummary
-from lora_studio.core.run_table import Column
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.plots.run_overlay import RunOverlay
@@ -35,10 +34,6 @@ from lora_studio.gui.widgets.run_table import RunTable
 
 #: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
 _LOOK_EVERY, _PAUSE = 2000, 150
-#: Columns that give way first where the table is narrow, and what each needs in pixels.
-_GIVE_WAY: tuple[tuple[Column, int], ...] = (
-    ("begun", 980), ("data", 900), ("loss", 800), ("size", 730), ("tags", 650), ("model", 540),
-)  # fmt: skip
 
 
 class RunsPage(Place):
@@ -124,7 +119,7 @@ class RunsPage(Place):
         found = run_grid.grids(self.library.runs)
         self.grids.show_grids(found)
         self.tabs.setTabVisible(3, bool(found))
-        self._show_columns()
+        self.table.fit()
         self._read_curves()
         self._show_queue()
         self._show_chosen()
@@ -336,18 +331,6 @@ class RunsPage(Place):
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Leaves columns out where the table is narrow."""
-        super().resizeEvent(event)
-        self._show_columns()
-
-    def _show_columns(self) -> None:
-        width = self.table.width() if self.table.isVisible() else self.width() - 420
-        hidden = [name for name, needed in _GIVE_WAY if width < needed]
-        if not any(run.about.title for run in self.library.runs):
-            hidden.append("begun")  # runs without a title are called by it
-        self.table.show_columns(hidden)
-
     def minimumSizeHint(self) -> QSize:
         """Splitters give way."""
         return QSize(600, 400)
@@ -364,6 +347,8 @@ def _splitter(
         holder = QWidget()
         inside = column(part)
         before, after = (Space.M, 0) if number else (0, Space.M)
+        if across and QGuiApplication.isRightToLeft():
+            before, after = after, before
         inside.setContentsMargins(
             before if across else 0, 0 if across else before,
             after if across else 0, 0 if across else after,

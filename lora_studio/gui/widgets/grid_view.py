@@ -56,9 +56,7 @@ class GridView(QWidget):
         self.table.setShowGrid(False)
         self.table.horizontalHeader().setHighlightSections(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.horizontalHeader().setMinimumSectionSize(64)
         self.table.verticalHeader().setHighlightSections(False)
-        self.table.verticalHeader().setDefaultSectionSize(36)
         self.axes, self.words = label(role="caption", wrap=True), label(wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Space.M, 0, 0)
@@ -90,7 +88,11 @@ class GridView(QWidget):
         return self._tables[place] if 0 <= place < len(self._tables) else None
 
     def _fill(self) -> None:
-        grid = self.shown
+        grid, metrics = self.shown, self.fontMetrics()
+        self.table.horizontalHeader().setMinimumSectionSize(
+            metrics.horizontalAdvance("★ 0.00 !") + 16
+        )
+        self.table.verticalHeader().setDefaultSectionSize(metrics.height() + 18)
         self.table.blockSignals(True)
         self.table.clear()
         if grid is not None:

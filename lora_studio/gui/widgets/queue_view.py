@@ -122,7 +122,7 @@ class _List(QListWidget):
             item = QListWidgetItem(f"{place}   {words}")
             item.setData(_NAME, name)
             item.setToolTip(name)
-            item.setSizeHint(QSize(0, 32))
+            item.setSizeHint(QSize(0, self.fontMetrics().height() + 15))
             self.addItem(item)
         names = self.names()
         wanted = [names.index(name) for name in kept if name in names]

@@ -154,22 +154,22 @@ class _View(QTableView):
         self.setTabKeyNavigation(False)
         self.setWordWrap(False)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(28)
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(60)
 
     def fit(self) -> None:
         """The names as wide as they are, the values in what is left."""
-        header = self.horizontalHeader()
+        header, metrics = self.horizontalHeader(), self.fontMetrics()
+        self.verticalHeader().setDefaultSectionSize(metrics.height() + 11)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.resizeColumnToContents(0)
-        self.setColumnWidth(0, min(self.columnWidth(0), 190))
+        self.setColumnWidth(0, min(self.columnWidth(0), 26 * metrics.averageCharWidth()))
         for column in range(1, self.model().columnCount()):
             if self.model().columnCount() <= 3:
                 header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
             else:
-                self.setColumnWidth(column, 96)
+                self.setColumnWidth(column, 12 * metrics.averageCharWidth() + 12)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Ctrl+C copies the chosen cells, as a table for other programs."""

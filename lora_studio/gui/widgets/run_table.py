@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtCore import QEvent, QItemSelectionModel, QPoint, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from lora_studio.core.run_index import RunSummary
@@ -16,10 +16,12 @@ from lora_studio.gui.widgets.run_model import COLUMNS, RunModel
 
 #: Widths in characters; the first column takes what is left.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 14, "model": 14, "data": 13, "rank": 6, "loss": 7, "eval": 10, "time": 8,
-    "size": 8, "tags": 13,
+    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 7,
+    "size": 8, "tags": 11,
 }  # fmt: skip
-_ROW = 30
+#: Columns that give way first where there is no room for all, and what the name needs, in characters.
+_GIVE_WAY: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
+_NAME = 16
 
 
 class RunTable(QTableView):
@@ -51,7 +53,6 @@ class RunTable(QTableView):
         self.customContextMenuRequested.connect(self._ask_menu)
         self.verticalHeader().hide()
         self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(_ROW)
         self._lay_out_columns()
         self.setSortingEnabled(True)
         self.sortByColumn(COLUMNS.index("begun"), Qt.SortOrder.DescendingOrder)
@@ -66,20 +67,48 @@ class RunTable(QTableView):
         header.setHighlightSections(False)
         header.setMinimumSectionSize(40)
         header.setSectionsMovable(True)
-        letter = self.fontMetrics().averageCharWidth()
         for number, column in enumerate(COLUMNS):
             stretched = column == "name"
             mode = (
                 QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
             )
             header.setSectionResizeMode(number, mode)
-            if not stretched:
-                header.resizeSection(number, _WIDTHS[column] * letter + 16)
+        self._fit_to_font()
 
-    def show_columns(self, hidden: Sequence[Column]) -> None:
-        """Leaves columns out, where there is no room for them."""
+    def _fit_to_font(self) -> None:
+        letter = self.fontMetrics().averageCharWidth()
         for number, column in enumerate(COLUMNS):
-            self.setColumnHidden(number, column in hidden)
+            if column != "name":
+                self.horizontalHeader().resizeSection(number, _WIDTHS[column] * letter + 16)
+        self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
+
+    def fit(self) -> None:
+        """Leaves columns out until there is room for the rest; the beginning too, where runs without a
+        title are called by it."""
+        titled = any(run.about.title for run in self.rows.runs)
+        hidden: list[Column] = [] if titled else ["begun"]
+        letter = self.fontMetrics().averageCharWidth()
+        widths = {column: _WIDTHS.get(column, _NAME) * letter + 16 for column in COLUMNS}
+        room = self.viewport().width()
+        for column in _GIVE_WAY:
+            if sum(width for name, width in widths.items() if name not in hidden) <= room:
+                break
+            hidden.append(column)
+        for number, column in enumerate(COLUMNS):
+            if self.isColumnHidden(number) != (column in hidden):
+                self.setColumnHidden(number, column in hidden)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Shows as many columns as there is room for."""
+        super().resizeEvent(event)
+        self.fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Another size of text needs other widths."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_to_font()
+            self.fit()
 
     def chosen(self) -> list[RunSummary]:
         """The chosen runs, from above to below."""
