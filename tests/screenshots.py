@@ -34,6 +34,7 @@ from lora_studio.gui.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
+from tests import screenshots_model
 from tests.helpers import fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
 
@@ -46,6 +47,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
     return playground_shots.scenario(folder) | {
         "inspect_devices": [_emit(model_facts.devices(6 * model_facts.GIB))],
         "inspect_model": [_emit(model_facts.model())],
+        **screenshots_model.scenario(),
         "inspect_dataset": [_emit(_dataset(folder / "Projects" / "support-bot"))],
         "read_rows": [_emit(events.RowsRead(first=0, matching=554, rows=_rows(100)))],
         "show_row": [_emit(_long_row())],
@@ -150,6 +152,8 @@ def shots(folder: Path) -> Iterator[tuple[str, QWidget]]:
         yield f"{step}", window
         if step == "dataset":
             yield from _dataset_shots(window)
+        if step == "model":
+            yield from screenshots_model.shots(window)
     window.state.set("training", "learning_rate", "fast")
     window.state.report("dataset", [_WARNING])
     window.go("training")

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDialog
 
 from lora_studio.core import paths
 from lora_studio.core.problems import Problem
-from lora_studio.gui import palette_entries, shortcut_sheet
+from lora_studio.gui import offline_mode, palette_entries, shortcut_sheet
 from lora_studio.gui.about import AboutDialog
 from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.language import tr
@@ -64,6 +64,11 @@ class HelpCommands(QObject):
                 self._window.lock.call(Path(problem.where.file or ""))
             case "engine":
                 self._window.engine.solve(problem)
+            case "online":
+                offline_mode.choose(self._window, on=False)
+            case "sign_in":
+                self._window.go("model")
+                self._window.pages["model"].sign_in()
             case "resume":
                 self._window.open_and_resume(Path(problem.where.file or ""))
             case "explain":
@@ -75,6 +80,7 @@ class HelpCommands(QObject):
         dialog.jump.connect(self._window.jump)
         dialog.fix.connect(self._window.apply_fix)
         dialog.engine.connect(self._window.engine.solve)
+        dialog.hub.connect(self.act)
         dialog.diagnostics.connect(self.diagnostics)
         dialog.open()
 

@@ -23,6 +23,7 @@ class ProblemHelp(Dialog):
     Signals:
         jump(step, field): the user wants to see the place.
         fix(problem): the user wants the fix applied.
+        hub(problem): the user wants offline mode to end, or to sign in.
         engine(problem): the user wants the engine set up or mended.
         diagnostics: the user wants a diagnostics file.
     """
@@ -30,6 +31,7 @@ class ProblemHelp(Dialog):
     jump = Signal(str, str)
     fix = Signal(object)
     engine = Signal(object)
+    hub = Signal(object)
     diagnostics = Signal()
 
     def __init__(self, problem: Problem, parent: QWidget) -> None:
@@ -78,6 +80,8 @@ class ProblemHelp(Dialog):
                 open_place(problem)
             case "engine":
                 self.engine.emit(problem)
+            case "online" | "sign_in":
+                self.hub.emit(problem)
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(f"{self._problem} [{self._problem.code}]")

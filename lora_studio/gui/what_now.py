@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lora_studio.core import offline
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.told import tell
 
-Deed = Literal["fix", "jump", "file", "raise", "engine", "resume", "explain"]
+Deed = Literal["fix", "jump", "file", "raise", "engine", "resume", "online", "sign_in", "explain"]
 
 #: Problems that a set-up of the engine solves.
 ENGINE_HELPS = (
@@ -35,6 +36,10 @@ def what_now(problem: Problem) -> WhatNow:
     """The fix where there is one, else the place, else the file, else an explanation by its code."""
     if problem.fix is not None:
         return WhatNow("fix", tell(problem.fix.label))
+    if problem.code.endswith("offline") and offline.is_on():
+        return WhatNow("online", tr("Turn offline mode off"))
+    if problem.code in ("model.gated", "dataset.gated", "model.token", "dataset.token"):
+        return WhatNow("sign_in", tr("Sign in…"))
     if problem.code == "project.open_elsewhere":
         return WhatNow("raise", tr("Show that window"))
     if problem.code == "run.interrupted":
@@ -117,6 +122,10 @@ _FAMILIES = {
     "ollama": mark(
         "Ollama is a program of its own. It has to be installed and running at the address on the "
         "Export page; `ollama list` in a terminal shows whether it answers."
+    ),
+    "offline": mark(
+        "In offline mode no part of the program speaks to another computer. Models, data and an Ollama "
+        "server on this computer are used as ever; what needs the hub waits until you turn it off."
     ),
     "project": mark(
         "A project is a folder with one text file and the runs beside it. The file is written in one "

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lora_studio.core import commands, offline
-from lora_studio.gui import palette_entries
+from lora_studio.core import commands
+from lora_studio.gui import offline_mode, palette_entries
 from lora_studio.gui.furniture import PLACE_TITLES
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
@@ -31,7 +31,7 @@ def wire_furniture(window: Window) -> None:
     settings.theme_chosen.connect(window.choose_theme)
     settings.text_size_chosen.connect(window.choose_text_size)
     settings.language_chosen.connect(window.choose_language)
-    settings.offline_chosen.connect(lambda on: _choose_offline(window, on))
+    settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
     window.runs.open_requested.connect(window.flow.open_run)
     for place in window.places.values():
         place.go_to.connect(window.go)
@@ -133,18 +133,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.checkpoint_requested.connect(window.jobs.checkpoint)
     page.explain_requested.connect(window.help.explain)
     page.status_changed.connect(lambda: window.show_rail(page.step))
-    page.online_wanted.connect(lambda: _choose_offline(window, False))
-
-
-def _choose_offline(window: Window, on: bool) -> None:
-    """Workers that were started before would not know of it: they are replaced."""
-    window.preferences.offline = on
-    window.preferences.save()
-    offline.switch(on)
-    window.inspector.renew()
-    window.settings.show_offline()
-    for page in window.pages.values():
-        page.online_changed()
+    page.online_wanted.connect(lambda: offline_mode.choose(window, on=False))
 
 
 def add_actions(window: Window) -> None:

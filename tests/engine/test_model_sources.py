@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import http.server
 import json
 import os
@@ -189,6 +190,22 @@ def test_a_gguf_file_becomes_the_model_it_was_made_from(
     ids = torch.tensor([ours(TEXT).input_ids])
     torch.testing.assert_close(unpacked(ids).logits, original(ids).logits, rtol=2e-3, atol=2e-3)
     assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_file_as_ollama_stores_it_is_unpacked_like_any_other(
+    tiny: TinyModel, tmp_path: Path, cache: Path
+) -> None:
+    source = tiny("llama3")
+    content = to_gguf(source, tmp_path / "model.gguf", "llama-bpe").read_bytes()
+    blob = tmp_path / "blobs" / f"sha256-{hashlib.sha256(content).hexdigest()}"
+    blob.parent.mkdir()
+    blob.write_bytes(content)
+    spec = ModelSpec(source=str(blob))
+    assert spec.kind == "gguf"
+    folder = model_sources.resolve(spec, make_job())
+    ours, theirs = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(source)
+    assert ours(TEXT).input_ids == theirs(TEXT).input_ids
 
 
 @pytest.mark.slow

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from lora_studio import client
-from lora_studio.core import commands, events, offline
+from lora_studio import client, headless
+from lora_studio.core import commands, events, offline, project
 from lora_studio.core.model import ModelSpec
 from lora_studio.engine.offline import is_here
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import hub_server
+from tests.helpers.jobs import write_rows
 
 #: An address that belongs to nobody (RFC 5737): whoever tries it waits, or is refused before.
 NOBODY = "192.0.2.1"
@@ -159,3 +160,29 @@ class _listening:  # noqa: N801 - reads as the context manager that it is
             with connection:
                 connection.recv(4096)
                 connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline_mode")
+def test_a_whole_run_trains_and_merges_without_a_network(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard of the test stands below the engine's own: it writes down whatever comes through."""
+    tried = tmp_path / "tried.txt"
+    engine = f"{sys.executable} -m tests.helpers.offline_engine {tried}"
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", engine)
+    rows = [{"instruction": f"Count to {n}", "output": f"Up to {n} and back"} for n in range(24)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    values = {
+        "model": {"source": str(tiny("llama3")), "device": "cpu"},
+        "dataset": {"sources": [{"path": str(tmp_path / "rows.jsonl")}], "max_length": 512},
+        "training": {"max_steps": 2, "micro_batch": 2, "trackers": []},
+        "export": {"ollama_create": False, "quantizations": ["Q8_0"]},
+    }
+    project.create(tmp_path / "project", "x", values).save()
+    draft = project.load(tmp_path / "project")
+    run = headless.new_run(draft)
+    for stage in ("Train", "Merge"):
+        found = list(client.perform(headless.STAGES[stage](run=str(run.path))))
+        assert isinstance(found[-1], events.Done), getattr(found[-1], "problem", None)
+    assert not tried.exists(), tried.read_text()

@@ -17,6 +17,7 @@ from lora_studio.core.problems import Problem, Where
 from lora_studio.gui.pages.model import ModelPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.what_now import what_now
 from lora_studio.gui.widgets.model_list import about, verdict
 from tests.helpers import model_facts, model_lists
 
@@ -299,3 +300,15 @@ def test_a_question_about_the_hub_that_fails_is_no_problem_of_the_project(window
     problem = Problem(code="model.offline", what="It failed.", remedy="Do this.")
     assert inspector._placed(problem, commands.SearchModels().kind) is None
     assert inspector._placed(problem, "inspect_model") is not None
+
+
+def test_a_problem_of_offline_mode_or_a_token_is_solved_with_one_click(
+    window: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(offline.VARIABLE, "1")
+    refused = offline.refusal("nothing is downloaded").problems[0]
+    assert what_now(refused).label == "Turn offline mode off"
+    window.help.act(refused)
+    assert not offline.is_on()
+    gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.")
+    assert what_now(gated).deed == "sign_in"

@@ -135,12 +135,12 @@ class ModelPage(Page):
         self.setAcceptDrops(True)
         self.inquiry.busy_changed.connect(lambda _: self._show_facts())
         self.browser.chosen.connect(self._choose)
-        self.browser.sign_in_clicked.connect(self._sign_in)
+        self.browser.sign_in_clicked.connect(self.sign_in)
         self.browser.sign_out_clicked.connect(self.account.sign_out)
         self.browser.online_wanted.connect(self.online_wanted)
         self.download.started.connect(self._start_download)
         self.download.cancelled.connect(lambda: self.question_dropped.emit("download_model"))
-        self.download.sign_in_clicked.connect(self._sign_in)
+        self.download.sign_in_clicked.connect(self.sign_in)
         self.download.page_clicked.connect(self._open_page)
         self.download.online_wanted.connect(self.online_wanted)
         self.account.changed.connect(self._account_changed)
@@ -159,7 +159,8 @@ class ModelPage(Page):
             tr("Model"), [("model", "source", entry.source), ("model", "revision", entry.revision)]
         )
 
-    def _sign_in(self) -> None:
+    def sign_in(self) -> None:
+        """Opens the dialog that takes a token."""
         self.account.ask_for_token(self)
 
     def _open_page(self) -> None:

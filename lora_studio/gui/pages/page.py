@@ -141,6 +141,9 @@ class Page(QWidget):
     def on_shown(self) -> None:
         """The user came to this page: the time to ask the inspector."""
 
+    def sign_in(self) -> None:
+        """Asks for a token of the hub, where the page can."""
+
     def online_changed(self) -> None:
         """Offline mode was turned on or off."""
 

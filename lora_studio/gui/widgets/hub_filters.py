@@ -49,7 +49,8 @@ class HubFilters(QWidget):
         self.licence = ComboControl({"": tr("Any licence"), **{name: name for name in _LICENCES}})
         self.sort = ComboControl({name: tr(about) for name, about in _SORTS.items()})
         self.fitting = QCheckBox(tr("Only what fits"))
-        self.open = QCheckBox(tr("Without terms to accept"))
+        self.open = QCheckBox(tr("Without gated"))
+        self.open.setToolTip(tr("Leaves out models whose terms have to be accepted first"))
         for control, name, value in (
             (self.size_of, tr("Size"), ""),
             (self.licence, tr("Licence"), ""),

@@ -26,7 +26,7 @@ from lora_studio.gui.widgets.model_list import Line, ModelList
 _WAYS: dict[str, tuple[str, tuple[Place, ...]]] = {
     "here": (mark("This computer"), ("folder",)),
     "cache": (mark("Hugging Face cache"), ("cache",)),
-    "gguf": (mark("GGUF: Ollama, LM Studio"), ("ollama", "lm_studio")),
+    "gguf": (mark("Ollama, LM Studio"), ("ollama", "lm_studio")),
     "hub": (mark("Search the hub"), ("hub",)),
 }
 _EMPTY = {
@@ -79,7 +79,7 @@ class ModelBrowser(QWidget):
         self._current = ""
         self.ways = QListWidget()
         self.ways.setAccessibleName(tr("Where from"))
-        self.ways.setFixedWidth(Size.scaled(190))
+        self.ways.setFixedWidth(Size.scaled(156))
         for name, (title, _) in _WAYS.items():
             item = QListWidgetItem(tr(title))
             item.setData(Qt.ItemDataRole.UserRole, name)

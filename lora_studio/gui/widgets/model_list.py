@@ -73,7 +73,7 @@ def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
     if not fit.fits:
         return tr("too large"), "error"
     if fit.eased:
-        return tr("{bits}, small batch").format(bits=_HELD[fit.precision]), "ok"
+        return tr("{bits}, tight").format(bits=_HELD[fit.precision]), "ok"
     return tr("fits in {bits}").format(bits=_HELD[fit.precision]), "ok"
 
 

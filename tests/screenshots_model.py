@@ -1,0 +1,87 @@
+"""Pictures of the Model page in its states, and of the document that explains the settings."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.core import events, offline
+from lora_studio.gui import docs_viewer
+from lora_studio.gui.window import Window
+from tests.helpers import model_facts, model_lists
+
+
+def scenario() -> dict[str, list[dict[str, Any]]]:
+    """What the workers find of models; a download never ends."""
+    half = events.Progress(
+        stage="fetching model", done=2.1e9, total=6.43e9, unit="bytes", eta_s=125
+    )
+    return {
+        "list_models": [_emit(model_lists.cache())],
+        "search_models": [_emit(model_lists.hub())],
+        "inspect_account": [_emit(events.AccountFound(name="", has_token=False))],
+        "download_model": [_emit(half), {"sleep": 60}],
+    }
+
+
+def _emit(event: events.Event) -> dict[str, Any]:
+    return {"emit": json.loads(events.to_line(event))}
+
+
+def _until(done: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if done():
+            return
+        QTest.qWait(50)
+
+
+def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """Leads the page through its states and back."""
+    page: Any = window.pages["model"]
+    known = model_facts.model()
+    page.browser.go("cache")
+    QTest.qWait(300)
+    yield "model-cache", window
+    page.browser.go("hub")
+    QTest.qWait(1500)
+    window.state.take_answer(
+        known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
+    )
+    yield "model-hub", window
+    page.download.start.click()
+    _until(lambda: " of " in page.download.progress.doing.text())
+    yield "model-downloading", window
+    page.download.stop.click()
+    _until(lambda: not page.download.going)
+    window.state.take_answer(
+        known.model_copy(update={"missing_bytes": 4_330_000_000, "gated": True})
+    )
+    yield "model-download-cancelled", window
+    window.state.take_answer(
+        known.model_copy(update={"missing_bytes": 6_430_000_000, "gated": True})
+    )
+    page.download.explain(
+        "model.gated",
+        "meta-llama/Llama-3.2-3B-Instruct is open only to people who accepted its terms. Accept them "
+        "on the model's page, then sign in with your token.",
+    )
+    yield "model-gated", window
+    page.sign_in()
+    yield "dialog-token", page.account.dialog
+    page.account.dialog.reject()
+    os.environ[offline.VARIABLE] = "1"
+    page.browser.refresh()
+    yield "model-offline", window
+    del os.environ[offline.VARIABLE]
+    page.browser.go("here")
+    page.online_changed()
+    window.state.take_answer(known)
+    viewer = docs_viewer.show("lora-update", window)
+    QTest.qWait(100)
+    yield "dialog-docs", viewer
+    viewer.close()
