@@ -19,13 +19,13 @@ from lora_studio import __version__
 from lora_studio.core import events, licences
 from lora_studio.gui.background import Background
 from lora_studio.gui.dialogs import Dialog
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.fact_list import FactList
 
-_ICONS = "The icons were drawn for LoRA Studio and are under its licence, Apache-2.0."
+_ICONS = mark("The icons were drawn for LoRA Studio and are under its licence, Apache-2.0.")
 
 
 def versions(devices: events.DevicesFound | None) -> list[tuple[str, str]]:
