@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import QByteArray, Qt, QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QHBoxLayout,
     QMainWindow,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem
-from lora_studio.gui import memory_plan, rail_states, theme, window_wiring
+from lora_studio.gui import memory_plan, rail_states, theme, window_frame, window_wiring
 from lora_studio.gui.adapter_library import AdapterLibrary
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
@@ -27,13 +25,13 @@ from lora_studio.gui.desktop.manners import Manners
 from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges
 from lora_studio.gui.engine_manager import EngineManager
-from lora_studio.gui.furniture import PLACE_TITLES, Furnished, Furniture, MakePages
+from lora_studio.gui.furniture import Furnished, Furniture, MakePages
 from lora_studio.gui.help_commands import HelpCommands
 from lora_studio.gui.inspector import Inspector
 from lora_studio.gui.interrupted import Interrupted
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import STEP_OF, JobFlow
-from lora_studio.gui.language import mark, tr
+from lora_studio.gui.language import tr
 from lora_studio.gui.messages import Messages
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
@@ -51,12 +49,6 @@ from lora_studio.gui.widgets.message_bar import MessageBar
 from lora_studio.gui.widgets.problem_strip import STEP_TITLES, ProblemStrip
 from lora_studio.gui.widgets.rail import Rail, RailState
 from lora_studio.gui.window_actions import Actions
-
-ICONS = {
-    "model": "model", "lora": "lora", "dataset": "dataset", "training": "train",
-    "merging": "merge", "export": "export",
-}  # fmt: skip
-
 
 #: Milliseconds after which a window that was shown is painted: now there is time for the rest.
 _PAINTED = 300
@@ -105,7 +97,7 @@ class Window(QMainWindow, Furnished):
         self.strip = ProblemStrip()
         self.rail = Rail()
         self.stack = QStackedWidget()
-        self._build()
+        window_frame.lay_out(self)
         window_wiring.wire(self)
         window_wiring.add_actions(self)
         self.messages.connect_view()
@@ -113,34 +105,6 @@ class Window(QMainWindow, Furnished):
         self.go("home")
 
     # --- building -----------------------------------------------------------------------------
-
-    def _build(self) -> None:
-        self.setWindowTitle("LoRA Studio")
-        self.setMinimumSize(960, 640)
-        self.resize(1280, 800)
-        self.restoreGeometry(QByteArray.fromHex(self.preferences.geometry.encode()))
-        self.rail.add("home", "home", mark("Home"))
-        self.rail.add_gap()
-        for step, title in STEP_TITLES.items():
-            self.rail.add(step, ICONS[step], title)
-        self.rail.add_space()
-        for name, title in PLACE_TITLES.items():
-            self.rail.add(name, name, title)
-        self.stack.addWidget(self.home)
-        right = QVBoxLayout()
-        right.setSpacing(0)
-        right.addWidget(self.header)
-        right.addWidget(self.message_bar)
-        right.addWidget(self.stack, 1)
-        right.addWidget(self.strip)
-        inner = QWidget()
-        inner.setObjectName("window")
-        layout = QHBoxLayout(inner)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.rail)
-        layout.addLayout(right, 1)
-        self.setCentralWidget(inner)
 
     def _furnished(self) -> None:
         for widget in self.everywhere:
