@@ -217,15 +217,22 @@ def wheelhouse(
     platform: Annotated[
         str, typer.Option("--platform", help="Other machine's system: linux, windows, macos.")
     ] = "",
+    with_python: Annotated[
+        bool, typer.Option("--with-python", help="Also a Python, for a machine that has none.")
+    ] = False,
     torch: TorchOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fill a folder with all that a machine without a network needs: `engine install --offline`."""
     display = Display(as_json=as_json)
+    if platform not in ("", *operations.PLATFORMS.values()):
+        raise typer.BadParameter(f"choose one of {', '.join(operations.PLATFORMS.values())}")
     with refusing(display):
         request = Request(variant=_variant(variant), torch=torch, python=python)
     with _stoppable() as stop:
-        stream = operations.make_wheelhouse(folder, request, stop, platform)
+        stream = operations.make_wheelhouse(
+            folder, request, stop, platform, with_python=with_python
+        )
         raise typer.Exit(show(stream, display))
 
 

@@ -27,6 +27,8 @@ from lora_studio.gui import language, theme, wizard
 from lora_studio.gui.about import AboutDialog
 from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog
+from lora_studio.gui.engine_control import EngineControl
+from lora_studio.gui.engine_dialog import EngineDialog
 from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
@@ -34,9 +36,12 @@ from lora_studio.gui.shortcut_sheet import ShortcutSheet
 from lora_studio.gui.text_size import SIZES as SIZES_OF_TEXT
 from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
+from lora_studio.setup.events import Failed, Progress
+from lora_studio.setup.operations import Request
 from tests import screenshots_model
 from tests.helpers import fake_engine, model_facts, playground_shots
 from tests.helpers.runs_pictures import runs_shots
+from tests.helpers.set_up_script import NO_NETWORK, Script
 
 SIZES = ((1280, 800), (1920, 1080))
 THEMES: tuple[theme.Mode, ...] = ("light", "dark")
@@ -227,11 +232,33 @@ def frame_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
         QTest.qWait(1500)  # some of them read first
         yield name, dialog
         dialog.reject()
+    yield from _engine_shots(window)
     window.tour.begin()
     QTest.qWait(200)
     yield "tour", window
     window.tour.end()
     window.go("training")
+
+
+def _engine_shots(window: Window) -> Iterator[tuple[str, QWidget]]:
+    """The engine's set-up: planned, at work, failed."""
+    half = Progress(stage="Downloading", done=1.2e9, total=3.2e9, unit="B", eta_s=90)
+    scripts = {
+        "plan": Script(),
+        "progress": Script(half, hold=True),
+        "failed": Script(plan=Failed(problem=NO_NETWORK)),
+    }
+    for name, script in scripts.items():
+        control = EngineControl(make=script)
+        dialog = EngineDialog(control, Request(), window)
+        dialog.show()
+        _until(lambda control=control: control.ending is not None, 10)
+        if name == "progress":
+            control.carry_out()
+            _until(lambda control=control: control.share is not None, 10)
+        yield f"engine-{name}", dialog
+        dialog.reject()
+        control.leave()
 
 
 def training_shots(window: Window) -> Iterator[tuple[str, QWidget]]:

@@ -31,7 +31,7 @@ from lora_studio.setup.events import Event, MachineFound, Planned, Progress
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import own_wheel
 from lora_studio.setup.plan import Plan, kept_from, torch_source
-from lora_studio.setup.pythons import STANDALONE, find, no_such, standalone
+from lora_studio.setup.pythons import STANDALONE, fetch_build, find, no_such, standalone
 from lora_studio.setup.resolve import Resolver
 from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
 
@@ -192,12 +192,12 @@ def check(stop: Stop, name: str = "", steps: int = 1) -> Iterator[Event]:
 
 
 def make_wheelhouse(
-    folder: Path, request: Request, stop: Stop, platform: str = ""
+    folder: Path, request: Request, stop: Stop, platform: str = "", *, with_python: bool = False
 ) -> Iterator[Event]:
     """Fills a folder that another machine installs an engine from without a network.
 
     `platform` is another system as uv names it (linux, windows, macos); the request's Python is
-    then a version such as 3.12.
+    then a version such as 3.12. `with_python` puts a standalone build of it there too.
     """
 
     def work(log: Log) -> Iterator[Event]:
@@ -226,6 +226,9 @@ def make_wheelhouse(
         facts = wheelhouse.Facts(
             app_version=__version__, variant=accelerator.variant, python=series, platform=platform
         )
+        if with_python:
+            system = platform or PLATFORMS[sys.platform]
+            yield from fetch_build(series, system, place, stop, log)
         yield from wheelhouse.fill(place, wheels, own, facts, stop, log)
 
     return told(work, stop)

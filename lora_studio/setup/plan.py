@@ -99,17 +99,22 @@ def torch_source(
     """Where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
     if word := chosen or environ.get(VARIABLE):
         return word
-    if _has_own_torch(environ, tag):
+    if _has_own_torch(environ, tag, accelerator.variant):
         return STANDARD
     return accelerator.torch or STANDARD
 
 
-def _has_own_torch(environ: dict[str, str], tag: str) -> bool:
-    """Whether a folder of wheels that the user has set holds a PyTorch for this Python."""
+def _has_own_torch(environ: dict[str, str], tag: str, variant: Variant) -> bool:
+    """Whether a folder of wheels that the user has set holds a PyTorch for this Python and device."""
+    kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
     for place in environ.get("UV_FIND_LINKS", "").split(","):
         folder = Path(place.removeprefix("file://")).expanduser()
-        if place and any(folder.glob(f"torch-*-{tag}-*.whl")):
-            return True
+        for file in folder.glob(f"torch-*-{tag}-*.whl") if place else ():
+            _, plus, build = file.name.split("-")[1].partition("+")
+            if not plus or (
+                build.startswith(kinds[variant]) and (variant == "cpu") == (build == "cpu")
+            ):
+                return True
     return False
 
 

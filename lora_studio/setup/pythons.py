@@ -128,10 +128,22 @@ def standalone(
         raise
 
 
-def _address(series: str, stop: Stop, log: Log) -> str:
-    command = [
+def fetch_build(series: str, platform: str, into: Path, stop: Stop, log: Log) -> Iterator[Event]:
+    """Puts a standalone build for a system (as uv names it) into a wheel folder. Raises ProblemError.
+
+    uv checks it against its own checksum where it is installed.
+    """
+    url = _address(series, stop, log, platform)
+    release, name = _place(url)
+    file = File(name=name, url=url, target=into / "python" / release / name)
+    yield from download.fetch([file], "Downloading Python", stop, log)
+
+
+def _address(series: str, stop: Stop, log: Log, platform: str = "") -> str:
+    """Where a build is; for this machine, or with `platform` for another of its architecture."""
+    command: list[object] = [
         find_uv(), "python", "list", "--only-downloads", "--output-format", "json", "--no-config",
-        series,
+        *(["--all-platforms", "--all-arches"] if platform else []), series,
     ]  # fmt: skip
     said = checked(
         command, environment=uv_environment({"UV_PYTHON_DOWNLOADS": "manual"}), stop=stop, log=log,
@@ -139,20 +151,26 @@ def _address(series: str, stop: Stop, log: Log) -> str:
         remedy="Install Python 3.12 and start the set-up again.",
     )  # fmt: skip
     try:
-        start = said.index("[")
-        builds = [
-            one for one in json.loads(said[start:])
-            if one["implementation"] == "cpython" and one.get("variant", "default") == "default"
-        ]  # fmt: skip
+        builds = [one for one in json.loads(said[said.index("[") :]) if _fits(one, platform)]
         return str(builds[0]["url"])
     except (ValueError, KeyError, IndexError) as error:
-        raise ProblemError(
-            fail(
-                "engine.python",
-                "No standalone Python is known for this system.",
-                "Install Python 3.12 and start the set-up again.",
-            ).problems
+        raise fail(
+            "engine.python",
+            f"No standalone Python {series} is known for {platform or 'this system'}.",
+            "Install Python 3.12 there and start the set-up again.",
         ) from error
+
+
+def _fits(build: dict[str, str], platform: str) -> bool:
+    """Whether a build is a plain CPython for a system."""
+    if build["implementation"] != "cpython" or build.get("variant", "default") != "default":
+        return False
+    arch = {"windows": "x86_64", "macos": "aarch64", "linux": "x86_64"}
+    return not platform or (
+        build["os"] == platform
+        and build["arch"] == arch[platform]
+        and build["libc"] in ("gnu", "none")
+    )
 
 
 def _place(url: str) -> tuple[str, str]:

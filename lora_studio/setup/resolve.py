@@ -51,7 +51,8 @@ class Resolver:
         """
         extras = [("engine", "unsloth"), ("engine",)] if variant == "cuda" else [("engine",)]
         sources = [torch]
-        if BUILD.fullmatch(torch) and self.wheelhouse is None:
+        # What standard indexes have for Linux is made for NVIDIA, and runs without a GPU as well.
+        if BUILD.fullmatch(torch) and self.wheelhouse is None and variant != "rocm":
             sources.append(STANDARD)
         warnings: list[Problem] = []
         said = ""

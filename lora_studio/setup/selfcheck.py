@@ -92,7 +92,7 @@ class _Trial:
             self._process = subprocess.Popen(
                 [str(engine.python), "-P", "-m", "lora_studio.engine.trial", str(folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.stream,
-                env=child_environment(_quiet(engine)),
+                env=child_environment(_apart(engine, folder)),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
@@ -167,9 +167,13 @@ class _Trial:
         self._lines.put(None)
 
 
-def _quiet(engine: Engine) -> dict[str, str]:
-    """The trial asks no hub for anything."""
-    return engine.environment | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
+def _apart(engine: Engine, folder: Path) -> dict[str, str]:
+    """The trial asks no hub for anything, and teaches the user's program nothing."""
+    own = {
+        name: str(folder / "own")
+        for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
+    }
+    return engine.environment | own | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def _damaged(why: str, log: Log) -> ProblemError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
-from lora_studio.core.problems import Problem
 from lora_studio.gui.engine_control import EngineControl
 from lora_studio.gui.engine_dialog import EngineDialog
 from lora_studio.gui.engine_manager import EngineManager
@@ -21,65 +19,14 @@ from lora_studio.gui.widgets.engine_actions import EngineActions
 from lora_studio.gui.window import Window
 from lora_studio.setup import app_update, engines, folders
 from lora_studio.setup.app_update import Release
-from lora_studio.setup.detect import Accelerator
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import (
-    Cancelled,
-    Done,
-    EngineReady,
-    Event,
     Failed,
-    MachineFound,
-    Planned,
     Progress,
     Warned,
 )
 from lora_studio.setup.operations import Request
-from lora_studio.setup.tools import Stop
-
-GPU = Accelerator(
-    variant="cuda", title="NVIDIA RTX 4090", memory=24 << 30, driver="570.86", cuda=(12, 8),
-    capability=(8, 9), torch="cu128",
-)  # fmt: skip
-PLAN = Planned(
-    variant="cuda", folder="/data/engine", python="3.12.4", torch="cu128", packages=81, kept=3,
-    download=3_200_000_000, total=3_300_000_000, needed=9_000_000_000, free=80_000_000_000,
-)  # fmt: skip
-READY = EngineReady(name="cuda-1", folder="/data/engine", python="p", bytes=1, seconds=60)
-NO_NETWORK = Problem(
-    code="engine.download",
-    what="torch could not be downloaded: the server does not answer.",
-    remedy="Check the network, then start the set-up again.",
-)
-
-
-class Script:
-    """A set-up that tells what it is given; `hold` keeps it at work until it is cancelled."""
-
-    def __init__(self, *told: Event, hold: bool = False, plan: Event | None = None) -> None:
-        self.told, self.hold, self.plan = told, hold, plan or PLAN
-        self.requests: list[Request] = []
-        self.stop = Stop()
-
-    def __call__(self, request: Request, stop: Stop) -> Script:
-        self.requests.append(request)
-        self.stop = stop
-        return self
-
-    def prepare(self) -> Iterator[Event]:
-        yield Progress(stage="Planning")
-        if isinstance(self.plan, Failed):
-            yield self.plan
-            return
-        yield MachineFound(accelerator=GPU)
-        yield self.plan
-        yield Done()
-
-    def carry_out(self) -> Iterator[Event]:
-        yield from self.told
-        while self.hold and not self.stop.asked:
-            time.sleep(0.01)
-        yield Cancelled() if self.hold else Done()
+from tests.helpers.set_up_script import NO_NETWORK, PLAN, READY, Script
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lora_studio.setup import detect
+from lora_studio.setup import detect, own, plan
 from lora_studio.setup.detect import cuda_build, gfx_name, parse_nvidia_smi
 
 
@@ -71,3 +71,24 @@ def test_generations_are_named_as_amd_does() -> None:
     assert [gfx_name(one) for one in (110000, 90010, 90402, 100302)] == [
         "gfx1100", "gfx90a", "gfx942", "gfx1032",
     ]  # fmt: skip
+
+
+def test_a_wheel_of_ones_own_counts_only_for_the_device_and_python_it_is_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(plan.VARIABLE, raising=False)
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").write_text("")
+    environ = {"UV_FIND_LINKS": f"/nowhere,{tmp_path}"}
+    processor = detect.processor()
+    graphics = processor.model_copy(update={"variant": "cuda", "torch": "cu128"})
+
+    def source(found: detect.Accelerator, tag: str = "cp311") -> str:
+        return plan.torch_source(found, None, environ, tag)
+
+    assert source(processor) == own.STANDARD
+    assert source(processor, "cp313") == "cpu"
+    assert source(graphics) == "cu128"
+    (tmp_path / "torch-2.13.0+cu128-cp311-cp311-linux_x86_64.whl").write_text("")
+    assert source(graphics) == own.STANDARD
+    environ[plan.VARIABLE] = "https://mirror.example/whl/cu128"
+    assert source(processor) == "https://mirror.example/whl/cu128"

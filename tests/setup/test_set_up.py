@@ -196,6 +196,16 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     assert "wheel folder" in found.remedy
 
 
+def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "no folder"
+    home.write_text("")
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "LORA_STUDIO_LOGS"):
+        monkeypatch.setenv(name, str(home / "below"))
+    ready(run())
+
+
 def test_in_offline_mode_only_a_wheel_folder_will_do(
     index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
