@@ -13,8 +13,6 @@ from lora_studio.gui.messages import Messages
 from lora_studio.gui.project_scan import ProjectGlance
 from lora_studio.gui.told import tell
 
-CODE = "run.interrupted"
-
 
 class Interrupted(QObject):
     """Takes what a look at the recent projects has found."""
@@ -40,7 +38,7 @@ def _problem(glance: ProjectGlance) -> Problem:
     assert glance.run is not None
     checkpoint = glance.run.checkpoint_steps()[-1]
     return Problem(
-        code=CODE,
+        code="run.interrupted",
         what=tr("Training of {project} was interrupted at step {step} of {steps}.").format(
             project=glance.name, step=words.number(glance.step), steps=words.number(glance.steps)
         ),

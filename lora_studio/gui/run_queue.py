@@ -21,7 +21,7 @@ from lora_studio.gui.told import tell
 class RunQueue(QObject):
     """Starts what waits, one after another. The file in the runs folder is the truth.
 
-    What waited already when the project was opened starts when the user says so.
+    What waited already when the project was opened starts after the next job, or when the user says so.
 
     Signals:
         changed: `items` or `paused` is another one.
@@ -41,6 +41,7 @@ class RunQueue(QObject):
         self._next = QTimer(self, singleShot=True, interval=0)
         self._next.timeout.connect(self._start_next)
         state.opened.connect(self._opened)
+        jobs.changed.connect(self._job_changed)
         jobs.ended.connect(self._ended)
 
     @property
@@ -127,6 +128,11 @@ class RunQueue(QObject):
                     len(self.items),
                 )
             )
+
+    def _job_changed(self) -> None:
+        if self._held and self._jobs.running:
+            self._held = False
+            self.changed.emit()
 
     def _ended(self, kind: str, ending: object) -> None:
         self.reload()

@@ -114,6 +114,24 @@ def test_what_waited_before_starts_when_the_user_says_so(
     assert [run.state() for run in runs] == ["new", "new"]
 
 
+def test_what_waited_before_follows_the_job_that_the_window_finds_at_work(
+    parts: Parts,
+    state: ProjectState,
+    project_folder: Path,
+    scenario: Callable[..., None],
+    qtbot: QtBot,
+) -> None:
+    scenario(train=SHORT)
+    runs = _runs(project_folder, 2)
+    run_queue.add(project_folder / "runs", [Entry(run=runs[1].path.name)])
+    state.open(project_folder)
+    assert parts.queue.paused
+    parts.flow.start_run(runs[0])
+    assert not parts.queue.paused
+    _until_over(parts, qtbot)
+    assert _started(runs) == runs
+
+
 def test_the_queue_is_put_in_order_by_keyboard(
     parts: Parts, project_folder: Path, qtbot: QtBot
 ) -> None:

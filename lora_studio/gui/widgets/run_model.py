@@ -83,8 +83,10 @@ class RunModel(QAbstractTableModel):
 
     def set_queued(self, names: Sequence[str]) -> None:
         """The runs that wait, the next first."""
-        self.queued = {name: place for place, name in enumerate(names, start=1)}
-        self._arrange()
+        queued = {name: place for place, name in enumerate(names, start=1)}
+        if queued != self.queued:
+            self.queued = queued
+            self._arrange()
 
     def set_current(self, name: str) -> None:
         """The run that merging and export work on."""
