@@ -101,12 +101,21 @@ def draw_icons(folder: Path) -> None:
 
 
 def tidy(bundle: Path) -> None:
-    """Libraries without a search path of their own and without the right to be executed (Linux).
+    """Programs and libraries without symbols, without a search path of their own, not executable (Linux).
 
-    The starter sets where libraries are looked for; Debian accepts neither in a package.
+    The starter sets where libraries are looked for; Debian accepts neither path nor right in a package.
     """
-    for file in bundle.rglob("*.so*"):
-        if file.is_file() and not file.is_symlink():
+    programs = [bundle / "lora-studio", bundle / "_internal" / "resources" / "bin" / "uv"]
+    for file in [*programs, *bundle.rglob("*.so*")]:
+        if not file.is_file() or file.is_symlink():
+            continue
+        place = file.relative_to(bundle / "_internal").parts[0] if file not in programs else ""
+        # WORKAROUND: NumPy's wheel was changed with patchelf, and strip leaves such libraries with
+        # segments that no loader takes ("ELF load command address/offset not page-aligned").
+        # The starter has the whole program appended, which strip would cut off.
+        if place not in ("numpy", "numpy.libs") and file != programs[0]:
+            subprocess.run(["strip", "--strip-unneeded", file], check=True)
+        if file not in programs:
             subprocess.run(["patchelf", "--remove-rpath", file], check=True)
             file.chmod(0o644)
 

@@ -17,9 +17,9 @@ _CERTIFICATES = (
 
 
 def _restore(name: str) -> None:
-    before = os.environ.pop(f"{name}_ORIG", None)
     os.environ.pop(name, None)
-    if before:
+    # NAME_ORIG stays: setup.environment goes by it where it makes a child's environment once more.
+    if before := os.environ.get(f"{name}_ORIG"):
         os.environ[name] = before
 
 

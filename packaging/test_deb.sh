@@ -9,8 +9,9 @@
 #   WORK          folder to work in (default /tmp/lora-studio-deb); its `base` and `tools` are kept
 #   SUITE         Debian release (default bookworm, the oldest with a Python that the engine takes)
 #   MIRROR        Debian mirror (default: the first one in this machine's apt sources)
-#   DEB           a package made before, to test it in place of a new one
-#   STEPS         what is done (default: all of "build lint install window engine train purge")
+#   KEEP          set to 1, both systems stay as the test left them, for a look or for further STEPS
+#   STEPS         what is done (default: all of "build lint install window engine train purge"); without
+#                 "build" it is done with what the last one made and kept
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -138,7 +139,6 @@ copy_source() {
 
 build() {
     say "Build"
-    copy_source
     in_builder "XZ_LEVEL=1 SOURCE_DATE_EPOCH=$SOURCE_DATE_EPOCH bash packaging/linux/build.sh /out" >"$work/build.log" 2>&1 ||
         { tail -30 "$work/build.log" >&2; fail "The packages could not be built: $work/build.log"; }
     rm -rf "$work/packages"
@@ -155,8 +155,8 @@ lint() {
     say "Desktop file, metainfo, MIME type, manual page, rpm, AppDir"
     in_builder "cd /out/root/usr
     desktop-file-validate share/applications/lora-studio.desktop
-    appstreamcli validate --no-net --explain share/metainfo/*.metainfo.xml
-    mkdir -p /tmp/mime && cp -r share/mime /tmp/mime/ && update-mime-database /tmp/mime/mime
+    appstreamcli validate --no-net share/metainfo/*.metainfo.xml
+    mkdir -p /tmp/mime && cp -r share/mime /tmp/mime/ && update-mime-database /tmp/mime/mime >/dev/null 2>&1
     grep -x '50:application/x-lora-studio-project:\*.lorastudio' /tmp/mime/mime/globs2
     man --warnings --encoding=UTF-8 --troff-device=utf8 --ditroff --local-file share/man/man1/lora-studio.1.gz \
         2>&1 >/dev/null | tee /tmp/man; test ! -s /tmp/man
@@ -191,20 +191,22 @@ install_it() {
     /usr/lib/lora-studio/_internal/resources/bin/uv --version"
     say "What it starts sees nothing of the bundle"
     as_user "printf '#!/bin/sh\nenv >\"\$HOME/seen\"\n' >worker && chmod +x worker
-    PYTHONPATH=/x LD_LIBRARY_PATH=/mine LORA_STUDIO_ENGINE='\"'\$PWD/worker'\"' lora-studio doctor --json >/dev/null
+    PYTHONPATH=/x LD_LIBRARY_PATH=/mine LORA_STUDIO_ENGINE=\"'\$PWD/worker'\" lora-studio doctor --json >/dev/null || true
     grep -x LD_LIBRARY_PATH=/mine seen
     if grep -E '_internal|_PYI_|^QT_PLUGIN_PATH|^PYTHONPATH' seen; then exit 1; fi"
 }
 
 open_window() {
     say "Window under X"
-    in_builder "Xvfb :99 -screen 0 1280x800x24 -nolisten tcp" >"$work/xvfb.log" 2>&1 &
+    rm -f "$work/x11/X99" "$builder/tmp/.X99-lock"
+    in_builder "Xvfb :99 -screen 0 1280x800x24 -nolisten tcp -noreset" >"$work/xvfb.log" 2>&1 &
     local tries=0
     until in_builder "xdpyinfo -display :99" >/dev/null 2>&1; do
         sleep 0.3
         [ $((tries += 1)) -lt 60 ] || fail "Xvfb did not start."
     done
     as_user "cp -r /usr/lib/lora-studio/_internal/resources/sample 'My first project'
+    echo \$\$ >window.pid
     exec lora-studio \"\$HOME/My first project/sample.lorastudio\"" >"$work/window.log" 2>&1 &
     local window=$!
     tries=0
@@ -217,7 +219,7 @@ open_window() {
     in_builder "import -display :99 -window root /tmp/window.png
     test \$(identify -format %k /tmp/window.png) -gt 200"
     cp "$builder/tmp/window.png" "$work/window.png"
-    kill -TERM $window
+    kill -TERM "$(cat "$bare$home/window.pid")"
     wait $window || fail "The window did not end in peace."
     [ ! -s "$work/window.log" ] || { cat "$work/window.log" >&2; fail "The window complained."; }
     echo "Screenshot: $work/window.png"
@@ -275,10 +277,17 @@ purge() {
     echo "/usr and /etc are as they were."
 }
 
+trap 'echo "FAILED: line $LINENO: $BASH_COMMAND" >&2' ERR
+set -E
 mapfile -t network < <(network_environment)
 through=()
 mkdir -p "$work"
-rm -rf "$work"/{built,built.work,changes,changes.work,tools.work}
+if [[ $steps = *" install "* ]]; then
+    rm -rf "$work"/{changes,changes.work}
+fi
+if [[ $steps = *" build "* ]]; then
+    rm -rf "$work"/{built,built.work}
+fi
 make_base
 if [ ! -e "$tools/ready" ]; then
     mount_layer "$builder" "$tools" "$base"
@@ -288,16 +297,19 @@ if [ ! -e "$tools/ready" ]; then
 fi
 mount_layer "$builder" "$work/built" "$tools" "$base"
 mount_layer "$bare" "$work/changes" "$base"
-deb=${DEB:-}
-if [[ $steps = *" build "* && -z $deb ]]; then
-    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' lora_studio/__init__.py)
-    deb=$work/packages/lora-studio_${version}_amd64.deb
-    build
-fi
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' lora_studio/__init__.py)
+deb=$work/packages/lora-studio_${version}_amd64.deb
+copy_source
+[[ $steps != *" build "* ]] || build
 [[ $steps != *" lint "* ]] || lint
 [[ $steps != *" install "* ]] || install_it
 [[ $steps != *" window "* ]] || open_window
 [[ $steps != *" engine "* ]] || set_up_engine
 [[ $steps != *" train "* ]] || train_sample
 [[ $steps != *" purge "* ]] || purge
+if [ "${KEEP:-}" != 1 ]; then
+    kill "$(jobs -p)" 2>/dev/null || true
+    umount --recursive --lazy "$builder" "$bare"
+    rm -rf "$work"/{built,built.work,changes,changes.work}
+fi
 say "Done"

@@ -29,7 +29,7 @@ from lora_studio.core.chat import (
 from lora_studio.core.dataset import DatasetSpec, Message
 from lora_studio.core.device_locks import Device, Holder
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Problem, Where, fail
+from lora_studio.core.problems import Where, fail
 from lora_studio.engine import (
     adapter_library,
     adapters,
@@ -376,19 +376,7 @@ def _check_fit(speaker: OnBase, held: _InTorch, base: _Base, job: Job) -> None:
         fit = adapter_library.fit(Path(each.folder), base.spec, job)
         if not fit.fits:
             raise adapters.foreign(Path(each.folder), fit.reason.rstrip("."))
-        if fit.warning:
-            job.emit(events.Warned(problem=_doubtful(fit.warning, each.folder)))
     held.switch.to(_mix(speaker))
-
-
-def _doubtful(warning: str, folder: str) -> Problem:
-    return Problem(
-        code="chat.other_base",
-        what=warning,
-        remedy="Read its answers with that in mind, or choose the base that it was trained on.",
-        where=Where(file=folder),
-        severity="warning",
-    )
 
 
 def _mix(speaker: AnySpeaker) -> AdapterMix:

@@ -26,7 +26,7 @@ class ChatDesk(QObject):
         grew(column, start, text, tokens): an answer goes on.
         said(text): what is going on, "" for nothing.
         prompt_shown(event): the tokens that were asked for.
-        failed(problem): something that concerns no single column, or a warning.
+        failed(problem): something that concerns no single column.
     """
 
     changed = Signal()
@@ -258,8 +258,6 @@ class ChatDesk(QObject):
                 self.said.emit(event.stage)
             case events.ChatReady():
                 self.said.emit("")
-            case events.Warned():
-                self.failed.emit(event.problem)
             case events.AnswerGrew() if event.column in self.waiting:
                 text = self.waiting[event.column][: event.start] + event.text
                 self.waiting[event.column] = text

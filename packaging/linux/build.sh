@@ -71,6 +71,9 @@ lay_out() {
     put 644 "$out/changelog.gz" usr/share/doc/lora-studio/changelog.gz
     put 644 packaging/linux/lintian-overrides usr/share/lintian/overrides/lora-studio
     chmod -R u=rwX,go=rX "$root"
+    # What begins with #! is to be started, also where it waits to be copied into a project.
+    grep -rlIZ --max-count=1 '^#!' "$root/usr/lib/lora-studio/_internal/resources" |
+        xargs -0 --no-run-if-empty chmod 755
 }
 
 build_deb_and_rpm() {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,18 +175,6 @@ def test_an_adapter_that_was_trained_anew_is_loaded_anew(
     random_adapter(place / "base", tmp_path / "own", seed=9)
     after, _ = ask(session, place, on(tmp_path, own=1))
     assert before[0].text != after[0].text
-
-
-def test_an_adapter_of_another_base_of_that_shape_answers_with_a_warning(
-    session: Session, place: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(place / "style", tmp_path / "doubtful")
-    file = tmp_path / "doubtful" / "adapter_config.json"
-    config = json.loads(file.read_text()) | {"base_model_name_or_path": "org/another"}
-    file.write_text(json.dumps(config))
-    answers, told = ask(session, place, on(tmp_path, doubtful=1))
-    assert answers[0].tokens == 12
-    assert "org/another" in told.of(events.Warned)[0].problem.what
 
 
 def test_one_column_that_cannot_answer_leaves_the_others_alone(

@@ -58,6 +58,27 @@ def test_every_link_of_the_documentation_leads_to_a_file() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_commands_in_the_documentation_exist_with_their_options() -> None:
+    known = dict(load("man_page").commands_under(typer.main.get_command(app), "lora-studio"))
+    pages = [PACKAGING.parent / "README.md", *(PACKAGING / "docs").glob("*.md")]
+    texts = [
+        page.read_text("utf-8") for page in pages if page.name not in ("settings.md", "errors.md")
+    ]
+    written = re.findall(r"lora-studio((?: +(?:[a-z]+|--[a-z-]+|[A-Z]+)\b)+)", "\n".join(texts))
+    tried = 0
+    for line in written:
+        words = line.split()
+        paths = [" ".join(["lora-studio", *words[:length]]) for length in (2, 1)]
+        command = next((known[path] for path in paths if path in known), None)
+        options = {word for word in words if word.startswith("--")} - {"--help", "--version"}
+        if command is None and not options:
+            continue  # prose, and groups of commands
+        assert command is not None, line
+        assert options <= {name for item in command.params for name in item.opts}, line
+        tried += 1
+    assert tried > 8
+
+
 def test_the_first_screen_of_the_readme_holds_exactly_the_two_commands() -> None:
     first = (PACKAGING.parent / "README.md").read_text("utf-8").split("\n## ")[0]
     blocks = re.findall(r"```bash\n(.*?)```", first, re.DOTALL)
