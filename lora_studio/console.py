@@ -219,9 +219,8 @@ def sentence(event: events.Event) -> str | None:
             verdict = {"passed": "passed", "lossy": "LOSSY", "failed": "FAILED"}[event.verdict]
             return (
                 f"Self-test of {event.stage} {verdict}: same first choice at "
-                f"{words.percent(event.top1)} of {event.positions} positions "
-                f"(at least {100 * event.top1_limit:.0f} %), KL {event.kl:.4f} "
-                f"(at most {event.kl_limit:g})."
+                f"{words.percent(event.top1)} of {event.positions} positions, KL {event.kl:.4f}"
+                f" {_limits(event)}."
             )
         case events.Pushed():
             return (
@@ -263,3 +262,10 @@ def _dataset_sentence(event: events.DatasetReady) -> str:
 
 def _left(seconds: float | None) -> str:
     return "" if seconds is None else f" · {words.remaining(seconds)} left"
+
+
+def _limits(event: events.SelfTested) -> str:
+    """What a stage had to reach, or why no figure counts."""
+    if event.top1_limit is None or event.kl_limit is None:
+        return f"({event.basis})"
+    return f"(at least {words.percent(event.top1_limit)}, at most {event.kl_limit:.3g})"

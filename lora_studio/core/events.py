@@ -638,8 +638,9 @@ class SelfTested(_Event):
 
     `top1` is the share of answer positions with the same likeliest token, `kl` the mean
     Kullback-Leibler divergence in nats from base + adapter to the stage; the limits are those that
-    it fails beyond. `passed` says that it did not fail: a lossy stage is what was trained, in few
-    bits. `cause` is the likeliest one of a failure, empty when none was found.
+    it fails beyond, and `basis` says where they come from, or why there are none (None). `passed`
+    says that it did not fail: a lossy stage is what was trained, in few bits. `cause` is the likeliest
+    one of a failure, empty when none was found.
     """
 
     kind: Literal["self_tested"] = "self_tested"
@@ -649,8 +650,9 @@ class SelfTested(_Event):
     tokens_equal: bool
     top1: float
     kl: float
-    top1_limit: float
-    kl_limit: float
+    top1_limit: float | None
+    kl_limit: float | None
+    basis: str = ""
     passed: bool
     verdict: Verdict = "passed"
     cause: str = ""

@@ -171,10 +171,13 @@ def _tell(earlier: dict[str, Any], job: Job) -> events.SelfTested:
 
 @dataclass(frozen=True)
 class Reference:
-    """Log probabilities of base + adapter, float32 [all positions, vocabulary], on disk."""
+    """Log probabilities of base + adapter, float32 [all positions, vocabulary], on disk; how it was
+    computed, and how many parameters it has.
+    """
 
     log_probabilities: np.ndarray
     computed_in: str
+    parameters: int
     answers: list[str]
 
 
@@ -224,7 +227,8 @@ def _read_reference(
     assert stored is not None
     computed_in = weights.word(next(tuned.parameters()).dtype)
     answers = stage_reading.answers_in_torch(tuned, tokenizer, cases, "base + adapter", job)
-    return Reference(stored, computed_in, answers)
+    parameters = sum(value.numel() for value in tuned.parameters())
+    return Reference(stored, computed_in, parameters, answers)
 
 
 def _plain(spec: ModelSpec) -> ModelSpec:
@@ -308,7 +312,7 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         divergence += kl
         done += len(case.positions)
     top1, kl = agreeing / done, divergence / done
-    limit = stage_limits.limit(stage.name, reference.computed_in, done)
+    limit = stage_limits.limit(stage.name, reference.computed_in, done, reference.parameters)
     faults = [*stage.faults]
     if stage.token_fault:
         faults.insert(0, stage.token_fault)
@@ -327,8 +331,9 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         tokens_equal=stage.token_fault is None,
         top1=top1,
         kl=kl,
-        top1_limit=limit.top1,
-        kl_limit=limit.kl,
+        top1_limit=None if limit.unjudged else limit.top1,
+        kl_limit=None if limit.unjudged else limit.kl,
+        basis=f"not judged: {limit.unjudged}" if limit.unjudged else limit.source,
         passed=verdict != "failed",
         verdict=verdict,
         cause=stage.find_cause() if verdict == "failed" and measured else "",

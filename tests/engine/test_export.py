@@ -134,7 +134,8 @@ def test_without_a_server_the_files_are_there_and_the_warning_says_so(tmp_path: 
 def test_a_model_that_failed_its_self_test_is_not_created(
     fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stage_limits.LIMITS, "Q8_0", stage_limits.Limit(1.0, 0.0))
+    nothing_is_good_enough = stage_limits.Limit(1.0, 0.0)
+    monkeypatch.setattr(stage_limits, "of_quantization", lambda *_: nothing_is_good_enough)
     _, recorder = exported("llama3", tmp_path, ollama_host=fake.host)
     assert codes(recorder) == ["selftest.failed", "export.not_created"]
     assert fake.models == {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -17,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lora_studio.core import events
 from lora_studio.core.merging import MergingSpec
-from lora_studio.engine import adapters, merging, weights
+from lora_studio.core.model import ModelSpec
+from lora_studio.engine import adapters, merging, quantised, weights
 from lora_studio.engine.failures import CancelledError
 from tests.helpers.adapters import random_adapter
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -250,6 +253,37 @@ def test_a_packed_base_is_unpacked_tensor_by_tensor_as_the_library_does_it(
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto").state_dict()
     for name, value in found.items():
         assert torch.equal(value, expected[name]), name
+
+
+def in_the_hubs_cache(model: Path, name: str, cache: Path) -> None:
+    """Puts a model where huggingface_hub keeps what it has fetched."""
+    folder = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(model, folder / "snapshots" / "abc")
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("abc", "utf-8")
+
+
+@pytest.mark.parametrize("at_hand", [True, False])
+def test_a_packed_base_is_exchanged_for_its_original_where_that_is_in_the_cache(
+    at_hand: bool, llama: Path, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    packed = AutoModelForCausalLM.from_pretrained(llama, quantization_config=settings)
+    packed.save_pretrained(tmp_path / "packed")
+    if at_hand:
+        in_the_hubs_cache(llama, "harbour/tiny", tmp_path / "hub")
+    job, recorder = recorded_job()
+    trained_on = ModelSpec(source="harbour/tiny-bnb-4bit")
+    base = quantised.original(tmp_path / "packed", trained_on, job)
+    merge(base, adapter, tmp_path / "m", MergingSpec())
+    if not at_hand:
+        assert base == tmp_path / "packed"
+        return
+    assert "16-bit original" in recorder.of(events.Log)[0].text
+    merge(llama, adapter, tmp_path / "expected", MergingSpec())
+    one, two = tensors(tmp_path / "m"), tensors(tmp_path / "expected")
+    assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 # --- memory -----------------------------------------------------------------------------------

@@ -91,24 +91,48 @@ def test_columns_for_tokens_that_do_not_exist_change_nothing() -> None:
 #: So many positions that chance plays no part.
 MANY = 10**8
 
+#: Parameters of the two models whose losses are known.
+SMALL, LARGE = 135e6, 8e9
 
-def test_every_quantisation_has_limits_and_exact_stages_are_held_to_the_strictest() -> None:
+
+@pytest.mark.parametrize("parameters", [1e6, SMALL, 1e9, LARGE, 70e9])
+def test_every_quantisation_has_limits_with_their_source_or_says_why_it_has_none(
+    parameters: float,
+) -> None:
     for name, facts in QUANTIZATIONS.items():
-        found = stage_limits.limit(name, "float32", MANY)
-        assert 0 <= found.top1 < 1
-        assert found.kl < math.inf
-        assert (found.kl == stage_limits.EXACT.kl) == (facts.bits >= 16), name
+        found = stage_limits.limit(name, "float32", MANY, parameters)
+        assert bool(found.source) != bool(found.unjudged), name
+        if found.source:
+            assert 0.2 < found.top1 < 1, name
+            assert (found.kl == stage_limits.EXACT.kl) == (facts.bits >= 16), name
+        if facts.only_for and facts.bits < 3:
+            assert f"made for {facts.only_for}" in found.unjudged
+
+
+def test_a_larger_model_is_held_to_more() -> None:
+    sizes = (SMALL, 1e9, LARGE)
+    for name in ("Q6_K", "Q4_K_M", "IQ4_XS", "Q3_K_M"):
+        kl = [stage_limits.limit(name, "float32", MANY, size).kl for size in sizes]
+        assert kl == sorted(kl, reverse=True)
+        assert kl[0] > kl[2], name
+        assert stage_limits.expected(name, LARGE) < stage_limits.expected(name, SMALL)
+    assert stage_limits.expected("Q2_K", LARGE) == pytest.approx(0.45)
+    assert stage_limits.limit("Q2_K", "float32", MANY, SMALL).unjudged
+    assert stage_limits.limit("Q2_K", "float32", MANY, LARGE).source
+
+
+def test_exact_stages_are_held_to_the_strictest() -> None:
     for stage, dtype, exact in (
         ("merged", "float32", stage_limits.EXACT),
         ("converted", "bfloat16", stage_limits.EXACT_IN_16_BITS),
     ):
-        found = stage_limits.limit(stage, dtype, MANY)
+        found = stage_limits.limit(stage, dtype, MANY, SMALL)
         assert found.top1 == pytest.approx(exact.top1, abs=1e-3)
         assert found.kl == exact.kl
 
 
 def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
-    few, many = (stage_limits.limit("merged", "bfloat16", count) for count in (35, 5_000))
+    few, many = (stage_limits.limit("merged", "bfloat16", count, SMALL) for count in (35, 5_000))
     assert few.holds(33 / 35, 2e-5)
     assert not few.holds(28 / 35, 2e-5)
     assert not many.holds(4_700 / 5_000, 2e-5)
@@ -123,7 +147,9 @@ def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
         ("Q4_K_M", 0.40, 3.0, False, "failed"),
         ("Q2_K", 0.71, 0.44, False, "lossy"),
         ("IQ1_S", 0.50, 2.2, False, "lossy"),
-        ("IQ1_S", 0.50, 40.0, False, "failed"),
+        ("IQ1_S", 0.50, 40.0, False, "lossy"),
+        ("IQ1_S", 0.50, math.nan, False, "failed"),
+        ("Q2_K", 0.71, 2.44, False, "failed"),
         ("TQ1_0", 0.01, 9.0, False, "lossy"),
         ("merged", 0.92, 0.03, False, "failed"),
         ("F16", 0.99, math.nan, False, "failed"),
@@ -132,7 +158,7 @@ def test_chance_at_few_positions_is_no_failure_and_at_many_no_excuse() -> None:
 def test_a_loss_that_the_bits_explain_is_no_failure(
     stage: str, top1: float, kl: float, faults: bool, expected: str
 ) -> None:
-    least = stage_limits.limit(stage, "float32", 1_000)
+    least = stage_limits.limit(stage, "float32", 1_000, LARGE)
     assert stage_limits.verdict(stage, least, top1, kl, faults=faults) == expected
 
 

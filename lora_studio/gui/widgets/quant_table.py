@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
 from lora_studio.core.export import BITS_PER_WEIGHT, COMMON, QUANTIZATIONS, Quantization
@@ -15,6 +15,7 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space, color, theme
 from lora_studio.gui.told import tell
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, row
 from lora_studio.gui.widgets.controls import Control
 
@@ -234,15 +235,8 @@ class _View(QTableView):
 
     def lay_out(self) -> None:
         """Column widths; needs the model."""
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
-        self.setWordWrap(False)
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(Size.grown(_ROW))
+        plain_table.set_up(self)
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setResizeContentsPrecision(-1)  # by all rows, not by those in view
         # The style's box to tick is wider than Qt reckons with.
         widest = max(map(self.fontMetrics().horizontalAdvance, NAMES))
@@ -262,7 +256,7 @@ class _View(QTableView):
         """As high as its rows are together."""
         rows = self.model().rowCount()
         self.setFixedHeight(
-            self.horizontalHeader().sizeHint().height() + Size.grown(_ROW) * rows + 4
+            self.horizontalHeader().sizeHint().height() + Size.grown(plain_table.ROW) * rows + 4
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -274,9 +268,6 @@ class _View(QTableView):
             super().keyPressEvent(event)
 
 
-_ROW = 30
-
-
 #: Colour of each verdict, and the glyph that goes with it.
 _TINTS: dict[events.Verdict, str] = {"passed": "ok", "lossy": "warn", "failed": "error"}
 _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed": "✗"}
@@ -285,6 +276,16 @@ _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed":
 def badge(event: events.SelfTested) -> str:
     """A self-test in short: `✓ top-1 98.7 %, KL 0.004`."""
     return f"{_GLYPHS[event.verdict]} top-1 {words.percent(event.top1)}, KL {event.kl:.2g}"
+
+
+def _limits(event: events.SelfTested) -> str:
+    """What it had to reach, and why that; or why no figure counts."""
+    if event.top1_limit is None or event.kl_limit is None:
+        return tell(event.basis)
+    least = tr("at least {top1} and at most {kl:.3g} nats").format(
+        top1=words.percent(event.top1_limit), kl=event.kl_limit
+    )
+    return f"{least}: {tell(event.basis)}" if event.basis else least
 
 
 def in_words(event: events.SelfTested) -> str:
@@ -301,15 +302,14 @@ def in_words(event: events.SelfTested) -> str:
         else ""
     )
     return tr(
-        "{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1} (at least {top1_limit}), KL {kl:.3g} nats (at most {kl_limit:.3g}), {same}.{cause}"
+        "{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1}, KL {kl:.3g} nats ({limits}), {same}.{cause}"
     ).format(
         verdict=verdict,
         conversations=tr_n("{n} conversation", "{n} conversations", event.conversations),
         positions=tr_n("{n} answer token", "{n} answer tokens", event.positions),
         top1=words.percent(event.top1),
-        top1_limit=words.percent(event.top1_limit),
+        limits=_limits(event),
         kl=event.kl,
-        kl_limit=event.kl_limit,
         same=same,
         cause=cause,
     )

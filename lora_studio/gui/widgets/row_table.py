@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QHeaderView, QTableView, QWidget
 
 from lora_studio.core import words
 from lora_studio.core.dataset import Task
 from lora_studio.core.events import RowPreview
 from lora_studio.gui.language import tr
-from lora_studio.gui.text_size import Size
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.row_model import ANSWER, NUMBER, QUESTION, SOURCE, RowModel
 
 #: Narrower than this, in pixels, the table leaves the answer to the detail beside it.
@@ -33,18 +33,10 @@ class RowTable(QTableView):
         self._has_answers = True
         self._wanted: tuple[int, int] | None = None  # (source, row) to choose again
         self.setModel(self.rows)
-        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setWordWrap(False)
-        self.setShowGrid(False)
-        self.setTabKeyNavigation(False)
+        plain_table.set_up(self)
         self.setAccessibleName(tr("Rows of the dataset"))
         self.setMinimumWidth(200)
-        self.verticalHeader().hide()
-        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
-        self.verticalHeader().setDefaultSectionSize(Size.grown(30))
         header = self.horizontalHeader()
-        header.setHighlightSections(False)
         header.setMinimumSectionSize(48)
         for column, stretched in ((NUMBER, 0), (SOURCE, 0), (QUESTION, 1), (ANSWER, 1)):
             mode = QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Fixed

@@ -1,0 +1,226 @@
+"""What every quantisation costs a real model, beside the limit that the self-test holds it to.
+
+    python -m tests.benchmarks.quantisations [--types Q4_K_M,IQ1_S] [--both] [--folder DIR] [--json FILE]
+
+The model is the built-in one, SmolLM2-135M-Instruct, the smallest that anybody would deliver: few
+parameters lose most to few bits. Two things are done to it first, neither of which changes what it
+says by more than a quantisation in 4 bits does:
+
+- It is known in 4 bits only (Q4_1), and values on such a grid would survive another 4-bit type
+  unharmed. Each is moved at random by up to half a step of the grid.
+- Its rows have 576 values, which the types with blocks of 256 do not take: the quantiser would write
+  others in their place. Zeros widen them to 768, and heads of zeros make 12 of 9; the norms are scaled
+  so that the padded model computes what the plain one does.
+
+Compared are the predictions of torch in float32 on the padded model with those of llama.cpp on the
+quantised file, at the positions of answers in the sample data, as the self-test does; importance
+matrices come from the other half of that data. A type is made with one where it needs one, with `--both`
+also where it can do without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+
+from lora_studio.core import paths, run_folder
+from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.export import QUANTIZATIONS, Quantization
+from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
+from lora_studio.core.problems import ProblemError
+from lora_studio.core.project import Project
+from lora_studio.engine import model_sources, stage_limits, stage_reading, weights
+from lora_studio.engine.export import converter, imatrix, quantize
+from lora_studio.engine.llama import Llama
+from lora_studio.engine.stage_reading import Case
+from lora_studio.engine.weights import Planned
+from tests.helpers.recorded_job import recorded_job
+
+#: Shape of the built-in model, and of its padded form.
+HIDDEN, HEADS, KEYS, HEAD = 576, 9, 3, 64
+WIDE, WIDE_HEADS, WIDE_KEYS = 768, 12, 4
+PARAMETERS = 135e6
+_BLOCK = 32
+
+
+def dithered(weight: torch.Tensor, dice: torch.Generator) -> torch.Tensor:
+    """The weight with every value moved by up to half a step of its block's 4-bit grid."""
+    blocks = weight.float().reshape(-1, _BLOCK)
+    on_grid = torch.tensor(
+        [len(block.unique()) <= 16 for block in blocks[:: len(blocks) // 64 + 1]]
+    )
+    if not bool(on_grid.all()):  # stored in more bits, so on a finer grid
+        return weight.float()
+    step = (blocks.amax(1, keepdim=True) - blocks.amin(1, keepdim=True)) / 15
+    moved = blocks + (torch.rand(blocks.shape, generator=dice) - 0.5) * step
+    return moved.reshape(weight.shape)
+
+
+def padded(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """A tensor of the model with the shape that it has in the wide one."""
+    if weight.ndim == 1:  # RMS over 576 values of 768: the others are zeros
+        return torch.nn.functional.pad(weight * math.sqrt(HIDDEN / WIDE), (0, WIDE - HIDDEN))
+    rows, columns = weight.shape
+    if ".q_proj." in name:
+        rows = WIDE_HEADS * HEAD
+    elif ".k_proj." in name or ".v_proj." in name:
+        rows = WIDE_KEYS * HEAD
+    elif ".o_proj." in name or ".down_proj." in name:
+        rows = WIDE
+    if ".down_proj." not in name:
+        columns = WIDE
+    wide = torch.zeros(rows, columns)
+    wide[: weight.shape[0], : weight.shape[1]] = weight
+    return wide
+
+
+def write_model(folder: Path) -> None:
+    """The built-in model, dithered and padded, in float16."""
+    job, _ = recorded_job()
+    source = model_sources.resolve(ModelSpec(source=BUILTIN_PREFIX + DEFAULT_BUILTIN), job)
+    folder.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.suffix in (".json", ".jinja"):
+            shutil.copyfile(file, folder / file.name)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config |= {
+        "hidden_size": WIDE,
+        "num_attention_heads": WIDE_HEADS,
+        "num_key_value_heads": WIDE_KEYS,
+        "head_dim": HEAD,
+        "rms_norm_eps": config["rms_norm_eps"] * HIDDEN / WIDE,
+        "dtype": "float16",
+    }
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    dice = torch.Generator().manual_seed(7)
+    made: dict[str, torch.Tensor] = {}
+    for name, stored in weights.index(source).items():
+        weight = stored.read()
+        plain = dithered(weight, dice) if weight.ndim == 2 else weight.float()
+        made[name] = padded(name, plain).half()
+    entries = [(Planned(name, "F16", tuple(value.shape)), lambda v=value: v) for name, value in made.items()]  # fmt: skip
+    weights.save(folder / weights.SINGLE, entries)
+
+
+def conversations(work: Path, tokenizer: Any, model: Path) -> tuple[list[Case], list[list[int]]]:
+    """Those that are compared, and the token ids of the rest, for the matrix."""
+    rows = (paths.resources() / "sample" / "assistant.jsonl").read_text("utf-8").splitlines()
+    project = Project(
+        name="quantisations",
+        model=ModelSpec(source=str(model), device="cpu"),
+        dataset=DatasetSpec(sources=(Source(path=str(work / "rows.jsonl")),)),
+    )
+    run = run_folder.create(work / "runs", project, work)
+    found: list[list[Case]] = []
+    for part in (rows[::2], rows[1::2]):
+        run.heldout_file.write_text("\n".join(part) + "\n", "utf-8")
+        found.append(stage_reading.cases(run, project, tokenizer))
+    return found[0], [case.ids for case in found[1]]
+
+
+def reference(model: Path, cases: list[Case]) -> np.ndarray:
+    """Log probabilities [positions, vocabulary] by torch in float32."""
+    from transformers import AutoModelForCausalLM
+
+    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    found = [stage_reading.log_softmax(stage_reading.read_in_torch(network, c)) for c in cases]
+    return np.concatenate(found)
+
+
+def measure(file: Path, cases: list[Case], expected: np.ndarray) -> tuple[float, float]:
+    """Top-1 agreement and mean divergence of a file."""
+    same, divergence, done = 0, 0.0, 0
+    with Llama(file, context=max(len(case.ids) for case in cases) + 8) as llama:
+        for case in cases:
+            rows = expected[done : done + len(case.positions)]
+            one, kl = stage_reading.agreement(rows, llama.logits(case.ids, case.positions))
+            same, divergence, done = same + one, divergence + kl, done + len(case.positions)
+    return same / done, divergence / done
+
+
+def measured(work: Path, wanted: list[Quantization], *, both: bool) -> Iterator[dict[str, Any]]:
+    """One row for each quantisation, or two: with an importance matrix and without."""
+    from transformers import AutoTokenizer
+
+    job, _ = recorded_job()
+    model = work / "model"
+    write_model(model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    cases, rest = conversations(work, tokenizer, model)
+    expected = reference(model, cases)
+    sixteen = work / "converted.gguf"
+    converter.convert(model, sixteen, "SmolLM2", "", job)
+    matrix = work / "imatrix.gguf"
+    imatrix.write(imatrix.measure(sixteen, rest, job), matrix, "sample")
+    for name in wanted:
+        facts = QUANTIZATIONS[name]
+        for helped in (True,) if facts.needs_imatrix else (False, True) if both else (False,):
+            if helped and facts.bits >= 8:  # takes no notice of one
+                continue
+            file = work / f"{name}.gguf"
+            row: dict[str, Any] = {"name": name, "imatrix": helped, "positions": len(expected)}
+            try:
+                quantize.quantize(sixteen, file, name, "", job, imatrix=matrix if helped else None)
+                row["top1"], row["kl"] = measure(file, cases, expected)
+                row["bytes"] = file.stat().st_size
+            except ProblemError as error:
+                row["refused"] = error.problems[0].what
+            file.unlink(missing_ok=True)
+            yield row
+
+
+def limit_of(row: dict[str, Any]) -> stage_limits.Limit:
+    """What the self-test would hold the file to."""
+    return stage_limits.limit(row["name"], "float32", row["positions"], PARAMETERS)
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """A row of the table."""
+    name, limit = row["name"], limit_of(row)
+    start = f"{name:10} {QUANTIZATIONS[name].bits:5.2f} {'yes' if row['imatrix'] else '':6} "
+    if "refused" in row:
+        return start + row["refused"]
+    start += f"{row['top1']:7.1%} {row['kl']:9.4f} "
+    if limit.unjudged:
+        return f"{start} not judged: {limit.unjudged}"
+    held = "✓" if limit.holds(row["top1"], row["kl"]) else "✗ BEYOND"
+    return f"{start} {limit.top1:6.1%} {limit.kl:9.4f} {held}  {limit.source}"
+
+
+def main() -> int:
+    """Prints the table; 1 when a sound file is beyond its limit."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--types", default=",".join(get_args(Quantization)))
+    parser.add_argument("--both", action="store_true")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
+    wanted = [known[name] for name in given.types.split(",")]
+    work = Path(tempfile.mkdtemp(prefix="quantisations-", dir=given.folder))
+    rows: list[dict[str, Any]] = []
+    print(f"{'type':10} {'bits':>5} {'matrix':6} {'top-1':>7} {'KL, nats':>9}  limits")
+    try:
+        for row in measured(work, wanted, both=given.both):
+            rows.append(row)
+            print(in_words(row), flush=True)
+            if given.json:
+                given.json.write_text(json.dumps(rows, indent=1), "utf-8")
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    beyond = [r["name"] for r in rows if "kl" in r and not limit_of(r).holds(r["top1"], r["kl"])]
+    return 1 if beyond else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
