@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog
+from PySide6.QtWidgets import QDialog, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
 from lora_studio.core.problems import Problem
-from lora_studio.gui.adapter_library import AdapterDialog
+from lora_studio.gui.adapter_library import AdapterDialog, AdapterLibrary
 from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.norm_bars import NormBars
 from lora_studio.gui.window import Window
 
@@ -45,14 +46,8 @@ def layers(count: int = 4) -> tuple[LayerFacts, ...]:
 
 
 @pytest.fixture
-def library(
-    window: Window,
-    project_folder: Path,
-    tmp_path: Path,
-    scenario: Callable[..., None],
-    qtbot: QtBot,
-) -> AdapterDialog:
-    """Open over a project, with two usable adapters and a broken one."""
+def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -> Path:
+    """Two usable adapters and a broken one, found, shown and combined; the project's folder."""
     broken = Problem(code="x.y", what="It has no weights.", remedy="Train it again.")
     style, facts_, torn = (tmp_path / name for name in ("style", "facts", "torn"))
     found = (facts(style), facts(facts_, 32), AdapterFacts(folder=str(torn), problem=broken))
@@ -66,17 +61,28 @@ def library(
         show_adapter=[emit(shown)],
         combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(made)],
     )
-    window.open_project(project_folder)
-    window.actions_.commands["library"].trigger()
-    dialog = window.library.dialog
+    return project_folder
+
+
+def opened(library: AdapterLibrary, qtbot: QtBot) -> AdapterDialog:
+    """The dialog, with the first adapter looked into."""
+    library.open()
+    dialog = library.dialog
     assert dialog is not None
     qtbot.waitUntil(lambda: bool(dialog.norms.strengths()), timeout=WAIT)
     return dialog
 
 
-def test_adapters_are_listed_and_the_chosen_one_is_looked_into(
-    library: AdapterDialog, window: Window, qtbot: QtBot
+def test_adapters_are_listed_looked_into_and_made_one_of(
+    plays: Path, state: ProjectState, qtbot: QtBot, tmp_path: Path
 ) -> None:
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    state.open(plays)
+    owner = AdapterLibrary(state, Preferences(), holder)
+    usable: list[Any] = []
+    owner.found.connect(usable.append)
+    library = opened(owner, qtbot)
     cells = [library.table.item(0, place).text() for place in range(5)]  # type: ignore[union-attr]
     assert cells == ["style", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Fits the project's model."
@@ -86,18 +92,19 @@ def test_adapters_are_listed_and_the_chosen_one_is_looked_into(
     library.table.setCurrentCell(2, 0)
     assert library.fit.text() == "It has no weights. Train it again."
     assert not library.talk.isEnabled()
-    assert window.playground.desk.library == tuple(each.folder for each in library.adapters[:2])
+    assert usable[-1] == tuple(each.folder for each in library.adapters[:2])
+    _combine(library, plays, qtbot)
+    library.take_folder(str(tmp_path / "elsewhere"))  # from now on
+    assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
     library.accept()
-    assert not window.library.link.held  # its worker has gone
+    assert not owner.link.held  # its worker has gone
 
 
-def test_ticked_adapters_become_one_by_rule_and_weight(
-    library: AdapterDialog, project_folder: Path, qtbot: QtBot
-) -> None:
-    assert not library.combine.make.isEnabled()
+def _combine(library: AdapterDialog, folder: Path, qtbot: QtBot) -> None:
+    combine = library.combine
+    assert not combine.make.isEnabled()
     for line in (0, 1):
         library.table.item(line, 0).setCheckState(Qt.CheckState.Checked)  # type: ignore[union-attr]
-    combine = library.combine
     assert combine.name.text() == "style+facts"
     combine.method.setCurrentIndex(combine.method.findData("ties"))
     assert combine.error.text() == "The ranks differ: choose concatenation or SVD."
@@ -108,19 +115,17 @@ def test_ticked_adapters_become_one_by_rule_and_weight(
     combine.combine_wanted.connect(sent.append)
     combine.make.click()
     (command,) = sent
-    assert command.out == str(project_folder / "adapters" / "style+facts")
+    assert command.out == str(folder / "adapters" / "style+facts")
     assert (command.method, command.rank) == ("svd", 32)
     assert [each.weight for each in command.adapters] == [1.0, 0.5]
     qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
     assert combine.make.isVisible()
-    library.accept()
 
 
-def test_an_adapter_goes_where_it_is_wanted(
-    library: AdapterDialog, window: Window, qtbot: QtBot
-) -> None:
+def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: QtBot) -> None:
+    window.open_project(plays)
+    library = opened(window.library, qtbot)
     folder = library.adapters[0].folder
-    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
     library.talk.click()
     assert library.result() == QDialog.DialogCode.Accepted
     assert window.place == "playground"
@@ -131,15 +136,6 @@ def test_an_adapter_goes_where_it_is_wanted(
     assert window.state.get("lora", "start_from") == folder
     window.state.undo.undo()
     assert window.state.get("lora", "start_from") == ""
-
-
-def test_a_folder_that_was_added_is_looked_in_from_now_on(
-    library: AdapterDialog, window: Window, tmp_path: Path, qtbot: QtBot
-) -> None:
-    library.take_folder(str(tmp_path / "elsewhere"))
-    assert Preferences.load().adapter_folders == [str(tmp_path / "elsewhere")]
-    qtbot.waitUntil(lambda: not library.link.busy, timeout=WAIT)
-    library.accept()
 
 
 def test_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
