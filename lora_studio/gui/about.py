@@ -21,6 +21,7 @@ from lora_studio.gui.background import Background
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.fact_list import FactList
@@ -59,7 +60,7 @@ class AboutDialog(Dialog):
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
         self.table.setTabKeyNavigation(False)
-        self.table.setMinimumSize(560, 220)
+        self.table.setMinimumSize(Size.scaled(560), 200)
         self.body.addLayout(
             column(
                 self.facts,

@@ -19,6 +19,7 @@ from lora_studio.core.diagnostics import Entry
 from lora_studio.gui.background import Background
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import monospace_family
 from lora_studio.gui.widgets.basics import button, label
 
@@ -56,10 +57,11 @@ class DiagnosticsDialog(Dialog):
         split = QSplitter(Qt.Orientation.Horizontal)
         split.addWidget(self.list)
         split.addWidget(self.preview)
-        split.setSizes([230, 470])
-        split.setMinimumSize(700, 340)
-        self.body.addWidget(split)
+        split.setSizes([Size.scaled(230), Size.scaled(470)])
+        split.setMinimumSize(Size.scaled(700), 240)
+        self.body.addWidget(split, 1)
         self.body.addWidget(self.about)
+        self.resize(self.width(), 560)
         self.add_button(button(tr("Cancel"), self.reject))
         self.save = self.add_button(button(tr("Write…"), self._ask, kind="primary"), default=True)
         self.save.setEnabled(False)

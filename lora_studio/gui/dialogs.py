@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from PySide6.QtCore import Signal, SignalInstance
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QDialog,
     QFileDialog,
@@ -48,6 +49,15 @@ class Dialog(QDialog):
         layout.addLayout(self.body)
         layout.addLayout(self.buttons)
         self.finished.connect(self.deleteLater)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """As high as its words are at this width: a layout asks wrapped ones for one line only."""
+        super().showEvent(event)
+        layout = self.layout()
+        if layout is not None and layout.hasHeightForWidth():
+            needed = layout.totalHeightForWidth(self.width())
+            room = self.screen().availableGeometry().height()
+            self.resize(self.width(), max(self.height(), min(needed, room)))
 
     def add_button(self, made: QPushButton, *, default: bool = False) -> QPushButton:
         """Buttons go from left to right; the default one answers Enter."""

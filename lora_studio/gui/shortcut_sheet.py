@@ -13,6 +13,7 @@ from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.place import Place
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, label
 
@@ -85,7 +86,7 @@ class ShortcutSheet(Dialog):
             grid.addWidget(label(item.does), row, 1)
         area = QScrollArea(widgetResizable=True)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
-        area.setMinimumSize(480, 420)
+        area.setMinimumSize(Size.scaled(480), 420)
         area.setAccessibleName(tr("Keyboard shortcuts"))
         area.setWidget(inner)
         self.body.addWidget(area)

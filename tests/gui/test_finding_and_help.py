@@ -8,14 +8,16 @@ from typing import Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QTextEdit
 from pytestqt.qtbot import QtBot
 
 from lora_studio import __version__
 from lora_studio.core import licences
 from lora_studio.core.problems import STEPS, Fix, Problem, Where
+from lora_studio.gui import theme
 from lora_studio.gui.about import AboutDialog
 from lora_studio.gui.diagnostics_dialog import DiagnosticsDialog
+from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.docs_viewer import DocsViewer
 from lora_studio.gui.finding import Entry, find
 from lora_studio.gui.problem_help import ProblemHelp
@@ -250,3 +252,23 @@ def test_the_diagnostics_file_is_read_and_chosen_before_it_is_written(
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == names[1:]
     assert "out.zip" in window.message_bar.text
+
+
+def test_a_dialog_is_as_high_as_its_words_whatever_their_size(
+    qtbot: QtBot, qapp: QApplication
+) -> None:
+    theme.theme().set_text_size(150)
+    try:
+        dialog = Dialog("A title", "Words that go on for several lines. " * 12)
+        qtbot.addWidget(dialog)
+        below = QTextEdit()
+        below.setMinimumHeight(120)
+        dialog.body.addWidget(below)
+        last = dialog.add_button(QPushButton("Close"))
+        dialog.show()
+        qtbot.waitExposed(dialog)
+        needed = dialog.text.heightForWidth(dialog.text.width())
+        assert dialog.text.height() >= needed
+        assert below.geometry().bottom() < last.geometry().top()
+    finally:
+        theme.theme().set_text_size(100)

@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPainterPath, QPaintEvent
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space, color
 from lora_studio.gui.widgets.basics import button, label, row
 
@@ -34,7 +35,8 @@ class CoachMarks(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.bubble = QFrame(self)
         self.bubble.setProperty("surface", "card")
-        self.bubble.setFixedWidth(_WIDTH)
+        self._width = Size.scaled(_WIDTH)
+        self.bubble.setFixedWidth(self._width)
         self.title = label("", "section", wrap=True)
         self.text = label("", wrap=True)
         self.place = label("", "caption")
@@ -137,7 +139,7 @@ class CoachMarks(QWidget):
     def _arrange(self) -> None:
         """The bubble stands where there is room: beside, under, over, else in the lit part."""
         self.bubble.adjustSize()
-        self.bubble.setFixedHeight(self._layout.heightForWidth(_WIDTH))
+        self.bubble.setFixedHeight(self._layout.heightForWidth(self._width))
         size, light, room = self.bubble.size(), self.light(), self.rect().adjusted(12, 12, -12, -12)
         if light.isEmpty():
             self.bubble.move(room.center() - QPoint(size.width() // 2, size.height() // 2))

@@ -193,7 +193,7 @@ class Palette(QDialog):
     def _place(self, parent: QWidget) -> None:
         metrics = self.fontMetrics()
         height = _ROWS * (2 * metrics.height() + Space.M) + 80
-        width = min(_WIDTH, parent.width() - 2 * Space.XL)
+        width = min(Size.scaled(_WIDTH), parent.width() - 2 * Space.XL)
         self.setFixedSize(width, min(height, parent.height() - 2 * Space.XL))
         middle = parent.mapToGlobal(parent.rect().center())
         self.move(middle.x() - width // 2, parent.mapToGlobal(parent.rect().topLeft()).y() + 64)
