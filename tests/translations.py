@@ -35,11 +35,20 @@ _INTERNAL = {
     "TypeError", "KeyError", "RuntimeError", "AssertionError", "NotImplementedError", "TypeVar",
     "sub", "search", "match", "fullmatch", "run", "Popen", "getenv", "add_argument", "Field",
 }  # fmt: skip
+#: Texts that look like such for users and are not: patterns, code, tests of models, names of others.
+_NOT_SHOWN = (
+    "OSI Approved", "LoRA Studio runs 2", "Value error,", "Application Support", "import json", "%Y",
+    "Looks something up.", "What to look up.", "Mac Roman", "Upload {what} by", "struct ", "void(",
+    "bool(", "What is 2 + 2?", "Hello! Who are you?", "out of memory|", "The lighthouse keeper",
+    "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
+)  # fmt: skip
 #: Values of these names are texts of the program themselves, not data of the user.
 _PHRASES = {
     "title", "label", "what", "why", "reason", "cause", "said", "kind", "kinds", "noun", "phrase",
     "verb", "hint", "advice", "remedy", "note", "evidence", "difference", "fault", "place", "problem",
     "shown", "listed", "plural", "remaining", "rest", "where", "many", "rows", "tokens", "sentence",
+    "doing", "of", "recomputing", "method", "parts", "words", "name", "unit", "taken", "who", "how",
+    "format", "titles", "faults", "refusal", "limit", "need",
 }  # fmt: skip
 
 
@@ -140,7 +149,8 @@ def _is_text(text: str) -> bool:
     words = [word for word in text.replace("{", " {").split() if not word.startswith("{")]
     spoken = [word for word in words if sum(map(str.isalpha, word)) > 1]
     codes = any(sign in text for sign in ("\n", "<|", "{{", "--", "://", "$", "%(", "\\", "= "))
-    return len(spoken) > 1 and " " in text.strip() and not codes
+    enough = len(spoken) > 1 or text == "about {words}"
+    return enough and " " in text and not codes and not text.startswith(_NOT_SHOWN)
 
 
 def _templates(node: ast.JoinedStr | ast.Constant) -> Iterator[tuple[str, list[str]]]:

@@ -42,6 +42,11 @@ from lora_studio.gui.window import Window
 
 _LOG = logging.getLogger("lora_studio")
 
+#: Seconds after which a thread that computes leaves the interpreter to the window. Qt gives it back
+#: and takes it again many times while it paints; with Python's own 5 ms each, a window beside a
+#: thread that reads a long run stood still for most of a second.
+TURN = 0.001
+
 
 class Faults(QObject):
     """Takes exceptions that nobody caught, from any thread, into the log and before the user.
@@ -101,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def ready(app: QApplication) -> Window:
     """The window as the user wants it: language, theme, size of text. Not shown yet."""
+    sys.setswitchinterval(TURN)
     preferences = Preferences.load()
     if preferences.offline:
         offline.switch(True)

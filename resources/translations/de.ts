@@ -16,10 +16,6 @@
             <translation> ✗ zu wenig</translation>
         </message>
         <message>
-            <source>%Y-%m-%d %H:%M:%S</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
             <translation type="unfinished" />
         </message>
@@ -33,7 +29,7 @@
         </message>
         <message>
             <source>, recomputing activations</source>
-            <translation type="unfinished" />
+            <translation>, mit neu berechneten Aktivierungen</translation>
         </message>
         <message>
             <source>, {count} are there already</source>
@@ -50,10 +46,6 @@
         <message>
             <source>, {size} of it checkpoints</source>
             <translation>, davon {size} Checkpoints</translation>
-        </message>
-        <message>
-            <source>.*changes the base weights</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>1 to 4 B</source>
@@ -93,7 +85,7 @@
         </message>
         <message>
             <source>4-bit weights</source>
-            <translation type="unfinished" />
+            <translation>4-Bit-Gewichte</translation>
         </message>
         <message>
             <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
@@ -113,7 +105,7 @@
         </message>
         <message>
             <source>8-bit AdamW</source>
-            <translation type="unfinished" />
+            <translation>AdamW in 8 Bit</translation>
         </message>
         <message>
             <source>9 to 16 B</source>
@@ -145,7 +137,7 @@
         </message>
         <message>
             <source>; {gone} before it were.</source>
-            <translation type="unfinished" />
+            <translation>; {gone} davor schon.</translation>
         </message>
         <message>
             <source>A GGUF file: its weights are taken back to 16 bits for training.</source>
@@ -157,7 +149,7 @@
         </message>
         <message>
             <source>A and B are added apart: small and quick, a rough approximation. Needs equal ranks.</source>
-            <translation type="unfinished" />
+            <translation>A und B werden getrennt addiert: klein und schnell, eine grobe Näherung. Braucht gleiche Ränge.</translation>
         </message>
         <message>
             <source>A base model is a folder in the layout of Hugging Face with safetensors weights, a model of the hub, or a GGUF file. The Model page shows what was found in it.</source>
@@ -225,7 +217,7 @@
         </message>
         <message>
             <source>A learning rate of {rate} {what}.</source>
-            <translation type="unfinished" />
+            <translation>Eine Lernrate von {rate} {what}.</translation>
         </message>
         <message>
             <source>A little: helps with some hundred rows.</source>
@@ -301,7 +293,7 @@
         </message>
         <message>
             <source>A server did not say how large its files are: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Ein Server sagte nicht, wie groß seine Dateien sind: {reason}.</translation>
         </message>
         <message>
             <source>A set-up is under way…</source>
@@ -329,7 +321,7 @@
         </message>
         <message>
             <source>AMD GPU ({found})</source>
-            <translation type="unfinished" />
+            <translation>AMD-GPU ({found})</translation>
         </message>
         <message>
             <source>About LoRA Studio</source>
@@ -338,6 +330,10 @@
         <message>
             <source>About the chosen runs</source>
             <translation>Über die gewählten Läufe</translation>
+        </message>
+        <message>
+            <source>About {setting}</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
@@ -413,15 +409,15 @@
         </message>
         <message>
             <source>Adapt all blocks</source>
-            <translation type="unfinished" />
+            <translation>Alle Blöcke anpassen</translation>
         </message>
         <message>
             <source>Adapt all linear layers</source>
-            <translation type="unfinished" />
+            <translation>Alle linearen Schichten anpassen</translation>
         </message>
         <message>
             <source>Adapt more layers, and look at the coloured tokens of a few rows: some have to train.</source>
-            <translation type="unfinished" />
+            <translation>Passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an: Einige müssen trainiert werden.</translation>
         </message>
         <message>
             <source>Adapter</source>
@@ -465,7 +461,7 @@
         </message>
         <message>
             <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
-            <translation type="unfinished" />
+            <translation>Fügen Sie eine Spalte mit den Antworten hinzu. Wenn eine sie unter anderem Namen hat, wählen Sie ein Format und ordnen Sie diese Spalte der Antwort zu.</translation>
         </message>
         <message>
             <source>Add a file, a folder or a hub dataset</source>
@@ -527,10 +523,6 @@
             <translation>Nach Schritt {step}</translation>
         </message>
         <message>
-            <source>After {number} comes {value}.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>After {time}.</source>
             <translation>Nach {time}.</translation>
         </message>
@@ -564,7 +556,7 @@
         </message>
         <message>
             <source>All that was said is in the log. Start the set-up again; downloads are kept.</source>
-            <translation type="unfinished" />
+            <translation>Alles Gesagte steht im Protokoll. Starten Sie die Einrichtung erneut; Downloads bleiben.</translation>
         </message>
         <message>
             <source>All {count}</source>
@@ -620,7 +612,7 @@
         </message>
         <message>
             <source>An evaluation</source>
-            <translation type="unfinished" />
+            <translation>Eine Auswertung</translation>
         </message>
         <message>
             <source>An importance matrix needs data that is like what the model will be used for.</source>
@@ -644,7 +636,7 @@
         </message>
         <message>
             <source>Another set-up of the engine is under way.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine wird schon an anderer Stelle eingerichtet.</translation>
         </message>
         <message>
             <source>Another worker is at work on this run.</source>
@@ -708,10 +700,6 @@
         </message>
         <message>
             <source>Apple GPU</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Application Support</source>
             <translation type="unfinished" />
         </message>
         <message>
@@ -824,7 +812,7 @@
         </message>
         <message>
             <source>Begin as usual</source>
-            <translation type="unfinished" />
+            <translation>Wie üblich beginnen</translation>
         </message>
         <message>
             <source>Begin as usual, or choose a model that is not stored quantised.</source>
@@ -976,11 +964,11 @@
         </message>
         <message>
             <source>Change it, and move the folder yourself.</source>
-            <translation type="unfinished" />
+            <translation>Ändern Sie sie und verschieben Sie den Ordner selbst.</translation>
         </message>
         <message>
             <source>Change it, or leave the choice of the backend open.</source>
-            <translation type="unfinished" />
+            <translation>Ändern Sie es oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Change the order or the roles of its messages.</source>
@@ -1024,15 +1012,15 @@
         </message>
         <message>
             <source>Check that its folder is writable and has free space.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob sein Ordner beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Datenträger da und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war.</translation>
         </message>
         <message>
             <source>Check that the disk is there, writable, and not full.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Datenträger da, beschreibbar und nicht voll ist.</translation>
         </message>
         <message>
             <source>Check that the file exists, that it is complete and that you may read it.</source>
@@ -1040,15 +1028,15 @@
         </message>
         <message>
             <source>Check that the folder exists, is writable and has free space.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Ordner existiert, beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the project's folder is writable and has free space.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Ordner des Projekts beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the project's runs folder is writable and has free space.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Läufe-Ordner des Projekts beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
             <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
@@ -1056,7 +1044,7 @@
         </message>
         <message>
             <source>Check the GPU's driver, or choose another build of PyTorch.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie den Treiber der GPU oder wählen Sie einen anderen Bau von PyTorch.</translation>
         </message>
         <message>
             <source>Check the address and the port; Ollama's own is 11434.</source>
@@ -1064,11 +1052,11 @@
         </message>
         <message>
             <source>Check the network and start the set-up again.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Check the network and the address in Settings.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk und die Adresse in den Einstellungen.</translation>
         </message>
         <message>
             <source>Check the network and try again.</source>
@@ -1084,11 +1072,11 @@
         </message>
         <message>
             <source>Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's configuration). Without a network use a wheel folder from another machine.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie Netzwerk, Proxy und Paketverzeichnis (HTTPS_PROXY, UV_DEFAULT_INDEX oder die Konfiguration von pip). Ohne Netzwerk nehmen Sie einen Wheel-Ordner von einem anderen Rechner.</translation>
         </message>
         <message>
             <source>Check the network, and the proxy and index settings, then start the set-up again: it goes on where it was. Without a network use a wheel folder from another machine.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie Netzwerk, Proxy und Paketverzeichnis, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war. Ohne Netzwerk nehmen Sie einen Wheel-Ordner von einem anderen Rechner.</translation>
         </message>
         <message>
             <source>Check the network, or choose a model that is on this computer.</source>
@@ -1096,11 +1084,11 @@
         </message>
         <message>
             <source>Check the network, or set up the engine from an installed program.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk oder richten Sie die Engine aus einem installierten Programm ein.</translation>
         </message>
         <message>
             <source>Check the spelling, or choose it again if it was moved.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie die Schreibweise, oder wählen Sie neu, falls etwas verschoben wurde.</translation>
         </message>
         <message>
             <source>Check the spelling. A private {kind} needs a token: sign in.</source>
@@ -1120,7 +1108,7 @@
         </message>
         <message>
             <source>Checkpoint, step {step}</source>
-            <translation type="unfinished" />
+            <translation>Checkpoint, Schritt {step}</translation>
         </message>
         <message>
             <source>Checkpoints kept</source>
@@ -1128,7 +1116,7 @@
         </message>
         <message>
             <source>Choose AdamW, which every device has.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie AdamW, das jedes Gerät hat.</translation>
         </message>
         <message>
             <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
@@ -1136,7 +1124,7 @@
         </message>
         <message>
             <source>Choose a LoRA adapter.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen LoRA-Adapter.</translation>
         </message>
         <message>
             <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
@@ -1152,7 +1140,7 @@
         </message>
         <message>
             <source>Choose a file with rows.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Datei mit Zeilen.</translation>
         </message>
         <message>
             <source>Choose a file, a folder or a dataset of the hub.</source>
@@ -1160,11 +1148,11 @@
         </message>
         <message>
             <source>Choose a file, a folder or a hub dataset.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Datei, einen Ordner oder einen Hub-Datensatz.</translation>
         </message>
         <message>
             <source>Choose a folder for it.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner dafür.</translation>
         </message>
         <message>
             <source>Choose a folder of data files</source>
@@ -1172,11 +1160,11 @@
         </message>
         <message>
             <source>Choose a folder on a larger disk.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner auf einem größeren Datenträger.</translation>
         </message>
         <message>
             <source>Choose a folder outside the one they are in.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner außerhalb des jetzigen.</translation>
         </message>
         <message>
             <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
@@ -1192,11 +1180,11 @@
         </message>
         <message>
             <source>Choose a folder, a GGUF file or a hub id.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner, eine GGUF-Datei oder eine Hub-Kennung.</translation>
         </message>
         <message>
             <source>Choose a format and say which column holds what, or rename the columns: instruction and output, messages, prompt and completion, question and answer, text, or prompt, chosen and rejected.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Format und sagen Sie, welche Spalte was enthält, oder benennen Sie die Spalten um: instruction und output, messages, prompt und completion, question und answer, text oder prompt, chosen und rejected.</translation>
         </message>
         <message>
             <source>Choose a format to say which column is what.</source>
@@ -1264,19 +1252,19 @@
         </message>
         <message>
             <source>Choose another folder or open that project.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen anderen Ordner oder öffnen Sie jenes Projekt.</translation>
         </message>
         <message>
             <source>Choose another format or other columns.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein anderes Format oder andere Spalten.</translation>
         </message>
         <message>
             <source>Choose another project file, or restore it from a copy.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine andere Projektdatei oder stellen Sie sie aus einer Kopie wieder her.</translation>
         </message>
         <message>
             <source>Choose another run.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen anderen Lauf.</translation>
         </message>
         <message>
             <source>Choose cat, which is exact, or svd, which brings the sum to the rank you want.</source>
@@ -1284,35 +1272,35 @@
         </message>
         <message>
             <source>Choose data in which the assistant answers.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten, in denen der Assistent antwortet.</translation>
         </message>
         <message>
             <source>Choose data of text alone, or remove these columns if the text is enough.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten nur aus Text, oder entfernen Sie diese Spalten, wenn der Text genügt.</translation>
         </message>
         <message>
             <source>Choose data of text alone.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten nur aus Text.</translation>
         </message>
         <message>
             <source>Choose data with one answer to a prompt, or with a better and a worse one.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten mit einer Antwort je Prompt oder mit einer besseren und einer schlechteren.</translation>
         </message>
         <message>
             <source>Choose data with questions and answers, conversations or plain text.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten mit Fragen und Antworten, Gesprächen oder reinem Text.</translation>
         </message>
         <message>
             <source>Choose data with rows.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Daten mit Zeilen.</translation>
         </message>
         <message>
             <source>Choose fewer epochs, or count in steps.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie weniger Epochen oder zählen Sie in Schritten.</translation>
         </message>
         <message>
             <source>Choose it again if it was moved.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ihn neu, falls er verschoben wurde.</translation>
         </message>
         <message>
             <source>Choose its unquantised original and 4-bit precision instead.</source>
@@ -1320,7 +1308,7 @@
         </message>
         <message>
             <source>Choose one for each. The columns are: {names}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie für jedes eine. Die Spalten sind: {names}.</translation>
         </message>
         <message>
             <source>Choose one of them as the split to read it instead.</source>
@@ -1340,7 +1328,7 @@
         </message>
         <message>
             <source>Choose one of: {choices}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eines von: {choices}.</translation>
         </message>
         <message>
             <source>Choose one or more data files (Ctrl+Shift+O)</source>
@@ -1348,7 +1336,7 @@
         </message>
         <message>
             <source>Choose one that is installed: {there}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine installierte: {there}.</translation>
         </message>
         <message>
             <source>Choose other quantisations, such as Q4_K_M; those suit every model.</source>
@@ -1368,7 +1356,7 @@
         </message>
         <message>
             <source>Choose the data as text, from before it was tokenised.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie die Daten als Text, von vor der Tokenisierung.</translation>
         </message>
         <message>
             <source>Choose the file again.</source>
@@ -1384,7 +1372,7 @@
         </message>
         <message>
             <source>Choose the folder that directly holds config.json and .safetensors.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie den Ordner, der config.json und .safetensors direkt enthält.</translation>
         </message>
         <message>
             <source>Choose the folder that directly holds config.json and the .safetensors files.</source>
@@ -1392,11 +1380,11 @@
         </message>
         <message>
             <source>Choose the folder with an {config} and an {weights}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie den Ordner mit {config} und {weights}.</translation>
         </message>
         <message>
             <source>Choose the format first; it says what can be filled.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie zuerst das Format; es sagt, was gefüllt werden kann.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id instead.</source>
@@ -1436,7 +1424,7 @@
         </message>
         <message>
             <source>Clip gradients at 1</source>
-            <translation type="unfinished" />
+            <translation>Gradienten bei 1 begrenzen</translation>
         </message>
         <message>
             <source>Close</source>
@@ -1460,15 +1448,15 @@
         </message>
         <message>
             <source>Close programs that use it, or delete its folder in the file manager.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie Programme, die ihn verwenden, oder löschen Sie seinen Ordner im Dateimanager.</translation>
         </message>
         <message>
             <source>Close programs that use it, then remove the folder yourself.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie Programme, die sie verwenden, und entfernen Sie den Ordner selbst.</translation>
         </message>
         <message>
             <source>Close programs that use the engine, then remove the folder yourself.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie Programme, die die Engine verwenden, und entfernen Sie den Ordner selbst.</translation>
         </message>
         <message>
             <source>Close this column</source>
@@ -1520,7 +1508,7 @@
         </message>
         <message>
             <source>Concatenation: exactly the weighted sum of the updates; the ranks add up.</source>
-            <translation type="unfinished" />
+            <translation>Verkettung: genau die gewichtete Summe der Änderungen; die Ränge addieren sich.</translation>
         </message>
         <message>
             <source>Connect to the network, or choose a file or folder.</source>
@@ -1632,7 +1620,7 @@
         </message>
         <message>
             <source>Correct that line in a text editor. Saving from here keeps the broken file beside it, with .bak at the end of its name.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie die Zeile in einem Texteditor. Speichern Sie von hier, bleibt die kaputte Datei daneben liegen, mit .bak am Ende ihres Namens.</translation>
         </message>
         <message>
             <source>Correct that place, or write one JSON object per line.</source>
@@ -1835,7 +1823,7 @@
         </message>
         <message>
             <source>Do without DoRA</source>
-            <translation type="unfinished" />
+            <translation>Auf DoRA verzichten</translation>
         </message>
         <message>
             <source>DoRA</source>
@@ -1843,7 +1831,7 @@
         </message>
         <message>
             <source>DoRA needs the lengths of the weights' rows, which 8-bit weights do not give.</source>
-            <translation type="unfinished" />
+            <translation>DoRA braucht die Längen der Gewichtszeilen, und 8-Bit-Gewichte geben sie nicht her.</translation>
         </message>
         <message>
             <source>Does not fit the project's model. {why}</source>
@@ -1911,7 +1899,7 @@
         </message>
         <message>
             <source>Each row is a single turn with its role, so no row holds a question with its answer.</source>
-            <translation type="unfinished" />
+            <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle, also enthält keine eine Frage mit ihrer Antwort.</translation>
         </message>
         <message>
             <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
@@ -1983,19 +1971,19 @@
         </message>
         <message>
             <source>Enter a valid value. {description}</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie einen gültigen Wert ein. {description}</translation>
         </message>
         <message>
             <source>Enter a value above {low}, at most {high}.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
         <message>
             <source>Enter a value from {low} to {high}.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie einen Wert von {low} bis {high} ein.</translation>
         </message>
         <message>
             <source>Enter at least one for each setting.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie für jede Einstellung mindestens einen ein.</translation>
         </message>
         <message>
             <source>Enter at least one value.</source>
@@ -2031,7 +2019,7 @@
         </message>
         <message>
             <source>Eval loss was lowest, {best}, at step {best_step} and has risen to {last} since.</source>
-            <translation type="unfinished" />
+            <translation>Der Eval-Loss war bei Schritt {best_step} mit {best} am kleinsten und ist seither auf {last} gestiegen.</translation>
         </message>
         <message>
             <source>Eval {measure}</source>
@@ -2051,7 +2039,7 @@
         </message>
         <message>
             <source>Even with 4-bit weights and the smallest recipe it does not fit: choose a smaller model.</source>
-            <translation type="unfinished" />
+            <translation>Selbst mit 4-Bit-Gewichten und dem kleinsten Rezept passt es nicht: Wählen Sie ein kleineres Modell.</translation>
         </message>
         <message>
             <source>Every adapter has the weight 0, so that nothing would be merged.</source>
@@ -2059,7 +2047,7 @@
         </message>
         <message>
             <source>Every epoch</source>
-            <translation type="unfinished" />
+            <translation>Jede Epoche</translation>
         </message>
         <message>
             <source>Every package is compared with its checksums. Only damaged ones are downloaded again; the engine as it is now is kept until the new one works.</source>
@@ -2075,7 +2063,7 @@
         </message>
         <message>
             <source>Every step of an answer has a label of its own (stepwise supervision, {named}). That trains a reward model, which is not done here.</source>
-            <translation type="unfinished" />
+            <translation>Jeder Schritt einer Antwort hat eine eigene Bewertung (schrittweise Überwachung, {named}). Damit trainiert man ein Belohnungsmodell, was hier nicht geschieht.</translation>
         </message>
         <message>
             <source>Every training is kept with its settings and curves, to be compared. In the Playground you talk to base and tuned model side by side.</source>
@@ -2387,15 +2375,15 @@
         </message>
         <message>
             <source>Free some space there, or choose a folder on another disk.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie dort Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
         </message>
         <message>
             <source>Free some space, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
         </message>
         <message>
             <source>Free some space, or choose a folder on another disk.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
         </message>
         <message>
             <source>Free {left}</source>
@@ -2523,7 +2511,7 @@
         </message>
         <message>
             <source>Go on to Merge.</source>
-            <translation type="unfinished" />
+            <translation>Weiter zum Zusammenführen.</translation>
         </message>
         <message>
             <source>Go on with the download of {size}</source>
@@ -2555,7 +2543,7 @@
         </message>
         <message>
             <source>Goes on from {name}.</source>
-            <translation type="unfinished" />
+            <translation>Macht mit {name} weiter.</translation>
         </message>
         <message>
             <source>Goes on with its training from the last checkpoint</source>
@@ -2619,11 +2607,7 @@
         </message>
         <message>
             <source>Halving the learning rate on a plateau</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>Hello! Who are you?</source>
-            <translation type="unfinished" />
+            <translation>Das Halbieren der Lernrate auf einem Plateau</translation>
         </message>
         <message>
             <source>Help</source>
@@ -2635,19 +2619,19 @@
         </message>
         <message>
             <source>Hold the base in 16-bit, or begin as usual.</source>
-            <translation type="unfinished" />
+            <translation>Halten Sie die Basis in 16 Bit oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Hold the base in 16-bit, or let every device hold all of it.</source>
-            <translation type="unfinished" />
+            <translation>Halten Sie die Basis in 16 Bit oder lassen Sie jedes Gerät alles halten.</translation>
         </message>
         <message>
             <source>Hold the base in 4 or 16 bits, or do without DoRA.</source>
-            <translation type="unfinished" />
+            <translation>Halten Sie die Basis in 4 oder 16 Bit oder verzichten Sie auf DoRA.</translation>
         </message>
         <message>
             <source>Hold the base in 4-bit, or begin as usual.</source>
-            <translation type="unfinished" />
+            <translation>Halten Sie die Basis in 4 Bit oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Home</source>
@@ -2699,7 +2683,7 @@
         </message>
         <message>
             <source>If a column has the prompts, map it to “prompt”.</source>
-            <translation type="unfinished" />
+            <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
         </message>
         <message>
             <source>If that is not what is meant, correct these rows.</source>
@@ -2707,7 +2691,7 @@
         </message>
         <message>
             <source>If that is what you mean, map it to “{rivalled}”.</source>
-            <translation type="unfinished" />
+            <translation>Wenn Sie das meinen, ordnen Sie es „{rivalled}“ zu.</translation>
         </message>
         <message>
             <source>If these are data, choose them as sources of their own.</source>
@@ -2819,7 +2803,7 @@
         </message>
         <message>
             <source>Initial values that are taken from the weights or the data cannot be converted from Unsloth's layers.</source>
-            <translation type="unfinished" />
+            <translation>Anfangswerte aus Gewichten oder Daten lassen sich aus Unsloths Schichten nicht umwandeln.</translation>
         </message>
         <message>
             <source>Insert {text}</source>
@@ -2827,11 +2811,11 @@
         </message>
         <message>
             <source>Install Python 3.12 and start the set-up again.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie Python 3.12 und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
             <source>Install it (`pip install uv`), or name it with {variable}.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
         </message>
         <message>
             <source>Install it (pip install bitsandbytes), or choose 16-bit precision.</source>
@@ -2847,11 +2831,11 @@
         </message>
         <message>
             <source>Install it (pip install {packages}), or do without.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es (pip install {packages}) oder verzichten Sie darauf.</translation>
         </message>
         <message>
             <source>Install it there: {python} -m pip install {broken}</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es dort: {python} -m pip install {broken}</translation>
         </message>
         <message>
             <source>Install the engine again, or name a llama.cpp folder of your own.</source>
@@ -2859,7 +2843,7 @@
         </message>
         <message>
             <source>Install the program again, or run it from a checkout of its source.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie das Programm neu oder führen Sie es aus seinem Quellcode aus.</translation>
         </message>
         <message>
             <source>Installing</source>
@@ -2886,6 +2870,10 @@
             <translation type="unfinished" />
         </message>
         <message>
+            <source>It could be resumed, and no longer can.</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>It has no .safetensors file.</source>
             <translation type="unfinished" />
         </message>
@@ -2899,7 +2887,7 @@
         </message>
         <message>
             <source>It has {slots}.</source>
-            <translation type="unfinished" />
+            <translation>Es hat {slots}.</translation>
         </message>
         <message>
             <source>It has {there}.</source>
@@ -2943,7 +2931,7 @@
         </message>
         <message>
             <source>Its worker was ended from outside, as when memory runs out while no window is open.</source>
-            <translation type="unfinished" />
+            <translation>Sein Arbeitsprozess wurde von außen beendet, wie bei Speichermangel, wenn kein Fenster offen ist.</translation>
         </message>
         <message>
             <source>JSON, JSONL, CSV, TSV, Parquet, text, compressed or not; Alpaca, ShareGPT, messages, prompt and completion, question and answer, preference pairs, labelled answers or plain text.</source>
@@ -2963,7 +2951,7 @@
         </message>
         <message>
             <source>Keep 5 % of the rows for validation</source>
-            <translation type="unfinished" />
+            <translation>5 % der Zeilen für die Validierung zurückhalten</translation>
         </message>
         <message>
             <source>Keep in the background</source>
@@ -2979,7 +2967,7 @@
         </message>
         <message>
             <source>Keep some rows of the dataset for validation, or do without.</source>
-            <translation type="unfinished" />
+            <translation>Halten Sie einige Zeilen des Datensatzes für die Validierung zurück oder verzichten Sie darauf.</translation>
         </message>
         <message>
             <source>Keep the best</source>
@@ -2987,7 +2975,7 @@
         </message>
         <message>
             <source>Keep the best adapter</source>
-            <translation type="unfinished" />
+            <translation>Den besten Adapter behalten</translation>
         </message>
         <message>
             <source>Keep together by</source>
@@ -3043,7 +3031,7 @@
         </message>
         <message>
             <source>Largest micro-batch that fits: {size} × {accumulation}</source>
-            <translation type="unfinished" />
+            <translation>Größter passender Mikro-Batch: {size} × {accumulation}</translation>
         </message>
         <message>
             <source>Largest norm of the gradient of one step. 0 switches clipping off.</source>
@@ -3083,7 +3071,7 @@
         </message>
         <message>
             <source>Learning rate {value}</source>
-            <translation type="unfinished" />
+            <translation>Lernrate {value}</translation>
         </message>
         <message>
             <source>Learns the length of each weight row apart from its direction (Liu et al. 2024). Often better at low ranks; slower, and takes more memory.</source>
@@ -3135,7 +3123,7 @@
         </message>
         <message>
             <source>Leave the backend open</source>
-            <translation type="unfinished" />
+            <translation>Backend offenlassen</translation>
         </message>
         <message>
             <source>Leave the choice of the backend open, or choose PEFT.</source>
@@ -3251,15 +3239,11 @@
         </message>
         <message>
             <source>LoRA Studio engine</source>
-            <translation type="unfinished" />
+            <translation>LoRA-Studio-Engine</translation>
         </message>
         <message>
             <source>LoRA Studio is free software under the Apache License 2.0.</source>
             <translation>LoRA Studio ist freie Software unter der Apache-Lizenz 2.0.</translation>
-        </message>
-        <message>
-            <source>LoRA Studio runs 1 {version}</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>LoRA Studio {version} is there.</source>
@@ -3287,7 +3271,7 @@
         </message>
         <message>
             <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
-            <translation type="unfinished" />
+            <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und die Basis wird nicht in 4 Bit gehalten.</translation>
         </message>
         <message>
             <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
@@ -3351,7 +3335,7 @@
         </message>
         <message>
             <source>Look at the rows, and map other columns if that is wrong.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie die Zeilen an und ordnen Sie andere Spalten zu, wenn das falsch ist.</translation>
         </message>
         <message>
             <source>Look for models</source>
@@ -3410,10 +3394,6 @@
             <translation>Wird durchgesehen…</translation>
         </message>
         <message>
-            <source>Looks something up.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Loss</source>
             <translation>Loss</translation>
         </message>
@@ -3435,7 +3415,7 @@
         </message>
         <message>
             <source>Lower the learning rate to a third, or lengthen the warm-up, and train again.</source>
-            <translation type="unfinished" />
+            <translation>Senken Sie die Lernrate auf ein Drittel oder verlängern Sie das Aufwärmen, und trainieren Sie erneut.</translation>
         </message>
         <message>
             <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
@@ -3458,10 +3438,6 @@
             <translation>MLflow</translation>
         </message>
         <message>
-            <source>Mac Roman</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Made by</source>
             <translation>Erzeugt von</translation>
         </message>
@@ -3475,15 +3451,15 @@
         </message>
         <message>
             <source>Make every rank even, or begin as usual.</source>
-            <translation type="unfinished" />
+            <translation>Machen Sie jeden Rang gerade oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Make it again on a machine with the same system and Python: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation type="unfinished" />
+            <translation>Erzeugen Sie ihn neu auf einem Rechner mit gleichem System und Python: `lora-studio engine wheelhouse FOLDER`.</translation>
         </message>
         <message>
             <source>Make it again with the same version of the program.</source>
-            <translation type="unfinished" />
+            <translation>Erzeugen Sie ihn neu mit derselben Version des Programms.</translation>
         </message>
         <message>
             <source>Make it fit</source>
@@ -3499,7 +3475,7 @@
         </message>
         <message>
             <source>Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.</source>
-            <translation type="unfinished" />
+            <translation>Erzeugen Sie einen auf einem Rechner mit Netzwerk: `lora-studio engine wheelhouse FOLDER`.</translation>
         </message>
         <message>
             <source>Make the micro-batch or the longest row smaller, switch gradient checkpointing on, or choose 4-bit precision. Closing other programs that use the device helps too.</source>
@@ -3731,7 +3707,7 @@
         </message>
         <message>
             <source>Move the file away to begin a new tally.</source>
-            <translation type="unfinished" />
+            <translation>Schieben Sie die Datei beiseite, um neu zu zählen.</translation>
         </message>
         <message>
             <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
@@ -3779,15 +3755,15 @@
         </message>
         <message>
             <source>Name a folder inside the project's runs folder.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie einen Ordner im Läufe-Ordner des Projekts.</translation>
         </message>
         <message>
             <source>Name a project folder or a file that ends in {suffix}.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie einen Projektordner oder eine Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Name at least one linear layer, or choose another preset.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie mindestens eine lineare Schicht oder wählen Sie eine andere Voreinstellung.</translation>
         </message>
         <message>
             <source>Name blocks from 0 to {value}.</source>
@@ -3795,7 +3771,7 @@
         </message>
         <message>
             <source>Name every device once.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie jedes Gerät einmal.</translation>
         </message>
         <message>
             <source>Name it {name} instead</source>
@@ -3819,7 +3795,7 @@
         </message>
         <message>
             <source>Name the file that ends in {suffix}.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie die Datei, die auf {suffix} endet.</translation>
         </message>
         <message>
             <source>Name the model that it was trained on as the project's model.</source>
@@ -3827,7 +3803,7 @@
         </message>
         <message>
             <source>Name the program file of a Python from 3.11 to 3.13.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie die Programmdatei eines Python von 3.11 bis 3.13.</translation>
         </message>
         <message>
             <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
@@ -3919,11 +3895,11 @@
         </message>
         <message>
             <source>No change of the recipe is enough: choose a smaller model, or free memory.</source>
-            <translation type="unfinished" />
+            <translation>Keine Änderung am Rezept genügt: Wählen Sie ein kleineres Modell oder schaffen Sie Speicher frei.</translation>
         </message>
         <message>
             <source>No column fills {value} of “{format_titles}”.</source>
-            <translation type="unfinished" />
+            <translation>Keine Spalte füllt {value} von „{format_titles}“.</translation>
         </message>
         <message>
             <source>No conversation was kept out of training, so nothing can be tested on.</source>
@@ -3935,7 +3911,7 @@
         </message>
         <message>
             <source>No dataset is chosen.</source>
-            <translation type="unfinished" />
+            <translation>Kein Datensatz ist gewählt.</translation>
         </message>
         <message>
             <source>No difference</source>
@@ -3955,7 +3931,7 @@
         </message>
         <message>
             <source>No format has all of {value}.</source>
-            <translation type="unfinished" />
+            <translation>Kein Format hat alle von {value}.</translation>
         </message>
         <message>
             <source>No longer look in {folder}</source>
@@ -3967,11 +3943,11 @@
         </message>
         <message>
             <source>No model called {removeprefix} comes along.</source>
-            <translation type="unfinished" />
+            <translation>Ein Modell namens {removeprefix} liegt nicht bei.</translation>
         </message>
         <message>
             <source>No model is chosen.</source>
-            <translation type="unfinished" />
+            <translation>Kein Modell ist gewählt.</translation>
         </message>
         <message>
             <source>No part of the program speaks to anything but this computer: no hub, no downloads, no Ollama server elsewhere. An Ollama server on this computer still answers.</source>
@@ -4003,15 +3979,15 @@
         </message>
         <message>
             <source>No set of packages fits together here: {last_words}</source>
-            <translation type="unfinished" />
+            <translation>Keine Zusammenstellung von Paketen passt hier zusammen: {last_words}</translation>
         </message>
         <message>
             <source>No standalone Python is known for this system</source>
-            <translation type="unfinished" />
+            <translation>Für dieses System ist kein eigenständiges Python bekannt</translation>
         </message>
         <message>
             <source>No standalone Python is known for this system.</source>
-            <translation type="unfinished" />
+            <translation>Für dieses System ist kein eigenständiges Python bekannt.</translation>
         </message>
         <message>
             <source>No steps yet.</source>
@@ -4019,7 +3995,7 @@
         </message>
         <message>
             <source>No target module is named, so nothing would train.</source>
-            <translation type="unfinished" />
+            <translation>Kein Zielmodul ist genannt, also würde nichts trainiert.</translation>
         </message>
         <message>
             <source>No target module is named.</source>
@@ -4035,7 +4011,7 @@
         </message>
         <message>
             <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Keine der angesehenen Zeilen lässt sich als „{format_titles}“ lesen: {reason}.</translation>
         </message>
         <message>
             <source>None of the {read} rows can be trained on.</source>
@@ -4059,7 +4035,7 @@
         </message>
         <message>
             <source>Not everything could be deleted: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Nicht alles konnte gelöscht werden: {value}.</translation>
         </message>
         <message>
             <source>Not looked for faults</source>
@@ -4075,7 +4051,7 @@
         </message>
         <message>
             <source>Not used: {set_otherwise}. To use them, start from no adapter.</source>
-            <translation type="unfinished" />
+            <translation>Nicht verwendet: {set_otherwise}. Um sie zu verwenden, beginnen Sie ohne Adapter.</translation>
         </message>
         <message>
             <source>Not used: {why}.</source>
@@ -4178,10 +4154,6 @@
             <translation>ORPO</translation>
         </message>
         <message>
-            <source>OSI Approved ::</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Objective</source>
             <translation>Ziel</translation>
         </message>
@@ -4239,7 +4211,7 @@
         </message>
         <message>
             <source>Offline mode is on: {what}.</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an: {what}.</translation>
         </message>
         <message>
             <source>Older ones are deleted after a newer one is complete.</source>
@@ -4339,7 +4311,7 @@
         </message>
         <message>
             <source>One step is too few.</source>
-            <translation type="unfinished" />
+            <translation>Ein Schritt ist zu wenig.</translation>
         </message>
         <message>
             <source>Only checkpoints, {size}</source>
@@ -4431,7 +4403,7 @@
         </message>
         <message>
             <source>Orthogonal initial values need even ranks.</source>
-            <translation type="unfinished" />
+            <translation>Orthogonale Anfangswerte brauchen gerade Ränge.</translation>
         </message>
         <message>
             <source>Other ranks for some modules, such as q_proj=32, or q_proj=32:64 for rank 32 and alpha 64.</source>
@@ -4451,7 +4423,7 @@
         </message>
         <message>
             <source>PEFT makes orthogonal initial values in the format of the base, and quantised ones have none.</source>
-            <translation type="unfinished" />
+            <translation>PEFT bildet orthogonale Anfangswerte im Format der Basis, und quantisierte haben keines.</translation>
         </message>
         <message>
             <source>PEFT merges it, in memory: {why}.</source>
@@ -4463,7 +4435,7 @@
         </message>
         <message>
             <source>PEFT trains the same, somewhat slower.</source>
-            <translation type="unfinished" />
+            <translation>PEFT trainiert dasselbe, etwas langsamer.</translation>
         </message>
         <message>
             <source>PEFT, because Unsloth is faster on a GPU only</source>
@@ -4679,7 +4651,7 @@
         </message>
         <message>
             <source>Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.</source>
-            <translation type="unfinished" />
+            <translation>Schreiben Sie die Beiträge eines Gesprächs in eine Zeile: {"messages": [{"role": …, "content": …}, …]}.</translation>
         </message>
         <message>
             <source>Put this message away</source>
@@ -4695,11 +4667,11 @@
         </message>
         <message>
             <source>PyTorch {torch} works, but sees no GPU here: it computes on the processor.</source>
-            <translation type="unfinished" />
+            <translation>PyTorch {torch} funktioniert, sieht hier aber keine GPU: Es rechnet auf dem Prozessor.</translation>
         </message>
         <message>
             <source>PyTorch's own index for “{source}” cannot be reached ({short}); its standard build is taken from your index in its place, which may be larger.</source>
-            <translation type="unfinished" />
+            <translation>PyTorchs eigenes Verzeichnis für „{source}“ ist nicht erreichbar ({short}); stattdessen wird der Standardbau aus Ihrem Verzeichnis genommen, der größer sein kann.</translation>
         </message>
         <message>
             <source>Python</source>
@@ -4719,7 +4691,7 @@
         </message>
         <message>
             <source>Quantised weights cannot be divided among devices.</source>
-            <translation type="unfinished" />
+            <translation>Quantisierte Gewichte lassen sich nicht auf Geräte verteilen.</translation>
         </message>
         <message>
             <source>Question</source>
@@ -4763,7 +4735,7 @@
         </message>
         <message>
             <source>Raise the learning rate or the rank, adapt more layers, and look at the coloured tokens of a few rows.</source>
-            <translation type="unfinished" />
+            <translation>Erhöhen Sie Lernrate oder Rang, passen Sie mehr Schichten an, und sehen Sie die farbigen Tokens einiger Zeilen an.</translation>
         </message>
         <message>
             <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
@@ -4826,6 +4798,10 @@
             <translation>Liest den Prompt…</translation>
         </message>
         <message>
+            <source>Reading…</source>
+            <translation type="unfinished" />
+        </message>
+        <message>
             <source>Ready to export</source>
             <translation>Bereit zum Export</translation>
         </message>
@@ -4871,11 +4847,11 @@
         </message>
         <message>
             <source>Remove it. The sections are: {steps}.</source>
-            <translation type="unfinished" />
+            <translation>Entfernen Sie ihn. Die Abschnitte sind: {steps}.</translation>
         </message>
         <message>
             <source>Remove it. {step} has: {model_fields}.</source>
-            <translation type="unfinished" />
+            <translation>Entfernen Sie sie. {step} hat: {model_fields}.</translation>
         </message>
         <message>
             <source>Remove this source</source>
@@ -4923,11 +4899,11 @@
         </message>
         <message>
             <source>Repair it: Settings, Engine, Repair, or `lora-studio engine repair`.</source>
-            <translation type="unfinished" />
+            <translation>Reparieren Sie sie: Einstellungen, Engine, Reparieren, oder `lora-studio engine repair`.</translation>
         </message>
         <message>
             <source>Repair it: `lora-studio engine repair`. All that was said is in the log.</source>
-            <translation type="unfinished" />
+            <translation>Reparieren Sie sie: `lora-studio engine repair`. Alles Gesagte steht im Protokoll.</translation>
         </message>
         <message>
             <source>Repair the engine</source>
@@ -5139,7 +5115,7 @@
         </message>
         <message>
             <source>Save it again in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie ihn in PEFT erneut mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
         </message>
         <message>
             <source>Save it as CSV (UTF-8) or as plain text.</source>
@@ -5247,7 +5223,7 @@
         </message>
         <message>
             <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
-            <translation type="unfinished" />
+            <translation>Richten Sie sie ein: Einstellungen, Engine, oder `lora-studio engine install`.</translation>
         </message>
         <message>
             <source>Set up</source>
@@ -5275,7 +5251,7 @@
         </message>
         <message>
             <source>Settings of the project, without texts and names.</source>
-            <translation type="unfinished" />
+            <translation>Einstellungen des Projekts, ohne Texte und Namen.</translation>
         </message>
         <message>
             <source>Settings of the run</source>
@@ -5446,11 +5422,11 @@
         </message>
         <message>
             <source>Small values are dropped, the rest is added. Needs equal ranks.</source>
-            <translation type="unfinished" />
+            <translation>Kleine Werte fallen weg, die übrigen werden addiert. Braucht gleiche Ränge.</translation>
         </message>
         <message>
             <source>Small values are dropped, the rest votes on its sign (TIES). Needs equal ranks.</source>
-            <translation type="unfinished" />
+            <translation>Kleine Werte fallen weg, die übrigen stimmen über ihr Vorzeichen ab (TIES). Braucht gleiche Ränge.</translation>
         </message>
         <message>
             <source>Smallest memory</source>
@@ -5482,11 +5458,11 @@
         </message>
         <message>
             <source>Something in the program failed: {what}</source>
-            <translation type="unfinished" />
+            <translation>Etwas im Programm ist fehlgeschlagen: {what}</translation>
         </message>
         <message>
             <source>Something on the way changed it, such as a proxy or a stale mirror. Try another network or index.</source>
-            <translation type="unfinished" />
+            <translation>Etwas unterwegs hat sie verändert, etwa ein Proxy oder ein veralteter Spiegel. Versuchen Sie ein anderes Netzwerk oder Paketverzeichnis.</translation>
         </message>
         <message>
             <source>Something went wrong while {doing}: {first_line}</source>
@@ -5526,11 +5502,11 @@
         </message>
         <message>
             <source>Start the set-up again; a damaged download is fetched anew.</source>
-            <translation type="unfinished" />
+            <translation>Starten Sie die Einrichtung erneut; ein beschädigter Download wird neu geholt.</translation>
         </message>
         <message>
             <source>Start the set-up again; downloads are kept.</source>
-            <translation type="unfinished" />
+            <translation>Starten Sie die Einrichtung erneut; Downloads bleiben.</translation>
         </message>
         <message>
             <source>Start training</source>
@@ -5662,11 +5638,11 @@
         </message>
         <message>
             <source>Switch checkpointing on as usual, or leave the choice of the backend open.</source>
-            <translation type="unfinished" />
+            <translation>Schalten Sie das übliche Checkpointing ein oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Switch {titles} off</source>
-            <translation type="unfinished" />
+            <translation>{titles} ausschalten</translation>
         </message>
         <message>
             <source>System</source>
@@ -5782,7 +5758,7 @@
         </message>
         <message>
             <source>That makes {found} runs.</source>
-            <translation type="unfinished" />
+            <translation>Das ergibt {found} Läufe.</translation>
         </message>
         <message>
             <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
@@ -5838,7 +5814,7 @@
         </message>
         <message>
             <source>The adapter decides the shape: {described}.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter bestimmt die Gestalt: {described}.</translation>
         </message>
         <message>
             <source>The adapter does not belong to this base model: {reason}.</source>
@@ -5866,7 +5842,7 @@
         </message>
         <message>
             <source>The adapter is of the kind {get}, and training goes on from LoRA alone.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter ist von der Art {get}, und das Training macht nur mit LoRA weiter.</translation>
         </message>
         <message>
             <source>The adapter is of the kind {kind}, not LORA, and cannot be merged here.</source>
@@ -5886,7 +5862,7 @@
         </message>
         <message>
             <source>The adapter was begun with {initial}, which changed the base model, and is not converted to a usual one.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter wurde mit {initial} begonnen, das das Basismodell veränderte, und ist nicht in einen üblichen umgewandelt.</translation>
         </message>
         <message>
             <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
@@ -5914,7 +5890,7 @@
         </message>
         <message>
             <source>The answer is taken from “{taken}”; it could also be {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Antwort wird aus „{taken}“ genommen; sie könnte auch {value} sein.</translation>
         </message>
         <message>
             <source>The base model exists only quantised with bitsandbytes: it is turned back into 16 bits, with the rounding that it has lost for good.</source>
@@ -5930,7 +5906,7 @@
         </message>
         <message>
             <source>The best approximation of the weighted sum at the rank you choose.</source>
-            <translation type="unfinished" />
+            <translation>Die beste Näherung der gewichteten Summe beim gewählten Rang.</translation>
         </message>
         <message>
             <source>The card is being made…</source>
@@ -5973,7 +5949,7 @@
         </message>
         <message>
             <source>The columns’ names do not say what they hold: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Namen der Spalten sagen nicht, was sie enthalten: {value}.</translation>
         </message>
         <message>
             <source>The combined adapter</source>
@@ -5985,7 +5961,7 @@
         </message>
         <message>
             <source>The computer was switched off or restarted meanwhile.</source>
-            <translation type="unfinished" />
+            <translation>Der Rechner wurde zwischendurch aus- oder neu eingeschaltet.</translation>
         </message>
         <message>
             <source>The connection to Ollama at {host} broke off: {value}.</source>
@@ -5993,7 +5969,7 @@
         </message>
         <message>
             <source>The connection to the worker was lost: {error}</source>
-            <translation type="unfinished" />
+            <translation>Die Verbindung zum Arbeitsprozess ging verloren: {error}</translation>
         </message>
         <message>
             <source>The conversation cannot be rendered: {error}.</source>
@@ -6013,11 +5989,11 @@
         </message>
         <message>
             <source>The devices {device} name one of them twice.</source>
-            <translation type="unfinished" />
+            <translation>Die Geräte {device} nennen eines doppelt.</translation>
         </message>
         <message>
             <source>The disk is full.</source>
-            <translation type="unfinished" />
+            <translation>Der Datenträger ist voll.</translation>
         </message>
         <message>
             <source>The disk is full: there was no room left while {doing}.</source>
@@ -6025,23 +6001,23 @@
         </message>
         <message>
             <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
-            <translation type="unfinished" />
+            <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
         <message>
             <source>The engine could not be deleted in full: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine konnte nicht ganz gelöscht werden: {value}.</translation>
         </message>
         <message>
             <source>The engine could not be installed: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine konnte nicht installiert werden: {value}.</translation>
         </message>
         <message>
             <source>The engine does not work: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine funktioniert nicht: {rstrip}.</translation>
         </message>
         <message>
             <source>The engine in use is as it was. Start the set-up again; the details are in the log.</source>
-            <translation type="unfinished" />
+            <translation>Die verwendete Engine ist, wie sie war. Starten Sie die Einrichtung erneut; die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>The engine is brought to this version of LoRA Studio. Only what has changed is downloaded; you can roll back afterwards.</source>
@@ -6049,11 +6025,11 @@
         </message>
         <message>
             <source>The engine is not installed.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine ist nicht installiert.</translation>
         </message>
         <message>
             <source>The engine is of version {version}, this program of {version_}.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine ist von Version {version}, dieses Programm von {version_}.</translation>
         </message>
         <message>
             <source>The engine is ready.</source>
@@ -6069,31 +6045,31 @@
         </message>
         <message>
             <source>The engine needs a 64-bit Python from 3.11 to 3.13.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine braucht ein 64-Bit-Python von 3.11 bis 3.13.</translation>
         </message>
         <message>
             <source>The engine needs {value} GB of free disk, and there are {value_} GB.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine braucht {value} GB freien Platz, und es gibt {value_} GB.</translation>
         </message>
         <message>
             <source>The engine {name} is damaged: its Python is missing.</source>
-            <translation type="unfinished" />
+            <translation>Die Engine {name} ist beschädigt: Ihr Python fehlt.</translation>
         </message>
         <message>
             <source>The engine's environment could not be made</source>
-            <translation type="unfinished" />
+            <translation>Die Umgebung der Engine konnte nicht angelegt werden</translation>
         </message>
         <message>
             <source>The engine's folder cannot be used: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Der Ordner der Engine kann nicht verwendet werden: {value}.</translation>
         </message>
         <message>
             <source>The engines are there already.</source>
-            <translation type="unfinished" />
+            <translation>Die Engines sind schon dort.</translation>
         </message>
         <message>
             <source>The engines take {value} GB, and there are {value_} GB free.</source>
-            <translation type="unfinished" />
+            <translation>Die Engines brauchen {value} GB, und {value_} GB sind frei.</translation>
         </message>
         <message>
             <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
@@ -6133,11 +6109,11 @@
         </message>
         <message>
             <source>The gradient is zero: nothing that trains has any effect on the loss.</source>
-            <translation type="unfinished" />
+            <translation>Der Gradient ist null: Nichts, was trainiert wird, wirkt auf den Loss.</translation>
         </message>
         <message>
-            <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, F1 all shortcuts, and Help starts this tour again.</source>
-            <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, F1 alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
+            <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, Ctrl+/ shows all shortcuts, and Help starts this tour again.</source>
+            <translation type="unfinished" />
         </message>
         <message>
             <source>The hub answered with {value} while {repository} was being fetched.</source>
@@ -6189,7 +6165,7 @@
         </message>
         <message>
             <source>The installer uv was not found.</source>
-            <translation type="unfinished" />
+            <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -6206,10 +6182,6 @@
         <message>
             <source>The largest micro-batch has {tokens}.</source>
             <translation>Der größte Mikro-Batch hat {tokens}.</translation>
-        </message>
-        <message>
-            <source>The lighthouse keeper counted 365 lamps, wrote “all well” in the book and asked: who lit them? Nobody answered, for the harbour's people were asleep.</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>The likeliest cause: {cause}.</source>
@@ -6237,7 +6209,7 @@
         </message>
         <message>
             <source>The loss</source>
-            <translation type="unfinished" />
+            <translation>Der Loss</translation>
         </message>
         <message>
             <source>The loss became {loss} in step {value}: training has diverged.</source>
@@ -6245,15 +6217,15 @@
         </message>
         <message>
             <source>The loss is no longer a number.</source>
-            <translation type="unfinished" />
+            <translation>Der Loss ist keine Zahl mehr.</translation>
         </message>
         <message>
             <source>The loss is rising: from {lowest} to {smooth}.</source>
-            <translation type="unfinished" />
+            <translation>Der Loss steigt: von {lowest} auf {smooth}.</translation>
         </message>
         <message>
             <source>The loss rose from {first} to {last}.</source>
-            <translation type="unfinished" />
+            <translation>Der Loss stieg von {first} auf {last}.</translation>
         </message>
         <message>
             <source>The memory it takes appears once model and device are known.</source>
@@ -6349,7 +6321,7 @@
         </message>
         <message>
             <source>The one before is kept after an update or a repair; install another one instead.</source>
-            <translation type="unfinished" />
+            <translation>Die vorige bleibt nach einer Aktualisierung oder Reparatur; installieren Sie stattdessen eine andere.</translation>
         </message>
         <message>
             <source>The one before it is used instead.</source>
@@ -6357,7 +6329,7 @@
         </message>
         <message>
             <source>The one that does is {default_builtin}.</source>
-            <translation type="unfinished" />
+            <translation>Beiliegt {default_builtin}.</translation>
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
@@ -6365,7 +6337,7 @@
         </message>
         <message>
             <source>The package index cannot be reached: {short}.</source>
-            <translation type="unfinished" />
+            <translation>Das Paketverzeichnis ist nicht erreichbar: {short}.</translation>
         </message>
         <message>
             <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
@@ -6373,11 +6345,11 @@
         </message>
         <message>
             <source>The packages could not be installed</source>
-            <translation type="unfinished" />
+            <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
         <message>
             <source>The playground could not be saved: {value}.</source>
-            <translation type="unfinished" />
+            <translation>„Ausprobieren“ konnte nicht gespeichert werden: {value}.</translation>
         </message>
         <message>
             <source>The process on {device} ({value} of {count})</source>
@@ -6389,15 +6361,15 @@
         </message>
         <message>
             <source>The project could not be saved: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Das Projekt konnte nicht gespeichert werden: {value}.</translation>
         </message>
         <message>
             <source>The project file has an entry “{key}” that means nothing here.</source>
-            <translation type="unfinished" />
+            <translation>Die Projektdatei hat einen Eintrag „{key}“, der hier nichts bedeutet.</translation>
         </message>
         <message>
             <source>The project file is not valid TOML: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Die Projektdatei ist kein gültiges TOML: {error}.</translation>
         </message>
         <message>
             <source>The project has its settings now. Undo takes that back.</source>
@@ -6405,19 +6377,15 @@
         </message>
         <message>
             <source>The project has no file yet.</source>
-            <translation type="unfinished" />
+            <translation>Das Projekt hat noch keine Datei.</translation>
         </message>
         <message>
             <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>The project's name</source>
-            <translation>Der Name des Projekts</translation>
+            <translation>Das Projekt wurde von einer neueren Version geschrieben (Format {version}, dieses Programm kennt {current_version}).</translation>
         </message>
         <message>
             <source>The queue could not be changed: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Warteschlange konnte nicht geändert werden: {value}.</translation>
         </message>
         <message>
             <source>The queue is a file in the project's runs folder, which every window and the command line share. The runs in it are whole without it.</source>
@@ -6441,7 +6409,7 @@
         </message>
         <message>
             <source>The resources folder is missing beside {package}.</source>
-            <translation type="unfinished" />
+            <translation>Der Ordner resources fehlt neben {package}.</translation>
         </message>
         <message>
             <source>The row as chat, tokens or raw</source>
@@ -6457,23 +6425,23 @@
         </message>
         <message>
             <source>The rows are tokens already ({named}), made with a tokenizer that may be another than your model’s.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen sind schon Tokens ({named}), erzeugt mit einem Tokenizer, der ein anderer sein kann als der Ihres Modells.</translation>
         </message>
         <message>
             <source>The rows come with images, sound or film ({named}), which language models trained here do not see.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen kommen mit Bildern, Ton oder Film ({named}), was hier trainierte Sprachmodelle nicht sehen.</translation>
         </message>
         <message>
             <source>The rows compare texts with one another or hold their vectors. That trains an embedding model, which is not done here.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen vergleichen Texte miteinander oder enthalten ihre Vektoren. Damit trainiert man ein Embedding-Modell, was hier nicht geschieht.</translation>
         </message>
         <message>
             <source>The rows give texts a class ({named}). That trains a classifier; a language model needs answers in words.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen geben Texten eine Klasse ({named}). Damit trainiert man einen Klassifikator; ein Sprachmodell braucht Antworten in Worten.</translation>
         </message>
         <message>
             <source>The rows have none of the known shapes. Their columns are: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen haben keine der bekannten Gestalten. Ihre Spalten sind: {value}.</translation>
         </message>
         <message>
             <source>The rows of this model's weights do not fit this type's blocks</source>
@@ -6481,7 +6449,7 @@
         </message>
         <message>
             <source>The run folder could not be made: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Der Ordner des Laufs konnte nicht angelegt werden: {value}.</translation>
         </message>
         <message>
             <source>The run has no {quantization} file.</source>
@@ -6513,7 +6481,7 @@
         </message>
         <message>
             <source>The set-up failed in a way that was not foreseen: {name}.</source>
-            <translation type="unfinished" />
+            <translation>Die Einrichtung scheiterte auf unvorhergesehene Weise: {name}.</translation>
         </message>
         <message>
             <source>The size of the file</source>
@@ -6533,7 +6501,7 @@
         </message>
         <message>
             <source>The standalone Python could not be installed</source>
-            <translation type="unfinished" />
+            <translation>Das eigenständige Python konnte nicht installiert werden</translation>
         </message>
         <message>
             <source>The system ended the training because memory ran out.</source>
@@ -6557,7 +6525,7 @@
         </message>
         <message>
             <source>The turns hold images, sound or film, which language models trained here do not see.</source>
-            <translation type="unfinished" />
+            <translation>Die Beiträge enthalten Bilder, Ton oder Film, was hier trainierte Sprachmodelle nicht sehen.</translation>
         </message>
         <message>
             <source>The two write different texts</source>
@@ -6573,11 +6541,11 @@
         </message>
         <message>
             <source>The variable {variable} says where engines are.</source>
-            <translation type="unfinished" />
+            <translation>Die Variable {variable} sagt, wo Engines sind.</translation>
         </message>
         <message>
             <source>The votes of this project cannot be read: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Die Stimmen dieses Projekts sind nicht lesbar: {error}.</translation>
         </message>
         <message>
             <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
@@ -6589,15 +6557,15 @@
         </message>
         <message>
             <source>The wheel folder does not hold all that the engine needs here: {last_words}</source>
-            <translation type="unfinished" />
+            <translation>Der Wheel-Ordner enthält nicht alles, was die Engine hier braucht: {last_words}</translation>
         </message>
         <message>
             <source>The wheel of this checkout could not be built</source>
-            <translation type="unfinished" />
+            <translation>Das Wheel dieses Quellcodes konnte nicht gebaut werden</translation>
         </message>
         <message>
             <source>The wheels take another {value} GB, and there are {value_} GB free.</source>
-            <translation type="unfinished" />
+            <translation>Die Wheels brauchen weitere {value} GB, und {value_} GB sind frei.</translation>
         </message>
         <message>
             <source>The window closes in a moment.</source>
@@ -6625,11 +6593,11 @@
         </message>
         <message>
             <source>There are no values to try.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Werte zum Ausprobieren.</translation>
         </message>
         <message>
             <source>There are no wheels in this folder.</source>
-            <translation type="unfinished" />
+            <translation>In diesem Ordner sind keine Wheels.</translation>
         </message>
         <message>
             <source>There are only {rows} whose label is {reason}.</source>
@@ -6637,15 +6605,15 @@
         </message>
         <message>
             <source>There are prompts ({named}) but no answers to them, so there is nothing to learn.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt Prompts ({named}), aber keine Antworten darauf, also nichts zu lernen.</translation>
         </message>
         <message>
             <source>There are prompts but no answers to them, so there is nothing to learn.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt Prompts, aber keine Antworten darauf, also nichts zu lernen.</translation>
         </message>
         <message>
             <source>There are {known}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt {known}.</translation>
         </message>
         <message>
             <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
@@ -6673,7 +6641,7 @@
         </message>
         <message>
             <source>There is no Python “{wanted}” on this machine.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt kein Python „{wanted}“ auf diesem Rechner.</translation>
         </message>
         <message>
             <source>There is no address to ask. Enter one above.</source>
@@ -6693,7 +6661,7 @@
         </message>
         <message>
             <source>There is no column {value} to fill “{slot}” with.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Spalte {value}, um „{slot}“ zu füllen.</translation>
         </message>
         <message>
             <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
@@ -6705,15 +6673,15 @@
         </message>
         <message>
             <source>There is no earlier engine to go back to.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine frühere Engine, zu der es zurückgehen könnte.</translation>
         </message>
         <message>
             <source>There is no engine “{name}”.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Engine „{name}“.</translation>
         </message>
         <message>
             <source>There is no file or folder {path}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Datei und keinen Ordner {path}.</translation>
         </message>
         <message>
             <source>There is no file with rows in {name}.</source>
@@ -6729,23 +6697,23 @@
         </message>
         <message>
             <source>There is no file {path}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Datei {path}.</translation>
         </message>
         <message>
             <source>There is no file {validation_file}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Datei {validation_file}.</translation>
         </message>
         <message>
             <source>There is no folder {folder}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keinen Ordner {folder}.</translation>
         </message>
         <message>
             <source>There is no folder {llama_cpp}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keinen Ordner {llama_cpp}.</translation>
         </message>
         <message>
             <source>There is no folder {path}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keinen Ordner {path}.</translation>
         </message>
         <message>
             <source>There is no merged model to export.</source>
@@ -6757,19 +6725,19 @@
         </message>
         <message>
             <source>There is no preset {name}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Voreinstellung {name}.</translation>
         </message>
         <message>
             <source>There is no project at {path}.</source>
-            <translation type="unfinished" />
+            <translation>Unter {path} gibt es kein Projekt.</translation>
         </message>
         <message>
             <source>There is no prompt column: what both answers of a row begin with alike is its prompt.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Prompt-Spalte: Womit beide Antworten einer Zeile gleich beginnen, ist ihr Prompt.</translation>
         </message>
         <message>
             <source>There is no row in it.</source>
-            <translation type="unfinished" />
+            <translation>Es ist keine Zeile darin.</translation>
         </message>
         <message>
             <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
@@ -6781,7 +6749,7 @@
         </message>
         <message>
             <source>There is no run yet.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt noch keinen Lauf.</translation>
         </message>
         <message>
             <source>There is no source {value}: there are {stores}.</source>
@@ -6824,7 +6792,7 @@
         </message>
         <message>
             <source>This Python lacks what training needs: {broken}.</source>
-            <translation type="unfinished" />
+            <translation>Diesem Python fehlt, was das Training braucht: {broken}.</translation>
         </message>
         <message>
             <source>This computer</source>
@@ -6840,15 +6808,15 @@
         </message>
         <message>
             <source>This format has no “{slot}” that a column could fill.</source>
-            <translation type="unfinished" />
+            <translation>Dieses Format hat kein „{slot}“, das eine Spalte füllen könnte.</translation>
         </message>
         <message>
             <source>This installation does not hold its own wheel ({pattern}), which the engine needs.</source>
-            <translation type="unfinished" />
+            <translation>Diese Installation enthält ihr eigenes Wheel ({pattern}) nicht, das die Engine braucht.</translation>
         </message>
         <message>
             <source>This is Python {facts} with {facts_} bits.</source>
-            <translation type="unfinished" />
+            <translation>Das ist Python {facts} mit {facts_} Bit.</translation>
         </message>
         <message>
             <source>This is a fault of the program. Your project is saved, and a job under way goes on without the window. A diagnostics file (Help) has what is needed to find the cause.</source>
@@ -6856,7 +6824,7 @@
         </message>
         <message>
             <source>This is no Python that can be started.</source>
-            <translation type="unfinished" />
+            <translation>Das ist kein Python, das sich starten lässt.</translation>
         </message>
         <message>
             <source>This is the first setting already.</source>
@@ -6868,7 +6836,7 @@
         </message>
         <message>
             <source>This job begins by itself when that one has ended. Cancel one of them, or choose another device on the Model page.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Auftrag beginnt von selbst, wenn jener endet. Brechen Sie einen ab oder wählen Sie auf der Seite „Modell“ ein anderes Gerät.</translation>
         </message>
         <message>
             <source>This machine</source>
@@ -6896,11 +6864,11 @@
         </message>
         <message>
             <source>This system has no Python that fits; {name} will be fetched.</source>
-            <translation type="unfinished" />
+            <translation>Dieses System hat kein passendes Python; {name} wird geholt.</translation>
         </message>
         <message>
             <source>This wheel folder is for version {app_version}, this program is {version}.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Wheel-Ordner ist für Version {app_version}, dieses Programm ist {version}.</translation>
         </message>
         <message>
             <source>Tick runs in the table to see their curves here.</source>
@@ -6928,7 +6896,7 @@
         </message>
         <message>
             <source>To choose where PyTorch comes from, set {variable}.</source>
-            <translation type="unfinished" />
+            <translation>Um zu wählen, woher PyTorch kommt, setzen Sie {variable}.</translation>
         </message>
         <message>
             <source>To share: {what}. Sign in once with `hf auth login` in a terminal.</source>
@@ -6948,7 +6916,7 @@
         </message>
         <message>
             <source>To train on it all the same, choose the format “Question and answer” and say which columns are the question and the answer.</source>
-            <translation type="unfinished" />
+            <translation>Um trotzdem damit zu trainieren, wählen Sie das Format „Frage und Antwort“ und sagen Sie, welche Spalten Frage und Antwort sind.</translation>
         </message>
         <message>
             <source>To upload the merged model, merge first.</source>
@@ -7040,31 +7008,31 @@
         </message>
         <message>
             <source>Train for less, raise the dropout, lower the rank, or add rows.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie kürzer, erhöhen Sie den Dropout, senken Sie den Rang oder fügen Sie Zeilen hinzu.</translation>
         </message>
         <message>
             <source>Train for {epochs} epochs</source>
-            <translation type="unfinished" />
+            <translation>{epochs} Epochen trainieren</translation>
         </message>
         <message>
             <source>Train for {epochs} {unit}</source>
-            <translation type="unfinished" />
+            <translation>{epochs} {unit} trainieren</translation>
         </message>
         <message>
             <source>Train for {steps} steps</source>
-            <translation type="unfinished" />
+            <translation>{steps} Schritte trainieren</translation>
         </message>
         <message>
             <source>Train it to its end, or stop it and keep what it has learned.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie ihn zu Ende, oder beenden Sie ihn und behalten Sie das Gelernte.</translation>
         </message>
         <message>
             <source>Train longer for more, or go on with this adapter.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie für mehr länger, oder machen Sie mit diesem Adapter weiter.</translation>
         </message>
         <message>
             <source>Train longer, or try the adapter as it is.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie länger oder probieren Sie den Adapter, wie er ist.</translation>
         </message>
         <message>
             <source>Train no biases, or choose ORPO, which compares with nothing.</source>
@@ -7148,11 +7116,11 @@
         </message>
         <message>
             <source>Training needs about {total}, and {title} has {available} free.</source>
-            <translation type="unfinished" />
+            <translation>Das Training braucht etwa {total}, und {title} hat {available} frei.</translation>
         </message>
         <message>
             <source>Training of {project} was interrupted at step {step} of {steps}.</source>
-            <translation type="unfinished" />
+            <translation>Das Training von {project} wurde bei Schritt {step} von {steps} unterbrochen.</translation>
         </message>
         <message>
             <source>Training on labelled answers compares each with another one of its step.</source>
@@ -7200,11 +7168,11 @@
         </message>
         <message>
             <source>Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the log.</source>
-            <translation type="unfinished" />
+            <translation>Versuchen Sie ein anderes Python von 3.11 bis 3.13 oder ein anderes Paketverzeichnis. Alles Gesagte steht im Protokoll.</translation>
         </message>
         <message>
             <source>Try another Python from 3.11 to 3.13.</source>
-            <translation type="unfinished" />
+            <translation>Versuchen Sie ein anderes Python von 3.11 bis 3.13.</translation>
         </message>
         <message>
             <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
@@ -7212,7 +7180,7 @@
         </message>
         <message>
             <source>Try fewer values: {most} runs at most are made at once.</source>
-            <translation type="unfinished" />
+            <translation>Nehmen Sie weniger Werte: Höchstens {most} Läufe entstehen auf einmal.</translation>
         </message>
         <message>
             <source>Trying the engine</source>
@@ -7280,11 +7248,11 @@
         </message>
         <message>
             <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth macht nicht mit einem Adapter weiter, der anderswo entstand.</translation>
         </message>
         <message>
             <source>Unsloth does not train on an Apple GPU here.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth trainiert hier nicht auf einer Apple-GPU.</translation>
         </message>
         <message>
             <source>Unsloth has no fast layers for models of the kind {kind}</source>
@@ -7292,11 +7260,11 @@
         </message>
         <message>
             <source>Unsloth has no kernels for a model with code of its own.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth hat keine Kernel für ein Modell mit eigenem Code.</translation>
         </message>
         <message>
             <source>Unsloth holds a base in 4 or 16 bits, not in 8.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth hält eine Basis in 4 oder 16 Bit, nicht in 8.</translation>
         </message>
         <message>
             <source>Unsloth is faster on a GPU only</source>
@@ -7304,7 +7272,7 @@
         </message>
         <message>
             <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
-            <translation type="unfinished" />
+            <translation>Unsloth wird ausgelassen: Es verträgt sich nicht mit den anderen Paketen ({short}).</translation>
         </message>
         <message>
             <source>Unsloth is not installed</source>
@@ -7320,11 +7288,11 @@
         </message>
         <message>
             <source>Unsloth trains on one device, not on several at once.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth trainiert auf einem Gerät, nicht auf mehreren zugleich.</translation>
         </message>
         <message>
             <source>Unsloth trains only embed_tokens, lm_head and norms whole.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth trainiert nur embed_tokens, lm_head und Normen ganz.</translation>
         </message>
         <message>
             <source>Unsloth where it has fast layers for the model, else PEFT</source>
@@ -7340,19 +7308,19 @@
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always of the type NF4.</source>
-            <translation type="unfinished" />
+            <translation>Unsloths 4-Bit-Gewichte sind immer vom Typ NF4.</translation>
         </message>
         <message>
             <source>Unsloth's 4-bit weights are always quantised twice.</source>
-            <translation type="unfinished" />
+            <translation>Unsloths 4-Bit-Gewichte sind immer doppelt quantisiert.</translation>
         </message>
         <message>
             <source>Unsloth's fast layers train no biases.</source>
-            <translation type="unfinished" />
+            <translation>Unsloths schnelle Schichten trainieren keine Bias-Terme.</translation>
         </message>
         <message>
             <source>Unsloth's gradient checkpointing comes with the backend Unsloth alone.</source>
-            <translation type="unfinished" />
+            <translation>Unsloths Gradienten-Checkpointing gibt es nur mit dem Backend Unsloth.</translation>
         </message>
         <message>
             <source>Up to 1 B</source>
@@ -7364,7 +7332,7 @@
         </message>
         <message>
             <source>Update LoRA Studio, or save the project under another name.</source>
-            <translation type="unfinished" />
+            <translation>Aktualisieren Sie LoRA Studio oder speichern Sie das Projekt unter anderem Namen.</translation>
         </message>
         <message>
             <source>Update Ollama and export again.</source>
@@ -7372,7 +7340,7 @@
         </message>
         <message>
             <source>Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads only what has changed.</source>
-            <translation type="unfinished" />
+            <translation>Aktualisieren Sie sie: Einstellungen, Engine, Aktualisieren, oder `lora-studio engine update`. Nur Geändertes wird heruntergeladen.</translation>
         </message>
         <message>
             <source>Update the engine</source>
@@ -7395,10 +7363,6 @@
             <translation>Auf den Hugging-Face-Hub hochladen</translation>
         </message>
         <message>
-            <source>Upload {what} by LoRA Studio</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Uploading</source>
             <translation>Hochladen</translation>
         </message>
@@ -7412,11 +7376,11 @@
         </message>
         <message>
             <source>Use AdamW</source>
-            <translation type="unfinished" />
+            <translation>AdamW verwenden</translation>
         </message>
         <message>
             <source>Use all linear layers</source>
-            <translation type="unfinished" />
+            <translation>Alle linearen Schichten verwenden</translation>
         </message>
         <message>
             <source>Use an adapter from elsewhere…</source>
@@ -7436,7 +7400,7 @@
         </message>
         <message>
             <source>Use the default ({default})</source>
-            <translation type="unfinished" />
+            <translation>Vorgabe verwenden ({default})</translation>
         </message>
         <message>
             <source>Use the server's proper name in the address, or install its certificate.</source>
@@ -7444,7 +7408,7 @@
         </message>
         <message>
             <source>Use the usual one</source>
-            <translation type="unfinished" />
+            <translation>Das übliche verwenden</translation>
         </message>
         <message>
             <source>Use {name} again, as before</source>
@@ -7461,10 +7425,6 @@
         <message>
             <source>User</source>
             <translation>Nutzer</translation>
-        </message>
-        <message>
-            <source>Using Rank-Stabilized LoRA with rank_pattern</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>Usual ones are lm_head and embed_tokens.</source>
@@ -7499,16 +7459,12 @@
             <translation>Validierungsanteil</translation>
         </message>
         <message>
-            <source>Value error,</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>Values are dropped at random and the rest scaled up, then added (DARE).</source>
-            <translation type="unfinished" />
+            <translation>Werte fallen zufällig weg, die übrigen werden hochskaliert und addiert (DARE).</translation>
         </message>
         <message>
             <source>Values are dropped at random, the rest votes on its sign (DARE with TIES).</source>
-            <translation type="unfinished" />
+            <translation>Werte fallen zufällig weg, die übrigen stimmen über ihr Vorzeichen ab (DARE mit TIES).</translation>
         </message>
         <message>
             <source>Values of {setting}</source>
@@ -7524,11 +7480,11 @@
         </message>
         <message>
             <source>Versions and numbers of the latest run.</source>
-            <translation type="unfinished" />
+            <translation>Versionen und Zahlen des letzten Laufs.</translation>
         </message>
         <message>
             <source>Versions, devices and what the engine can do.</source>
-            <translation type="unfinished" />
+            <translation>Versionen, Geräte und was die Engine kann.</translation>
         </message>
         <message>
             <source>Vocabulary</source>
@@ -7548,7 +7504,7 @@
         </message>
         <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>
-            <translation type="unfinished" />
+            <translation>Warten Sie, bis das endet, oder brechen Sie es dort ab, wo Sie es gestartet haben.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or choose another folder.</source>
@@ -7556,7 +7512,7 @@
         </message>
         <message>
             <source>Wait until it has ended, or stop it first.</source>
-            <translation type="unfinished" />
+            <translation>Warten Sie, bis er endet, oder halten Sie ihn zuerst an.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or watch it.</source>
@@ -7568,7 +7524,7 @@
         </message>
         <message>
             <source>Warm up over 10 % of the steps</source>
-            <translation type="unfinished" />
+            <translation>Über 10 % der Schritte aufwärmen</translation>
         </message>
         <message>
             <source>Warm-up</source>
@@ -7620,15 +7576,11 @@
         </message>
         <message>
             <source>What belongs to the run could not be saved: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {value}.</translation>
         </message>
         <message>
             <source>What can be done with the chosen runs; also with the right button</source>
             <translation>Was mit den gewählten Läufen getan werden kann; auch mit der rechten Taste</translation>
-        </message>
-        <message>
-            <source>What comes after {number}?</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>What fills {name}</source>
@@ -7644,11 +7596,7 @@
         </message>
         <message>
             <source>What has no answer is left out: there is nothing to learn from it.</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>What is 2 + 2?</source>
-            <translation type="unfinished" />
+            <translation>Was keine Antwort hat, wird ausgelassen: Daraus ist nichts zu lernen.</translation>
         </message>
         <message>
             <source>What is done about findings in the data. Your files stay as they are.</source>
@@ -7688,11 +7636,11 @@
         </message>
         <message>
             <source>What the latest run told, without any text of yours.</source>
-            <translation type="unfinished" />
+            <translation>Was der letzte Lauf meldete, ohne Texte von Ihnen.</translation>
         </message>
         <message>
             <source>What the libraries printed during the latest run. Read it: a library may quote data.</source>
-            <translation type="unfinished" />
+            <translation>Was die Bibliotheken während des letzten Laufs ausgaben. Lesen Sie es: Eine Bibliothek kann Daten zitieren.</translation>
         </message>
         <message>
             <source>What the settings do</source>
@@ -7704,15 +7652,11 @@
         </message>
         <message>
             <source>What the window noted.</source>
-            <translation type="unfinished" />
+            <translation>Was das Fenster notiert hat.</translation>
         </message>
         <message>
             <source>What this machine has</source>
             <translation>Was dieser Rechner hat</translation>
-        </message>
-        <message>
-            <source>What to look up.</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>What to upload</source>
@@ -7724,7 +7668,7 @@
         </message>
         <message>
             <source>What was saved before is intact. Try again; a training can be resumed.</source>
-            <translation type="unfinished" />
+            <translation>Was vorher gespeichert war, ist unversehrt. Versuchen Sie es erneut; ein Training lässt sich fortsetzen.</translation>
         </message>
         <message>
             <source>What was trained, but at a loss,</source>
@@ -7800,7 +7744,7 @@
         </message>
         <message>
             <source>Whether there is a newer version could not be found out: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Ob es eine neuere Version gibt, war nicht herauszufinden: {reason}.</translation>
         </message>
         <message>
             <source>Which answer is better? Names are shown after your vote.</source>
@@ -7836,7 +7780,7 @@
         </message>
         <message>
             <source>Why the project could not be read.</source>
-            <translation type="unfinished" />
+            <translation>Warum das Projekt nicht gelesen werden konnte.</translation>
         </message>
         <message>
             <source>Width of the low-rank update, in dimensions. 8 for tone and format, 16 for most tasks, 32 for a new domain, 64 for much new material. Memory and file size grow with it.</source>
@@ -7880,7 +7824,7 @@
         </message>
         <message>
             <source>Write step.field.</source>
-            <translation type="unfinished" />
+            <translation>Schreiben Sie Schritt.Feld.</translation>
         </message>
         <message>
             <source>Write the diagnostics file</source>
@@ -7888,7 +7832,7 @@
         </message>
         <message>
             <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
-            <translation type="unfinished" />
+            <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
             <source>Writes a folder that trains elsewhere with one command.</source>
@@ -7920,7 +7864,7 @@
         </message>
         <message>
             <source>Your project is saved and a job under way goes on. If things look odd, start the window again. The details are in the log.</source>
-            <translation type="unfinished" />
+            <translation>Ihr Projekt ist gespeichert, und ein laufender Auftrag geht weiter. Wenn etwas seltsam aussieht, starten Sie das Fenster neu. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Your vote: {winner}  ({names}). The next prompt is a new comparison.</source>
@@ -7932,7 +7876,7 @@
         </message>
         <message>
             <source>[unknown setting]</source>
-            <translation type="unfinished" />
+            <translation>[unbekannte Einstellung]</translation>
         </message>
         <message>
             <source>a 7-Zip archive</source>
@@ -7956,7 +7900,7 @@
         </message>
         <message>
             <source>a few seconds</source>
-            <translation type="unfinished" />
+            <translation>wenige Sekunden</translation>
         </message>
         <message>
             <source>a guess</source>
@@ -7980,43 +7924,43 @@
         </message>
         <message>
             <source>a speech model</source>
-            <translation type="unfinished" />
+            <translation>ein Sprechmodell</translation>
         </message>
         <message>
             <source>a tool call has no name</source>
-            <translation type="unfinished" />
+            <translation>ein Werkzeugaufruf hat keinen Namen</translation>
         </message>
         <message>
             <source>a tool call is not an object</source>
-            <translation type="unfinished" />
+            <translation>ein Werkzeugaufruf ist kein Objekt</translation>
         </message>
         <message>
             <source>a trial training ended in the middle</source>
-            <translation type="unfinished" />
+            <translation>ein Probetraining endete mittendrin</translation>
         </message>
         <message>
             <source>a trial training failed: {what}</source>
-            <translation type="unfinished" />
+            <translation>ein Probetraining scheiterte: {what}</translation>
         </message>
         <message>
             <source>a turn holds an image, sound or film, which is not used here</source>
-            <translation type="unfinished" />
+            <translation>ein Beitrag enthält Bild, Ton oder Film, was hier nicht verwendet wird</translation>
         </message>
         <message>
             <source>a turn holds markers of a chat template</source>
-            <translation type="unfinished" />
+            <translation>ein Beitrag enthält Marken einer Chat-Vorlage</translation>
         </message>
         <message>
             <source>a turn holds something other than text</source>
-            <translation type="unfinished" />
+            <translation>ein Beitrag enthält etwas anderes als Text</translation>
         </message>
         <message>
             <source>a turn is empty</source>
-            <translation type="unfinished" />
+            <translation>ein Beitrag ist leer</translation>
         </message>
         <message>
             <source>a vision model: it reads pictures and does not write text</source>
-            <translation type="unfinished" />
+            <translation>ein Bildmodell: Es liest Bilder und schreibt keinen Text</translation>
         </message>
         <message>
             <source>about {size} at its peak</source>
@@ -8025,6 +7969,10 @@
         <message>
             <source>about {total}</source>
             <translation>etwa {total}</translation>
+        </message>
+        <message>
+            <source>about {words}</source>
+            <translation>etwa {words}</translation>
         </message>
         <message>
             <source>act</source>
@@ -8036,7 +7984,7 @@
         </message>
         <message>
             <source>all {rows} rows looked at</source>
-            <translation type="unfinished" />
+            <translation>alle {rows} angesehenen Zeilen</translation>
         </message>
         <message>
             <source>an Excel workbook</source>
@@ -8052,19 +8000,19 @@
         </message>
         <message>
             <source>an answer refuses or speaks of itself as another model</source>
-            <translation type="unfinished" />
+            <translation>eine Antwort verweigert sich oder spricht von sich als einem anderen Modell</translation>
         </message>
         <message>
             <source>an encoder with a decoder: it rewrites one text into another</source>
-            <translation type="unfinished" />
+            <translation>ein Encoder mit Decoder: Er schreibt einen Text in einen anderen um</translation>
         </message>
         <message>
             <source>an encoder: it judges text and does not write any</source>
-            <translation type="unfinished" />
+            <translation>ein Encoder: Er beurteilt Text und schreibt keinen</translation>
         </message>
         <message>
             <source>an engine can be installed from a wheel folder of another machine only</source>
-            <translation type="unfinished" />
+            <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Rechners installieren</translation>
         </message>
         <message>
             <source>an old Office file</source>
@@ -8084,11 +8032,11 @@
         </message>
         <message>
             <source>another job</source>
-            <translation type="unfinished" />
+            <translation>ein anderer Auftrag</translation>
         </message>
         <message>
             <source>another program holds it</source>
-            <translation type="unfinished" />
+            <translation>ein anderes Programm hält sie</translation>
         </message>
         <message>
             <source>answer loss</source>
@@ -8155,14 +8103,6 @@
             <translation>binäre Modelle</translation>
         </message>
         <message>
-            <source>bool(float, void *)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>bool(struct ggml_tensor *, bool, void *)</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>build {name}</source>
             <translation>Build {name}</translation>
         </message>
@@ -8180,7 +8120,7 @@
         </message>
         <message>
             <source>characters of it are lost</source>
-            <translation type="unfinished" />
+            <translation>Zeichen darin sind verloren</translation>
         </message>
         <message>
             <source>checking rows</source>
@@ -8384,7 +8324,7 @@
         </message>
         <message>
             <source>gradient checkpointing</source>
-            <translation type="unfinished" />
+            <translation>Gradienten-Checkpointing</translation>
         </message>
         <message>
             <source>gradient norm</source>
@@ -8400,7 +8340,7 @@
         </message>
         <message>
             <source>hardly moves anything{name}</source>
-            <translation type="unfinished" />
+            <translation>bewegt kaum etwas{name}</translation>
         </message>
         <message>
             <source>hashing the GGUF file</source>
@@ -8409,10 +8349,6 @@
         <message>
             <source>https://…</source>
             <translation>https://…</translation>
-        </message>
-        <message>
-            <source>import json, struct, sys, sysconfig; print(json.dumps({'version': sys.version.split()[0], 'bits': 8 * struct.calcsize('P'), 'path': sys.executable, 'tag': f'cp{sys.version_info[0]}{sys.version_info[1]}'}))</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>importance matrix</source>
@@ -8448,11 +8384,11 @@
         </message>
         <message>
             <source>it comes with an image, sound or film, which is not used here</source>
-            <translation type="unfinished" />
+            <translation>sie kommt mit Bild, Ton oder Film, was hier nicht verwendet wird</translation>
         </message>
         <message>
             <source>it contradicts itself or another row</source>
-            <translation type="unfinished" />
+            <translation>sie widerspricht sich oder einer anderen Zeile</translation>
         </message>
         <message>
             <source>it does not stop at token {end}, which ends an answer</source>
@@ -8464,7 +8400,7 @@
         </message>
         <message>
             <source>it ended with status {wait} before it began</source>
-            <translation type="unfinished" />
+            <translation>sie endete mit Status {wait}, bevor sie begann</translation>
         </message>
         <message>
             <source>it ends too early</source>
@@ -8472,11 +8408,11 @@
         </message>
         <message>
             <source>it equals an earlier row</source>
-            <translation type="unfinished" />
+            <translation>sie gleicht einer früheren Zeile</translation>
         </message>
         <message>
             <source>it has a turn of the role “{valid}”, which is not known</source>
-            <translation type="unfinished" />
+            <translation>sie hat einen Beitrag der Rolle „{valid}“, die nicht bekannt ist</translation>
         </message>
         <message>
             <source>it has an output layer of its own, where the model uses its embedding</source>
@@ -8484,7 +8420,7 @@
         </message>
         <message>
             <source>it has another shape than most rows</source>
-            <translation type="unfinished" />
+            <translation>sie hat eine andere Gestalt als die meisten Zeilen</translation>
         </message>
         <message>
             <source>it has fewer cells than the header</source>
@@ -8496,7 +8432,7 @@
         </message>
         <message>
             <source>it has more than {letters} choices without labels</source>
-            <translation type="unfinished" />
+            <translation>sie hat mehr als {letters} Wahlmöglichkeiten ohne Bezeichnung</translation>
         </message>
         <message>
             <source>it has more than {max_length} tokens</source>
@@ -8504,39 +8440,39 @@
         </message>
         <message>
             <source>it has no answer</source>
-            <translation type="unfinished" />
+            <translation>sie hat keine Antwort</translation>
         </message>
         <message>
             <source>it has no label</source>
-            <translation type="unfinished" />
+            <translation>sie hat keine Bewertung</translation>
         </message>
         <message>
             <source>it has no list of turns</source>
-            <translation type="unfinished" />
+            <translation>sie hat keine Liste von Beiträgen</translation>
         </message>
         <message>
             <source>it has no prompt</source>
-            <translation type="unfinished" />
+            <translation>sie hat keinen Prompt</translation>
         </message>
         <message>
             <source>it has no question</source>
-            <translation type="unfinished" />
+            <translation>sie hat keine Frage</translation>
         </message>
         <message>
             <source>it has no text</source>
-            <translation type="unfinished" />
+            <translation>sie hat keinen Text</translation>
         </message>
         <message>
             <source>it has no {side}</source>
-            <translation type="unfinished" />
+            <translation>sie hat kein {side}</translation>
         </message>
         <message>
             <source>it has no {slot}</source>
-            <translation type="unfinished" />
+            <translation>sie hat kein {slot}</translation>
         </message>
         <message>
             <source>it has other columns than this format needs</source>
-            <translation type="unfinished" />
+            <translation>sie hat andere Spalten, als dieses Format braucht</translation>
         </message>
         <message>
             <source>it has {layers} of {expected} layers</source>
@@ -8560,11 +8496,11 @@
         </message>
         <message>
             <source>it holds a value that cannot be written as text</source>
-            <translation type="unfinished" />
+            <translation>sie enthält einen Wert, der sich nicht als Text schreiben lässt</translation>
         </message>
         <message>
             <source>it holds half of a character (a lone surrogate)</source>
-            <translation type="unfinished" />
+            <translation>sie enthält ein halbes Zeichen (ein einzelnes Surrogat)</translation>
         </message>
         <message>
             <source>it holds no 4-bit weights on this device</source>
@@ -8588,7 +8524,7 @@
         </message>
         <message>
             <source>it is among the validation rows</source>
-            <translation type="unfinished" />
+            <translation>sie steht unter den Validierungszeilen</translation>
         </message>
         <message>
             <source>it is damaged</source>
@@ -8596,7 +8532,7 @@
         </message>
         <message>
             <source>it is extremely long</source>
-            <translation type="unfinished" />
+            <translation>sie ist extrem lang</translation>
         </message>
         <message>
             <source>it is faster for this model on this GPU</source>
@@ -8612,7 +8548,7 @@
         </message>
         <message>
             <source>it is nested too deeply</source>
-            <translation type="unfinished" />
+            <translation>sie ist zu tief verschachtelt</translation>
         </message>
         <message>
             <source>it is not valid JSON</source>
@@ -8636,11 +8572,11 @@
         </message>
         <message>
             <source>it nearly equals an earlier row</source>
-            <translation type="unfinished" />
+            <translation>sie gleicht fast einer früheren Zeile</translation>
         </message>
         <message>
             <source>it says which parts of an answer train, which is not done here</source>
-            <translation type="unfinished" />
+            <translation>sie sagt, welche Teile einer Antwort trainiert werden, was hier nicht geschieht</translation>
         </message>
         <message>
             <source>it trained biases of its own</source>
@@ -8664,11 +8600,11 @@
         </message>
         <message>
             <source>its Python cannot be started: {value}</source>
-            <translation type="unfinished" />
+            <translation>ihr Python lässt sich nicht starten: {value}</translation>
         </message>
         <message>
             <source>its answer is empty</source>
-            <translation type="unfinished" />
+            <translation>ihre Antwort ist leer</translation>
         </message>
         <message>
             <source>its chat template writes conversations otherwise</source>
@@ -8692,11 +8628,11 @@
         </message>
         <message>
             <source>its history is not a list of pairs</source>
-            <translation type="unfinished" />
+            <translation>ihr Verlauf ist keine Liste von Paaren</translation>
         </message>
         <message>
             <source>its label says neither good nor bad</source>
-            <translation type="unfinished" />
+            <translation>ihre Bewertung sagt weder gut noch schlecht</translation>
         </message>
         <message>
             <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
@@ -8712,7 +8648,7 @@
         </message>
         <message>
             <source>its question is empty</source>
-            <translation type="unfinished" />
+            <translation>ihre Frage ist leer</translation>
         </message>
         <message>
             <source>its quotes do not close</source>
@@ -8728,7 +8664,7 @@
         </message>
         <message>
             <source>its text is empty</source>
-            <translation type="unfinished" />
+            <translation>ihr Text ist leer</translation>
         </message>
         <message>
             <source>its tokenizer: {reason}</source>
@@ -8744,19 +8680,19 @@
         </message>
         <message>
             <source>its tool calls are not a list</source>
-            <translation type="unfinished" />
+            <translation>ihre Werkzeugaufrufe sind keine Liste</translation>
         </message>
         <message>
             <source>its tools are not a list of function descriptions</source>
-            <translation type="unfinished" />
+            <translation>ihre Werkzeuge sind keine Liste von Funktionsbeschreibungen</translation>
         </message>
         <message>
             <source>its turns are out of order</source>
-            <translation type="unfinished" />
+            <translation>ihre Beiträge sind in falscher Reihenfolge</translation>
         </message>
         <message>
             <source>its worker ended: {value}</source>
-            <translation type="unfinished" />
+            <translation>ihr Arbeitsprozess endete: {value}</translation>
         </message>
         <message>
             <source>its {key} is {got} instead of {wanted}</source>
@@ -8768,11 +8704,11 @@
         </message>
         <message>
             <source>its {side} answer is empty</source>
-            <translation type="unfinished" />
+            <translation>ihre Antwort {side} ist leer</translation>
         </message>
         <message>
             <source>its {side} side has no answer</source>
-            <translation type="unfinished" />
+            <translation>ihre Seite {side} hat keine Antwort</translation>
         </message>
         <message>
             <source>json columns</source>
@@ -8972,7 +8908,7 @@
         </message>
         <message>
             <source>micro-batch {size} × accumulation {accumulation}</source>
-            <translation type="unfinished" />
+            <translation>Mikro-Batch {size} × Akkumulation {accumulation}</translation>
         </message>
         <message>
             <source>micro-batches</source>
@@ -9004,7 +8940,7 @@
         </message>
         <message>
             <source>moved from {path} to {path_}</source>
-            <translation type="unfinished" />
+            <translation>von {path} nach {path_} verschoben</translation>
         </message>
         <message>
             <source>much new material</source>
@@ -9040,11 +8976,11 @@
         </message>
         <message>
             <source>no engine</source>
-            <translation type="unfinished" />
+            <translation>keine Engine</translation>
         </message>
         <message>
             <source>no engine is in use</source>
-            <translation type="unfinished" />
+            <translation>keine Engine wird verwendet</translation>
         </message>
         <message>
             <source>no eval loss</source>
@@ -9056,7 +8992,7 @@
         </message>
         <message>
             <source>no reason was given</source>
-            <translation type="unfinished" />
+            <translation>es wurde kein Grund genannt</translation>
         </message>
         <message>
             <source>no subset {subset}</source>
@@ -9072,7 +9008,7 @@
         </message>
         <message>
             <source>none of its answers is meant to train</source>
-            <translation type="unfinished" />
+            <translation>keine ihrer Antworten soll trainiert werden</translation>
         </message>
         <message>
             <source>none that matters</source>
@@ -9128,7 +9064,7 @@
         </message>
         <message>
             <source>nothing is downloaded</source>
-            <translation type="unfinished" />
+            <translation>nichts wird heruntergeladen</translation>
         </message>
         <message>
             <source>noticeable</source>
@@ -9140,7 +9076,7 @@
         </message>
         <message>
             <source>of the run {name} in {parent}</source>
-            <translation type="unfinished" />
+            <translation> des Laufs {name} in {parent}</translation>
         </message>
         <message>
             <source>of the split {other}</source>
@@ -9164,15 +9100,15 @@
         </message>
         <message>
             <source>one of its turns has no content</source>
-            <translation type="unfinished" />
+            <translation>einer ihrer Beiträge hat keinen Inhalt</translation>
         </message>
         <message>
             <source>one of its turns has no role</source>
-            <translation type="unfinished" />
+            <translation>einer ihrer Beiträge hat keine Rolle</translation>
         </message>
         <message>
             <source>one of its turns is not an object</source>
-            <translation type="unfinished" />
+            <translation>einer ihrer Beiträge ist kein Objekt</translation>
         </message>
         <message>
             <source>one token holds the end of a question and an answer's begin</source>
@@ -9189,10 +9125,6 @@
         <message>
             <source>other token ids</source>
             <translation>andere Token-IDs</translation>
-        </message>
-        <message>
-            <source>out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>over {low} to {high}{unit}</source>
@@ -9232,7 +9164,7 @@
         </message>
         <message>
             <source>program output</source>
-            <translation type="unfinished" />
+            <translation>Programmausgabe</translation>
         </message>
         <message>
             <source>quantising to {quantization}</source>
@@ -9292,7 +9224,7 @@
         </message>
         <message>
             <source>removing {name}, which was never finished</source>
-            <translation type="unfinished" />
+            <translation>{name} wird entfernt, wurde nie fertig</translation>
         </message>
         <message>
             <source>rendering the template</source>
@@ -9300,7 +9232,7 @@
         </message>
         <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
-            <translation type="unfinished" />
+            <translation>{extras} mit PyTorch von {torch} auflösen</translation>
         </message>
         <message>
             <source>result of a tool</source>
@@ -9316,7 +9248,7 @@
         </message>
         <message>
             <source>rows of at most {limit} (cuts {share} of the rows)</source>
-            <translation type="unfinished" />
+            <translation>Zeilen von höchstens {limit} (kürzt {share} der Zeilen)</translation>
         </message>
         <message>
             <source>ruinous for others</source>
@@ -9344,7 +9276,7 @@
         </message>
         <message>
             <source>see the package</source>
-            <translation type="unfinished" />
+            <translation>siehe Paket</translation>
         </message>
         <message>
             <source>self-test: answers of {stage}</source>
@@ -9439,14 +9371,6 @@
             <translation>endet…</translation>
         </message>
         <message>
-            <source>struct llama_model_imatrix_data[]</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
-            <source>struct tensor *</source>
-            <translation type="unfinished" />
-        </message>
-        <message>
             <source>sure</source>
             <translation>sicher</translation>
         </message>
@@ -9476,11 +9400,11 @@
         </message>
         <message>
             <source>the answer has no {args}</source>
-            <translation type="unfinished" />
+            <translation>der Antwort fehlt {args}</translation>
         </message>
         <message>
             <source>the arguments of a tool call are not an object</source>
-            <translation type="unfinished" />
+            <translation>die Argumente eines Werkzeugaufrufs sind kein Objekt</translation>
         </message>
         <message>
             <source>the base model's files do not hold the parameters of {module}</source>
@@ -9564,7 +9488,7 @@
         </message>
         <message>
             <source>the connection ended after {came} of {size} bytes</source>
-            <translation type="unfinished" />
+            <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
         <message>
             <source>the hub states no digest of {name}</source>
@@ -9580,11 +9504,11 @@
         </message>
         <message>
             <source>the only row looked at</source>
-            <translation type="unfinished" />
+            <translation>die einzige angesehene Zeile</translation>
         </message>
         <message>
             <source>the part that is here does not belong to the file</source>
-            <translation type="unfinished" />
+            <translation>der vorhandene Teil gehört nicht zur Datei</translation>
         </message>
         <message>
             <source>the playground</source>
@@ -9596,7 +9520,7 @@
         </message>
         <message>
             <source>the row is not an object</source>
-            <translation type="unfinished" />
+            <translation>die Zeile ist kein Objekt</translation>
         </message>
         <message>
             <source>the self-test</source>
@@ -9604,11 +9528,11 @@
         </message>
         <message>
             <source>the server answers {status_code}</source>
-            <translation type="unfinished" />
+            <translation>der Server antwortet {status_code}</translation>
         </message>
         <message>
             <source>the server does not answer</source>
-            <translation type="unfinished" />
+            <translation>der Server antwortet nicht</translation>
         </message>
         <message>
             <source>the stop strings</source>
@@ -9640,7 +9564,7 @@
         </message>
         <message>
             <source>there is no answer in it</source>
-            <translation type="unfinished" />
+            <translation>es ist keine Antwort darin</translation>
         </message>
         <message>
             <source>there was no memory for a context of {tokens} tokens</source>
@@ -9668,11 +9592,11 @@
         </message>
         <message>
             <source>thumbs down</source>
-            <translation type="unfinished" />
+            <translation>Daumen runter</translation>
         </message>
         <message>
             <source>thumbs up</source>
-            <translation type="unfinished" />
+            <translation>Daumen hoch</translation>
         </message>
         <message>
             <source>to be accepted on the hub</source>
@@ -9720,7 +9644,7 @@
         </message>
         <message>
             <source>too many runs in one second</source>
-            <translation type="unfinished" />
+            <translation>zu viele Läufe in einer Sekunde</translation>
         </message>
         <message>
             <source>torch.compile</source>
@@ -9768,7 +9692,7 @@
         </message>
         <message>
             <source>usually makes LoRA diverge{name}</source>
-            <translation type="unfinished" />
+            <translation>lässt LoRA meist divergieren{name}</translation>
         </message>
         <message>
             <source>validation rows</source>
@@ -9781,10 +9705,6 @@
         <message>
             <source>very small</source>
             <translation>sehr klein</translation>
-        </message>
-        <message>
-            <source>void(enum ggml_log_level, char *, void *)</source>
-            <translation type="unfinished" />
         </message>
         <message>
             <source>waiting for {title}</source>
@@ -9924,7 +9844,7 @@
         </message>
         <message>
             <source>{folder} already holds a project.</source>
-            <translation type="unfinished" />
+            <translation>{folder} enthält schon ein Projekt.</translation>
         </message>
         <message>
             <source>{folder} holds no .safetensors file.</source>
@@ -10048,11 +9968,11 @@
         </message>
         <message>
             <source>{name} could not be downloaded: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht heruntergeladen werden: {reason}.</translation>
         </message>
         <message>
             <source>{name} could not be moved to the trash</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht in den Papierkorb bewegt werden</translation>
         </message>
         <message>
             <source>{name} could not be opened: {reason}.</source>
@@ -10068,7 +9988,7 @@
         </message>
         <message>
             <source>{name} could not be read: {error}.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht gelesen werden: {error}.</translation>
         </message>
         <message>
             <source>{name} could not be read: {rstrip}.</source>
@@ -10076,7 +9996,7 @@
         </message>
         <message>
             <source>{name} could not be stored: {value}.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht abgelegt werden: {value}.</translation>
         </message>
         <message>
             <source>{name} exists, but was not tried out: {reason}</source>
@@ -10088,19 +10008,19 @@
         </message>
         <message>
             <source>{name} fell {from_to} and levelled off.</source>
-            <translation type="unfinished" />
+            <translation>{name} fiel {from_to} und flachte ab.</translation>
         </message>
         <message>
             <source>{name} fell {from_to} and was still falling.</source>
-            <translation type="unfinished" />
+            <translation>{name} fiel {from_to} und fiel noch.</translation>
         </message>
         <message>
             <source>{name} goes by eval loss, and no rows are kept for validation.</source>
-            <translation type="unfinished" />
+            <translation>{name} richtet sich nach dem Eval-Loss, und keine Zeilen werden für die Validierung zurückgehalten.</translation>
         </message>
         <message>
             <source>{name} hardly moved ({from_to}).</source>
-            <translation type="unfinished" />
+            <translation>{name} hat sich kaum bewegt ({from_to}).</translation>
         </message>
         <message>
             <source>{name} has more lists of rows, which are left out: {lists}.</source>
@@ -10108,7 +10028,7 @@
         </message>
         <message>
             <source>{name} has no adapter to go on from.</source>
-            <translation type="unfinished" />
+            <translation>{name} hat keinen Adapter, mit dem es weitergehen könnte.</translation>
         </message>
         <message>
             <source>{name} has no chat template.</source>
@@ -10136,7 +10056,7 @@
         </message>
         <message>
             <source>{name} holds no LoRA adapter.</source>
-            <translation type="unfinished" />
+            <translation>{name} enthält keinen LoRA-Adapter.</translation>
         </message>
         <message>
             <source>{name} is a damaged {kind} file: {reason}.</source>
@@ -10144,7 +10064,7 @@
         </message>
         <message>
             <source>{name} is empty.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist leer.</translation>
         </message>
         <message>
             <source>{name} is for {words}</source>
@@ -10152,7 +10072,7 @@
         </message>
         <message>
             <source>{name} is in use</source>
-            <translation type="unfinished" />
+            <translation>{name} wird verwendet</translation>
         </message>
         <message>
             <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
@@ -10172,7 +10092,7 @@
         </message>
         <message>
             <source>{name} is not the file that the index promises: its checksum is another one.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist nicht die Datei, die das Paketverzeichnis verspricht: Ihre Prüfsumme ist eine andere.</translation>
         </message>
         <message>
             <source>{name} is not valid JSON: {msg}.</source>
@@ -10220,7 +10140,7 @@
         </message>
         <message>
             <source>{name} takes its initial values out of the base weights, which are quantised.</source>
-            <translation type="unfinished" />
+            <translation>{name} nimmt seine Anfangswerte aus den Basisgewichten, und die sind quantisiert.</translation>
         </message>
         <message>
             <source>{name} was asked “{content}” and answered: {text}</source>
@@ -10232,7 +10152,7 @@
         </message>
         <message>
             <source>{name} {get} has no ready-made wheel for this machine.</source>
-            <translation type="unfinished" />
+            <translation>{name} {get} hat kein fertiges Wheel für diesen Rechner.</translation>
         </message>
         <message>
             <source>{name}, {width} × {height} pixels</source>
@@ -10240,7 +10160,7 @@
         </message>
         <message>
             <source>{name}: wrong checksum</source>
-            <translation type="unfinished" />
+            <translation>{name}: falsche Prüfsumme</translation>
         </message>
         <message>
             <source>{name}: {size}</source>
@@ -10252,11 +10172,11 @@
         </message>
         <message>
             <source>{n} adapter</source>
-            <translation type="unfinished" />
+            <translation>{n} Adapter</translation>
         </message>
         <message>
             <source>{n} adapters</source>
-            <translation type="unfinished" />
+            <translation>{n} Adapter|{n} Adapter</translation>
         </message>
         <message numerus="yes">
             <source>{n} answer tokens</source>
@@ -10267,7 +10187,7 @@
         </message>
         <message>
             <source>{n} conversation</source>
-            <translation type="unfinished" />
+            <translation>{n} Gespräch</translation>
         </message>
         <message numerus="yes">
             <source>{n} conversations</source>
@@ -10387,7 +10307,7 @@
         </message>
         <message>
             <source>{n} step</source>
-            <translation type="unfinished" />
+            <translation>{n} Schritt</translation>
         </message>
         <message numerus="yes">
             <source>{n} steps</source>
@@ -10405,7 +10325,7 @@
         </message>
         <message>
             <source>{n} token</source>
-            <translation type="unfinished" />
+            <translation>{n} Token</translation>
         </message>
         <message numerus="yes">
             <source>{n} tokens</source>
@@ -10416,11 +10336,11 @@
         </message>
         <message>
             <source>{n} vote</source>
-            <translation type="unfinished" />
+            <translation>{n} Stimme</translation>
         </message>
         <message>
             <source>{n} votes</source>
-            <translation type="unfinished" />
+            <translation>{n} Stimme|{n} Stimmen</translation>
         </message>
         <message>
             <source>{out} holds something that is no model.</source>
@@ -10452,19 +10372,19 @@
         </message>
         <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
-            <translation type="unfinished" />
+            <translation>{path} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
         <message>
             <source>{path} holds no project files.</source>
-            <translation type="unfinished" />
+            <translation>{path} enthält keine Projektdateien.</translation>
         </message>
         <message>
             <source>{path} holds {files} project files.</source>
-            <translation type="unfinished" />
+            <translation>{path} enthält {files} Projektdateien.</translation>
         </message>
         <message>
             <source>{path} is not the folder of a run.</source>
-            <translation type="unfinished" />
+            <translation>{path} ist nicht der Ordner eines Laufs.</translation>
         </message>
         <message>
             <source>{pickle} is a pickle file, which can run code when it is opened.</source>
@@ -10504,7 +10424,7 @@
         </message>
         <message>
             <source>{reason} It can go on from the checkpoint at step {step}.</source>
-            <translation type="unfinished" />
+            <translation>{reason} Es kann beim Checkpoint von Schritt {step} weitergehen.</translation>
         </message>
         <message>
             <source>{repository} exists already and is public: everyone can see what is uploaded.</source>
@@ -10564,11 +10484,11 @@
         </message>
         <message>
             <source>{setting} is no setting.</source>
-            <translation type="unfinished" />
+            <translation>{setting} ist keine Einstellung.</translation>
         </message>
         <message>
             <source>{shown} and {value} more</source>
-            <translation type="unfinished" />
+            <translation>{shown} und {value} weitere</translation>
         </message>
         <message>
             <source>{shown} of {known}</source>
@@ -10596,7 +10516,7 @@
         </message>
         <message>
             <source>{step} has no setting called {name}.</source>
-            <translation type="unfinished" />
+            <translation>{step} hat keine Einstellung namens {name}.</translation>
         </message>
         <message>
             <source>{step} of {steps}</source>
@@ -10604,7 +10524,7 @@
         </message>
         <message>
             <source>{taken} are too few to judge the curve.</source>
-            <translation type="unfinished" />
+            <translation>{taken} sind zu wenig, um die Kurve zu beurteilen.</translation>
         </message>
         <message>
             <source>{time} left</source>
@@ -10612,7 +10532,7 @@
         </message>
         <message>
             <source>{titles} is chosen for the metrics and is not installed.</source>
-            <translation type="unfinished" />
+            <translation>{titles} ist für die Messwerte gewählt und nicht installiert.</translation>
         </message>
         <message>
             <source>{titles} takes no more metrics: {reason}.</source>
@@ -10628,11 +10548,11 @@
         </message>
         <message>
             <source>{title} comes from bitsandbytes, which has no optimizers for Apple GPUs.</source>
-            <translation type="unfinished" />
+            <translation>{title} kommt aus bitsandbytes, und das hat keine Optimierer für Apple-GPUs.</translation>
         </message>
         <message>
             <source>{title} is taken by {doing}{of}.</source>
-            <translation type="unfinished" />
+            <translation>{title} ist belegt: {doing}{of}.</translation>
         </message>
         <message>
             <source>{title} is taken by {value}{run}.</source>
@@ -10644,7 +10564,7 @@
         </message>
         <message>
             <source>{title} needs the package {library}, which is not installed.</source>
-            <translation type="unfinished" />
+            <translation>{title} braucht das Paket {library}, und das ist nicht installiert.</translation>
         </message>
         <message>
             <source>{tokens} of trained tokens</source>
@@ -10676,15 +10596,15 @@
         </message>
         <message>
             <source>{unanswered} of {sample} looked at go on after the last answer.</source>
-            <translation type="unfinished" />
+            <translation>{unanswered} von {sample} angesehenen gehen nach der letzten Antwort weiter.</translation>
         </message>
         <message>
             <source>{unanswered} of {sample} looked at goes on after the last answer.</source>
-            <translation type="unfinished" />
+            <translation>{unanswered} von {sample} angesehenen geht nach der letzten Antwort weiter.</translation>
         </message>
         <message>
             <source>{used} of {rows} rows looked at ({share})</source>
-            <translation type="unfinished" />
+            <translation>{used} von {rows} angesehenen Zeilen ({share})</translation>
         </message>
         <message>
             <source>{used} of {total}</source>
@@ -10696,11 +10616,11 @@
         </message>
         <message>
             <source>{usual} is usual.</source>
-            <translation type="unfinished" />
+            <translation>{usual} ist üblich.</translation>
         </message>
         <message>
             <source>{value} cannot be used: {value_}.</source>
-            <translation type="unfinished" />
+            <translation>{value} kann nicht verwendet werden: {value_}.</translation>
         </message>
         <message>
             <source>{value} may not be used while {doing}.</source>
@@ -10724,11 +10644,11 @@
         </message>
         <message>
             <source>{what} every {every} epochs never comes in {epochs}.</source>
-            <translation type="unfinished" />
+            <translation>{what} alle {every} Epochen kommt in {epochs} nie.</translation>
         </message>
         <message>
             <source>{whole} trained whole</source>
-            <translation type="unfinished" />
+            <translation>{whole} ganz trainiert</translation>
         </message>
         <message>
             <source>{who} {how}, and training cannot go on without it.</source>
@@ -10740,11 +10660,11 @@
         </message>
         <message>
             <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>
-            <translation type="unfinished" />
+            <translation>{why} Das Training geht nach Schritt {step} mit Mikro-Batches von {micro_batch}{recomputing} weiter; ein Schritt hat so viele Zeilen wie zuvor.</translation>
         </message>
         <message>
             <source>“{name}” is taken as {slot}</source>
-            <translation type="unfinished" />
+            <translation>„{name}“ gilt als {slot}</translation>
         </message>
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>
@@ -10752,7 +10672,7 @@
         </message>
         <message>
             <source>“{weight}” is no weight.</source>
-            <translation type="unfinished" />
+            <translation>„{weight}“ ist kein Gewicht.</translation>
         </message>
         <message>
             <source>⚠ About {total} of {available} free on {device}: does not fit.</source>

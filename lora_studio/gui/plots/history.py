@@ -14,6 +14,8 @@ Values = npt.NDArray[np.float64]
 
 #: Values that become one block of the first level, and blocks of a level that become one of the next.
 _FACTOR = 8
+#: Points that wait for somebody to look at most.
+_MOST_PENDING = 2048
 #: A level is coarse enough when a pixel column holds this many of its blocks.
 _BLOCKS_PER_COLUMN = 4
 
@@ -46,7 +48,7 @@ class _Growing:
 class History:
     """Quantities by ascending step; one that was not measured at a step is NaN there.
 
-    Adding a point costs an append to a list; arrays grow when somebody looks.
+    Adding a point costs an append to a list; arrays grow by many at once, or when somebody looks.
     """
 
     def __init__(self) -> None:
@@ -63,6 +65,10 @@ class History:
     def add(self, step: float, values: Mapping[str, float | None]) -> None:
         """Adds a point. A step not after the last one replaces the tail: training was resumed."""
         self._pending.append((step, values))
+        if (
+            len(self._pending) >= _MOST_PENDING
+        ):  # nobody looks: a million at once would take a second
+            self.flush()
 
     def fill(self, columns: Mapping[str, Column]) -> None:
         """Takes whole columns at once, into an empty history."""
