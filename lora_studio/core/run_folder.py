@@ -270,7 +270,9 @@ class RunFolder:
             return About()
 
     def write_about(self, about: About) -> None:
-        """Keeps what the user says about the run; raises ProblemError."""
+        """Keeps what the user says about the run; raises ProblemError, also where it was deleted."""
+        if not self.path.is_dir():
+            raise _not_written(self.about_file, OSError("the run is gone"))
         try:
             write_atomic(self.about_file, about.model_dump_json(indent=2) + "\n")
         except OSError as error:

@@ -73,12 +73,14 @@ class RunActions(QObject):
 
     Signals:
         open_requested(RunFolder): merging and export are to work on a run.
+        close_requested: the run that they work on is about to be deleted.
         rename_requested, tag_requested: the fields for these are wanted.
         go_to(name): the user wants to see another place.
         runs_changed: something was made or deleted.
     """
 
     open_requested = Signal(object)
+    close_requested = Signal()
     rename_requested = Signal()
     tag_requested = Signal()
     go_to = Signal(str)
@@ -157,24 +159,24 @@ class RunActions(QObject):
 
     def _go_on(self) -> None:
         run = self._folder(self.chosen[0])
-        self.tasks.begin(lambda _: run_copy.go_on(run), self._start)
+        self._begin(lambda _: run_copy.go_on(run), self._start)
 
     def _again(self) -> None:
         runs = [self._folder(run) for run in self.chosen if run.state != "unreadable"]
         if len(runs) == 1:
-            self.tasks.begin(lambda _: run_copy.again(runs[0]), self._start)
+            self._begin(lambda _: run_copy.again(runs[0]), self._start)
         else:
-            self.tasks.begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
+            self._begin(partial(_copies, [(run, True) for run in runs]), self._add_entries)
 
     def _queue_up(self) -> None:
         runs = [run for run in self.chosen if run.state not in ("unreadable", "running")]
         wanted = [(self._folder(run), run.state != "new" and not _is_cut(run)) for run in runs]
-        self.tasks.begin(partial(_copies, wanted), self._add_entries)
+        self._begin(partial(_copies, wanted), self._add_entries)
 
     def _settings(self) -> None:
         run = self._folder(self.chosen[0])
         title = tr("Settings of {run}").format(run=called(self.chosen[0]))
-        self.tasks.begin(lambda _: run_copy.settings_of(run), partial(self._take_over, title))
+        self._begin(lambda _: run_copy.settings_of(run), partial(self._take_over, title))
 
     def _csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown
@@ -204,12 +206,12 @@ class RunActions(QObject):
             made = thread.gently(run_copy.grid(draft, axes))
             return [Entry(run=run.path.name) for run in made]
 
-        self.tasks.begin(work, self._add_entries)
+        self._begin(work, self._add_entries)
 
     def write_csv(self, file: Path, runs: Sequence[RunSummary]) -> None:
         """Writes runs as a table for other programs."""
         text = run_table.to_csv(runs)
-        self.tasks.begin(
+        self._begin(
             lambda _: write_atomic(file, text),
             lambda _: self._state.messages.info(
                 tr("Saved {file} in {folder}.").format(file=file.name, folder=file.parent)
@@ -245,6 +247,18 @@ class RunActions(QObject):
             self.menu.addSeparator()
         self.menu.setToolTipsVisible(True)
 
+    def _begin(
+        self, work: Callable[[Background], object], then: Callable[[object], object]
+    ) -> None:
+        """Does work in a thread; what comes of it is of no use once another project is open."""
+        folder = self._library.folder
+
+        def take(result: object) -> None:
+            if self._library.folder == folder:
+                then(result)
+
+        self.tasks.begin(work, take)
+
     def _folder(self, run: RunSummary) -> RunFolder:
         return self._library.run(run.folder)
 
@@ -272,8 +286,8 @@ class RunActions(QObject):
         places = [run.checkpoints if checkpoints else run.path for run in folders]
         there = [place for place in places if place.exists()]
         if not checkpoints and self._state.run in folders and not self._state.running:
-            self._state.set_run(None)
-        self.tasks.begin(partial(trash.move, there), partial(self._trashed, checkpoints))
+            self.close_requested.emit()
+        self._begin(partial(trash.move, there), partial(self._trashed, checkpoints))
 
     def _trashed(self, checkpoints: bool, gone: object) -> None:
         assert isinstance(gone, list)

@@ -33,6 +33,7 @@ def wire_furniture(window: Window) -> None:
     settings.language_chosen.connect(window.choose_language)
     settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
     window.runs.open_requested.connect(window.flow.open_run)
+    window.runs.close_requested.connect(window.jobs.detach)
     for place in window.places.values():
         place.go_to.connect(window.go)
         place.ask.connect(window.inspector.ask)

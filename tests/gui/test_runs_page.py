@@ -159,6 +159,19 @@ def test_title_tags_and_notes_are_kept_in_the_run(page: RunsPage, qtbot: QtBot) 
     assert found.name == "the polite one"
 
 
+def test_what_is_typed_stays_with_its_run_when_another_project_opens(
+    page: RunsPage, parts: Parts, tmp_path: Path
+) -> None:
+    (name,) = _choose(page, 0)
+    run = page.library.run(name)
+    page.notes.notes.setPlainText("half a thought")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "other.lorastudio").write_text("schema_version = 3\n")
+    parts.state.open(tmp_path / "other")
+    assert run.about().notes == "half a thought"
+    assert not (tmp_path / "other" / "runs").exists()
+
+
 def test_a_tag_is_given_to_several_runs_and_their_own_stay(page: RunsPage, qtbot: QtBot) -> None:
     names = _choose(page, 0, 1)
     before = [page.library.run(name).about().tags for name in names]
@@ -228,10 +241,12 @@ def _open_deletion(page: RunsPage, qtbot: QtBot) -> DeleteDialog:
 
 
 def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
-    page: RunsPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
+    page: RunsPage, parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, qtbot: QtBot
 ) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     names = _choose(page, 0, 2)
+    parts.flow.open_run(page.library.run(names[1]))
+    qtbot.waitUntil(lambda: not parts.jobs.is_following, timeout=WAIT)
     dialog = _open_deletion(page, qtbot)
     assert "to the trash: 19 kB" in dialog.text.text()
     assert not dialog.checkpoints.isVisible()
@@ -239,6 +254,7 @@ def test_deleted_runs_are_in_the_trash_and_the_space_is_told(
     _until_seen(page, qtbot, 10)
     assert not set(names) & set(_names(page))
     assert not any(page.library.run(name).path.exists() for name in names)
+    assert parts.state.run is None
     trash = tmp_path / "home" / "Trash" / "files"
     assert {item.name for item in trash.iterdir()} == set(names)
 

@@ -22,6 +22,7 @@ class Parts:
         self.queue = RunQueue(state, self.jobs, self.flow)
         self.page = RunsPage(state, self.queue)
         self.page.open_requested.connect(self.flow.open_run)
+        self.page.close_requested.connect(self.jobs.detach)
         self.jobs.event_received.connect(self.page.on_event)
         self.page.resize(1100, 760)
         self.page.show()

@@ -41,12 +41,14 @@ class RunsPage(Place):
 
     Signals:
         open_requested(RunFolder): merging and export are to work on a run.
+        close_requested: the run that they work on is about to be deleted.
     """
 
     name = "runs"
     title = mark("Runs")
 
     open_requested = Signal(object)
+    close_requested = Signal()
 
     def __init__(self, state: ProjectState, queue: RunQueue, parent: QWidget | None = None) -> None:
         """Looks at the runs when the user comes here."""
@@ -90,6 +92,7 @@ class RunsPage(Place):
             part.leave()
 
     def _open_project(self) -> None:
+        self.notes.commit()  # what is typed belongs to the project before
         self.header.primary.setEnabled(self._state.draft.path is not None)
         self.curves.leave()
         self.table.rows.ticked = []
@@ -310,6 +313,7 @@ class RunsPage(Place):
         self.table.menu_wanted.connect(self._show_menu)
         self.notes.edited.connect(self._keep_about)
         self.do.open_requested.connect(self.open_requested)
+        self.do.close_requested.connect(self.close_requested)
         self.do.rename_requested.connect(lambda: self._edit(self.notes.title))
         self.do.tag_requested.connect(lambda: self._edit(self.notes.tags))
         self.do.runs_changed.connect(self.library.refresh)
