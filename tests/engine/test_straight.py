@@ -61,9 +61,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "rank-stabilised DoRA": ("qwen3", {"use_dora": True, "use_rslora": True}, {}),
     "head of its own": ("llama3", {"target_modules": ["q_proj", "lm_head"]}, {}),
     "modules to save": ("mistral", {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]}, {"weight": 1.0}),
-    "fused": ("phi3", {}, {"weight": 0.5}),
+    "fused, in another precision": ("phi3", {}, {"weight": 0.5, "dtype": "fp16"}),
     "experts": ("qwen3_moe", {"target_modules": ["q_proj"], "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}, {}),
-    "other precision": ("gemma3", {}, {"dtype": "fp16"}),
 }  # fmt: skip
 
 
