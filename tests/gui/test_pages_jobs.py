@@ -693,14 +693,16 @@ def test_a_paused_training_says_so_in_the_rail_until_it_is_trained(
     assert page.done()
 
 
-def test_a_training_that_failed_offers_what_to_do(
-    qtbot: QtBot, state: ProjectState, run: RunFolder
+@pytest.mark.parametrize(
+    ("kind", "command"), [(TrainingPage, "train"), (MergingPage, "merge"), (ExportPage, "export")]
+)
+def test_a_job_that_failed_offers_what_to_do(
+    qtbot: QtBot, state: ProjectState, run: RunFolder, kind: type[Page], command: str
 ) -> None:
-    page = shown(qtbot, TrainingPage(state))
-    state.set_run(run, "train")
+    page = shown(qtbot, kind(state))
+    state.set_run(run, command)
     problem = Problem(code="disk.full", what="The disk is full.", remedy="Free some space.")
-    for event in begun():
-        page.on_event(event)
+    page.on_event(events.Started(id="t", command=command, time=1000))
     assert page.what_now.isHidden()
     state.set_run(run)
     page.on_event(events.Failed(id="t", problem=problem))

@@ -12,7 +12,7 @@ from lora_studio.core import checks, events
 from lora_studio.core.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.export import ExportSpec, goes_straight, suggested_ollama_name
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Step
+from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.inquiry import Inquiry, named_model
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.language import tr
@@ -69,6 +69,9 @@ class ExportPage(Page):
         self.room = label(role="caption", wrap=True)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
+        self.what_now = button(
+            tr("What now?"), lambda: self.explain_requested.emit(self._problem()), kind="link"
+        )
         self.cancel = button(tr("Cancel"), self.cancel_requested.emit, icon="stop")
         self.adapter: events.AdapterSaved | None = None
         self.merged: events.Merged | None = None
@@ -98,7 +101,7 @@ class ExportPage(Page):
             more.add(self.add_editor(field))
         files.add(more)
         self.status = Card()
-        self.status.add(self.what, self.advice, self.progress)
+        self.status.add(self.what, self.advice, row(self.what_now, None), self.progress)
         self.result_card = Card(tr("Result"))
         self.result_card.add(self.result, self._result_buttons())
         self.body.addWidget(self.status)
@@ -396,6 +399,10 @@ class ExportPage(Page):
         except OSError:
             return ""
 
+    def _problem(self) -> Problem | None:
+        """What ended the latest job of this page."""
+        return max(self._jobs, key=lambda job: job.begun).problem
+
     def _say(self, running: bool) -> None:
         what, advice, failed = "", "", False
         if self.creating.is_running(self.state.running):
@@ -404,7 +411,7 @@ class ExportPage(Page):
             what = tr("Uploading to the hub")
         elif running:
             what = tr("Exporting")
-        elif problem := max(self._jobs, key=lambda job: job.begun).problem:
+        elif problem := self._problem():
             what, advice, failed = f"✗ {tell(problem.what)}", tell(problem.remedy), True
         elif self.record.phase == "cancelled":
             what = tr("Exporting was cancelled.")
@@ -424,6 +431,7 @@ class ExportPage(Page):
             what = tr("Nothing to export yet")
             advice = self.missing() or ""
         set_role(self.what, "error" if failed else "section")
+        self.what_now.setVisible(failed)
         self.what.setText(what)
         self.advice.setText(advice)
         self.advice.setVisible(bool(advice))

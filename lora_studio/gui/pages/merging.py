@@ -44,6 +44,9 @@ class MergingPage(Page):
         self.inquiry.ask.connect(self.ask)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
+        self.what_now = button(
+            tr("What now?"), lambda: self.explain_requested.emit(self.record.problem), kind="link"
+        )
         self.progress, self.facts = ProgressLine(), FactList()
         self.show_folder = folder_button(lambda: Path(self.merged.folder) if self.merged else None)
         self.again = button(
@@ -87,7 +90,7 @@ class MergingPage(Page):
         chosen.add(self.add_editor("weight"), self.add_editor("further", control=AdapterList()))
         chosen.add(row(self.library, None))
         result = Card(tr("Result"))
-        result.add(self.what, self.advice, self.progress, self.facts)
+        result.add(self.what, self.advice, row(self.what_now, None), self.progress, self.facts)
         result.add(row(self.show_folder, self.straight, self.elsewhere, self.as_it_is, None))
         self.body.addWidget(
             Columns(column(settings, chosen, None, spacing=Space.L), column(result, None))
@@ -269,6 +272,7 @@ class MergingPage(Page):
     def _say(self, running: bool) -> None:
         failed = self.record.phase == "failed" and not running
         set_role(self.what, "error" if failed else "section")
+        self.what_now.setVisible(failed and self.record.problem is not None)
         if running:
             self._words(tr("Merging"), "")
         elif failed and self.record.problem is not None:
