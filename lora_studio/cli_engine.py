@@ -238,11 +238,16 @@ def wheelhouse(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="Engine to delete; all of them by default.")] = "",
+    name: Annotated[str, typer.Argument(help="Engine to delete.")] = "",
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every engine and all that was downloaded for them.")
+    ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete an engine, or all engines and downloads. Models and projects stay."""
+    if bool(name) == everything:
+        raise typer.BadParameter("name one engine, or say --all")
     display = Display(as_json=as_json)
     root = folders.root()
     with refusing(display):

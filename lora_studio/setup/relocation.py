@@ -39,7 +39,7 @@ def move(to: Path, stop: Stop, log: Log) -> Iterator[Event]:
             where=Where(file=str(new.path)),
         )
     with old.locked(), new.locked():
-        total = sum(install.size_of(part) for part in old.parts if part.is_dir())
+        total = _size((old.engines, old.pythons))
         free = shutil.disk_usage(new.path).free
         if free < total:
             raise fail(
@@ -59,8 +59,20 @@ def move(to: Path, stop: Stop, log: Log) -> Iterator[Event]:
     old.delete()
 
 
+def _size(parts: tuple[Path, ...]) -> int:
+    """Bytes of all files; those that several engines share count once."""
+    sizes: dict[tuple[int, int], int] = {}
+    for part in parts:
+        for place, _, names in os.walk(part):
+            for name in names:
+                facts = (Path(place) / name).lstat()
+                sizes[facts.st_dev, facts.st_ino] = facts.st_size
+    return sum(sizes.values())
+
+
 def _copy(old: Root, new: Root, total: int, stop: Stop) -> Iterator[Event]:
     done = 0
+    copied: dict[tuple[int, int], Path] = {}
     yield Progress(stage=_STAGE, done=0, total=total, unit="B")
     for part in (old.engines, old.pythons):
         for number, (place, names, files) in enumerate(os.walk(part)):
@@ -68,7 +80,13 @@ def _copy(old: Root, new: Root, total: int, stop: Stop) -> Iterator[Event]:
             target.mkdir(parents=True, exist_ok=True)
             links = [name for name in names if (Path(place) / name).is_symlink()]
             for name in [*files, *links]:
-                done += _copy_one(Path(place) / name, target / name, old.path, new.path)
+                source = Path(place) / name
+                facts = source.lstat()
+                twin = copied.setdefault((facts.st_dev, facts.st_ino), target / name)
+                if twin != target / name:  # shared by several engines, there as here
+                    install.link_or_copy(twin, target / name)
+                else:
+                    done += _copy_one(source, target / name, old.path, new.path)
             if number % 32 == 0:
                 stop.check()
                 yield Progress(stage=_STAGE, done=min(done, total), total=total, unit="B")

@@ -1,0 +1,44 @@
+"""Engines in another folder: what they share is shared there too, and links lead into the new one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lora_studio.setup import relocation
+from lora_studio.setup.folders import Root
+from lora_studio.setup.tools import Stop
+
+
+def test_files_that_engines_share_are_shared_in_the_new_place(tmp_path: Path) -> None:
+    old, new = Root(tmp_path / "old"), Root(tmp_path / "new")
+    first, second = old.engines / "cpu-1" / "torch.so", old.engines / "cpu-2" / "torch.so"
+    for file in (first, second):
+        file.parent.mkdir(parents=True)
+    first.write_bytes(b"x" * 1000)
+    os.link(first, second)
+    total = relocation._size((old.engines, old.pythons))
+    assert total == 1000
+    told = list(relocation._copy(old, new, total, Stop()))
+    assert new.engines.joinpath("cpu-1/torch.so").samefile(new.engines / "cpu-2" / "torch.so")
+    assert told[0].kind == "progress"
+
+
+def test_links_into_the_old_folder_lead_into_the_new_one(tmp_path: Path) -> None:
+    old, new = Root(tmp_path / "old"), Root(tmp_path / "new")
+    python = old.pythons / "cpython-3.12" / "bin" / "python3"
+    link = old.engines / "cpu-1" / "venv" / "bin" / "python"
+    outside = link.with_name("python3")
+    for file in (python, link):
+        file.parent.mkdir(parents=True)
+    python.write_text("")
+    link.symlink_to(python)
+    outside.symlink_to("/usr/bin/python3")
+    config = old.engines / "cpu-1" / "venv" / "pyvenv.cfg"
+    config.write_text(f"home = {python.parent}\n")
+    list(relocation._copy(old, new, 0, Stop()))
+    relocation._repoint(new.engines / "cpu-1", old.path, new.path)
+    moved = new.engines / "cpu-1" / "venv"
+    assert (moved / "bin" / "python").readlink() == new.pythons / "cpython-3.12" / "bin" / "python3"
+    assert (moved / "bin" / "python3").readlink() == Path("/usr/bin/python3")
+    assert str(new.pythons) in (moved / "pyvenv.cfg").read_text()
