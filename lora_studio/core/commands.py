@@ -369,10 +369,11 @@ class MergeAdapters(_Command):
 
 
 class ListAdapters(_Command):
-    """Looks for adapters in folders and what lies in them."""
+    """Looks for adapters in folders and what lies in them; with a model also which fit it."""
 
     kind: Literal["list_adapters"] = "list_adapters"
     folders: tuple[str, ...]
+    model: ModelSpec | None = None
 
 
 class ShowAdapter(_Command):

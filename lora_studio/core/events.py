@@ -524,10 +524,11 @@ class AdapterSaved(_Event):
 
 
 class AdaptersFound(_Event):
-    """The adapters in the folders that were asked about, the newest first."""
+    """The adapters in the folders that were asked about, the newest first; `fits` by folder."""
 
     kind: Literal["adapters_found"] = "adapters_found"
     adapters: tuple[AdapterFacts, ...]
+    fits: dict[str, Fit] = Field(default_factory=dict)
 
 
 class AdapterShown(_Event):

@@ -104,6 +104,25 @@ def fit(folder: Path, spec: ModelSpec, job: Job) -> Fit:
     )
 
 
+def fits(found: Sequence[AdapterFacts], spec: ModelSpec, job: Job) -> dict[str, Fit]:
+    """Of each usable adapter whether it fits a model; {} when there is no such model."""
+    try:
+        model_sources.resolve(spec, job)
+    except ProblemError:
+        return {}
+    told: dict[str, Fit] = {}
+    for number, facts in enumerate(found):
+        job.progress("comparing with the model", number, len(found), "adapters")
+        if facts.problem is None:
+            try:
+                told[facts.folder] = fit(Path(facts.folder), spec, job)
+            except ProblemError as error:
+                told[facts.folder] = Fit(
+                    model=spec.source, fits=False, reason=error.problems[0].what
+                )
+    return told
+
+
 def _fit_in_memory(adapter: Adapter, spec: ModelSpec, base: Path, why: str) -> Fit:
     """Whether the modules of an adapter exist in the model as it is in memory, without its weights:
     its files may call them by other names.

@@ -88,7 +88,8 @@ def list_adapters(command: commands.ListAdapters, job: Job) -> None:
     from lora_studio.engine import adapter_library
 
     found = adapter_library.find([Path(folder) for folder in command.folders], job)
-    job.emit(events.AdaptersFound(adapters=tuple(found)))
+    fits = adapter_library.fits(found, command.model, job) if command.model is not None else {}
+    job.emit(events.AdaptersFound(adapters=tuple(found), fits=fits))
 
 
 def show_adapter(command: commands.ShowAdapter, job: Job) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QSize, Qt, QUrl, Signal
@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, commands, events, speakers, words
-from lora_studio.core.adapters import AdapterFacts
+from lora_studio.core.adapters import AdapterFacts, Fit
 from lora_studio.core.model import ModelSpec
 from lora_studio.gui.chat_link import ChatLink
 from lora_studio.gui.dialogs import Dialog
@@ -35,7 +35,7 @@ from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.norm_bars import NormBars
 
-_NAME, _KIND, _RANK, _BASE, _SIZE = range(5)
+_NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
 
 
 class AdapterLibrary(QObject):
@@ -117,9 +117,9 @@ class AdapterDialog(Dialog):
     # --- building -----------------------------------------------------------------------------
 
     def _build_list(self) -> None:
-        self.table = QTableWidget(0, 5)
+        self.table = QTableWidget(0, 6)
         self.table.setAccessibleName(tr("Adapters"))
-        heads = (tr("Adapter"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
+        heads = (tr("Adapter"), tr("Fits"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
@@ -191,7 +191,8 @@ class AdapterDialog(Dialog):
         folders = [str(each / part) for each in projects for part in ("runs", "adapters")]
         folders += self._preferences.adapter_folders
         self.status.say(tr("Looking for adapters…"))
-        self.link.send(commands.ListAdapters(folders=tuple(dict.fromkeys(folders))))
+        wanted = tuple(dict.fromkeys(folders))
+        self.link.send(commands.ListAdapters(folders=wanted, model=self._model()))
 
     def pick(self) -> None:
         """Asks for a folder to look in too, from now on."""
@@ -218,7 +219,7 @@ class AdapterDialog(Dialog):
             case events.Progress(stage="combining") if event.id == self._combining:
                 self.combine.set_running(True, event.done / (event.total or 1))
             case events.AdaptersFound():
-                self._fill(event.adapters)
+                self._fill(event.adapters, event.fits)
             case events.AdapterShown() if event.id == self._asked:
                 self._show_layers(event)
             case events.AdapterCombined():
@@ -233,7 +234,15 @@ class AdapterDialog(Dialog):
             case events.Failed():
                 self.status.say(f"{event.problem.what} {event.problem.remedy}", "error")
 
-    def _fill(self, adapters: Sequence[AdapterFacts]) -> None:
+    def _model(self) -> ModelSpec | None:
+        """The project's model where it is on this computer: nothing is downloaded for a look."""
+        spec, known = self._state.spec("model"), self._state.facts.model
+        if not isinstance(spec, ModelSpec) or not spec.source:
+            return None
+        whole = known is not None and known.source == spec.source and not known.missing_bytes
+        return spec if whole or spec.kind == "folder" else None
+
+    def _fill(self, adapters: Sequence[AdapterFacts], fits: Mapping[str, Fit]) -> None:
         before = self.chosen()
         wanted = self._choose_next or (before.folder if before is not None else "")
         ticked = {each.folder for each in self._ticked_adapters()}
@@ -242,7 +251,7 @@ class AdapterDialog(Dialog):
         self.table.blockSignals(True)
         self.table.setRowCount(len(adapters))
         for line, facts in enumerate(adapters):
-            for place, cell in enumerate(_cells(facts)):
+            for place, cell in enumerate(_cells(facts, fits.get(facts.folder))):
                 self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
         self.table.blockSignals(False)
         found = words.plural(len(adapters), "adapter")
@@ -262,9 +271,7 @@ class AdapterDialog(Dialog):
         self._show(facts)
         if facts is None or facts.problem is not None:
             return
-        spec = self._state.spec("model")
-        model = spec if isinstance(spec, ModelSpec) and spec.source else None
-        command = commands.ShowAdapter(folder=facts.folder, model=model)
+        command = commands.ShowAdapter(folder=facts.folder, model=self._model())
         if self._asked:
             self.link.cancel(self._asked)
         self._asked = command.id
@@ -355,11 +362,12 @@ def _rank(facts: AdapterFacts) -> str:
     return "" if not high else str(low) if low == high else f"{low}–{high}"
 
 
-def _cells(facts: AdapterFacts) -> tuple[str, ...]:
+def _cells(facts: AdapterFacts, fit: Fit | None) -> tuple[str, ...]:
     base = facts.base.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    kind = "✗" if facts.problem is not None else facts.kind
+    usable = facts.problem is None
+    fits = "" if usable and fit is None else "✓" if fit is not None and fit.fits else "✗"
     size = words.size(facts.bytes) if facts.bytes else ""
-    return _name(facts), kind, _rank(facts), base, size
+    return _name(facts), fits, facts.kind if usable else "", _rank(facts), base, size
 
 
 def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:

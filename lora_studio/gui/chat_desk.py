@@ -85,8 +85,14 @@ class ChatDesk(QObject):
         """Why nothing can be asked, "" when everything is in order."""
         if self._state.draft.path is None:
             return tr("Open a project first.")
-        wrong = checks.errors(self._state.problems("model"))
-        return wrong[0].what if wrong or self._spec() is None else ""
+        spec, known = self._spec(), self._state.facts.model
+        if wrong := checks.errors(self._state.problems("model")):
+            return wrong[0].what
+        if spec is None:
+            return tr("Choose a model first.")
+        if known is not None and known.source == spec.source and known.missing_bytes:
+            return tr("The model is not on this computer yet: download it on the Model page.")
+        return ""
 
     def leave(self) -> None:
         """The window closes."""

@@ -107,6 +107,10 @@ def test_an_adapter_fits_its_model_and_no_other(
     assert by_peft.fits
     assert "pissa" in by_peft.warning
     assert not adapter_library.fit(begun, ModelSpec(source=str(other)), job).fits
+    found = adapter_library.find([pair[0], pair[1]], job)
+    fits = adapter_library.fits(found, ModelSpec(source=str(other)), job)
+    assert [each.fits for each in fits.values()] == [False, False]
+    assert adapter_library.fits(found, ModelSpec(source=str(tmp_path / "none")), job) == {}
     alike = tiny_model("llama3", tmp_path / "alike")
     twin = adapter_library.fit(pair[0], ModelSpec(source=str(alike)), job)
     assert twin.fits

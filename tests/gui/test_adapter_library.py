@@ -57,7 +57,7 @@ def plays(project_folder: Path, tmp_path: Path, scenario: Callable[..., None]) -
         folder=str(project_folder / "adapters" / "both"), method="cat", rank=48, layers=8, bytes=9
     )
     scenario(
-        list_adapters=[emit(events.AdaptersFound(adapters=found))],
+        list_adapters=[emit(events.AdaptersFound(adapters=found, fits={str(style): fit}))],
         show_adapter=[emit(shown)],
         combine_adapters=[emit(events.Progress(stage="combining", done=1, total=8)), emit(made)],
     )
@@ -83,8 +83,8 @@ def test_adapters_are_listed_looked_into_and_made_one_of(
     usable: list[Any] = []
     owner.found.connect(usable.append)
     library = opened(owner, qtbot)
-    cells = [library.table.item(0, place).text() for place in range(5)]  # type: ignore[union-attr]
-    assert cells == ["style", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
+    cells = [library.table.item(0, place).text() for place in range(6)]  # type: ignore[union-attr]
+    assert cells == ["style", "✓", "LoRA", "16", "Llama-3.2-3B", "16 MB"]
     assert library.fit.text() == "Fits the project's model."
     assert library.facts.facts()["Modules"] == "q_proj, v_proj"
     assert library.norms.strengths()[0] == 5.0  # √(3² + 4²)

@@ -46,7 +46,7 @@ def scenario(folder: Path) -> dict[str, list[dict[str, Any]]]:
             _emit(_answer(1, _TUNED, 27, 0.9)),
         ],
         "show_prompt": [_emit(events.PromptShown(text=text, tokens=tokens))],
-        "list_adapters": [_emit(events.AdaptersFound(adapters=_adapters(folder)))],
+        "list_adapters": [_emit(_found(folder))],
         "show_adapter": [
             _emit(
                 events.AdapterShown(
@@ -109,6 +109,12 @@ def _answer(column: int, text: str, tokens: int, seconds: float, ending: Any = "
         column=column, text=text, tokens=tokens, prompt_tokens=13, first_s=0.1, seconds=seconds,
         ending=ending,
     )  # fmt: skip
+
+
+def _found(folder: Path) -> events.AdaptersFound:
+    adapters = _adapters(folder)
+    fits = {each.folder: Fit(model="m", fits=each.rank < 32) for each in adapters}
+    return events.AdaptersFound(adapters=adapters, fits=fits)
 
 
 def _adapters(folder: Path) -> tuple[AdapterFacts, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from typing import cast
 
 from PySide6.QtCore import QFile, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QMenu,
     QStackedWidget,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -24,7 +26,7 @@ from lora_studio.gui.pages.place import Place
 from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import EmptyState, button, column
+from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 from lora_studio.gui.widgets.chat_column import ChatColumn
 from lora_studio.gui.widgets.prompt_card import PromptCard
 from lora_studio.gui.widgets.vote_bar import VoteBar
@@ -115,6 +117,10 @@ class PlaygroundPage(Place):
             ),
             button(tr("Go to Model"), lambda: self.go_to.emit("model"), icon="model"),
         )
+        self.why = label("", "caption", wrap=True)
+        self.why.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        middle = cast(QVBoxLayout, self.empty.layout())
+        middle.insertWidget(middle.count() - 1, self.why)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.empty)
         self.stack.addWidget(talk)
@@ -273,6 +279,7 @@ class PlaygroundPage(Place):
             return
         desk, missing = self.desk, self.desk.missing()
         self.stack.setCurrentIndex(0 if missing else 1)
+        self.why.setText(missing)
         count, busy = len(desk.kept.speakers), desk.busy
         hidden = self.is_blind and not self.revealed and bool(desk.kept.turns)
         for place, number in enumerate(self.order):
