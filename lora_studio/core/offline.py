@@ -5,6 +5,7 @@ One environment variable says so, the one that the hub's library heeds: workers 
 
 from __future__ import annotations
 
+import ipaddress
 import os
 
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -12,6 +13,8 @@ from lora_studio.core.problems import ProblemError, Where, fail
 #: The hub's own variable, and those of libraries that have one each.
 VARIABLE = "HF_HUB_OFFLINE"
 _OTHERS = ("TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE")
+#: Names of this computer that need no look-up elsewhere.
+_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 _YES = ("1", "on", "yes", "true")
 
 
@@ -39,3 +42,22 @@ REMEDY = (
 def refusal(what: str, where: Where | None = None) -> ProblemError:
     """The problem of something that needs the network: `what` is left undone."""
     return fail("offline", f"Offline mode is on: {what}.", REMEDY, where=where)
+
+
+def is_here(host: object) -> bool:
+    """Whether an address is this computer's own: loopback, or a socket that is a file."""
+    known = name(host)
+    if known in ("", "None") or known.startswith(("/", "\0")):
+        return True
+    if known.lower().rstrip(".") in _LOCAL_NAMES:
+        return True
+    try:
+        address = ipaddress.ip_address(known.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def name(host: object) -> str:
+    """An address as text."""
+    return host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)

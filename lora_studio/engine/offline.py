@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import sys
 from typing import Any
@@ -13,9 +12,6 @@ from lora_studio.core import offline
 class OfflineError(OSError):
     """Offline mode is on, and something wanted to reach another computer."""
 
-
-#: Names of this computer that need no look-up elsewhere.
-_LOCAL_NAMES = ("localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback")
 
 #: What opens, or looks for, another computer, and where its arguments name that.
 _EVENTS = {
@@ -45,23 +41,5 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     host = arguments[place]
     if isinstance(host, tuple):
         host = host[0] if host else ""
-    if not is_here(host):
-        raise OfflineError(f"Offline mode is on: {_name(host)} is not reached")
-
-
-def is_here(host: object) -> bool:
-    """Whether an address is this computer's own: loopback, or a socket that is a file."""
-    name = _name(host)
-    if name in ("", "None") or name.startswith(("/", "\0")):
-        return True
-    if name.lower().rstrip(".") in _LOCAL_NAMES:
-        return True
-    try:
-        address = ipaddress.ip_address(name.partition("%")[0])
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
-
-
-def _name(host: object) -> str:
-    return host.decode("utf-8", "replace") if isinstance(host, bytes) else str(host)
+    if not offline.is_here(host):
+        raise OfflineError(f"Offline mode is on: {offline.name(host)} is not reached")

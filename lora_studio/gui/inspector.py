@@ -148,11 +148,14 @@ class Inspector(QObject):
         kind = next((kind for kind, asked in self._latest.items() if asked.id == event.id), None)
         if kind is None:
             return
-        self.answered.emit(event)
-        if isinstance(event, events.Ending):
+        ended = isinstance(event, events.Ending)
+        if ended:  # before anybody hears of it, and asks the next question of the kind
             del self._latest[kind]
+        self.answered.emit(event)
+        if ended:
             problem = event.problem if isinstance(event, events.Failed) else None
-            self.busy_changed.emit(kind, False)
+            if kind not in self._latest:
+                self.busy_changed.emit(kind, False)
             self.finished.emit(kind, _placed(problem, kind))
 
     def _gone(self, lane: str) -> None:

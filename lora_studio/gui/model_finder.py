@@ -37,6 +37,7 @@ class ModelFinder(QObject):
         """Looks through this computer, the user's folders among it."""
         self._folders = tuple(folders)
         self._waiting = list(LOCAL)
+        self._asked.pop("list_models", None)  # a question that was dropped has no ending
         self._next()
 
     def search(self, command: commands.SearchModels) -> None:

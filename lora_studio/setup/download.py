@@ -195,7 +195,7 @@ class Web:
         return int(length) if length.isdigit() else None
 
     def _of(self, url: str) -> httpx.Client:
-        if offline.is_on():
+        if offline.is_on() and not offline.is_here(urlsplit(url).hostname):
             raise offline.refusal("nothing is downloaded")
         split = urlsplit(url)
         names = {split.hostname, split.netloc.rpartition("@")[2]}

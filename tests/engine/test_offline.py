@@ -15,7 +15,6 @@ import pytest
 from lora_studio import client, headless
 from lora_studio.core import commands, events, offline, project
 from lora_studio.core.model import ModelSpec
-from lora_studio.engine.offline import is_here
 from tests.engine.conftest import TinyModel
 from tests.helpers.hub_server import hub_server
 from tests.helpers.jobs import write_rows
@@ -39,14 +38,14 @@ NOBODY = "192.0.2.1"
     ],
 )
 def test_this_computer_is_told_from_others(host: object) -> None:
-    assert is_here(host)
+    assert offline.is_here(host)
 
 
 @pytest.mark.parametrize(
     "host", [NOBODY, "huggingface.co", "2001:db8::1", "10.0.0.1", "localhost.x"]
 )
 def test_others_are_told_from_this_computer(host: str) -> None:
-    assert not is_here(host)
+    assert not offline.is_here(host)
 
 
 def test_every_process_of_the_engine_refuses_other_computers_at_its_sockets() -> None:

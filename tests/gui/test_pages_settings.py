@@ -108,6 +108,8 @@ def test_facts_of_the_model_are_shown_with_units(qtbot: QtBot, opened: ProjectSt
     assert facts["Licence"] == "not stated"
     assert facts["Chat template"] == "none: ChatML will be added"
     assert "Quantised" not in facts
+    opened.set("dataset", "chat_template", "gemma")
+    assert page.facts.facts()["Chat template"] == "none: Gemma will be added"
     assert page.note.isHidden()
 
 

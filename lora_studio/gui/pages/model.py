@@ -253,6 +253,8 @@ class ModelPage(Page):
             self.state.report("inspect_model", [])
             self.state.forget("model")
             self._show_kind()
+        if (step, field) == ("dataset", "chat_template"):
+            self._show_facts()
         if step == "lora" or (step == "model" and field in NAMING):
             self.inquiry.soon()
         if step == "model" and field in ("precision", "device", "sharding"):
@@ -289,13 +291,19 @@ class ModelPage(Page):
         self.facts.setVisible(model is not None)
         self.note.setVisible(model is None)
         if model is not None:
-            self.facts.show_facts(_facts_of(model))
+            self.facts.show_facts(_facts_of(model, self._added_template()))
         else:
             self.note.setText(self._why_nothing())
         if not self.download.going:
             self.download.offer(model.missing_bytes if model else 0)
             self._explain()
         self._show_memory()
+
+    def _added_template(self) -> str:
+        """The chat template that a model without one gets."""
+        chosen = str(self.state.get("dataset", "chat_template"))
+        about = self.state.about("dataset", "chat_template")
+        return about.choices.get(chosen, "ChatML") if chosen != "model" else "ChatML"
 
     def _explain(self) -> None:
         """The way out of what keeps the hub from telling of a model."""
@@ -339,9 +347,11 @@ def _fit(plan: Plan) -> str:
     return tr("⚠ training needs {memory}").format(memory=words.memory(found.total))
 
 
-def _facts_of(model: events.ModelInspected) -> list[Fact]:
+def _facts_of(model: events.ModelInspected, added: str) -> list[Fact]:
     template = (
-        tr("comes with the model") if model.has_chat_template else tr("none: ChatML will be added")
+        tr("comes with the model")
+        if model.has_chat_template
+        else tr("none: {name} will be added").format(name=added)
     )
     layers = tr("{count}, each {width} wide").format(
         count=model.layers, width=words.number(model.hidden_size)

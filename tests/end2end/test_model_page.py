@@ -1,0 +1,135 @@
+"""From a search to a complete model by hand: real workers, and a hub of the test's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+from safetensors.torch import load_file, save_file
+
+from lora_studio.core import offline, project
+from lora_studio.gui import theme, wizard
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.helpers.hub_server import TOKEN, Hub, hub_server
+from tests.helpers.tiny_models import tiny_model
+
+pytestmark = [pytest.mark.slow, pytest.mark.end2end]
+
+#: Longest wait for a real worker on a busy machine, in milliseconds.
+WAIT = 120_000
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    model = tiny_model("llama3", tmp_path / "tiny")
+    large = Path(shutil.copytree(model, tmp_path / "large"))
+    weights = large / "model.safetensors"
+    tensors = load_file(weights) | {"padding": torch.rand(2_000_000)}
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with hub_server({"tiny/large": large, "tiny/gated": model}) as running:
+        running.gated.add("tiny/gated")
+        config = {"config": {"architectures": ["LlamaForCausalLM"]}}
+        running.about = {
+            "tiny/large": config | {"tags": ["safetensors"], "downloads": 9},
+            "tiny/gated": config | {"tags": ["safetensors"], "downloads": 5},
+        }
+        for name, value in {
+            "HF_ENDPOINT": running.address, "HF_HOME": str(tmp_path / "hf"),
+            "OLLAMA_MODELS": str(tmp_path / "none"),
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        for name in ("HF_TOKEN", offline.VARIABLE):
+            monkeypatch.delenv(name, raising=False)
+        yield running
+
+
+@pytest.fixture
+def window(qtbot: QtBot, qapp: QApplication, hub: Hub, tmp_path: Path) -> Iterator[Window]:
+    theme.apply(qapp, "light")
+    made = Window(Preferences(), wizard.pages)
+    made.show()
+    project.create(tmp_path / "desk", "Desk")
+    made.open_project(tmp_path / "desk")
+    yield made
+    made.state.undo.setClean()
+    made.close()
+    made.deleteLater()
+
+
+def until(qtbot: QtBot, done: Callable[[], object]) -> None:
+    qtbot.waitUntil(lambda: bool(done()), timeout=WAIT)
+
+
+@pytest.mark.timeout(600)
+def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
+    qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
+) -> None:
+    page: Any = window.pages["model"]
+    assert window.place == "model"
+
+    # Down to “Search the hub”, words, Enter; then the first line of the list.
+    page.browser.ways.setFocus()
+    for _ in range(3):
+        qtbot.keyClick(page.browser.ways, Qt.Key.Key_Down)
+    page.browser.filters.line.setFocus()
+    qtbot.keyClicks(page.browser.filters.line, "tiny")
+    qtbot.keyClick(page.browser.filters.line, Qt.Key.Key_Return)
+    until(qtbot, lambda: page.browser.list.lines.rowCount() == 2)
+    page.browser.list.setFocus()
+    qtbot.keyClick(page.browser.list, Qt.Key.Key_Home)
+    qtbot.keyClick(page.browser.list, Qt.Key.Key_Return)
+    assert window.state.get("model", "source") == "tiny/large"
+
+    # Facts come before the weights; then the download is begun, cancelled and gone on with.
+    until(qtbot, lambda: window.state.facts.model is not None)
+    assert page.facts.facts()["Architecture"] == "LlamaForCausalLM"
+    assert page.download.start.text().startswith("Download 8")
+    hub.slow = 0.03
+    page.download.start.click()
+    until(qtbot, lambda: " MB of " in page.download.progress.doing.text())
+    page.download.stop.click()
+    until(qtbot, lambda: not page.download.going)
+    until(qtbot, lambda: page.download.start.isVisible())
+    hub.slow = 0.0
+    hub.asked.clear()
+    page.download.start.click()
+    until(qtbot, lambda: page.download.isHidden())
+    ranges = [line for line in hub.asked if line.startswith("RANGE")]
+    assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
+    page.browser.go("cache")
+    until(qtbot, lambda: page.browser.list.lines.rowCount() == 1)
+
+    # A gated model asks for a token first.
+    page.browser.go("hub")
+    window.state.set("model", "source", "tiny/gated")
+    until(qtbot, lambda: page.download.sign_in.isVisible())
+    page.download.sign_in.click()
+    dialog = page.account.dialog
+    qtbot.keyClicks(dialog.line, TOKEN)
+    qtbot.keyClick(dialog.line, Qt.Key.Key_Return)
+    until(qtbot, lambda: page.account.dialog is None)
+    until(qtbot, lambda: window.state.facts.model is not None)
+    assert page.browser.account.text() == "Signed in as pim"
+    window.save()
+    holding = [
+        file.relative_to(tmp_path).as_posix()
+        for file in tmp_path.rglob("*")
+        if file.is_file() and TOKEN.encode() in file.read_bytes()
+    ]
+    assert set(holding) <= {"hf/token", "hf/stored_tokens"}
+
+    # The hub goes away: what is here stays, and what is not says so.
+    hub.broken = True
+    page.browser.filters.go.click()
+    until(qtbot, lambda: page.browser.again.isVisible())
+    assert "503" in page.browser.said.text()
+    assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
