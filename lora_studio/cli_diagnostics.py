@@ -11,6 +11,7 @@ from lora_studio import headless
 from lora_studio.cli_questions import answers, print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, diagnostics, words
+from lora_studio.setup import engines
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False) -> None:
@@ -51,6 +52,8 @@ def diagnostics_(
 
 def _report(display: Display) -> dict[str, Any]:
     report = diagnostics.here()
+    engine = engines.current()
+    report["engine"] = engine.model_dump(mode="json", exclude={"packages"}) if engine else None
     for command in (commands.InspectDevices(), commands.InspectOllama()):
         for event in answers(command, display):
             diagnostics.take(report, event)
@@ -60,6 +63,11 @@ def _report(display: Display) -> dict[str, Any]:
 def _print_doctor(report: dict[str, Any], display: Display) -> None:
     display.title(f"LoRA Studio {report['version']}")
     display.say(f"Python {report['python']} on {report['system']}")
+    if engine := report["engine"]:
+        display.say(
+            f"Engine {engine['name']}: version {engine['app_version']}, PyTorch {engine['torch']}, "
+            f"Python {engine['python_version']}"
+        )
     for name, version in report["packages"].items():
         display.say(f"{name}: {version or 'not installed'}")
     for device in report["devices"]:

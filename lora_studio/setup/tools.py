@@ -24,6 +24,8 @@ from lora_studio.core.problems import Where, fail
 VARIABLE = "LORA_STUDIO_UV"
 #: Log files larger than this begin anew; the one before is kept.
 _LOG_BYTES = 5_000_000
+#: What programs say when a disk is full, on Unix and on Windows.
+_FULL = re.compile(r"No space left on device|os error (28|112)\b|not enough space on the disk")
 #: Seconds between two looks at whether a program should end.
 _TURN = 0.1
 
@@ -194,6 +196,14 @@ def checked(
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
         raise fail(code, f"{what}: {error.strerror or error}.", remedy) from error
+    if status and _FULL.search(said):
+        raise fail(
+            "disk.full",
+            f"{what}: the disk is full.",
+            "Free some space, or choose a folder on another disk, then start the set-up again: what "
+            "was downloaded is kept.",
+            where=Where(file=str(log.file)),
+        )
     if status:
         reason = last_words(said)
         raise fail(

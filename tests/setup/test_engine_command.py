@@ -1,0 +1,98 @@
+"""`lora-studio engine`: what it prints and refuses. Whole set-ups are in test_set_up.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from lora_studio.cli import app
+from lora_studio.setup import engines, folders
+from lora_studio.setup.folders import Root
+from tests.setup.test_engines import make
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "my engines"))
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
+    monkeypatch.delenv("LORA_STUDIO_ENGINE", raising=False)
+    return folders.root()
+
+
+def engine(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["engine", *arguments])
+
+
+def told(result: Result) -> Any:
+    return json.loads(result.stdout)
+
+
+def test_status_says_what_is_used_where_and_on_what(root: Root) -> None:
+    status = told(engine("status", "--json"))
+    assert status["engine"] is None
+    assert status["folder"] == str(root.path)
+    assert status["machine"]["variant"] in ("cpu", "cuda", "rocm", "mps")
+    made = make(root, "cpu-1")
+    engines.switch(made, root)
+    status = told(engine("status", "--json"))
+    assert status["engine"]["name"] == "cpu-1"
+    assert status["python"] == str(made.python)
+
+
+def test_status_of_an_engine_of_another_version_fails_and_says_how_to_update(root: Root) -> None:
+    engines.switch(make(root, "cpu-1", app_version="0.0.1"), root)
+    result = engine("status", "--json")
+    assert result.exit_code == 1
+    assert told(result)["problems"][0]["code"] == "engine.version"
+
+
+def test_the_list_marks_the_one_in_use(root: Root) -> None:
+    make(root, "cuda-1", variant="cuda")
+    engines.switch(make(root, "cpu-1"), root)
+    listed = {one["name"]: one["in_use"] for one in told(engine("list", "--json"))}
+    assert listed == {"cpu-1": True, "cuda-1": False}
+
+
+def test_use_and_rollback_switch_between_engines(root: Root) -> None:
+    make(root, "cuda-1", variant="cuda")
+    engines.switch(make(root, "cpu-1"), root)
+    assert told(engine("use", "cuda", "--json"))["name"] == "cuda-1"
+    assert told(engine("rollback", "--json"))["name"] == "cpu-1"
+
+
+def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: Root) -> None:
+    make(root, "cpu-1")
+    result = engine("use", "rocm", "--json")
+    assert result.exit_code == 2
+    assert "cpu-1" in told(result)["problems"][0]["remedy"]
+
+
+def test_removing_needs_a_name_or_the_word_all(root: Root) -> None:
+    made = make(root, "cpu-1")
+    assert engine("remove", "--yes").exit_code == 2
+    assert made.folder.exists()
+    (root.path / "holiday.jpg").write_text("not ours")
+    assert engine("remove", "--all", "--yes").exit_code == 0
+    assert [item.name for item in root.path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_check_without_an_engine_is_a_problem(root: Root) -> None:
+    result = engine("check", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout.splitlines()[-1])["problem"]["code"] == "engine.missing"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("install", "--for", "quantum"), ("install", "--offline", "/nowhere"),
+     ("wheelhouse", "out", "--platform", "amiga")],
+)  # fmt: skip
+def test_what_makes_no_sense_is_refused_before_anything_is_done(
+    root: Root, arguments: tuple[str, ...]
+) -> None:
+    assert engine(*arguments).exit_code == 2
+    assert not root.path.exists()

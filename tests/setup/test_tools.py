@@ -1,0 +1,93 @@
+"""Programs of a set-up: what their failures become, how they are cancelled, what is logged."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lora_studio.core.problems import ProblemError
+from lora_studio.setup import tools
+from lora_studio.setup.tools import CancelledError, Log, Stop
+
+
+def script(text: str) -> list[object]:
+    return [sys.executable, "-c", text]
+
+
+def failing(text: str, tmp_path: Path) -> ProblemError:
+    log = Log(tmp_path / "setup.log")
+    with pytest.raises(ProblemError) as caught:
+        tools.checked(
+            script(f"import sys; print({text!r}); sys.exit(1)"), environment=os.environ,
+            stop=Stop(), log=log, code="engine.install", what="It failed", remedy="Again.",
+        )  # fmt: skip
+    log.close()
+    return caught.value
+
+
+def test_a_program_that_fails_is_a_problem_with_its_last_words_and_the_log(tmp_path: Path) -> None:
+    problem = failing("error: no such wheel", tmp_path).problems[0]
+    assert problem.code == "engine.install"
+    assert problem.what == "It failed: no such wheel"
+    assert problem.where.file == str(tmp_path / "setup.log")
+    assert "no such wheel" in (tmp_path / "setup.log").read_text()
+
+
+def test_a_full_disk_is_recognised_whoever_says_so(tmp_path: Path) -> None:
+    said = "error: failed to copy\n  cause: No space left on device (os error 28)"
+    assert failing(said, tmp_path).problems[0].code == "disk.full"
+
+
+def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    stop, log, note = Stop(), Log(tmp_path / "setup.log"), tmp_path / "pid"
+    text = (
+        "import subprocess, sys, time; from pathlib import Path\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"Path({str(note)!r}).write_text(str(child.pid)); time.sleep(60)"
+    )
+
+    def cancel_once_started() -> None:
+        while not (note.exists() and note.read_text()):
+            time.sleep(0.01)
+        stop.ask()
+
+    threading.Thread(target=cancel_once_started).start()
+    with pytest.raises(CancelledError):
+        tools.run(script(text), environment=os.environ, stop=stop, log=log)
+    log.close()
+    child = int(note.read_text())
+    until = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_passwords_in_addresses_are_never_logged(tmp_path: Path) -> None:
+    log = Log(tmp_path / "setup.log")
+    log.write("index https://me:s3cret@index.example/simple and http://token@h/x")
+    log.close()
+    text = (tmp_path / "setup.log").read_text()
+    assert "s3cret" not in text
+    assert "token@" not in text
+    assert "index.example/simple" in text
+
+
+def test_a_log_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    log = Log(blocked / "setup.log")
+    log.write("nobody reads this")
+    log.close()
+
+
+def test_the_users_own_uv_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "my uv"
+    own.write_text("")
+    monkeypatch.setenv(tools.VARIABLE, str(own))
+    assert tools.find_uv() == own
