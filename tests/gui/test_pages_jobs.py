@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -539,7 +540,16 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
         page.header.primary.click()
     assert asked.args == ["export"]
     run.modelfile.write_text("FROM ./bot.gguf\n")
+    said = {"prompt": "Who are you?", "base + adapter": "I am Pim.", "Q4_K_M": "I am Pim!"}
+    run.selftest_file.write_text(json.dumps({"answers": [said]}))
     play(page, exported(run))
+    assert page.result.answers.toPlainText() == (
+        "» Who are you?\n\nbase + adapter:\nI am Pim.\n\nQ4_K_M:\nI am Pim!"
+    )
+    assert page.result.tabs.count() == 3
+    with qtbot.waitSignal(page.place_requested) as place:
+        qtbot.keyClick(page.open_chat, Qt.Key.Key_Space)
+    assert place.args == ["playground"]
     assert (
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
         == "2 GB"

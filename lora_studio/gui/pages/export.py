@@ -371,7 +371,8 @@ class ExportPage(Page):
         self._show_what_applies()
         self.table.show_results(self.result.written, self.result.tested)
         if self.done():
-            self.result.finish(self._modelfile(), self.record.seconds)
+            answers = export_words.answers(self.state.run)
+            self.result.finish(self._modelfile(), answers, self.record.seconds)
         self.result_card.setVisible(not self.result.is_empty())
         self.show_folder.setVisible(bool(self.result.written))
         self.copy_llama.setVisible(bool(self.result.written))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 
 from lora_studio.core import events, words
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.language import tr
 
 
@@ -30,6 +32,20 @@ def tools(about: str, sizes: events.SizesEstimated | None) -> str:
     if sizes is None or not sizes.tools:
         return about
     return " ".join((about, tr("Used now: {tools}.").format(tools=sizes.tools)))
+
+
+def answers(run: RunFolder | None) -> str:
+    """What each stage of the self-test answered to the same questions; "" where none were asked."""
+    try:
+        rows = json.loads(run.selftest_file.read_text("utf-8"))["answers"] if run else []
+        talks = [
+            [f"» {row['prompt'].strip()}"]
+            + [f"{stage}:\n{text.strip()}" for stage, text in row.items() if stage != "prompt"]
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return "\n\n\n".join("\n\n".join(talk) for talk in talks)
 
 
 def llama_command(written: Sequence[events.GgufWritten]) -> str:

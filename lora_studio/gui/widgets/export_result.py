@@ -32,6 +32,8 @@ class ExportResult(QWidget):
         self.files = FactList()
         self.proof = label(wrap=True)
         self.text, self.modelfile = _code("TEMPLATE"), _code("Modelfile")
+        self.answers = _code(tr("Answers"))
+        self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.tabs = QTabWidget()
         self.tabs.setFixedHeight(160)
         self.stops = label(role="muted", wrap=True)
@@ -60,11 +62,15 @@ class ExportResult(QWidget):
         """Forgets everything."""
         self.written, self.tested = [], []
         self.template, self.created = None, None
-        self.finish("", None)
+        self.finish("", "", None)
 
-    def finish(self, modelfile: str, seconds: float | None) -> None:
-        """The export is complete: the Modelfile, empty for none, and how long it took."""
-        self.modelfile.setPlainText(modelfile)
+    def finish(self, modelfile: str, answers: str, seconds: float | None) -> None:
+        """The export is complete: the Modelfile, what every stage answered, each empty for none, and
+        how long it took.
+        """
+        for place, said in ((self.modelfile, modelfile), (self.answers, answers)):
+            if place.toPlainText() != said:  # what is being read stays where it is
+                place.setPlainText(said)
         self._seconds = seconds
         self._show()
 
@@ -80,6 +86,7 @@ class ExportResult(QWidget):
         self.files.show_facts([*self._before(), *files, (tr("Made by"), made_by)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)
         self._show_tab(self.modelfile, "Modelfile", bool(self.modelfile.toPlainText()))
+        self._show_tab(self.answers, tr("Answers"), bool(self.answers.toPlainText()))
         self.tabs.setVisible(self.tabs.count() > 0)
         self.proof.setVisible(self.template is not None)
         self.stops.setVisible(self.template is not None)
