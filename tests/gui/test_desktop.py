@@ -112,6 +112,19 @@ def test_a_worker_that_outlives_the_window_goes_on_holding(scene: Scene) -> None
     assert scene.desktop.released == 0
 
 
+def test_a_job_that_is_left_in_the_background_keeps_the_system_awake(scene: Scene) -> None:
+    scene.go()
+    scene.jobs.detach()  # another project is opened
+    assert scene.desktop.held == [4711, -1]
+    assert scene.desktop.released == 0
+    scene.now = 2 * LONG
+    scene.go()
+    scene.end(events.Done(id="t"))
+    assert scene.desktop.held == [4711, -1, 4711]
+    assert scene.desktop.released == 1
+    assert scene.desktop.told == [], "the time of the job before does not count"
+
+
 def test_progress_stands_on_the_task_bar_of_a_job_that_takes_a_while(scene: Scene) -> None:
     scene.go(share=0.1)
     scene.now = VISIBLE_AFTER

@@ -52,9 +52,7 @@ class Manners(QObject):
         jobs, now = self._jobs, self._clock()
         if not jobs.running:
             self._bar.show(None)
-            if self._worker is not None:
-                self._worker = None
-                self._awake.release()
+            self._rest()
             return
         if self._begun is None:
             self._begun, self._looked = now, float("-inf")
@@ -62,6 +60,17 @@ class Manners(QObject):
             self._looked = now
             self._stay_awake()
         self._bar.show(jobs.advance.share if now - self._begun >= VISIBLE_AFTER else None)
+
+    def _rest(self) -> None:
+        """A job that has ended lets the system sleep; one that is only left alone does not."""
+        if self._worker is None:
+            return
+        self._worker = None
+        if self._jobs.run is None:
+            self._awake.let_go()
+            self._begun = None
+        else:
+            self._awake.release()
 
     def _stay_awake(self) -> None:
         worker = self._jobs.run.worker_pid() if self._jobs.run is not None else None
