@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QDropEvent, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
@@ -161,4 +161,6 @@ class _List(QListWidget):
             return
         name = str(dragged.data(_NAME))
         super().dropEvent(event)
-        self.moved.emit(name, self.names().index(name))
+        place = self.names().index(name)
+        # Not within the drop: Qt still has the lines in its hands that are then filled anew.
+        QTimer.singleShot(0, self, lambda: self.moved.emit(name, place))
