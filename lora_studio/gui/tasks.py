@@ -23,8 +23,10 @@ class Tasks(QObject):
 
     def begin(self, work: Callable[[Background], object], then: Callable[[object], object]) -> None:
         """Does `work` in a thread; `then` gets its result in the window's."""
-        thread = Background(work, self)
-        thread.done.connect(then)
+        # What is done with the result travels with it: a slot that belongs to no object may be called
+        # in the thread.
+        thread = Background(lambda background: (then, work(background)), self)
+        thread.done.connect(self._deliver)
         thread.failed.connect(self._on_failure)
         thread.finished.connect(partial(self._ended, thread))
         self._threads.append(thread)
@@ -41,6 +43,10 @@ class Tasks(QObject):
         for thread in threads:
             thread.drop()
             thread.deleteLater()
+
+    def _deliver(self, outcome: tuple[Callable[[object], object], object]) -> None:
+        then, result = outcome
+        then(result)
 
     def _ended(self, thread: Background) -> None:
         if thread in self._threads:

@@ -361,9 +361,9 @@ class Window(QMainWindow, Furnished):
         self.library.leave()
         self.updates.leave()
         self.queue.leave()
+        self.jobs.detach()  # before the pages: they look at what follows it
         for page in self.everywhere if self.furniture.is_there else [self.home]:
             page.leave()
-        self.jobs.detach()
         self.inspector.shut_down()
         self.preferences.geometry = bytes(self.saveGeometry().toHex().data()).decode()
         self.preferences.save()
