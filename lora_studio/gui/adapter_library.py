@@ -24,11 +24,12 @@ from lora_studio.core.adapters import AdapterFacts, Fit
 from lora_studio.core.model import ModelSpec
 from lora_studio.gui.chat_link import ChatLink
 from lora_studio.gui.dialogs import Dialog
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
 from lora_studio.gui.widgets.combine_panel import CombinePanel
 from lora_studio.gui.widgets.fact_list import FactList
@@ -225,14 +226,14 @@ class AdapterDialog(Dialog):
             case events.AdapterCombined():
                 self._choose_next = event.folder
             case events.Failed() if event.id == self._asked:
-                self.fit.say(f"{event.problem.what} {event.problem.remedy}", "error")
+                self.fit.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
                 self.fit.show()
             case events.Done() | events.Failed() | events.Cancelled() if (
                 event.id == self._combining
             ):
                 self._combined(event)
             case events.Failed():
-                self.status.say(f"{event.problem.what} {event.problem.remedy}", "error")
+                self.status.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}", "error")
 
     def _model(self) -> ModelSpec | None:
         """The project's model where it is on this computer: nothing is downloaded for a look."""
@@ -254,7 +255,7 @@ class AdapterDialog(Dialog):
             for place, cell in enumerate(_cells(facts, fits.get(facts.folder))):
                 self.table.setItem(line, place, _item(facts, place, cell, facts.folder in ticked))
         self.table.blockSignals(False)
-        found = words.plural(len(adapters), "adapter")
+        found = tr_n("{n} adapter", "{n} adapters", len(adapters))
         none = tr("No adapters yet: train one, or add a folder that holds some.")
         self.status.say(found if adapters else none)
         self.found.emit(tuple(each.folder for each in adapters if each.problem is None))
@@ -288,7 +289,7 @@ class AdapterDialog(Dialog):
         self.facts.show_facts(_facts(facts) if facts is not None else [])
         self.fit.hide()
         if facts is not None and facts.problem is not None:
-            self.fit.say(f"{facts.problem.what} {facts.problem.remedy}", "error")
+            self.fit.say(f"{tell(facts.problem.what)} {tell(facts.problem.remedy)}", "error")
             self.fit.show()
 
     def _show_layers(self, event: events.AdapterShown) -> None:
@@ -347,7 +348,7 @@ class AdapterDialog(Dialog):
         self._combining = ""
         self.combine.set_running(False)
         if isinstance(ending, events.Failed):
-            self.combine.say(f"{ending.problem.what} {ending.problem.remedy}")
+            self.combine.say(f"{tell(ending.problem.what)} {tell(ending.problem.remedy)}")
         elif isinstance(ending, events.Done):
             folder = str(self.combine.folder)
             self.take_folder(folder) if self._state.draft.folder is None else self.look()
@@ -372,7 +373,7 @@ def _cells(facts: AdapterFacts, fit: Fit | None) -> tuple[str, ...]:
 
 def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(facts.problem.what if facts.problem is not None else facts.folder)
+    item.setToolTip(tell(facts.problem.what) if facts.problem is not None else facts.folder)
     if place == _NAME and facts.problem is None:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
@@ -382,7 +383,11 @@ def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWid
 
 
 def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
-    scale = f"{_rank(facts)}, alpha {facts.alpha:g}" if facts.rank else ""
+    scale = (
+        tr("{rank}, alpha {alpha}").format(rank=_rank(facts), alpha=f"{facts.alpha:g}")
+        if facts.rank
+        else ""
+    )
     return [
         (tr("Folder"), facts.folder),
         (tr("Kind"), facts.kind if facts.problem is None else ""),

@@ -16,6 +16,7 @@ from lora_studio.gui.chat_link import ChatLink
 from lora_studio.gui.language import tr
 from lora_studio.gui.playground_store import PlaygroundStore
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.told import tell
 
 
 class ChatDesk(QObject):
@@ -87,7 +88,7 @@ class ChatDesk(QObject):
             return tr("Open a project first.")
         spec, known = self._spec(), self._state.facts.model
         if wrong := checks.errors(self._state.problems("model")):
-            return wrong[0].what
+            return tell(wrong[0].what)
         if spec is None:
             return tr("Choose a model first.")
         if known is not None and known.source == spec.source and known.missing_bytes:
@@ -261,7 +262,7 @@ class ChatDesk(QObject):
     def _take(self, event: events.Event) -> None:
         match event:
             case events.Progress():
-                self.said.emit(event.stage)
+                self.said.emit(tell(event.stage))
             case events.ChatReady():
                 self.said.emit("")
             case events.AnswerGrew() if event.column in self.waiting:

@@ -18,7 +18,7 @@ from lora_studio.core import events, playground, words
 from lora_studio.core.files import write_atomic
 from lora_studio.core.playground import Vote
 from lora_studio.gui.dialogs import Dialog
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.token_view import TokenView
 
@@ -69,7 +69,7 @@ class TallyDialog(Dialog):
         """Counts the votes."""
         text = tr("{votes} in blind comparisons of this project. A tie counts half for each.")
         super().__init__(
-            tr("Blind votes"), text.format(votes=words.plural(len(votes), "vote")), parent
+            tr("Blind votes"), text.format(votes=tr_n("{n} vote", "{n} votes", len(votes))), parent
         )
         self._votes = tuple(votes)
         counted = playground.tally(votes)

@@ -198,7 +198,7 @@ class Window(QMainWindow, Furnished):
     def project_opened(self) -> None:
         self.inspector.forget()
         if self.jobs.running:
-            self.messages.info("The job of the other project goes on in the background.")
+            self.messages.info(tr("The job of the other project goes on in the background."))
         self.jobs.detach()
         if (held := self.lock.take(self.state.draft.path)) is not None:
             self.state.keep_unwritten(held)
@@ -219,7 +219,7 @@ class Window(QMainWindow, Furnished):
 
     def show_project(self, *_: object) -> None:
         draft = self.state.draft
-        name = draft.name if self.has_project else "No project"
+        name = draft.name if self.has_project else tr("No project")
         self.header.set_project(name, str(draft.folder or ""), saved=rail_states.saved(self.state))
         self.setWindowTitle(f"{draft.name} – LoRA Studio" if self.has_project else "LoRA Studio")
         for step in STEP_TITLES:

@@ -3978,6 +3978,10 @@
             <translation>Kein Teil des Programms spricht mit etwas anderem als diesem Rechner: kein Hub, keine Downloads, kein Ollama-Server anderswo. Ein Ollama-Server auf diesem Rechner antwortet weiterhin.</translation>
         </message>
         <message>
+            <source>No project</source>
+            <translation>Kein Projekt</translation>
+        </message>
+        <message>
             <source>No projects yet</source>
             <translation>Noch keine Projekte</translation>
         </message>
@@ -6198,6 +6202,10 @@
         <message>
             <source>The installer uv was not found.</source>
             <translation>Das Installationsprogramm uv wurde nicht gefunden.</translation>
+        </message>
+        <message>
+            <source>The job of the other project goes on in the background.</source>
+            <translation>Der Auftrag des anderen Projekts geht im Hintergrund weiter.</translation>
         </message>
         <message>
             <source>The label of all {rows} is {reason}. Nothing can be learned without answers of both kinds.</source>
@@ -10242,13 +10250,12 @@
             <source>{needed} needed, {free} free</source>
             <translation>{needed} nötig, {free} frei</translation>
         </message>
-        <message>
-            <source>{n} adapter</source>
-            <translation>{n} Adapter</translation>
-        </message>
-        <message>
+        <message numerus="yes">
             <source>{n} adapters</source>
-            <translation>{n} Adapter|{n} Adapter</translation>
+            <translation>
+                <numerusform>{n} Adapter</numerusform>
+                <numerusform>{n} Adapter</numerusform>
+            </translation>
         </message>
         <message numerus="yes">
             <source>{n} answer tokens</source>
@@ -10406,13 +10413,12 @@
                 <numerusform>{n} Tokens</numerusform>
             </translation>
         </message>
-        <message>
-            <source>{n} vote</source>
-            <translation>{n} Stimme</translation>
-        </message>
-        <message>
+        <message numerus="yes">
             <source>{n} votes</source>
-            <translation>{n} Stimme|{n} Stimmen</translation>
+            <translation>
+                <numerusform>{n} Stimme</numerusform>
+                <numerusform>{n} Stimmen</numerusform>
+            </translation>
         </message>
         <message>
             <source>{out} holds something that is no model.</source>
@@ -10477,6 +10483,10 @@
         <message>
             <source>{quantization} loses so much that the self-test failed; nothing else is wrong.</source>
             <translation>{quantization} verliert so viel, dass der Selbsttest nicht bestand; sonst ist nichts falsch.</translation>
+        </message>
+        <message>
+            <source>{rank}, alpha {alpha}</source>
+            <translation>{rank}, Alpha {alpha}</translation>
         </message>
         <message>
             <source>{rare}, against {counts} whose label is {common}</source>

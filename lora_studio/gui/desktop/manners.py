@@ -13,6 +13,7 @@ from lora_studio.gui.desktop.staying_awake import Awake
 from lora_studio.gui.desktop.task_bar import TaskBar
 from lora_studio.gui.job_control import DOING, JobControl
 from lora_studio.gui.language import tr
+from lora_studio.gui.told import tell
 
 #: Seconds after which nobody is expected to have waited in front of the window.
 LONG = 60.0
@@ -100,5 +101,5 @@ def _title(kind: str, ending: events.Ending) -> str:
 
 def _text(ending: events.Ending, took: float) -> str:
     if isinstance(ending, events.Failed):
-        return ending.problem.what
+        return tell(ending.problem.what)
     return tr("After {time}.").format(time=words.duration(took))

@@ -248,4 +248,4 @@ def _sentence(counted: events.ParametersCounted) -> str:
 
 
 def _detail(counted: events.ParametersCounted) -> str:
-    return tr("In {layers} of every block.").format(layers=words.listed(counted.targets))
+    return tr("In {layers} of every block.").format(layers=words.listed(counted.targets, tr("and")))

@@ -26,6 +26,7 @@ from lora_studio.gui.pages.place import Place
 from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 from lora_studio.gui.widgets.chat_column import ChatColumn
 from lora_studio.gui.widgets.prompt_card import PromptCard
@@ -402,7 +403,7 @@ class PlaygroundPage(Place):
         if self._tokens is None:
             return
         if isinstance(event, events.Failed):
-            self._tokens.say(f"{event.problem.what} {event.problem.remedy}")
+            self._tokens.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
         else:
             self._tokens.show_prompt(event)
 

@@ -238,7 +238,7 @@ class LossPlot(QWidget):
             )
         if self.others:
             said += tr("; beside it {value}").format(
-                value=words.listed([run.name for run in self.others])
+                value=words.listed([run.name for run in self.others], tr("and"))
             )
         self.setAccessibleDescription(f"{said}.")
 

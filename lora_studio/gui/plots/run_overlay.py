@@ -214,7 +214,7 @@ class RunOverlay(QWidget):
         )
         self.setAccessibleDescription(
             tr("{measure} of {runs}").format(
-                measure=_title(name), runs=words.listed([run.name for run in self.runs])
+                measure=_title(name), runs=words.listed([run.name for run in self.runs], tr("and"))
             )
             if self.runs
             else self.empty.text()

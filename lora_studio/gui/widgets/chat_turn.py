@@ -9,8 +9,9 @@ from PySide6.QtWidgets import QApplication, QVBoxLayout, QWidget
 
 from lora_studio.core import words
 from lora_studio.core.playground import Answers, Take, Turn
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import label, row, tool_button
 from lora_studio.gui.widgets.glyph import Elided
 from lora_studio.gui.widgets.growing_text import GrowingText
@@ -68,7 +69,9 @@ class TurnView(QWidget):
             self.answer.show_text("")
             self.facts.setText("")
         elif take.problem is not None:
-            self.answer.show_text(f"✗ {take.problem.what} {take.problem.remedy}", "error")
+            self.answer.show_text(
+                f"✗ {tell(take.problem.what)} {tell(take.problem.remedy)}", "error"
+            )
             self.facts.setText("")
         else:
             self.answer.show_text(take.text)
@@ -81,7 +84,7 @@ class TurnView(QWidget):
         self.answer.show_text(self.answer.text()[:start] + text)
         self.answer.show()
         if not self._blind:
-            self.facts.setText(words.plural(tokens, "token") if tokens else "")
+            self.facts.setText(tr_n("{n} token", "{n} tokens", tokens) if tokens else "")
 
     def set_waiting(self, state: Waiting) -> None:
         """Whether an answer is awaited or coming."""
@@ -128,5 +131,5 @@ class TurnView(QWidget):
 def _facts(take: Take) -> str:
     ending = {"length": tr("cut at the limit"), "stopped": tr("stopped")}.get(take.ending, "")
     speed = words.rate(take.tokens_per_s) if take.tokens_per_s else ""
-    parts = (words.plural(take.tokens, "token") if take.tokens else "", speed, ending)
+    parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)
     return " · ".join(part for part in parts if part)

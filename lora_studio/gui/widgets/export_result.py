@@ -81,7 +81,9 @@ class ExportResult(QWidget):
     def _show(self) -> None:
         self.headline.setText(self._headline())
         self.headline.setVisible(bool(self.headline.text()))
-        made_by = words.listed(tuple(dict.fromkeys(event.tool for event in self.written)))
+        made_by = words.listed(
+            tuple(dict.fromkeys(tell(event.tool) for event in self.written)), tr("and")
+        )
         files = [self._file(event) for event in self.written]
         self.files.show_facts([*self._before(), *files, (tr("Made by"), made_by)])
         self._show_tab(self.text, "TEMPLATE", self.template is not None)

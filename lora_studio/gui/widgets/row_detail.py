@@ -8,6 +8,7 @@ from lora_studio.core import events
 from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import column, label, titled
 from lora_studio.gui.widgets.conversation import ChatView
 from lora_studio.gui.widgets.glyph import Statement
@@ -65,7 +66,9 @@ class RowDetail(QTabWidget):
         empty = tr(_NO_TOKENS) if shown.row.fault else tr(_NO_MODEL) if not has_model else ""
         self._show_tokens(shown.tokens, shown.rejected_tokens, empty)
         self.problem.setVisible(bool(shown.problems))
-        self.problem.say("\n".join(f"{p.what} {p.remedy}" for p in shown.problems), "warn")
+        self.problem.say(
+            "\n".join(f"{tell(p.what)} {tell(p.remedy)}" for p in shown.problems), "warn"
+        )
         self._raw = shown.raw
         self._paint_raw()
 
@@ -73,7 +76,7 @@ class RowDetail(QTabWidget):
         """The row could not be looked at; what was known of it stays."""
         self._show_tokens((), (), tr("There are no tokens to show."))
         self.problem.show()
-        self.problem.say(f"{problem.what} {problem.remedy}", "warn")
+        self.problem.say(f"{tell(problem.what)} {tell(problem.remedy)}", "warn")
 
     def raw_text(self) -> str:
         """The row as the file has it."""
