@@ -41,6 +41,9 @@ _Index = QModelIndex | QPersistentModelIndex
 Line = tuple[ModelEntry, Fit | None]
 
 _ENTRY = Qt.ItemDataRole.UserRole
+
+#: Share of the free memory beyond which the smallest micro-batches hardly fit.
+_TIGHT = 0.8
 _HELD = {"auto": "16-bit", "8bit": "8-bit", "4bit": "4-bit"}
 
 
@@ -72,7 +75,7 @@ def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
         return "", "muted"
     if not fit.fits:
         return tr("too large"), "error"
-    if fit.eased:
+    if fit.eased and fit.share > _TIGHT:
         return tr("{bits}, tight").format(bits=_HELD[fit.precision]), "ok"
     return tr("fits in {bits}").format(bits=_HELD[fit.precision]), "ok"
 
@@ -190,7 +193,8 @@ class _Delegate(QStyledItemDelegate):
         end = Qt.AlignmentFlag.AlignLeft if right_to_left else Qt.AlignmentFlag.AlignRight
         said, role = verdict(entry, fit)
         self._words(painter, left, entry.title, "muted" if entry.refusal else "text", start, 0)
-        self._words(painter, left, about(entry), "muted", start, 1)
+        whole = inner if entry.refusal else left  # there is no bar beside the reason
+        self._words(painter, whole, about(entry), "muted", start, 1)
         self._words(painter, side, said, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:
             self._bar(painter, side, fit, role, right_to_left=right_to_left)
