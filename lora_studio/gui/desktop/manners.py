@@ -77,7 +77,7 @@ class Manners(QObject):
         worker = self._jobs.run.worker_pid() if self._jobs.run is not None else None
         if worker is not None and worker != self._worker:
             self._worker = worker
-            self._awake.hold(worker, DOING[self._jobs.kind])
+            self._awake.hold(worker, tr(DOING[self._jobs.kind]))
 
     def _ended(self, kind: str, ending: events.Ending) -> None:
         begun, self._begun = self._begun, None
@@ -93,10 +93,10 @@ def _title(kind: str, ending: events.Ending) -> str:
         case events.Done(stopped=True):
             return tr("Training has stopped")
         case events.Failed():
-            return tr("{doing} has failed").format(doing=DOING[kind])
+            return tr("{doing} has failed").format(doing=tr(DOING[kind]))
         case events.Cancelled():
-            return tr("{doing} was cancelled").format(doing=DOING[kind])
-    return tr("{doing} is done").format(doing=DOING[kind])
+            return tr("{doing} was cancelled").format(doing=tr(DOING[kind]))
+    return tr("{doing} is done").format(doing=tr(DOING[kind]))
 
 
 def _text(ending: events.Ending, took: float) -> str:
