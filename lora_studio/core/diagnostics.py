@@ -71,6 +71,9 @@ def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]
     found = [
         Entry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
         _log("window.log", "What the window noted.", paths.log_folder() / "window.log", redact),
+        _log(
+            "setup.log", "What set-ups of the engine did.", paths.log_folder() / "setup.log", redact
+        ),
     ]
     if place is not None:
         found += _of_project(place, redact)

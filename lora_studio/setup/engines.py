@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
@@ -214,7 +215,11 @@ def rollback(at: Root) -> Engine:
 
 
 def remove(engine: Engine, at: Root) -> None:
-    """Deletes an engine; one of the same or another variant takes its place where there is one."""
+    """Deletes an engine; one of the same or another variant takes its place where there is one.
+
+    Raises ProblemError while a job is at work in it.
+    """
+    refuse_at_work(engine)
     pointer = _read_pointer(at)
     if engine.name in (pointer.current, pointer.before):
         others = [one.name for one in installed(at) if one.name != engine.name]
@@ -223,6 +228,26 @@ def remove(engine: Engine, at: Root) -> None:
             _Pointer(current=(left or others or [""])[0], before=left[1] if left[1:] else ""), at
         )
     delete(engine.folder)
+
+
+def refuse_at_work(engine: Engine) -> None:
+    """Raises ProblemError while a worker of that engine is at work."""
+    if at_work(engine):
+        raise fail(
+            "engine.at_work",
+            f"A job is at work in the engine {engine.name}.",
+            "Wait until it has ended, or stop it, then try again.",
+            where=Where(file=str(engine.folder)),
+        )
+
+
+def at_work(engine: Engine) -> bool:
+    """Whether any process runs in an engine of ours, in whatever program it was started."""
+    python = str(engine.python)
+    for process in psutil.process_iter(["cmdline"]):
+        if (process.info["cmdline"] or [""])[0] == python:
+            return True
+    return False
 
 
 def delete(folder: Path) -> None:
@@ -242,7 +267,7 @@ def delete(folder: Path) -> None:
 
 
 def outdated(at: Root, keep: Engine) -> list[Engine]:
-    """Engines of the same variant that a rollback no longer goes to."""
+    """Engines of the same variant that a rollback no longer goes to and no job is at work in."""
     spared = {keep.name, _read_pointer(at).before}
     return [one for one in installed(at) if one.variant == keep.variant and one.name not in spared]
 

@@ -39,6 +39,8 @@ def move(to: Path, stop: Stop, log: Log) -> Iterator[Event]:
             where=Where(file=str(new.path)),
         )
     with old.locked(), new.locked():
+        for engine in engines.installed(old):
+            engines.refuse_at_work(engine)
         total = _size((old.engines, old.pythons))
         free = shutil.disk_usage(new.path).free
         if free < total:

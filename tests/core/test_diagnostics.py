@@ -124,6 +124,9 @@ def test_the_file_holds_what_was_shown_and_only_what_was_chosen(
         assert archive.read(entries[1].name).decode() == entries[1].text
 
 
-def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+def test_a_project_that_cannot_be_read_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_LOGS", str(tmp_path / "logs"))
     found = diagnostics.collect({}, tmp_path)
     assert [item.name for item in found] == ["doctor.json", "project.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +110,21 @@ def test_removing_the_engine_in_use_leaves_the_one_before_in_use(root: Root) -> 
     engines.remove(new, root)
     assert not new.folder.exists()
     assert engines.current() == engines.find("cpu-1")
+
+
+def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: Root) -> None:
+    engine = make(root, "cpu-1")
+    job = subprocess.Popen(
+        [str(engine.python), "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    try:
+        with pytest.raises(ProblemError, match="at work"):
+            engines.remove(engine, root)
+        assert engine.python.exists()
+    finally:
+        job.communicate(b"\n")
+    engines.remove(engine, root)
+    assert not engine.folder.exists()
 
 
 def test_a_pointer_that_is_damaged_counts_as_none(root: Root) -> None:
