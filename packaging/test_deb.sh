@@ -3,11 +3,12 @@
 #   sudo bash packaging/test_deb.sh [--cut]
 # With --cut the network goes away in the middle of the engine's download, and comes back.
 # Needs root and debootstrap (installed with apt where it is missing); is skipped, with the reason, where
-# these cannot be had. Two Debian systems made by debootstrap, one to build in and a bare one to install
-# in, are layers over the same base; mounts and processes of the test end with it.
+# these cannot be had. It makes two Debian systems with debootstrap, one to build in and a bare one to install
+# in; mounts and processes of the test end with it.
 # Environment:
-#   WORK          folder to work in (default /tmp/lora-studio-deb); its `base` and `tools` are kept
-#   SUITE         Debian release (default bookworm, the oldest with a Python that the engine takes)
+#   WORK          folder to work in (default /tmp/lora-studio-deb); `base-*` and `tools-*` in it are kept
+#   BUILD_SUITE   Debian release to build in (default bookworm, the oldest with a Python that is taken)
+#   SUITE         Debian release to install in (default trixie)
 #   MIRROR        Debian mirror (default: the first one in this machine's apt sources)
 #   KEEP          set to 1, both systems stay as the test left them, for a look or for further STEPS
 #   STEPS         what is done (default: all of "build lint install window engine train purge"); without
@@ -15,8 +16,8 @@
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly work=${WORK:-/tmp/lora-studio-deb} suite=${SUITE:-bookworm}
-readonly base=$work/base-$suite tools=$work/tools-$suite
+readonly work=${WORK:-/tmp/lora-studio-deb} build_suite=${BUILD_SUITE:-bookworm} suite=${SUITE:-trixie}
+readonly base=$work/base-$suite build_base=$work/base-$build_suite tools=$work/tools-$build_suite
 readonly builder=$work/builder bare=$work/bare
 # A user without rights, with a name as people have them.
 readonly user=zoe home="/home/Zoë Müller" port=38917
@@ -40,19 +41,19 @@ shift
 cut_network=
 [ "${1:-}" != --cut ] || cut_network=1
 
-# make_base: a bare Debian, once.
+# make_base SUITE: a bare Debian, once.
 make_base() {
-    local mirror=${MIRROR:-}
-    [ ! -d "$base" ] || return 0
+    local release=$1 mirror=${MIRROR:-}
+    [ ! -d "$work/base-$release" ] || return 0
     if [ -z "$mirror" ]; then
         # shellcheck disable=SC2016  # apt's own placeholder
         mirror=$(apt-get indextargets --format '$(SITE)' | grep -m1 '^http')
     fi
-    say "Bare Debian $suite"
+    say "Bare Debian $release"
     rm -rf "$work/making"
-    debootstrap --variant=minbase "$suite" "$work/making" "$mirror" >"$work/debootstrap.log" ||
+    debootstrap --variant=minbase "$release" "$work/making" "$mirror" >"$work/debootstrap.log" ||
         { tail -5 "$work/debootstrap.log" >&2; fail "debootstrap did not make a system."; }
-    mv "$work/making" "$base"
+    mv "$work/making" "$work/base-$release"
 }
 
 # mount_layer ROOT CHANGES LOWER...: a system that writes into CHANGES alone.
@@ -228,8 +229,24 @@ open_window() {
         /out/venv/bin/python -m lora_studio"
 }
 
+# Where pip has wheels of this machine's own, they are for its own Python: that is lent with them, in its
+# place. Elsewhere the engine is made with the Python that the package depends on.
+lend_python() {
+    local place
+    [ -n "$(pip_values find-links)" ] || return 0
+    place=$(python3 -c 'import sys; print(sys.base_prefix)')
+    [ "$place" != /usr ] || return 0
+    mkdir -p "$bare$place"
+    mount --bind -o ro "$place" "$bare$place"
+    chmod a+rx "$bare/root"
+    echo "$place/bin/python3"
+}
+
 set_up_engine() {
     through=()
+    local lent
+    lent=$(lend_python)
+    local install="lora-studio engine install --yes --json ${lent:+--python $lent}"
     if [ -n "$cut_network" ]; then
         say "A line that can be cut"
         rm -rf "$work/line"
@@ -245,14 +262,14 @@ set_up_engine() {
     fi
     say "Engine set-up by the installed program"
     local began=$SECONDS
-    if ! as_user "lora-studio engine install --yes --json" >"$work/engine.jsonl" 2>"$work/engine.err"; then
+    if ! as_user "$install" >"$work/engine.jsonl" 2>"$work/engine.err"; then
         [ -n "$cut_network" ] && [ ! -e "$work/line/cut-at" ] ||
-            { tail -5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
+            { tail -n 5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
         tail -1 "$work/engine.jsonl"
         while [ -e "$work/line/cut" ]; do sleep 0.5; done
         say "Again, from where it was"
-        as_user "lora-studio engine install --yes --json" >>"$work/engine.jsonl" 2>>"$work/engine.err" ||
-            { tail -5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
+        as_user "$install" >>"$work/engine.jsonl" 2>>"$work/engine.err" ||
+            { tail -n 5 "$work/engine.jsonl" "$work/engine.err" >&2; fail "The engine was not set up."; }
     fi
     echo "Engine set up in $((SECONDS - began)) s"
     python3 packaging/engine_events.py "$work/engine.jsonl" ${cut_network:+"$work/line/bytes"}
@@ -288,14 +305,15 @@ fi
 if [[ $steps = *" build "* ]]; then
     rm -rf "$work"/{built,built.work}
 fi
-make_base
+make_base "$build_suite"
+make_base "$suite"
 if [ ! -e "$tools/ready" ]; then
-    mount_layer "$builder" "$tools" "$base"
+    mount_layer "$builder" "$tools" "$build_base"
     mkdir -p "$builder/source"
     install_tools
     umount -R "$builder"
 fi
-mount_layer "$builder" "$work/built" "$tools" "$base"
+mount_layer "$builder" "$work/built" "$tools" "$build_base"
 mount_layer "$bare" "$work/changes" "$base"
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' lora_studio/__init__.py)
 deb=$work/packages/lora-studio_${version}_amd64.deb
