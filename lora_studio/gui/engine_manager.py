@@ -33,10 +33,12 @@ class EngineManager(QObject):
 
     Signals:
         changed: something to show is different; `control.running` says whether work is under way.
+        clearing: engines are about to be deleted or moved, so nothing may be at work in them.
         switched: workers are to be started anew.
     """
 
     changed = Signal()
+    clearing = Signal()
     switched = Signal()
 
     def __init__(self, messages: Messages, parent: QWidget) -> None:
@@ -130,6 +132,7 @@ class EngineManager(QObject):
 
     def move_to(self, folder: str) -> None:
         """Takes all engines along to another folder, with the dialog's progress."""
+        self.clearing.emit()
         self._start(lambda stop: operations.move(Path(folder), stop))
 
     def _ask_remove(self) -> None:
@@ -155,6 +158,7 @@ class EngineManager(QObject):
 
     def _remove(self, dialog: Dialog, name: str) -> None:
         dialog.accept()
+        self.clearing.emit()
         self._start(lambda stop: operations.remove(name, stop))
 
     def _closed(self) -> None:

@@ -91,6 +91,7 @@ def _wire_engine(window: Window) -> None:
     settings.engine.wanted.connect(engine.do)
     settings.engine.chosen.connect(engine.use)
     engine.changed.connect(lambda: settings.refresh_engine(running=engine.control.running))
+    engine.clearing.connect(window.inspector.renew)
     engine.switched.connect(window.inspector.renew)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
     settings.updates.allowed.connect(window.updates.allow)

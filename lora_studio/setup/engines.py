@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import Root, not_writable, root
 
 MANIFEST = "engine.json"
+
+#: Seconds that workers have to end before an engine counts as in use.
+_PATIENCE = 2.0
 
 
 class Package(BaseModel):
@@ -232,11 +236,15 @@ def remove(engine: Engine, at: Root) -> None:
 
 def refuse_at_work(engine: Engine) -> None:
     """Raises ProblemError while a worker of that engine is at work."""
-    if at_work(engine):
+    until = time.monotonic() + _PATIENCE
+    while at_work(engine):
+        if time.monotonic() < until:  # one that was told to end takes a moment
+            time.sleep(0.1)
+            continue
         raise fail(
             "engine.at_work",
-            f"A job is at work in the engine {engine.name}.",
-            "Wait until it has ended, or stop it, then try again.",
+            f"A job or a window is at work in the engine {engine.name}.",
+            "Wait until the job has ended, close other windows, then try again.",
             where=Where(file=str(engine.folder)),
         )
 

@@ -209,7 +209,7 @@ def test_removing_says_how_much_goes_and_keeps_projects(qtbot: QtBot, window: Wi
     assert str(folders.root().path) in question.text.text()
     buttons = question.findChildren(QPushButton)
     remove = next(part for part in buttons if part.text().startswith("Remove"))
-    with qtbot.waitSignal(window.engine.switched):
+    with qtbot.waitSignals([window.engine.clearing, window.engine.switched]):
         remove.click()
     assert not engine.folder.exists()
     assert project.is_dir()
