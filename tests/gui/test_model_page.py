@@ -157,6 +157,14 @@ def test_the_hub_is_searched_by_enter_with_what_fits_first(
     assert worker.last("search_models").gated is False
 
 
+def test_the_hub_is_asked_nothing_before_the_user_goes_there(
+    page: ModelPage, worker: Worker
+) -> None:
+    assert {question.kind for question in worker.asked} <= {"list_models", "inspect_model"}
+    page.browser.go("hub")
+    assert {"search_models", "inspect_account"} <= {question.kind for question in worker.asked}
+
+
 def test_filters_of_size_licence_and_order_search_anew(page: ModelPage, worker: Worker) -> None:
     page.browser.go("hub")
     filters = page.browser.filters

@@ -144,6 +144,7 @@ class ModelPage(Page):
         self.download.page_clicked.connect(self._open_page)
         self.download.online_wanted.connect(self.online_wanted)
         self.account.changed.connect(self._account_changed)
+        self.browser.ways.currentRowChanged.connect(lambda _: self._look_for_account())
         self.state.value_changed.connect(self._value_changed)
         self.state.opened.connect(self._opened)
         self.state.facts_changed.connect(self._facts_changed)
@@ -193,8 +194,6 @@ class ModelPage(Page):
         if not self._looked:
             self._looked = True
             self.finder.look(self._preferences.model_folders)
-            if not offline.is_on():
-                self.account.look()
 
     def online_changed(self) -> None:
         """Offline mode was turned on or off: what failed for it may be asked again."""
@@ -269,6 +268,11 @@ class ModelPage(Page):
             self._show_facts()
         elif name == "lengths":
             self._show_memory()
+
+    def _look_for_account(self) -> None:
+        """Nobody asks the hub before the user goes there."""
+        if self.browser.way == "hub" and self.account.found is None and not offline.is_on():
+            self.account.look()
 
     def _account_changed(self) -> None:
         self.browser.show_account(self.account.found)
