@@ -63,7 +63,7 @@ class PlaygroundStore(QObject):
 
         def work(background: Background) -> list[Choice]:
             found = _of_model(own)
-            for run in background.gently(run_folder.begun_runs(runs, _RUNS)):
+            for run in background.gently(run_folder.list_runs(runs)[:_RUNS]):
                 found += speakers.of_run(run)
             return [*found, *speakers.of_adapters(folders)]
 
