@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, cast
@@ -167,7 +167,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As one array.")]
 @app.command()
 def rollback(as_json: JsonOption = False) -> None:
     """Use the engine again that was in use before."""
-    _at_once(lambda root: engines.rollback(root), as_json)
+    _at_once(engines.rollback, as_json)
 
 
 @app.command()
@@ -324,12 +324,12 @@ def _asks(yes: bool, display: Display) -> bool:
     return not yes and not display.as_json and sys.stdin.isatty()
 
 
-def _at_once(action: Any, as_json: bool) -> None:
+def _at_once(action: Callable[[folders.Root], Engine], as_json: bool) -> None:
     """Something that takes no time, under the lock; says which engine is in use then."""
     display = Display(as_json=as_json)
     root = folders.root()
     with refusing(display), root.locked():
-        engine: Engine = action(root)
+        engine = action(root)
     if as_json:
         print_json(_facts(engine))
     else:

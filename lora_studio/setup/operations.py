@@ -281,7 +281,7 @@ def _unexpected(error: Exception, log: Log) -> Problem:
 
 def rollback(_stop: Stop) -> Iterator[Event]:
     """Uses the engine again that was in use before."""
-    return told(_at_once(lambda root: engines.rollback(root)), _stop)
+    return told(_at_once(engines.rollback), _stop)
 
 
 def use(name: str, _stop: Stop) -> Iterator[Event]:
