@@ -134,23 +134,30 @@ class PlaygroundStore(QObject):
         self, work: Callable[[Background], object], then: Callable[[object], object]
     ) -> Background:
         # The result travels with what is done with it: a signal of a thread that leads to a bare
-        # function would call it in that thread.
-        thread = Background(lambda background: (then, work(background)), self)
+        # function would call it in that thread. The thread travels too: to delete one whose signal
+        # still waits for the window would lose that signal.
+        def carry_out(
+            background: Background,
+        ) -> tuple[Background, Callable[[object], object], object]:
+            try:
+                return background, then, work(background)
+            except ProblemError as error:
+                return background, self.failed.emit, error.problems[0]
+
+        thread = Background(carry_out, self)
         thread.done.connect(self._deliver)
         thread.failed.connect(self.failed)
-        thread.finished.connect(self._sweep)
         self._works.append(thread)
         thread.start()
         return thread
 
-    def _deliver(self, outcome: tuple[Callable[[object], object], object]) -> None:
-        then, result = outcome
-        then(result)
-
-    def _sweep(self) -> None:
-        for thread in [each for each in self._works if each.isFinished()]:
+    def _deliver(self, outcome: tuple[Background, Callable[[object], object], object]) -> None:
+        thread, then, result = outcome
+        if thread in self._works:
             self._works.remove(thread)
+            thread.wait()  # a moment: it had nothing more to do
             thread.deleteLater()
+        then(result)
 
 
 def _of_model(source: str) -> list[Choice]:
