@@ -58,6 +58,8 @@ class ChatDesk(QObject):
         self.store.failed.connect(self.failed)
         state.opened.connect(self.open_project)
         state.run_changed.connect(self._run_changed)
+        if state.draft.path is not None:  # the place is built when somebody first goes there
+            self.open_project()
 
     @property
     def busy(self) -> bool:

@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.core.chat import GgufFile, OnBase, Sampling
-from lora_studio.core.playground import Playground
+from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder, create
@@ -99,6 +99,18 @@ def test_a_prompt_is_answered_in_every_column_and_kept_with_the_project(
     assert page.desk.kept.turns == ()
     qtbot.waitUntil(lambda: len(page.desk.kept.turns) == 1, timeout=WAIT)
     assert texts(page) == [["I do not know."], ["It is on its way."]]
+
+
+def test_a_place_that_is_built_late_has_the_open_projects_conversations(
+    state: ProjectState, project_folder: Path, qtbot: QtBot
+) -> None:
+    kept = Conversation(draft="Half a thought")
+    Playground(project_folder).save(kept)
+    state.open(project_folder)
+    late = PlaygroundPage(state)
+    qtbot.waitUntil(lambda: late.desk.kept == kept, timeout=WAIT)
+    late.leave()
+    late.deleteLater()
 
 
 def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(
