@@ -23,6 +23,7 @@ from lora_studio.gui.widgets.basics import (
     row,
     tool_button,
 )
+from lora_studio.gui.widgets.glyph import Elided
 
 _WIDTH = 760
 
@@ -189,13 +190,14 @@ class _ProjectRow(QFrame):
         tint = getattr(current(), "ok" if icon == "check" else role)
         glyph = QLabel()
         glyph.setPixmap(pixmap(icon, tint))
-        folder = label(_place(seen.file), "caption")
-        folder.setToolTip(str(seen.file))
+        folder = Elided(_place(seen.file), "caption")
+        folder.full = str(seen.file)
         ago = f" · {_ago(time.time() - seen.changed)}" if seen.seen else ""
         state = label(seen.words + ago, "caption")
         self.tools = row()
         names = column(label(seen.name, "label"), row(state, None), folder, spacing=2)
-        layout = row(glyph, names, None, spacing=Space.M)
+        layout = row(glyph, names, spacing=Space.M)
+        layout.setStretch(1, 1)
         layout.setContentsMargins(0, Space.M, 0, Space.M)
         layout.addLayout(self.tools)
         self.setLayout(layout)

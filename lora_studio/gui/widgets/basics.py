@@ -222,11 +222,14 @@ class EmptyState(QWidget):
 
 
 class FlowLayout(QLayout):
-    """Side by side, going on in the next row where the width ends."""
+    """Side by side, going on in the next row where the width ends; mirrored from right to left."""
 
-    def __init__(self, parent: QWidget | None = None, spacing: int = Space.S) -> None:
-        """No margins of its own."""
+    def __init__(
+        self, parent: QWidget | None = None, spacing: int = Space.S, *, at_end: bool = False
+    ) -> None:
+        """No margins of its own. `at_end` pushes each row to where lines of text end."""
         super().__init__(parent)
+        self._at_end = at_end
         self.setContentsMargins(0, 0, 0, 0)
         self.setSpacing(spacing)
         self._items: list[QLayoutItem] = []
@@ -282,19 +285,35 @@ class FlowLayout(QLayout):
         return [item for item in self._items if not item.isEmpty()]
 
     def _place(self, rect: QRect, *, move: bool) -> int:
-        x, y, height = rect.x(), rect.y(), 0
-        for item in self._shown():
-            hint = item.sizeHint()
-            if x > rect.x() and x + hint.width() > rect.right() + 1:
-                x, y, height = rect.x(), y + height + self.spacing(), 0
-            if move:
-                holder = self.parentWidget()
-                direction = holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
+        y = rect.y()
+        for items in self._rows(rect.width()):
+            hints = [item.sizeHint() for item in items]
+            width = sum(hint.width() + self.spacing() for hint in hints) - self.spacing()
+            x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
+            for item, hint in zip(items, hints, strict=True) if move else ():
                 place = QRect(QPoint(x, y), hint)
-                item.setGeometry(QStyle.visualRect(direction, rect, place))
-            x += hint.width() + self.spacing()
-            height = max(height, hint.height())
-        return y + height - rect.y()
+                item.setGeometry(QStyle.visualRect(self._direction(), rect, place))
+                x += hint.width() + self.spacing()
+            y += max(hint.height() for hint in hints) + self.spacing()
+        return max(0, y - self.spacing() - rect.y())
+
+    def _rows(self, width: int) -> list[list[QLayoutItem]]:
+        """What stands side by side, row by row."""
+        rows: list[list[QLayoutItem]] = []
+        taken = 0
+        for item in self._shown():
+            needed = item.sizeHint().width()
+            if rows and taken + self.spacing() + needed <= width:
+                rows[-1].append(item)
+                taken += self.spacing() + needed
+            else:
+                rows.append([item])
+                taken = needed
+        return rows
+
+    def _direction(self) -> Qt.LayoutDirection:
+        holder = self.parentWidget()
+        return holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
 
 
 def _filled(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:

@@ -6,6 +6,7 @@ from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLayout, QWidget
 
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 
 #: Qt's QWIDGETSIZE_MAX: no limit.
@@ -26,7 +27,7 @@ class Columns(QWidget):
     ) -> None:
         """`stretch` divides the width; a part with 0 takes only what it needs.
 
-        `right_width` pixels are what the right part gets beside the left one; below it, it is as
+        `right_width` pixels, more where text is larger, are what the right part gets beside the left one; below it, it is as
         wide as there is room.
         """
         super().__init__(parent)
@@ -41,13 +42,13 @@ class Columns(QWidget):
     def minimumSizeHint(self) -> QSize:
         """The wider of the two: below that nothing helps."""
         left, right = self._widths()
-        return QSize(max(left, self._right_width or right), self._box.minimumSize().height())
+        return QSize(max(left, self._wanted() or right), self._box.minimumSize().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Side by side as soon as both fit."""
         super().resizeEvent(event)
         left, right = self._widths()
-        needed = left + (self._right_width or right) + self._box.spacing()
+        needed = left + (self._wanted() or right) + self._box.spacing()
         fits = event.size().width() >= needed
         direction = QBoxLayout.Direction.LeftToRight if fits else QBoxLayout.Direction.TopToBottom
         if direction != self._box.direction():
@@ -57,9 +58,12 @@ class Columns(QWidget):
             # A fixed width below the left part would be given too little height: wrapped words are
             # measured at the width of the column.
             if fits:
-                self._parts[1].setFixedWidth(self._right_width)
+                self._parts[1].setFixedWidth(self._wanted())
             else:
                 _free(self._parts[1])
+
+    def _wanted(self) -> int:
+        return Size.scaled(self._right_width)
 
     def _widths(self) -> list[int]:
         return [

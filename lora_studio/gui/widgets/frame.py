@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import button, label
+from lora_studio.gui.widgets.basics import FlowLayout, button, label
 
 
 class PageHeader(QWidget):
@@ -18,13 +18,15 @@ class PageHeader(QWidget):
         self.title = label(title, "title")
         self.back = button(tr("Back"))
         self.primary = button(tr("Continue"), kind="primary")
-        self.extra = QHBoxLayout()
-        self.extra.setSpacing(Space.S)
+        extra = QWidget()
+        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        policy.setHeightForWidth(True)
+        extra.setSizePolicy(policy)
+        self.extra = FlowLayout(extra, at_end=True)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.S)
         layout.setSpacing(Space.S)
         layout.addWidget(self.title)
-        layout.addStretch(1)
-        layout.addLayout(self.extra)
+        layout.addWidget(extra, 1)
         layout.addWidget(self.back)
         layout.addWidget(self.primary)

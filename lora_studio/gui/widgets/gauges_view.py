@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QProgressBar, QWidget
 
 from lora_studio.core import events, words
@@ -17,7 +18,13 @@ _NAME_LENGTH = 26
 
 
 class GaugesView(QWidget):
-    """One line; all devices and the machine in the tooltip, which screen readers get as well."""
+    """One line; all devices and the machine in the tooltip, which screen readers get as well.
+
+    Signals:
+        changed: it may need more room, or less.
+    """
+
+    changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Hidden until something is known."""
@@ -75,6 +82,7 @@ class GaugesView(QWidget):
             self.heat.setText("")
             self._show_memory(device.total_bytes - device.free_bytes, device.total_bytes)
         self._show_around(gpu)
+        self.changed.emit()
 
     def _show_gpu(self, gpu: Gpu) -> None:
         self.load.setText(f"{gpu.load} %" if gpu.load is not None else "")

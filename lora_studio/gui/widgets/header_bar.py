@@ -49,6 +49,7 @@ class HeaderBar(QFrame):
     def __init__(self, menu: QMenu, parent: QWidget | None = None) -> None:
         """`menu` opens under the project's name."""
         super().__init__(parent)
+        self._making_room = True
         self.setProperty("surface", "header")
         sized(self, height=48)
         self._project = QToolButton()
@@ -60,6 +61,7 @@ class HeaderBar(QFrame):
         set_icon(self._project, "chevron-down", "muted")
         self._saved = label("", "caption")
         self._device = GaugesView()
+        self._device.changed.connect(self._make_room)
         self.task = JobView()
         self.task.stop.setText(tr("Cancel"))
         self._job = JobView()
@@ -67,6 +69,7 @@ class HeaderBar(QFrame):
         self._job.open.clicked.connect(self.job_clicked)
         self.queue = button("", self.queue_clicked.emit, kind="link", icon="runs", role="accent")
         self.queue.hide()
+        self._making_room = False
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.L, 0, Space.XL, 0)
         layout.setSpacing(Space.S)
@@ -105,13 +108,17 @@ class HeaderBar(QFrame):
         self._make_room()
 
     def _make_room(self) -> None:
+        if self._making_room:  # what goes and comes tells again
+            return
+        self._making_room = True
         layout = self.layout()
         for roomy, saved, gauges in _GIVEN_UP:
             self._device.set_roomy(roomy)
             self._saved.setVisible(saved)
             self._device.set_fits(gauges)
             if layout is None or layout.sizeHint().width() <= self.width():
-                return
+                break
+        self._making_room = False
 
     def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
         """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""

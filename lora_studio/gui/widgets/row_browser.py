@@ -70,14 +70,14 @@ class RowBrowser(QWidget):
         self.search.setPlaceholderText(tr("Search rows"))
         self.search.setAccessibleName(tr("Search rows"))
         self.search.setToolTip(tr("Finds rows that hold these words, upper or lower case (Ctrl+F)"))
-        self.search.setMinimumWidth(120)
+        self.search.setMinimumWidth(60)
         self.search.setMaximumWidth(320)
         self.filter.setAccessibleName(tr("Which rows"))
         self.filter.setMinimumWidth(130)
         self.filter.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.filter.setMinimumContentsLength(12)
+        self.filter.setMinimumContentsLength(10)
         self.clear.hide()
         split = QSplitter()
         for part, margins in (

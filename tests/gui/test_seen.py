@@ -1,0 +1,101 @@
+"""The window as people see, hear and reach it: every page, in each language, size of text, direction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.core.problems import STEPS
+from lora_studio.gui import language, theme, told, wizard
+from lora_studio.gui.dialogs import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
+from lora_studio.gui.furniture import PLACE_TITLES
+from lora_studio.gui.preferences import Preferences, TextSize
+from lora_studio.gui.widgets.basics import More
+from lora_studio.gui.window import Window
+from tests import screenshots
+from tests.helpers import fake_engine, seen
+
+LOOKS = [
+    pytest.param(("en", 100, False), id="English"),
+    pytest.param(("en", 150, False), id="English-150"),
+    pytest.param(("de", 100, False), id="German"),
+    pytest.param(("de", 150, True), id="German-150-right-to-left"),
+]
+
+
+@pytest.fixture
+def window(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Window]:  # fmt: skip
+    """The real window at its smallest usual size, over a project about which all is known."""
+    code, size, mirrored = request.param
+    file = tmp_path / "scenario.json"
+    file.write_text(json.dumps(screenshots.scenario(tmp_path)))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(file))
+    _look(qapp, code, size, Qt.LayoutDirection.RightToLeft if mirrored else None)
+    made = Window(Preferences(tour_seen=True), wizard.pages)
+    made.resize(1280, 800)
+    made.show()
+    made.open_project(screenshots._project(tmp_path))
+    yield made
+    made.leave()
+    made.close()
+    made.deleteLater()
+    qapp.processEvents()
+    _look(qapp, "en", 100, Qt.LayoutDirection.LeftToRight)
+
+
+def _look(
+    app: QApplication, code: str, size: TextSize, direction: Qt.LayoutDirection | None
+) -> None:
+    language.install(app, code)
+    told.tell_facts.cache_clear()
+    if direction is not None:
+        app.setLayoutDirection(direction)
+    theme.apply(app, "light").set_text_size(size)
+
+
+def _visit(window: Window) -> Iterator[str]:
+    for name in (*STEPS, "home", *PLACE_TITLES):
+        window.go(name)
+        QTest.qWait(250)
+        yield name
+        folded = window.stack.currentWidget().findChildren(More)
+        for more in folded:
+            more.set_open(True)
+        if folded:
+            QTest.qWait(250)
+            yield f"{name}, unfolded"
+    for dialog in _dialogs(window):
+        dialog.show()
+        QTest.qWait(20)
+        yield type(dialog).__name__
+        dialog.reject()
+
+
+def _dialogs(window: Window) -> Iterator[Dialog]:
+    yield NewProjectDialog(Path("/tmp"), window)
+    yield ClosingDialog("train", window)
+    yield UnsavedDialog("support-bot", window)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("window", LOOKS, indirect=True)
+def test_no_text_is_cut_no_control_is_nameless_or_out_of_reach(window: Window) -> None:
+    wrong = []
+    for place in _visit(window):
+        shown = window.findChildren(Dialog) if place.endswith("Dialog") else [window]
+        for root in shown:
+            for what, found in (
+                ("cut", seen.cut_texts(root)),
+                ("without a name", seen.nameless(root)),
+                ("out of reach", seen.out_of_reach(root)),
+            ):
+                wrong += [f"{place}: {what}: {item}" for item in found]
+    assert not wrong, "\n" + "\n".join(dict.fromkeys(wrong))

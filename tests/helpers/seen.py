@@ -1,0 +1,126 @@
+"""What is wrong with a window as it is shown: text that is cut, controls without a name or out of reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from PySide6.QtCore import QRect, Qt
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractItemView,
+    QAbstractScrollArea,
+    QAbstractSlider,
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QHeaderView,
+    QLabel,
+    QLineEdit,
+    QPlainTextEdit,
+    QPushButton,
+    QRadioButton,
+    QScrollBar,
+    QTabBar,
+    QTextEdit,
+    QToolButton,
+    QWidget,
+)
+
+from lora_studio.gui.widgets.glyph import Elided
+from lora_studio.gui.widgets.rail import RailButton
+
+#: Pixels that rounding may cost.
+_SLACK = 2
+_INTERACTIVE = (
+    QAbstractButton, QLineEdit, QComboBox, QAbstractItemView, QPlainTextEdit, QTextEdit,
+    QAbstractSlider, QAbstractSpinBox, QTabBar,
+)  # fmt: skip
+
+
+def shown(root: QWidget) -> Iterator[QWidget]:
+    """Every widget below that is visible and has room; those inside others' innards left out."""
+    for widget in root.findChildren(QWidget):
+        if widget.isVisible() and widget.width() > 1 and widget.height() > 1:
+            yield widget
+
+
+def cut_texts(root: QWidget) -> list[str]:
+    """Words of labels and buttons that do not fit into them."""
+    found = []
+    for widget in shown(root):
+        if isinstance(widget, Elided) or isinstance(widget.parentWidget(), Elided):
+            continue  # cut short on purpose, with the whole text in the tooltip
+        if isinstance(widget, QLabel) and widget.text() and _is_cut(widget):
+            found.append(f"label “{widget.text()[:70]}” {_size(widget)}")
+        elif isinstance(widget, QPushButton | QCheckBox | QRadioButton) and widget.text():
+            need, have = widget.minimumSizeHint(), widget.size()
+            if need.width() > have.width() + _SLACK or need.height() > have.height() + _SLACK:
+                found.append(
+                    f"button “{widget.text()[:70]}” {_size(widget)}, {need.width()} needed"
+                )
+        elif isinstance(widget, RailButton) and widget.sizeHint().width() > widget.width() + _SLACK:
+            found.append(f"rail “{widget.text()}”")
+    return found
+
+
+def _is_cut(label: QLabel) -> bool:
+    if label.textFormat() == Qt.TextFormat.RichText or label.pixmap().width():
+        return False
+    room = label.contentsRect()
+    flags = Qt.TextFlag.TextWordWrap if label.wordWrap() else Qt.TextFlag(0)
+    wide = QRect(0, 0, room.width() if label.wordWrap() else 100_000, 100_000)
+    need = label.fontMetrics().boundingRect(wide, int(flags), label.text())
+    return need.width() > room.width() + _SLACK or need.height() > room.height() + _SLACK
+
+
+def _size(widget: QWidget) -> str:
+    return f"in {widget.width()} × {widget.height()}"
+
+
+def nameless(root: QWidget) -> list[str]:
+    """Controls of which a screen reader could say nothing."""
+    return [
+        _path(widget)
+        for widget in shown(root)
+        if _is_control(widget) and not (widget.accessibleName() or _own_words(widget))
+    ]
+
+
+def out_of_reach(root: QWidget) -> list[str]:
+    """Enabled controls that Tab does not come to; those in a group of radio buttons share one stop."""
+    return [
+        _path(widget)
+        for widget in shown(root)
+        if _is_control(widget)
+        and widget.isEnabled()
+        and not widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+        and not isinstance(widget, QRadioButton)
+    ]
+
+
+def _is_control(widget: QWidget) -> bool:
+    if not isinstance(widget, _INTERACTIVE) or isinstance(widget, QHeaderView | QScrollBar):
+        return False
+    parent = widget.parentWidget()
+    inside = isinstance(parent, QComboBox | QAbstractSpinBox | QTabBar | QAbstractItemView)
+    is_header = isinstance(parent, QAbstractScrollArea | QLineEdit)
+    return not inside and not (is_header and isinstance(widget, QAbstractButton))
+
+
+def _own_words(widget: QWidget) -> str:
+    if isinstance(widget, QAbstractButton):
+        return widget.text() or (widget.toolTip() if isinstance(widget, QToolButton) else "")
+    if isinstance(widget, QTabBar):
+        return widget.tabText(0)
+    buddies = [label for label in widget.window().findChildren(QLabel) if label.buddy() is widget]
+    return buddies[0].text() if buddies else ""
+
+
+def _path(widget: QWidget) -> str:
+    names = []
+    at: QWidget | None = widget
+    while at is not None and len(names) < 4:
+        names.append(type(at).__name__)
+        at = at.parentWidget()
+    text = widget.text() if isinstance(widget, QAbstractButton) else ""
+    return " in ".join(names) + (f" “{text}”" if text else "")
