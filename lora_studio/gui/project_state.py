@@ -62,6 +62,7 @@ class ProjectState(QObject):
     """Wraps the draft of the open project.
 
     Signals:
+        opening: another project is about to be open: whoever listens to `opened` has to be there.
         opened: another project is open; read everything again.
         value_changed(step, field): one field has another value.
         problems_changed(list[Problem]): every problem there is now.
@@ -71,6 +72,7 @@ class ProjectState(QObject):
         run_changed: `run`, `running` or `stopping` is another one.
     """
 
+    opening = Signal()
     opened = Signal()
     value_changed = Signal(str, str)
     problems_changed = Signal(list)
@@ -285,6 +287,7 @@ class ProjectState(QObject):
     def _take(self, draft: Draft) -> None:
         if self._autosave.isActive():
             self._save_by_itself()
+        self.opening.emit()
         self.draft = draft
         self.undo.clear()
         self.facts = Facts(devices=self.facts.devices)

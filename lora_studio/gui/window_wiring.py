@@ -51,6 +51,8 @@ def _wire_project(window: Window) -> None:
     window.strip.explain.connect(window.help.explain)
     window.message_bar.act.connect(window.help.act)
     window.message_bar.explain.connect(window.help.explain)
+    # A signal is not heard by what is connected while it is sent: the pages are made before.
+    state.opening.connect(window.furniture.make)
     state.opened.connect(window.project_opened)
     state.problems_changed.connect(window.problems_changed)
     state.dirty_changed.connect(window.show_project)

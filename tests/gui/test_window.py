@@ -79,6 +79,20 @@ def test_a_project_opens_at_the_first_step_that_is_not_ready(
     assert window.place == "dataset"
 
 
+def test_pages_that_are_made_for_a_project_hear_that_it_is_opened(
+    window: Window, project_folder: Path
+) -> None:
+    heard: list[str] = []
+    opened = window.state.opened
+    window.furniture.made.connect(
+        lambda: opened.connect(lambda: heard.append(window.state.draft.name))
+    )
+
+    window.open_project(project_folder)
+
+    assert heard == ["support bot"]
+
+
 def test_the_rail_says_what_is_ready_and_what_is_wrong(
     window: Window, project_folder: Path
 ) -> None:
