@@ -6,7 +6,8 @@ cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
 taken=$(mktemp -d)
 trap 'rm -rf "$taken"' EXIT
-python -m tests.screenshots "$taken" --theme light --width 1280
+python -m tests.screenshots "$taken" --theme light --width 1280 \
+    --only dataset-tokens training-done export-done
 mkdir -p packaging/docs/images
 while read -r shot name; do
     # The window has few colours: a palette halves the file and shows no difference.

@@ -37,7 +37,7 @@ def _said(*command: str) -> str:
 
 def seconds(display: str, command: list[str]) -> float:
     """Seconds from the start of the command until its window is there; then it is ended."""
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
         environment = os.environ | {"DISPLAY": display, "HOME": home, "QT_QPA_PLATFORM": "xcb"}
         began = time.monotonic()
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ def seconds(display: str, command: list[str]) -> float:
                 sys.exit(f"No window of {command[0]} came up.")
             time.sleep(0.01)
         took = time.monotonic() - began
-        process.terminate()
+        process.kill()  # it has just begun: there is nothing to put in order
         process.wait(PATIENCE)
     return took
 

@@ -29,7 +29,11 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 
 if [ "${1:-}" != --inside ]; then
     [ "$(id -u)" = 0 ] || skip "It needs root, for chroot and mounts."
-    unshare --mount --pid --fork true 2>/dev/null || skip "This machine does not allow mounts."
+    mkdir -p "$work/try"/{lower,upper,work,root}
+    unshare --mount --pid --fork mount -t overlay overlay "$work/try/root" \
+        -o "lowerdir=$work/try/lower,upperdir=$work/try/upper,workdir=$work/try/work" 2>/dev/null ||
+        skip "This machine does not allow the mounts that it needs."
+    rm -rf "$work/try"
     if ! command -v debootstrap >/dev/null; then
         command -v apt-get >/dev/null || skip "debootstrap is not installed."
         { apt-get -qq update && apt-get -qq -y --no-install-recommends install debootstrap; } \
@@ -52,7 +56,7 @@ make_base() {
     say "Bare Debian $release"
     rm -rf "$work/making"
     debootstrap --variant=minbase "$release" "$work/making" "$mirror" >"$work/debootstrap.log" ||
-        { tail -5 "$work/debootstrap.log" >&2; fail "debootstrap did not make a system."; }
+        { tail -5 "$work/debootstrap.log" >&2; skip "debootstrap could not make a system from $mirror."; }
     mv "$work/making" "$work/base-$release"
 }
 
