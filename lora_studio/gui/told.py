@@ -22,6 +22,8 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _NUMBER = re.compile(r"-?\d{1,3}(,\d{3})+")
 #: Where one sentence ends and the next begins.
 _BETWEEN = re.compile(r"(?<=[.?…:;])(\s+)")
+#: A value may hold anything but the end of a sentence with another one after it.
+_VALUE = r"(?:(?![.?!] +[A-Z]).)+?"
 #: Values with words in them are texts of this kind themselves, down to this depth.
 _DEEPEST = 4
 
@@ -62,7 +64,7 @@ class _Template:
         parts, seen = _PLACE.split(self.text), set[str]()
         made = re.escape(parts[0])
         for name, literal in zip(parts[1::2], parts[2::2], strict=True):
-            value = r"[\d.,\u202f]+" if name == "n" else ".+?"
+            value = r"[\d.,\u202f]+" if name == "n" else _VALUE
             made += f"(?P={name})" if name in seen else f"(?P<{name}>{value})"
             made += re.escape(literal)
             seen.add(name)

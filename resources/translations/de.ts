@@ -216,6 +216,10 @@
             <translation>Ein Auftrag ist im Gang.</translation>
         </message>
         <message>
+            <source>A job or a window is at work in the engine {name}.</source>
+            <translation>In der Engine {name} arbeitet ein Auftrag oder ein Fenster.</translation>
+        </message>
+        <message>
             <source>A learning rate of {rate} {what}.</source>
             <translation>Eine Lernrate von {rate} {what}.</translation>
         </message>
@@ -892,7 +896,7 @@
         </message>
         <message>
             <source>Built-in small model</source>
-            <translation>Mitgeliefertes kleines Modell</translation>
+            <translation>Kleines Modell</translation>
         </message>
         <message>
             <source>By PEFT</source>
@@ -7563,6 +7567,10 @@
             <translation>Warten Sie, bis er endet, oder sehen Sie ihm zu.</translation>
         </message>
         <message>
+            <source>Wait until the job has ended, close other windows, then try again.</source>
+            <translation>Warten Sie, bis der Auftrag endet, schließen Sie andere Fenster, und versuchen Sie es erneut.</translation>
+        </message>
+        <message>
             <source>Waiting for its turn…</source>
             <translation>Wartet, bis es an der Reihe ist…</translation>
         </message>
@@ -7665,6 +7673,10 @@
         <message>
             <source>What now?</source>
             <translation>Was nun?</translation>
+        </message>
+        <message>
+            <source>What set-ups of the engine did.</source>
+            <translation>Was beim Einrichten der Engine geschah.</translation>
         </message>
         <message>
             <source>What suits most: start here</source>

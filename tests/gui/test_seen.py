@@ -94,6 +94,7 @@ def test_no_text_is_cut_no_control_is_nameless_or_out_of_reach(window: Window) -
         for root in shown:
             for what, found in (
                 ("cut", seen.cut_texts(root)),
+                ("too wide", seen.too_wide(root)),
                 ("without a name", seen.nameless(root)),
                 ("out of reach", seen.out_of_reach(root)),
             ):

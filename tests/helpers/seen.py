@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QPlainTextEdit,
     QPushButton,
     QRadioButton,
+    QScrollArea,
     QScrollBar,
     QTabBar,
     QTextEdit,
@@ -61,6 +62,19 @@ def cut_texts(root: QWidget) -> list[str]:
         elif isinstance(widget, RailButton) and widget.sizeHint().width() > widget.width() + _SLACK:
             found.append(f"rail “{widget.text()}”")
     return found
+
+
+def too_wide(root: QWidget) -> list[str]:
+    """Pages of which a part lies beyond the edge, where nothing scrolls to it."""
+    off = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+    return [
+        f"{_path(area)} needs {area.widget().minimumSizeHint().width()} of {area.viewport().width()}"
+        for area in shown(root)
+        if isinstance(area, QScrollArea)
+        and area.horizontalScrollBarPolicy() == off
+        and area.widget() is not None
+        and area.widget().width() > area.viewport().width() + _SLACK
+    ]
 
 
 def _is_cut(label: QLabel) -> bool:

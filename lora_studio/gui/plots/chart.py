@@ -84,6 +84,9 @@ class Chart(QWidget):
         self._palette = palette
         self.view = _View(self, self.show_all)
         self._plot = self.view.getPlotItem()
+        # Steps and values grow to the right in every script, as they do in print.
+        for part in (self.view, self._plot):
+            part.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
         self._labels = {"bottom": x_label, "left": y_label}
         self._plot.setMenuEnabled(False)
         self._plot.hideButtons()

@@ -290,11 +290,12 @@ class FlowLayout(QLayout):
             hints = [item.sizeHint() for item in items]
             width = sum(hint.width() + self.spacing() for hint in hints) - self.spacing()
             x = rect.x() + max(0, rect.width() - width if self._at_end else 0)
+            height = max(hint.height() for hint in hints)
             for item, hint in zip(items, hints, strict=True) if move else ():
-                place = QRect(QPoint(x, y), hint)
+                place = QRect(QPoint(x, y + (height - hint.height()) // 2), hint)
                 item.setGeometry(QStyle.visualRect(self._direction(), rect, place))
                 x += hint.width() + self.spacing()
-            y += max(hint.height() for hint in hints) + self.spacing()
+            y += height + self.spacing()
         return max(0, y - self.spacing() - rect.y())
 
     def _rows(self, width: int) -> list[list[QLayoutItem]]:

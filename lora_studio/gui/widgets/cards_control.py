@@ -6,9 +6,16 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QMouseEvent
-from PySide6.QtWidgets import QButtonGroup, QFrame, QHBoxLayout, QRadioButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QMouseEvent, QResizeEvent
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QFrame,
+    QGridLayout,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
@@ -26,7 +33,7 @@ class Choice:
 
 
 class CardsControl(Control):
-    """Cards side by side; one is chosen by click, by arrow keys or by space.
+    """Cards side by side, in two rows where it is narrow; one is chosen by click, arrow keys or space.
 
     A value that no card stands for leaves all of them unchosen.
     """
@@ -36,14 +43,39 @@ class CardsControl(Control):
         super().__init__(parent)
         self._group = QButtonGroup(self)
         self.cards = {choice.value: _Card(choice) for choice in choices}
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(Space.M)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(Space.M)
+        self._columns = 0
         for value, card in self.cards.items():
             self._group.addButton(card.radio)
             card.radio.clicked.connect(lambda _=False, value=value: self._choose(value))
-            layout.addWidget(card, 1)
+        self._arrange(len(self.cards))
         self.setFocusProxy(next(iter(self.cards.values())).radio)
+
+    def minimumSizeHint(self) -> QSize:
+        """Two rows of cards."""
+        return QSize(self._width_of(-(-len(self.cards) // 2)), super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """One row as soon as all fit."""
+        super().resizeEvent(event)
+        fits = self._width_of(len(self.cards)) <= event.size().width()
+        self._arrange(len(self.cards) if fits else -(-len(self.cards) // 2))
+
+    def _width_of(self, columns: int) -> int:
+        widest = max(card.minimumSizeHint().width() for card in self.cards.values())
+        return columns * (widest + Space.M) - Space.M
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        for column in range(max(columns, self._columns)):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        self._columns = columns
+        for index, card in enumerate(self.cards.values()):
+            self._grid.addWidget(card, *divmod(index, columns))
+        self.updateGeometry()
 
     def show_value(self, value: Any) -> None:
         """Chooses the card of a value."""

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
     QSizePolicy,
+    QStyle,
     QVBoxLayout,
     QWidget,
 )
@@ -32,6 +33,9 @@ _TINTS = {
 WIDTH = 184
 #: Icon, glyph and distances beside a title.
 _AROUND = 80
+
+#: In the middle, at the side where lines begin: Qt mirrors AlignLeft by the painter's direction.
+_ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
 
 
 @dataclass(frozen=True)
@@ -94,20 +98,21 @@ class RailButton(QAbstractButton):
         palette, here, enabled = current(), self.isChecked(), self.isEnabled()
         tint = palette.disabled if not enabled else palette.accent if here else palette.muted
         middle = self.height() // 2
-        painter.drawPixmap(Space.M, middle - 10, pixmap(self._icon, tint))
+        icon = self._mirrored(QRect(Space.M, middle - 10, 20, 20))
+        painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint))
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
         left, width = Space.M + 20 + Space.M, self.width() - 44 - 28
         if not self._state.words:
             painter.drawText(
-                QRect(left, 0, width + 20, self.height()),
-                Qt.AlignmentFlag.AlignVCenter,
+                self._mirrored(QRect(left, 0, width + 20, self.height())),
+                _ALIGNED,
                 self.text(),
             )
             return
         title, said = _heights()
         top = middle - (title + said) // 2
-        painter.drawText(QRect(left, top, width, title), Qt.AlignmentFlag.AlignVCenter, self.text())
+        painter.drawText(self._mirrored(QRect(left, top, width, title)), _ALIGNED, self.text())
         tint = getattr(palette, _TINTS[self._state.state]) if enabled else palette.disabled
         calm = self._state.state in ("todo", "ready")
         painter.setPen(
@@ -115,13 +120,17 @@ class RailButton(QAbstractButton):
         )
         painter.setFont(body_font(Size.CAPTION))
         painter.drawText(
-            QRect(left, top + title, width, said),
-            Qt.AlignmentFlag.AlignVCenter,
+            self._mirrored(QRect(left, top + title, width, said)),
+            _ALIGNED,
             painter.fontMetrics().elidedText(self._state.words, Qt.TextElideMode.ElideRight, width),
         )
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
-        painter.drawPixmap(self.width() - 28, middle - 9, pixmap(glyph, tint, 18))
+        place = self._mirrored(QRect(self.width() - 28, middle - 9, 18, 18))
+        painter.drawPixmap(place.topLeft(), pixmap(glyph, tint, 18))
+
+    def _mirrored(self, place: QRect) -> QRect:
+        return QStyle.visualRect(self.layoutDirection(), self.rect(), place)
 
     def _paint_ground(self, painter: QPainter) -> None:
         area = self.rect().adjusted(1, 1, -1, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any, cast
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QWidget
 
 from lora_studio.core import events, words
@@ -42,7 +42,7 @@ class SourceCard(QFrame):
         self._source: Plain = {}
         self._glyph = Glyph("file", "muted")
         self.name = Elided(role="label")
-        self.holds = label(role="muted")
+        self.holds = Elided(role="muted")
         self.weight = Line()
         sized(self.weight, width=64)
         self.opener = button(
@@ -73,6 +73,8 @@ class SourceCard(QFrame):
             self.remove,
         )
         head.setStretch(1, 1)
+        head.setStretch(2, 2)
+        self.holds.setAlignment(Qt.AlignmentFlag.AlignTrailing | Qt.AlignmentFlag.AlignVCenter)
         layout = column(head, self.verdict, self.problems, self.panel, spacing=Space.XS)
         layout.setContentsMargins(Space.M, Space.XS, Space.S, Space.S)
         self.setLayout(layout)

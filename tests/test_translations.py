@@ -1,0 +1,101 @@
+"""Every text that a user can see has a translation, and what the window loads is made of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication
+
+from lora_studio.gui import language, told
+from tests import translations
+
+_PLACE = re.compile(r"\{(\w*)[^}]*\}")
+
+
+@pytest.fixture(scope="module")
+def texts() -> translations.Texts:
+    """What the sources hold now."""
+    return translations.collect()
+
+
+def test_every_text_has_a_translation(texts: translations.Texts) -> None:
+    for code in language.LANGUAGES.keys() - {"en"}:
+        known = translations.read(code)
+        missing = sorted(texts.every() - known.keys())
+        assert not missing, f"{code}: run `python -m tests.translations`, then translate {missing}"
+        unused = sorted(known.keys() - texts.every())
+        assert not unused, f"{code}: run `python -m tests.translations`, which drops {unused}"
+
+
+def test_translations_take_the_same_values_as_their_texts(texts: translations.Texts) -> None:
+    wrong = []
+    for text, forms in translations.read("de").items():
+        wanted = sorted(_PLACE.findall(text))
+        for form in forms[-1:]:  # that for one may do without the number
+            found = sorted(_PLACE.findall(form))
+            # A finished sentence may say in other words what a value says in English.
+            if found != wanted and not (text in texts.told and set(found) <= set(wanted)):
+                wrong.append((text, form))
+    assert not wrong
+
+
+def test_counted_texts_have_a_form_for_one_and_a_form_for_many(texts: translations.Texts) -> None:
+    known = translations.read("de")
+    assert all(len(known[text]) == 2 for text in texts.counted)
+
+
+def test_what_the_window_loads_is_made_of_the_sources(
+    texts: translations.Texts, tmp_path: Path
+) -> None:
+    told_file = translations.FOLDER / "told.json"
+    assert json.loads(told_file.read_text("utf-8")) == texts.told
+    translations.compile_to("de", tmp_path / "de.qm")
+    assert (tmp_path / "de.qm").read_bytes() == (translations.FOLDER / "de.qm").read_bytes()
+
+
+def test_texts_of_the_window_are_literals_where_they_are_translated() -> None:
+    wrong = []
+    for file in sorted((translations.ROOT / "lora_studio" / "gui").rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text("utf-8"))):
+            named = isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+            if named and call.func.id == "tr" and isinstance(call.args[0], ast.JoinedStr):  # type: ignore[attr-defined]
+                wrong.append(f"{file.name}:{call.lineno}")
+    assert not wrong
+
+
+@pytest.fixture
+def _german(qapp: QApplication) -> Iterator[None]:
+    language.install(qapp, "de")
+    yield
+    language.install(qapp, "en")
+
+
+@pytest.mark.usefixtures("_german")
+@pytest.mark.parametrize(
+    ("finished", "said"),
+    [
+        ("There is no file /data/rows.jsonl.", "Es gibt keine Datei /data/rows.jsonl."),
+        ("about 12 min", "etwa 12 min"),
+        ("1,240 rows", "1\u202f240 Zeilen"),
+        ("1 row", "1 Zeile"),
+        (
+            "Eval loss fell 1.92 → 1.31 and was still falling.",
+            "Eval-Loss fiel 1.92 → 1.31 und fiel noch.",
+        ),
+        (
+            "The loss rose from 1.10 to 1.42. Lower the learning rate to a third, or lengthen the "
+            "warm-up, and train again.",
+            "Der Loss stieg von 1.10 auf 1.42. Senken Sie die Lernrate auf ein Drittel oder "
+            "verlängern Sie das Aufwärmen, und trainieren Sie erneut.",
+        ),
+        ("Memory ran out while reading rows.", "Der Speicher reichte nicht (gerade: Zeilen lesen)."),
+        ("Nobody has written this sentence.", "Nobody has written this sentence."),
+    ],
+)  # fmt: skip
+def test_a_finished_text_is_told_in_german_with_its_values(finished: str, said: str) -> None:
+    assert told.tell(finished) == said
