@@ -7,12 +7,8 @@ import sys
 
 def main() -> None:
     """Imports the window or the command line only when it is wanted."""
-    if "--offline" in sys.argv:
-        from lora_studio.core import offline
-
-        sys.argv.remove("--offline")
-        offline.switch(True)
-    arguments = sys.argv[1:]
+    arguments = _after_offline(sys.argv[1:])
+    sys.argv[1:] = arguments
     if not arguments or (len(arguments) == 1 and arguments[0].endswith(".lorastudio")):
         from lora_studio.gui.app import main as window
 
@@ -20,6 +16,22 @@ def main() -> None:
     from lora_studio.cli import app
 
     app(prog_name="lora-studio")
+
+
+def _after_offline(arguments: list[str]) -> list[str]:
+    """The rest of the arguments once `--offline`, which may stand anywhere, is heeded.
+
+    After `engine` it is an option of that verb's own, which names a wheel folder.
+    """
+    verb = next((at for at, word in enumerate(arguments) if not word.startswith("-")), 0)
+    everywhere = arguments[verb:][:1] != ["engine"]
+    if "--offline" not in (arguments if everywhere else arguments[:verb]):
+        return arguments
+    from lora_studio.core import offline
+
+    offline.switch(True)
+    at = arguments.index("--offline")
+    return arguments[:at] + arguments[at + 1 :]
 
 
 if __name__ == "__main__":

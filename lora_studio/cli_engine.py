@@ -38,6 +38,8 @@ app = typer.Typer(
 )
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")]
+#: Of what takes no time: the engine that is in use then, or the problems.
+ObjectOption = Annotated[bool, typer.Option("--json", help="As one object.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before downloading.")]
 PythonOption = Annotated[
     str | None, typer.Option("--python", help="Python to make it with: program file or version.")
@@ -120,9 +122,7 @@ def check(
 
 
 @app.command()
-def status(
-    as_json: Annotated[bool, typer.Option("--json", help="As one object.")] = False,
-) -> None:
+def status(as_json: ObjectOption = False) -> None:
     """Say which engine is in use, what this machine has, and what could be done."""
     current, found = engines.current(), detect.detect()
     problem: ProblemError | None = None
@@ -165,7 +165,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="As one array.")]
 
 
 @app.command()
-def rollback(as_json: JsonOption = False) -> None:
+def rollback(as_json: ObjectOption = False) -> None:
     """Use the engine again that was in use before."""
     _at_once(engines.rollback, as_json)
 
@@ -179,6 +179,8 @@ def use(
     as_json: JsonOption = False,
 ) -> None:
     """Use another engine that is installed, or a Python of your own."""
+    if bool(name) == (python is not None):
+        raise typer.BadParameter("name one engine, or a Python with --python")
     if python is not None:
         with _stoppable() as stop:
             raise typer.Exit(show(operations.use_python(python, stop), Display(as_json=as_json)))
@@ -242,7 +244,7 @@ def remove(
     everything: Annotated[
         bool, typer.Option("--all", help="Every engine and all that was downloaded for them.")
     ] = False,
-    yes: YesOption = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Delete an engine, or all engines and downloads. Models and projects stay."""

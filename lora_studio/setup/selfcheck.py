@@ -90,7 +90,7 @@ class _Trial:
         log.write(f"trying {engine.name}")
         try:
             self._process = subprocess.Popen(
-                [str(engine.python), "-P", "-m", "lora_studio.engine.trial", str(folder)],
+                [str(engine.python), "-P", *_program(engine), str(folder)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.stream,
                 env=child_environment(_apart(engine, folder)),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
@@ -183,6 +183,16 @@ def _damaged(why: str, log: Log) -> ProblemError:
         _REMEDY,
         where=Where(file=str(log.file)),
     )
+
+
+def _program(engine: Engine) -> list[str]:
+    """The trial; in a Python of the user's as a file, which finds out what it lacks.
+
+    As a module it would end with the first import of our own package, without a word.
+    """
+    if engine.own_python:
+        return ["-m", "lora_studio.engine.trial"]
+    return [str(engine.folder / "package" / "lora_studio" / "engine" / "trial.py")]
 
 
 def _lacking(engine: Engine, broken: dict[str, str]) -> ProblemError:

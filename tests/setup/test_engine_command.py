@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from lora_studio import __main__
 from lora_studio.cli import app
+from lora_studio.core import offline
 from lora_studio.setup import engines, folders
 from lora_studio.setup.folders import Root
 from tests.setup.test_engines import make
@@ -86,9 +89,36 @@ def test_a_check_without_an_engine_is_a_problem(root: Root) -> None:
     assert json.loads(result.stdout.splitlines()[-1])["problem"]["code"] == "engine.missing"
 
 
+def test_the_wheel_folder_of_an_engine_is_not_taken_for_offline_mode(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "")
+    arguments = ["engine", "install", "--offline", str(tmp_path), "--yes", "--json"]
+    monkeypatch.setattr(sys, "argv", ["lora-studio", *arguments])
+    with pytest.raises(SystemExit):
+        __main__.main()
+    problem = json.loads(capsys.readouterr().out.splitlines()[-1])["problem"]
+    assert problem["what"] == "There are no wheels in this folder."
+    assert not offline.is_on()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--offline", "engine", "list"], ["doctor", "--offline"], ["--offline"]]
+)
+def test_offline_mode_may_be_said_before_and_after_a_verb(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "UV_OFFLINE"):
+        monkeypatch.setenv(name, "")
+    rest = __main__._after_offline(arguments)
+    assert rest == [word for word in arguments if word != "--offline"]
+    assert offline.is_on()
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [("install", "--for", "quantum"), ("install", "--offline", "/nowhere"),
+    [("install", "--for", "quantum"), ("install", "--offline", "/nowhere"), ("use",),
+     ("use", "cpu", "--python", "/nowhere"),
      ("wheelhouse", "out", "--platform", "amiga")],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_before_anything_is_done(

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import lora_studio
+from lora_studio import __version__
 from lora_studio.core.problems import Problem
 from lora_studio.setup import download, engines, folders, operations, own, plan
 from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, parse
@@ -296,11 +299,19 @@ def test_an_existing_python_is_used_and_left_as_it_is(
 
 
 def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
-    index: Index, root: Root
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bare = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
-    told = list(operations.use_python(Path(bare), Stop()))
-    assert problem(told).code in ("engine.check", "engine.python_lacks")
+    bare = tmp_path / "bare python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", bare], check=True)
+    whole = tmp_path / f"lora_studio-{__version__}-py3-none-any.whl"
+    with zipfile.ZipFile(whole, "w") as archive:
+        package = Path(lora_studio.__file__).parent
+        for file in package.rglob("*.py"):
+            archive.write(file, Path("lora_studio") / file.relative_to(package))
+    monkeypatch.setenv(own.VARIABLE, str(whole))
+    told = list(operations.use_python(engines.venv_python(bare), Stop()))
+    assert problem(told).code == "engine.python_lacks"
+    assert " -m pip install torch transformers " in problem(told).remedy
     assert engines.current() is None
 
 
