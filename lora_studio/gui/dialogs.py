@@ -21,6 +21,7 @@ from lora_studio.core import project
 from lora_studio.gui.job_control import DOING
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, column, label, row
 
 #: Narrowest content; a width of the dialog itself would let its buttons shrink.
@@ -49,6 +50,10 @@ class Dialog(QDialog):
         layout.addLayout(self.body)
         layout.addLayout(self.buttons)
         self.finished.connect(self.deleteLater)
+
+    def focusNextPrevChild(self, forwards: bool) -> bool:
+        """Tab reaches every control, in both directions."""
+        return tab_order.go_on(self, forwards)
 
     def showEvent(self, event: QShowEvent) -> None:
         """As high as its words are at this width: a layout asks wrapped ones for one line only."""

@@ -43,6 +43,7 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.tour import Tour
 from lora_studio.gui.update_check import UpdateCheck
+from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
@@ -336,6 +337,10 @@ class Window(QMainWindow, Furnished):
         super().showEvent(event)
         if not self.gauges.has_begun:
             self._painted.start()
+
+    def focusNextPrevChild(self, forwards: bool) -> bool:
+        """Tab reaches every control, in both directions."""
+        return tab_order.go_on(self, forwards)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Closes at once, or when what is under way has come to the end that the user chose."""

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events, run_folder
-from lora_studio.core.problems import Problem
+from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui import plan, wizard
 from lora_studio.gui.pages.export import ExportPage
@@ -719,3 +720,31 @@ def test_a_job_that_failed_offers_what_to_do(
     with qtbot.waitSignal(page.explain_requested) as asked:
         page.what_now.click()
     assert asked.args == [problem]
+
+
+@pytest.mark.slow  # every page, twice around
+def test_tab_reaches_the_same_controls_in_both_directions_on_every_page(
+    qtbot: QtBot, window: Window, scenario: Callable[..., None], project_folder: Path
+) -> None:
+    scenario(inspect_dataset=emit(model_facts.dataset()))
+    window.open_project(project_folder)
+    qtbot.waitUntil(lambda: window.state.facts.dataset is not None, timeout=WAIT)
+    for place in (*STEPS, *window.places):
+        window.go(place)
+        ways = [_way(window, place, key) for key in (Qt.Key.Key_Tab, Qt.Key.Key_Backtab)]
+        assert len(ways[0]) > 3
+        assert set(ways[0]) == set(ways[1]), place
+
+
+def _way(window: Window, place: str, key: Qt.Key) -> list[QWidget]:
+    """Where the key leads from a place's button in the rail until it is there again."""
+    start = window.rail.button(place)
+    start.setFocus()
+    way: list[QWidget] = []
+    while start not in way:
+        QTest.keyClick(window.focusWidget() or window, key)
+        here = window.focusWidget()
+        assert here is not None
+        assert here not in way, way
+        way.append(here)
+    return way

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLayout, QScrollArea, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QLayout,
+    QScrollArea,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QWidget,
+)
 
 
 def follow_layout(before: QWidget, root: QWidget) -> None:
@@ -16,6 +25,52 @@ def follow_layout(before: QWidget, root: QWidget) -> None:
     for widget in _in_order(root):
         QWidget.setTabOrder(before, widget)
         before = widget
+
+
+def go_on(window: QWidget, forwards: bool) -> bool:
+    """Gives the focus to the next, or the last, part of `window` that Tab stops at; False if none.
+
+    WORKAROUND: Qt stops at a widget whose focus proxy is one of its parts as if it were that part:
+    Tab jumps over what stands before the part, or goes back to it for ever. Here the parts alone
+    are stops.
+    """
+    here = window.focusWidget() or window
+    widget = _neighbour(here, forwards)
+    while widget is not None and widget is not here:
+        if _is_stop(widget, window):
+            reason = (
+                Qt.FocusReason.TabFocusReason if forwards else Qt.FocusReason.BacktabFocusReason
+            )
+            window.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
+            widget.setFocus(reason)
+            return True
+        widget = _neighbour(widget, forwards)
+    return False
+
+
+def _neighbour(widget: QWidget, forwards: bool) -> QWidget | None:
+    return widget.nextInFocusChain() if forwards else widget.previousInFocusChain()
+
+
+def _is_stop(widget: QWidget, window: QWidget) -> bool:
+    all_controls = Qt.TabFocusBehavior.TabFocusAllControls
+    everything = QGuiApplication.styleHints().tabFocusBehavior() == all_controls
+    needed = Qt.FocusPolicy.TabFocus if everything else Qt.FocusPolicy.StrongFocus
+    return (
+        widget.focusPolicy() & needed == needed
+        and widget.focusProxy() is None
+        and widget.isEnabled()
+        and widget.window() is window
+        and widget.isVisibleTo(window)
+        and not _stands_back(widget)
+    )
+
+
+def _stands_back(widget: QWidget) -> bool:
+    """Whether another button of its group is the one that is chosen: the arrow keys lead here."""
+    group = widget.group() if isinstance(widget, QAbstractButton) else None
+    chosen = group.checkedButton() if group is not None and group.exclusive() else None
+    return chosen is not None and chosen is not widget and chosen.isEnabled()
 
 
 def _in_order(widget: QWidget) -> Iterator[QWidget]:
