@@ -25,6 +25,7 @@ from PySide6.QtCore import (
     QMessageLogContext,
     QObject,
     QSocketNotifier,
+    QTimer,
     QtMsgType,
     Signal,
     qInstallMessageHandler,
@@ -140,13 +141,14 @@ def quit_on_signals(app: QApplication) -> Callable[[], None]:
     """Lets Ctrl+C and a polite kill end the event loop; returns what ends the listening.
 
     Python hears a signal only between two of its own instructions, of which an idle event loop has
-    none: the signal's number is written to a socket, and that wakes the loop up.
+    none: the signal's number is written to a socket, and that wakes the loop up. A loop that has not
+    begun yet ends as soon as it does.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {
-        number: signal.signal(number, lambda *_: app.quit())
+        number: signal.signal(number, lambda *_: QTimer.singleShot(0, app, app.quit))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     notifier = QSocketNotifier(reader.fileno(), QSocketNotifier.Type.Read)

@@ -13,9 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
 
 from lora_studio.core import run_folder
 from lora_studio.core.project import load
+from lora_studio.gui import app
 from tests.gui.conftest import WAIT
 
 START = """
@@ -79,6 +82,20 @@ def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
     assert load(project_folder).get("lora", "rank") == 24
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
+def test_a_signal_that_comes_before_the_event_loop_ends_it_all_the_same(qapp: QApplication) -> None:
+    end_listening = app.quit_on_signals(qapp)
+    too_late = QTimer(singleShot=True, interval=WAIT)
+    too_late.timeout.connect(lambda: qapp.exit(3))
+    too_late.start()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert qapp.exec() == 0
+    finally:
+        too_late.stop()
+        end_listening()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
