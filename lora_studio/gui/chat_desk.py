@@ -56,6 +56,7 @@ class ChatDesk(QObject):
         self.store.loaded.connect(self._loaded)
         self.store.choices_found.connect(self._choices_found)
         self.store.failed.connect(self.failed)
+        self._proposed: tuple[AnySpeaker, ...] = ()
         state.opened.connect(self.open_project)
         state.run_changed.connect(self._run_changed)
         if state.draft.path is not None:  # the place is built when somebody first goes there
@@ -335,9 +336,11 @@ class ChatDesk(QObject):
         ollama = [each for each in self.choices if isinstance(each.speaker, InOllama)]
         self.choices = (*choices, *ollama)
         adapters = [each.speaker for each in choices if isinstance(each.speaker, OnBase)]
-        fresh = not self.kept.turns and self.kept.speakers == (OnBase(),) and not self.all
-        if fresh and adapters:  # what is wanted first: the base beside what was trained last
-            self.kept = self.kept.model_copy(update={"speakers": (OnBase(), adapters[0])})
+        untouched = self.kept.speakers in ((OnBase(),), self._proposed)
+        if untouched and adapters and not self.kept.turns and not self.all:
+            # What is wanted first: the base beside what was trained last.
+            self._proposed = (OnBase(), adapters[0])
+            self.kept = self.kept.model_copy(update={"speakers": self._proposed})
         self.changed.emit()
 
     def show_ollama(self, choices: Sequence[Choice]) -> None:

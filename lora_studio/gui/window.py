@@ -261,7 +261,11 @@ class Window(QMainWindow, Furnished):
             page.on_event(event)
 
     def question_finished(self, kind: str, problem: Problem | None) -> None:
-        self.state.report(kind, [problem] if problem else [])
+        found = [problem] if problem else []
+        if kind == "inspect_ollama":  # it only takes what is made: nothing waits for it
+            wanted = found if self.state.get("export", "ollama_create") is True else []
+            found = [item.model_copy(update={"severity": "warning"}) for item in wanted]
+        self.state.report(kind, found)
 
     def show_device(self, *_: object) -> None:
         self.header.device.show_device(memory_plan.device(self.state))

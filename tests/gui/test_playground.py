@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
-from lora_studio.core.chat import GgufFile, OnBase, Sampling
+from lora_studio.core.chat import GgufFile, OnBase, Sampling, WeightedAdapter
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import Project
@@ -111,6 +111,22 @@ def test_a_place_that_is_built_late_has_the_open_projects_conversations(
     qtbot.waitUntil(lambda: late.desk.kept == kept, timeout=WAIT)
     late.leave()
     late.deleteLater()
+
+
+def test_the_base_stands_beside_what_was_trained_last_until_somebody_chooses(
+    page: PlaygroundPage, project_folder: Path, run: RunFolder, qtbot: QtBot
+) -> None:
+    later = create(project_folder / "runs", Project(name="support bot"), project_folder)
+    later.adapter.mkdir()
+    (later.adapter / "adapter_config.json").write_text("{}")
+    page.desk.look()
+    wanted = WeightedAdapter(folder=str(later.adapter))
+    qtbot.waitUntil(lambda: page.desk.kept.speakers[1].adapters == (wanted,), timeout=WAIT)
+    mine = OnBase(adapters=(WeightedAdapter(folder=str(run.adapter)),))
+    page.desk.choose(1, mine)
+    with qtbot.waitSignal(page.desk.store.choices_found, timeout=WAIT):
+        page.desk.look()
+    assert page.desk.kept.speakers[1] == mine
 
 
 def test_every_column_is_asked_with_its_own_history_and_the_chosen_sampling(

@@ -325,6 +325,20 @@ def test_a_question_that_fails_becomes_a_problem_of_its_step(
     qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
 
 
+def test_a_missing_ollama_keeps_nobody_from_training_or_exporting(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    absent = Problem(
+        code="ollama.not_running", what="No server.", remedy="Start it.", where=Where(step="export")
+    )
+    window.inspector.finished.emit("inspect_ollama", absent)
+    assert [item.severity for item in window.state.problems("export")] == ["warning"]
+    window.state.set("export", "ollama_create", False)
+    window.inspector.finished.emit("inspect_ollama", absent)
+    assert not window.state.problems("export")
+
+
 def test_only_the_latest_question_of_a_kind_is_answered(
     qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
 ) -> None:
