@@ -7,14 +7,14 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.dialogs import Dialog
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.widgets.basics import button, titled
 
 SIZES = (
-    ("Report", QSize(1600, 1000)),
-    ("Slide", QSize(1920, 1080)),
-    ("Small", QSize(1000, 640)),
-    ("Poster", QSize(3840, 2160)),
+    (mark("Report"), QSize(1600, 1000)),
+    (mark("Slide"), QSize(1920, 1080)),
+    (mark("Small"), QSize(1000, 640)),
+    (mark("Poster"), QSize(3840, 2160)),
 )
 
 
@@ -34,11 +34,11 @@ class PictureDialog(Dialog):
         for name, size in SIZES:
             self.size_choice.addItem(
                 tr("{name}, {width} × {height} pixels").format(
-                    name=name, width=size.width(), height=size.height()
+                    name=tr(name), width=size.width(), height=size.height()
                 ),
                 size,
             )
-        for palette, name in ((theme.LIGHT, "Light"), (theme.DARK, "Dark")):
+        for palette, name in ((theme.LIGHT, tr("Light")), (theme.DARK, tr("Dark"))):
             self.colors.addItem(name, palette)
         self.colors.setCurrentIndex(1 if theme.current() == theme.DARK else 0)
         self.size_choice.setAccessibleName(tr("Size"))

@@ -2430,6 +2430,10 @@
             <translation>GB</translation>
         </message>
         <message>
+            <source>GGUF</source>
+            <translation>GGUF</translation>
+        </message>
+        <message>
             <source>GGUF file</source>
             <translation>GGUF-Datei</translation>
         </message>
@@ -4554,6 +4558,10 @@
             <translation>Polynom</translation>
         </message>
         <message>
+            <source>Poster</source>
+            <translation>Poster</translation>
+        </message>
+        <message>
             <source>Power</source>
             <translation>Exponent</translation>
         </message>
@@ -4960,6 +4968,10 @@
         <message>
             <source>Replace {name}?</source>
             <translation>{name} ersetzen?</translation>
+        </message>
+        <message>
+            <source>Report</source>
+            <translation>Bericht</translation>
         </message>
         <message>
             <source>Repository</source>
@@ -5457,6 +5469,14 @@
             <translation>Übersprungen: {reason}</translation>
         </message>
         <message>
+            <source>Slide</source>
+            <translation>Folie</translation>
+        </message>
+        <message>
+            <source>Small</source>
+            <translation>Klein</translation>
+        </message>
+        <message>
             <source>Small values are dropped, the rest is added. Needs equal ranks.</source>
             <translation>Kleine Werte fallen weg, die übrigen werden addiert. Braucht gleiche Ränge.</translation>
         </message>
@@ -5515,6 +5535,10 @@
         <message>
             <source>Sources that were used before</source>
             <translation>Früher verwendete Quellen</translation>
+        </message>
+        <message>
+            <source>Split</source>
+            <translation>Teil (split)</translation>
         </message>
         <message>
             <source>Stable, then decay</source>
@@ -5667,6 +5691,10 @@
         <message>
             <source>Strongest at layer {layer} with {norm:.3g}.</source>
             <translation>Am stärksten in Schicht {layer} mit {norm:.3g}.</translation>
+        </message>
+        <message>
+            <source>Subset</source>
+            <translation>Teilmenge</translation>
         </message>
         <message>
             <source>Such as http://127.0.0.1:11434. Empty: OLLAMA_HOST, else this computer.</source>
@@ -7233,6 +7261,10 @@
         <message>
             <source>Trying the engine</source>
             <translation>Engine erproben</translation>
+        </message>
+        <message>
+            <source>Tuned</source>
+            <translation>Trainiert</translation>
         </message>
         <message>
             <source>Turn offline mode off</source>

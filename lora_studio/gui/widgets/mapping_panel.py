@@ -14,7 +14,7 @@ from lora_studio.core.dataset import FORMAT_TITLES, SLOTS, RowFormat
 from lora_studio.core.row_formats import convert
 from lora_studio.core.samples import UnusableRow
 from lora_studio.gui.data_sources import Plain, is_hub
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space
 from lora_studio.gui.told import tell
@@ -24,7 +24,7 @@ from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.slot_editor import SlotEditor
 
 _AUTO = "auto"
-_HUB = {"subset": "Subset", "split": "Split", "revision": "Revision"}
+_HUB = {"subset": mark("Subset"), "split": mark("Split"), "revision": mark("Revision")}
 _HUB_DEFAULTS = {"subset": "", "split": "train", "revision": "main"}
 
 
@@ -64,10 +64,10 @@ class MappingPanel(QWidget):
         fields = []
         for name, words_ in _HUB.items():
             field = self.hub[name]
-            field.setAccessibleName(words_)
+            field.setAccessibleName(tr(words_))
             sized(field, width=140)
             field.enters(self._hub_typed, self._show_hub)
-            fields += [label(words_, "caption"), field]
+            fields += [label(tr(words_), "caption"), field]
         self._hub_row.setLayout(row(*fields, None))
         layout = column(
             line(), self._hub_row, row(title, self.format, self.reset, None), self._grid, self.others,

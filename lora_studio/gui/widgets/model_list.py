@@ -29,7 +29,7 @@ from lora_studio.core import words
 from lora_studio.core.model_entries import ModelEntry
 from lora_studio.core.model_fit import Fit
 from lora_studio.gui import theme
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
@@ -44,7 +44,7 @@ _ENTRY = Qt.ItemDataRole.UserRole
 
 #: Share of the free memory beyond which the smallest micro-batches hardly fit.
 _TIGHT = 0.8
-_HELD = {"auto": "16-bit", "8bit": "8-bit", "4bit": "4-bit"}
+_HELD = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
 
 
 def about(entry: ModelEntry) -> str:
@@ -76,8 +76,8 @@ def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
     if not fit.fits:
         return tr("too large"), "error"
     if fit.eased and fit.share > _TIGHT:
-        return tr("{bits}, tight").format(bits=_HELD[fit.precision]), "ok"
-    return tr("fits in {bits}").format(bits=_HELD[fit.precision]), "ok"
+        return tr("{bits}, tight").format(bits=tr(_HELD[fit.precision])), "ok"
+    return tr("fits in {bits}").format(bits=tr(_HELD[fit.precision])), "ok"
 
 
 class ModelList(QListView):
@@ -163,7 +163,7 @@ def _tip(entry: ModelEntry, fit: Fit | None) -> str:
             if fit.eased
             else tr("Training takes {needed} in {bits}, of {free} free.")
         )
-        lines.append(least.format(needed=needed, bits=_HELD[fit.precision], free=free))
+        lines.append(least.format(needed=needed, bits=tr(_HELD[fit.precision]), free=free))
     return "\n".join(lines)
 
 

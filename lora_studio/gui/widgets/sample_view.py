@@ -6,16 +6,16 @@ from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QVBox
 
 from lora_studio.core import events, words
 from lora_studio.core.commands import TextSource
-from lora_studio.gui.language import tr
+from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 
 _NAMES: dict[TextSource, str] = {
-    "base": "Base",
-    "tuned": "Tuned",
-    "merged": "Merged",
-    "gguf": "GGUF",
-    "ollama": "Ollama",
+    "base": mark("Base"),
+    "tuned": mark("Tuned"),
+    "merged": mark("Merged"),
+    "gguf": mark("GGUF"),
+    "ollama": mark("Ollama"),
 }
 _Answers = dict[tuple[int, TextSource], str]
 
@@ -94,7 +94,7 @@ class SampleView(QScrollArea):
         answers = self.answers()
         sources = [source for source in _NAMES if any(key[1] == source for key in answers)]
         for column, source in enumerate(sources, start=1):
-            self._grid.addWidget(label(_NAMES[source], "caption"), 0, column)
+            self._grid.addWidget(label(tr(_NAMES[source]), "caption"), 0, column)
             self._grid.setColumnStretch(column, 1)
         for line, index in enumerate(sorted({key[0] for key in answers}), start=1):
             prompt = self._prompts.get(index)
