@@ -78,10 +78,12 @@ def install(
     """
     display = Display(as_json=as_json)
     with refusing(display):
-        if to is not None:
-            folders.choose(to)
         request = Request(
-            variant=_variant(variant), torch=torch, python=python, wheelhouse=_existing(offline)
+            variant=_variant(variant),
+            torch=torch,
+            python=python,
+            wheelhouse=_existing(offline),
+            to=to,
         )
     _set_up(request, display, only_plan=plan, yes=yes)
 

@@ -286,8 +286,9 @@ train_sample() {
     as_user "test -d 'My first project' || cp -r /usr/lib/lora-studio/_internal/resources/sample 'My first project'
     lora-studio run 'My first project' --json --set training.max_steps=5" >"$work/run.jsonl" ||
         { tail -3 "$work/run.jsonl" >&2; fail "The sample project did not run."; }
-    as_user "ls -lh 'My first project'/runs/*/gguf/*.gguf
-    grep -c '\"event\":\"step\"\|\"type\":\"step\"' 'My first project'/runs/*/events.jsonl || true"
+    # What was trained, and what came of it.
+    as_user "cd 'My first project'/runs/* && ls -lh gguf/*.gguf adapter/adapter_model.safetensors
+    test \$(grep -c '\"kind\":\"step_done\"' events.jsonl) = 5"
 }
 
 purge() {

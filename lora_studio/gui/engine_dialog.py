@@ -10,7 +10,6 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from lora_studio.core import words
-from lora_studio.core.problems import ProblemError
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.engine_control import STAGES, EngineControl
 from lora_studio.gui.language import mark, tr, tr_n
@@ -140,13 +139,7 @@ class EngineDialog(Dialog):
         self._ask_folder(tr("Folder for engines"), str(folders.root().path), self._take_folder)
 
     def _take_folder(self, chosen: str) -> None:
-        try:
-            folders.choose(Path(chosen))
-        except ProblemError as error:
-            self.problem.setText(tell(str(error)))
-            self.problem.show()
-            return
-        self._again(self._request)
+        self._again(replace(self._request, to=Path(chosen)))
 
     def _choose_wheels(self) -> None:
         self._ask_folder(tr("Wheel folder"), "", self._take_wheels)

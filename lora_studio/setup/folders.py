@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from lora_studio.core.problems import Where, fail
 
 #: Set to a folder, engines are there, whatever the user has chosen.
 VARIABLE = "LORA_STUDIO_ENGINES"
+
+#: Where a set-up is at work whose engine is not in use yet.
+_for_now: ContextVar[Path | None] = ContextVar("folder of a set-up", default=None)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ def root() -> Root:
     """The folder in use: of the environment variable, where it was moved to, or the default."""
     if chosen := os.environ.get(VARIABLE):
         return Root(Path(chosen).expanduser().absolute())
+    if (place_for_now := _for_now.get()) is not None:
+        return Root(place_for_now)
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if place := _pointer().read_text("utf-8").strip():
             return Root(Path(place))
@@ -154,7 +160,8 @@ def prepared(to: Path) -> Root:
     place = to.expanduser().absolute()
     try:
         ours = {"engines", "downloads", "cache", "python", "current.json", "setup.lock"}
-        if place.is_dir() and not {item.name for item in place.iterdir()} <= ours:
+        there = {item.name for item in place.iterdir()} if place.is_dir() else set()
+        if any(name not in ours and not name.startswith("resolve-") for name in there):
             place = place / "LoRA Studio engine"
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
@@ -164,11 +171,25 @@ def prepared(to: Path) -> Root:
     return Root(place)
 
 
-def choose(to: Path) -> Root:
-    """Uses a folder for what is installed from now on; raises ProblemError when it cannot be written.
+@contextlib.contextmanager
+def at_work_in(to: Path | None) -> Iterator[None]:
+    """Lets `root` be another folder for this thread, while a set-up is at work there.
 
-    Engines that are in another folder stay there; `relocation.move` takes them along.
+    Engines that are in the folder before stay in use until `move_root`. Raises ProblemError when the
+    folder cannot be written.
     """
-    made = prepared(to)
-    move_root(made.path)
-    return made
+    if to is None:
+        yield
+        return
+    if os.environ.get(VARIABLE):
+        raise fail(
+            "engine.folder",
+            f"The variable {VARIABLE} says where engines are.",
+            "Change it, or name no other folder.",
+        )
+    before = _for_now.get()
+    _for_now.set(prepared(to).path)
+    try:
+        yield
+    finally:
+        _for_now.set(before)

@@ -40,6 +40,7 @@ from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
 class Request:
     """What the user wants; None is as detected.
 
+    `to` is another folder for engines, which is used from the moment that its engine works.
     `update` takes over what the engine in use has already; `repair` as well, but for what is damaged.
     """
 
@@ -47,6 +48,7 @@ class Request:
     torch: str | None = None
     python: str | None = None
     wheelhouse: Path | None = None
+    to: Path | None = None
     mode: Literal["install", "update", "repair"] = "install"
 
 
@@ -68,13 +70,23 @@ class SetUp:
         return told(self._carry_out, self.stop)
 
     def _prepare(self, log: Log) -> Iterator[Event]:
-        root = folders.root()
-        with root.locked():
-            if self._foreign(root) is None:
-                yield from self._planned(root, log)
+        with folders.at_work_in(self.request.to):
+            root = folders.root()
+            with root.locked():
+                if self._foreign(root) is None:
+                    yield from self._planned(root, log)
 
     def _carry_out(self, log: Log) -> Iterator[Event]:
-        root = folders.root()
+        none_before = engines.current() is None
+        with folders.at_work_in(self.request.to):
+            root = folders.root()
+            if self.request.to is not None and none_before:
+                folders.move_root(root.path)  # an interrupted first set-up goes on there
+            yield from self._carry_out_in(root, log)
+            if self.request.to is not None:
+                folders.move_root(root.path)
+
+    def _carry_out_in(self, root: Root, log: Log) -> Iterator[Event]:
         with root.locked():
             foreign = self._foreign(root)
             if foreign is not None:

@@ -107,14 +107,35 @@ Section "Uninstall"
   SetShellVarContext current
   !insertmacro STOP_WHILE_RUNNING
   ; Without a person to ask (/S) what was made and downloaded stays.
+  StrCpy $0 "engine"
   MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "$(ENGINE)" /SD IDNO IDNO keep_engine
+    StrCpy $0 ""
     RMDir /r "$LOCALAPPDATA\lora-studio\engine"
     Delete "$LOCALAPPDATA\lora-studio\engine-folder.txt"
     RMDir /r "$LOCALAPPDATA\lora-studio\Cache"
     RMDir /r "$LOCALAPPDATA\lora-studio\Logs"
   keep_engine:
   MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "$(MODELS)" /SD IDNO IDNO keep_models
-    RMDir /r "$LOCALAPPDATA\lora-studio"
+    ; An engine that is to stay lies in the same folder, or the note beside it says where it is.
+    FindFirst $1 $2 "$LOCALAPPDATA\lora-studio\*"
+    ${DoWhile} $2 != ""
+      ${If} $2 == "."
+      ${OrIf} $2 == ".."
+        Nop
+      ${ElseIf} $0 == "engine"
+      ${AndIf} $2 == "engine"
+        Nop
+      ${ElseIf} $0 == "engine"
+      ${AndIf} $2 == "engine-folder.txt"
+        Nop
+      ${ElseIf} ${FileExists} "$LOCALAPPDATA\lora-studio\$2\*"
+        RMDir /r "$LOCALAPPDATA\lora-studio\$2"
+      ${Else}
+        Delete "$LOCALAPPDATA\lora-studio\$2"
+      ${EndIf}
+      FindNext $1 $2
+    ${Loop}
+    FindClose $1
   keep_models:
   RMDir "$LOCALAPPDATA\lora-studio"
 

@@ -286,6 +286,43 @@ def test_engines_move_to_another_folder_and_work_there(
     assert [item.name for item in target.iterdir()] == ["holiday.jpg"]
 
 
+def test_another_folder_is_used_from_the_moment_its_engine_works(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(folders.VARIABLE, raising=False)
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    first = ready(run())
+    elsewhere = Request(variant="cpu", to=tmp_path / "other disk")
+    planned = list(SetUp(elsewhere, Stop()).prepare())
+    assert next(one for one in planned if isinstance(one, Planned)).folder == str(elsewhere.to)
+    assert folders.root().path == folders.default()
+    index.refused = {"torch-2.5-py3-none-any.whl": 404}
+    problem(run(elsewhere))
+    assert str(engines.python()) == first.python
+    index.refused = {}
+    second = ready(run(elsewhere))
+    assert str(engines.python()) == second.python
+    assert folders.root().path == elsewhere.to
+    assert Path(first.python).exists()
+
+
+def test_a_first_set_up_in_another_folder_goes_on_there(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(folders.VARIABLE, raising=False)
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    index.refused = {"torch-2.5-py3-none-any.whl": 404}
+    problem(run(Request(variant="cpu", to=tmp_path / "other disk")))
+    index.refused = {}
+    assert Path(ready(run()).folder).is_relative_to(tmp_path / "other disk")
+
+
+def test_a_folder_is_not_chosen_where_the_environment_names_one(index: Index, root: Root) -> None:
+    refused = problem(run(Request(variant="cpu", to=root.path.parent / "other")))
+    assert refused.code == "engine.folder"
+    assert folders.VARIABLE in refused.what
+
+
 def test_an_existing_python_is_used_and_left_as_it_is(
     index: Index, root: Root, tmp_path: Path
 ) -> None:
