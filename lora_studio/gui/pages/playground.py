@@ -29,6 +29,7 @@ from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 from lora_studio.gui.widgets.chat_column import ChatColumn
+from lora_studio.gui.widgets.chat_turn import Waiting
 from lora_studio.gui.widgets.prompt_card import PromptCard
 from lora_studio.gui.widgets.vote_bar import VoteBar
 
@@ -265,7 +266,7 @@ class PlaygroundPage(Place):
 
     def show_votes(self) -> None:
         """The tally of this project."""
-        self.desk.store.ask_votes(lambda votes: TallyDialog(votes, self.window()).open())  # type: ignore[arg-type]
+        self.desk.store.ask_votes(lambda votes: TallyDialog(votes, self.window()).open())  # type: ignore[arg-type]  # they come through a signal of objects
 
     @property
     def is_blind(self) -> bool:
@@ -291,8 +292,8 @@ class PlaygroundPage(Place):
                 shown.show_conversation(desk.kept, blind=letter if hidden else "")
                 shown.menu.show_choices(desk.choices)
                 shown.close_.setVisible(count > 1 and not self.blind.isChecked())
-                waits = "answering" if desk.waiting.get(number) else "waiting"
-                shown.set_waiting(waits if number in desk.waiting else "")  # type: ignore[arg-type]
+                waits: Waiting = "answering" if desk.waiting.get(number) else "waiting"
+                shown.set_waiting(waits if number in desk.waiting else "")
                 if text := desk.waiting.get(number):
                     shown.grow(0, text, 0)
         self._show_tools(busy, count, bool(missing))

@@ -278,7 +278,7 @@ class LossPlot(QWidget):
 
 
 def _colour_of_mark(kind: str) -> Callable[[theme.Palette], str]:
-    return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]
+    return lambda palette: mark_color(kind, palette)  # type: ignore[arg-type]  # a kind of mark, as a plot knows it
 
 
 def _value_at(curve: Curve, step: float, width: int, reach: float | None) -> float | None:

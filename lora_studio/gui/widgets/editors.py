@@ -182,7 +182,7 @@ class FieldEditor(QWidget):
         specs = [self.state.spec(step) for step in _TOGETHER]
         if None in specs:
             return
-        chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]
+        chosen = combinations.Chosen(*specs)  # type: ignore[arg-type]  # in the order of _TOGETHER, none missing
         values = list(self.about.choices)
         found = combinations.blocked(chosen, self.step, self.field, values)
         if found != self._blocked:
