@@ -344,14 +344,15 @@ def _until(application: QApplication, holds: Callable[[], bool], limit: float) -
 def main() -> None:
     """Measures what the command line names, or everything."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", choices=["start", "latency", "open", "memory"])
+    every = ["start", "latency", "open", "memory"]
+    parser.add_argument("what", nargs="*", choices=[*every, "all"], default="all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
-    wanted = chosen.what or ["start", "latency", "open", "memory"]
+    wanted = every if "all" in chosen.what else chosen.what
     wrong: list[str] = []
     if "start" in wanted:
         wrong += start(chosen.rounds)
