@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.core.problems import fail
 from lora_studio.setup.download import Web
+from lora_studio.setup.late import Late
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = Late("httpx")  # a tenth of the window's start
 
 #: Where to ask, for whoever distributes the program: an address that answers with JSON.
 VARIABLE = "LORA_STUDIO_UPDATES"

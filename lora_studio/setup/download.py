@@ -15,17 +15,23 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import certifi
-import httpx
 
 from lora_studio.core import offline
 from lora_studio.core.events import Progress
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.late import Late
 from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
+
+if TYPE_CHECKING:
+    import httpx
+else:
+    httpx = Late("httpx")  # a tenth of the window's start
 
 #: Files fetched at the same time: enough to hide the start of each, few enough to be polite.
 AT_ONCE = 4
@@ -34,7 +40,7 @@ ATTEMPTS = 6
 #: Seconds between two attempts, doubled each time up to the largest.
 PAUSE, LONGEST_PAUSE = 0.5, 15.0
 #: Seconds until a server that says nothing is given up for this attempt.
-_TIMEOUT = httpx.Timeout(30.0, connect=20.0)
+_TIMEOUT, _CONNECT = 30.0, 20.0
 #: Seconds between two words about progress, and over which speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
 
@@ -162,7 +168,11 @@ class Web:
         context = ssl.create_default_context(cafile=found.get("SSL_CERT_FILE") or certifi.where())
         context.load_default_certs()
         self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
-        make = {"follow_redirects": True, "timeout": _TIMEOUT, "trust_env": True}
+        make = {
+            "follow_redirects": True,
+            "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
+            "trust_env": True,
+        }
         self._client = httpx.Client(verify=context, **make)  # type: ignore[arg-type]  # mixed values
         self._trusting = httpx.Client(verify=False, **make) if self._insecure else self._client  # type: ignore[arg-type]  # as above
         try:

@@ -979,6 +979,10 @@
             <translation>Ändern Sie es oder lassen Sie die Wahl des Backends offen.</translation>
         </message>
         <message>
+            <source>Change it, or name no other folder.</source>
+            <translation>Ändern Sie sie, oder nennen Sie keinen anderen Ordner.</translation>
+        </message>
+        <message>
             <source>Change the order or the roles of its messages.</source>
             <translation>Ändern Sie Reihenfolge oder Rollen seiner Nachrichten.</translation>
         </message>
@@ -8413,6 +8417,10 @@
         <message>
             <source>float32</source>
             <translation>float32</translation>
+        </message>
+        <message>
+            <source>folder of a set-up</source>
+            <translation>Ordner einer Einrichtung</translation>
         </message>
         <message>
             <source>from your package index</source>
