@@ -210,10 +210,10 @@ class EngineDialog(Dialog):
             self.resize(self.width(), needed)
 
     def _show_facts(self) -> None:
-        control = self.control
+        control, folder = self.control, self._request.to or folders.root().path
         found = [
             (tr("This machine"), machine(control.machine.accelerator) if control.machine else ""),
-            (tr("Folder"), control.plan.folder if control.plan else str(folders.root().path)),
+            (tr("Folder"), control.plan.folder if control.plan else str(folder)),
         ]
         if (plan := control.plan) is not None:
             found += _plan_facts(plan)

@@ -21,7 +21,7 @@ from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal
 from lora_studio.setup.pythons import Python
-from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run
+from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, says_full
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ class Resolver:
         )
 
     def _unresolved(self, said: str) -> ProblemError:
+        if says_full(said):  # wheels of this machine are unpacked to be looked into
+            return download.disk_full(self.root.path)
         if self.wheelhouse is not None:
             return fail(
                 "engine.wheelhouse",

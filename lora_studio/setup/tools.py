@@ -196,7 +196,7 @@ def checked(
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
         raise fail(code, f"{what}: {error.strerror or error}.", remedy) from error
-    if status and _FULL.search(said):
+    if status and says_full(said):
         raise fail(
             "disk.full",
             f"{what}: the disk is full.",
@@ -213,6 +213,11 @@ def checked(
             where=Where(file=str(log.file)),
         )
     return said
+
+
+def says_full(said: str) -> bool:
+    """Whether a program ended because the disk is full."""
+    return bool(_FULL.search(said))
 
 
 def last_words(said: str) -> str:

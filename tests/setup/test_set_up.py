@@ -21,7 +21,7 @@ from lora_studio.setup import download, engines, folders, operations, own, plan
 from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, parse
 from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
-from lora_studio.setup.tools import Stop
+from lora_studio.setup.tools import Stop, find_uv
 from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
 
 pytestmark = pytest.mark.slow  # several programs are started for each
@@ -187,6 +187,22 @@ def test_too_small_a_disk_is_said_before_anything_is_downloaded(
     assert found.code == "disk.full"
     assert found.where.file == str(root.path)
     assert not index.starts
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the uv that finds the disk full is a shell script")
+def test_a_disk_that_gets_full_while_packages_are_looked_for_is_called_full(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = "cause: failed to write to file `x`: No space left on device (os error 28)"
+    script = tmp_path / "uv"
+    script.write_text(
+        f"""#!/bin/sh\n[ "$2" = compile ] && {{ echo '{full}'; exit 2; }}\nexec '{find_uv()}' "$@"\n"""
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("LORA_STUDIO_UV", str(script))
+    found = problem(run())
+    assert found.code == "disk.full"
+    assert found.where.file == str(root.path)
 
 
 def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
