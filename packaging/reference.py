@@ -131,8 +131,15 @@ def entries(source: Path) -> list[Entry]:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call):
                 for entry in _entry(node):
-                    found.setdefault(entry.code, entry)
+                    known = found.get(entry.code)
+                    if known is None or ("…" in (known.what, known.remedy) and _told(entry)):
+                        found[entry.code] = entry
     return [found[code] for code in sorted(found)]
+
+
+def _told(entry: Entry) -> bool:
+    """Whether both sentences stand where the problem is made."""
+    return "…" not in (entry.what, entry.remedy)
 
 
 def _entry(call: ast.Call) -> Iterator[Entry]:
@@ -146,6 +153,8 @@ def _entry(call: ast.Call) -> Iterator[Entry]:
     if not _CODE.fullmatch(code):
         return
     sentences = [text for text in texts if " " in text]
+    if getattr(call.func, "id", "") == "fail" and len(call.args) > 2:
+        sentences = [_text(text) or "…" for text in call.args[1:3]]
     what = named.get("what") or (sentences.pop(0) if sentences else "")
     remedy = named.get("remedy") or (sentences.pop(0) if sentences else "")
     if what and remedy:
