@@ -1711,10 +1711,6 @@
             <translation>Modell in Ollama anlegen</translation>
         </message>
         <message>
-            <source>Ctrl+Enter</source>
-            <translation>Strg+Eingabe</translation>
-        </message>
-        <message>
             <source>Curves</source>
             <translation>Kurven</translation>
         </message>
@@ -6979,8 +6975,8 @@
             <translation>Um zu wählen, woher PyTorch kommt, setzen Sie {variable}.</translation>
         </message>
         <message>
-            <source>To share: {what}. Sign in once with `hf auth login` in a terminal.</source>
-            <translation>Zum Teilen: {what}. Melden Sie sich einmal mit `hf auth login` in einem Terminal an.</translation>
+            <source>To share: {what}. Sign in once, on the Model page.</source>
+            <translation>Zum Teilen: {what}. Melden Sie sich einmal an, auf der Seite Modell.</translation>
         </message>
         <message>
             <source>To the trash; shows the space, and offers to delete checkpoints alone</source>
@@ -9865,6 +9861,10 @@
         <message>
             <source>your rows are no {kinds}</source>
             <translation>Ihre Zeilen sind keine {kinds}</translation>
+        </message>
+        <message>
+            <source>{action} (Ctrl+Enter)</source>
+            <translation>{action} (Strg+Eingabe)</translation>
         </message>
         <message>
             <source>{answer} is better</source>

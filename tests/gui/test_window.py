@@ -141,6 +141,8 @@ def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
     primary = window.pages["model"].header.primary
     assert not primary.isEnabled()
     assert primary.toolTip() == "No model is chosen."
+    lora = window.pages["lora"].header.primary
+    assert lora.toolTip() == f"{lora.text()} (Ctrl+Enter)"
 
 
 def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: Path) -> None:

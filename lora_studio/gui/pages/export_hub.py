@@ -75,7 +75,7 @@ class HubUpload(QWidget):
             text = tr("✓ {what} uploaded to {repository}.").format(what=what, repository=where)
             self.what.setText(text)
         elif found:
-            text = tr("To share: {what}. Sign in once with `hf auth login` in a terminal.").format(
+            text = tr("To share: {what}. Sign in once, on the Model page.").format(
                 what=", ".join(tr(_WORDS[name]) for name in found)
             )
             if "merged" not in found:

@@ -159,5 +159,6 @@ class Page(QWidget):
         """Brings the primary button and the rail in line with `missing`."""
         missing = self.missing()
         self.header.primary.setEnabled(missing is None)
-        self.header.primary.setToolTip(missing or tr("Ctrl+Enter"))
+        does = tr("{action} (Ctrl+Enter)").format(action=self.header.primary.text())
+        self.header.primary.setToolTip(missing or does)
         self.status_changed.emit()
