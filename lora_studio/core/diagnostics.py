@@ -61,7 +61,9 @@ def take(found: dict[str, Any], event: object) -> None:
         case events.OllamaFound():
             found["ollama"] = {"host": event.host, "version": event.version}
         case events.Failed():
-            found["problems"].append(event.problem.model_dump(mode="json"))
+            told = event.problem.model_dump(mode="json")
+            if told not in found["problems"]:  # without an engine every question ends so
+                found["problems"].append(told)
 
 
 def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]:

@@ -250,11 +250,17 @@ def refuse_at_work(engine: Engine) -> None:
 
 
 def at_work(engine: Engine) -> bool:
-    """Whether any process runs in an engine of ours, in whatever program it was started."""
-    python = str(engine.python)
+    """Whether any process runs in an engine of ours, in whatever program it was started.
+
+    In a Python of the user's other programs run as well, perhaps this one: only those that load our
+    own package from beside it count.
+    """
+    python, package = str(engine.python), engine.environment["PYTHONPATH"]
     for process in psutil.process_iter(["cmdline"]):
         if (process.info["cmdline"] or [""])[0] == python:
-            return True
+            with contextlib.suppress(psutil.Error):
+                if not package or process.environ().get("PYTHONPATH") == package:
+                    return True
     return False
 
 
@@ -275,9 +281,19 @@ def delete(folder: Path) -> None:
 
 
 def outdated(at: Root, keep: Engine) -> list[Engine]:
-    """Engines of the same variant that a rollback no longer goes to and no job is at work in."""
+    """Engines of the same variant that a rollback no longer goes to and no job is at work in.
+
+    A Python of the user's never is: nobody but the user decides about it.
+    """
     spared = {keep.name, _read_pointer(at).before}
-    return [one for one in installed(at) if one.variant == keep.variant and one.name not in spared]
+    return [
+        one
+        for one in installed(at)
+        if one.variant == keep.variant
+        and one.own_python
+        and one.name not in spared
+        and not at_work(one)
+    ]
 
 
 def unfinished(at: Root) -> Iterator[Path]:

@@ -73,6 +73,14 @@ def test_what_helps_is_in_it(place: Path) -> None:
     assert "~/clinic/patients.jsonl" in found["run/log.txt"]
 
 
+def test_a_problem_that_every_question_ends_in_is_told_once() -> None:
+    report = diagnostics.here()
+    failed = events.Failed(problem=Problem(code="engine.missing", what="None.", remedy="Set up."))
+    for _ in range(2):
+        diagnostics.take(report, failed)
+    assert [one["code"] for one in report["problems"]] == ["engine.missing"]
+
+
 def test_nothing_private_is_in_it(place: Path) -> None:
     everything = "\n".join(item.text for item in diagnostics.collect(diagnostics.here(), place))
     for private in (SECRET_ROW, "knee", TOKEN, "notlooking-like-one", "erika", "secret-model"):

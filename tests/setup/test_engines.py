@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,38 @@ def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: Root) -> None:
         job.communicate(b"\n")
     engines.remove(engine, root)
     assert not engine.folder.exists()
+
+
+def test_in_a_python_of_the_users_only_workers_of_ours_count(root: Root) -> None:
+    facts = {"interpreter": sys.executable}
+    folder = root.engines / "own-1"
+    folder.mkdir(parents=True)
+    values = {"name": "own-1", "variant": "cpu", "app_version": __version__, "folder": folder}
+    engine = Engine.model_validate(values | facts | {"python_version": "3.11.7"})
+    assert not engines.at_work(engine), "this very program runs in that Python"
+    job = subprocess.Popen(
+        [sys.executable, "-c", "input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=os.environ | engine.environment,
+    )  # fmt: skip
+    try:
+        assert engines.at_work(engine)
+    finally:
+        job.communicate(b"\n")
+
+
+def test_outdated_is_neither_a_python_of_the_users_nor_an_engine_with_a_job(root: Root) -> None:
+    idle, busy, before, now = (make(root, f"cpu-{n}") for n in range(4))
+    make(root, "cuda-1", variant="cuda")
+    own = make(root, "own-1")
+    engines.write_manifest(own.model_copy(update={"interpreter": sys.executable}))
+    engines.switch(before, root)
+    engines.switch(now, root)
+    job = subprocess.Popen([str(busy.python), "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert [one.name for one in engines.outdated(root, now)] == [idle.name]
+    finally:
+        job.communicate(b"\n")
+    assert {one.name for one in engines.outdated(root, now)} == {idle.name, busy.name}
 
 
 def test_a_pointer_that_is_damaged_counts_as_none(root: Root) -> None:
