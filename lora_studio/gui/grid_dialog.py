@@ -56,6 +56,9 @@ class GridDialog(Dialog):
         )
         self.first.changed.connect(self._check)
         self.second.changed.connect(self._check)
+        for editor in (self.first, self.second):  # lines keep Enter and Esc to themselves
+            editor.numbers.entered.connect(self.add.click)
+            editor.numbers.reverted.connect(self.reject)
         self._check()
 
     def axes(self) -> list[Axis]:

@@ -338,7 +338,7 @@ def test_a_grid_of_two_settings_waits_in_the_queue(
     for box, _ in dialog.second._boxes[:2]:
         box.click()
     assert dialog.axes() == [("lora.rank", (8, 64)), ("training.schedule", ("linear", "cosine"))]
-    dialog.add.click()
+    qtbot.keyClick(dialog.first.numbers, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: len(parts.queue.items) == 4, timeout=WAIT)
     _until_seen(page, qtbot, 16)
     first = page.library.run(parts.queue.names[0]).load_project()

@@ -23,7 +23,16 @@ from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
+from lora_studio.gui.widgets.basics import (
+    Card,
+    FlowLayout,
+    More,
+    button,
+    column,
+    label,
+    row,
+    set_role,
+)
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
 from lora_studio.gui.widgets.export_result import ExportResult
@@ -143,7 +152,9 @@ class ExportPage(Page):
         )
         self.open_chat.setToolTip(tr("Talk to the model in the playground"))
         made = QWidget()
-        made.setLayout(row(self.open_chat, self.show_folder, self.copy_run, self.copy_llama, None))
+        flow = FlowLayout(made)
+        for part in (self.open_chat, self.show_folder, self.copy_run, self.copy_llama):
+            flow.addWidget(part)
         return made
 
     # --- events -------------------------------------------------------------------------------
