@@ -119,7 +119,7 @@ class SetUp:
             yield from standalone(root, series, request.wheelhouse, self.stop, log)
             python = find(series, root, self.stop, log)
             assert python is not None
-        own = own_wheel(root.downloads, self.stop, log)
+        own = own_wheel(root.downloads, self.stop, log, request.wheelhouse)
         source = torch_source(accelerator, request.torch, uv_environment(), python.tag)
         resolver = Resolver(root, own, self.stop, log, python, wheelhouse=request.wheelhouse)
         torch, wheels = yield from resolver.resolve(accelerator.variant, source)

@@ -34,10 +34,11 @@ class OwnWheel:
     sha256: str
 
 
-def own_wheel(scratch: Path, stop: Stop, log: Log) -> OwnWheel:
+def own_wheel(scratch: Path, stop: Stop, log: Log, wheelhouse: Path | None = None) -> OwnWheel:
     """The wheel that the app brings along, else one built from this checkout into `scratch`.
 
-    Raises ProblemError when there is neither.
+    Building needs the network, so that of a wheel folder comes first where one is used. Raises
+    ProblemError when there is none.
     """
     if named := os.environ.get(VARIABLE):
         return _measured(Path(named))
@@ -45,6 +46,8 @@ def own_wheel(scratch: Path, stop: Stop, log: Log) -> OwnWheel:
     brought = [file for folder in bundled("wheels") for file in folder.glob(pattern)]
     if brought and (frozen() or _checkout() is None):
         return _measured(brought[0])
+    if wheelhouse is not None and (held := next(wheelhouse.glob(pattern), None)):
+        return _measured(held)
     checkout = _checkout()
     if checkout is None:
         raise fail(

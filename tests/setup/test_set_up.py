@@ -259,6 +259,7 @@ def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
     made = list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
     assert made[-1].kind == "done"
     assert len(list(folder.glob("*.whl"))) == 4
+    monkeypatch.delenv(own.VARIABLE)  # a checkout would have to build its own with the network
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     index.starts.clear()
     told = run(Request(wheelhouse=folder))
