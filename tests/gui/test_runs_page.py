@@ -316,6 +316,20 @@ def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
 
 
+def test_the_only_run_is_chosen_and_ticked_by_keyboard(
+    page: RunsPage, qtbot: QtBot, parts: Parts
+) -> None:
+    page.search.setText(page.table.rows.shown[0].folder)
+    qtbot.keyClick(page.search, Qt.Key.Key_Return)
+    page.table.selectionModel().clear()
+    page.table.setFocus()
+    qtbot.keyClick(page.table, Qt.Key.Key_Down)
+    only = page.table.rows.shown[0].folder
+    assert [run.folder for run in page.table.chosen()] == [only]
+    qtbot.keyClick(page.table, Qt.Key.Key_Space)
+    assert only in page.table.rows.ticked
+
+
 # --- grid search ----------------------------------------------------------------------------------
 
 

@@ -133,6 +133,10 @@ class RunTable(QTableView):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Space ticks the chosen rows, Enter opens, the menu key asks for the menu."""
+        begins = event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Space)
+        if begins and self.rows.shown and not self.selectionModel().hasSelection():
+            self.selectRow(max(0, self.currentIndex().row()))  # the only row has no other to go to
+            return
         names = [run.folder for run in self.chosen()]
         if event.key() == Qt.Key.Key_Space and names:
             self.rows.toggle(names)
