@@ -287,7 +287,8 @@ train_sample() {
     lora-studio run 'My first project' --json --set training.max_steps=5" >"$work/run.jsonl" ||
         { tail -3 "$work/run.jsonl" >&2; fail "The sample project did not run."; }
     # What was trained, and what came of it.
-    as_user "cd 'My first project'/runs/* && ls -lh gguf/*.gguf adapter/adapter_model.safetensors
+    as_user "cd \"\$(ls -dt 'My first project'/runs/*/ | head -1)\"
+    ls -lh gguf/*.gguf adapter/adapter_model.safetensors
     test \$(grep -c '\"kind\":\"step_done\"' events.jsonl) = 5"
 }
 
