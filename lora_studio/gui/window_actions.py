@@ -24,8 +24,17 @@ class Actions(QObject):
         self.menu = QMenu(window)
         self.recent = QMenu(tr("Recent"), self.menu)
         self.help = QMenu(self.menu)
-        self.undo = undo.createUndoAction(self, tr("Undo"))
-        self.redo = undo.createRedoAction(self, tr("Redo"))
+        # WORKAROUND: those that the stack makes itself can lose their Python side while they live.
+        self.undo, self.redo = QAction(tr("Undo"), self), QAction(tr("Redo"), self)
+        for action, can, named in (
+            (self.undo, undo.canUndoChanged, undo.undoTextChanged),
+            (self.redo, undo.canRedoChanged, undo.redoTextChanged),
+        ):
+            action.setEnabled(False)
+            can.connect(action.setEnabled)
+            named.connect(_naming(action))
+        self.undo.triggered.connect(undo.undo)
+        self.redo.triggered.connect(undo.redo)
         self.undo.setShortcut(QKeySequence("Ctrl+Z"))
         self.redo.setShortcuts([QKeySequence("Ctrl+Shift+Z"), QKeySequence("Ctrl+Y")])
         self._commands: dict[str, QAction] = {}
@@ -94,6 +103,16 @@ class Actions(QObject):
         for file in files:
             action = self.recent.addAction(f"{file.stem}    {file.parent}")
             action.triggered.connect(_with(do, file))
+
+
+def _naming(action: QAction) -> Callable[[str], None]:
+    """Puts what would be taken back behind the action's own word."""
+    word = action.text()
+
+    def name(what: str) -> None:
+        action.setText(f"{word} {what}".strip())
+
+    return name
 
 
 def _with(do: Callable[[Path], object], file: Path) -> Callable[[], None]:
