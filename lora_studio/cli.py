@@ -26,6 +26,7 @@ from lora_studio import (
     cli_template,
     demo,
     headless,
+    restarting,
 )
 from lora_studio.cli_questions import refusing
 from lora_studio.console import Display
@@ -152,6 +153,12 @@ def watch(path: RunArgument, as_json: JsonOption = False) -> None:
     with refusing(display):
         run.load_project()
     raise typer.Exit(headless.watch(run, display))
+
+
+@app.command(name=restarting.GUARD_VERB, hidden=True)
+def guard(path: RunArgument) -> None:
+    """Stay with a training that nobody looks at; go on with it if the system ends it for lack of memory."""
+    restarting.guard(RunFolder(path))
 
 
 @app.command(name="demo")

@@ -242,7 +242,8 @@ class Watched:
             ) from error
 
     def events(self) -> Iterator[Event]:
-        """Every event of the run so far, then each new one, until no worker is at work on it."""
+        """Every event of the run so far, then each new one, until no worker is at work on it and nobody
+        would start another."""
         unended: str | None = None
         for event in self._tail():
             if isinstance(event, events.Started):
@@ -251,7 +252,12 @@ class Watched:
                 unended = None
             yield event
         if unended is not None and not self._detached.is_set():
-            yield events.Failed(id=unended, problem=crashed("ended without a word", self._run))
+            problem = (
+                out_of_memory(self._run)
+                if self._run.died_of_memory()
+                else crashed("ended without a word", self._run)
+            )
+            yield events.Failed(id=unended, problem=problem)
 
     def cancel(self, target: str) -> None:
         """Asks for the end of a command and kills its worker if it does not heed in ten seconds."""
@@ -276,7 +282,7 @@ class Watched:
         position = 0
         while True:
             # Looked at before reading: what a worker wrote before it ended is read after it.
-            running = self._run.is_running()
+            running = self._run.is_running() or self._run.is_guarded()
             if self._run.events_file.exists():
                 with self._run.events_file.open("rb") as file:
                     file.seek(position)
@@ -319,13 +325,20 @@ def until_ended(worker: Link, command_id: str) -> Iterator[Event]:
 
 def unfinished_command(run: RunFolder, kind: str = "") -> str | None:
     """The id of the command that a worker is carrying out on a run, if it is of that kind."""
+    command = unended_command(run, kind)
+    return command if run.is_running() else None
+
+
+def unended_command(run: RunFolder, kind: str = "") -> str | None:
+    """The id of the last command on a run if it is of that kind and has not ended; its worker may be
+    gone."""
     command: str | None = None
     for event in run.milestones():
         if isinstance(event, events.Started):
             command = event.id if kind in ("", event.command) else None
         elif isinstance(event, events.Ending):
             command = None
-    return command if run.is_running() else None
+    return command
 
 
 def engine_command() -> list[str]:

@@ -9,14 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lora_studio import client
+from lora_studio import client, restarting
 from lora_studio.console import Display
 from lora_studio.core import checks, commands, events, presets, project, run_folder
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
 from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.spec import facts
-from lora_studio.restarting import RestartingWorker
 
 #: Exit status of a job that failed, of input that was refused, of a job the user ended.
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -106,9 +105,10 @@ def run_stage(command: commands.Job, display: Display) -> int:
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
     """Runs one job in a worker of its own and shows it."""
     links: list[client.Link] = []
+    start = restarting.RestartingWorker.start
     try:
         with ctrl_c(links, command):
-            return display.follow(client.perform(command, links.append, RestartingWorker.start))
+            return display.follow(client.perform(command, links.append, start))
     except ProblemError as error:
         display.problems(error.problems)
         return events.Failed(problem=error.problems[0])
@@ -128,6 +128,7 @@ def perform_outside(command: commands.Question, display: Display) -> events.Endi
 
 def watch(run: RunFolder, display: Display) -> int:
     """Shows a run from its beginning and stays with it while a worker is at work on it."""
+    restarting.leave_guard(run)
     ending = display.follow(client.Watched(run).events())
     return 0 if ending is None else exit_status(ending)
 
@@ -186,7 +187,7 @@ def missing(run: RunFolder, stage: str) -> Problem | None:
 def ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) -> Iterator[None]:
     """Ctrl+C goes to the worker as a wish: stop and keep first where that is possible.
 
-    A polite kill pauses a training: it can be gone on with.
+    A polite kill pauses a training: it can be gone on with. A closed terminal leaves the work alone.
     """
     pressed = 0
 
@@ -208,7 +209,14 @@ def ctrl_c(links: list[client.Link], command: commands.Job | commands.Question) 
             else:
                 link.cancel(command.id)
 
-    handlers = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_terminate}
+    def on_hangup(_signal: int, _frame: FrameType | None) -> None:
+        for link in links:
+            link.detach()
+
+    handlers: dict[int, Any] = {signal.SIGINT: on_interrupt, signal.SIGTERM: on_terminate}
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_DFL:  # not under nohup
+        handlers[hangup] = on_hangup
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield

@@ -1,15 +1,34 @@
-"""A worker that is replaced when the system ends it for lack of memory in the middle of a training."""
+"""A worker that is replaced when the system ends it for lack of memory in the middle of a training.
+
+While a training has a window, the window does that. One that is left alone gets a guard: a small process
+that waits for the worker's end and then does the same (`leave_guard`, `guard`). The lock `guard_file`
+says that somebody does.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 
+from lora_studio import client
 from lora_studio.client import Command, Worker
 from lora_studio.core import commands
-from lora_studio.core.events import Event, Failed, TrainingStarted, Warned
+from lora_studio.core.events import Ending, Event, Failed, TrainingStarted, Warned
+from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.setup.environment import child_environment, frozen
+
+#: The verb of the command line that is `guard`.
+GUARD_VERB = "guard"
+
+#: Seconds between two looks of a guard at whether the worker is still there.
+_INTERVAL = 1.0
 
 #: Workers that may take the place of one: from 16 rows at a time down to one it takes four.
 ATTEMPTS = 6
@@ -28,6 +47,7 @@ class RestartingWorker:
         self._lock = threading.RLock()  # a signal's handler sends in the middle of anything
         self._train: commands.Train | None = None
         self._wishes: list[commands.Stop | commands.Pause] = []
+        self._guarding = FileLock(run.guard_file)
         self._attempts = 0
         self._over = False
 
@@ -46,6 +66,8 @@ class RestartingWorker:
         with self._lock:
             if isinstance(command, commands.Train):
                 self._train, self._wishes = command, []
+                with contextlib.suppress(OSError):
+                    self._guarding.acquire({"pid": os.getpid()})
             elif isinstance(command, commands.Stop | commands.Pause):
                 self._wishes.append(command)
             self._worker.send(command)
@@ -60,6 +82,8 @@ class RestartingWorker:
                     yield Warned(id=event.id, problem=self._said(event.problem))
                     is_replaced = True
                     break
+                if isinstance(event, Ending):
+                    self._ended(event.id)
                 yield event
             if not is_replaced:
                 return
@@ -81,10 +105,20 @@ class RestartingWorker:
         self._worker.kill()
 
     def detach(self) -> None:
-        """Lets the worker go on alone: nobody replaces it then."""
+        """Lets the worker go on alone; a training with a guard."""
         with self._lock:
             self._over = True
+            is_training = self._train is not None
+            self._guarding.release()
         self._worker.detach()
+        if is_training:
+            _start_guard(self._run)
+
+    def _ended(self, command: str) -> None:
+        with self._lock:
+            if self._train is not None and self._train.id == command:
+                self._train = None
+                self._guarding.release()
 
     def _replace(self, event: Failed) -> bool:
         """Starts the next worker, if there is reason to."""
@@ -118,3 +152,42 @@ class RestartingWorker:
                 "severity": "warning",
             }
         )
+
+
+def leave_guard(run: RunFolder) -> None:
+    """Gives a training that is under way a guard, where nobody would start its worker anew."""
+    if not run.is_guarded() and client.unfinished_command(run, "train") is not None:
+        _start_guard(run)
+
+
+def guard(run: RunFolder) -> None:
+    """Waits for the end of a training's worker; where it died of memory goes on one rung lower."""
+    lock = FileLock(run.guard_file)
+    command = client.unended_command(run, "train")
+    if command is None or not lock.acquire({"pid": os.getpid()}):
+        return
+    try:
+        while run.is_running():
+            time.sleep(_INTERVAL)
+        if run.died_of_memory():
+            train = commands.Train(id=command, run=str(run.path), resume=True, lower=True)
+            for _ in client.perform(train, start=RestartingWorker.start):
+                pass  # the worker writes them into the run
+    finally:
+        lock.release()
+
+
+def _start_guard(run: RunFolder) -> None:
+    program = [sys.executable] if frozen() else [sys.executable, "-P", "-m", "lora_studio"]
+    with contextlib.suppress(OSError), run.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            [*program, GUARD_VERB, str(run.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=child_environment(),
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        # The system wants its end to be heard of while this process lives.
+        threading.Thread(target=process.wait, name="guard", daemon=True).start()

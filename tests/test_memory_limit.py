@@ -19,7 +19,7 @@ from lora_studio import client
 from lora_studio.core import commands, events, memory_limits, metrics, run_folder
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.restarting import RestartingWorker
+from lora_studio.restarting import RestartingWorker, leave_guard
 from tests.helpers.tiny_models import tiny_model
 
 MB = 1 << 20
@@ -137,6 +137,138 @@ def test_a_cancelled_training_is_not_started_again(
     worker.cancel(command.id)
     sent = list(client.until_ended(worker, command.id))
     assert isinstance(sent[-1], events.Cancelled)
+
+
+#: A real worker whose training waits for a file and then takes memory until it is ended.
+ALONE = """
+import sys, time
+from lora_studio.core import events
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import worker
+from pathlib import Path
+class Jobs:
+    def train(self, command, job):
+        run = RunFolder(Path(command.run))
+        job.emit(events.TrainingStarted(steps=9, steps_per_epoch=9, effective_batch=4))
+        if command.resume:
+            job.emit(events.Log(text=f"resumed, lower: {command.lower}"))
+            return events.Done()
+        while not (run.path / "go").exists():
+            time.sleep(0.02)
+        held = []
+        while True:
+            held.append(b"x" * 10_000_000)
+worker.jobs = Jobs()
+worker.main()
+"""
+
+
+@pytest.fixture
+def alone(
+    group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> client.Command:
+    """What starts a training whose worker dies of memory once there is a file `go` in its run."""
+    _set_limit(group, 300 * MB)
+    script = tmp_path / "alone.py"
+    script.write_text(ALONE)
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, [sys.executable, str(script)]))
+    return commands.Train(run=str(run.path))
+
+
+def _begin(worker: client.Link, command: client.Command) -> None:
+    worker.send(command)
+    for event in worker.events():
+        if isinstance(event, events.TrainingStarted):
+            return
+
+
+def _until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _said(run: RunFolder) -> list[str]:
+    return [event.text for event in run.events() if isinstance(event, events.Log)]
+
+
+def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_out(
+    alone: client.Command, run: RunFolder
+) -> None:
+    window = RestartingWorker.start(run)
+    _begin(window, alone)
+    assert run.is_guarded()
+    window.detach()
+    _until(run.is_guarded)  # by a process of its own now
+    watched = client.Watched(run)
+    (run.path / "go").touch()
+    seen = [event.kind for event in watched.events()]
+    assert seen == ["started", "training_started", "started", "training_started", "log", "done"]
+    assert _said(run) == ["resumed, lower: True"]
+    _until(lambda: not run.is_guarded())
+
+
+def test_whoever_looks_at_a_training_without_a_window_guards_it(
+    alone: client.Command, run: RunFolder
+) -> None:
+    window = client.Worker.start(run)
+    _begin(window, alone)
+    window.detach()
+    assert not run.is_guarded()
+    leave_guard(run)
+    _until(run.is_guarded)
+    (run.path / "go").touch()
+    _until(lambda: _said(run) == ["resumed, lower: True"])
+    _until(lambda: not run.is_guarded())
+
+
+def test_a_training_that_ran_out_of_memory_with_nobody_there_is_resumed_with_less(
+    alone: client.Command, run: RunFolder
+) -> None:
+    window = client.Worker.start(run)
+    _begin(window, alone)
+    window.detach()
+    (run.path / "go").touch()
+    _until(lambda: not run.is_running())
+    told = list(client.Watched(run).events())[-1]
+    assert isinstance(told, events.Failed)
+    assert told.problem.code == "worker.out_of_memory"
+    list(client.perform(commands.Train(run=str(run.path), resume=True)))
+    assert _said(run) == ["resumed, lower: True"]
+    list(client.perform(commands.Train(run=str(run.path), resume=True)))
+    assert _said(run)[1:] == ["resumed, lower: False"], "once is enough"
+
+
+def test_a_training_left_alone_that_somebody_kills_stays_where_it_is(
+    alone: client.Command, run: RunFolder
+) -> None:
+    window = RestartingWorker.start(run)
+    _begin(window, alone)
+    window.detach()
+    _until(run.is_guarded)
+    pid = run.worker_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    _until(lambda: not run.is_guarded())
+    assert run.state() == "interrupted"
+    told = list(client.Watched(run).events())[-1]
+    assert isinstance(told, events.Failed)
+    assert told.problem.code == "worker.crashed"
+
+
+def test_a_count_of_kills_from_before_a_restart_of_the_computer_says_nothing() -> None:
+    before = memory_limits.tally()
+    assert not memory_limits.has_risen(before)
+    if (count := before["all"]) is None:
+        pytest.skip("the system counts no such ends")
+    less = before | {"group": None, "all": count - 1}
+    assert memory_limits.has_risen(less)
+    assert not memory_limits.has_risen(less | {"boot": "another"})
+    gone = before | {"group": ["/sys/fs/cgroup/gone", 2, 0], "all": count - 1}
+    assert memory_limits.has_risen(gone), "a group that is gone leaves the count of all"
+    for nonsense in (None, {}, [], before | {"group": ["x"]}):
+        assert not memory_limits.has_risen(nonsense)
 
 
 def test_the_limit_of_a_group_is_found_with_what_is_held(group: Path) -> None:

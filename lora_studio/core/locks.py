@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,28 +24,37 @@ class FileLock:
         if not _try_lock(file):
             file.close()
             return False
-        file.truncate(0)
-        file.write(json.dumps(content).encode())
-        file.flush()
         self._file = file
+        try:
+            self.note(content)
+        except OSError:
+            self.release()
+            raise
         return True
 
+    def note(self, content: dict[str, Any]) -> None:
+        """Writes something else about the holder; only while the lock is held."""
+        assert self._file is not None
+        self._file.truncate(0)
+        self._file.write(json.dumps(content).encode())
+        self._file.flush()
+
     def release(self) -> None:
-        """Gives the lock back; harmless when it is not held."""
+        """Gives the lock back, and leaves nothing about its holder; harmless when it is not held."""
         if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.truncate(0)
             _unlock(self._file)  # a forked child may have the file open as well
             self._file.close()
             self._file = None
 
     def holder(self) -> dict[str, Any]:
         """What the process that holds the lock has written; {} while none does, or it is writing."""
-        if not self.is_held():
-            return {}
-        try:
-            content = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return self._content() if self.is_held() else {}
+
+    def left_behind(self) -> dict[str, Any]:
+        """What a process had written that did not live to give the lock back; {} without one."""
+        return {} if self.is_held() else self._content()
 
     def is_held(self) -> bool:
         """Whether any process holds the lock now."""
@@ -54,6 +64,13 @@ class FileLock:
             return False
         with file:
             return not _try_lock(file)
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
 
 
 if sys.platform == "win32":

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 #: What version 1 of control groups writes where there is no limit is about this, in bytes.
 _NONE = 1 << 60
@@ -122,6 +122,40 @@ class KillCounter:
         if group is not None and (found := group.kills()) is not None:
             return found
         return _entries(_PROC / "vmstat").get("oom_kill")
+
+
+def tally() -> dict[str, Any]:
+    """How many processes were ended for lack of memory until now, of this one's group and of all: to be
+    compared (`has_risen`) by another process, after the end of this one."""
+    group = next((each for each in groups() if each.kills() is not None), None)
+    return {
+        "boot": _boot(),
+        "group": None if group is None else [str(group.folder), group.version, group.kills()],
+        "all": _entries(_PROC / "vmstat").get("oom_kill"),
+    }
+
+
+def has_risen(before: Any) -> bool:
+    """Whether there was such an end since a `tally`, in its group where that is still there; False for
+    what is no tally, or one from before the computer was started."""
+    try:
+        if before["boot"] != _boot():
+            return False
+        if before["group"] is not None:
+            folder, version, count = before["group"]
+            if (now := Group(Path(folder), version).kills()) is not None:
+                return now > int(count)
+        now = _entries(_PROC / "vmstat").get("oom_kill")
+        return now is not None and before["all"] is not None and now > int(before["all"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def _boot() -> str:
+    """Another one each time that the computer is started; empty where nobody can tell."""
+    with contextlib.suppress(OSError):
+        return (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+    return ""
 
 
 def _mounts() -> Iterator[tuple[int, tuple[Path, str]]]:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from lora_studio.core import events, project
+from lora_studio.core import events, memory_limits, project
 from lora_studio.core.dataset import Message
 from lora_studio.core.events import Event
 from lora_studio.core.files import write_atomic
@@ -77,6 +77,11 @@ class RunFolder:
     def lock_file(self) -> Path:
         """Locked by the worker that is at work on the run."""
         return self.path / "run.lock"
+
+    @property
+    def guard_file(self) -> Path:
+        """Locked by whoever starts the worker anew if the system ends it for lack of memory."""
+        return self.path / "guard.lock"
 
     @property
     def checkpoints(self) -> Path:
@@ -309,6 +314,15 @@ class RunFolder:
             return int(json.loads(self.lock_file.read_text("utf-8"))["pid"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+    def is_guarded(self) -> bool:
+        """Whether somebody starts the worker anew if the system ends it for lack of memory."""
+        return FileLock(self.guard_file).is_held()
+
+    def died_of_memory(self) -> bool:
+        """Whether the last worker was ended in the middle of its work, and by the system for lack of
+        memory as far as can be told: such an end was counted where it was at work."""
+        return memory_limits.has_risen(FileLock(self.lock_file).left_behind().get("kills"))
 
     def state(self) -> State:
         """Where the run stands, told from its events and its lock."""

@@ -80,7 +80,9 @@ def _report(run: RunFolder, count: int) -> int:
 
         if problems := cluster.missing(run):
             raise ProblemError(problems)
-        return training.train(run, job, resume=True, ranks=launched(run, 0, count))
+        lower = isinstance(command, commands.Train) and command.lower
+        ranks = launched(run, 0, count)
+        return training.train(run, job, resume=True, lower=lower, ranks=ranks)
 
     worker.handle(commands.Train(run=str(run.path), resume=True), channel, inbox, train)
     channel.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -13,9 +14,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lora_studio import __version__
-from lora_studio.core import commands, events
+from lora_studio.core import commands, events, memory_limits
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
@@ -71,6 +73,9 @@ _CHANGING = (
     commands.SelfTest, commands.CreateOllama,
 )  # fmt: skip
 
+#: Seconds between two looks at how many processes were ended for lack of memory.
+_LOOK_INTERVAL = 10.0
+
 
 def main() -> None:
     """Runs until stdin ends or a shutdown is asked for, then exits without waiting for threads."""
@@ -120,10 +125,12 @@ def handle(
     """Carries out one command from `Started` to its ending event."""
     job = Job(command.id, channel, inbox.begin(command))
     try:
-        with _recording(command, channel, inbox):
+        with _recording(command, channel, inbox) as is_after_kill:
             try:
                 job.emit(events.Started(command=command.kind))
                 job.check()
+                if is_after_kill and isinstance(command, commands.Train):
+                    command = command.model_copy(update={"lower": command.resume})
                 ending = (carry_out or _carry_out)(command, job)
             except BaseException as error:
                 ending = _ending(error, command)
@@ -228,15 +235,20 @@ def _ending(
 @contextmanager
 def _recording(
     command: commands.Job | commands.Question, channel: Channel, inbox: Inbox
-) -> Iterator[None]:
-    """Holds the run's lock and records its events while a job that changes it is at work."""
+) -> Iterator[bool]:
+    """Holds the run's lock and records its events while a job that changes it is at work.
+
+    Tells whether the worker before was ended for lack of memory: nobody may have been there to see it.
+    """
     if not isinstance(command, _CHANGING):
-        yield
+        yield False
         return
     run = RunFolder(Path(command.run))
     run.load_project()  # refuses a folder that is no run before anything is written into it
+    is_after_kill = run.died_of_memory()
     lock = FileLock(run.lock_file)
-    if not _acquire(lock, command.id):
+    content = {"pid": os.getpid(), "command": command.id, "since": time.time()}
+    if not _acquire(lock, content):
         raise fail(
             "run.busy",
             "Another worker is at work on this run.",
@@ -245,18 +257,48 @@ def _recording(
         )
     channel.open_run(run)
     end_watching = inbox.watch_mailbox(run.mailbox_file)
+    end_noting = _note_kills(lock, content)
     try:
-        yield
+        yield is_after_kill
     finally:
+        end_noting()
         end_watching()
         channel.close_run()
         lock.release()
 
 
-def _acquire(lock: FileLock, command_id: str) -> bool:
+def _acquire(lock: FileLock, content: dict[str, Any]) -> bool:
     """Takes the lock; tries for two seconds, since a look at it also takes it for a moment."""
     for _ in range(20):
-        if lock.acquire({"pid": os.getpid(), "command": command_id, "since": time.time()}):
+        if lock.acquire(content):
             return True
         time.sleep(0.1)
     return False
+
+
+def _note_kills(lock: FileLock, content: dict[str, Any]) -> Callable[[], None]:
+    """Keeps in the lock how many processes the system had ended for lack of memory at the look before
+    the last: one with gigabytes takes seconds to end, and counts from their beginning. Returns the end
+    of that.
+
+    Whoever finds what this worker has left behind can tell then whether it was one of them.
+    """
+    ended = threading.Event()
+    last = memory_limits.tally()
+    lock.note(content | {"kills": last})
+
+    def look() -> None:
+        nonlocal last
+        while not ended.wait(_LOOK_INTERVAL):
+            with contextlib.suppress(OSError):
+                lock.note(content | {"kills": last})
+            last = memory_limits.tally()
+
+    thread = threading.Thread(target=look, name="kills", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    return end

@@ -15,7 +15,7 @@ from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.lasting_thread import LastingThread
-from lora_studio.restarting import RestartingWorker
+from lora_studio.restarting import RestartingWorker, leave_guard
 
 #: Longest time that events keep the window from its other work, in seconds.
 _SLICE = 0.008
@@ -66,7 +66,12 @@ class WorkerThread(LastingThread):
     @classmethod
     def watching(cls, run: RunFolder) -> WorkerThread:
         """A run as its folder tells it, from its beginning; its worker may be anybody's."""
-        return cls(lambda: client.Watched(run))
+
+        def watch() -> client.Link:
+            leave_guard(run)
+            return client.Watched(run)
+
+        return cls(watch)
 
     # --- from the window's thread -------------------------------------------------------------
 
