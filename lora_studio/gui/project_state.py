@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,6 +214,14 @@ class ProjectState(QObject):
         ]
         if real:
             self.undo.push(_Edit(self, title, real, merges=merges))
+
+    def ollama_host(self) -> str:
+        """Where Ollama is asked for: empty means this computer.
+
+        An address with a password stands in this process's environment only, which workers that
+        are at work already do not see.
+        """
+        return str(self.get("export", "ollama_host")) or os.environ.get("OLLAMA_HOST", "")
 
     def spec(self, step: Step) -> Spec | None:
         """The spec of a step with absolute paths, None while a value in it is invalid."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from lora_studio.core import commands
+from lora_studio.core import commands, speakers
+from lora_studio.core.chat import AnySpeaker
 from lora_studio.gui import offline_mode, palette_entries
 from lora_studio.gui.furniture import PLACE_TITLES
 from lora_studio.gui.language import tr
@@ -105,19 +106,20 @@ def _wire_engine(window: Window) -> None:
 def _wire_library(window: Window) -> None:
     library, state = window.library, window.state
 
-    def talk(folder: str) -> None:
-        window.go("playground")
-        window.playground.talk_to(folder)
-
     def start(folder: str) -> None:
         state.change(tr("Start from an adapter"), [("lora", "start_from", folder)])
         window.jump("lora", "start_from")
 
     window.playground.library_wanted.connect(library.open)
     library.found.connect(window.playground.set_library)
-    library.talk_wanted.connect(talk)
+    library.talk_wanted.connect(lambda folder: _talk(window, speakers.adapter(folder)))
     library.start_wanted.connect(start)
     library.merge_wanted.connect(lambda folder: window.flow.request_import("adapter", folder))
+
+
+def _talk(window: Window, speaker: AnySpeaker) -> None:
+    window.go("playground")
+    window.playground.talk_to(speaker)
 
 
 def _wire_page(window: Window, page: Page) -> None:
@@ -130,7 +132,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.import_requested.connect(window.flow.request_import)
     page.library_wanted.connect(window.library.open)
     page.push_requested.connect(window.flow.request_push)
-    page.place_requested.connect(window.go)
+    page.talk_wanted.connect(lambda speaker: _talk(window, speaker))
     page.stop_requested.connect(window.flow.stop)
     page.pause_requested.connect(window.flow.pause)
     page.cancel_requested.connect(window.jobs.cancel)

@@ -7583,6 +7583,10 @@
             <translation>Warten Sie einige Minuten. Angemeldet dürfen Sie öfter fragen.</translation>
         </message>
         <message>
+            <source>Wait for the answers, or stop them, before you choose another.</source>
+            <translation>Warten Sie die Antworten ab, oder halten Sie sie an, bevor Sie jemand anderen wählen.</translation>
+        </message>
+        <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>
             <translation>Warten Sie, bis das endet, oder brechen Sie es dort ab, wo Sie es gestartet haben.</translation>
         </message>

@@ -118,6 +118,16 @@ def test_a_password_is_sent_and_never_shown(
     assert "s3cret" not in "".join(shown)
 
 
+def test_a_server_named_without_its_password_gets_the_one_that_ollama_host_has_for_it(
+    server: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults.password = "pim:s3cret"
+    monkeypatch.setenv("OLLAMA_HOST", server.host.replace("http://", "http://pim:s3cret@"))
+    found = ollama.find("")
+    assert ollama.find(found.host).version == found.version
+    assert not ollama.server("http://elsewhere:11434").headers
+
+
 @pytest.mark.parametrize("credentials", ["", "pim:wrong@"])
 def test_a_missing_or_wrong_password_is_named(server: FakeOllama, credentials: str) -> None:
     server.faults.password = "pim:s3cret"

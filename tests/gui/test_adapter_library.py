@@ -14,6 +14,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
+from lora_studio.core.chat import InOllama
 from lora_studio.core.problems import Problem
 from lora_studio.gui.adapter_library import AdapterDialog, AdapterLibrary
 from lora_studio.gui.preferences import Preferences
@@ -131,6 +132,10 @@ def test_an_adapter_goes_where_it_is_wanted(window: Window, plays: Path, qtbot: 
     assert window.place == "playground"
     speaker = window.playground.desk.kept.speakers[1]
     assert speaker.adapters[0].folder == folder  # type: ignore[union-attr]
+    # What was exported is talked to in the same way.
+    exported = InOllama(name="bot", host="http://127.0.0.1:11434")
+    window.pages["export"].talk_wanted.emit(exported)
+    assert window.playground.desk.kept.speakers[1] == exported
     window.library.start_wanted.emit(folder)
     assert window.place == "lora"
     assert window.state.get("lora", "start_from") == folder

@@ -209,7 +209,7 @@ def test_an_address_with_a_password_counts_for_the_session_and_is_in_no_file(
     address = "http://me:secret@example.org"
     state.set("export", "ollama_host", address)
     assert state.get("export", "ollama_host") == ""
-    page.inquiry.now()
+    page.questions.server.now()
     assert asked[-1].host == os.environ["OLLAMA_HOST"] == address
     assert state.save()
     assert state.draft.folder is not None
@@ -236,8 +236,8 @@ def test_sizes_and_template_are_asked_as_soon_as_the_model_is_known(
     page.ask.connect(asked.append)
     state.set("model", "source", "org/model")
     state.take_answer(model_facts.model(folder=str(tmp_path)))
-    page.sizing.now()  # without the pause
-    page.deriving.now()
+    page.questions.sizes.now()  # without the pause
+    page.questions.template.now()
     assert [question.kind for question in asked] == ["estimate_sizes", "derive_template"]
 
 

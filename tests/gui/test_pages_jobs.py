@@ -15,7 +15,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QDoubleSpinBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, run_folder
+from lora_studio.core import events, run_folder, speakers
+from lora_studio.core.chat import InOllama
 from lora_studio.core.problems import STEPS, Problem
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui import plan, wizard
@@ -548,9 +549,9 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
         "» Who are you?\n\nbase + adapter:\nI am Pim.\n\nQ4_K_M:\nI am Pim!"
     )
     assert page.result.tabs.count() == 3
-    with qtbot.waitSignal(page.place_requested) as place:
-        qtbot.keyClick(page.open_chat, Qt.Key.Key_Space)
-    assert place.args == ["playground"]
+    with qtbot.waitSignal(page.talk_wanted) as talk:
+        qtbot.keyClick(page.results.open_chat, Qt.Key.Key_Space)
+    assert talk.args == [InOllama(name="bot", host="http://127.0.0.1:11434")]
     assert (
         page.table.rows.data(page.table.rows.index(page.table.rows.names.index("Q4_K_M"), 2))
         == "2 GB"
@@ -565,6 +566,22 @@ def test_export_waits_for_an_adapter_and_shows_every_result(
     assert page.result.text.toPlainText() == "{{ .Prompt }}"
     assert page.result.modelfile.toPlainText() == "FROM ./bot.gguf\n"
     assert page.done()
+
+
+def test_a_chat_opens_with_the_file_where_nothing_was_made_in_ollama(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, ExportPage(state))
+    state.set_run(run, "")
+    adapter = events.GgufWritten(
+        id="e", file=str(run.gguf / "bot-adapter.gguf"), quantization="adapter", bytes=9, tool="l"
+    )
+    begun, *made, done = exported(run)
+    here = [event for event in made if not isinstance(event, events.OllamaCreated)]
+    play(page, [*merged(run), begun, adapter, *here, done])
+    with qtbot.waitSignal(page.talk_wanted) as talk:
+        page.results.open_chat.click()
+    assert talk.args == [speakers.gguf(run, run.gguf / "bot's-Q4_K_M.gguf")]
 
 
 def test_a_template_that_is_not_proven_shows_the_first_difference(
@@ -583,9 +600,9 @@ def test_commands_are_copied_ready_to_paste(
     page = shown(qtbot, ExportPage(state))
     state.set_run(run, "")
     play(page, [*merged(run), *exported(run)])
-    page.copy_run.click()
+    page.results.copy_run.click()
     assert QGuiApplication.clipboard().text() == "ollama run bot"
-    page.copy_llama.click()
+    page.results.copy_llama.click()
     copied = QGuiApplication.clipboard().text()
     assert copied.startswith("llama-cli -m '")
     assert "bot'\"'\"'s-Q4_K_M.gguf" in copied

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
-from lora_studio.core.chat import GgufFile, OnBase, Sampling, WeightedAdapter
+from lora_studio.core.chat import GgufFile, InOllama, OnBase, Sampling, WeightedAdapter
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import Project
@@ -206,12 +206,16 @@ def test_a_stop_keeps_what_was_said_and_a_refusal_stands_in_its_column(
     qtbot.keyClick(page.prompt, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: texts(page)[0] == ["It is"], timeout=WAIT)
     assert not page.card.send.isVisible()
+    page.talk_to(InOllama(name="bot"))  # answers under way are not cut off
+    assert len(page.desk.kept.turns) == 1
     qtbot.keyClick(page.prompt, Qt.Key.Key_Escape)
     settle(page, qtbot)
     take = page.desk.kept.turns[0].of(0).current
     assert take is not None
     assert (take.text, take.ending) == ("It is", "stopped")
     assert texts(page)[1] == ["✗ No such adapter. Train again."]
+    page.talk_to(InOllama(name="bot"))
+    assert (page.desk.kept.turns, page.desk.kept.speakers[1]) == ((), InOllama(name="bot"))
 
 
 def test_weights_are_blended_by_slider_and_number_without_loading_anew(

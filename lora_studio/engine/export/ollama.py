@@ -72,9 +72,17 @@ class Server:
 def server(host: str) -> Server:
     """The server meant by an address, else by OLLAMA_HOST, else on this computer.
 
-    `user:password@` in an address becomes a Basic authorisation header (RFC 7617).
+    `user:password@` in an address becomes a Basic authorisation header (RFC 7617). What names a
+    server without them, as a kept conversation does, gets those that OLLAMA_HOST has for it.
     """
-    address = host.strip() or os.environ.get("OLLAMA_HOST", "").strip() or "127.0.0.1:11434"
+    usual = os.environ.get("OLLAMA_HOST", "").strip()
+    named = _place(host.strip() or usual or "127.0.0.1:11434")
+    if not named.headers and "@" in usual and (known := _place(usual)).host == named.host:
+        return known
+    return named
+
+
+def _place(address: str) -> Server:
     credentials, at, _ = re.sub(r"^\w+://", "", address).partition("/")[0].rpartition("@")
     headers = {}
     if at:

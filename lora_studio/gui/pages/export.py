@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from lora_studio.core import checks, events
-from lora_studio.core.commands import DeriveTemplate, EstimateSizes, InspectOllama
 from lora_studio.core.export import ExportSpec, goes_straight, suggested_ollama_name
-from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, Step
-from lora_studio.gui.inquiry import Inquiry, named_model
+from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages import export_words
 from lora_studio.gui.pages.export_hub import HubUpload
 from lora_studio.gui.pages.export_ollama import OllamaServer
+from lora_studio.gui.pages.export_questions import ExportQuestions
+from lora_studio.gui.pages.export_results import ResultsCard
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import (
     Card,
-    FlowLayout,
     More,
     button,
     column,
@@ -35,8 +32,6 @@ from lora_studio.gui.widgets.basics import (
 )
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import LineControl
-from lora_studio.gui.widgets.export_result import ExportResult
-from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.quant_table import QuantTable
 from lora_studio.gui.widgets.template_view import TemplateView
@@ -53,12 +48,6 @@ class ExportPage(Page):
     def __init__(self, state: ProjectState, parent: QWidget | None = None) -> None:
         """Files to the left, Ollama to the right, results below."""
         super().__init__(state, parent)
-        self.inquiry = Inquiry(self._question, self)
-        self.inquiry.ask.connect(self.ask)
-        self.sizing = Inquiry(self._sizes_question, self)
-        self.sizing.ask.connect(self.ask)
-        self.deriving = Inquiry(self._template_question, self)
-        self.deriving.ask.connect(self.ask)
         self.record = JobRecord("export")
         self.creating = JobRecord("create_ollama")
         self.table = QuantTable()
@@ -67,13 +56,17 @@ class ExportPage(Page):
         self.ollama.ask.connect(self.ask)
         self.ollama.create_requested.connect(self.run_requested)
         self.server = self.ollama.server
+        self.questions = ExportQuestions(state, self._made, self)
+        self.questions.ask.connect(self.ask)
         self.uploading = JobRecord("push")
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)
         self.hub.ask.connect(self.ask)
         self.hub.push_requested.connect(self.push_requested)
         self.template = TemplateView()
-        self.result = ExportResult()
+        self.results = ResultsCard(state)
+        self.results.talk_wanted.connect(self.talk_wanted)
+        self.result = self.results.result
         self.progress = ProgressLine()
         self.room = label(role="caption", wrap=True)
         self.what = label(role="section", wrap=True)
@@ -87,7 +80,7 @@ class ExportPage(Page):
         self.sizes: events.SizesEstimated | None = None
         self._run = state.run
         self._lay_out()
-        self.inquiry.busy_changed.connect(lambda _: self._show_server())
+        self.questions.server.busy_changed.connect(lambda _: self._show_server())
         state.value_changed.connect(self._value_changed)
         state.facts_changed.connect(self._facts_changed)
         state.opened.connect(self._opened)
@@ -111,10 +104,8 @@ class ExportPage(Page):
         files.add(more)
         self.status = Card()
         self.status.add(self.what, self.advice, row(self.what_now, None), self.progress)
-        self.result_card = Card(tr("Result"))
-        self.result_card.add(self.result, self._result_buttons())
         self.body.addWidget(self.status)
-        self.body.addWidget(self.result_card)
+        self.body.addWidget(self.results)
         hub = Card(tr("Hugging Face hub"))
         hub.add(self.hub)
         ollama = column(self._ollama_card(), hub, None, spacing=Space.L)
@@ -139,38 +130,15 @@ class ExportPage(Page):
         card.add(more)
         return card
 
-    def _result_buttons(self) -> QWidget:
-        self.show_folder = folder_button(self._folder)
-        self.copy_run = button("", lambda: self._copy(self._run_command()), icon="copy")
-        self.copy_llama = button(
-            tr("Copy llama.cpp command"),
-            lambda: self._copy(export_words.llama_command(self.result.written)),
-            icon="copy",
-        )
-        self.open_chat = button(
-            tr("Open chat"), lambda: self.place_requested.emit("playground"), icon="chat"
-        )
-        self.open_chat.setToolTip(tr("Talk to the model in the playground"))
-        made = QWidget()
-        flow = FlowLayout(made)
-        for part in (self.open_chat, self.show_folder, self.copy_run, self.copy_llama):
-            flow.addWidget(part)
-        return made
-
     # --- events -------------------------------------------------------------------------------
 
     def on_shown(self) -> None:
         """Ollama may have been started or stopped meanwhile."""
-        self.inquiry.forget()
-        self.inquiry.now()
-        self.sizing.now()
-        self.deriving.now()
+        self.questions.now()
 
     def on_event(self, event: object) -> None:
         """Watches for the end of the question to Ollama; follows the export."""
-        self.inquiry.take(event)
-        self.sizing.take(event)
-        self.deriving.take(event)
+        self.questions.take(event)
         self.hub.take(event)
         mine = any(job.take(event) for job in self._jobs)
         if isinstance(event, events.TemplateDerived):
@@ -183,10 +151,10 @@ class ExportPage(Page):
                 self._forget_result()
             case events.AdapterSaved():
                 self.adapter = event
-                self.sizing.forget()  # trained whole, an embedding may have come apart from its head
+                self.questions.sizes.forget()  # trained whole, an embedding may have come apart from its head
             case events.Merged():
                 self.merged = event
-                self.sizing.forget()
+                self.questions.sizes.forget()
             case events.SizesEstimated():
                 self.sizes = event
                 self.table.set_sizes(event.bytes)
@@ -220,41 +188,18 @@ class ExportPage(Page):
 
     # --- questions and answers ----------------------------------------------------------------
 
-    def _question(self) -> InspectOllama | None:
-        export = self.state.spec(_STEP)
-        if not isinstance(export, ExportSpec) or not export.ollama_create:
-            return None
-        return InspectOllama(host=self.ollama.host())
-
-    def _template_question(self) -> DeriveTemplate | None:
-        """The TEMPLATE of the base model, so that it is seen before anything is trained."""
-        model = self.state.facts.model
-        if model is None or not model.has_chat_template or not Path(model.folder).is_dir():
-            return None
-        return DeriveTemplate(path=model.folder)
-
     def _offer_anyway(self, event: events.Failed) -> None:
         """A choice for the user who has just asked, none while an old run is read again."""
         if self._running():
             self.ollama.offer_anyway(event.problem)
 
-    def _sizes_question(self) -> EstimateSizes | None:
-        """The sizes of this model's files, once its facts are known and so it is at hand."""
-        model, export = self.state.spec("model"), self.state.spec(_STEP)
-        if self.state.facts.model is None or not isinstance(model, ModelSpec):
-            return None
-        if not isinstance(export, ExportSpec):
-            return None
-        asked = ExportSpec(
-            imatrix=export.imatrix, llama_cpp=export.llama_cpp, convert_from=export.convert_from
-        )
-        made = self.merged or self.adapter
-        run = str(self.state.run.path) if self.state.run and made else ""
-        return EstimateSizes(model=named_model(model), export=asked, run=run)
+    def _made(self) -> RunFolder | None:
+        """The run that is followed, once it has something to export."""
+        return self.state.run if self.merged or self.adapter else None
 
     def _opened(self) -> None:
         self._forget_model()
-        self.inquiry.forget()
+        self.questions.server.forget()
         suggested = suggested_ollama_name(self.state.name)
         self.name.line.setPlaceholderText(suggested)
 
@@ -266,16 +211,15 @@ class ExportPage(Page):
         if step == _STEP and field in ("ollama_host", "ollama_create"):
             self.state.report("inspect_ollama", [])
             self.state.forget("ollama")
-            self.inquiry.soon()
+            self.questions.server.soon()
         if step == _STEP and field in ("imatrix", "llama_cpp", "convert_from"):
-            self.sizing.soon()
+            self.questions.sizes.soon()
         if step == _STEP:
             self.refresh()
 
     def _keep_out_of_the_project(self, host: str) -> None:
         """An address with a password counts until the window closes; no file ever holds it."""
         os.environ["OLLAMA_HOST"] = host
-        self.ollama.session_host = host
         self.state.set(_STEP, "ollama_host", "")
         self.state.messages.info(
             tr(
@@ -290,8 +234,8 @@ class ExportPage(Page):
             self.table.set_parameters(model.parameters if model else None)
             self._forget_model()
             if self.isVisible():  # it came while the page was waiting for it
-                self.sizing.soon()
-                self.deriving.soon()
+                self.questions.sizes.soon()
+                self.questions.template.soon()
         elif name == "ollama":
             self._show_server()
 
@@ -299,12 +243,12 @@ class ExportPage(Page):
         """Sizes and template were those of another model."""
         self.sizes = None
         self.table.set_sizes({})
-        self.sizing.forget()
-        self.deriving.forget()
+        self.questions.sizes.forget()
+        self.questions.template.forget()
         self.template_card.hide()
 
     def _show_server(self) -> None:
-        self.ollama.searching = self.inquiry.busy
+        self.ollama.searching = self.questions.server.busy
         files = self.state.run is not None and any(self.state.run.gguf.glob("*.gguf"))
         self.ollama.show_server(can_create=files and not self.state.running)
 
@@ -346,19 +290,6 @@ class ExportPage(Page):
     def _running(self) -> bool:
         return any(job.is_running(self.state.running) for job in self._jobs)
 
-    # --- what the user does -------------------------------------------------------------------
-
-    def _run_command(self) -> str:
-        created = self.result.created
-        return f"ollama run {created.name if created else self.ollama.name()}"
-
-    def _copy(self, text: str) -> None:
-        QGuiApplication.clipboard().setText(text)
-        self.state.messages.info(tr("Copied: {text}").format(text=text))
-
-    def _folder(self) -> Path | None:
-        return Path(self.result.written[0].file).parent if self.result.written else None
-
     # --- what is shown ------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
@@ -381,15 +312,7 @@ class ExportPage(Page):
         self.hub.show_run()
         self._show_what_applies()
         self.table.show_results(self.result.written, self.result.tested)
-        if self.done():
-            answers = export_words.answers(self.state.run)
-            self.result.finish(self._modelfile(), answers, self.record.seconds)
-        self.result_card.setVisible(not self.result.is_empty())
-        self.show_folder.setVisible(bool(self.result.written))
-        self.copy_llama.setVisible(bool(self.result.written))
-        self.copy_run.setVisible(self.result.created is not None)
-        self.copy_run.setText(tr("Copy “{command}”").format(command=self._run_command()))
-        self.open_chat.setVisible(self.done())
+        self.results.show_results(done=self.done(), seconds=self.record.seconds)
         super().refresh()
 
     def _show_what_applies(self) -> None:
@@ -404,12 +327,6 @@ class ExportPage(Page):
         self.room.setVisible(bool(self.room.text()))
         wanted = self.state.get(_STEP, "lm_studio") is True
         folder.setVisible(wanted or self.state.is_set(_STEP, "lm_studio_folder"))
-
-    def _modelfile(self) -> str:
-        try:
-            return self.state.run.modelfile.read_text("utf-8") if self.state.run else ""
-        except OSError:
-            return ""
 
     def _problem(self) -> Problem | None:
         """What ended the latest job of this page."""

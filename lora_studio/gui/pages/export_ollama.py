@@ -35,8 +35,6 @@ class OllamaServer(QWidget):
         super().__init__(parent)
         self.state = state
         self.searching = False
-        #: With a password; workers at work do not see this process's environment.
-        self.session_host = ""
         self.server = label(role="muted", wrap=True)
         self.create_button = button(tr("Create in Ollama"), self.request_create, icon="export")
         self.other_name = button(tr("Another name"), self._take_free_name, kind="link")
@@ -122,10 +120,6 @@ class OllamaServer(QWidget):
         dialog.confirmed.connect(lambda: self.create_requested.emit("create_ollama_anyway"))
         dialog.open()
 
-    def host(self) -> str:
-        """The address to ask at; empty for OLLAMA_HOST or this computer."""
-        return str(self.state.get(_STEP, "ollama_host")) or self.session_host
-
     def _free_name(self) -> str:
         found = self.state.facts.ollama
         return free_ollama_name(self.name(), found.models if found else ())
@@ -140,7 +134,9 @@ class OllamaServer(QWidget):
         dialog.open()
 
     def _ask_copy(self, source: str, target: str) -> None:
-        self.ask.emit(commands.CopyOllama(source=source, target=target, host=self.host()))
+        self.ask.emit(
+            commands.CopyOllama(source=source, target=target, host=self.state.ollama_host())
+        )
 
     def _remove(self, name: str) -> None:
         dialog = ConfirmDialog(
@@ -150,6 +146,6 @@ class OllamaServer(QWidget):
             self.window(),
             danger=True,
         )
-        question = commands.RemoveOllama(name=name, host=self.host())
+        question = commands.RemoveOllama(name=name, host=self.state.ollama_host())
         dialog.confirmed.connect(lambda: self.ask.emit(question))
         dialog.open()

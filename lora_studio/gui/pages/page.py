@@ -30,7 +30,7 @@ class Page(QWidget):
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
         library_wanted: show the adapter library.
         push_requested(repository, what, private): upload what the run has made to the hub.
-        place_requested(name): the user wants a place that is no step, such as the playground.
+        talk_wanted(speaker): the user wants to chat with something that was made.
         stop_requested: end the training after this step and keep the adapter.
         pause_requested: end the training after this step with a checkpoint to go on from.
         cancel_requested: end the job under way without a result.
@@ -49,7 +49,7 @@ class Page(QWidget):
     import_requested = Signal(str, str)
     library_wanted = Signal()
     push_requested = Signal(str, str, bool)
-    place_requested = Signal(str)
+    talk_wanted = Signal(object)
     stop_requested = Signal()
     pause_requested = Signal()
     cancel_requested = Signal()

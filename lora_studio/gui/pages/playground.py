@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, commands, events, playground, speakers
+from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.playground import COLUMNS
 from lora_studio.gui.chat_desk import ChatDesk
 from lora_studio.gui.language import tr
@@ -175,13 +176,18 @@ class PlaygroundPage(Place):
                 if self.isVisible():
                     self.desk.look()
 
-    def talk_to(self, folder: str) -> None:
-        """Puts an adapter beside the base."""
-        self.desk.new()
+    def talk_to(self, speaker: AnySpeaker) -> None:
+        """Begins a conversation in which this one answers beside the base; never cuts one off."""
+        if self.desk.busy:
+            self.desk.said.emit(
+                tr("Wait for the answers, or stop them, before you choose another.")
+            )
+            return
+        self.begin()
         if len(self.desk.kept.speakers) == 1:
-            self.desk.add_column(speakers.adapter(folder))
-        else:
-            self.desk.choose(1, speakers.adapter(folder))
+            self.desk.add_column(speaker)
+        elif speaker not in self.desk.kept.speakers:
+            self.desk.choose(1, speaker)
         self.prompt.setFocus()
 
     def set_library(self, folders: tuple[str, ...]) -> None:
@@ -392,7 +398,7 @@ class PlaygroundPage(Place):
         self.desk.again()
 
     def _look_for_ollama(self) -> None:
-        self.ask.emit(commands.InspectOllama(host=str(self.state.get("export", "ollama_host"))))
+        self.ask.emit(commands.InspectOllama(host=self.state.ollama_host()))
 
     def _facts_changed(self, name: str) -> None:
         found = self.state.facts.ollama
