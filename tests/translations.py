@@ -42,6 +42,8 @@ _NOT_SHOWN = (
     "bool(", "What is 2 + 2?", "Hello! Who are you?", "out of memory|", "The lighthouse keeper",
     "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
 )  # fmt: skip
+#: Texts that are such although hardly a word is in them.
+_SHORT = ("about {words}", "{title}: “{plain}” {fault}.")
 #: Values of these names are texts of the program themselves, not data of the user.
 _PHRASES = {
     "title", "label", "what", "why", "reason", "cause", "said", "kind", "kinds", "noun", "phrase",
@@ -149,7 +151,7 @@ def _is_text(text: str) -> bool:
     words = [word for word in text.replace("{", " {").split() if not word.startswith("{")]
     spoken = [word for word in words if sum(map(str.isalpha, word)) > 1]
     codes = any(sign in text for sign in ("\n", "<|", "{{", "--", "://", "$", "%(", "\\", "= "))
-    enough = len(spoken) > 1 or text == "about {words}"
+    enough = len(spoken) > 1 or text in _SHORT
     return enough and " " in text and not codes and not text.startswith(_NOT_SHOWN)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from lora_studio.core.spec import Spec, setting
+from lora_studio.core.spec import Spec, refused, setting
 
 Quantization = Literal[
     "F32", "BF16", "F16", "Q8_0", "MXFP4_MOE", "Q6_K", "Q5_1", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_1",
@@ -220,14 +220,14 @@ class ExportSpec(Spec):
     @classmethod
     def _no_repetition(cls, value: tuple[Quantization, ...]) -> tuple[Quantization, ...]:
         if len(set(value)) != len(value):
-            raise ValueError("names a quantisation twice")
+            raise refused("names a quantisation twice")
         return value
 
     @field_validator("ollama_host")
     @classmethod
     def _host_has_no_password(cls, value: str) -> str:
         if "@" in value:
-            raise ValueError(
+            raise refused(
                 "holds a user name or password, which a project must not; write the address with "
                 "them into the environment variable OLLAMA_HOST and leave this empty"
             )
@@ -237,7 +237,7 @@ class ExportSpec(Spec):
     @classmethod
     def _name_is_valid(cls, value: str) -> str:
         if value and not _OLLAMA_NAME.match(value):
-            raise ValueError("is not a model name such as my-model or my-model:v2")
+            raise refused("is not a model name such as my-model or my-model:v2")
         return value
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from lora_studio.core.spec import Spec, setting
+from lora_studio.core.spec import Spec, refused, setting
 
 #: Four digits are more blocks than any model has, and few enough to list.
 _BLOCKS = re.compile(r"\d{1,4}(\s*-\s*\d{1,4})?(\s*,\s*\d{1,4}(\s*-\s*\d{1,4})?)*\Z")
@@ -150,9 +150,9 @@ class LoraSpec(Spec):
     def _blocks_are_numbers(cls, value: str) -> str:
         value = value.strip()
         if value and not _BLOCKS.match(value):
-            raise ValueError("is not a list of block numbers such as 0-7, 12")
+            raise refused("is not a list of block numbers such as 0-7, 12")
         if any(last < first for first, last in _block_ranges(value)):
-            raise ValueError("has a range that ends before it begins")
+            raise refused("has a range that ends before it begins")
         return value
 
     @field_validator("own_ranks")
@@ -160,7 +160,7 @@ class LoraSpec(Spec):
     def _own_ranks_are_pairs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for entry in value:
             if not _OWN_RANK.match(entry):
-                raise ValueError(f"has “{entry}”, which is not of the form name=rank:alpha")
+                raise refused(f"has “{entry}”, which is not of the form name=rank:alpha")
         return value
 
     @property

@@ -14,7 +14,7 @@ import tomlkit.exceptions
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from lora_studio.core import migrations
+from lora_studio.core import invalid_values, migrations
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.export import ExportSpec
 from lora_studio.core.files import write_atomic
@@ -22,7 +22,7 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import STEPS, Fix, Problem, ProblemError, Step, Where, fail
-from lora_studio.core.spec import FieldFacts, Spec, facts
+from lora_studio.core.spec import Spec, facts
 from lora_studio.core.training import TrainingSpec
 
 SUFFIX = ".lorastudio"
@@ -167,11 +167,11 @@ class Draft:
         about = facts(SPECS[step], name)
         return Problem(
             code="project.invalid_value",
-            what=f"{about.title}: {_in_words(detail)}.",
-            remedy=allowed(about),
+            what=invalid_values.sentence(about, detail),
+            remedy=invalid_values.allowed(about),
             where=where,
             fix=Fix(
-                label=f"Use the default ({about.default})",
+                label=invalid_values.way_back(about),
                 step=step,
                 field=name,
                 value=list(about.default) if isinstance(about.default, tuple) else about.default,
@@ -277,32 +277,6 @@ def _is_local(spec: ModelSpec, folder: Path) -> bool:
     if spec.kind in ("gguf", "folder"):
         return True
     return spec.kind == "hub" and (folder / spec.source).is_dir()
-
-
-def allowed(about: FieldFacts) -> str:
-    """The values a field takes, in one sentence."""
-    if about.choices:
-        return f"Choose one of: {', '.join(about.choices)}."
-    unit = f" {about.unit}" if about.unit else ""
-    if about.minimum is not None and about.maximum is not None:
-        low, high = f"{about.minimum:.12g}", f"{about.maximum:.12g}{unit}"
-        if about.exclusive_minimum:
-            return f"Enter a value above {low}, at most {high}."
-        return f"Enter a value from {low} to {high}."
-    return f"Enter a valid value. {about.description}"
-
-
-def _without_password(text: str) -> str:
-    """An address as it may be shown: what stands before its @ can be a password."""
-    return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", text)
-
-
-def _in_words(detail: ErrorDetails) -> str:
-    value = detail["input"]
-    shown = f"“{_without_password(value)}”" if isinstance(value, str) else repr(value)
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    message = message.split(", unable to parse")[0]  # says the same once more
-    return f"{shown} {message[0].lower()}{message[1:]}"
 
 
 def _fill(draft: Draft, document: dict[str, Any]) -> None:

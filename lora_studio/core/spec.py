@@ -59,6 +59,11 @@ def setting(
     )
 
 
+def refused(fault: str) -> ValueError:
+    """What a validator of a spec raises: `fault` goes on after the value, as in “is no name”."""
+    return ValueError(fault)
+
+
 @dataclass(frozen=True)
 class FieldFacts:
     """All that a label, an editor, a command-line option or a docs table needs of one field."""

@@ -44,13 +44,19 @@ def found() -> events.DevicesFound:
         )
     cpu = events.Device(
         name="cpu",
-        title=f"Processor ({platform.machine()}, {torch.get_num_threads()} threads)",
+        title=_processor(torch.get_num_threads()),
         total_bytes=memory.total,
         free_bytes=memory.available,
         precision=auto_precision(torch.device("cpu")),
     )
     has_unsloth = importlib.util.find_spec("unsloth") is not None
     return events.DevicesFound(devices=(*devices, cpu), has_unsloth=has_unsloth)
+
+
+def _processor(threads: int) -> str:
+    if threads == 1:
+        return f"Processor ({platform.machine()}, 1 thread)"
+    return f"Processor ({platform.machine()}, {threads} threads)"
 
 
 def packages() -> dict[str, str]:

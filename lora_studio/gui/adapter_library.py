@@ -174,6 +174,7 @@ class AdapterDialog(Dialog):
         area.setWidget(inner)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setMinimumSize(Size.scaled(456), 300)
+        area.setAccessibleName(tr("About the adapter"))
         sides = QHBoxLayout()
         sides.setSpacing(Space.L)
         sides.addLayout(left, 3)

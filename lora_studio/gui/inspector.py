@@ -56,8 +56,9 @@ _OWN = (
     "list_models", "search_models", "download_model", "inspect_account", "sign_in", "sign_out",
 )  # fmt: skip
 
-#: Questions that go on when another project is opened.
-_LASTING = ("download_model",)
+#: Questions that are about no project: they go on when another one is opened, and are asked again
+#: where their worker is replaced.
+_LASTING = _OWN
 
 
 #: Longest wait for a worker that was killed, in milliseconds: the window never hangs for one.

@@ -45,6 +45,13 @@ class ModelFinder(QObject):
         self.problems.pop("hub", None)
         self._put(command, "hub")
 
+    def forget(self, place: Place) -> None:
+        """Drops what is known of a place; the answer to a question about it no longer counts."""
+        self.found.pop(place, None)
+        self.problems.pop(place, None)
+        self._asked = {kind: asked for kind, asked in self._asked.items() if asked[1] != place}
+        self.changed.emit()
+
     def is_looking(self, place: Place) -> bool:
         """Whether an answer about a place is awaited."""
         asked = {place for _, place in self._asked.values()}

@@ -57,13 +57,17 @@ class TokenDialog(Dialog):
 
     def show_problem(self, problem: Problem) -> None:
         """Why the hub did not take it; another may be tried."""
-        self.said.setText(f"{tell(problem.what)} {tell(problem.remedy)}")
+        self._say(f"{tell(problem.what)} {tell(problem.remedy)}")
         self.sign_in.setEnabled(True)
         self.line.selectAll()
         self.line.setFocus()
 
+    def _say(self, text: str) -> None:
+        self.said.setText(text)
+        self.adjustSize()
+
     def _give(self) -> None:
-        self.said.setText(tr("Asking the hub…"))
+        self._say(tr("Asking the hub…"))
         self.sign_in.setEnabled(False)
         self.given.emit(self.line.text().strip())
 

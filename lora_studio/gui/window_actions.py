@@ -110,7 +110,7 @@ def _naming(action: QAction) -> Callable[[str], None]:
     word = action.text()
 
     def name(what: str) -> None:
-        action.setText(f"{word} {what}".strip())
+        action.setText(f"{word}: {what}" if what else word)
 
     return name
 

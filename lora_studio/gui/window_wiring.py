@@ -50,6 +50,7 @@ def _wire_project(window: Window) -> None:
     window.strip.jump.connect(window.jump)
     window.strip.fix.connect(window.apply_fix)
     window.strip.explain.connect(window.help.explain)
+    window.stack.currentChanged.connect(lambda _: window.message_bar.page_left())
     window.message_bar.act.connect(window.help.act)
     window.message_bar.explain.connect(window.help.explain)
     # A signal is not heard by what is connected while it is sent: the pages are made before.

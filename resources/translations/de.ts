@@ -332,6 +332,10 @@
             <translation>Über LoRA Studio</translation>
         </message>
         <message>
+            <source>About the adapter</source>
+            <translation>Über den Adapter</translation>
+        </message>
+        <message>
             <source>About the chosen runs</source>
             <translation>Über die gewählten Läufe</translation>
         </message>
@@ -1986,10 +1990,6 @@
             <translation>Verwendete Engine</translation>
         </message>
         <message>
-            <source>Enter a valid value. {description}</source>
-            <translation>Geben Sie einen gültigen Wert ein. {description}</translation>
-        </message>
-        <message>
             <source>Enter a value above {low}, at most {high}.</source>
             <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
@@ -2008,6 +2008,10 @@
         <message>
             <source>Enter in the prompt, or Ctrl+Enter</source>
             <translation>Eingabe im Prompt, oder Strg+Eingabe</translation>
+        </message>
+        <message>
+            <source>Enter true or false.</source>
+            <translation>Geben Sie true oder false ein.</translation>
         </message>
         <message>
             <source>Epoch</source>
@@ -3122,6 +3126,10 @@
             <translation>Extrem lange Zeilen auslassen</translation>
         </message>
         <message>
+            <source>Leave it empty</source>
+            <translation>Leer lassen</translation>
+        </message>
+        <message>
             <source>Leave it open</source>
             <translation>Offenlassen</translation>
         </message>
@@ -4049,6 +4057,13 @@
             <source>None of the rows looked at can be read as “{format_titles}”: {reason}.</source>
             <translation>Keine der angesehenen Zeilen lässt sich als „{format_titles}“ lesen: {reason}.</translation>
         </message>
+        <message numerus="yes">
+            <source>None of the {n} models found fits this device.</source>
+            <translation>
+                <numerusform>Das gefundene Modell passt nicht auf dieses Gerät.</numerusform>
+                <numerusform>Keines der {n} gefundenen Modelle passt auf dieses Gerät.</numerusform>
+            </translation>
+        </message>
         <message>
             <source>None of the {read} rows can be trained on.</source>
             <translation>Mit keiner der {read} Zeilen lässt sich trainieren.</translation>
@@ -4610,8 +4625,12 @@
             <translation>Prozessor (CPU)</translation>
         </message>
         <message>
-            <source>Processor ({machine}, {get_num_threads} threads)</source>
-            <translation>Prozessor ({machine}, {get_num_threads} Threads)</translation>
+            <source>Processor ({machine}, 1 thread)</source>
+            <translation>Prozessor ({machine}, 1 Thread)</translation>
+        </message>
+        <message>
+            <source>Processor ({machine}, {threads} threads)</source>
+            <translation>Prozessor ({machine}, {threads} Threads)</translation>
         </message>
         <message>
             <source>Processor {cpu_percent:.0f} %</source>
@@ -7827,6 +7846,10 @@
             <translation>Worin sich die beiden unterscheiden</translation>
         </message>
         <message>
+            <source>Whether a model fits is told as soon as the device is known.</source>
+            <translation>Ob ein Modell passt, steht hier, sobald das Gerät bekannt ist.</translation>
+        </message>
+        <message>
             <source>Whether every device holds all base weights, which is fastest, or a part of them, for models that do not fit on one. Used with several devices only; quantised weights cannot be divided.</source>
             <translation>Ob jedes Gerät alle Basisgewichte hält, was am schnellsten ist, oder einen Teil davon, für Modelle, die nicht auf eines passen. Nur bei mehreren Geräten verwendet; quantisierte Gewichte lassen sich nicht verteilen.</translation>
         </message>
@@ -8447,8 +8470,20 @@
             <translation>bewegt kaum etwas{name}</translation>
         </message>
         <message>
+            <source>has a range that ends before it begins</source>
+            <translation>hat einen Bereich, der vor seinem Anfang endet</translation>
+        </message>
+        <message>
+            <source>has “{entry}”, which is not of the form name=rank:alpha</source>
+            <translation>enthält „{entry}“, was nicht die Form name=rank:alpha hat</translation>
+        </message>
+        <message>
             <source>hashing the GGUF file</source>
             <translation>Prüfsumme der GGUF-Datei bilden</translation>
+        </message>
+        <message>
+            <source>holds a user name or password, which a project must not; write the address with them into the environment variable OLLAMA_HOST and leave this empty</source>
+            <translation>enthält einen Benutzernamen oder ein Passwort, was ein Projekt nicht darf; schreiben Sie die Adresse damit in die Umgebungsvariable OLLAMA_HOST und lassen Sie dies leer</translation>
         </message>
         <message>
             <source>https://…</source>
@@ -8481,6 +8516,14 @@
         <message>
             <source>is empty</source>
             <translation>ist leer</translation>
+        </message>
+        <message>
+            <source>is not a list of block numbers such as 0-7, 12</source>
+            <translation>ist keine Liste von Blocknummern wie 0-7, 12</translation>
+        </message>
+        <message>
+            <source>is not a model name such as my-model or my-model:v2</source>
+            <translation>ist kein Modellname wie my-model oder my-model:v2</translation>
         </message>
         <message>
             <source>it adapts bare parameters, such as stacked experts</source>
@@ -9061,6 +9104,10 @@
         <message>
             <source>name:tag of the model to create. Empty: the project's name.</source>
             <translation>name:tag des anzulegenden Modells. Leer: der Name des Projekts.</translation>
+        </message>
+        <message>
+            <source>names a quantisation twice</source>
+            <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
             <source>new line</source>
@@ -10689,6 +10736,10 @@
             <translation>{title} kommt aus bitsandbytes, und das hat keine Optimierer für Apple-GPUs.</translation>
         </message>
         <message>
+            <source>{title} is empty.</source>
+            <translation>{title} ist leer.</translation>
+        </message>
+        <message>
             <source>{title} is taken by {doing}{of}.</source>
             <translation>{title} ist belegt: {doing}{of}.</translation>
         </message>
@@ -10703,6 +10754,50 @@
         <message>
             <source>{title} needs the package {library}, which is not installed.</source>
             <translation>{title} braucht das Paket {library}, und das ist nicht installiert.</translation>
+        </message>
+        <message>
+            <source>{title}: at least one is needed.</source>
+            <translation>{title}: Mindestens eines wird gebraucht.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} cannot be used.</source>
+            <translation>{title}: {shown} ist nicht verwendbar.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is neither true nor false.</source>
+            <translation>{title}: {shown} ist weder true noch false.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is no list.</source>
+            <translation>{title}: {shown} ist keine Liste.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is no number.</source>
+            <translation>{title}: {shown} ist keine Zahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is no text.</source>
+            <translation>{title}: {shown} ist kein Text.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is no whole number.</source>
+            <translation>{title}: {shown} ist keine ganze Zahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is none of the choices.</source>
+            <translation>{title}: {shown} steht nicht zur Wahl.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is too large.</source>
+            <translation>{title}: {shown} ist zu groß.</translation>
+        </message>
+        <message>
+            <source>{title}: {shown} is too small.</source>
+            <translation>{title}: {shown} ist zu klein.</translation>
+        </message>
+        <message>
+            <source>{title}: “{plain}” {fault}.</source>
+            <translation>{title}: „{plain}“ {fault}.</translation>
         </message>
         <message>
             <source>{tokens} of trained tokens</source>

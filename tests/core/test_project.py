@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core import checks, migrations, project
 from lora_studio.core.dataset import DatasetSpec, Source
-from lora_studio.core.problems import STEPS, ProblemError
+from lora_studio.core.problems import STEPS, ProblemError, Step
 from lora_studio.core.project import SPECS, Draft, Project
 from lora_studio.core.spec import FieldFacts, all_facts
 
@@ -99,6 +99,31 @@ def test_invalid_values_are_kept_and_all_named_at_once_with_their_lines(tmp_path
     with pytest.raises(ProblemError) as raised:
         draft.freeze()
     assert len(raised.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "value", "what", "remedy"),
+    [
+        ("training", "learning_rate", "fast", "Learning rate: “fast” is no number.", "above 0"),
+        ("lora", "rank", 3.5, "Rank: 3.5 is no whole number.", "from 1 to 1024"),
+        ("lora", "rank", 0, "Rank: 0 is too small.", "from 1 to 1024"),
+        ("lora", "dropout", 2, "Dropout: 2 is too large.", "from 0 to 0.9"),
+        ("model", "precision", "3bit", "Precision: “3bit” is none of the choices.", "4bit"),
+        ("model", "double_quant", "perhaps", "is neither true nor false.", "true or false"),
+        ("model", "device", "tpu", "Device: “tpu” cannot be used.", "cuda"),
+        ("export", "quantizations", [], "Quantisations: at least one is needed.", "Q4_K_M"),
+        ("lora", "own_ranks", ["q", "v"], "“q, v” has “q”, which is not of the form", "q_proj=32"),
+        ("export", "ollama_host", "http://pim:pw@host", "“http://…@host” holds a user name", "127"),
+    ],
+)
+def test_an_invalid_value_is_explained_in_the_programs_own_words(
+    step: Step, field: str, value: object, what: str, remedy: str
+) -> None:
+    draft = project.Draft()
+    draft.set(step, field, value)
+    (found,) = draft.problems()
+    assert what in found.what
+    assert remedy in found.remedy
 
 
 def test_entries_that_mean_nothing_here_are_written_back(tmp_path: Path) -> None:

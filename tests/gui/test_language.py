@@ -48,3 +48,9 @@ def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
     assert shown == "The project has an entry that nobody has translated."
     assert told.tell("1,200 rows") == "1\u202f200 Zeilen"
     assert told.tell("Training") == "Training"
+    assert told.tell("Learning rate: “very fast” is no number.") == (
+        "Lernrate: “very fast” ist keine Zahl."
+    )
+    assert told.tell("Blocks: “7-2, 9” has a range that ends before it begins.") == (
+        "Blöcke: „7-2, 9“ hat einen Bereich, der vor seinem Anfang endet."
+    )

@@ -279,6 +279,48 @@ def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
     assert page.browser.online.isHidden()
 
 
+def test_a_search_under_way_ends_with_offline_mode_and_is_made_anew_after_it(
+    page: ModelPage, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.browser.go("hub")
+    late = worker.last("search_models")
+    assert page.browser.said.text() == "Asking the hub…"
+    monkeypatch.setenv(offline.VARIABLE, "1")
+    page.online_changed()
+    assert "Offline mode is on" in page.browser.said.text()
+    assert not page.browser.filters.isEnabled()
+    page.on_event(model_lists.hub().model_copy(update={"id": late.id}))
+    assert titles(page) == [], "the answer comes too late"
+    monkeypatch.delenv(offline.VARIABLE)
+    page.online_changed()
+    assert worker.last("search_models").id != late.id
+    worker.answer("search_models", model_lists.hub())
+    assert len(titles(page)) == 5
+
+
+def test_an_empty_list_of_what_fits_says_why_it_is_empty(page: ModelPage, worker: Worker) -> None:
+    page.browser.go("hub")
+    worker.answer("search_models", model_lists.hub())
+    page.browser.filters.fitting.click()
+    assert "as soon as the device is known" in page.browser.said.text()
+    page.state.take_answer(model_facts.devices(1))
+    assert page.browser.said.text() == "None of the 5 models found fits this device."
+
+
+def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
+    page: ModelPage, worker: Worker
+) -> None:
+    page.state.set("model", "source", "org/gated")
+    where = Where(step="model", field="source")
+    gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
+    page.state.report("inspect_model", [gated])
+    assert page.download.sign_in.isVisible()
+    page.state.take_answer(model_facts.model(missing_bytes=1000, gated=True))
+    page.state.report("inspect_model", [])
+    assert not page.download.sign_in.isVisible()
+    assert page.download.said.text() == ""
+
+
 def test_folders_with_models_are_added_and_taken_out(page: ModelPage, worker: Worker) -> None:
     found_here(worker)
     page.browser.add_folder("/models")
@@ -300,6 +342,14 @@ def test_the_window_turns_offline_mode_on_for_its_workers(
     finally:
         window.settings.offline.click()
     assert not offline.is_on()
+
+
+def test_another_project_leaves_a_search_of_the_hub_under_way(window: Any) -> None:
+    search = commands.SearchModels()
+    window.inspector.ask(search)
+    window.inspector.ask(commands.InspectDevices())
+    window.inspector.forget()
+    assert list(window.inspector._latest.values()) == [search]
 
 
 def test_a_question_about_the_hub_that_fails_is_no_problem_of_the_project(window: Any) -> None:

@@ -100,3 +100,28 @@ def test_no_text_is_cut_no_control_is_nameless_or_out_of_reach(window: Window) -
             ):
                 wrong += [f"{place}: {what}: {item}" for item in found]
     assert not wrong, "\n" + "\n".join(dict.fromkeys(wrong))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_state_that_is_pictured_has_whole_texts_and_names_in_reach(
+    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # put back at the end, whatever is set meanwhile
+    screenshots._settle(tmp_path)
+    wrong = []
+    for name, shown in screenshots.shots(tmp_path):
+        if isinstance(shown, Window):
+            shown.resize(1280, 800)
+        QTest.qWait(200)
+        for what, look in (
+            ("cut", seen.cut_texts),
+            ("too wide", seen.too_wide),
+            ("without a name", seen.nameless),
+            ("out of reach", seen.out_of_reach),
+        ):
+            wrong += [f"{name}: {what}: {item}" for item in look(shown)]
+    led = [
+        item for item in wrong if "QListView in Palette" in item
+    ]  # by the arrow keys of its line
+    assert [item for item in wrong if item not in led] == []

@@ -20,6 +20,7 @@ from lora_studio.gui import lasting_thread, theme
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.widgets.glyph import ElidedLink
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts, plain_pages
@@ -285,6 +286,36 @@ def test_a_click_on_a_problem_leads_to_its_field_even_when_it_is_folded_away(
     assert editor.isVisible()
     assert editor.control.focusProxy() is window.focusWidget()
     assert "-1" in editor.error.text()
+
+
+def test_a_problem_that_has_no_room_in_the_line_ends_in_dots_and_keeps_its_words(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.set("training", "seed", "a very long value that is certainly no number at all")
+    links = [made for made in window.strip.findChildren(ElidedLink) if "Seed" in made.text()]
+    link = links[-1]
+    assert link.minimumSizeHint().width() < link.sizeHint().width() / 2
+    full = link.grab().toImage()
+    link.setFixedWidth(120)
+    assert link.grab().toImage() != full.copy(0, 0, 120, full.height()), "more than cut off"
+    assert link.text().startswith("Seed: “a very long")
+
+
+def test_good_news_goes_with_the_page_that_it_is_about(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.messages.info("It is done.")
+    window.go("lora")
+    assert window.message_bar.text == "It is done.", "there was no time to read it"
+    qtbot.wait(1600)
+    window.go("dataset")
+    assert window.message_bar.text == ""
+    window.messages.problem(Problem(code="x", what="It failed.", remedy="Do this."))
+    qtbot.wait(1600)
+    window.go("lora")
+    assert "It failed." in window.message_bar.text
 
 
 def test_a_fix_in_the_list_of_problems_is_applied(window: Window, project_folder: Path) -> None:

@@ -92,11 +92,12 @@ def _size(widget: QWidget) -> str:
 
 
 def nameless(root: QWidget) -> list[str]:
-    """Controls of which a screen reader could say nothing."""
+    """Controls of which a screen reader could say nothing, and areas that scroll by the keyboard."""
     return [
         _path(widget)
         for widget in shown(root)
-        if _is_control(widget) and not (widget.accessibleName() or _own_words(widget))
+        if (_is_control(widget) or _scrolls_by_key(widget))
+        and not (widget.accessibleName() or _own_words(widget))
     ]
 
 
@@ -110,6 +111,11 @@ def out_of_reach(root: QWidget) -> list[str]:
         and not widget.focusPolicy() & Qt.FocusPolicy.TabFocus
         and not isinstance(widget, QRadioButton)
     ]
+
+
+def _scrolls_by_key(widget: QWidget) -> bool:
+    takes_focus = widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+    return isinstance(widget, QAbstractScrollArea) and bool(takes_focus)
 
 
 def _is_control(widget: QWidget) -> bool:

@@ -73,6 +73,7 @@ class ModelPage(Page):
         self.account.ask.connect(self.ask)
         self._looked = False
         self._download = ""  # id of the command under way
+        self._explained = False  # whether the line of the download tells a problem of the project
         self.source = PathControl(state.about("model", "source"))
         self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
         self.download = DownloadLine()
@@ -200,8 +201,8 @@ class ModelPage(Page):
         self.download.explain("", "")
         self.inquiry.forget()
         self.inquiry.soon()
-        self.finder.problems.pop("hub", None)
-        self.browser.refresh()
+        self.finder.forget("hub")
+        self.browser.way_changed()
 
     # --- questions and answers ----------------------------------------------------------------
 
@@ -313,8 +314,12 @@ class ModelPage(Page):
         """The way out of what keeps the hub from telling of a model."""
         problem = next(iter(self.state.problems("model", "source")), None)
         helped = ("model.gated", "model.token", "model.not_found", "model.offline")
-        if problem is not None and self._kind() == "hub" and problem.code in helped:
+        stands = problem is not None and self._kind() == "hub" and problem.code in helped
+        if stands and problem is not None:
             self.download.explain(problem.code, _said(problem))
+        elif self._explained:
+            self.download.explain("", "")
+        self._explained = stands
 
     def _why_nothing(self) -> str:
         if self.inquiry.busy:

@@ -73,6 +73,7 @@ class Page(QWidget):
         self.header.back.setToolTip(tr("Step before (Alt+Left)"))
         self.header.primary.clicked.connect(self.on_primary)
         self.area = QScrollArea(widgetResizable=True)
+        self.area.setAccessibleName(tr(self.title))
         self.area.setFrameShape(QFrame.Shape.NoFrame)
         self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         inner = QWidget()

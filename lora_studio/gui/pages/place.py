@@ -47,7 +47,7 @@ class Place(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.header)
-        layout.addWidget(_scrolling(inner) if scrolls else inner, 1)
+        layout.addWidget(_scrolling(inner, tr(self.title)) if scrolls else inner, 1)
 
     def press_primary(self) -> None:
         """Ctrl+Enter: presses the primary button where there is one."""
@@ -64,8 +64,9 @@ class Place(QWidget):
         """The window closes: the time to end threads and timers of one's own."""
 
 
-def _scrolling(inner: QWidget) -> QScrollArea:
+def _scrolling(inner: QWidget, name: str) -> QScrollArea:
     area = QScrollArea(widgetResizable=True)
+    area.setAccessibleName(name)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inner)

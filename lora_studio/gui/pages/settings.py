@@ -139,7 +139,7 @@ class SettingsPage(Place):
             wrap=True,
         )
         card = Card(tr("Network"))
-        card.add(self.offline, about)
+        card.add(row(self.offline, None), about)
         self.show_offline()
         return card
 

@@ -72,7 +72,7 @@ class GaugesView(QWidget):
         if gpu is None and device is None and sample is not None and sample.gpus:
             gpu = sample.gpus[0]
         self.setVisible(self._fits and (sample is not None or device is not None))
-        self.name.setText(_short(device.title if device else gpu.name if gpu else tr("Processor")))
+        self.name.setText(_name(device, gpu))
         if gpu is not None:
             self._show_gpu(gpu)
         elif sample is not None and (device is None or not device.name.startswith("cuda")):
@@ -125,6 +125,13 @@ class GaugesView(QWidget):
         told = _told(sample) if sample else self.memory.text()
         self.setToolTip(told)
         self.setAccessibleName(told.replace("\n", "; "))
+
+
+def _name(device: events.Device | None, gpu: Gpu | None) -> str:
+    """What the device is called in little room: a processor needs no further name."""
+    if device is not None and device.name != "cpu":
+        return _short(device.title)
+    return _short(gpu.name) if gpu is not None else tr("Processor")
 
 
 def _told(sample: Sample) -> str:

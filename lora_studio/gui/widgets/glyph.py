@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
-from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+from PySide6.QtWidgets import (
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
+    QStylePainter,
+    QWidget,
+)
 
 from lora_studio.gui.theme import Role, Space, current, pixmap, theme
 from lora_studio.gui.widgets.basics import LabelRole, label, row, set_role
@@ -58,6 +66,32 @@ class Statement(QWidget):
     def text(self) -> str:
         """What is said."""
         return self._words.text()
+
+
+class ElidedLink(QPushButton):
+    """A link that ends in … where there is no room for all its words."""
+
+    def __init__(self, text: str, tip: str) -> None:
+        """The tooltip says everything."""
+        super().__init__(text, autoDefault=False)
+        self.setProperty("kind", "link")
+        self.setToolTip(tip)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def minimumSizeHint(self) -> QSize:
+        """A few letters."""
+        few = self.fontMetrics().averageCharWidth() * 8
+        return QSize(min(few, self.sizeHint().width()), super().minimumSizeHint().height())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """Only what fits."""
+        painter, option = QStylePainter(self), QStyleOptionButton()
+        self.initStyleOption(option)
+        around = self.sizeHint().width() - self.fontMetrics().horizontalAdvance(self.text())
+        option.text = self.fontMetrics().elidedText(
+            self.text(), Qt.TextElideMode.ElideRight, self.width() - around
+        )
+        painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
 
 
 class Elided(QLabel):

@@ -12,8 +12,8 @@ from lora_studio.gui.told import tell
 from lora_studio.gui.what_now import what_now
 from lora_studio.gui.widgets.basics import button, label, tool_button
 
-#: Milliseconds that good news stays.
-_INFO_TIME = 6000
+#: Milliseconds that good news stays, and those for which it stays wherever the user goes.
+_INFO_TIME, _READ_TIME = 6000, 1500
 
 _LOOKS: dict[Level, tuple[str, Role]] = {
     "info": ("check", "ok"),
@@ -80,6 +80,12 @@ class MessageBar(QFrame):
             self._timer.start()
         else:
             self._timer.stop()
+
+    def page_left(self) -> None:
+        """Good news about the page before goes with it, once there was time to read it."""
+        if 0 < self._timer.remainingTime() < _INFO_TIME - _READ_TIME:
+            self._timer.stop()
+            self.hide()
 
     def _tint(self) -> None:
         if self._message is not None:

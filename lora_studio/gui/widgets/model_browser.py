@@ -97,7 +97,7 @@ class ModelBrowser(QWidget):
         self.again = button(tr("Try again"), self.look_again, icon="refresh")
         self.account = label("", "caption")
         self._lay_out()
-        self.ways.currentRowChanged.connect(lambda _: self._way_changed())
+        self.ways.currentRowChanged.connect(lambda _: self.way_changed())
         self.filters.searched.connect(finder.search)
         self.filters.fitting_changed.connect(self.refresh)
         self.list.chosen.connect(self.chosen)
@@ -138,7 +138,8 @@ class ModelBrowser(QWidget):
         else:
             self._finder.look(self._preferences.model_folders)
 
-    def _way_changed(self) -> None:
+    def way_changed(self) -> None:
+        """Shows what is known of the way; the hub is asked when somebody comes to it."""
         if self.way == "hub" and "hub" not in self._finder.found and not offline.is_on():
             self.filters.search()
         self.refresh()
@@ -211,13 +212,26 @@ class ModelBrowser(QWidget):
         elif self.way == "hub" and offline.is_on():
             self.said.say(tr("Offline mode is on, so the hub is not searched."), "warn")
         elif not lines or (self.way == "here" and len(lines) == 1):
-            found = self.way == "hub" and "hub" in self._finder.found
-            self.said.say(tr("The hub has no such model.") if found else tr(_EMPTY[self.way]))
+            self.said.say(self._why_empty())
         else:
-            fitting = sum(fit is not None and fit.fits and x.usable for x, fit in lines)
+            judged = [fit.fits and x.usable for x, fit in lines if fit is not None]
             count = tr_n("{n} model", "{n} models", len(lines))
-            fits = tr("{count} fit this device").format(count=fitting)
-            self.said.say(f"{count} · {fits}" if self._settings() else count)
+            fits = tr("{count} fit this device").format(count=sum(judged))
+            self.said.say(f"{count} · {fits}" if judged else count)
+
+    def _why_empty(self) -> str:
+        found = self._finder.found.get("hub") if self.way == "hub" else None
+        if found is None:
+            return tr(_EMPTY[self.way])
+        if not found:
+            return tr("The hub has no such model.")
+        if self._settings() is None:
+            return tr("Whether a model fits is told as soon as the device is known.")
+        return tr_n(
+            "The {n} model found does not fit this device.",
+            "None of the {n} models found fits this device.",
+            len(found),
+        )
 
     def _problem(self) -> Problem | None:
         found = [self._finder.problems.get(place) for place in _WAYS[self.way][1]]
@@ -231,6 +245,8 @@ class ModelBrowser(QWidget):
             hub and has and not (self._account and self._account.from_environment)
         )
         stopped = hub and offline.is_on()
+        self.filters.setEnabled(not stopped)
+        self.sign_in.setEnabled(not stopped)
         self.online.setVisible(stopped)
         self.again.setVisible(self._problem() is not None and not stopped)
 

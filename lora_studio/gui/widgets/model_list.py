@@ -47,7 +47,7 @@ _TIGHT = 0.8
 _HELD = {"auto": mark("16-bit"), "8bit": mark("8-bit"), "4bit": mark("4-bit")}
 
 
-def about(entry: ModelEntry) -> str:
+def about(entry: ModelEntry, *, brief: bool = False) -> str:
     """Size, parameters, licence and use in a line; why it is no base where it is none."""
     if entry.refusal:
         return tell(entry.refusal)
@@ -58,11 +58,14 @@ def about(entry: ModelEntry) -> str:
         words.size(entry.bytes) if entry.bytes else "",
         entry.licence,
         tr("terms to accept") if entry.gated else "",
-        tr("{count} downloads").format(count=words.count(entry.downloads))
-        if entry.downloads is not None
-        else entry.stored,
+        _downloads(entry.downloads, brief=brief) if entry.downloads is not None else entry.stored,
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _downloads(number: int, *, brief: bool) -> str:
+    count = words.count(number)
+    return f"↓ {count}" if brief else tr("{count} downloads").format(count=count)
 
 
 def verdict(entry: ModelEntry, fit: Fit | None) -> tuple[str, theme.Role]:
@@ -193,8 +196,8 @@ class _Delegate(QStyledItemDelegate):
         end = Qt.AlignmentFlag.AlignLeft if right_to_left else Qt.AlignmentFlag.AlignRight
         said, role = verdict(entry, fit)
         self._words(painter, left, entry.title, "muted" if entry.refusal else "text", start, 0)
-        whole = inner if entry.refusal else left  # there is no bar beside the reason
-        self._words(painter, whole, about(entry), "muted", start, 1)
+        whole = inner if entry.refusal or not said else left  # there is no bar beside it
+        self._words(painter, whole, about(entry, brief=True), "muted", start, 1)
         self._words(painter, side, said, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:
             self._bar(painter, side, fit, role, right_to_left=right_to_left)

@@ -11,7 +11,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
-from lora_studio.gui.widgets.controls import ComboControl, Control
+from lora_studio.gui.widgets.controls import ComboControl, Control, name_control
 
 _FULL = "16bit"
 #: Values of the setting that the first card stands for, and their words.
@@ -37,6 +37,7 @@ class PrecisionControl(Control):
         self._value: Any = "auto"
         self.cards = CardsControl(_CARDS)
         self.formats = ComboControl(_FORMATS)
+        name_control(self.formats, tr("Number format"))
         self._format_row = QWidget()
         self._format_row.setLayout(row(label(tr("Number format"), "muted"), self.formats, None))
         self.setFocusProxy(self.cards)

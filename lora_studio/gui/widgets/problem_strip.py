@@ -19,6 +19,7 @@ from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, line
+from lora_studio.gui.widgets.glyph import ElidedLink
 
 STEP_TITLES = {
     "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
@@ -57,6 +58,7 @@ class ProblemStrip(QFrame):
         self._more = button("", self._toggle, kind="link")
         self._more.setAccessibleName(tr("All problems"))
         self._list = QScrollArea(widgetResizable=True)
+        self._list.setAccessibleName(tr("All problems"))
         self._list.setFrameShape(QFrame.Shape.NoFrame)
         self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._list.hide()
@@ -121,8 +123,8 @@ class ProblemStrip(QFrame):
             self._fill_list()
 
     def _link(self, problem: Problem) -> QPushButton:
-        made = button(_short(tell(problem.what)), kind="link")
-        made.setToolTip(f"{tell(problem.what)} {tell(problem.remedy)}")
+        told = tell(problem.what)
+        made = ElidedLink(_short(told), f"{told} {tell(problem.remedy)}")
         made.clicked.connect(lambda: self._go(problem))
         return made
 
