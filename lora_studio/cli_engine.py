@@ -178,7 +178,9 @@ def use(
     python: Annotated[
         Path | None, typer.Option("--python", help="An existing Python with PyTorch to use.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="As one object; with --python, events as JSON lines.")
+    ] = False,
 ) -> None:
     """Use another engine that is installed, or a Python of your own."""
     if bool(name) == (python is not None):

@@ -8,7 +8,6 @@ import csv
 import hashlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -223,6 +222,12 @@ def remove(engine: Engine, at: Root) -> None:
 
     Raises ProblemError while a job is at work in it.
     """
+    release(engine, at)
+    delete(engine.folder)
+
+
+def release(engine: Engine, at: Root) -> None:
+    """Points to another engine where this one is in use, which may be deleted then; raises ProblemError."""
     refuse_at_work(engine)
     pointer = _read_pointer(at)
     if engine.name in (pointer.current, pointer.before):
@@ -231,7 +236,6 @@ def remove(engine: Engine, at: Root) -> None:
         _write_pointer(
             _Pointer(current=(left or others or [""])[0], before=left[1] if left[1:] else ""), at
         )
-    delete(engine.folder)
 
 
 def refuse_at_work(engine: Engine) -> None:
@@ -265,10 +269,27 @@ def at_work(engine: Engine) -> bool:
 
 
 def delete(folder: Path) -> None:
-    """Deletes a folder that may be an engine: its manifest first, so that half of one is none."""
+    """Deletes a folder that may be an engine; raises ProblemError."""
+    for _ in deleting(folder):
+        pass
+
+
+def deleting(folder: Path) -> Iterator[int]:
+    """Deletes such a folder and yields the bytes that have gone, a folder of it at a time.
+
+    Its manifest goes first, so that half of one is none. Raises ProblemError.
+    """
     try:
         (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder)
+        for place, names, files in os.walk(folder, topdown=False, onerror=_raise):
+            here = Path(place)
+            links = [name for name in names if (here / name).is_symlink()]
+            gone = 0
+            for item in [here / name for name in [*files, *links]]:
+                gone += item.lstat().st_size
+                item.unlink()
+            here.rmdir()
+            yield gone
     except FileNotFoundError:
         return
     except OSError as error:
@@ -278,6 +299,10 @@ def delete(folder: Path) -> None:
             "Close programs that use it, then remove the folder yourself.",
             where=Where(file=str(error.filename or folder)),
         ) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def outdated(at: Root, keep: Engine) -> list[Engine]:

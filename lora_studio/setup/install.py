@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 from lora_studio import __version__
-from lora_studio.core.events import Progress
-from lora_studio.core.problems import fail
-from lora_studio.setup import download, engines, selfcheck
+from lora_studio.core.events import Progress, Warned
+from lora_studio.core.problems import ProblemError, fail
+from lora_studio.setup import download, engines, removal, selfcheck
 from lora_studio.setup.download import File
 from lora_studio.setup.engines import Engine, Package
 from lora_studio.setup.environment import uv_environment
@@ -24,8 +24,12 @@ from lora_studio.setup.plan import Plan
 from lora_studio.setup.resolve import without_indexes
 from lora_studio.setup.tools import Log, Stop, checked, find_uv, run
 
-#: Tests that packages carry along, a fifth of all files: nobody imports them.
-_NEVER_IMPORTED = re.compile(r"[/\\]site-packages[/\\].*[/\\]tests?[/\\]")
+#: What is not compiled beforehand, half of all source: tests, and large parts of which a program imports a
+#: file or two, such as each model's own code. Python compiles such a file when it is first imported.
+_LATER = re.compile(
+    r"[/\\]site-packages[/\\](?:.*[/\\]tests?[/\\]|transformers[/\\]models[/\\].+[/\\]|"
+    r"torch[/\\]testing[/\\]|pygments[/\\]lexers[/\\]|sympy[/\\]physics[/\\])"
+)
 
 #: Every so many files a copy looks whether it is still wanted.
 _LOOK = 256
@@ -54,15 +58,22 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
         engines.delete(engine.folder)
         raise
     engines.switch(engine, plan.root)
-    for old in engines.outdated(plan.root, engine):
-        log.write(f"removing {old.name}")
-        engines.delete(old.folder)
-    for folder in (plan.root.downloads, plan.root.cache):
-        shutil.rmtree(folder, ignore_errors=True)
+    yield from _tidy(plan.root, engine, log)
     yield EngineReady(
         name=engine.name, folder=str(engine.folder), python=str(engine.python),
         bytes=engine.bytes, seconds=time.monotonic() - began,
     )  # fmt: skip
+
+
+def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
+    """Deletes what the engine replaces and was made of; what stays is told, since it does work."""
+    try:
+        yield from removal.removing(engines.outdated(root, engine), log)
+    except ProblemError as error:
+        log.write(str(error))
+        yield Warned(problem=error.problems[0].model_copy(update={"severity": "warning"}))
+    for folder in (root.downloads, root.cache):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear(root: Root, log: Log) -> None:
@@ -183,15 +194,15 @@ def _drop_unplanned(engine: Engine, environment: dict[str, str], stop: Stop, log
 
 
 def compile_all(engine: Engine, stop: Stop, log: Log) -> Iterator[Event]:
-    """Byte-compiles every module: the first start would take three times as long otherwise."""
+    """Byte-compiles what is imported at a start, which would take three times as long otherwise."""
     from queue import Empty, SimpleQueue
     from threading import Thread
 
     site = engines.site_packages(engine)
-    total = sum(1 for file in site.rglob("*.py") if not _NEVER_IMPORTED.search(str(file)))
+    total = sum(1 for file in site.rglob("*.py") if not _LATER.search(str(file)))
     lines: SimpleQueue[str] = SimpleQueue()
     command: list[object] = [engine.python, "-I", "-m", "compileall", "-j", "0"]
-    command += ["-x", _NEVER_IMPORTED.pattern, site]
+    command += ["-x", _LATER.pattern, site]
     ended: list[BaseException | int] = []
 
     def work() -> None:

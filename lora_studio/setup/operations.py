@@ -21,6 +21,7 @@ from lora_studio.setup import (
     folders,
     install,
     relocation,
+    removal,
     selfcheck,
     wheelhouse,
 )
@@ -306,11 +307,11 @@ def remove(name: str, _stop: Stop) -> Iterator[Event]:
 
     def work(log: Log) -> Iterator[Event]:
         root = folders.root()
-        yield Progress(stage="Removing")
         with root.locked():
-            for engine in [engines.named(name, root)] if name else engines.installed(root):
-                log.write(f"removing {engine.name}")
-                engines.remove(engine, root)
+            chosen = [engines.named(name, root)] if name else engines.installed(root)
+            for engine in chosen:
+                engines.release(engine, root)
+            yield from removal.removing(chosen, log)
         if not name:
             root.delete()
             folders.forget_root()

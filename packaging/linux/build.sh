@@ -11,7 +11,8 @@ set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 out=$(realpath -m "${1:-dist}")
-readonly out packaging=$PWD/packaging root=$out/root
+# No package may be larger, in bytes.
+readonly out packaging=$PWD/packaging root=$out/root largest=80000000
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
 
 say() { printf '\n== %s\n' "$*"; }
@@ -30,8 +31,22 @@ needed_glibc() {
         -exec objdump -T {} + 2>/dev/null | grep -oE 'GLIBC_2\.[0-9]+' | sort -Vu | tail -1 | cut -d_ -f2
 }
 
+# Names of the libraries that something in the bundle needs and that are not in it.
+needed_libraries() {
+    comm -23 <(find "$out/frozen/lora-studio" -type f \( -name '*.so*' -o -name lora-studio -o -name uv \) \
+        -exec objdump -p {} + 2>/dev/null | awk '$1 == "NEEDED" { print $2 }' | LC_ALL=C sort -u) \
+        <(find "$out/frozen/lora-studio" -name '*.so*' -printf '%f\n' | LC_ALL=C sort -u)
+}
+
 # put MODE SOURCE PLACE: one file into the tree, its folders with it.
 put() { install -D -m "$1" "$2" "$root/$3"; }
+
+# fill_in FILE: the file with what stands for @NAMES@ in it.
+fill_in() {
+    sed "s|@VERSION@|$VERSION|; s|@DATE@|$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)|
+        s|@IDENTIFIER@|$IDENTIFIER|; s|@DEVELOPER_ID@|$DEVELOPER_ID|; s|@DEVELOPER@|$DEVELOPER|
+        s|@HOME_PAGE@|$HOME_PAGE|" "$1"
+}
 
 lay_out() {
     local size name
@@ -40,9 +55,8 @@ lay_out() {
     ln -s ../lib/lora-studio/lora-studio "$root/usr/bin/lora-studio"
     put 644 packaging/linux/lora-studio.desktop usr/share/applications/lora-studio.desktop
     put 644 packaging/linux/lora-studio-mime.xml usr/share/mime/packages/lora-studio.xml
-    sed "s/@VERSION@/$VERSION/; s/@DATE@/$(date -u -d "@$SOURCE_DATE_EPOCH" +%F)/" \
-        packaging/linux/org.lorastudio.LoRAStudio.metainfo.xml >"$out/metainfo.xml"
-    put 644 "$out/metainfo.xml" usr/share/metainfo/org.lorastudio.LoRAStudio.metainfo.xml
+    fill_in packaging/linux/metainfo.xml >"$out/metainfo.xml"
+    put 644 "$out/metainfo.xml" "usr/share/metainfo/$IDENTIFIER.metainfo.xml"
     for name in lora-studio:apps lora-studio-project:mimetypes; do
         "$out/venv/bin/python" packaging/icons.py "packaging/${name%:*}.svg" "$out/icons/${name#*:}"
         put 644 "packaging/${name%:*}.svg" \
@@ -54,7 +68,8 @@ lay_out() {
     done
     "$out/venv/bin/python" packaging/man_page.py | gzip -9n >"$out/lora-studio.1.gz"
     put 644 "$out/lora-studio.1.gz" usr/share/man/man1/lora-studio.1.gz
-    put 644 packaging/linux/copyright usr/share/doc/lora-studio/copyright
+    fill_in packaging/linux/copyright >"$out/copyright"
+    put 644 "$out/copyright" usr/share/doc/lora-studio/copyright
     for name in README.md CHANGELOG.md; do
         gzip -9nc "$name" >"$out/$name.gz"
         put 644 "$out/$name.gz" "usr/share/doc/lora-studio/$name.gz"
@@ -65,8 +80,7 @@ lay_out() {
     {
         printf 'lora-studio (%s) unstable; urgency=medium\n\n' "$VERSION"
         printf '  * What changed is in CHANGELOG.md.gz beside this file.\n\n'
-        printf ' -- The LoRA Studio developers <developers@lorastudio.invalid>  %s\n' \
-            "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+        printf ' -- %s <%s>  %s\n' "$DEVELOPER" "$EMAIL" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
     } | gzip -9n >"$out/changelog.gz"
     put 644 "$out/changelog.gz" usr/share/doc/lora-studio/changelog.gz
     put 644 packaging/linux/lintian-overrides usr/share/lintian/overrides/lora-studio
@@ -78,9 +92,11 @@ lay_out() {
 
 build_deb_and_rpm() {
     local deb=$out/lora-studio_${VERSION}_amd64.deb
-    ROOT=$root "$out/venv/bin/nfpm" package --config packaging/linux/nfpm.yaml \
+    needed_libraries | sed 's/.*/      - &()(64bit)/' >"$out/libraries"
+    sed -e "/@LIBRARIES@/r $out/libraries" -e '/@LIBRARIES@/d' packaging/linux/nfpm.yaml >"$out/nfpm.yaml"
+    ROOT=$root "$out/venv/bin/nfpm" package --config "$out/nfpm.yaml" \
         --packager rpm --target "$out/lora-studio-$VERSION-1.x86_64.rpm"
-    ROOT=$root "$out/venv/bin/nfpm" package --config packaging/linux/nfpm.yaml \
+    ROOT=$root "$out/venv/bin/nfpm" package --config "$out/nfpm.yaml" \
         --packager deb --target "$out/loose.deb"
     rm -rf "$out/loose"
     dpkg-deb --raw-extract "$out/loose.deb" "$out/loose"
@@ -94,11 +110,26 @@ build_tar() {
         --transform "s,^usr,lora-studio-$VERSION," -C "$root" usr
 }
 
+check_sizes() {
+    local file size
+    for file in "$out"/*.deb "$out"/*.rpm "$out"/*.tar.xz "$out"/*.AppImage; do
+        [ -e "$file" ] || continue
+        size=$(stat -c %s "$file")
+        echo "$((size / 1000000)).$((size / 100000 % 10)) MB: ${file##*/}"
+        if [ "$size" -gt "$largest" ]; then
+            echo "${file##*/} is larger than $((largest / 1000000)) MB." >&2
+            exit 1
+        fi
+    done
+}
+
 say "Freeze"
 freeze
 VERSION=$("$out/venv/bin/python" -c 'import lora_studio; print(lora_studio.__version__)')
 GLIBC=$(needed_glibc)
-export VERSION GLIBC
+identity=$("$out/venv/bin/python" packaging/identity.py)
+eval "$identity"
+export VERSION GLIBC DEVELOPER EMAIL HOME_PAGE
 say "Lay out version $VERSION, for glibc $GLIBC and newer"
 lay_out
 say "Packages"
@@ -107,4 +138,4 @@ if [ -z "${ONLY_DEB:-}" ]; then
     build_tar
     bash "$packaging/linux/appimage.sh" "$root" "$out"
 fi
-ls -l "$out"/*.deb "$out"/*.rpm "$out"/*.tar.xz "$out"/*.AppImage 2>/dev/null || true
+check_sizes

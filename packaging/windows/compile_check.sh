@@ -10,6 +10,9 @@ mkdir -p "$out/bundle/_internal"
 for name in "LoRA Studio.exe" lora-studio.exe _internal/library.dll; do
     echo stand-in >"$out/bundle/$name"
 done
+identity=$(python3 ../identity.py)
+eval "$identity"
 makensis -V2 -WX -INPUTCHARSET UTF8 -DVERSION=0.0.0 -DBUNDLE="$out/bundle" -DICONS="$icons" \
-    -DLICENCE="$PWD/../../LICENSE" -DOUT="$out/LoRA-Studio-0.0.0-setup.exe" installer.nsi
+    -DLICENCE="$PWD/../../LICENSE" -DOUT="$out/LoRA-Studio-0.0.0-setup.exe" \
+    -DPUBLISHER="$DEVELOPER" -DHOME_PAGE="$HOME_PAGE" installer.nsi
 file "$out/LoRA-Studio-0.0.0-setup.exe" | grep PE32+

@@ -1,6 +1,7 @@
 ; Installer for Windows, for one user and without administrator rights. Compiles on Linux too.
-;   makensis -DVERSION=0.1.0 -DBUNDLE=folder\lora-studio -DICONS=folder -DOUT=setup.exe installer.nsi
-; BUNDLE is what freeze.py makes on Windows, ICONS holds its .ico files.
+;   makensis -DVERSION=0.1.0 -DBUNDLE=folder\lora-studio -DICONS=folder -DLICENCE=LICENSE -DOUT=setup.exe
+;     "-DPUBLISHER=name" -DHOME_PAGE=address installer.nsi
+; BUNDLE is what freeze.py makes on Windows, ICONS holds its .ico files; identity.py has the last two.
 Unicode true
 Target amd64-unicode
 !include MUI2.nsh
@@ -26,7 +27,7 @@ VIAddVersionKey "ProductName" "${NAME}"
 VIAddVersionKey "ProductVersion" "${VERSION}"
 VIAddVersionKey "FileVersion" "${VERSION}"
 VIAddVersionKey "FileDescription" "${NAME} installer"
-VIAddVersionKey "LegalCopyright" "The LoRA Studio developers, Apache License 2.0"
+VIAddVersionKey "LegalCopyright" "${PUBLISHER}, Apache License 2.0"
 
 !define MUI_ICON "${ICONS}/lora-studio.ico"
 !define MUI_UNICON "${ICONS}/lora-studio.ico"
@@ -91,7 +92,8 @@ Section
   WriteRegStr HKCU "${KEY}" "DisplayName" "${NAME}"
   WriteRegStr HKCU "${KEY}" "DisplayVersion" "${VERSION}"
   WriteRegStr HKCU "${KEY}" "DisplayIcon" "$INSTDIR\LoRA Studio.exe"
-  WriteRegStr HKCU "${KEY}" "Publisher" "The LoRA Studio developers"
+  WriteRegStr HKCU "${KEY}" "Publisher" "${PUBLISHER}"
+  WriteRegStr HKCU "${KEY}" "URLInfoAbout" "${HOME_PAGE}"
   WriteRegStr HKCU "${KEY}" "InstallLocation" "$INSTDIR"
   WriteRegStr HKCU "${KEY}" "UninstallString" '"$INSTDIR\Uninstall.exe"'
   WriteRegStr HKCU "${KEY}" "QuietUninstallString" '"$INSTDIR\Uninstall.exe" /S'

@@ -177,3 +177,51 @@ def test_licences_of_all_that_the_window_needs_are_collected() -> None:
     assert {name.lower() for name in needed} <= carried
     assert "torch" not in carried
     assert "GNU LESSER GENERAL PUBLIC LICENSE" in freeze.licence_texts().upper()
+
+
+def test_who_stands_behind_the_packages_is_decided_in_one_place() -> None:
+    identity = load("identity")
+    values = {getattr(identity, name) for name in identity.NAMES}
+    for file in PACKAGING.rglob("*"):
+        if not file.is_file() or file.name == "identity.py" or file.suffix in (".png", ".pyc"):
+            continue
+        text = file.read_text("utf-8")
+        assert not [value for value in values if value in text], file
+
+
+def test_what_the_packages_say_of_themselves_has_no_gap() -> None:
+    said = subprocess.run(
+        [sys.executable, PACKAGING / "identity.py"], capture_output=True, text=True, check=True
+    ).stdout
+    script = (PACKAGING / "linux" / "build.sh").read_text("utf-8")
+    fill_in = re.search(r"^fill_in\(\) \{.*?^\}", script, re.DOTALL | re.MULTILINE)
+    assert fill_in is not None
+    made = {}
+    for name in ("metainfo.xml", "copyright"):
+        program = f"{said}\nVERSION=1.2.3 SOURCE_DATE_EPOCH=0\n{fill_in.group()}\nfill_in {name}"
+        made[name] = subprocess.run(
+            ["bash", "-euc", program], cwd=PACKAGING / "linux", capture_output=True, check=True
+        ).stdout.decode()
+        assert not re.findall(r"@[A-Z_]+@", made[name])
+    metainfo = ElementTree.fromstring(made["metainfo.xml"])
+    assert metainfo.findtext("url[@type='homepage']") == load("identity").HOME_PAGE
+    assert metainfo.find("releases/release").attrib == {"version": "1.2.3", "date": "1970-01-01"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(0.2, 0), (0.4, 1)])
+def test_a_start_is_judged_by_the_median_of_turns_whose_number_is_fixed(
+    seconds: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    startup = load("startup")
+    started: list[str] = []
+
+    def measured(_display: str, command: list[str]) -> float:
+        started.append(command[0])
+        # One lucky start of the slow program decides nothing.
+        lucky = len(started) == 7
+        return 0.01 if lucky else {"frozen": seconds, "source": 0.2}[command[0]]
+
+    monkeypatch.setattr(startup, "seconds", measured)
+    assert startup.main(":0", ["frozen"], ["source"]) == status
+    assert len(started) == 2 * (startup.TURNS + 1)
+    assert f"ratio {seconds / 0.2:.2f}" in capsys.readouterr().out

@@ -67,6 +67,22 @@ def test_use_and_rollback_switch_between_engines(root: Root) -> None:
     assert told(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
+def test_removing_tells_how_far_it_is_of_how_many_bytes(root: Root) -> None:
+    old = make(root, "cpu-1", bytes="5000")
+    (old.folder / "library").write_bytes(bytes(5000))
+    lines = [json.loads(line) for line in engine("remove", "cpu-1", "--json").stdout.splitlines()]
+    progress = next(line for line in lines if line["kind"] == "progress")
+    assert (progress["stage"], progress["total"], progress["unit"]) == ("Removing", 5000, "B")
+    assert lines[-1]["kind"] == "done"
+    assert not old.folder.exists()
+
+
+def test_the_help_says_in_which_form_each_use_tells_its_outcome() -> None:
+    assert "with --python, events as JSON lines" in " ".join(
+        engine("use", "--help").stdout.replace("│", " ").split()
+    )
+
+
 def test_an_engine_that_is_not_there_is_refused_with_those_that_are(root: Root) -> None:
     make(root, "cpu-1")
     result = engine("use", "rocm", "--json")

@@ -11,7 +11,7 @@ import pytest
 
 from lora_studio import __version__, client
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import engines, folders
+from lora_studio.setup import engines, folders, install
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import Root
 
@@ -126,6 +126,35 @@ def test_an_engine_that_a_job_is_at_work_in_is_not_removed(root: Root) -> None:
         job.communicate(b"\n")
     engines.remove(engine, root)
     assert not engine.folder.exists()
+
+
+def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
+    root: Root, tmp_path: Path
+) -> None:
+    kept = tmp_path / "models"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("mine")
+    engine = make(root, "cpu-1")
+    for number in range(3):
+        (engine.folder / f"part-{number}").mkdir()
+        (engine.folder / f"part-{number}" / "data").write_bytes(bytes(1000))
+    link = engine.folder / "elsewhere"
+    link.symlink_to(kept, target_is_directory=True)
+    size = link.lstat().st_size + install.size_of(engine.folder)
+    manifest = (engine.folder / engines.MANIFEST).stat().st_size
+    steps = list(engines.deleting(engine.folder))
+    assert sum(steps) == size - manifest
+    assert len(steps) > 3
+    assert not engine.folder.exists()
+    assert (kept / "mine.txt").read_text() == "mine"
+
+
+def test_an_engine_whose_deletion_is_ended_in_the_middle_is_none(root: Root) -> None:
+    engine = make(root, "cpu-1")
+    (engine.folder / "part").mkdir()
+    next(engines.deleting(engine.folder))
+    assert engines.installed(root) == []
+    assert [folder.name for folder in engines.unfinished(root)] == ["cpu-1"]
 
 
 def test_in_a_python_of_the_users_only_workers_of_ours_count(root: Root) -> None:

@@ -87,7 +87,7 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root
     assert planned.packages == 3
     assert planned.download == sum(len(content) for content in index.wheels.values())
     stages = list(dict.fromkeys(event.stage for event in told if isinstance(event, Progress)))
-    assert stages == ["Planning", "Downloading", "Installing", "Compiling", "Checking"]
+    assert stages == ["Planning", "Downloading", "Installing", "Compiling", "Checking", "Removing"]
     assert str(engines.python()) == made.python
     code = "import torch, beta; print(torch.__version__)"
     done = subprocess.run([made.python, "-c", code], capture_output=True, check=True, text=True)
@@ -96,6 +96,20 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root
     assert list((site / "torch" / "__pycache__").glob("*.pyc"))
     assert not list(site.glob("*yside*"))
     assert not root.downloads.exists()
+
+
+def test_what_a_start_imports_is_compiled_and_parts_that_few_import_are_not(
+    index: Index, root: Root
+) -> None:
+    few = ["transformers/models/bert/modeling_bert.py", "torch/testing/cases.py"]
+    start = ["transformers/models/__init__.py", "transformers/trainer.py"]
+    index.add(make_wheel("alpha", requires=("beta",), files=dict.fromkeys([*few, *start], "a = 1")))
+    site = engines.site_packages(engines.named(ready(run()).name))
+    compiled = {
+        path: bool(list((site / path).parent.glob(f"__pycache__/{Path(path).stem}.*.pyc")))
+        for path in [*few, *start]
+    }
+    assert compiled == dict.fromkeys(few, False) | dict.fromkeys(start, True)
 
 
 def test_an_update_downloads_only_what_has_changed(
