@@ -18,7 +18,7 @@ import tempfile
 import time
 
 #: How often each is started, after a first time that fills the system's file cache.
-TURNS = 9
+TURNS = 7
 ALLOWED = 1.3
 PATIENCE = 60.0
 

