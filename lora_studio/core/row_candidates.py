@@ -211,8 +211,9 @@ def _text(columns: Columns) -> list[Candidate]:
 
 def _guess(columns: Columns) -> list[Candidate]:
     """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
-    texts = names.free_texts(columns)
-    if _is_other(columns):
+    aside = names.TOOLS + names.SYSTEMS
+    texts = [item for item in names.free_texts(columns) if item.key not in aside]
+    if _is_other(columns) or any(item.kind == "turns" for item in names.conversations(columns)):
         return []
     if len(texts) == 2:
         mapping = {"question": texts[0].name, "answer": texts[1].name}

@@ -6,6 +6,7 @@ train on is written down here in order of preference; no dataset is known by its
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,18 +136,24 @@ _METADATA = (
     "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
     "tokens", "score", "unnamed0", "rating", "status",
 )  # fmt: skip
+_LETTER = re.compile(r"[^\W\d_]")
+_USUAL = {
+    *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
+    *REJECTED,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Column:
     """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
 
-    `truths` counts values that a label of good or bad could have.
+    `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
     """
 
     name: str
     kinds: Counter[Kind] = field(default_factory=Counter)
     truths: int = 0
+    worded: int = 0
     openers: int = 0  # conversations that the assistant opens
     openai: int = 0  # conversations of role and content
     trees: int = 0  # conversations with several replies to a turn
@@ -184,7 +191,7 @@ def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> lis
 
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     kinds: Counter[Kind] = Counter()
-    truths = openers = openai = trees = 0
+    truths = worded = openers = openai = trees = 0
     media = key_of(name) in MEDIA_KEYS
     for row in rows:
         value = row.get(name)
@@ -193,11 +200,12 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         kind = kind_of(value, media=media)
         kinds[kind] += 1
         truths += kind in ("text", "number", "flag") and truth_of(value) is not None
+        worded += kind == "text" and _LETTER.search(value) is not None
         if kind == "turns":
             openers += opens_with_answer(value)
             openai += style_of(value) == "messages"
             trees += is_tree(value)
-    return Column(name, kinds, truths, openers, openai, trees)
+    return Column(name, kinds, truths, worded, openers, openai, trees)
 
 
 def kind_of(value: Any, *, media: bool = False) -> Kind:
@@ -252,6 +260,11 @@ def optional(columns: Columns, names: Sequence[str], *kinds: Kind) -> Column | N
     return first(columns, names, *kinds) or min(
         empty, key=lambda column: (ranks[column.key], column.name), default=None
     )
+
+
+def names_known(given: Iterable[str]) -> int:
+    """How many different ones of these names are those that columns of such data usually have."""
+    return len({key_of(name) for name in given} & _USUAL)
 
 
 def conversations(columns: Columns) -> list[Column]:
@@ -326,7 +339,10 @@ def free_texts(columns: Columns) -> list[Column]:
     return [
         column
         for column in columns
-        if column.kind == "text" and column.key not in _METADATA and not column.key.endswith("id")
+        if column.kind == "text"
+        and 2 * column.worded > column.filled  # the numbers and dates of a table are no texts
+        and column.key not in _METADATA
+        and not column.key.endswith("id")
     ]
 
 

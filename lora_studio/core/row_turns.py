@@ -2,7 +2,7 @@
 
 What is done where the field has no one way:
 
-- An assistant's turn trains unless it says otherwise (`weight` 0; `train`, `training` or `loss`
+- An assistant's turn trains unless it says otherwise (`weight` or `loss_weight` 0; `train`, `training` or `loss`
   false). One that says so of a part of its text makes the row unusable: all of it would train.
 - Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
   stay as they are; joining turns is a repair (`merge_turns`).
@@ -31,6 +31,7 @@ _WHO = ("role", "from", "speaker", "author", "sender", "user")
 _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
+_WEIGHTS = ("weight", "loss_weight")
 _TRAINS = ("train", "training", "loss")
 _PARTLY = ("train_detail", "training_detail")
 _MEDIA_PARTS = ("image", "audio", "video", "file")
@@ -297,8 +298,8 @@ def message(
 
 
 def _trains(turn: dict[str, Any]) -> bool:
-    weight = turn.get("weight")
-    if not is_missing(weight) and str(weight).strip() in ("0", "0.0", "False"):
+    weights = (turn.get(name) for name in _WEIGHTS)
+    if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
         return False
     return all(turn.get(name) not in (False, "false", "False") for name in _TRAINS)
 
@@ -321,9 +322,9 @@ def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
         if isinstance(part, str):
             texts.append(text_of(part))
         elif kind in ("thinking", "reasoning"):
-            thoughts.append(_part_text(part, (kind, "text", "content")))
+            thoughts.append(_part_text(part, (kind, "text", "content", "value")))
         elif kind in ("tool_use", "tool_call"):
-            calls.append(call_of(part))
+            calls += calls_of(part["value"]) if part.get("value") else (call_of(part),)
         elif kind == "tool_result":
             results.append(message("tool", _part_text(part, ("content",))))
         else:

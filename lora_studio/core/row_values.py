@@ -27,6 +27,7 @@ _MEDIA_FILE = re.compile(
     r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
 )
 _TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output")
+_NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
 #: Longer text is never looked at as a list: parsing it as Python costs a hundred times its size.
 _LONGEST_LITERAL = 2_000_000
 
@@ -103,8 +104,10 @@ def parsed(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         pass
+    # NumPy prints no commas between the items of a list; in texts, line ends are written as \n.
+    spelt = _NUMPY_ITEMS.sub("}, {", value.strip())
     try:
-        return ast.literal_eval(value.strip())
+        return ast.literal_eval(spelt)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return value
 

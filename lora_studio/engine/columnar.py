@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from lora_studio.engine import row_cache
 from lora_studio.engine.containers import Container, problem
-from lora_studio.engine.row_blocks import BLOCK_BYTES, Block, Notes, written
+from lora_studio.engine.row_blocks import BLOCK_BYTES, Block, Notes, distinct, written
 
 #: Rows turned into Python values at a time, at most.
 _ROWS = 2048
@@ -103,7 +103,8 @@ def _arrow(path: Path, notes: Notes) -> Iterator[tuple[Block, float]]:
 
 
 def _sliced(batch: pa.RecordBatch, notes: Notes) -> Iterator[Block]:
-    batch = batch.select(_columns(batch.schema))
+    wanted = set(_columns(batch.schema))
+    batch = batch.select([place for place, name in enumerate(batch.schema.names) if name in wanted])
     size = _rows_of(batch.nbytes, batch.num_rows)
     for start in range(0, batch.num_rows, size):
         yield _block(batch.slice(start, size), notes)
@@ -125,6 +126,8 @@ def _columns(schema: pa.Schema) -> list[str]:
 
 def _block(batch: pa.RecordBatch, notes: Notes) -> Block:
     block = Block()
+    if len(set(batch.schema.names)) < batch.num_columns:
+        batch = batch.rename_columns(distinct(batch.schema.names))
     notes.columns |= dict.fromkeys(batch.schema.names)
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:

@@ -23,7 +23,16 @@ _HEAD, _OBJECT = 1024 * 1024, 16 * 1024 * 1024
 _PROBES, _PROBE = 16, 64 * 1024
 
 _ARROW_STREAM = re.compile(rb"\xff\xff\xff\xff..[\0-\x10]\0", re.DOTALL)
-_OFFICE_MEMBERS = {"xl/workbook.xml": "an Excel workbook", "word/document.xml": "a Word document"}
+#: Archives that programs keep one document in, by a member that all of them have.
+_DOCUMENT_MEMBERS = {
+    "xl/workbook.xml": "an Excel workbook",
+    "word/document.xml": "a Word document",
+    "ppt/presentation.xml": "a PowerPoint presentation",
+    "META-INF/container.xml": "an e-book",
+    "META-INF/manifest.xml": "an OpenDocument file",
+}
+_WEIGHTS = re.compile(r"([^/]+/)?data\.pkl")
+_COLUMNAR_NAME = re.compile(r"\.(parquet|arrow|feather)\Z", re.IGNORECASE)
 
 _AS_TABLE = "Save its rows as Parquet, CSV or JSON lines."
 #: Files that are taken for data now and then, by their first bytes.
@@ -40,6 +49,15 @@ _FOREIGN = {
     b"\x89PNG": ("a picture", "Choose a file of text."),
     b"\xff\xd8\xff": ("a picture", "Choose a file of text."),
     b"GIF8": ("a picture", "Choose a file of text."),
+    b"GGUF": ("a model", "Choose a file of text."),
+    b"{\\rtf": ("a document in rich text", "Save it as plain text."),
+    b"FEA1": ("an old Feather file", _AS_TABLE),
+    b"ORC": ("an ORC file", _AS_TABLE),
+    b"Obj\x01": ("an Avro file", _AS_TABLE),
+    b"version https://git-lfs.": (
+        "only a note that stands for a file kept in Git LFS",
+        "Fetch the file itself (git lfs pull) or download it, and choose that.",
+    ),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it and choose the folder."),
     b"Rar!": ("a RAR archive", "Unpack it and choose the folder."),
 }
@@ -149,9 +167,16 @@ def recognise(path: Path, member: str = "", split: str = "train") -> Container:
     )
 
 
-def refuse_office(path: Path, members: list[str]) -> None:
-    """Raises ProblemError for the archives that Office programs write."""
-    for member, title in _OFFICE_MEMBERS.items():
+def refuse_documents(path: Path, members: list[str]) -> None:
+    """Raises ProblemError for archives that are one document or model to the programs that write them."""
+    if any(_WEIGHTS.fullmatch(member) for member in members):
+        raise problem(
+            path,
+            "dataset.not_text",
+            f"{path.name} is a PyTorch file of weights, not rows.",
+            "Choose a file of text.",
+        )
+    for member, title in _DOCUMENT_MEMBERS.items():
         if member in members:
             raise problem(
                 path,
@@ -222,7 +247,14 @@ def _as_table(found: Container, head: bytes, name: str) -> Container | None:
 
 
 def _as_text(found: Container, head: bytes) -> Container:
-    """Plain text; raises ProblemError where a tenth of it is no text."""
+    """Plain text; raises ProblemError where a tenth of it is no text, or its name says otherwise."""
+    if _COLUMNAR_NAME.search(found.member or found.path.name):
+        raise problem(
+            found.path,
+            "dataset.not_text",
+            f"{found.name} is not what its name says: it is text, not a table.",
+            "Fetch the file again, or give it the name of what it is.",
+        )
     text = head[:65536].decode("utf-8", "replace")
     odd = sum(text.count(chr(code)) for code in range(32) if chr(code) not in "\t\n\r\f")
     if odd + text.count("\ufffd") > len(text) / 10:

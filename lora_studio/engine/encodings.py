@@ -14,7 +14,7 @@ TITLES = {
     "cp1255": "Windows-1255", "cp1256": "Windows-1256", "cp1257": "Windows-1257",
     "cp1258": "Windows-1258", "cp874": "Windows-874", "cp932": "Shift-JIS", "euc_jis_2004": "EUC-JP",
     "gb18030": "GB 18030", "big5": "Big5", "cp949": "EUC-KR", "koi8_r": "KOI8-R",
-    "mac_roman": "Mac Roman", "iso2022_jp": "ISO-2022-JP",
+    "mac_roman": "Mac Roman", "mac_cyrillic": "Mac Cyrillic", "iso2022_jp": "ISO-2022-JP",
 }  # fmt: skip
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -25,9 +25,22 @@ _MARKS = (
 )
 #: Encodings that files of text are met in today; UTF-8 and its kin are told without guessing.
 _CANDIDATES = [name for name in TITLES if not name.startswith("utf")]
+#: Encodings with the letters that languages written in them have beside ASCII.
+_ALPHABETS = (
+    ("cp1252", "àâæçéèêëîïôœùûüÿ"), ("cp1252", "äöüßé"), ("cp1252", "áéíñóúü"),
+    ("cp1252", "áâãàçéêíóôõúü"), ("cp1252", "àèéìòùî"), ("cp1252", "åäöæøéü"),
+    ("cp1252", "áðéíóúýþæö"), ("cp1252", "äöõüšž"), ("cp1252", "éëïóèöü"), ("cp1252", "àçéèíïòóúü"),
+    ("cp1250", "ąćęłńóśźż"), ("cp1250", "áčďéěíňóřšťúůýž"), ("cp1250", "áäčďéíĺľňóôŕšťúýž"),
+    ("cp1250", "áéíóöőúüű"), ("cp1250", "ăâîşţ"), ("cp1250", "čšžćđ"),
+    ("cp1254", "çğıöşüâîû"),
+    ("cp1257", "ąčęėįšųūž"), ("cp1257", "āčēģīķļņšūž"),
+    ("mac_roman", "àâæçéèêëîïôœùûüÿ"), ("mac_roman", "äöüßé"), ("mac_roman", "áéíñóúü"),
+)  # fmt: skip
 _LATIN = {"cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "mac_roman"}
 #: Letters of Western languages and the signs that word processors put in.
 _WESTERN = re.compile("[À-ÖØ-öø-ÿŒœŸ‘’“”–—…€£§°«»©®™•´¡¿\xa0]*")
+#: What switches a text of seven bits to Japanese letters.
+_JAPANESE = (b"\x1b$B", b"\x1b$@")
 #: With fewer bytes than this to go by, statistics tell nothing.
 _ENOUGH = 16
 #: Share of zeros from which a text may be of 16 bits a character.
@@ -62,6 +75,8 @@ def encoding_of(sample: bytes, *, is_json: bool = False) -> Encoding:
             return Encoding(codec)
     if wide := _wide(sample[:4096]):
         return Encoding(wide)
+    if any(mark in sample for mark in _JAPANESE) and sample.isascii():
+        return Encoding("iso2022_jp")
     good, bad = _utf8_letters(sample)
     if bad == 0 or good >= bad or (is_json and _lines_in_error(sample) < 2):
         return UTF8
@@ -112,7 +127,9 @@ def _utf8_letters(sample: bytes) -> tuple[int, int]:
 
 def _lines_in_error(sample: bytes) -> int:
     count = 0
-    for line in sample.split(b"\n")[:-1] or [sample]:
+    # Where all rows stand on one line, each object is looked at.
+    lines = sample.split(b"\n")[:-1] if b"\n" in sample.strip() else sample.split(b"}")
+    for line in lines:
         if not line.isascii() and _utf8_letters(line + b"\n")[1]:
             count += 1
     return count
@@ -123,13 +140,28 @@ def _likeliest(sample: bytes) -> str:
 
     runs = _HIGH_RUN.findall(sample)
     if sum(map(len, runs)) < _ENOUGH and _is_western(runs):
-        return "cp1252"
+        return _by_alphabet(sample) or "cp1252"
     found = [match.encoding for match in from_bytes(sample, cp_isolation=_CANDIDATES)]
     if not found:
         return "cp1252"
-    if found[0] in _LATIN and "cp1252" in found:
-        return "cp1252"
+    if found[0] in _LATIN:
+        return _by_alphabet(sample) or ("cp1252" if "cp1252" in found else found[0])
     return found[0]
+
+
+def _by_alphabet(sample: bytes) -> str:
+    """The encoding in which most letters are those of one language, "" for none; of several the first."""
+    shares: dict[str, float] = {}
+    for codec, alphabet in _ALPHABETS:
+        letters = [
+            sign
+            for sign in sample.decode(codec, "ignore").lower()
+            if sign > "\x7f" and sign.isalpha()
+        ]
+        known = sum(map(letters.count, alphabet))
+        shares[codec] = max(shares.get(codec, 0.0), known / max(1, len(letters)))
+    best = max(shares, key=lambda codec: shares[codec])
+    return best if shares[best] > 0.95 else ""
 
 
 def _is_western(runs: list[bytes]) -> bool:

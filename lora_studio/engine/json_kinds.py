@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import orjson
 
+from lora_studio.core.row_columns import names_known
 from lora_studio.engine.json_splitter import Splitter
+from lora_studio.engine.split_names import split_of
 
-JsonKind = Literal["json lines", "json list", "json objects", "json columns"]
+JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json table"]
 
 _START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
@@ -64,6 +66,8 @@ def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape
     if _is_lines(start, first, name, is_whole=is_whole):
         return JsonShape("json lines")
     if start[:1] == b"[":
+        if first is not None and _is_table(loaded(first)):
+            return JsonShape("json table")
         likely = named or (item := _first_value(start, 1)) is None or parses(item)
         return JsonShape("json list") if likely else None
     if start[:1] != b"{":
@@ -127,6 +131,8 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
 def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     """What is made of a lone object: the rows of a list in it, of its columns, or itself a row."""
     document = _loaded(whole)
+    if document is not None and _is_table(document):
+        return JsonShape("json table")
     if document is not None and _is_columns(document):
         return JsonShape("json columns")
     lists = list(_lists_of(head))
@@ -144,11 +150,16 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     return JsonShape("json objects", lists=tuple(rows))
 
 
-def _loaded(text: bytes | None) -> dict[str, Any] | None:
+def loaded(text: bytes | None) -> Any:
+    """The value that a text spells, None where it is no JSON."""
     try:
-        value = orjson.loads(text) if text else None
+        return orjson.loads(text) if text else None
     except orjson.JSONDecodeError:
         return None
+
+
+def _loaded(text: bytes | None) -> dict[str, Any] | None:
+    value = loaded(text)
     return value if isinstance(value, dict) else None
 
 
@@ -189,11 +200,13 @@ def _holds_rows(start: bytes) -> bool:
 
 
 def _is_columns(document: dict[str, Any]) -> bool:
-    """Lists of one length, at least one without objects, or pandas' objects with a key per row."""
+    """Lists of one length, or under usual names, at least one without objects; or pandas' objects
+    with a key per row."""
     values = list(document.values())
     if values and all(isinstance(value, list) for value in values):
         is_plain = any(not isinstance(item, dict) for value in values for item in value[:5])
-        return is_plain and len({len(value) for value in values}) == 1 and len(values[0]) > 0
+        is_even = len({len(value) for value in values}) == 1 or names_known(document) > 1
+        return is_plain and is_even and all(values)
     if values and all(isinstance(value, dict) for value in values):
         keys = list(values[0])
         return (
@@ -202,3 +215,51 @@ def _is_columns(document: dict[str, Any]) -> bool:
             and all(list(value) == keys for value in values)
         )
     return False
+
+
+# --- a table ----------------------------------------------------------------------------------
+
+
+def rows_of_table(document: Any) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of a document that is a table, none where it is none.
+
+    A list of texts, a list of rows of which the first one names the columns, what pandas writes as
+    `split` and as `index`, and objects under a key each.
+    """
+    if isinstance(document, list):
+        return _listed_rows(document)
+    if not isinstance(document, dict):
+        return [], []
+    names, lists = document.get("columns"), document.get("data")
+    if names and lists and _is_list_of(names, str) and _is_list_of(lists, list):
+        return names, lists if all(len(row) == len(names) for row in lists) else []
+    rows = list(document.values())
+    if not _is_list_of(rows, dict) or len(rows) < 2 or names_known(document):
+        return [], []
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    common = set(columns).intersection(*rows)
+    is_split = any(split_of(name) for name in document)
+    if is_split or not (names_known(common) or len(common) == len(columns) > 0):
+        return [], []
+    if all(name.isdigit() for name in columns):
+        return [], []
+    return columns, [[row.get(name) for name in columns] for row in rows]
+
+
+def _listed_rows(document: list[Any]) -> tuple[list[str], list[list[Any]]]:
+    if _is_list_of(document, str):
+        return ["text"], [[text] for text in document]
+    if not _is_list_of(document, list) or not _is_list_of(document[0], str):
+        return [], []
+    names, *rows = document
+    is_even = all(len(row) == len(names) for row in rows)
+    is_header = len(set(names)) == len(names) and names_known(names) > 1
+    return (names, rows) if is_even and is_header else ([], [])
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, kind) for item in value)
+
+
+def _is_table(document: Any) -> bool:
+    return bool(rows_of_table(document)[1])

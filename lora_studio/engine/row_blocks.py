@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
+from lora_studio.core.row_values import parsed
+
 #: Rows and bytes after which a block is handed on.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
 
 _NAN = "NaN or Infinity, which JSON does not have, is read as a missing value"
 _CONTROL = "control characters stand unescaped inside a text, which is read as it stands"
+_LOOSE = (
+    "the row is spelt as Python prints it, or with a comma too many, and is read as it is meant"
+)
 _LISTED = "a row is a list of turns alone, which is read as its conversation"
 _TURN_KEYS = (({"role", "content"}, b'{"messages":'), ({"from", "value"}, b'{"conversations":'))
+#: A text, or a comma with nothing behind it.
+_COMMA_TOO_MANY = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
 
 
 @dataclass
@@ -112,15 +121,20 @@ def _judged_again(
         return b"", f"it is not valid {encoding}"
     if "\0" in decoded:
         return b"", "it holds a NUL byte"
+    if decoded.startswith("\ufeff"):  # files that were put together
+        return judged(text[3:], row, notes, encoding)
     odd: list[str] = []
     try:
         value = json.loads(decoded, strict=False, parse_constant=odd.append)
     except RecursionError:
         return b"", "it is nested too deeply"
     except ValueError:
-        return b"", "it is nested too deeply" if "ecursion" in str(
-            error
-        ) else "it is not valid JSON"
+        if "ecursion" in str(error):
+            return b"", "it is nested too deeply"
+        if not isinstance(value := _loosely(decoded), dict):
+            return b"", "it is not valid JSON"
+        notes.odd(_LOOSE, row)
+        return judged(json.dumps(value).encode(), row, notes)
     if not isinstance(value, dict):
         return _object_of(value, text, row, notes)
     notes.meet(value)
@@ -132,6 +146,19 @@ def _judged_again(
     else:
         notes.odd(_CONTROL, row)
     return json.dumps(value, ensure_ascii=True).encode(), ""
+
+
+def _loosely(text: str) -> Any:
+    """What a text is meant to spell that other programs than those for JSON have written."""
+    if not text.startswith("{") or not text.endswith("}"):
+        return None
+    plain = _COMMA_TOO_MANY.sub(lambda found: found[1] or found[2], text)
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(plain, strict=False)
+    value = parsed(text)
+    with contextlib.suppress(ValueError, TypeError):  # a set, or a number that JSON cannot write
+        return json.loads(json.dumps(value))
+    return None
 
 
 def _is_strict(text: str) -> bool:
@@ -163,6 +190,16 @@ def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[Block]:
             block, size, limit = Block(), 0, min(limit * 4, BLOCK_ROWS)
     if len(block):
         yield block
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names of columns, each once: those that were there before are numbered."""
+    found: list[str] = []
+    for name in names:
+        while name in found:
+            name += "_2"
+        found.append(name)
+    return found
 
 
 def written(values: dict[str, Any]) -> tuple[bytes, str]:

@@ -12,6 +12,7 @@ import orjson
 from lora_studio.engine import tables
 from lora_studio.engine.byte_streams import ByteStream
 from lora_studio.engine.containers import Container, problem
+from lora_studio.engine.json_kinds import rows_of_table
 from lora_studio.engine.json_splitter import MAX_ROW, Item, Splitter
 from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, sound, written
 
@@ -33,6 +34,8 @@ def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
             return _items(container, stream, notes)
         case "json columns":
             return in_blocks(_columns(container, stream, notes))
+        case "json table":
+            return in_blocks(_listed(container, stream, notes))
         case "csv":
             return in_blocks(_table(container, stream, notes))
         case _:
@@ -168,10 +171,8 @@ class _ItemJudge:
         block.add(raw, item.line, item.offset if self._stream.is_exact else -1, fault)
 
 
-def _columns(
-    container: Container, stream: ByteStream, notes: Notes
-) -> Iterator[tuple[bytes, int, int, str]]:
-    """The rows of an object with a list, or an object by row number, per column."""
+def _document(container: Container, stream: ByteStream) -> Any:
+    """All of a file that has to be parsed at once; raises ProblemError."""
     data = b""
     for chunk in stream.chunks():
         data += chunk
@@ -179,12 +180,12 @@ def _columns(
             raise problem(
                 container.path,
                 "dataset.too_large",
-                f"{container.name} holds its rows as columns, which cannot be read piece by piece, "
-                "and is larger than 128 MB.",
+                f"{container.name} holds its rows in a way that cannot be read piece by piece, and is "
+                "larger than 128 MB.",
                 "Save the rows as JSON lines or Parquet.",
             )
     try:
-        document = orjson.loads(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise problem(
             container.path,
@@ -193,6 +194,24 @@ def _columns(
             "Correct that place, or write one JSON object per line.",
             line=error.lineno,
         ) from error
+
+
+def _listed(
+    container: Container, stream: ByteStream, notes: Notes
+) -> Iterator[tuple[bytes, int, int, str]]:
+    """The rows of a table that is written as lists."""
+    columns, rows = rows_of_table(_document(container, stream))
+    notes.columns |= dict.fromkeys(columns)
+    for values in rows:
+        raw, fault = written(dict(zip(columns, values, strict=True)))
+        yield raw, 0, -1, fault
+
+
+def _columns(
+    container: Container, stream: ByteStream, notes: Notes
+) -> Iterator[tuple[bytes, int, int, str]]:
+    """The rows of an object with a list, or an object by row number, per column."""
+    document = _document(container, stream)
     lists = {
         name: list(value.values()) if isinstance(value, dict) else value
         for name, value in document.items()

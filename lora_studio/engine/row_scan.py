@@ -37,7 +37,7 @@ from lora_studio.engine.row_store import (
 from lora_studio.engine.source_files import SourceFiles, files_of
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 1
+VERSION = 2
 #: Row numbers kept for each fault.
 _NAMED_ROWS = 10
 
@@ -75,15 +75,19 @@ def first_rows(source: Source, count: int, job: Job) -> FirstRows:
     notes = Notes()
     rows: list[RawRow] = []
     titles: list[str] = []
+    damage: ProblemError | None = None
     for container in files.containers(job):
         titles.append(container.title)
-        for block, _ in _blocks(container, notes):
-            rows += _rows_of(block, len(rows) + 1, count - len(rows))
-            notes.rows += len(block)
-            if len(rows) == count:
-                return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), False)
+        try:
+            for block, _ in _blocks(container, notes):
+                rows += _rows_of(block, len(rows) + 1, count - len(rows))
+                notes.rows += len(block)
+                if len(rows) == count:
+                    return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), False)
+        except ProblemError as error:  # the scan says so, and goes on with the other files too
+            damage = damage or error
     if not rows:
-        raise _empty(source)
+        raise damage or _empty(source)
     return FirstRows(tuple(rows), tuple(notes.columns), titles_of(titles), True)
 
 

@@ -171,4 +171,4 @@ def _row(batch: pa.RecordBatch, index: int) -> RawRow:
 def titles_of(titles: Iterable[str]) -> str:
     """The kinds of several files in words, each once."""
     names = list(dict.fromkeys(titles))
-    return "; ".join(names[:3]) + (f" and {len(names) - 3} more kinds" if len(names) > 3 else "")
+    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

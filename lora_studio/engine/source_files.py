@@ -16,7 +16,7 @@ from lora_studio.engine.containers import (
     Container,
     problem,
     recognise,
-    refuse_office,
+    refuse_documents,
     unreadable,
 )
 from lora_studio.engine.split_names import split_of
@@ -106,8 +106,15 @@ def files_of(source: Source, job: Job) -> SourceFiles:
         files = hub_dataset.fetch(source, job)
     elif path.is_dir():
         files = _in_folder(path)
-    elif path.exists():
+    elif path.is_file():
         files = [(path, path.name)]
+    elif path.exists():
+        raise problem(
+            path,
+            "dataset.not_text",
+            f"{path.name} is a pipe or a device, not a file that can be read twice.",
+            "Write the rows to a file and choose that.",
+        )
     else:
         raise problem(
             path,
@@ -116,8 +123,15 @@ def files_of(source: Source, job: Job) -> SourceFiles:
             "Choose the file again.",
         )
     result = SourceFiles(source)
-    members = [member for file, name in files for member in _members(file, name)]
-    if len(members) == 1:
+    members: list[Candidate] = []
+    for file, name in files:
+        try:
+            members += _members(file, name)
+        except ProblemError as error:
+            if len(files) == 1:
+                raise
+            result.left_out.append((name, error.problems[0].what))
+    if len(members) == 1 and not result.left_out:
         result.candidates = members
         return result
     for candidate in _of_split(members, source.split, result):
@@ -152,7 +166,7 @@ def _members(file: Path, name: str) -> Iterator[Candidate]:
     if entries is None:
         yield Candidate(file, name)
         return
-    refuse_office(file, entries)
+    refuse_documents(file, entries)
     if not entries:
         raise problem(file, "dataset.empty", f"{file.name} is empty.", "Choose a file with rows.")
     yield from (Candidate(file, f"{name}/{entry}", entry) for entry in sorted(entries))

@@ -6,11 +6,13 @@ import csv
 import itertools
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from lora_studio.core.row_columns import names_known
 from lora_studio.engine.byte_streams import ByteStream
 from lora_studio.engine.json_splitter import MAX_ROW
+from lora_studio.engine.row_blocks import distinct
 
 #: Signs between cells, the likeliest first, and what they are called.
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -23,22 +25,46 @@ _COLUMN = re.compile(r"[^\W\d][\w./-]*( [\w./-]+){0,3}")
 #: Stands for the sign between cells in a table of one column.
 _NO_DELIMITER = "\x1f"
 csv.field_size_limit(2**31 - 1)
+#: What Excel writes first to say which sign stands between cells; no row, and no header.
+_SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
+#: Lines above the header at most: a title, a date, remarks.
+_LONGEST_PREAMBLE = 10
+_BEFORE_HEADER = "it stands above the names of the columns"
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written. `columns` are those of its header, or made up where it has none."""
+    """How a table is written. `columns` are those of its header, or made up where it has none.
+
+    `quote` is None where quotes are signs like any others. `above` counts the lines above the header.
+    """
 
     delimiter: str
     columns: tuple[str, ...]
-    quote: str = '"'
+    quote: str | None = '"'
     escape: str | None = None
     has_header: bool = True
+    skips_blanks: bool = False
+    above: int = 0
+
+    def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """The cells of each row; raises csv.Error where they cannot be told."""
+        return csv.reader(
+            lines,
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            quoting=csv.QUOTE_NONE if self.quote is None else csv.QUOTE_MINIMAL,
+            escapechar=self.escape,
+            skipinitialspace=self.skips_blanks,
+            strict=True,
+        )
 
     @property
     def title(self) -> str:
         """In words: “commas”."""
-        return DELIMITERS.get(self.delimiter, "one column")
+        if self.delimiter == _NO_DELIMITER:
+            return "one column"
+        return DELIMITERS.get(self.delimiter, self.delimiter)
 
 
 @dataclass(frozen=True)
@@ -61,25 +87,26 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
     text = head.decode("utf-8", "replace").replace("\0", "")
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
     lines = lines[:-1] if len(lines) > 1 and not text.endswith(("\n", "\r")) else lines
+    signs = "".join(DELIMITERS)
+    if told := _SEPARATOR.fullmatch(lines[0]):
+        lines, signs = lines[1:], told[1]
     found: list[tuple[float, int, Dialect]] = []
-    for order, (delimiter, quote, escape) in enumerate(_ways(text)):
-        reader = csv.reader(
-            lines, delimiter=delimiter, quotechar=quote, escapechar=escape, strict=True
-        )
-        rows = [row for row in itertools.islice(_tolerant(reader), _LOOKED_AT) if row != []]
-        if not rows or not rows[0]:
-            continue
+    for order, way in enumerate(_ways(text, signs)):
+        rows = [
+            row for row in itertools.islice(_tolerant(way.reader(lines)), _LOOKED_AT) if row != []
+        ]
         widths = Counter(len(row) if row else 0 for row in rows)
-        width, count = widths.most_common(1)[0]
-        header = rows[0]
-        if width < 2 or len(header) < 2:
+        count, width = max(((count, width) for width, count in widths.items()), default=(0, 0))
+        above = _above(rows, width) if named else 0
+        if width < 2 or not (header := rows[above]) or len(header) < 2:
             continue
-        dialect = _with_header(Dialect(delimiter, tuple(header), quote, escape))
-        found.append((count / len(rows), -order, dialect))
+        way = replace(way, columns=tuple(header), above=above)
+        found.append((count / (len(rows) - above), -order, _with_header(way)))
     if found:
         share, _, dialect = max(found, key=lambda entry: entry[:2])
-        is_table = share == 1.0 and all(_COLUMN.fullmatch(name) for name in dialect.columns)
-        if named or (is_table and len(lines) > 1 and not name.endswith((".md", ".markdown"))):
+        written = sum(bool(line.strip()) for line in lines)
+        is_table = share == 1.0 and dialect.has_header and written > 1
+        if named or (is_table and _are_names(dialect) and not name.endswith((".md", ".markdown"))):
             return dialect
     if not named:
         return None
@@ -87,14 +114,34 @@ def dialect_of(head: bytes, name: str) -> Dialect | None:
     return _with_header(Dialect(_NO_DELIMITER, tuple(header)))
 
 
-def _ways(text: str) -> Iterator[tuple[str, str, str | None]]:
-    """Combinations of signs that may be meant, the likeliest first."""
+def _ways(text: str, signs: str) -> Iterator[Dialect]:
+    """Combinations of signs that may be meant, the likeliest first; their columns are not known yet."""
     quotes = ['"'] if '"' in text or "'" not in text else ['"', "'"]
     escapes = [None, "\\"] if '\\"' in text or "\\'" in text else [None]
+    present = [sign for sign in signs if sign in text]
     for escape, quote in itertools.product(escapes, quotes):
-        for delimiter in DELIMITERS:
-            if delimiter in text:
-                yield delimiter, quote, escape
+        for delimiter in present:
+            yield Dialect(delimiter, (), quote, escape)
+    for delimiter in present:
+        if f'{delimiter} "' in text:
+            yield Dialect(delimiter, (), skips_blanks=True)
+    if "\t" in present and '"' in text:
+        yield Dialect("\t", (), quote=None)
+
+
+def _are_names(dialect: Dialect) -> bool:
+    return all(_COLUMN.fullmatch(name) for name in dialect.columns)
+
+
+def _above(rows: Sequence[list[str] | None], width: int) -> int:
+    """How many rows of one cell stand above a header that has names of columns as they are known."""
+    for above, row in enumerate(rows[: _LONGEST_PREAMBLE + 1]):
+        if row is None or len(row) not in (1, width):
+            return 0
+        if len(row) == width:
+            is_sure = width > 1 and names_known(row) > 1
+            return above if is_sure and len(rows) > above + 1 else 0
+    return 0
 
 
 def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
@@ -110,7 +157,8 @@ def _tolerant(reader: Iterator[list[str]]) -> Iterator[list[str] | None]:
 
 def _is_header(names: tuple[str, ...]) -> bool:
     given = [name.strip() for name in names if name.strip()]
-    return len(set(given)) == len(given) >= 1 and all(
+    is_distinct = len(set(given)) == len(given) >= 1 or names_known(given) > 1
+    return is_distinct and all(
         len(name) <= _LONGEST_NAME and "\n" not in name and not re.fullmatch(r"[-+\d.,]+", name)
         for name in given
     )
@@ -121,7 +169,7 @@ def _with_header(dialect: Dialect) -> Dialect:
     if _is_header(dialect.columns):
         return dialect
     names = tuple(f"column {number}" for number in range(1, len(dialect.columns) + 1))
-    return Dialect(dialect.delimiter, names, dialect.quote, dialect.escape, has_header=False)
+    return replace(dialect, columns=names, has_header=False)
 
 
 def column_names(dialect: Dialect) -> list[str]:
@@ -132,11 +180,8 @@ def column_names(dialect: Dialect) -> list[str]:
         if place == 0 and len(dialect.columns) > 1 and name in ("", "Unnamed: 0"):
             names.append("")
             continue
-        name = name or f"column {place + 1}"
-        while name in names:
-            name += "_2"
-        names.append(name)
-    return names
+        names.append(name or f"column {place + 1}")
+    return distinct(names)
 
 
 class _Lines:
@@ -189,18 +234,16 @@ def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
     """The rows behind the header. A quote that is never closed costs the line it stands in."""
     lines = _Lines(stream)
     is_header = dialect.has_header
-    width = len(dialect.columns)
+    above, width = dialect.above, len(dialect.columns)
     while True:
-        reader = csv.reader(
-            lines,
-            delimiter=dialect.delimiter,
-            quotechar=dialect.quote,
-            escapechar=dialect.escape,
-            strict=True,
-        )
         try:
-            for cells in reader:
-                if cells and is_header:
+            for cells in dialect.reader(lines):
+                if lines.line == 1 and _is_separator(lines.taken):
+                    pass
+                elif cells and above:
+                    above -= 1
+                    yield TableRow([], lines.offset, lines.line, _BEFORE_HEADER)
+                elif cells and is_header:
                     is_header = False
                 elif cells:
                     yield TableRow(cells, lines.offset, lines.line, _fault(cells, lines, width))
@@ -213,9 +256,24 @@ def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
         if not lines.taken:
             return
         if not is_header:
-            yield TableRow([], lines.offset, lines.line, fault)
+            yield _literal(dialect, lines) or TableRow([], lines.offset, lines.line, fault)
         is_header = False
         lines.advance(1)
+
+
+def _literal(dialect: Dialect, lines: _Lines) -> TableRow | None:
+    """The row of the line under way with its quotes as signs like others, where cells are parted by
+    tabs: most programs that write such tables quote nothing."""
+    if dialect.delimiter != "\t":
+        return None
+    line = lines.taken[0].decode("utf-8", "surrogateescape").rstrip("\r\n")
+    cells = line.split("\t")
+    return TableRow(cells, lines.offset, lines.line) if len(cells) == len(dialect.columns) else None
+
+
+def _is_separator(lines: Sequence[bytes]) -> bool:
+    """Whether a row is the line in which Excel says what parts cells."""
+    return len(lines) == 1 and bool(_SEPARATOR.fullmatch(lines[0].decode("utf-8", "replace")))
 
 
 def _fault(cells: list[str], lines: _Lines, width: int) -> str:

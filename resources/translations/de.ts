@@ -2222,6 +2222,14 @@
             <translation>Holen oder erzeugen Sie die Datei neu.</translation>
         </message>
         <message>
+            <source>Fetch the file again, or give it the name of what it is.</source>
+            <translation>Laden Sie die Datei neu, oder geben Sie ihr den Namen dessen, was sie ist.</translation>
+        </message>
+        <message>
+            <source>Fetch the file itself (git lfs pull) or download it, and choose that.</source>
+            <translation>Holen Sie die Datei selbst (git lfs pull) oder laden Sie sie herunter, und wählen Sie diese.</translation>
+        </message>
+        <message>
             <source>Fetching {repository} was interrupted: {value}.</source>
             <translation>Das Holen von {repository} wurde unterbrochen: {value}.</translation>
         </message>
@@ -3476,6 +3484,10 @@
         <message>
             <source>MLflow</source>
             <translation>MLflow</translation>
+        </message>
+        <message>
+            <source>Mac Cyrillic</source>
+            <translation>Mac Kyrillisch</translation>
         </message>
         <message>
             <source>Made by</source>
@@ -5191,6 +5203,10 @@
         <message>
             <source>Save it as CSV (UTF-8).</source>
             <translation>Speichern Sie sie als CSV (UTF-8).</translation>
+        </message>
+        <message>
+            <source>Save it as plain text.</source>
+            <translation>Speichern Sie es als reinen Text.</translation>
         </message>
         <message>
             <source>Save its rows as Parquet, CSV or JSON lines.</source>
@@ -7950,6 +7966,10 @@
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
+            <source>Write the rows to a file and choose that.</source>
+            <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
+        </message>
+        <message>
             <source>Writes a folder that trains elsewhere with one command.</source>
             <translation>Schreibt einen Ordner, der anderswo mit einem Befehl trainiert.</translation>
         </message>
@@ -8006,12 +8026,20 @@
             <translation>ein PDF-Dokument</translation>
         </message>
         <message>
+            <source>a PowerPoint presentation</source>
+            <translation>eine PowerPoint-Präsentation</translation>
+        </message>
+        <message>
             <source>a RAR archive</source>
             <translation>ein RAR-Archiv</translation>
         </message>
         <message>
             <source>a Word document</source>
             <translation>ein Word-Dokument</translation>
+        </message>
+        <message>
+            <source>a document in rich text</source>
+            <translation>ein RTF-Dokument</translation>
         </message>
         <message>
             <source>a few seconds</source>
@@ -8102,6 +8130,10 @@
             <translation>alle {rows} angesehenen Zeilen</translation>
         </message>
         <message>
+            <source>an Avro file</source>
+            <translation>eine Avro-Datei</translation>
+        </message>
+        <message>
             <source>an Excel workbook</source>
             <translation>eine Excel-Mappe</translation>
         </message>
@@ -8110,12 +8142,24 @@
             <translation>eine HDF5-Datei</translation>
         </message>
         <message>
+            <source>an ORC file</source>
+            <translation>eine ORC-Datei</translation>
+        </message>
+        <message>
+            <source>an OpenDocument file</source>
+            <translation>eine OpenDocument-Datei</translation>
+        </message>
+        <message>
             <source>an SQLite database</source>
             <translation>eine SQLite-Datenbank</translation>
         </message>
         <message>
             <source>an answer refuses or speaks of itself as another model</source>
             <translation>eine Antwort verweigert sich oder spricht von sich als einem anderen Modell</translation>
+        </message>
+        <message>
+            <source>an e-book</source>
+            <translation>ein E-Book</translation>
         </message>
         <message>
             <source>an encoder with a decoder: it rewrites one text into another</source>
@@ -8130,6 +8174,10 @@
             <translation>eine Engine lässt sich nur aus einem Wheel-Ordner eines anderen Rechners installieren</translation>
         </message>
         <message>
+            <source>an old Feather file</source>
+            <translation>eine alte Feather-Datei</translation>
+        </message>
+        <message>
             <source>an old Office file</source>
             <translation>eine alte Office-Datei</translation>
         </message>
@@ -8140,10 +8188,6 @@
         <message>
             <source>and {value} more</source>
             <translation> und {value} weitere</translation>
-        </message>
-        <message>
-            <source>and {value} more kinds</source>
-            <translation>und {value} weitere Arten</translation>
         </message>
         <message>
             <source>another job</source>
@@ -8726,6 +8770,10 @@
             <translation>sie sagt, welche Teile einer Antwort trainiert werden, was hier nicht geschieht</translation>
         </message>
         <message>
+            <source>it stands above the names of the columns</source>
+            <translation>sie steht über den Namen der Spalten</translation>
+        </message>
+        <message>
             <source>it trained biases of its own</source>
             <translation>er hat eigene Bias-Terme trainiert</translation>
         </message>
@@ -8876,6 +8924,10 @@
         <message>
             <source>json objects</source>
             <translation>JSON-Objekte</translation>
+        </message>
+        <message>
+            <source>json table</source>
+            <translation>JSON-Tabelle</translation>
         </message>
         <message>
             <source>just now</source>
@@ -9276,6 +9328,10 @@
         <message>
             <source>one token holds the end of an answer and what follows it</source>
             <translation>ein Token enthält das Ende einer Antwort und was darauf folgt</translation>
+        </message>
+        <message>
+            <source>only a note that stands for a file kept in Git LFS</source>
+            <translation>nur ein Verweis auf eine Datei, die in Git LFS liegt</translation>
         </message>
         <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
@@ -9680,6 +9736,10 @@
         <message>
             <source>the row is not an object</source>
             <translation>die Zeile ist kein Objekt</translation>
+        </message>
+        <message>
+            <source>the row is spelt as Python prints it, or with a comma too many, and is read as it is meant</source>
+            <translation>die Zeile ist so geschrieben, wie Python sie ausgibt, oder hat ein Komma zu viel, und wird gelesen, wie sie gemeint ist</translation>
         </message>
         <message>
             <source>the run is gone</source>
@@ -10230,8 +10290,8 @@
             <translation>{name} enthält ein Modell der Architektur {value}, das sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
-            <source>{name} holds its rows as columns, which cannot be read piece by piece, and is larger than 128 MB.</source>
-            <translation>{name} enthält die Zeilen als Spalten, die sich nicht stückweise lesen lassen, und ist größer als 128 MB.</translation>
+            <source>{name} holds its rows in a way that cannot be read piece by piece, and is larger than 128 MB.</source>
+            <translation>{name} enthält die Zeilen in einer Form, die nicht stückweise gelesen werden kann, und ist größer als 128 MB.</translation>
         </message>
         <message>
             <source>{name} holds more than {most_files} files.</source>
@@ -10242,8 +10302,16 @@
             <translation>{name} enthält keinen LoRA-Adapter.</translation>
         </message>
         <message>
+            <source>{name} is a PyTorch file of weights, not rows.</source>
+            <translation>{name} ist eine PyTorch-Datei mit Gewichten, keine Zeilen.</translation>
+        </message>
+        <message>
             <source>{name} is a damaged {kind} file: {reason}.</source>
             <translation>{name} ist eine beschädigte {kind}-Datei: {reason}.</translation>
+        </message>
+        <message>
+            <source>{name} is a pipe or a device, not a file that can be read twice.</source>
+            <translation>{name} ist eine Pipe oder ein Gerät, keine Datei, die zweimal gelesen werden kann.</translation>
         </message>
         <message>
             <source>{name} is empty.</source>
@@ -10280,6 +10348,10 @@
         <message>
             <source>{name} is not valid JSON: {msg}.</source>
             <translation>{name} ist kein gültiges JSON: {msg}.</translation>
+        </message>
+        <message>
+            <source>{name} is not what its name says: it is text, not a table.</source>
+            <translation>{name} ist nicht, was der Name sagt: Es ist Text, keine Tabelle.</translation>
         </message>
         <message>
             <source>{name} is not what was trained: {faults}.</source>

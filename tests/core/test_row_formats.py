@@ -210,6 +210,8 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": CALLS, "tools": '[{"type": "function", "function": {"name": "f", "x": null}}]'}, sft(*CALLED, tools=({"type": "function", "function": {"name": "f"}},))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name": "weather", "arguments": {"city": "Rome", "unit": None}}}]}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}}, {"role": "function", "name": "weather", "content": {"sun": True}}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."))),
+    ({"messages": [{"role": "user", "content": [{"type": "text", "value": "Weather?"}]}, {"role": "assistant", "content": [{"type": "reasoning", "value": "Hm."}, {"type": "tool_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"type": "tool_call", "value": '[{"name": "weather", "arguments": {}}]'}]}]}, sft(user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", city="Rome"), call("weather"))))),
+    ({"messages": [{**MESSAGES[0], "loss_weight": 0.0}, {**MESSAGES[1], "loss_weight": 0.0}, MESSAGES[0], {**MESSAGES[1], "loss_weight": 1.0}]}, sft(user("Who?"), told("I."), user("Who?"), answer("I."))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun"), answer("Sunny."))),
     ({"messages": {"role": ["user", "assistant"], "content": ["Who?", "I."]}}, QA),
     ({"messages": "[{'role': 'user', 'content': 'Who?'}, {'role': 'assistant', 'content': 'I.'}]"}, QA),
@@ -339,6 +341,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("single_turns", {"role": "user", "content": "Who?"}),
     ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
     ("unknown_format", {"a": 1, "b": [2, 3]}),
+    ("unknown_format", {"when": "2024-05-06", "price": "1,50", "amount": "3"}),
     ("unknown_format", {"translation": {"en": "Who?", "de": "Wer?"}}),
     ("unknown_format", {}),
 ]  # fmt: skip
@@ -432,6 +435,13 @@ def test_a_guess_by_position_is_unsure_and_says_so() -> None:
     assert verdict.mapping == {"question": "left", "answer": "right"}
     assert verdict.confidence < 0.5
     assert verdict.problems[0].code == "dataset.guessed_columns"
+
+
+def test_a_conversation_that_cannot_be_read_is_no_reason_to_learn_another_column() -> None:
+    talk = [{"role": "narrator", "content": "Once."}, MESSAGES[1]]
+    verdict = detect([{"messages": talk, "tools": "[]", "note": "A text."}] * 3)
+    assert (verdict.format, verdict.mapping) == (None, {})
+    assert "narrator" in verdict.problems[0].what
 
 
 def test_rows_of_another_shape_lower_the_confidence_but_do_not_change_the_verdict() -> None:

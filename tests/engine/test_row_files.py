@@ -88,6 +88,13 @@ JSON_FILES = {
         "JSON columns",
         json.dumps({key: {"0": text, "1": text} for key, text in QA.items()}),
     ),
+    "rows beside the names of columns": (
+        "JSON table",
+        json.dumps({"columns": [*QA], "index": [0, 1], "data": [[*QA.values()]] * 2}),
+    ),
+    "rows by number": ("JSON table", json.dumps({"0": QA, "1": QA})),
+    "rows by a key of each": ("JSON table", json.dumps({"q-17": QA, "q-21": QA}, indent=2)),
+    "lists with names first": ("JSON table", json.dumps([[*QA], *[[*QA.values()]] * 2])),
 }
 
 
@@ -117,6 +124,13 @@ def test_json_of_every_sort_is_recognised_by_its_content(
         ("a.csv", 'q,a\n"say \\"hi\\", you",y\n', "CSV with commas, UTF-8", [{"q": 'say "hi", you', "a": "y"}]),
         ("a.csv", "'q','a'\n'x, y','z'\n", "CSV with commas, UTF-8", [{"q": "x, y", "a": "z"}]),
         ("a", "question;answer\nx;y\n", "CSV with semicolons, UTF-8", [{"question": "x", "answer": "y"}]),
+        ("a.csv", "sep=;\r\nq;a\r\nx, y;1,5\r\n", "CSV with semicolons, UTF-8", [{"q": "x, y", "a": "1,5"}]),
+        ("a.csv", "\ufeff\"sep=|\"\nq|a\nx, y|z\n", "CSV with bars, UTF-8", [{"q": "x, y", "a": "z"}]),
+        ("a.csv", "sep=^\nq^a\nx?^z\n", "CSV with ^, UTF-8", [{"q": "x?", "a": "z"}]),
+        ("a.csv", 'question, answer\n"x, y", "z, ""w"""\n', "CSV with commas, UTF-8", [{"question": "x, y", "answer": 'z, "w"'}]),
+        ("a.csv", "question,answer,answer\nx,y,z\n", "CSV with commas, UTF-8", [{"question": "x", "answer": "y", "answer_2": "z"}]),
+        ("a.tsv", 'q\ta\nHe said "hi\t5" wide\n"so" he did\t"z"\n', "CSV with tabs, UTF-8", [{"q": 'He said "hi', "a": '5" wide'}, {"q": '"so" he did', "a": '"z"'}]),
+        ("a.tsv", 'q\ta\n"x\ty"\t"z\nw"\n', "CSV with tabs, UTF-8", [{"q": "x\ty", "a": "z\nw"}]),
     ],
 )  # fmt: skip
 def test_tables_are_read_with_the_signs_they_are_written_with(
@@ -125,6 +139,31 @@ def test_tables_are_read_with_the_signs_they_are_written_with(
     store = scan_text(tmp_path, name, text)
     assert store.title == title
     assert values(store) == rows
+
+
+@pytest.mark.parametrize("above", ["# exported in May", "Report of May\n\nof all there is"])
+def test_lines_above_the_header_are_rows_left_out_with_the_reason(
+    tmp_path: Path, above: str
+) -> None:
+    store = scan_text(tmp_path, "a.csv", f"{above}\nquestion,answer\nx,y\n")
+    assert values(store)[-1] == {"question": "x", "answer": "y"}
+    assert store.facts.columns == ("question", "answer")
+    assert set(faults(store)[:-1]) == {"it stands above the names of the columns"}
+    assert len(store) == len(above.split("\n\n")) + 1
+
+
+def test_a_column_of_text_with_a_comma_in_every_row_has_no_lines_above_its_name(
+    tmp_path: Path,
+) -> None:
+    store = scan_text(tmp_path, "a.csv", "text\nHello, you\nBye, me\n")
+    assert values(store) == [{"text": "Hello, you"}, {"text": "Bye, me"}]
+
+
+def test_quotes_far_down_in_a_table_with_tabs_are_signs_like_others(tmp_path: Path) -> None:
+    plain = "x\ty\n" * 200
+    store = scan_text(tmp_path, "a.tsv", f'q\ta\n{plain}"so" he said\ty\n"open\ty\nx\ty\n')
+    assert not any(faults(store))
+    assert [row["q"] for row in values(store)[-3:]] == ['"so" he said', '"open', "x"]
 
 
 def test_a_table_without_a_header_loses_no_row_and_says_so(tmp_path: Path) -> None:
@@ -140,6 +179,11 @@ def test_a_table_without_a_header_loses_no_row_and_says_so(tmp_path: Path) -> No
         ("a.md", "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"),
         ("a.txt", "[Chorus]\n“Hello” – 你好 🙂\n"),
         ("a", "{name}: hello\n{name}: bye\n"),
+        (
+            "a.txt",
+            "One sentence, of many words, that goes on and on for longer than any name of a column could be, and then it ends.\n",
+        ),
+        ("a.txt", "Yes,no\n"),
         ("a.txt", "שלום עולם\nمرحبا بالعالم\n"),
     ],
 )
@@ -161,6 +205,41 @@ def test_a_large_text_is_divided_at_blank_lines_and_nothing_of_it_is_lost(tmp_pa
     row = store.raw(3)
     assert text.encode()[row.offset :].decode().startswith(parts[3][:50])
     assert text.encode()[: row.offset].count(b"\n") + 1 == row.line
+
+
+def test_a_list_of_texts_is_rows_of_text(tmp_path: Path) -> None:
+    store = scan_text(tmp_path, "a.json", json.dumps(["Once, [upon] {a}", "time."]))
+    assert values(store) == [{"text": "Once, [upon] {a}"}, {"text": "time."}]
+
+
+def test_a_column_that_is_shorter_costs_the_rows_behind_its_end(tmp_path: Path) -> None:
+    columns = {"question": ["a", "b", "c"], "answer": ["x", "y"]}
+    store = scan_text(tmp_path, "a.json", json.dumps(columns))
+    assert values(store)[:2] == [{"question": "a", "answer": "x"}, {"question": "b", "answer": "y"}]
+    assert faults(store) == ["", "", "one of its columns is shorter than the others"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": {"role": "user", "content": "Q"}, "completion": {"role": "assistant", "content": "A"}},
+        {"meta": {"a": 1}, "question": {"text": "Q"}},
+        {"messages": CHAT["messages"]},
+    ],
+)  # fmt: skip
+def test_a_lone_row_of_objects_is_no_table(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert values(scan_text(tmp_path, "a.json", json.dumps(row))) == [row]
+
+
+def test_columns_of_one_name_are_numbered(tmp_path: Path) -> None:
+    table = pa.table([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["q", "a", "a"])
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pa.ipc.new_file(tmp_path / "rows.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("rows.parquet", "rows.arrow"):
+        store = scan(tmp_path / name)
+        assert values(store) == [{"q": "a", "a": "b", "a_2": "c"}]
+        assert store.facts.columns == ("q", "a", "a_2")
 
 
 def test_nested_columns_are_kept_and_index_columns_are_not(tmp_path: Path) -> None:
@@ -216,10 +295,17 @@ def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> N
         ("utf-32", "UTF-32", "Zażółć 日本 🙂"),
         ("cp1252", "Windows-1252", "Où est l’hôtel ? Über die Brücke, señor."),
         ("cp1250", "Windows-1250", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
+        ("cp1250", "Windows-1250", "Jó reggelt, kérek egy kis tejet és őszibarackot a fűről."),
+        ("cp1250", "Windows-1250", "Gdje je čovjek, šeće li još žurno kroz đački park?"),
+        ("cp1252", "Windows-1252", "Hvað ertu að gera, spurði þýðandinn og fór út í myrkrið."),
+        ("mac_roman", "Mac Roman", "Déjà là, près de l’hôtel, où l’été reçoit ses fêtes."),
+        ("cp1254", "Windows-1254", "Işık söndü, çocuğun şarkısı güneş doğana dek sürdü."),
+        ("cp1257", "Windows-1257", "Šiandien žiemą labai šalta, o mūsų miške tyli paukščiai."),
         ("cp1251", "Windows-1251", "Съешь же ещё этих мягких французских булок."),
         ("shift_jis", "Shift-JIS", "これは日本語の文章です。質問に答えてください。"),
         ("gb18030", "GB 18030", "这是一个中文句子。请回答下面的问题。"),
         ("euc_kr", "EUC-KR", "이것은 한국어 문장입니다. 서울은 수도입니다."),
+        ("iso2022_jp", "ISO-2022-JP", "これは日本語の文章です。質問に答えてください。"),
     ],
 )
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
@@ -238,7 +324,7 @@ def test_the_encoding_is_detected_and_a_guess_is_told(
     assert store.title.endswith(title)
     assert values(store) == ([{"text": written}] if kind == "txt" else rows)
     guessed = [p.code for p in store.facts.problems] == ["dataset.encoding_guessed"]
-    assert guessed == (not encoding.startswith("utf"))
+    assert guessed == (not encoding.startswith(("utf", "iso2022")))
 
 
 def test_a_file_that_is_ascii_for_a_megabyte_is_still_read_in_its_encoding(tmp_path: Path) -> None:
@@ -335,6 +421,20 @@ def test_a_folder_is_read_file_by_file_and_says_what_it_left_out(tmp_path: Path)
     for name in ("README.md", "LICENSE", "dataset_info.json", "make.py", "e.jsonl", "picture.dat"):
         assert name in said
     assert all(problem.severity == "warning" for problem in store.facts.problems)
+
+
+def test_a_document_or_a_damaged_archive_in_a_folder_is_left_out_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<x/>")
+    (folder / "b.zip").write_bytes(b"PK\x03\x04broken")
+    (folder / "c.jsonl").write_text(json.dumps(QA), "utf-8")
+    store = scan(folder)
+    assert values(store) == [QA]
+    said = " ".join(problem.what for problem in store.facts.problems)
+    assert "a.xlsx" in said
+    assert "b.zip" in said
 
 
 @pytest.mark.parametrize("name", ["data.zip", "data.tar", "data.tar.gz", "data.txz"])
@@ -460,6 +560,9 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.bin", bytes(range(256)) * 20, "dataset.not_text", "not text"),
         ("a.parquet", b"PAR1 and no more", "dataset.unreadable", "damaged parquet file"),
         ("a.arrow", b"ARROW1\0\0 and no more", "dataset.unreadable", "damaged arrow file"),
+        ("a.parquet", b"<html>not found</html>", "dataset.not_text", "not what its name says"),
+        ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "dataset.not_text", "Git LFS"),
+        ("a.rtf", b"{\\rtf1 Hello}", "dataset.not_text", "rich text"),
         ("a.gz", b"\x1f\x8b\x08\x00broken", "dataset.unreadable", "could not be read"),
         ("a.zip", b"PK\x03\x04broken", "dataset.unreadable", "could not be read"),
     ],
@@ -480,10 +583,42 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     assert "no file with rows" in refusal(tmp_path / "empty").what
 
 
-def test_office_files_are_refused_by_what_they_are(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "rows.xlsx", "w") as archive:
-        archive.writestr("xl/workbook.xml", "<x/>")
-    assert "an Excel workbook" in refusal(tmp_path / "rows.xlsx").what
+@pytest.mark.parametrize(
+    ("member", "title"),
+    [
+        ("xl/workbook.xml", "an Excel workbook"),
+        ("ppt/presentation.xml", "a PowerPoint presentation"),
+        ("META-INF/container.xml", "an e-book"),
+        ("META-INF/manifest.xml", "an OpenDocument file"),
+        ("model/data.pkl", "a PyTorch file of weights"),
+    ],
+)
+def test_documents_that_are_archives_are_refused_by_what_they_are(
+    tmp_path: Path, member: str, title: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "rows", "w") as archive:
+        archive.writestr(member, "<x/>")
+        archive.writestr("content.xml", "<x/>")
+    assert title in refusal(tmp_path / "rows").what
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.jsonl")
+    assert "a pipe or a device" in refusal(tmp_path / "rows.jsonl").what
+    (tmp_path / "more.jsonl").write_text(json.dumps(QA), "utf-8")
+    assert values(scan(tmp_path)) == [QA]
+
+
+def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
+    found = first_rows(Source(path=str(tmp_path)), 5, make_job())
+    assert [row.values for row in found.rows] == [QA]
+    store = scan(tmp_path)
+    assert values(store) == [QA]
+    (problem,) = store.facts.problems
+    assert (problem.severity, "damaged parquet file" in problem.what) == ("warning", True)
 
 
 # --- one fault, one row ---------------------------------------------------------------------------
@@ -576,6 +711,47 @@ def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
     assert values(store)[:2] == [{"a": None, "b": None}, {"a": "one\ttwo"}]
     assert values(store)[3] == {"a": "\ud800"}
     assert {p.where.row for p in store.facts.problems if p.code == "dataset.odd_spelling"} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{'question': 'It\\'s \"here\"?', 'answer': None}",
+        '{"question": "It\'s \\"here\\"?", "answer": null,}',
+        '{"question": "It\'s \\"here\\"?", "answer": null , }',
+        '\ufeff{"question": "It\'s \\"here\\"?", "answer": null}',
+    ],
+)
+def test_a_line_that_is_no_json_is_read_where_its_meaning_is_sure(
+    tmp_path: Path, line: str
+) -> None:
+    store = scan_text(tmp_path, "rows.jsonl", f"{json.dumps(QA)}\n{line}\n{json.dumps(QA)}\n")
+    assert values(store) == [QA, {"question": 'It\'s "here"?', "answer": None}, QA]
+
+
+def test_a_comma_before_a_bracket_in_a_text_stays(tmp_path: Path) -> None:
+    store = scan_text(tmp_path, "rows.json", '[{"question": "a,}", "answer": ["b,]",],},]')
+    assert values(store) == [{"question": "a,}", "answer": ["b,]"]}]
+    (problem,) = store.facts.problems
+    assert problem.code == "dataset.odd_spelling"
+
+
+def test_cyrillic_letters_of_old_macs_are_told_from_those_of_windows() -> None:
+    text = (
+        "Её дядя всегда ел яблоки осенью. Здесь, где начинается лес, живут ещё три семьи, и я "
+        "знаю их имена.\n"
+    )
+    rows = "question;answer\n" + f"What is said here?;{text}" * 5
+    for codec in ("mac_cyrillic", "cp1251", "koi8_r"):
+        assert encoding_of(rows.encode(codec)).codec == codec
+
+
+def test_rows_of_another_encoding_on_one_line_are_read_in_it(tmp_path: Path) -> None:
+    rows = [{"question": f"Où {number} ?", "answer": "Là-bas, déjà."} for number in range(4)]
+    text = json.dumps(rows, ensure_ascii=False)
+    store = scan_text(tmp_path, "rows.json", text.encode("cp1252"))
+    assert values(store) == rows
+    assert [problem.code for problem in store.facts.problems] == ["dataset.encoding_guessed"]
 
 
 @pytest.mark.slow
