@@ -19,6 +19,7 @@ from PySide6.QtGui import (
     QPainter,
     QPalette,
     QPixmap,
+    QPixmapCache,
 )
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QAbstractButton, QApplication
@@ -260,6 +261,10 @@ def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") 
 def pixmap(name: str, tint: str, size: int = 20) -> QPixmap:
     """An icon of the set in any colour; sharp on every screen. `size` in logical pixels."""
     ratio = QGuiApplication.instance().devicePixelRatio()  # type: ignore[union-attr]
+    key = f"lora_studio {name} {tint} {size} {ratio}"
+    made_before = QPixmap()
+    if QPixmapCache.find(key, made_before):
+        return made_before
     result = QPixmap(QSize(round(size * ratio), round(size * ratio)))
     result.fill(Qt.GlobalColor.transparent)
     painter = QPainter(result)
@@ -268,6 +273,7 @@ def pixmap(name: str, tint: str, size: int = 20) -> QPixmap:
     )
     painter.end()
     result.setDevicePixelRatio(ratio)
+    QPixmapCache.insert(key, result)
     return result
 
 

@@ -99,6 +99,37 @@ def test_many_events_cost_one_painting(qtbot: QtBot, plot: LossPlot) -> None:
     assert trace(plot, "loss").shown_points()[0].tolist() == list(range(1, 501))
 
 
+def test_steps_to_come_leave_the_width_as_it_is_while_there_is_room_for_them(
+    plot: LossPlot,
+) -> None:
+    fill(plot, 1000)
+    before = plot.chart.x_range()
+    plot.take(step_done(1001, 1.0, 2000))
+    plot.redraw_now()
+    assert plot.chart.x_range() == before
+    for step in range(1002, 1100):
+        plot.take(step_done(step, 1.0, 2000))
+    plot.redraw_now()
+    low, high = plot.chart.x_range()
+    assert low < 1
+    assert 1099 < high < 1150
+
+
+def test_the_lower_chart_is_painted_a_moment_after_the_upper_one(
+    qtbot: QtBot, plot: LossPlot
+) -> None:
+    plot._show_strip("grad_norm")
+    fill(plot, 1000)
+    (shown,) = [item for item in plot.strip.traces if item.look.strength < 1]
+    plot.take(step_done(1001, 1.0, grad_norm=7.0))
+    plot.redraw_now()
+    assert plot._strip_timer.isActive() is False, "whoever cannot wait gets both at once"
+    plot.take(step_done(1002, 1.0, grad_norm=9.0))
+    qtbot.waitUntil(plot._strip_timer.isActive, timeout=3000)
+    assert shown.shown_points()[1].max() == 7.0
+    qtbot.waitUntil(lambda: shown.shown_points()[1].max() == 9.0, timeout=3000)
+
+
 def test_a_hidden_plot_paints_when_it_is_shown_again(qtbot: QtBot, plot: LossPlot) -> None:
     plot.hide()
     before = plot.redraws

@@ -14,6 +14,7 @@ from lora_studio.core.verdict import Verdict, diverged, judge
 from lora_studio.core.watching import Watch
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.language import mark, tr
+from lora_studio.gui.lingering import Lingering
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
@@ -68,7 +69,7 @@ class TrainingPage(Page):
         self.fixes = FixRow(state)
         self.fixes.chosen.connect(self._take_fix)
         self.what_now = button(tr("What now?"), self._explain, kind="link")
-        self._watch = Watch()
+        self._watch, self._warned = Watch(), Lingering()
         self.pause = button(tr("Pause"), self._rest, icon="pause")
         self.pause.setToolTip(
             tr("Ends after this step with a checkpoint and gives the memory back.")
@@ -197,6 +198,7 @@ class TrainingPage(Page):
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
             self._plan = self._last = self._adapter = None
             self._watch, self._ran_with = Watch(), None
+            self._warned.clear()
             self._wants_recipe = self._ends = False
         self.refresh()
 
@@ -361,13 +363,14 @@ class TrainingPage(Page):
         )
 
     def _show_verdict(self, running: bool) -> None:
-        found = self._watch.verdict() if running else None
+        found = self._warned.of(self._watch.verdict()) if running else None
         self.verdict.setVisible(found is not None or (not running and self.record.phase != "none"))
         self.what_now.setVisible(not running and self.record.phase == "failed")
-        self.fixes.show_fixes([])
         if found is not None:
             self._say(f"⚠ {tell(found.what)}", tell(found.advice), "warn")
             self.fixes.show_fixes(self._fixes(found), tr("For the next training:"))
+        else:
+            self.fixes.show_fixes([])
         if running or self.record.phase == "none":
             return
         if self.record.phase == "failed" and (problem := self.record.problem) is not None:

@@ -21,6 +21,8 @@ _PAD_X, _PAD_Y = 0.015, 0.06
 _CAPTION = 0.5
 #: Least share of the height that curves fill before it is fitted again.
 _FILLED = 0.8
+#: Least share of the width that the steps fill.
+_FILLED_X = 0.96
 #: Width of the axis on the left in pixels, equal in all charts of a column so that steps are in line.
 AXIS_WIDTH = 58
 
@@ -148,9 +150,16 @@ class CurveChart(Chart):
 
     def _show_whole_width(self) -> None:
         low, high = self.span() or (0.0, 1.0)
+        shown_low, shown_high = self.x_range()
+        if shown_low <= low and high <= shown_high and self._fills(high - low):
+            return  # a range that follows each point never rests, nor do the axes
         pad = _PAD_X * (high - low) or 0.5
         self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
         self.set_x_range(low - pad, high + pad)
+
+    def _fills(self, span: float) -> bool:
+        low, high = self.x_range()
+        return span >= _FILLED_X * (high - low)
 
     def _fit_height(self, *_: object) -> None:
         low, high = math.inf, -math.inf

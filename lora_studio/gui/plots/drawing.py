@@ -64,10 +64,13 @@ class Drawing:
         self._build()
 
     def renew(self) -> None:
-        """The runs have changed."""
+        """The runs have changed: the upper chart shows it, the lower one with `renew_strip`."""
         self.chart.marks.set_marks(self.run.marks)
-        for chart in (self.chart, self.strip):
-            chart.renew()
+        self.chart.renew()
+
+    def renew_strip(self) -> None:
+        """Shows the runs as they are in the lower chart."""
+        self.strip.renew()
 
     def width_for(self, curve: Curve) -> int:
         """Points that a smoothed line averages over."""

@@ -56,8 +56,11 @@ class LossPlot(QWidget):
         self._reading: float | None = None
         self._timer = QTimer(self, interval=REDRAW_EVERY, singleShot=True)
         self._timer.timeout.connect(self._redraw)
+        # Both charts at once would hold up the event loop for twice as long.
+        self._strip_timer = QTimer(self, interval=REDRAW_EVERY // 2, singleShot=True)
         self.chart, self.strip = CurveChart(measures.of("loss").label), CurveChart("")
         self.drawing = Drawing(self.chart, self.strip, self.run)
+        self._strip_timer.timeout.connect(self.drawing.renew_strip)
         self.legend, self.bar = Legend(), PlotBar()
         self.readout = Readout(self.chart)
         self.empty = label(tr("The curve begins with the first step."), "muted")
@@ -185,12 +188,16 @@ class LossPlot(QWidget):
         """Nobody looks: no painting."""
         super().hideEvent(event)
         self._timer.stop()
+        self._strip_timer.stop()
 
     def redraw_now(self) -> None:
         """Paints what is new without waiting for the timer."""
         self._timer.stop()
         if self._new:
             self._redraw()
+        if self._strip_timer.isActive():
+            self._strip_timer.stop()
+            self.drawing.renew_strip()
 
     def _changed(self) -> None:
         self._new = True
@@ -202,6 +209,7 @@ class LossPlot(QWidget):
         self.redraws += 1
         self.bar.offer([name for name in self.run.steps.names if name != "loss"])
         self.drawing.renew()
+        self._strip_timer.start()
         self.empty.setVisible(self.chart.span() is None)
         self.legend.set_entries(self.entries())
         self._describe()

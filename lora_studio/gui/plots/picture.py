@@ -57,6 +57,7 @@ def _charts(shown: Drawing, size: QSize, palette: Palette) -> QWidget:
     chart.show_steps_axis(shown.measure is None)
     chart.set_log(shown.chart.is_log)
     copy.renew()
+    copy.renew_strip()
     holder.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
     holder.resize(size)
     holder.show()  # lays out; on no screen

@@ -67,6 +67,8 @@ class RailButton(QAbstractButton):
 
     def set_state(self, state: RailState) -> None:
         """Shows another state."""
+        if state == self._state and self.accessibleName():
+            return
         self._state = state
         words = f"{self.text()}, {state.words}" if state.words else self.text()
         self.setAccessibleName(words)
