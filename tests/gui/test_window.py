@@ -531,9 +531,11 @@ def _closing(window: Window) -> ClosingDialog:
 
 
 def test_closing_while_training_asks_and_may_leave_it_in_the_background(
-    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path, tmp_path: Path
 ) -> None:
-    scenario(train=[{"steps": 60, "seconds": 0.08}])
+    go_on = tmp_path / "go on"
+    halves = [{"steps": 30, "seconds": 0.01}, {"steps": 30, "seconds": 0.01, "after": 30}]
+    scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
     run = _train(window, qtbot, project_folder)
     _closing(window).keep.click()
     assert not window.isVisible()
@@ -543,6 +545,7 @@ def test_closing_while_training_asks_and_may_leave_it_in_the_background(
     again.show()
     again.open_project(project_folder)
     assert again.place == "training"
+    go_on.touch()
     qtbot.waitUntil(lambda: "adapter is trained" in again.message_bar.text, timeout=WAIT)
     page = _page(again, "training")
     steps = [event.step for event in page.seen if isinstance(event, events.StepDone)]

@@ -5,6 +5,7 @@ environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a 
 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
     {"sleep": 0.1}                           waits, heeding a cancel
+    {"await": "…/file"}                      waits until a file is there, heeding a cancel
     {"steps": 40, "seconds": 0.02}           trains: losses fall; stop, pause and checkpoint are heeded
                                              with "after": 1000 the first one is the 1001st
     {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
@@ -67,6 +68,9 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done 
             job.emit(events.parse(json.dumps(event)))
         case {"sleep": seconds}:
             _sleep(seconds, job)
+        case {"await": file}:
+            while not Path(file).exists():
+                _sleep(0.05, job)
         case {"steps": steps, "seconds": seconds}:
             after = step.get("after", 0)
             return _train(steps, seconds, job, run, step.get("save_every", 0), after)
