@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lora_studio.core import moments
 from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.dataset import Message
 from lora_studio.core.spec import Spec, setting
@@ -119,30 +121,38 @@ class Asked(_Part):
 
 
 def title(speaker: AnySpeaker) -> str:
-    """A short name of whoever answers."""
+    """A short name of whoever answers, the same for ever: votes are counted by it."""
+    return _title(speaker, str, "{run}, {step}")
+
+
+def shown(speaker: AnySpeaker) -> str:
+    """The same for people: runs by the moment when they began."""
+    return _title(speaker, moments.of_run, "{run}, step {step}")
+
+
+def _title(speaker: AnySpeaker, called: Callable[[str], str], checkpoint: str) -> str:
     match speaker:
         case OnBase(adapters=()):
             return "Base model"
         case OnBase():
-            return " + ".join(_adapter_name(each) for each in speaker.adapters)
+            names = (_last(each.folder, called, checkpoint) for each in speaker.adapters)
+            weights = (each.weight for each in speaker.adapters)
+            pairs = zip(names, weights, strict=True)
+            return " + ".join(name if w == 1 else f"{name} × {w:g}" for name, w in pairs)
         case WholeModel():
-            return _last(speaker.folder)
+            return _last(speaker.folder, called, checkpoint)
         case GgufFile():
             return Path(speaker.file).name
         case InOllama():
             return speaker.name
 
 
-def _adapter_name(adapter: WeightedAdapter) -> str:
-    name = _last(adapter.folder)
-    return name if adapter.weight == 1 else f"{name} × {adapter.weight:g}"
-
-
-def _last(folder: str) -> str:
+def _last(folder: str, called: Callable[[str], str], checkpoint: str) -> str:
     """The folder's name; of a run's or a checkpoint's adapter, that of the run or checkpoint."""
     path = Path(folder)
     if path.name in ("adapter", "merged"):
         path = path.parent
     if path.parent.name == "checkpoints":
-        return f"{path.parent.parent.name}, {path.name}"
-    return path.name or folder
+        step = path.name if called is str else path.name.removeprefix("step-").lstrip("0")
+        return checkpoint.format(run=called(path.parent.parent.name), step=step or "0")
+    return called(path.name) or folder

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from lora_studio.core import run_reading, words
+from lora_studio.core import moments, run_reading, words
 from lora_studio.core.run_index import RunSummary
 
 Column = Literal[
@@ -38,7 +38,7 @@ _SAID: dict[Column, Callable[[Any], str]] = {
     "step": words.number,
     "time": words.duration,
     "size": words.size,
-    "begun": lambda moment: moment_in_words(moment),
+    "begun": moments.in_words,
 }
 
 
@@ -46,12 +46,6 @@ def said(run: RunSummary, column: Column) -> str:
     """A cell in words; "" where there is nothing."""
     value = VALUES[column](run)
     return "" if value is None else _SAID.get(column, str)(value)
-
-
-def moment_in_words(moment: float) -> str:
-    """When something was: `24 Nov 2026, 14:05`."""
-    at = datetime.fromtimestamp(moment)
-    return f"{at.day} {at:%b %Y, %H:%M}" if moment else ""
 
 
 def sort_key(run: RunSummary, column: Column) -> tuple[Any, ...]:
@@ -78,7 +72,25 @@ def in_order(runs: Iterable[RunSummary], column: Column, *, descending: bool) ->
 def matches(run: RunSummary, text: str) -> bool:
     """Whether every word of a search is somewhere in what is known of a run."""
     searched = run.searched
-    return all(word in searched for word in text.lower().split())
+    return all(word in searched or _has(run, word) for word in text.lower().split())
+
+
+def _has(run: RunSummary, word: str) -> bool:
+    """Whether `rank=16` or `learning_rate=1e-4` is so, also where that is the default."""
+    name, sign, wanted = word.partition("=")
+    if not sign or not wanted:
+        return False
+    found = [run.value(each) for each in run_reading.DEFAULTS if each.partition(".")[2] == name]
+    return any(flat(value).lower() == wanted or _same_number(value, wanted) for value in found)
+
+
+def _same_number(value: Any, wanted: str) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return float(wanted) == value
+    except ValueError:
+        return False
 
 
 def differences(runs: Sequence[RunSummary], *, everything: bool = False) -> dict[str, list[Any]]:

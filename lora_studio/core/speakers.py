@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lora_studio.core import run_names
 from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.chat import AnySpeaker, GgufFile, InOllama, OnBase, WholeModel
 from lora_studio.core.run_folder import RunFolder
@@ -29,7 +30,7 @@ def adapter(folder: Path | str, weight: float = 1.0) -> OnBase:
 
 def of_run(run: RunFolder) -> list[Choice]:
     """What a run has made so far: adapter, checkpoints from the latest on, merged model, GGUF files."""
-    name = run.path.name
+    name = run_names.of_folder(run)
     found = []
     if (run.adapter / _CONFIG).is_file():
         found.append(Choice(name, "Adapter", adapter(run.adapter)))

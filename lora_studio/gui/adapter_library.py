@@ -356,7 +356,7 @@ class AdapterDialog(Dialog):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return chat.title(speakers.adapter(facts.folder))
+    return chat.shown(speakers.adapter(facts.folder))
 
 
 def _rank(facts: AdapterFacts) -> str:

@@ -29,7 +29,6 @@ from lora_studio.gui.run_library import RunLibrary
 from lora_studio.gui.run_queue import RunQueue
 from lora_studio.gui.tasks import Tasks
 from lora_studio.gui.theme import set_icon
-from lora_studio.gui.widgets.run_model import called
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,7 @@ class RunActions(QObject):
 
     def _settings(self) -> None:
         run = self._folder(self.chosen[0])
-        title = tr("Settings of {run}").format(run=called(self.chosen[0]))
+        title = tr("Settings of {run}").format(run=self._library.called(self.chosen[0]))
         self._begin(lambda _: run_copy.settings_of(run), partial(self._take_over, title))
 
     def _csv(self) -> None:
@@ -223,7 +222,7 @@ class RunActions(QObject):
 
     def _delete(self) -> None:
         runs = list(self.chosen)
-        dialog = DeleteDialog(runs, self._owner)
+        dialog = DeleteDialog(runs, self._library.called(runs[0]), self._owner)
         dialog.all_chosen.connect(partial(self._trash, runs, False))
         dialog.checkpoints_chosen.connect(partial(self._trash, runs, True))
         dialog.open()

@@ -12,7 +12,6 @@ from lora_studio.core.run_index import RunSummary
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.widgets.basics import button
-from lora_studio.gui.widgets.run_model import called
 
 
 class DeleteDialog(Dialog):
@@ -25,8 +24,10 @@ class DeleteDialog(Dialog):
     all_chosen = Signal()
     checkpoints_chosen = Signal()
 
-    def __init__(self, runs: Sequence[RunSummary], parent: QWidget | None = None) -> None:
-        """`runs` are those that can be deleted."""
+    def __init__(
+        self, runs: Sequence[RunSummary], name: str, parent: QWidget | None = None
+    ) -> None:
+        """`runs` are those that can be deleted; `name` is what the first of them is called."""
         whole = sum(run.bytes for run in runs)
         checkpoints = sum(run.checkpoint_bytes for run in runs)
         parts = [
@@ -48,7 +49,7 @@ class DeleteDialog(Dialog):
                 ),
             )
         title = (
-            tr("Delete {name}?").format(name=called(runs[0]))
+            tr("Delete {name}?").format(name=name)
             if len(runs) == 1
             else tr_n("Delete {n} run?", "Delete {n} runs?", len(runs))
         )

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_index import RunIndex, RunSummary
+from lora_studio.core.run_names import RunNames
 from lora_studio.gui.background import Unwanted
 from lora_studio.gui.lasting_thread import LastingThread
 
@@ -64,6 +65,10 @@ class RunLibrary(QObject):
     def get(self, name: str) -> RunSummary | None:
         """A run by the name of its folder."""
         return next((run for run in self.runs if run.folder == name), None)
+
+    def called(self, run: RunSummary) -> str:
+        """What a run is called among the others."""
+        return RunNames(self.runs).of(run)
 
     def run(self, name: str) -> RunFolder:
         """The folder of a run."""

@@ -193,6 +193,17 @@ def test_words_are_looked_for_in_names_tags_notes_and_settings(tmp_path: Path) -
     assert not run_table.matches(told, "night rank=8")
 
 
+def test_a_setting_is_found_where_it_is_at_its_default_and_however_its_number_is_written(
+    tmp_path: Path,
+) -> None:
+    _one(tmp_path, lora=LoraSpec(rank=16), training=TrainingSpec(learning_rate=1e-4))
+    told = _read(tmp_path)
+    for text in ("rank=16", "learning_rate=1e-4", "learning_rate=0.0001", "epochs=3"):
+        assert run_table.matches(told, text)
+    for text in ("rank=8", "learning_rate=2e-4", "rank=", "no_setting=1", "=16"):
+        assert not run_table.matches(told, text)
+
+
 def test_differences_are_told_in_the_order_of_the_specs(tmp_path: Path) -> None:
     for rank, rate in ((8, 1e-4), (16, 2e-4)):
         _one(tmp_path, lora=LoraSpec(rank=rank), training=TrainingSpec(learning_rate=rate))

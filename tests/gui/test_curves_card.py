@@ -17,7 +17,7 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.gui import theme
 from lora_studio.gui.picture_dialog import PictureDialog
 from lora_studio.gui.project_state import ProjectState
-from lora_studio.gui.widgets.curves_card import CurvesCard, run_name
+from lora_studio.gui.widgets.curves_card import CurvesCard
 from tests.gui.test_plots import step_done
 
 WAIT = 10_000
@@ -61,13 +61,6 @@ def compare(qtbot: QtBot, card: CurvesCard, *names: str) -> None:
         (action,) = [a for a in card.plot.bar.compare.menu().actions() if name in a.text()]
         action.trigger()
     qtbot.waitUntil(lambda: all(len(run.steps) for run in card.plot.others), timeout=WAIT)
-
-
-def test_a_run_is_named_by_its_time() -> None:
-    assert run_name(RunFolder(Path("20260104-101500-support-bot"))) == (
-        "4 Jan, 10:15:00 · support-bot"
-    )
-    assert run_name(RunFolder(Path("my run"))) == "my run"
 
 
 def test_earlier_runs_are_picked_from_a_menu_and_drawn_beside_this_one(

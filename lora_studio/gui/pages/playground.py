@@ -252,7 +252,7 @@ class PlaygroundPage(Place):
 
     def show_tokens(self, number: int, turn: int) -> None:
         """The exact prompt of a column, token by token."""
-        dialog = TokensDialog(chat.title(self.desk.kept.speakers[number]), self.window())
+        dialog = TokensDialog(chat.shown(self.desk.kept.speakers[number]), self.window())
         dialog.finished.connect(self._forget_tokens)
         self._tokens = dialog
         dialog.open()
@@ -264,8 +264,9 @@ class PlaygroundPage(Place):
         vote = self.desk.vote(columns, place)
         self.revealed = True
         self.refresh()
-        named = (f"{letter}: {name}" for letter, name in zip("ABC", vote.names, strict=False))
-        won = tr("No difference.") if vote.winner is None else vote.names[vote.winner]
+        names = [chat.shown(self.desk.kept.speakers[number]) for number in columns]
+        named = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
+        won = tr("No difference.") if vote.winner is None else names[vote.winner]
         text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
         self.votes.tell(text.format(winner=won, names=" · ".join(named)))
         self.prompt.setFocus()

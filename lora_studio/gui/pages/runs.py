@@ -27,7 +27,7 @@ from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.grid_view import GridView
 from lora_studio.gui.widgets.queue_view import QueueView
-from lora_studio.gui.widgets.run_model import STATES, called
+from lora_studio.gui.widgets.run_model import STATES
 from lora_studio.gui.widgets.run_notes import RunNotes
 from lora_studio.gui.widgets.run_settings import RunSettings
 from lora_studio.gui.widgets.run_table import RunTable
@@ -167,9 +167,9 @@ class RunsPage(Place):
         chosen = self.table.chosen()
         self.do.choose(chosen, self.table.rows.shown)
         rows = self.table.rows
-        heads = [rows.letter(run.folder) or called(run) for run in chosen[:8]]
+        heads = [rows.letter(run.folder) or rows.names.of(run) for run in chosen[:8]]
         self.settings.show_runs(chosen[:8], heads)
-        self.notes.show_runs(chosen)
+        self.notes.show_runs(chosen, rows.names.of(chosen[0]) if chosen else "")
         self.facts.setVisible(len(chosen) == 1)
         if len(chosen) == 1:
             self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
@@ -184,8 +184,7 @@ class RunsPage(Place):
         entries = []
         for name in self.queue.names:
             run = known.get(name)
-            said = f"{called(run)}  ·  {', '.join(run.tags[1:] or run.tags)}" if run else name
-            entries.append((name, said.removesuffix("  ·  ")))
+            entries.append((name, self.table.rows.names.of(run) if run else name))
         self.waiting.show_queue(
             entries, paused=self.queue.paused, running=bool(self._state.running)
         )
@@ -203,7 +202,9 @@ class RunsPage(Place):
     def _read_curves(self) -> None:
         runs = {run.folder: run for run in self.library.runs}
         ticked = [name for name in self.table.rows.ticked if name in runs]
-        self.curves.want([(self.library.run(n), runs[n], called(runs[n])) for n in ticked])
+        self.curves.want(
+            [(self.library.run(n), runs[n], self.table.rows.names.of(runs[n])) for n in ticked]
+        )
 
     def _ticked(self) -> None:
         self._read_curves()

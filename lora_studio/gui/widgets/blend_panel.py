@@ -64,7 +64,7 @@ class BlendPanel(QWidget):
 
     def _row(self, place: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = chat.title(OnBase(adapters=(alone,)))
+        name = chat.shown(OnBase(adapters=(alone,)))
         shown = Elided(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Strength of {adapter}").format(adapter=name))

@@ -96,7 +96,7 @@ class CombinePanel(QWidget):
         self._ranks = {rank for each in adapters for rank in each.ranks}
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
-            titles = [chat.title(OnBase(adapters=(_plain(each),))) for each in self._adapters]
+            titles = [chat.shown(OnBase(adapters=(_plain(each),))) for each in self._adapters]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
             self.rank.setValue(max(self._ranks, default=16))
         self._refresh()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from PySide6.QtCore import QBuffer, QIODevice, QSize
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from lora_studio.core import metrics
+from lora_studio.core import metrics, run_names
 from lora_studio.core.files import replaced
 from lora_studio.core.problems import Problem
 from lora_studio.core.run_folder import RunFolder, begun_runs
@@ -32,8 +30,6 @@ Writer = Callable[[Path, Background], None]
 
 #: The newest runs are offered beside this one; a menu of thousands is of no use.
 _OFFERED = 30
-
-_STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
 
 
 class CurvesCard(Card):
@@ -84,13 +80,13 @@ class CurvesCard(Card):
         begun = begun_runs(folder, _OFFERED + 1) if folder else []
         found = [run for run in begun if run != self.state.run][:_OFFERED]
         found += [run for key in ticked if (run := RunFolder(Path(key))) not in found]
-        self.plot.bar.set_runs([(str(run.path), run_name(run)) for run in found])
+        self.plot.bar.set_runs([(str(run.path), run_names.of_folder(run)) for run in found])
 
     def _compare(self, keys: list[str]) -> None:
         for key in keys:
             if key not in self._read:
                 run = RunFolder(Path(key))
-                self._read[key] = RunCurves(run_name(run))
+                self._read[key] = RunCurves(run_names.of_folder(run))
                 self._begin(
                     self._reading,
                     partial(_series_of, run),
@@ -101,7 +97,7 @@ class CurvesCard(Card):
 
     def _was_read(self, key: str, found: object) -> None:
         assert isinstance(found, metrics.Series)
-        name = run_name(RunFolder(Path(key)))
+        name = run_names.of_folder(RunFolder(Path(key)))
         self._read[key] = RunCurves.of_series(name, found)
         if not len(found.loss):
             self.state.messages.info(
@@ -163,7 +159,7 @@ class CurvesCard(Card):
         )
 
     def _title(self) -> str:
-        return run_name(self.state.run) if self.state.run else ""
+        return run_names.of_folder(self.state.run) if self.state.run else ""
 
     # --- threads ------------------------------------------------------------------------------
 
@@ -196,25 +192,13 @@ class CurvesCard(Card):
         threads.clear()
 
 
-def run_name(run: RunFolder) -> str:
-    """A run as people tell it from others: `24 Nov, 14:05:12 · support-bot`."""
-    found = _STAMP.match(run.path.name)
-    if found is None:
-        return run.path.name
-    try:
-        moment = datetime.strptime(found[1], "%Y%m%d-%H%M%S")
-    except ValueError:
-        return run.path.name
-    return f"{moment.day} {moment:%b, %H:%M:%S} · {found[2]}"
-
-
 def _series_of(run: RunFolder, thread: Background) -> metrics.Series:
     run.events_file.stat()  # `events` passes over a file that is not there
     return metrics.series(thread.gently(run.events()))
 
 
 def _write_csv(runs: list[RunFolder], file: Path, thread: Background) -> None:
-    found = {run_name(run): _series_of(run, thread) for run in runs}
+    found = {run_names.of_folder(run): _series_of(run, thread) for run in runs}
     with replaced(file) as out:
         for line in thread.gently(metrics.csv_lines(found)):
             out.write(line.encode("utf-8"))

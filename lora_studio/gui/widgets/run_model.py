@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
@@ -11,6 +10,7 @@ from PySide6.QtGui import QColor
 
 from lora_studio.core import run_table, words
 from lora_studio.core.run_index import RunSummary
+from lora_studio.core.run_names import RunNames
 from lora_studio.core.run_table import Column
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.plots.run_overlay import LETTERS, MOST, letter_color
@@ -63,6 +63,7 @@ class RunModel(QAbstractTableModel):
         super().__init__(parent)
         self.runs: list[RunSummary] = []
         self.shown: list[RunSummary] = []
+        self.names = RunNames()
         self.ticked: list[str] = []
         self.queued: dict[str, int] = {}
         self.current = ""  # the run that merging and export work on
@@ -73,7 +74,7 @@ class RunModel(QAbstractTableModel):
 
     def set_runs(self, runs: Sequence[RunSummary]) -> None:
         """Other runs; ticks of those that are gone go with them."""
-        self.runs = list(runs)
+        self.runs, self.names = list(runs), RunNames(runs)
         there = {run.folder for run in runs}
         kept = [name for name in self.ticked if name in there]
         self._arrange()
@@ -209,7 +210,7 @@ class RunModel(QAbstractTableModel):
             case Qt.ItemDataRole.ToolTipRole:
                 return self._tip(run, column)
             case Qt.ItemDataRole.AccessibleTextRole if column == "name":
-                return f"{called(run)}, {tr(STATES[self.state_of(run)][0])}"
+                return f"{self.names.of(run)}, {tr(STATES[self.state_of(run)][0])}"
         return None
 
     def _words(self, run: RunSummary, column: Column) -> str:
@@ -220,7 +221,7 @@ class RunModel(QAbstractTableModel):
             return f"{glyph} {tr(said)}{place}"
         if column == "name":
             letter = self.letter(run.folder)
-            return f"{letter}  {called(run)}" if letter else called(run)
+            return f"{letter}  {self.names.of(run)}" if letter else self.names.of(run)
         return run_table.said(run, column) or "–" * (column in NUMBERS)
 
     def letter(self, name: str) -> str:
@@ -252,12 +253,6 @@ class RunModel(QAbstractTableModel):
                 return color_of(LETTERS.index(letter))
             return color("accent" if run.folder == self.current else "text")
         return color("text" if column in ("loss", "eval") else "muted")
-
-
-def called(run: RunSummary) -> str:
-    """A run as the window calls it: its title, or when it began, since all have the project's name."""
-    begun = run_table.said(run, "begun")
-    return run.about.title or begun.replace(f" {datetime.now().year},", ",") or run.folder
 
 
 def color_of(index: int) -> Any:

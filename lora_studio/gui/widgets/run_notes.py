@@ -13,7 +13,6 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.controls import Line
-from lora_studio.gui.widgets.run_model import called
 
 
 class RunNotes(QWidget):
@@ -29,6 +28,7 @@ class RunNotes(QWidget):
         """No runs."""
         super().__init__(parent)
         self._runs: list[RunSummary] = []
+        self._name = ""
         self.title, self.tags, self.notes = Line(), Line(), QPlainTextEdit()
         self.tags.setPlaceholderText(tr("Separated by commas"))
         self.notes.setPlaceholderText(tr("What you tried, what you saw"))
@@ -50,15 +50,16 @@ class RunNotes(QWidget):
         self.notes.installEventFilter(self)
         self._show()
 
-    def show_runs(self, runs: Sequence[RunSummary]) -> None:
-        """The chosen runs; what was typed about the ones before is kept first."""
+    def show_runs(self, runs: Sequence[RunSummary], name: str = "") -> None:
+        """The chosen runs; what was typed about the ones before is kept first. `name` is what one of
+        them is called without a title."""
         same = [run.folder for run in runs] == [run.folder for run in self._runs]
         typing = any(part.hasFocus() for part in (self.title, self.tags, self.notes))
         if same and (typing or list(runs) == self._runs):
             self._runs = list(runs)
             return
         self.commit()
-        self._runs = list(runs)
+        self._runs, self._name = list(runs), name
         self._show()
 
     def commit(self) -> None:
@@ -99,7 +100,7 @@ class RunNotes(QWidget):
         self.title.setText(one.title)
         self.notes.setPlainText(one.notes)
         self.tags.setText(", ".join(self._shared()))
-        self.title.setPlaceholderText(called(self._runs[0]) if len(self._runs) == 1 else "")
+        self.title.setPlaceholderText(self._name if len(self._runs) == 1 else "")
         self.title.setEnabled(len(self._runs) == 1)
         self.notes.setEnabled(len(self._runs) == 1)
         self.tags.setEnabled(bool(self._runs))

@@ -21,7 +21,7 @@ _WIDTHS: dict[Column, int] = {
 }  # fmt: skip
 #: Columns that give way first where there is no room for all, and what the name needs, in characters.
 _GIVE_WAY: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
-_NAME = 16
+_NAME = 21
 
 
 class RunTable(QTableView):

@@ -50,7 +50,7 @@ class SpeakerMenu(QPushButton):
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
         """Who answers; `name` in place of its own, while nobody may know."""
         self._speaker = speaker
-        self._full = name or (tr("Base model") if speaker == OnBase() else chat.title(speaker))
+        self._full = name or (tr("Base model") if speaker == OnBase() else chat.shown(speaker))
         self.setAccessibleName(tr("Who answers: {name}").format(name=self._full))
         self.setToolTip(self._full)
         self._elide()

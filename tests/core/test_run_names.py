@@ -1,0 +1,68 @@
+"""No two runs of a list have the same name."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from lora_studio.core import moments, run_names
+from lora_studio.core.run_about import About, Grid
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.run_index import RunSummary
+from lora_studio.core.run_names import RunNames
+
+_YEAR = datetime.now().year
+
+
+def _run(second: int = 0, minute: int = 5, folder: str = "", **more: object) -> RunSummary:
+    created = datetime(_YEAR, 11, 24, 14, minute, second).timestamp()
+    made = RunSummary(folder or f"{minute}-{second}", created=created)
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def _names(*runs: RunSummary) -> list[str]:
+    found = RunNames(runs)
+    return [found.of(run) for run in runs]
+
+
+def test_a_run_goes_by_its_title_or_the_minute_when_it_began() -> None:
+    assert _names(_run(about=About(title="Best")), _run(minute=6)) == ["Best", "24 Nov, 14:06"]
+    old = datetime(2020, 1, 4, 10, 15).timestamp()
+    assert _names(RunSummary("x", created=old)) == ["4 Jan 2020, 10:15"]
+    assert _names(RunSummary("no moment")) == ["no moment"]
+
+
+def test_runs_of_the_same_minute_are_told_apart_by_the_second_and_then_by_number() -> None:
+    runs = (_run(1), _run(2), _run(minute=6), _run(2, folder="5-2-big-2"))
+    assert _names(*runs) == [
+        "24 Nov, 14:05:01",
+        "24 Nov, 14:05:02",
+        "24 Nov, 14:06",
+        "24 Nov, 14:05:02 (2)",
+    ]
+
+
+def test_runs_of_a_search_go_by_what_they_try() -> None:
+    grid = Grid(name="g", fields=("lora.rank", "training.learning_rate"))
+    first = _run(about=About(grid=grid), settings={"lora.rank": 8})
+    second = _run(about=About(grid=grid), settings={"lora.rank": 32})
+    assert _names(first, second)[1].startswith("rank=32, learning_rate=")
+    again = _run(minute=9, about=About(grid=grid), settings={"lora.rank": 32})
+    assert _names(second, again)[1].endswith(" · 24 Nov, 14:09:00")
+
+
+def test_titles_that_are_the_same_are_followed_by_the_moment() -> None:
+    runs = (_run(about=About(title="Try")), _run(minute=6, about=About(title="Try")))
+    assert _names(*runs) == ["Try · 24 Nov, 14:05:00", "Try · 24 Nov, 14:06:00"]
+
+
+def test_a_folder_alone_tells_title_or_moment(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "20200104-101500-support-bot")
+    run.path.mkdir()
+    assert run_names.of_folder(run) == "4 Jan 2020, 10:15:00 · support-bot"
+    run.write_about(About(title="Best"))
+    assert run_names.of_folder(run) == "Best"
+    assert moments.of_run("my run") == "my run"
+    assert moments.of_run("20209999-101500-x") == "20209999-101500-x"
