@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QTimer, Signal
+from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
 
 from lora_studio.core import events, run_queue
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_queue import Entry, Queue
+from lora_studio.gui import project_lock
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import JobFlow
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.told import tell
 
+#: Milliseconds without a change in the runs folder before it is looked at.
+_SETTLE = 300
+
 
 class RunQueue(QObject):
     """Starts what waits, one after another. The file in the runs folder is the truth.
 
     What waited already when the project was opened starts after the next job, or when the user says so.
+    Of several windows on one project only that which may change it starts anything; it shows what the
+    others add.
 
     Signals:
         changed: `items` or `paused` is another one.
@@ -40,6 +46,10 @@ class RunQueue(QObject):
         self._closed = False
         self._next = QTimer(self, singleShot=True, interval=0)
         self._next.timeout.connect(self._start_next)
+        self._watcher = QFileSystemWatcher(self)
+        self._look = QTimer(self, singleShot=True, interval=_SETTLE)
+        self._watcher.directoryChanged.connect(lambda _: self._look.start())
+        self._look.timeout.connect(self._look_again)
         state.opened.connect(self._opened)
         jobs.changed.connect(self._job_changed)
         jobs.ended.connect(self._ended)
@@ -63,10 +73,12 @@ class RunQueue(QObject):
 
     def start_or_add(self, run: RunFolder, *, resume: bool = False) -> None:
         """Trains a run now, or when the job under way has ended."""
-        if self._jobs.running:
+        if self._jobs.running or self._is_guest:
             self.add([Entry(run=run.path.name, resume=resume)])
             self._state.messages.info(
-                tr("It waits in the queue until the job under way has ended.")
+                tr("It waits in the queue. Start it in the window that has the project open.")
+                if self._is_guest
+                else tr("It waits in the queue until the job under way has ended.")
             )
             return
         self.remove([run.path.name])
@@ -111,11 +123,36 @@ class RunQueue(QObject):
         """The window closes: nothing starts any more."""
         self._closed = True
         self._next.stop()
+        self._look.stop()
 
     # --- inside -------------------------------------------------------------------------------
 
+    @property
+    def _is_guest(self) -> bool:
+        """Whether another window has the project open, and its queue with it."""
+        why = self._state.draft.read_only
+        return why is not None and why.code == project_lock.CODE
+
+    def _look_again(self) -> None:
+        """Shows what another program has put into the queue; it starts after the next job, or when the
+        user says so: whoever added it may be about to start it."""
+        known = set(self.names)
+        self.reload()
+        if set(self.names) - known and not (self._jobs.running or self._held):
+            self._held = True
+            self.changed.emit()
+
+    def _watch(self) -> None:
+        if watched := self._watcher.directories():
+            self._watcher.removePaths(watched)
+        folder = self._state.runs_folder
+        if folder is not None and folder.is_dir():
+            self._watcher.addPath(str(folder))
+
     def _opened(self) -> None:
         self._next.stop()
+        self._look.stop()
+        self._watch()
         self._queue = Queue()
         self._held = True
         self.reload()
@@ -130,6 +167,8 @@ class RunQueue(QObject):
             )
 
     def _job_changed(self) -> None:
+        if not self._watcher.directories():  # the first run of a project makes the folder
+            self._watch()
         if self._held and self._jobs.running:
             self._held = False
             self.changed.emit()
@@ -153,7 +192,7 @@ class RunQueue(QObject):
     def _start_next(self) -> None:
         """Starts the first that can be started; not while the job before goes on to its next step."""
         folder = self._state.runs_folder
-        while folder and not (self._closed or self._jobs.running or self.paused):
+        while folder and not (self._closed or self._jobs.running or self.paused or self._is_guest):
             try:
                 entry = run_queue.take(folder)
             except ProblemError as error:

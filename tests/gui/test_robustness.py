@@ -10,7 +10,8 @@ import pytest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import project
+from lora_studio.core import project, run_folder
+from lora_studio.core.run_queue import Entry
 from lora_studio.gui.dialogs import UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
@@ -103,6 +104,32 @@ def test_a_project_that_is_open_in_another_window_is_read_only_here_and_says_so(
     assert other.message_bar.action.text() == "Show that window"
     with qtbot.waitSignal(window.lock.called, timeout=WAIT):
         other.message_bar.action.click()
+
+
+def test_of_two_windows_on_a_project_only_the_first_starts_what_waits(
+    qtbot: QtBot, window: Window, other: Window, project_folder: Path,
+    scenario: Callable[..., None],
+) -> None:  # fmt: skip
+    scenario(train=[{"steps": 3, "seconds": 0.01}, {"make": ["adapter/adapter_model.safetensors"]}])
+    draft = project.load(project_folder)
+    first, second = (
+        run_folder.create(project_folder / "runs", draft.freeze(), project_folder) for _ in range(2)
+    )
+    window.open_project(project_folder)
+    other.open_project(project_folder)
+    other.queue.start_or_add(first)
+    other.queue.add([Entry(run=second.path.name)])
+    other.queue.start()
+    assert "window that has the project open" in other.message_bar.text
+    names = [first.path.name, second.path.name]
+    qtbot.waitUntil(lambda: window.queue.names == names, timeout=WAIT)
+    assert window.queue.paused  # nothing starts that nobody has asked for here
+    assert not other.jobs.running
+    window.queue.start()
+    qtbot.waitUntil(lambda: second.state() == "trained" and not window.jobs.running, timeout=WAIT)
+    qtbot.waitUntil(lambda: not window.jobs.is_following, timeout=WAIT)
+    assert not other.jobs.running
+    qtbot.waitUntil(lambda: not other.queue.names, timeout=WAIT)
 
 
 def test_a_copy_can_be_changed_and_the_project_is_free_again_once_its_window_has_gone_on(

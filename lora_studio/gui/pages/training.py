@@ -279,7 +279,7 @@ class TrainingPage(Page):
         """A training that waits to be resumed."""
         if self._running() or self._adapter is not None or not self._can_resume():
             return ""
-        return tr("paused") if self.record.phase == "paused" else tr("can be resumed")
+        return tr("paused") if self.record.phase == "paused" else tr("to resume")
 
     def _running(self) -> bool:
         return self.record.is_running(self.state.running)
