@@ -12,6 +12,7 @@ from lora_studio.core.playground import Answers, Take, Turn
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
+from lora_studio.gui.widgets.answer_text import AnswerText, has_markup
 from lora_studio.gui.widgets.basics import label, row, tool_button
 from lora_studio.gui.widgets.glyph import Elided
 from lora_studio.gui.widgets.growing_text import GrowingText
@@ -41,12 +42,15 @@ class TurnView(QWidget):
         self._waiting = self._last = self._blind = False
         self.asked = GrowingText(tr("What you asked"))
         self.asked.setProperty("plain", "asked")
-        self.answer = GrowingText(tr("Answer"))
+        self.answer = AnswerText(tr("Answer"))
         self.facts = Elided("", "caption")
         self.edit = tool_button("edit", tr("Edit and go on from here"), self.edit_clicked.emit)
         self.copy = tool_button("copy", tr("Copy the answer"), self._copy)
         self.again = tool_button("refresh", tr("Answer again (Ctrl+R)"), self.again_clicked.emit)
         self.tokens = tool_button("tokens", tr("Show the prompt's tokens"), self.tokens_clicked.emit)  # fmt: skip
+        self.raw = tool_button("code", tr("Show the answer as it was written"))
+        self.raw.setCheckable(True)
+        self.raw.toggled.connect(self.answer.set_raw)
         self.before = tool_button("back", tr("Answer before this one"), lambda: self._turn(-1))
         self.after = tool_button("chevron-right", tr("Next answer"), lambda: self._turn(1))
         self.place = label(role="caption")
@@ -57,7 +61,7 @@ class TurnView(QWidget):
         layout.addWidget(self.asked)
         layout.addSpacing(Space.XS)
         layout.addWidget(self.answer)
-        tools = (self.before, self.place, self.after, self.again, self.copy, self.tokens)
+        tools = (self.before, self.place, self.after, self.raw, self.again, self.copy, self.tokens)
         layout.addLayout(row(self.facts, *tools, spacing=0))
 
     def show_turn(self, turn: Turn, column: int) -> None:
@@ -74,7 +78,7 @@ class TurnView(QWidget):
             )
             self.facts.setText("")
         else:
-            self.answer.show_text(take.text)
+            self.answer.show_answer(take.text)
             self.facts.setText(_facts(take))
         self.answer.setVisible(bool(self.answer.text()))
         self._show_tools()
@@ -112,6 +116,8 @@ class TurnView(QWidget):
         several, idle = len(self._answers.takes), not self._waiting
         for part in (self.before, self.after, self.place):
             part.setVisible(idle and several > 1)
+        take = self._answers.current
+        self.raw.setVisible(idle and take is not None and has_markup(take.text))
         self.edit.setVisible(idle)
         self.copy.setVisible(idle)
         self.again.setVisible(idle and self._last)

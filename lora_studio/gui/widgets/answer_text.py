@@ -1,0 +1,147 @@
+"""An answer as it was meant: its Markdown laid out, or the words just as they are."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import (
+    QTextBlock,
+    QTextCharFormat,
+    QTextCursor,
+    QTextDocument,
+    QTextFormat,
+    QTextTable,
+)
+from PySide6.QtWidgets import QWidget
+
+from lora_studio.gui.theme import Size, Space, color, theme
+from lora_studio.gui.widgets.growing_text import GrowingText
+
+#: What makes an answer Markdown: a fence, heading, list, quote or table, or something set off in a line.
+_MARKED = re.compile(
+    r"^ {0,3}(```|~~~|#{1,6} |[-*+] |\d{1,3}[.)] |> |\|.+\|\s*$)"
+    r"|\*\*\S|`[^`\n]+`|\[[^\]\n]+\]\([^)\n]+\)",
+    re.MULTILINE,
+)
+_FENCE = re.compile(r" {0,3}(```+|~~~+)")
+#: Tags stay words: an answer brings no pictures, styles or pages of its own.
+_FEATURES = (
+    QTextDocument.MarkdownFeature.MarkdownDialectGitHub
+    | QTextDocument.MarkdownFeature.MarkdownNoHTML
+)
+
+
+class AnswerText(GrowingText):
+    """Plain while it grows, so that what is selected stays; laid out once it is complete."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """`name` is what a screen reader says."""
+        super().__init__(name, parent)
+        self._said, self._laid_out = "", False
+        self._raw = False
+        theme().changed.connect(self._set_off)
+
+    def loadResource(self, kind: int, url: QUrl | str) -> Any:
+        """Nothing is fetched or opened, whatever an answer points at."""
+        return None
+
+    def text(self) -> str:
+        """The words as the model wrote them."""
+        return self._said
+
+    def show_text(self, text: str, role: str = "text") -> None:
+        """The words as they are, more of them or others."""
+        if self._laid_out:
+            self.setPlainText("")
+            self._laid_out = False
+        self._said = text
+        super().show_text(text, role)
+
+    def show_answer(self, text: str) -> None:
+        """A complete answer."""
+        wanted = has_markup(text) and not self._raw
+        if not wanted:
+            self.show_text(text)
+        elif not self._laid_out or text != self._said:
+            self._said, self._laid_out = text, True
+            self.document().setMarkdown(with_line_breaks(text), _FEATURES)
+            self._tint()
+            self._set_off()
+
+    def set_raw(self, raw: bool) -> None:
+        """Whether Markdown is shown as it was written."""
+        if raw != self._raw:
+            self._raw = raw
+            self.show_answer(self._said)
+
+    def _set_off(self) -> None:
+        """Room between paragraphs, headings no louder than the page, code on a ground of its own."""
+        if not self._laid_out:
+            return
+        block = self.document().begin()
+        while block.isValid():
+            following = block.next()
+            _space(block, following)
+            block = following
+        for frame in self.document().rootFrame().childFrames():
+            if isinstance(frame, QTextTable):
+                _rule(frame)
+
+
+def _space(block: QTextBlock, following: QTextBlock) -> None:
+    cursor, look = QTextCursor(block), block.blockFormat()
+    if look.headingLevel():
+        cursor.select(QTextCursor.SelectionType.BlockUnderCursor)
+        words = QTextCharFormat()
+        words.setProperty(QTextFormat.Property.FontSizeAdjustment, 0)
+        words.setProperty(QTextFormat.Property.FontPixelSize, Size.SECTION)
+        cursor.mergeCharFormat(words)
+    if _is_code(block):
+        look.setNonBreakableLines(False)  # there is no bar to scroll sideways
+        look.setBackground(color("hover"))
+    together = _is_code(block) and _is_code(following)
+    in_list = block.textList() is not None and following.textList() is not None
+    last = not following.isValid() or QTextCursor(block).currentTable() is not None
+    look.setTopMargin(0)
+    look.setBottomMargin(0 if together or last else Space.XS if in_list else Space.S)
+    cursor.setBlockFormat(look)
+
+
+def _rule(table: QTextTable) -> None:
+    look = table.format()
+    look.setBorderCollapse(True)
+    look.setBorder(1)
+    look.setBorderBrush(color("line"))
+    look.setCellPadding(Space.XS)
+    look.setCellSpacing(0)
+    look.setBottomMargin(Space.S)
+    table.setFormat(look)
+
+
+def has_markup(text: str) -> bool:
+    """Whether laying out would show anything that plain words do not."""
+    return _MARKED.search(text) is not None
+
+
+def with_line_breaks(text: str) -> str:
+    """Markdown whose lines stay lines, as models mean them; code is left alone."""
+    lines, fence = [], ""
+    for line in text.split("\n"):
+        found = _FENCE.match(line)
+        if found and not fence:
+            fence = found[1]
+        elif found and found[1].startswith(fence):
+            fence = ""
+        elif not fence and line.strip() and not line.lstrip().startswith("|"):
+            line += "  "
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _is_code(block: QTextBlock) -> bool:
+    look = block.blockFormat()
+    return look.hasProperty(QTextFormat.Property.BlockCodeFence) or look.hasProperty(
+        QTextFormat.Property.BlockCodeLanguage
+    )

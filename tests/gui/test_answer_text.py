@@ -1,0 +1,114 @@
+"""Answers laid out: what Markdown they hold, what they may not do, and the words behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QUrl
+from PySide6.QtGui import QTextDocument, QTextFormat
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core.playground import Answers, Take, Turn
+from lora_studio.gui.widgets.answer_text import AnswerText, has_markup, with_line_breaks
+from lora_studio.gui.widgets.chat_turn import TurnView
+
+ANSWER = """# Lamps
+
+The **last** one burns longest:
+
+1. red
+2. blue
+
+```python
+def burns(lamp):
+    return lamp.__class__  # and a line that is far longer than the column it is shown in is broken
+```
+
+| lamp | hours |
+|---|---|
+| red | 3 |
+"""
+
+
+@pytest.fixture
+def view(qtbot: QtBot) -> Iterator[AnswerText]:
+    """An empty answer in a narrow column."""
+    made = AnswerText("Answer")
+    made.resize(300, 20)
+    made.show()
+    yield made
+    made.close()
+    made.deleteLater()
+
+
+def test_markdown_is_laid_out_once_the_answer_is_complete(view: AnswerText) -> None:
+    view.show_text("The **la")
+    assert view.toPlainText() == "The **la"
+    view.show_answer(ANSWER)
+    shown = view.toPlainText()
+    assert "**" not in shown
+    assert "```" not in shown
+    assert "return lamp.__class__" in shown
+    assert "|" not in shown
+    assert view.text() == ANSWER
+
+
+def test_code_is_monospaced_on_a_ground_of_its_own_and_breaks_long_lines(view: AnswerText) -> None:
+    view.show_answer(ANSWER)
+    (first, *_) = code = [
+        block for block in _blocks(view) if block.text().startswith(("def", "    return"))
+    ]
+    assert len(code) == 2
+    assert "mono" in first.charFormat().font().family().lower()
+    assert first.blockFormat().hasProperty(QTextFormat.Property.BackgroundBrush)
+    assert code[1].layout().lineCount() > 1
+    assert view.document().idealWidth() <= view.viewport().width() + 1
+
+
+def test_plain_answers_keep_every_line_and_blank(view: AnswerText) -> None:
+    poem = "  two blanks\nand a line\n    and four, 2 * 3 * 4, snake_case_name"
+    assert not has_markup(poem)
+    view.show_answer(poem)
+    assert view.toPlainText() == poem
+
+
+def test_lines_of_markdown_stay_lines(view: AnswerText) -> None:
+    view.show_answer("**Roses** are red,\nviolets are blue.")
+    assert view.toPlainText().splitlines() == ["Roses are red,", "violets are blue."]
+    assert with_line_breaks("a\n```\nb\n~~~\n```\nc") == "a  \n```\nb\n~~~\n```\nc  "
+
+
+def test_an_answer_brings_no_pages_pictures_or_files(view: AnswerText, tmp_path: Path) -> None:
+    secret = tmp_path / "x.png"
+    secret.write_bytes(b"\x89PNG")
+    view.show_answer(f"**see** <b>this</b> <script>alert(1)</script> ![x]({secret.as_uri()})")
+    assert "<b>this</b>" in view.toPlainText()
+    assert "<script>" in view.toPlainText()
+    kind = QTextDocument.ResourceType.ImageResource
+    assert view.loadResource(kind.value, QUrl(secret.as_uri())) is None
+    assert not view.textInteractionFlags() & view.textInteractionFlags().LinksAccessibleByMouse
+
+
+def test_the_words_as_they_were_written_are_one_click_away(qtbot: QtBot) -> None:
+    turn = TurnView()
+    qtbot.addWidget(turn)
+    turn.show()
+    turn.show_turn(Turn(user="Hi", answers=(Answers(takes=(Take(text=ANSWER),)),)), 0)
+    assert "```" not in turn.answer.toPlainText()
+    turn.raw.click()
+    assert turn.answer.toPlainText() == ANSWER
+    turn.raw.click()
+    assert "```" not in turn.answer.toPlainText()
+    turn.show_turn(Turn(user="Hi", answers=(Answers(takes=(Take(text="Plain."),)),)), 0)
+    assert turn.answer.toPlainText() == "Plain."
+    assert not turn.raw.isVisible()
+
+
+def _blocks(view: AnswerText) -> list:  # type: ignore[type-arg]  # blocks of a document
+    block, found = view.document().begin(), []
+    while block.isValid():
+        found.append(block)
+        block = block.next()
+    return found
