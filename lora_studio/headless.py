@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lora_studio import client, restarting
+from lora_studio import client, restarting, staying_awake
 from lora_studio.console import Display
 from lora_studio.core import checks, commands, events, presets, project, run_folder
 from lora_studio.core.problems import STEPS, Problem, ProblemError, Where, fail
@@ -103,11 +103,11 @@ def run_stage(command: commands.Job, display: Display) -> int:
 
 
 def perform(command: commands.Job, display: Display) -> events.Ending | None:
-    """Runs one job in a worker of its own and shows it."""
+    """Runs one job in a worker of its own and shows it; the system stays awake meanwhile."""
     links: list[client.Link] = []
     start = restarting.RestartingWorker.start
     try:
-        with ctrl_c(links, command):
+        with ctrl_c(links, command), staying_awake.while_working(f"LoRA Studio: {command.kind}"):
             return display.follow(client.perform(command, links.append, start))
     except ProblemError as error:
         display.problems(error.problems)

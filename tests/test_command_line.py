@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from lora_studio import __version__, client, headless
@@ -123,6 +124,27 @@ def test_a_training_in_the_background_is_paused_by_name_and_its_metrics_are_a_ta
     lines = studio("metrics", str(run.path)).stdout.splitlines()
     assert lines[0].startswith("step,epoch,loss")
     assert len(lines) == 1 + run.checkpoint_steps()[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a program of Linux")
+def test_the_system_stays_awake_while_a_job_runs_and_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario, told = tmp_path / "scenario.json", tmp_path / "told.txt"
+    scenario.write_text(json.dumps({"train": [{"await": str(told)}]}))  # no job that nothing holds
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
+    program = tmp_path / "systemd-inhibit"
+    program.write_text(
+        f'#!/bin/sh\necho "$@ $$" > {told}.part && mv {told}.part {told}\nsleep 60\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    assert studio("resume", str(run.path)).returncode == 0
+    *said, pid = told.read_text().split()
+    assert "--what=sleep:idle" in said
+    assert not psutil.pid_exists(int(pid))
 
 
 def test_a_merge_under_way_is_not_taken_for_a_training_to_pause(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ ACTIONS: dict[str, _About] = {
                     mark("Goes on with what was cut off; what is trained is run again")),
     "settings": _About(mark("Take over its settings"), "", "",
                        mark("Into the project, as one step that can be undone")),
+    "chat": _About(mark("Talk to it"), "Ctrl+Shift+T", "chat",
+                   mark("Opens the playground with its adapter beside the base model")),
     "rename": _About(mark("Rename"), "F2"),
     "tag": _About(mark("Tags"), "Ctrl+T"),
     "csv": _About(mark("Export as CSV…"), "", "save",
@@ -64,7 +66,7 @@ ACTIONS: dict[str, _About] = {
 }  # fmt: skip
 
 #: A line in the menu comes after these.
-_ENDS = ("queue", "settings", "tag", "folder")
+_ENDS = ("queue", "chat", "tag", "folder")
 
 
 class RunActions(QObject):
@@ -75,6 +77,7 @@ class RunActions(QObject):
         close_requested: the run that they work on is about to be deleted.
         rename_requested, tag_requested: the fields for these are wanted.
         go_to(name): the user wants to see another place.
+        talk_wanted(folder): the user wants to talk to the adapter in a folder.
         runs_changed: something was made or deleted.
     """
 
@@ -83,6 +86,7 @@ class RunActions(QObject):
     rename_requested = Signal()
     tag_requested = Signal()
     go_to = Signal(str)
+    talk_wanted = Signal(str)
     runs_changed = Signal()
 
     def __init__(
@@ -98,7 +102,8 @@ class RunActions(QObject):
         self.menu = QMenu(owner)
         does = {
             "open": self.open, "resume": self._resume, "go_on": self._go_on, "again": self._again,
-            "queue": self._queue_up, "settings": self._settings, "csv": self._csv,
+            "queue": self._queue_up, "settings": self._settings, "chat": self._talk,
+            "csv": self._csv,
             "rename": self.rename_requested.emit, "tag": self.tag_requested.emit,
             "folder": self._show_folder, "delete": self._delete,
         }  # fmt: skip
@@ -129,6 +134,7 @@ class RunActions(QObject):
             "again": bool(readable),
             "queue": bool(readable) and bool(idle),
             "settings": one and bool(readable),
+            "chat": one and first is not None and first.has_adapter,
             "rename": one,
             "tag": some,
             "csv": bool(shown),
@@ -176,6 +182,9 @@ class RunActions(QObject):
         run = self._folder(self.chosen[0])
         title = tr("Settings of {run}").format(run=self._library.called(self.chosen[0]))
         self._begin(lambda _: run_copy.settings_of(run), partial(self._take_over, title))
+
+    def _talk(self) -> None:
+        self.talk_wanted.emit(str(self._folder(self.chosen[0]).adapter))
 
     def _csv(self) -> None:
         runs = self.chosen if len(self.chosen) > 1 else self.shown

@@ -14,13 +14,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio import staying_awake
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem
 from lora_studio.gui import memory_plan, rail_states, theme, window_frame, window_wiring
 from lora_studio.gui.adapter_library import AdapterLibrary
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
-from lora_studio.gui.desktop import staying_awake, task_bar
+from lora_studio.gui.desktop import task_bar
 from lora_studio.gui.desktop.manners import Manners
 from lora_studio.gui.desktop.news import DesktopNews
 from lora_studio.gui.device_gauges import Gauges

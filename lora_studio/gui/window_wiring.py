@@ -113,7 +113,8 @@ def _wire_library(window: Window) -> None:
 
     window.playground.library_wanted.connect(library.open)
     library.found.connect(window.playground.set_library)
-    library.talk_wanted.connect(lambda folder: _talk(window, speakers.adapter(folder)))
+    for part in (library, window.runs):
+        part.talk_wanted.connect(lambda folder: _talk(window, speakers.adapter(folder)))
     library.start_wanted.connect(start)
     library.merge_wanted.connect(lambda folder: window.flow.request_import("adapter", folder))
 

@@ -2946,6 +2946,10 @@
             <translation>Er wartet in der Warteschlange, bis der laufende Auftrag beendet ist.</translation>
         </message>
         <message>
+            <source>It waits in the queue. Start it in the window that has the project open.</source>
+            <translation>Er wartet in der Warteschlange. Starten Sie ihn in dem Fenster, in dem das Projekt geöffnet ist.</translation>
+        </message>
+        <message>
             <source>It was trained on {named}: another model of the same shape gives nonsense.</source>
             <translation>Er wurde auf {named} trainiert: Ein anderes Modell gleicher Gestalt ergibt Unsinn.</translation>
         </message>
@@ -4453,6 +4457,10 @@
             <translation>{name} öffnen, {state}</translation>
         </message>
         <message>
+            <source>Opens the playground with its adapter beside the base model</source>
+            <translation>Öffnet „Ausprobieren“ mit seinem Adapter neben dem Basismodell</translation>
+        </message>
+        <message>
             <source>Open…</source>
             <translation>Öffnen…</translation>
         </message>
@@ -5417,6 +5425,10 @@
             <translation>Jenes Fenster zeigen</translation>
         </message>
         <message>
+            <source>Show the answer as it was written</source>
+            <translation>Antwort so zeigen, wie sie geschrieben wurde</translation>
+        </message>
+        <message>
             <source>Show the job under way</source>
             <translation>Laufenden Auftrag zeigen</translation>
         </message>
@@ -5806,6 +5818,10 @@
         <message>
             <source>Takes {time}.</source>
             <translation>Dauert {time}.</translation>
+        </message>
+        <message>
+            <source>Talk to it</source>
+            <translation>Damit sprechen</translation>
         </message>
         <message>
             <source>Talk to the model in the playground</source>
@@ -8274,10 +8290,6 @@
             <translation>ruft {name}({arguments}) auf</translation>
         </message>
         <message>
-            <source>can be resumed</source>
-            <translation>fortsetzbar</translation>
-        </message>
-        <message>
             <source>cancelled</source>
             <translation>abgebrochen</translation>
         </message>
@@ -9840,6 +9852,10 @@
         <message>
             <source>to do</source>
             <translation>zu tun</translation>
+        </message>
+        <message>
+            <source>to resume</source>
+            <translation>fortsetzbar</translation>
         </message>
         <message>
             <source>token for token the same ids</source>

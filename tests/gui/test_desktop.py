@@ -16,16 +16,17 @@ import pytest
 from PySide6.QtWidgets import QApplication, QWidget
 from pytestqt.qtbot import QtBot
 
+from lora_studio import staying_awake
 from lora_studio.core import events, run_folder
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Problem
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
-from lora_studio.gui.desktop import staying_awake, task_bar
+from lora_studio.gui.desktop import task_bar
 from lora_studio.gui.desktop.manners import LONG, VISIBLE_AFTER, Manners
 from lora_studio.gui.desktop.news import DesktopNews
-from lora_studio.gui.desktop.staying_awake import ByProcess, ByThreadState
 from lora_studio.gui.job_control import Advance, JobControl
+from lora_studio.staying_awake import ByProcess, ByThreadState
 from tests.gui.conftest import WAIT
 
 

@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events
+from lora_studio.core import events, speakers
 from lora_studio.core.chat import GgufFile, InOllama, OnBase, Sampling, WeightedAdapter
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
@@ -364,3 +364,15 @@ def test_a_page_without_a_model_teaches_and_leads_to_it(
     assert desk.missing() == ""
     qtbot.waitUntil(lambda: bool(desk.choices), timeout=WAIT)  # the file, as llama.cpp runs it
     assert desk.choices[0].speaker == GgufFile(file=str(project_folder / "m.gguf"))
+
+
+def test_a_run_is_talked_to_from_the_table(
+    qtbot: QtBot, window: Window, project_folder: Path, run: RunFolder
+) -> None:
+    window.open_project(project_folder)
+    window.go("runs")
+    qtbot.waitUntil(lambda: window.runs.table.rows.rowCount() == 1, timeout=WAIT)
+    window.runs.table.choose([run.path.name])
+    window.runs.do.actions["chat"].trigger()
+    assert window.place == "playground"
+    assert speakers.adapter(run.adapter) in window.playground.desk.kept.speakers

@@ -9,11 +9,11 @@ from PySide6.QtCore import QObject
 
 from lora_studio.core import events, words
 from lora_studio.gui.desktop.news import News
-from lora_studio.gui.desktop.staying_awake import Awake
 from lora_studio.gui.desktop.task_bar import TaskBar
 from lora_studio.gui.job_control import DOING, JobControl
 from lora_studio.gui.language import tr
 from lora_studio.gui.told import tell
+from lora_studio.staying_awake import Awake
 
 #: Seconds after which nobody is expected to have waited in front of the window.
 LONG = 60.0

@@ -42,6 +42,7 @@ class RunsPage(Place):
     Signals:
         open_requested(RunFolder): merging and export are to work on a run.
         close_requested: the run that they work on is about to be deleted.
+        talk_wanted(folder): the user wants to talk to the adapter in a folder.
     """
 
     name = "runs"
@@ -49,6 +50,7 @@ class RunsPage(Place):
 
     open_requested = Signal(object)
     close_requested = Signal()
+    talk_wanted = Signal(str)
 
     def __init__(self, state: ProjectState, queue: RunQueue, parent: QWidget | None = None) -> None:
         """Looks at the runs when the user comes here."""
@@ -315,6 +317,7 @@ class RunsPage(Place):
         self.notes.edited.connect(self._keep_about)
         self.do.open_requested.connect(self.open_requested)
         self.do.close_requested.connect(self.close_requested)
+        self.do.talk_wanted.connect(self.talk_wanted)
         self.do.rename_requested.connect(lambda: self._edit(self.notes.title))
         self.do.tag_requested.connect(lambda: self._edit(self.notes.tags))
         self.do.runs_changed.connect(self.library.refresh)

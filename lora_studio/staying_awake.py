@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 _LOG = logging.getLogger("lora_studio")
@@ -61,6 +61,7 @@ class ByProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl+C in a terminal is for the job, which may take its time
             )
         except OSError as error:
             _LOG.warning("The system cannot be kept awake: %s", error)
@@ -97,6 +98,17 @@ class ByThreadState:
 
     def let_go(self) -> None:
         """Ends with this process anyway."""
+
+
+@contextlib.contextmanager
+def while_working(why: str, awake: Awake | None = None) -> Iterator[None]:
+    """Keeps the system awake while the block runs, for as long as this process lives at most."""
+    held = awake or of_system()
+    held.hold(os.getpid(), why)
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def of_system(platform: str = sys.platform) -> Awake:
