@@ -34,7 +34,7 @@ class Silence:
 
 def silent_job() -> Job:
     """A job that nobody hears of and that nobody asks for anything."""
-    return Job("", Silence(), Flags())  # type: ignore[arg-type]
+    return Job("", Silence(), Flags())  # type: ignore[arg-type]  # as much of a channel as a job uses
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ class Plateau(ReduceLROnPlateau):
         )
         self._warm()
 
-    def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]
+    def step(self, metrics: Any = None, epoch: int | None = None) -> None:  # type: ignore[override]  # each step, as other schedules
         """After each optimizer step."""
         self.done += 1
         self._warm()

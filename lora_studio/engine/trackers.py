@@ -135,11 +135,11 @@ class _Follower:
                         f"train/{name}": float(getattr(event, name)) for name in _STEP_FIGURES
                     }
                     values |= {f"train/{name}": value for name, value in event.figures.items()}
-                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]
+                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]  # no lambda with a default is inferred
                 case events.Evaluated():
                     values = {"eval/loss": event.loss}
                     values |= {f"eval/{name}": value for name, value in event.figures.items()}
-                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]
+                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]  # no lambda with a default is inferred
         self._each(lambda sink: sink.close())
 
     def _open(self, step: int) -> None:

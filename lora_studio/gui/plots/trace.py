@@ -48,7 +48,7 @@ class Look:
 def mixed(color: str, background: str, strength: float) -> QColor:
     """`strength` parts of a colour on a background."""
     top, bottom = QColor(color), QColor(background)
-    parts = zip(top.getRgb()[:3], bottom.getRgb()[:3], strict=True)  # type: ignore[index]
+    parts = zip(top.getRgb()[:3], bottom.getRgb()[:3], strict=True)  # type: ignore[index]  # a tuple, typed as an object
     return QColor(*(round(strength * a + (1 - strength) * b) for a, b in parts))
 
 

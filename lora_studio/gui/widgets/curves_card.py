@@ -207,6 +207,6 @@ def _write_csv(runs: list[RunFolder], file: Path, thread: Background) -> None:
 def _write_png(image: QImage, file: Path, thread: Background) -> None:
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    image.save(buffer, "PNG")  # type: ignore[call-overload]
+    image.save(buffer, "PNG")  # type: ignore[call-overload]  # the format is typed as bytes
     with replaced(file) as out:
         out.write(bytes(buffer.data().data()))
