@@ -260,7 +260,8 @@ def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") 
 
 def pixmap(name: str, tint: str, size: int = 20) -> QPixmap:
     """An icon of the set in any colour; sharp on every screen. `size` in logical pixels."""
-    ratio = QGuiApplication.instance().devicePixelRatio()  # type: ignore[union-attr]
+    screens = QGuiApplication.instance()
+    ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
     key = f"lora_studio {name} {tint} {size} {ratio}"
     made_before = QPixmap()
     if QPixmapCache.find(key, made_before):
