@@ -13,7 +13,7 @@ from rich.table import Table
 from lora_studio import headless
 from lora_studio.cli_questions import answers, answers_to, ask, model_of, print_json, refusing
 from lora_studio.console import Display
-from lora_studio.core import commands, events, model_fit, words
+from lora_studio.core import commands, events, model_fit, model_folders, words
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model_entries import LOCAL, ModelEntry
 from lora_studio.core.problems import ProblemError, fail
@@ -28,14 +28,18 @@ _SCALES = {"K": 1_000, "M": 1_000_000, "B": 1_000_000_000}
 @app.command(name="list")
 def list_(
     folder: Annotated[
-        list[Path] | None, typer.Option(help="Also look in this folder; may be given repeatedly.")
+        list[Path] | None,
+        typer.Option(
+            help="Also look in this folder, besides those of the Model page; may be given repeatedly."
+        ),
     ] = None,
     place: Annotated[str, typer.Option(help=f"Only this place: {words.listed(LOCAL, 'or')}.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List models on this computer that can be a base, and why others cannot."""
     display = Display(as_json=as_json)
-    folders = tuple(str(path.expanduser().resolve()) for path in folder or [])
+    named = (str(path.expanduser().resolve()) for path in folder or [])
+    folders = tuple(dict.fromkeys((*model_folders.added(), *named)))
     with refusing(display):
         if place and place not in LOCAL:
             raise fail(

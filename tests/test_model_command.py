@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lora_studio.cli_model import fit_words, parameters
-from lora_studio.core import model_fit
+from lora_studio.core import model_fit, model_folders
 from lora_studio.core.events import Device
 from lora_studio.core.model_entries import ModelEntry, Outline
 from lora_studio.core.problems import ProblemError
@@ -113,3 +113,14 @@ def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> 
         facts = run("inspect", "tiny/llama").stdout
         assert "LlamaForCausalLM" in facts
         assert "To download" not in facts
+
+
+def test_folders_that_were_added_in_the_window_are_known_to_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORA_STUDIO_CONFIG", str(tmp_path))
+    assert model_folders.added() == ()
+    (tmp_path / "window.json").write_text('{"theme": "dark", "model_folders": ["/models", "/b"]}')
+    assert model_folders.added() == ("/models", "/b")
+    (tmp_path / "window.json").write_text("{half")
+    assert model_folders.added() == ()

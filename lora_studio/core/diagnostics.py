@@ -68,7 +68,7 @@ def take(found: dict[str, Any], event: object) -> None:
 
 def collect(doctor: Mapping[str, Any], place: Path | None = None) -> list[Entry]:
     """Everything that goes in; `place` is a project's file or folder, whose latest run goes in too."""
-    redact = Redactor()
+    redact = Redactor(folders={str(_folder_of(place)): "PROJECT"} if place else {})
     text = json.dumps(doctor, indent=2, ensure_ascii=False, default=str)
     found = [
         Entry("doctor.json", "Versions, devices and what the engine can do.", redact(text)),
@@ -89,6 +89,10 @@ def write(entries: Iterable[Entry], file: Path) -> None:
         for entry in entries:
             archive.writestr(entry.name, entry.text)
     write_atomic(file, buffer.getvalue())
+
+
+def _folder_of(place: Path) -> Path:
+    return (place if place.is_dir() else place.parent).absolute()
 
 
 def _of_project(place: Path, redact: Redactor) -> Iterator[Entry]:
@@ -123,8 +127,8 @@ def _setting(step: Any, name: str, value: object) -> object:
     if name not in SPECS[step].model_fields:
         return "[unknown setting]"
     about = facts(SPECS[step], name)
-    if about.choices:
-        return value
+    if about.choices and isinstance(value, str):
+        return value if value in about.choices else f"[{len(value)} characters]"
     if isinstance(value, list | tuple):
         return f"[{len(value)} entries]"
     if isinstance(value, str) and (about.path or name == "source"):

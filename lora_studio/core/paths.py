@@ -31,6 +31,11 @@ def config_folder() -> Path:
     return _user_folder("LORA_STUDIO_CONFIG", platformdirs.user_config_dir(_APP, appauthor=False))
 
 
+def window_file() -> Path:
+    """Preferences of the window."""
+    return config_folder() / "window.json"
+
+
 def log_folder() -> Path:
     """Logs of workers that belong to no run."""
     return _user_folder("LORA_STUDIO_LOGS", platformdirs.user_log_dir(_APP, appauthor=False))

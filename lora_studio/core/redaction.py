@@ -22,28 +22,47 @@ _SENTENCES = {"what", "remedy", "why"}
 
 _SECRETS = (
     re.compile(r"\bhf_[A-Za-z0-9]{8,}"),
-    re.compile(r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}"),
-    re.compile(r"\bgh[pousr]_[A-Za-z0-9]{16,}"),
-    re.compile(r"\bglpat-[A-Za-z0-9_-]{16,}"),
+    re.compile(r"\b(?:sk|pk|rk|xox[a-z])-[A-Za-z0-9_-]{16,}"),
+    re.compile(r"\b(?:gh[pousr]|github_pat|glpat|wandb)[_-][A-Za-z0-9_-]{16,}"),
     re.compile(r"\bAKIA[A-Z0-9]{12,}"),
-    re.compile(r"\b[0-9a-f]{40}\b"),
+    re.compile(r"\bAIza[A-Za-z0-9_-]{20,}"),
+    re.compile(r"\b[0-9a-f]{32,}\b"),
     re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
     re.compile(r"(?<=://)[^/\s@]+@"),
-    re.compile(r"(?i)(?<=bearer )\S+"),
-    re.compile(r"(?i)\b[\w-]*(?:token|secret|passw(?:or)?d|api[_-]?key)[\w-]*[\"']?\s*[=:]\s*[\"']?[^\s\"',}]{4,}"),
+    re.compile(r"(?i)(?<=bearer )\S+|(?<=basic )[A-Za-z0-9+/=]{8,}"),
+    # What is called a token may be a number of them, what is called a password may not.
+    re.compile(r"(?i)\b[\w-]*token[\w-]*[\"']?\s*[=:]\s*[\"']?(?!-?\d+(?:\.\d*)?(?:[\s,;}\]]|$))[^\s\"',}]{4,}"),
+    re.compile(r"(?i)\b[\w-]*(?:secret|passw(?:or)?[dt]|api[_-]?key|signature|credential|session_?id)[\w-]*[\"']?\s*"
+               r"(?:[=:]|\bis\b)\s*[\"']?[^\s\"',}]{4,}"),
+    # Long, and of capital and small letters and digits: a word of nobody.
+    re.compile(r"\b(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[A-Za-z0-9_-]{28,}\b"),
 )  # fmt: skip
+_MAIL = re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.-]*\w")
+#: The folder of whoever it is, on every system.
+_SOMEBODYS = re.compile(
+    r"(?i)(?<=[/\\](?:home|user)[/\\])[^/\\\s\"':]+|(?<=[/\\]users[/\\])[^/\\\s\"':]+"
+)
 _SECRET_NAME = re.compile(r"(?i)token|secret|passw|api_?key|credential")
-_QUOTED = re.compile(r"“[^”]*”|‘[^’]*’")
+_QUOTED = re.compile(r"“[^”]*”|‘[^’]*’|\"[^\"]*\"")
+_PATH = re.compile(r"(?<![\w…])(?:[A-Za-z]:)?[/\\][^\s“”\"',;]*[^\s“”\"',;:.]")
 
 
 class Redactor:
     """Takes out of a text who and where somebody is, and whatever looks like a key."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """`environment` may hold secrets by their names; this process's unless one is given."""
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        folders: Mapping[str, str] | None = None,
+    ) -> None:
+        """`environment` may hold secrets by their names; this process's unless one is given.
+
+        `folders` are called otherwise: what they are, for what they are named.
+        """
         variables = os.environ if environment is None else environment
         named = [value for name, value in variables.items() if _SECRET_NAME.search(name)]
         self._secrets = sorted((value for value in named if len(value) >= 6), key=len, reverse=True)
+        self._folders = {**(folders or {}), str(Path.home()): "~"}
         names = {_user(): "USER", socket.gethostname(): "HOST"}
         self._names = [
             (re.compile(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"), instead)
@@ -57,10 +76,11 @@ class Redactor:
             text = text.replace(secret, "[removed]")
         for pattern in _SECRETS:
             text = pattern.sub("[removed]", text)
-        home = str(Path.home())
-        for spelled in {home, home.replace("\\", "/"), home.replace("\\", "\\\\")}:
-            if len(spelled) > 1:
-                text = text.replace(spelled, "~")
+        for folder, instead in self._folders.items():
+            for spelled in {folder, folder.replace("\\", "/"), folder.replace("\\", "\\\\")}:
+                if len(spelled) > 1:
+                    text = text.replace(spelled, instead)
+        text = _MAIL.sub("MAIL", _SOMEBODYS.sub("USER", text))
         for name, instead in self._names:
             text = name.sub(instead, text)
         return text
@@ -81,8 +101,8 @@ def without_texts(value: Any, key: str = "") -> Any:
 
 
 def unquoted(sentence: str) -> str:
-    """A sentence of the program without what it quotes."""
-    return _QUOTED.sub("“…”", sentence)
+    """A sentence of the program without what it quotes, and without paths."""
+    return _PATH.sub("[path]", _QUOTED.sub("“…”", sentence))
 
 
 def _user() -> str:

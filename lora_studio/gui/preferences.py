@@ -56,14 +56,14 @@ class Preferences(BaseModel):
     def load(cls) -> Preferences:
         """What was stored; defaults where there is nothing or nothing legible."""
         try:
-            return cls.model_validate_json(_file().read_bytes())
+            return cls.model_validate_json(paths.window_file().read_bytes())
         except (OSError, ValidationError):
             return cls()
 
     def save(self) -> None:
         """Stores everything; a full or read-only disk costs the user no more than a preference."""
         with contextlib.suppress(OSError):
-            write_atomic(_file(), self.model_dump_json(indent=2) + "\n")
+            write_atomic(paths.window_file(), self.model_dump_json(indent=2) + "\n")
 
     def opened(self, project: Path) -> None:
         """Puts a project first among the recent ones."""
@@ -101,7 +101,3 @@ class Preferences(BaseModel):
         """The folder that a new project is offered in."""
         chosen = Path(self.projects_folder) if self.projects_folder else None
         return chosen if chosen and chosen.is_dir() else paths.data_folder() / "projects"
-
-
-def _file() -> Path:
-    return paths.config_folder() / "window.json"

@@ -70,7 +70,8 @@ def test_what_helps_is_in_it(place: Path) -> None:
     assert [step["kind"] for step in steps] == ["started", "log", "step_done", "failed"]
     assert steps[2]["loss"] == 1.25
     assert steps[3]["problem"]["code"] == "a.b"
-    assert "~/clinic/patients.jsonl" in found["run/log.txt"]
+    assert "PROJECT/patients.jsonl" in found["run/log.txt"]
+    assert steps[2]["tokens_per_s"] == 5.0
 
 
 def test_a_problem_that_every_question_ends_in_is_told_once() -> None:
@@ -100,6 +101,13 @@ def test_nothing_private_is_in_it(place: Path) -> None:
         "WANDB_API_KEY=0123456789abcdef0123456789abcdef01234567",
         "password = hunter22",
         "eyJhbGciOiJI.eyJzdWIiOiIx.SflKxwRJSM",
+        "github_pat_11AAAAAAA0abcdefghijkl_mnopqrstuvwxyz",
+        "wandb_v1_AbCdEf0123456789abcdef0123456789",
+        "AIzaSyD-abcdefghijklmnopqrstuvwxyz01234",
+        "xoxb-123456789012-abcdefghijkl",
+        "Authorization: Basic ZXJpa2E6aHVudGVyMjI=",
+        "the password is hunter22",
+        "https://hub.example/file?token=abcdef123&X-Amz-Signature=0abcdef0",
     ],
 )
 def test_whatever_looks_like_a_key_is_taken_out(secret: str) -> None:
@@ -109,6 +117,29 @@ def test_whatever_looks_like_a_key_is_taken_out(secret: str) -> None:
     assert "[removed]" in said
     for part in ("abcdef", "pass@", "hunter22", "Sflk"):
         assert part not in said
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    ["tokens: 4096", '"tokens_per_s": 2310.5, "loss": 1.2', "max_tokens = 512", "Token 3"],
+)
+def test_numbers_of_tokens_stay(harmless: str) -> None:
+    assert Redactor({})(harmless) == harmless
+
+
+def test_who_somebody_is_and_where_is_taken_out_also_of_other_people() -> None:
+    said = Redactor({}, {"/data/acme": "PROJECT"})(
+        "/home/erika/x C:\\Users\\erika\\x erika.m@clinic.example /data/acme/rows.jsonl"
+    )
+    assert said == "/home/USER/x C:\\Users\\USER\\x MAIL PROJECT/rows.jsonl"
+
+
+def test_a_free_text_where_a_choice_belongs_is_not_told(place: Path) -> None:
+    file = place / "clinic.lorastudio"
+    file.write_text(file.read_text().replace('"4bit"', f'"{SECRET_ROW}"'))
+    found = {item.name: item.text for item in diagnostics.collect({}, place)}
+    assert SECRET_ROW not in found["project.json"]
+    assert '"precision": "[27 characters]"' in found["project.json"]
 
 
 @given(
