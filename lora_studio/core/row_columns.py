@@ -200,7 +200,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         kind = kind_of(value, media=media)
         kinds[kind] += 1
         truths += kind in ("text", "number", "flag") and truth_of(value) is not None
-        worded += kind == "text" and _LETTER.search(value) is not None
+        worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
         if kind == "turns":
             openers += opens_with_answer(value)
             openai += style_of(value) == "messages"
