@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lora_studio.core import row_columns as names
 from lora_studio.core.dataset import RowFormat
 from lora_studio.core.row_columns import Column, Columns, first, named, optional
+from lora_studio.core.row_values import key_of
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Candidate:
 def candidates(columns: Columns) -> list[Candidate]:
     """All readings, the most telling first; [] where no columns fit any format."""
     finders = (
-        _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text, _guess,
+        _preference, _kto, _conversation, _question_and_answer, _transformed, _prompted, _text,
     )  # fmt: skip
-    return [found for finder in finders for found in finder(columns)]
+    # Where names tell what columns hold, rows that do not hold it are at fault: nothing is guessed.
+    return [found for finder in finders for found in finder(columns)] or _guess(columns)
 
 
 # --- pairs and labels -------------------------------------------------------------------------
@@ -52,7 +54,10 @@ def _preference(columns: Columns) -> list[Candidate]:
         mapping = {"chosen": talk.name, "rejected": rejected.name} | _extras(columns)
         return [Candidate("preference", mapping, 1.0, 0.9)]
     mapping = {}
-    if asked := _asked(columns):
+    asked = _asked(columns)
+    is_whole = chosen.kind == "turns" and not chosen.openers
+    if asked and not (is_whole and key_of(asked["prompt"]) not in names.ASKED):
+        # Beside whole conversations only a column that is called so is the prompt.
         mapping = asked
     elif talk is not None and (chosen.kind != "turns" or chosen.openers):
         mapping = {"prompt": talk.name}
@@ -99,7 +104,8 @@ def _asked(columns: Columns, besides: tuple[Column, ...] = ()) -> dict[str, str]
 
 def _conversation(columns: Columns) -> list[Candidate]:
     found = []
-    for rank, column in enumerate(names.conversations(columns)):
+    rest = names.conversations(columns)
+    for rank, column in enumerate(rest):
         openai = column.kind == "turns" and 2 * column.openai > column.kinds["turns"]
         row_format: RowFormat = "messages" if openai else "sharegpt"
         slot = "messages" if openai else "conversations"
@@ -107,7 +113,9 @@ def _conversation(columns: Columns) -> list[Candidate]:
         sure = 0.99 if usual and column.kind == "turns" else 0.9 if column.kind == "turns" else 0.8
         weight = (0.96 if column.kind == "turns" else 0.93) - 0.01 * rank
         mapping = {slot: column.name} | _extras(columns)
-        found.append(Candidate(row_format, mapping, weight, sure))
+        rivals = tuple(item.name for item in rest if item.kind == "turns" and item != column)
+        certainty = sure * (0.85 if rivals else 1.0)
+        found.append(Candidate(row_format, mapping, weight, certainty, slot, rivals))
     return found[:3]
 
 
@@ -140,13 +148,10 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
         for item in answers[1:]
         if item.filled * 2 > answer.filled and item.name not in mapping.values()
     )
-    exact = answer.key in names.ANSWERS and asked[0].key in _USUAL_QUESTIONS
+    exact = answer.key in names.ANSWERS and asked[0].key in names.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
     weight = {"alpaca": 0.94, "prompt_completion": 0.92}.get(row_format, 0.9)
     return [Candidate(row_format, mapping, weight, sure, slot, rivals)]
-
-
-_USUAL_QUESTIONS = frozenset((*names.INSTRUCTIONS, *names.PROMPTS, *names.QUESTIONS, *names.INPUTS))
 
 
 def _asked_as(
@@ -213,12 +218,16 @@ def _guess(columns: Columns) -> list[Candidate]:
     """Columns whose names say nothing: two texts are a question and its answer, one is a text."""
     aside = names.TOOLS + names.SYSTEMS
     texts = [item for item in names.free_texts(columns) if item.key not in aside]
-    if _is_other(columns) or any(item.kind == "turns" for item in names.conversations(columns)):
+    if _is_other(columns):
         return []
     if len(texts) == 2:
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
-    if len(texts) == 1 and not names.questions(columns):
+    is_nested = any(
+        item.kind in ("object", "list", "turn") and item.key not in names.METADATA
+        for item in columns
+    )
+    if len(texts) == 1 and not names.questions(columns) and not is_nested:
         return [Candidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []
 

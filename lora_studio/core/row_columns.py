@@ -129,13 +129,15 @@ _SECONDARY = (
     "model",
     "type",
 )
-_METADATA = (
+METADATA = (
     "id", "ids", "uuid", "idx", "index", "hash", "url", "link", "date", "time", "timestamp", "source",
     "lang", "language", "model", "type", "category", "topic", "title", "name", "license", "licence",
     "split", "meta", "metadata", "subset", "dataset", "domain", "tag", "tags", "difficulty", "level",
     "subject", "author", "version", "format", "path", "file", "filename", "key", "count", "length",
     "tokens", "score", "unnamed0", "rating", "status",
 )  # fmt: skip
+#: What is asked, by exactly these names.
+ASKED = frozenset((*INSTRUCTIONS, *PROMPTS, *QUESTIONS, *INPUTS))
 _LETTER = re.compile(r"[^\W\d_]")
 _USUAL = {
     *CONVERSATIONS, *INSTRUCTIONS, *PROMPTS, *INPUTS, *QUESTIONS, *ANSWERS, *SYSTEMS, *TEXTS, *CHOSEN,
@@ -281,6 +283,8 @@ def conversations(columns: Columns) -> list[Column]:
         column
         for column in named(columns, CONVERSATIONS)
         if column.kind in ("turns", "texts", "text", "list", "object")
+        # Bare texts under this name are what a user asks turn by turn.
+        and (column.key, column.kind) != ("turns", "texts")
     ]
     turns_first = sorted(by_name, key=lambda column: column.kind != "turns")
     return turns_first + sorted(by_kind, key=lambda column: column.name)
@@ -341,7 +345,7 @@ def free_texts(columns: Columns) -> list[Column]:
         for column in columns
         if column.kind == "text"
         and 2 * column.worded > column.filled  # the numbers and dates of a table are no texts
-        and column.key not in _METADATA
+        and column.key not in METADATA
         and not column.key.endswith("id")
     ]
 

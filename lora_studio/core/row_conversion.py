@@ -130,7 +130,10 @@ def _alpaca(slots: Slots) -> Sample:
 
 
 def _question_answer(slots: Slots) -> Sample:
-    asked = _joined([slots.get("context"), slots.get("question")], "\n\n")
+    context = slots.get("context")
+    if isinstance(context, list) and _are_texts(context):
+        context = _joined(context, "\n\n")
+    asked = _joined([context, slots.get("question")], "\n\n")
     question = _question(asked if "question" in slots else None)
     answer = slots.get("answer")
     if choices := _choices(slots.get("choices")):

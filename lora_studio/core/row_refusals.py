@@ -31,7 +31,7 @@ def of_shape(rows: Rows, columns: Columns) -> Problem | None:
 
 def of_rest(rows: Rows, columns: Columns) -> Problem:
     """Why rows that no format fits cannot be trained on."""
-    for kind in (_single_turns, _embeddings, _classes, _tokens, _questions_alone):
+    for kind in (_asked_turns, _single_turns, _embeddings, _classes, _tokens, _questions_alone):
         if problem := kind(rows, columns):
             return problem
     shown = [column.name for column in columns if column.filled][:_COLUMNS_SHOWN]
@@ -123,10 +123,17 @@ def _tokens(rows: Rows, columns: Columns) -> Problem | None:
     )
 
 
+def _asked_turns(rows: Rows, columns: Columns) -> Problem | None:
+    held = first(columns, ("turns",), "texts")
+    return None if held is None else _prompts_only([held])
+
+
 def _questions_alone(rows: Rows, columns: Columns) -> Problem | None:
     held = names.questions(columns) or names.conversations(columns)
-    if not held:
-        return None
+    return _prompts_only(held) if held else None
+
+
+def _prompts_only(held: Sequence[Column]) -> Problem:
     return refused(
         "prompts_only",
         f"There are prompts ({_named(held[:1])}) but no answers to them, so there is nothing to learn.",

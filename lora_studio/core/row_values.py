@@ -61,7 +61,9 @@ def text_of(value: Any) -> str:
 
 
 def answer_of(value: Any) -> str:
-    """The text of an answer, the first of several; raises UnusableRow."""
+    """The text of an answer, the first of several, empty for none; raises UnusableRow."""
+    if is_blank(value):
+        return ""
     if isinstance(value, list | tuple):
         given = [item for item in value if not is_blank(item)]
         if given and all(isinstance(item, str) for item in given):

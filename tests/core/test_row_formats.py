@@ -107,6 +107,7 @@ QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
     ({"问题": "谁？", "答案": "我。"}, sft(user("谁？"), answer("我。"))),
     ({"Frage": "Wer?", "Antwort": "Ich."}, sft(user("Wer?"), answer("Ich."))),
     ({"question": "Who?", "answer": {"value": "I.", "aliases": ["Me."]}}, QA),
+    ({"question": "Who?", "contexts": ["A mirror.", "A wall."], "ground_truth": "I."}, sft(user("A mirror.\n\nA wall.\n\nWho?"), answer("I."))),
     ({"article": "A mirror.", "question": "Who?", "answer": "I."}, sft(user("A mirror.\n\nWho?"), answer("I."))),
     ({"content": "Long.", "summary": "Short."}, sft(user("Long."), answer("Short."))),
     ({"article": "Long.", "highlights": "Short.", "id": "7"}, sft(user("Long."), answer("Short."))),
@@ -325,6 +326,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("prompts_only", {"prompt": MESSAGES[:1]}),
     ("prompts_only", {"messages": MESSAGES[:1]}),
     ("prompts_only", {"question": "Who?", "answer": None}),
+    ("prompts_only", {"question_id": 1, "category": "writing", "turns": ["Who?", "Why?"]}),
+    ("no_usable_rows", {"context": "A mirror.", "question": "Who?", "answers": {"text": [], "answer_start": []}}),
+    ("unknown_format", {"method": "POST", "body": {"model": "m", "messages": MESSAGES[:1]}}),
     ("stepwise", {"prompt": "Who?", "completions": ["I", "am."], "labels": [True, False]}),
     ("stepwise", {"prompt": "Who?", "steps": [{"text": "I", "rating": 1}, {"text": "am", "rating": -1}]}),
     ("media", {"messages": MESSAGES, "images": ["photos/1.jpg"]}),
@@ -428,6 +432,24 @@ def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named()
     assert note.severity == "warning"
     assert "“Correct Answers”" in note.what
     assert "Incorrect" not in note.what
+
+
+def test_of_two_conversations_the_other_is_named() -> None:
+    other = [MESSAGES[0], {"role": "assistant", "content": "You."}]
+    row = {"winner": "model_a", "conversation_a": MESSAGES, "conversation_b": other}
+    verdict = detect([row] * 3, list(row))
+    assert verdict.mapping == {"messages": "conversation_a"}
+    assert verdict.confidence < 0.8
+    assert "“conversation_b”" in verdict.problems[0].what
+
+
+def test_whole_conversations_have_their_prompt_unless_a_column_is_called_so() -> None:
+    row = {"chosen": MESSAGES, "rejected": [MESSAGES[0], {**MESSAGES[1], "content": "You."}]}
+    for name, mapped in (("generation_prompt", False), ("prompt", True)):
+        verdict = detect([{name: "Who?", **row}] * 3)
+        assert ("prompt" in verdict.mapping) == mapped
+        sample = convert({name: "Who?", **row}, "preference", verdict.mapping)
+        assert sample == GOOD_BAD
 
 
 def test_a_guess_by_position_is_unsure_and_says_so() -> None:
