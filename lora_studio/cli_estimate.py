@@ -26,7 +26,7 @@ from lora_studio.core.estimate import COMPONENTS, MemoryEstimate, Plan, estimate
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.memory_advice import Change
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.core.problems import ProblemError, fail
 from lora_studio.core.project import Draft
 from lora_studio.core.training import TrainingSpec
 from lora_studio.core.training_rows import rows_of
@@ -100,15 +100,7 @@ def plan_of(draft: Draft, display: Display) -> Plan:
         limit=dataset.max_length,
         device=device,
     )
-    fullest = plan_device.on_fullest(machine.corrected(plan, machine.load()))
-    if fullest is None:
-        raise fail(
-            "estimate.divided",
-            f"On {model.device} no device holds all of the model, so there is no estimate of one.",
-            "Estimate it on one device: --set model.device=cuda:0.",
-            where=Where(step="model", field="device"),
-        )
-    return fullest
+    return machine.corrected(plan, machine.load())
 
 
 def _last(found: list[events.Event], kind: type[_Answer]) -> _Answer:

@@ -7,6 +7,7 @@ the layers' formulas, the few factors that no formula gives (`Constants`) are me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,7 @@ from lora_studio.core.model_shape import LinearLayers, ModelShape
 from lora_studio.core.optimizers import OPTIMIZERS, Optimizer
 from lora_studio.core.training import TrainingSpec
 from lora_studio.core.training_rows import STEPS_GROUPED, Rows
+from lora_studio.core.weight_memory import BYTES, are_divided, dequantised_bytes, held_bytes
 
 if TYPE_CHECKING:
     from lora_studio.core.events import Device, ModelInspected
@@ -37,8 +39,6 @@ COMPONENTS: dict[Component, str] = {
     "logits": "Logits",
     "overhead": "Overhead",
 }
-
-_BYTES = {"bf16": 2, "fp16": 2, "fp32": 4}
 
 #: Logits that are in memory at a time, as they are computed in pieces: 32 million, 64 MB in 16 bits.
 LOGITS_AT_ONCE = 1 << 25
@@ -73,6 +73,7 @@ CONSTANTS = Constants()
 class MemoryEstimate(BaseModel):
     """Bytes at the peak of a training, by component; `tokens` are those of its largest micro-batch.
 
+    On several GPUs of one of them, the fullest; of several processes on the processor of all together.
     `available` is what the device has free, None while that is unknown. `uncounted` is the part of
     the overhead that a device does not report as memory in use, `guessed` the part of all that rests
     on measured factors and that `Plan.correction` applies to. `seconds` is the time it takes, None
@@ -158,20 +159,20 @@ class Plan:
     @property
     def bytes_each(self) -> int:
         """Bytes of a number that is computed with."""
-        return _BYTES.get(self.precision, _BYTES[self.device.precision])
+        return BYTES.get(self.precision, BYTES[self.device.precision])
 
     @property
     def widened(self) -> bool:
         """Whether all that is not quantised is in 32-bit: PEFT prepares quantised models so, for
         which the engine leaves out those with stacked experts."""
-        return self.precision not in _BYTES and not self.shape.expert_parameters
+        return self.precision not in BYTES and not self.shape.expert_parameters
 
     @property
     def fused(self) -> bool:
         """Whether adapted layers are computed in few passes (engine/fused.py), which casts the
         adapters' weights on the way and keeps no copies of them."""
         plain = not (self.lora.dropout or self.lora.use_dora)
-        return plain and self.precision in _BYTES
+        return plain and self.precision in BYTES
 
     @property
     def checkpoints(self) -> bool:
@@ -179,20 +180,37 @@ class Plan:
         return self.training.gradient_checkpointing != "off"
 
     @property
+    def processes(self) -> int:
+        """How many train together."""
+        return len(self.model.devices)
+
+    @property
+    def divided(self) -> bool:
+        """Whether each of several processes holds a part of the weights."""
+        return are_divided(self)
+
+    @property
+    def micro_batch(self) -> int:
+        """Rows that a process computes at once: each gets something to do in every step."""
+        fair = math.ceil(self.training.effective_batch / self.processes)
+        return min(self.training.micro_batch, fair)
+
+    @property
     def tokens(self) -> int:
         """Of the largest micro-batch: as many as its rows have, or with padding as many as they would
         have if all were as long as the longest."""
         training = self.training
         if not training.packing:
-            return self.rows.padded(training.micro_batch, self.limit)
+            return self.rows.padded(self.micro_batch, self.limit)
         among = training.effective_batch * (STEPS_GROUPED if training.group_by_length else 1)
-        return self.rows.in_micro_batch(training.micro_batch, among, self.limit)
+        return self.rows.in_micro_batch(self.micro_batch, among, self.limit)
 
 
 def estimate(plan: Plan) -> MemoryEstimate:
     """The peak of a training, and the time it takes. Cheap: some microseconds per kind of layer."""
     trained = plan.inspected.adapter.trainable if plan.inspected.adapter else 0
-    weights = weight_bytes(plan)
+    # Processes on the processor share one memory, each GPU has its own.
+    times = plan.processes if plan.kind == "cpu" else 1
     casts = plan.bytes_each * trained if plan.bytes_each < 4 and not plan.fused else 0
     tokens = plan.tokens
     kept, working = _activations(plan, tokens)
@@ -204,42 +222,21 @@ def estimate(plan: Plan) -> MemoryEstimate:
     held = round(plan.correction * _held(plan, tokens, kept))
     fixed = plan.constants.process if on_cpu else plan.constants.context
     return MemoryEstimate(
-        weights=weights,
-        adapters=4 * trained + casts,
-        gradients=4 * trained,
-        optimizer=optimizer_bytes(plan.training.optimizer, trained),
-        activations=activations,
-        logits=logits,
-        overhead=fixed + held + _dequantised(plan),
+        weights=times * held_bytes(plan),
+        adapters=times * (4 * trained + casts),
+        gradients=times * 4 * trained,
+        optimizer=times * optimizer_bytes(plan.training.optimizer, trained),
+        activations=times * activations,
+        logits=times * logits,
+        overhead=times * (fixed + held + dequantised_bytes(plan)),
         tokens=tokens,
         # A GPU reports what is in use, neither what its driver has nor what the allocator holds.
         uncounted=0 if on_cpu else fixed + held,
-        guessed=activations + logits + (held if on_cpu else 0),
+        guessed=times * (activations + logits + (held if on_cpu else 0)),
         available=plan.device.free_bytes,
         device=plan.device.title,
         seconds=seconds(plan),
     )
-
-
-def weight_bytes(plan: Plan) -> int:
-    """The frozen base weights.
-
-    Quantised: 4 or 8 bits for each weight of a linear layer, in blocks of 64 with a 32-bit scale, or
-    an 8-bit one and 32 bits per 256 of those (Dettmers et al. 2023, section 3). Embeddings, norms
-    and the output layer are not quantised; preparing a quantised model for training widens them to
-    32-bit.
-    """
-    model, precision = plan.inspected, plan.precision
-    if precision in _BYTES:
-        return _BYTES[precision] * model.parameters
-    if not plan.shape.linear and precision in model.weight_bytes:
-        return model.weight_bytes[precision]
-    quantised = sum(layer.parameters for layer in plan.shape.linear)
-    exact = (4 if plan.widened else plan.bytes_each) * (model.parameters - quantised)
-    if precision == "8bit":
-        return exact + quantised + 4 * sum(x.outputs * x.count for x in plan.shape.linear)
-    scales = quantised / 64 * (1 + 4 / 256 if plan.model.double_quant else 4)
-    return exact + round(quantised / 2 + scales)
 
 
 def optimizer_bytes(name: Optimizer, trained: int) -> int:
@@ -365,18 +362,9 @@ def _logits(plan: Plan, tokens: int) -> float:
     return (plan.constants.logit * size + in_full) * min(whole, LOGITS_AT_ONCE)
 
 
-def _dequantised(plan: Plan) -> int:
-    """The largest layer's weights, which are unpacked, or narrowed, for their product."""
-    if plan.precision in _BYTES:
-        return 0
-    layers = [layer.inputs * layer.outputs for layer in plan.shape.linear]
-    head = plan.inspected.vocabulary * plan.inspected.hidden_size if plan.widened else 0
-    return plan.bytes_each * max([*layers, head])
-
-
 def seconds(plan: Plan) -> float | None:
-    """The time of the whole training at the speed that earlier runs had."""
-    if not plan.tokens_per_s or not plan.rows.tokens:
+    """The time of the whole training at the speed that earlier runs had, each on one device."""
+    if not plan.tokens_per_s or not plan.rows.tokens or plan.processes > 1:
         return None
     tokens = plan.rows.tokens * plan.training.epochs
     if plan.training.max_steps:

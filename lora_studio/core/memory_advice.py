@@ -63,8 +63,9 @@ def cheapest_change(plan: Plan) -> Change | None:
     """The change that costs least and makes the training fit; None where none of them does.
 
     In this order: smaller micro-batches (nothing but a little time), recomputing activations (a
-    third of the speed), both, an 8-bit optimizer as well, a 4-bit base as well (some quality), and a
-    shorter limit on top of all (part of the data).
+    third of the speed), both, an 8-bit optimizer as well, weights divided among several GPUs as well
+    (what they send each other), a 4-bit base as well (some quality), and a shorter limit on top of all
+    (part of the data).
     """
     for found in _ladder(plan):
         if estimate(found.plan).fits:
@@ -101,7 +102,7 @@ def _ladder(plan: Plan) -> Iterator[Change]:
     """Ever dearer changes, each with the largest micro-batch that fits on top where that helps."""
     yield from _smaller(Change("", (), plan))
     current = Change("", (), plan)
-    for rung in (_checkpointing, _optimizer, _quantised):
+    for rung in (_checkpointing, _optimizer, _divided, _quantised):
         if (next_one := rung(current)) is None:
             continue
         current = next_one
@@ -149,10 +150,21 @@ def _recipe(
     return title, replace(plan, training=training), [("training", field, value)]
 
 
+def _divided(change: Change) -> Change | None:
+    """Weights that every GPU held are divided among them."""
+    plan = change.plan
+    model = plan.model.model_copy(update={"sharding": "shard"})
+    after = replace(plan, model=model)
+    if plan.kind != "cuda" or plan.divided or not after.divided:
+        return None
+    return _with(change, "weights divided among the GPUs", after, [("model", "sharding", "shard")])
+
+
 def _quantised(change: Change) -> Change | None:
     """bitsandbytes is not for Apple's GPUs; values taken out of the weights need exact ones."""
     plan = change.plan
     done = plan.precision == "4bit" or plan.inspected.prequantized is not None
+    done = done or (plan.processes > 1 and plan.model.sharding == "shard")  # they cannot be divided
     if done or plan.kind == "mps" or plan.lora.changes_base:
         return None
     model = plan.model.model_copy(update={"precision": "4bit"})

@@ -18,15 +18,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 
+from lora_studio.core import weight_memory
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine import device as devices
 from lora_studio.engine import model as models
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.channel import Job
-
-#: Share of a GPU's memory that whole weights may take; the rest is for what training adds.
-_ROOM = 0.7
 
 _HERE = Where(step="model", field="sharding")
 
@@ -62,7 +60,7 @@ def _is_wanted(spec: ModelSpec, job: Job) -> bool:
         torch.cuda.get_device_properties(index).total_memory
         for index in range(torch.cuda.device_count())
     )
-    return weights[name] > _ROOM * smallest
+    return weights[name] > weight_memory.DIVIDED_ABOVE * smallest
 
 
 def divide(tuned: Tuned) -> None:

@@ -17,9 +17,8 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
 
     None while a value is invalid, or model or device are not known yet.
 
-    Rows that are not measured yet count as long as the limit allows. Of several devices, each of
-    which holds all weights, the one with the least room counts; None where they may divide weights,
-    and of several processes on one processor.
+    Rows that are not measured yet count as long as the limit allows. Of several devices the one with
+    the least room counts.
     """
     model, lora, dataset, training = (
         state.spec("model"), state.spec("lora"), state.spec("dataset"), state.spec("training"),
@@ -49,7 +48,7 @@ def of(state: ProjectState, precision: str = "") -> Plan | None:
         limit=dataset.max_length,
         device=device,
     )
-    return plan_device.on_fullest(machine.corrected(plan, machine.load()))
+    return machine.corrected(plan, machine.load())
 
 
 def settings(state: ProjectState) -> model_fit.Settings | None:

@@ -324,6 +324,57 @@ class TestMachine:
         assert learned.speed("other", 200) == pytest.approx(40.0)
 
 
+class TestSeveralDevices:
+    TWO = "cuda:0,cuda:1"
+
+    def test_each_hold_all_weights_that_fit_on_one(self) -> None:
+        one, two = estimate(plan()), estimate(with_model(plan(), device=self.TWO))
+        assert two.parts == one.parts
+
+    def test_hold_a_part_of_the_blocks_each_where_weights_are_divided(self) -> None:
+        made = with_model(plan(), device=self.TWO, sharding="shard")
+        at_work = 2 / LAYERS
+        expected = 2 * (PARAMETERS - QUANTISED) + 2 * QUANTISED * (1 / 2 + at_work)
+        found = estimate(made)
+        assert found.weights == pytest.approx(expected, abs=2)
+        whole = estimate(with_model(made, sharding="replicate"))
+        assert found.total - found.weights == whole.total - whole.weights
+
+    def test_divide_weights_of_themselves_that_one_has_no_room_for(self) -> None:
+        made = with_model(plan(), device=self.TWO)
+        small = replace(made, device=device().model_copy(update={"total_bytes": 2 * GIB}))
+        assert not made.divided
+        assert small.divided
+        assert not with_model(small, precision="4bit").divided, "quantised ones are never divided"
+        assert not with_model(small, device="cuda:0").divided
+
+    def test_of_the_processor_share_one_memory(self) -> None:
+        one = estimate(plan(name="cpu"))
+        two = estimate(with_model(plan(name="cpu"), device="cpu:2"))
+        assert two.parts == {name: 2 * size for name, size in one.parts.items()}
+        assert two.reported == 2 * one.reported
+        divided = estimate(with_model(plan(name="cpu"), device="cpu:2", sharding="shard"))
+        assert one.weights < divided.weights < two.weights
+
+    def test_get_something_to_do_each_in_every_step(self) -> None:
+        made = plan(micro_batch=4, gradient_accumulation=1)
+        assert with_model(made, device=self.TWO).micro_batch == 2
+        assert estimate(with_model(made, device=self.TWO)).tokens < estimate(made).tokens
+
+    def test_are_not_told_a_time_that_was_learned_on_one(self) -> None:
+        made = replace(plan(), tokens_per_s=100.0)
+        assert estimate(made).seconds
+        assert estimate(with_model(made, device=self.TWO)).seconds is None
+
+    def test_divide_weights_before_they_are_quantised_where_they_do_not_fit(self) -> None:
+        made = with_model(plan(free=2.5), device=self.TWO, sharding="replicate")
+        found = memory_advice.cheapest_change(made)
+        assert found is not None
+        assert ("model", "sharding", "shard") in found.changes
+        assert not [change for change in found.changes if change[1] == "precision"]
+        assert estimate(found.plan).fits
+
+
 def test_the_available_memory_decides_whether_it_fits() -> None:
     total = estimate(plan()).total
     assert estimate(plan(free=total / GIB + 0.01)).fits

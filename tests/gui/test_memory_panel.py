@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.core.estimate import COMPONENTS, estimate
-from lora_studio.gui import theme
+from lora_studio.gui import memory_plan, theme
 from lora_studio.gui.pages.training import TrainingPage
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.memory_bar import MemoryBar, in_words, shade
@@ -159,9 +159,14 @@ def test_of_several_gpus_the_fullest_one_counts(page: TrainingPage) -> None:
     state.set("model", "device", "cuda:0,cuda:1")
     assert "9 GiB free on RTX 4090" in panel.sentence.text()
     assert page.recipe.ready.facts()["Device"] == "2 × RTX 4090"
+    state.set("model", "precision", "bf16")
+    whole = memory_plan.of(state)
     state.set("model", "sharding", "shard")
-    assert panel.sentence.text().startswith("Not estimated: ")
-    assert not panel.bar.isVisible()
+    divided = memory_plan.of(state)
+    assert whole is not None
+    assert divided is not None
+    assert estimate(divided).weights < estimate(whole).weights
+    assert "free on RTX 4090" in panel.sentence.text()
 
 
 def test_that_a_training_does_not_fit_is_not_said_while_it_runs_in_fact(

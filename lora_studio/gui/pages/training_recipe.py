@@ -56,7 +56,6 @@ _OF_SCHEDULE: dict[str, tuple[str, ...]] = {
     "schedule_power": ("polynomial",),
     "decay_share": ("warmup_stable_decay",),
 }  # fmt: skip
-_SHARED = mark("Not estimated: the devices share the weights, or one memory.")
 #: What the rows have to be for a field to count.
 _FOR: dict[str, dict[Task, str]] = {
     "preference": {"preference": mark("pairs of a better and a worse answer")},
@@ -135,11 +134,7 @@ class Recipe(QWidget):
     def _show_memory(self, *_: object) -> None:
         """A problem is reported with its remedy; not during a run, which holds memory itself."""
         plan, measured = memory_plan.of(self.state), self.state.facts.lengths is not None
-        shared = self.state.facts.model is not None and len(self._devices()) > 1
-        if plan is None and shared:
-            problem = self.memory.show_plan(None, unknown=tr(_SHARED))
-        else:
-            problem = self.memory.show_plan(plan, measured=measured)
+        problem = self.memory.show_plan(plan, measured=measured)
         if self.state.running == "train":
             self.state.report("memory", [])  # it tells itself when memory runs out
         elif not self.state.running:

@@ -47,12 +47,10 @@ class MemoryPanel(QWidget):
         layout.addLayout(row(self.fit, self.larger, None))
         self.show_plan(None)
 
-    def show_plan(
-        self, plan: Plan | None, *, measured: bool = True, unknown: str = ""
-    ) -> Problem | None:
+    def show_plan(self, plan: Plan | None, *, measured: bool = True) -> Problem | None:
         """Shows what a plan takes; the problem, with its remedy, where it does not fit.
 
-        `measured` says whether the lengths of the rows are known, `unknown` why there is no plan.
+        `measured` says whether the lengths of the rows are known.
         """
         found = estimate(plan) if plan else None
         self.bar.show_estimate(found)
@@ -65,7 +63,7 @@ class MemoryPanel(QWidget):
             problem = memory_advice.problem(plan, found)
             self._cheapest = problem.fix if problem else None
         else:
-            self.sentence.setText(unknown or tr(_UNKNOWN))
+            self.sentence.setText(tr(_UNKNOWN))
             set_role(self.sentence, "muted")
         self.bar.setVisible(found is not None)
         self.rows.setVisible(found is not None)
