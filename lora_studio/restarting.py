@@ -132,6 +132,9 @@ class RestartingWorker:
                 or self._attempts >= ATTEMPTS
             ):
                 return False
+            # One that lives ended in good order, and still has the memory of its device.
+            self._worker.close()
+            self._worker.kill()
             try:
                 self._worker = Worker.start(self._run)
             except ProblemError:

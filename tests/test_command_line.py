@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -178,3 +180,29 @@ def test_a_polite_kill_of_the_command_pauses_the_training(
     assert isinstance(ending, events.Done)
     assert ending.paused
     assert run.state() == "paused"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="only Unix hangs up")
+def test_a_closed_terminal_leaves_the_training_at_work_with_a_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = tmp_path / "scenario.json"
+    scenario.write_text(json.dumps({"train": [{"steps": 10_000, "seconds": 0.02}]}))
+    monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
+    run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
+    command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if events.parse(line).kind == "step_done")
+        process.send_signal(signal.SIGHUP)
+        process.stdout.read()
+    assert run.is_running()
+    until = time.monotonic() + 30
+    while not run.is_guarded():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert studio("pause", str(run.path)).returncode == 0
+    assert run.state() == "paused"
+    while run.is_guarded():
+        assert time.monotonic() < until + 30
+        time.sleep(0.1)

@@ -187,17 +187,24 @@ def answer(
 
 
 def complete(
-    network: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], limit: int, job: Job
+    network: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    limit: int,
+    job: Job,
+    *,
+    in_step: bool = False,
 ) -> list[str]:
     """Greedy answers of a model as it stands to prompts that are rendered already, at most `limit`
-    tokens each."""
+    tokens each. `in_step`: every rank answers, each holds a part of the weights."""
     end = turn_end(tokenizer, network.generation_config.eos_token_id)
     command = commands.Generate(run="", sources=(), conversations=(), max_tokens=limit)
     settings = _settings(tokenizer, end, command)
     answers = [""] * len(prompts)
     for batch in _batches(prompts):
         texts = [prompts[index] for index in batch]
-        for index, ids in zip(batch, _continue(network, tokenizer, texts, settings, job), strict=True):  # fmt: skip
+        found = _continue(network, tokenizer, texts, settings, job, in_step=in_step)
+        for index, ids in zip(batch, found, strict=True):
             answers[index] = _generated(tokenizer, ids, end, "tuned", index).text
     return answers
 
@@ -208,6 +215,8 @@ def _continue(
     texts: Sequence[str],
     settings: GenerationConfig,
     job: Job,
+    *,
+    in_step: bool = False,
 ) -> list[list[int]]:
     """The ids that follow each text, padded on the left to one batch."""
     inputs = tokenizer(
@@ -225,6 +234,7 @@ def _continue(
             generation_config=settings,
             tokenizer=tokenizer,
             stopping_criteria=[HeedCancel(job)],
+            synced_gpus=in_step,
         )
     return outputs[:, inputs.input_ids.shape[1] :].tolist()
 

@@ -48,6 +48,16 @@ def save(
     Raises OSError, with every older checkpoint untouched.
     """
     target = run.checkpoint(about["step"])
+    write(target, model, state, about)
+    for step in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
+    return target
+
+
+def write(
+    target: Path, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any]
+) -> None:
+    """Writes a checkpoint into a folder of its own, as `save` does."""
     with folder_atomic(target) as folder:
         save_adapter(model, folder)
         # Through memory, because torch does not say "disk full" when it writes files itself.
@@ -56,9 +66,6 @@ def save(
         (folder / _STATE).write_bytes(buffer.getbuffer())
         files = {file.name: _fingerprint(file) for file in folder.iterdir()}
         (folder / _ABOUT).write_text(json.dumps(about | {"files": files}, indent=2), "utf-8")
-    for step in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
-    return target
 
 
 def save_adapter(
@@ -86,13 +93,14 @@ def last_complete(run: RunFolder, job: Job) -> Checkpoint | None:
     """The newest checkpoint that can be read; a damaged one is named and passed over."""
     for step in reversed(run.checkpoint_steps()):
         try:
-            return _read(run.checkpoint(step))
+            return read(run.checkpoint(step))
         except Exception as error:
             job.emit(events.Warned(problem=_damaged(run.checkpoint(step), error)))
     return None
 
 
-def _read(folder: Path) -> Checkpoint:
+def read(folder: Path) -> Checkpoint:
+    """A checkpoint; raises any exception where it is damaged."""
     about = json.loads((folder / _ABOUT).read_text("utf-8"))
     for name, expected in about["files"].items():
         size, checksum = expected if isinstance(expected, list) else (expected, None)

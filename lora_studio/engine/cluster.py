@@ -75,14 +75,14 @@ def _report(run: RunFolder, count: int) -> int:
     worker.heed_sigterm(inbox.wind_up)
 
     def train(command: commands.Job | commands.Question, job: Job) -> events.Ending:
-        from lora_studio.engine import training
+        from lora_studio.engine import taking_part
         from lora_studio.engine.rank_processes import launched
 
         if problems := cluster.missing(run):
             raise ProblemError(problems)
         lower = isinstance(command, commands.Train) and command.lower
         ranks = launched(run, 0, count)
-        return training.train(run, job, resume=True, lower=lower, ranks=ranks)
+        return taking_part.train(run, job, resume=True, lower=lower, ranks=ranks)
 
     worker.handle(commands.Train(run=str(run.path), resume=True), channel, inbox, train)
     channel.drain()
@@ -90,13 +90,13 @@ def _report(run: RunFolder, count: int) -> int:
 
 
 def _follow(run: RunFolder, rank: int, count: int) -> int:
-    from lora_studio.engine import training
+    from lora_studio.engine import taking_part
     from lora_studio.engine.follower import ignore_wishes, silent_job
     from lora_studio.engine.rank_processes import launched
 
     ignore_wishes()
     try:
-        training.follow(run, launched(run, rank, count), silent_job(), resume=True)
+        taking_part.follow(run, launched(run, rank, count), silent_job(), resume=True)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         return _FAILED

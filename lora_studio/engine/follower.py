@@ -41,7 +41,7 @@ def main() -> None:
     """Loads when told to on stdin, trains, and ends without waiting for threads."""
     _end_with_parent()
     ignore_wishes()
-    from lora_studio.engine import training
+    from lora_studio.engine import taking_part
     from lora_studio.engine.rank_processes import LOST, Meeting, has_lost_others
 
     meeting = Meeting(**json.loads(sys.argv[1]))
@@ -50,7 +50,7 @@ def main() -> None:
     threading.Thread(target=_outlive_nobody, daemon=True).start()
     try:
         run = RunFolder(Path(meeting.run))
-        training.follow(run, meeting.follower(), silent_job(), resume=meeting.resume)
+        taking_part.follow(run, meeting.follower(), silent_job(), resume=meeting.resume)
     except BaseException as error:
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()

@@ -35,9 +35,9 @@ def _train(run: RunFolder, command: commands.Train, job: Job) -> events.Done:
     from lora_studio.engine import backend_choice
 
     name = backend_choice.settle(run, job, resume=command.resume)
-    from lora_studio.engine import backends, training
+    from lora_studio.engine import backends, taking_part
 
-    return training.train(
+    return taking_part.train(
         run, job, resume=command.resume, lower=command.lower, backend=backends.make(name)
     )
 

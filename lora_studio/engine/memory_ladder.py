@@ -90,16 +90,25 @@ def can_recompute(model: peft.PeftModel) -> bool:
     return bool(getattr(model.get_base_model(), "supports_gradient_checkpointing", False))
 
 
-@contextlib.contextmanager
-def room_for_state(model: torch.nn.Module, optimizer: Any) -> Any:
-    """Holds the memory that the optimizer will take with its first step, two values a parameter."""
+def room_for_state(model: torch.nn.Module, optimizer: Any) -> list[torch.Tensor]:
+    """As much memory as the optimizer will take with its first step, two values a parameter."""
     trained = [value for value in model.parameters() if value.requires_grad]
     is_new = not any(getattr(optimizer, "state", {}).values())
-    held = [torch.zeros((2, *value.shape), device=value.device) for value in trained if is_new]
-    try:
-        yield
-    finally:
-        del held
+    return [torch.zeros((2, *value.shape), device=value.device) for value in trained if is_new]
+
+
+def begins_anew(why: str) -> ProblemError:
+    """The end of this process, for another one to go on with less (`restarting.py`): where ranks hold
+    parts of the weights the others wait in the middle of a block, and there is no way back."""
+    return ProblemError(
+        Problem(
+            code="worker.out_of_memory",
+            what=f"{why} With weights that are divided among devices, training has to begin anew "
+            "from its last checkpoint.",
+            remedy="Resume it with a smaller micro-batch, shorter rows or gradient checkpointing.",
+            where=Where(step="training", field="micro_batch"),
+        )
+    )
 
 
 def exhausted(why: str, lengths: Sequence[int] | np.ndarray, precision: str) -> ProblemError:

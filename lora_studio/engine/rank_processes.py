@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
 from lora_studio.core import events
+from lora_studio.core.memory_limits import KillCounter
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
@@ -46,6 +48,9 @@ _INTERVAL = 0.1
 #: Seconds that the first rank has to notice by itself that another one died, before it is ended: a
 #: GPU that waits for a rank that is gone waits for ever.
 _GRACE = 5.0
+
+#: Seconds between two looks at how many processes were ended for lack of memory.
+_LOOK_INTERVAL = 10.0
 
 #: Exit status of a rank that failed because another one had gone: the cause is to be found there.
 LOST = 70
@@ -186,9 +191,12 @@ class _Team:
             for index, name in enumerate(names)
         ]
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._kills: dict[int, KillCounter] = {}  # by process number
         try:
             for meeting in self._meetings[1:]:
-                self._processes.append(_start(meeting))
+                process = _start(meeting)
+                self._processes.append(process)
+                self._kills[process.pid] = KillCounter(process.pid)
         except OSError:
             self.end()
             raise
@@ -218,13 +226,16 @@ class _Team:
         until = time.monotonic() + within
         while True:
             ended = [
-                (code, meeting)
+                (code, meeting, process.pid)
                 for meeting, process in zip(self._meetings[1:], self._processes, strict=True)
                 if (code := process.poll())
             ]
             causes = [entry for entry in ended if entry[0] != LOST] or ended
             if causes:
-                code, meeting = causes[0]
+                code, meeting, number = causes[0]
+                is_killed = code == -getattr(signal, "SIGKILL", 9)
+                if is_killed and self._kills[number].has_risen():
+                    return _out_of_memory(meeting)
                 return _problem_of(meeting, code)
             if time.monotonic() >= until:
                 return None
@@ -245,7 +256,12 @@ class _Team:
 
     def _watch(self) -> None:
         """Ends this process where another rank has died and the work here does not notice."""
+        looked = time.monotonic()
         while not self._ended.wait(_INTERVAL):
+            if time.monotonic() - looked > _LOOK_INTERVAL:
+                looked = time.monotonic()
+                for counter in self._kills.values():
+                    counter.look()
             if (problem := self.failure()) is None or self._ended.wait(_GRACE):
                 continue
             self._job.emit(events.Failed(problem=problem))
@@ -280,9 +296,24 @@ def _threads(processes: int) -> int:
     return max(1, cores() // processes)
 
 
+def _out_of_memory(meeting: Meeting) -> Problem:
+    """Of a rank that the system ended: the training is started again with less (`restarting.py`)."""
+    return Problem(
+        code="worker.out_of_memory",
+        what=f"{_name(meeting)} was ended by the system because memory ran out.",
+        remedy="What was saved before is intact. Resume the training with a smaller micro-batch, shorter "
+        "rows or fewer processes.",
+        where=Where(step="model", field="device"),
+    )
+
+
+def _name(meeting: Meeting) -> str:
+    return f"The process on {meeting.device} ({meeting.index + 1} of {meeting.count})"
+
+
 def _problem_of(meeting: Meeting, code: int) -> Problem:
     """What a rank that ended left behind, in words that name it."""
-    who = f"The process on {meeting.device} ({meeting.index + 1} of {meeting.count})"
+    who = _name(meeting)
     try:
         found = Problem.model_validate_json(meeting.problem_file.read_bytes())
     except (OSError, ValueError):

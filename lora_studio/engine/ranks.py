@@ -31,6 +31,34 @@ class Again(list[T]):
 
 
 @dataclass
+class Bundle:
+    """Gradients of parameters of a kind in one tensor, and behind them which of these have one."""
+
+    members: Sequence[torch.nn.Parameter]
+    values: torch.Tensor
+
+    @classmethod
+    def of(cls, members: Sequence[torch.nn.Parameter]) -> Bundle:
+        """Takes a copy of what there is."""
+        first = members[0]
+        has = [float(value.grad is not None) for value in members]
+        parts = [
+            value.grad.flatten() if value.grad is not None else torch.zeros_like(value).flatten()
+            for value in members
+        ]
+        known = torch.tensor(has, dtype=first.dtype, device=first.device)
+        return cls(members, torch.cat([*parts, known]))
+
+    def unpack(self) -> None:
+        """Makes its values the gradients."""
+        *sums, known = self.values.split(
+            [*(value.numel() for value in self.members), len(self.members)]
+        )
+        for value, total, ranks in zip(self.members, sums, known.tolist(), strict=True):
+            value.grad = total.view_as(value) if ranks else None
+
+
+@dataclass
 class Ranks:
     """This process among `count` of them; where it is alone nothing is sent anywhere.
 
@@ -106,29 +134,43 @@ class Ranks:
         self.add({})
 
     def first(self, value: T) -> T:
-        """What the first rank says."""
-        return self.gather(value)[0]
+        """What the first rank says; it may be large."""
+        if self.count == 1:
+            return value
+        said = [value if self.is_first else None]
+        dist.broadcast_object_list(said, src=0)
+        found: Any = said[0]
+        return found
 
     def any(self, is_so: bool) -> bool:
         """Whether it is so on any rank, such as that memory ran out."""
         return any(self.gather(is_so))
 
     @torch.no_grad()
-    def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Puts the sum over all ranks in place of each gradient.
+    def bundle(self, parameters: Iterable[torch.nn.Parameter]) -> list[Bundle]:
+        """What `add_gradients` sends: the gradients, end to end for each number format and device.
 
-        A parameter without a gradient on this rank counts as zero; without one on any, it stays so,
-        and the optimizer passes it over. One transfer for each number format and device.
+        Nothing is sent yet, so memory may run out here without any other rank waiting for this one.
         """
         if self.count == 1:
-            return
+            return []
         kinds: defaultdict[tuple[torch.dtype, torch.device], list[torch.nn.Parameter]]
         kinds = defaultdict(list)
         for parameter in parameters:
             if parameter.requires_grad:
                 kinds[parameter.dtype, parameter.device].append(parameter)
-        for members in kinds.values():
-            _add_gradients_of_a_kind(members)
+        return [Bundle.of(members) for members in kinds.values()]
+
+    @torch.no_grad()
+    def add_gradients(self, bundles: Iterable[Bundle]) -> None:
+        """Puts the sum over all ranks in place of each gradient.
+
+        A parameter without a gradient on this rank counts as zero; without one on any, it stays so,
+        and the optimizer passes it over.
+        """
+        for bundle in bundles:
+            dist.all_reduce(bundle.values)
+            bundle.unpack()
 
     @torch.no_grad()
     def align(self, values: Iterable[torch.Tensor]) -> None:
@@ -153,17 +195,3 @@ def _take(flags: Flags) -> list[str]:
     for name in found:
         getattr(flags, name).clear()
     return found
-
-
-def _add_gradients_of_a_kind(members: Sequence[torch.nn.Parameter]) -> None:
-    first = members[0]
-    has = [float(value.grad is not None) for value in members]
-    parts = [
-        value.grad.flatten() if value.grad is not None else torch.zeros_like(value).flatten()
-        for value in members
-    ]
-    whole = torch.cat([*parts, torch.tensor(has, dtype=first.dtype, device=first.device)])
-    dist.all_reduce(whole)
-    *sums, known = whole.split([*(value.numel() for value in members), len(members)])
-    for value, total, ranks in zip(members, sums, known.tolist(), strict=True):
-        value.grad = total.view_as(value) if ranks else None

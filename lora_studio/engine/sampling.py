@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from lora_studio.core import events
 from lora_studio.core.dataset import Message, Task
@@ -18,6 +18,9 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import chat, checkpoints, memory_ladder, tokens
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.channel import Job
+from lora_studio.engine.ranks import Ranks
+
+_T = TypeVar("_T")
 
 #: Characters of a text that is to be continued.
 _OPENING = 200
@@ -43,10 +46,13 @@ class Sampler:
         task: Task,
         job: Job,
         computing: Callable[[], AbstractContextManager[object]],
+        ranks: Ranks,
     ) -> None:
-        """`rows` of those held out are asked as well; `computing` is the context that the model computes in, such as autocast."""
+        """`rows` of those held out are asked as well; `computing` is the context that the model
+        computes in, such as autocast. All `ranks` have to ask where each holds a part of the weights."""
         self._run, self._spec, self._tuned, self._job = run, spec, tuned, job
         self._rows, self._task, self._computing = rows, task, computing
+        self._ranks = ranks
         self._prompts: list[Prompt] | None = None
         self._base_is_told = False
 
@@ -71,13 +77,16 @@ class Sampler:
             self._emit(step, index, prompt.shown, "tuned", text)
 
     def _within_memory(self, action: Callable[[], object]) -> None:
-        """Does something with the model, and goes on with a warning where memory runs out."""
+        """Does something with the model, and goes on with a warning where memory runs out; but not
+        while other ranks wait in the middle of it."""
 
         def undisturbed() -> None:
             with self._undisturbed():
                 action()
 
-        if memory_ladder.tried(undisturbed) is not None:
+        if self._ranks.is_sharded:
+            undisturbed()
+        elif memory_ladder.tried(undisturbed) is not None:
             memory_ladder.release()
             self._job.emit(events.Warned(problem=_no_memory()))
 
@@ -89,7 +98,8 @@ class Sampler:
                    else Sample("sft", (Message(role="user", content=text),))
                    for text in self._spec.sample_prompts]  # fmt: skip
             rows = self._run.heldout()[: self._rows] if self._rows else []
-            self._prompts = [*self._rendered(own, whole=True), *self._rendered(rows, whole=False)]
+            found = [*self._rendered(own, whole=True), *self._rendered(rows, whole=False)]
+            self._prompts = self._agreed(found)
         return self._prompts
 
     def _rendered(self, samples: Sequence[Sample], *, whole: bool) -> Iterator[Prompt]:
@@ -113,10 +123,9 @@ class Sampler:
         shown = [prompt.shown for prompt in self.prompts()]
         file = self._run.samples_file
         about = {"prompts": shown, "tokens": self._spec.sample_tokens}
-        if file.is_file():
-            kept = json.loads(file.read_text("utf-8"))
-            if {name: kept.get(name) for name in about} == about:
-                return list(zip(shown, kept["base"], strict=True))
+        kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        if answers := self._agreed(kept.get("base") if about.items() <= kept.items() else None):
+            return list(zip(shown, answers, strict=True))
         if not is_base and self._tuned.initial_adapter is not None:
             return []
         if is_base:
@@ -124,7 +133,9 @@ class Sampler:
         else:
             with self._tuned.model.disable_adapter():
                 answers = self._answers(self.prompts())
-        write_atomic(file, json.dumps(about | {"base": answers}, ensure_ascii=False, indent=1))
+        if self._ranks.is_first:
+            text = json.dumps(about | {"base": answers}, ensure_ascii=False, indent=1)
+            write_atomic(file, text)
         return list(zip(shown, answers, strict=True))
 
     def _answers(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -135,7 +146,12 @@ class Sampler:
                 [prompt.text for prompt in prompts],
                 self._spec.sample_tokens,
                 self._job,
+                in_step=self._ranks.is_sharded,
             )
+
+    def _agreed(self, value: _T) -> _T:
+        """What the first rank says, where the others take part."""
+        return self._ranks.first(value) if self._ranks.is_sharded else value
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:

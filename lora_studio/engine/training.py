@@ -1,4 +1,4 @@
-"""The training loop: load, wrap, read, optimise, evaluate, save; top to bottom."""
+"""The training loop: optimise, evaluate, save, and what goes wrong on the way; top to bottom."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import peft
 import torch
 from accelerate import Accelerator
-from peft.helpers import disable_input_dtype_casting
 
 from lora_studio.core import events
 from lora_studio.core.dataset import Task
@@ -28,28 +27,20 @@ from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import (
     checkpoints,
     compiling,
-    eva,
     failures,
     keeping,
-    memory_fit,
     memory_ladder,
     neftune,
     objectives,
     optimizers,
     reproduction,
-    run_record,
     schedules,
-    sharding,
-    starting,
-    trackers,
 )
 from lora_studio.engine import device as devices
-from lora_studio.engine.backends import Backend, Tuned
-from lora_studio.engine.backends.peft import PeftBackend
+from lora_studio.engine.backends import Tuned
 from lora_studio.engine.batches import Plan, by_length
 from lora_studio.engine.channel import Job
 from lora_studio.engine.device_load import DeviceLoad
-from lora_studio.engine.encoded_rows import sequence
 from lora_studio.engine.failures import PausedError
 from lora_studio.engine.keeping import Best
 from lora_studio.engine.logprobs import Scorer
@@ -57,10 +48,10 @@ from lora_studio.engine.memory_ladder import MemoryPressureError
 from lora_studio.engine.memory_watch import MemoryWatch
 from lora_studio.engine.meter import Meter
 from lora_studio.engine.objectives import Loss
-from lora_studio.engine.prepared import prepare
-from lora_studio.engine.rank_processes import together
 from lora_studio.engine.ranks import Again, Ranks
 from lora_studio.engine.sampling import Sampler
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,114 +67,6 @@ class Data:
     fingerprint: str
 
 
-def train(
-    run: RunFolder,
-    job: Job,
-    *,
-    resume: bool = False,
-    lower: bool = False,
-    backend: Backend | None = None,
-    ranks: Ranks | None = None,
-) -> events.Done:
-    """Trains the adapter of a run, to its end or until the user stops or pauses it.
-
-    With `resume` it goes on from the last complete checkpoint, on the CPU in 32-bit to the same
-    result bit for bit. `lower`: the attempt before ran out of memory without a word.
-    `ranks`: somebody else started the other processes. Raises ProblemError or CancelledError;
-    checkpoints written before stay.
-    """
-    project = run.load_project()
-    trackers.check(project.training)
-    checkpoints.sweep(run)
-    project = starting.keep(run, project, resume=resume)
-    if not resume:
-        checkpoints.clear(run)
-        run.update_manifest(memory=None)
-    with (
-        checkpoints.scratch(run) as scratch,
-        trackers.following(run, project, job, resume=resume),
-        nullcontext(ranks)
-        if ranks
-        else together(run, project, job, scratch, resume=resume) as all_,
-    ):
-        return _take_part(
-            run, project, job, all_, scratch, resume=resume, lower=lower, backend=backend
-        )
-
-
-def follow(run: RunFolder, ranks: Ranks, job: Job, *, resume: bool) -> None:
-    """Trains as one of several ranks, not the first, in a process of its own."""
-    project = starting.keep(run, run.load_project(), resume=True)
-    with checkpoints.scratch(run, f"rank-{ranks.index}") as scratch:
-        _take_part(run, project, job, ranks, scratch, resume=resume)
-
-
-def _take_part(
-    run: RunFolder,
-    project: Project,
-    job: Job,
-    ranks: Ranks,
-    scratch: Path,
-    *,
-    resume: bool,
-    lower: bool = False,
-    backend: Backend | None = None,
-) -> events.Done:
-    if ranks.device:
-        model = project.model.model_copy(update={"device": ranks.device})
-        project = project.model_copy(update={"model": model})
-    job.pausable = True
-    try:
-        model = sharding.settle(project.model, ranks.count, job)
-        project = project.model_copy(update={"model": model})
-        tuned = (backend or PeftBackend()).prepare(project, job, scratch)
-        data = prepare_data(run, project, tuned, job, record=ranks.is_first)
-        if project.lora.init == "eva" and not project.lora.start_from:
-            eva.look_at_data(tuned, data.training, project.training.micro_batch, job)
-        # Only now do the others load: downloads, conversions and tokens are there, made once.
-        ranks.connect()
-    except PausedError:
-        return events.Done(paused=True)
-    job.pausable = False
-    if model.sharding == "shard":
-        ranks.is_sharded = True
-        sharding.divide(tuned)
-    loop = Loop(run, project.training, tuned, data, job, ranks)
-    if resume:
-        loop.resume()
-    loop.align()
-    if ranks.is_first and not (resume and reproduction.is_there(run)):
-        reproduction.write(run, loop.recipe(project), job)
-    # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
-    # tenth faster on a CPU, and on a GPU the products run on its matrix units.
-    with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        fit = memory_fit.tell(project, tuned, data.task, data.training, job, step=loop.step)
-        done = loop.run_to_end(lower=lower)
-        if ranks.count == 1 and loop.rung == memory_ladder.first(loop.spec):
-            fit.learn(loop.step, loop.plan.steps_per_epoch)
-        return done
-
-
-def prepare_data(
-    run: RunFolder, project: Project, tuned: Tuned, job: Job, *, record: bool = True
-) -> Data:
-    """Reads, tokenises and splits the dataset; emits DatasetReady and writes the run's record."""
-    spec = project.dataset
-    prepared = prepare(spec, tuned.base.tokenizer, project.training.seed, job)
-    for problem in prepared.warnings:
-        job.emit(events.Warned(problem=problem))
-    job.emit(prepared.ready)
-    if record:
-        run_record.record_setup(run, project, tuned, prepared.ready, prepared.rows)
-        run_record.write_heldout(run, prepared.rows, prepared.split)
-    return Data(
-        prepared.rows.task,
-        sequence(prepared.training, prepared.rows.task),
-        sequence(prepared.validation, prepared.rows.task),
-        prepared.fingerprint,
-    )
-
-
 class Loop:
     """The optimisation of one adapter, with everything that a checkpoint has to hold."""
 
@@ -194,12 +77,13 @@ class Loop:
         tuned: Tuned,
         data: Data,
         job: Job,
-        ranks: Ranks | None = None,
+        ranks: Ranks,
+        scratch: Path,
     ) -> None:
         """Builds optimizer and schedule; raises ProblemError when the optimizer is not to be had."""
         self.folder, self.spec, self.data = run, spec, data
-        self.ranks = ranks or Ranks()
-        self.job = self.ranks.job(job)
+        self.ranks, self.job = ranks, ranks.job(job)
+        self.beginning = scratch / "beginning"
         self.tuned = tuned
         self.tokenizer, self.device = tuned.base.tokenizer, tuned.base.device
         # float16 alone needs its loss scaled; the computing itself is put into 16 bits by `_autocast`.
@@ -235,9 +119,9 @@ class Loop:
         self.scheduler = schedules.make(spec, optimizer, self.steps)
         self.best = Best(run)
         rows = spec.sample_rows if data.validation else 0
-        self.samples = Sampler(run, spec, rows, tuned, data.task, job, self._use)
-        # One rank alone cannot compute where each holds a part of the weights.
-        self.samples_here = self.ranks.is_first and not self.ranks.is_sharded
+        self.samples = Sampler(run, spec, rows, tuned, data.task, self.job, self._use, ranks)
+        # One rank is enough, but it cannot compute alone where each holds a part of the weights.
+        self.samples_here = ranks.is_first or ranks.is_sharded
         self.meter = Meter(job, self.steps)
         self.load = DeviceLoad(self.device)
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
@@ -291,6 +175,8 @@ class Loop:
     def _run_to_end(self) -> events.Done:
         began = time.monotonic() - self.results["seconds"]
         stopped = False
+        if self.step == 0:
+            self.keep_beginning()
         if self.step < self.steps:
             self.within_memory(self.probe)
             self.within_memory(self.compile)
@@ -336,10 +222,13 @@ class Loop:
         rows = [self.data.training[row] for row in longest]
         self.model.train()
         try:
-            with memory_ladder.room_for_state(self.model, self.optimizer):
-                with self._autocast():
-                    self.objective.begin([rows])
-                self.add_up([rows], max(1, self.objective.weight(rows)))
+            held = self.all_or_none(
+                lambda: memory_ladder.room_for_state(self.model, self.optimizer)
+            )
+            with self._autocast():
+                self.objective.begin([rows])
+            self.all_or_none(lambda: self.add_up([rows], max(1, self.objective.weight(rows))))
+            del held
         finally:
             self.optimizer.zero_grad()
             checkpoints.restore_random_state(random)
@@ -378,10 +267,13 @@ class Loop:
         weight = sum(self.objective.weight(rows) for rows in batches)
         with self._autocast():
             self.objective.begin(batches)
-        total, figures = self.add_up(self.ranks.share(batches), weight)
-        self.ranks.add_gradients(self.model.parameters())
+        share, parameters = self.ranks.share(batches), list(self.model.parameters())
+        total, figures, gradients = self.all_or_none(
+            lambda: (*self.add_up(share, weight), self.ranks.bundle(parameters))
+        )
+        self.ranks.add_gradients(gradients)
         limit = self.spec.max_grad_norm or math.inf
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), limit))
+        norm = float(self.accelerator.clip_grad_norm_(parameters, limit))
         # One wait for the device per step: reading the number.
         sums = self.ranks.add({"loss": total.item()} | figures)
         value = sums.pop("loss")
@@ -390,7 +282,7 @@ class Loop:
             raise self._diverged(value)
         rate = self.scheduler.get_last_lr()[0]
         self.is_updating = True
-        self.optimizer.step()
+        self.all_or_none(self.optimizer.step)
         self.is_updating = False
         if not self.accelerator.optimizer_step_was_skipped:
             self.scheduler.step()
@@ -416,22 +308,18 @@ class Loop:
         """Gradients of micro-batches on top of those there are; their loss and figures."""
         total = torch.zeros((), device=self.device)
         figures: defaultdict[str, float] = defaultdict(float)
-
-        def compute() -> None:
-            for rows in batches:
-                self.job.check()
-                with self._autocast():
-                    found = self.objective.loss(rows)
-                if isinstance(rows, Again):
-                    self.accelerator.backward(0.0 * found.total)
-                    continue
-                loss = found.total / weight
-                self.accelerator.backward(loss)
-                self.watch.check()
-                total.add_(loss.detach().to(self.device))
-                _add(figures, found, weight)
-
-        self.all_or_none(compute)
+        for rows in batches:
+            self.job.check()
+            with self._autocast():
+                found = self.objective.loss(rows)
+            if isinstance(rows, Again):
+                self.accelerator.backward(0.0 * found.total)
+                continue
+            loss = found.total / weight
+            self.accelerator.backward(loss)
+            self.watch.check()
+            total.add_(loss.detach().to(self.device))
+            _add(figures, found, weight)
         return total, dict(figures)
 
     def evaluate(self) -> None:
@@ -523,29 +411,30 @@ class Loop:
         """Does something, as often as memory runs out with less of it at a time.
 
         Each attempt begins with the same random numbers. False when the optimizer itself ran out:
-        then training is back at its last checkpoint, and the action was not done.
+        then training is back at its last checkpoint, and the action was not done. Where the weights
+        are divided, raises ProblemError for another process to go on.
         """
-        if self.ranks.is_sharded:
-            action()
-            return True
         while True:
             random = checkpoints.random_state()
             if (why := memory_ladder.tried(action)) is None:
                 return True
+            if self.ranks.is_sharded:
+                raise memory_ladder.begins_anew(why)
             self.go_down(why)
             if self.is_updating:
                 self.is_updating = False
                 return False
             checkpoints.restore_random_state(random)
 
-    def all_or_none(self, action: Callable[[], None]) -> None:
+    def all_or_none(self, action: Callable[[], T]) -> T:
         """Does something that every rank does alone; memory that ran out on any ran out on all."""
         if self.ranks.is_sharded:  # the others wait in the middle of a block: there is no way back
-            action()
-            return
-        why = memory_ladder.tried(action)
+            return action()
+        found: list[T] = []
+        why = memory_ladder.tried(lambda: found.append(action()))
         if self.ranks.any(why is not None):
             raise MemoryPressureError(why or "Memory ran out on another device.")
+        return found.pop()
 
     def go_down(self, why: str) -> None:
         """One rung lower, with everything given back; raises ProblemError where there is none."""
@@ -553,13 +442,11 @@ class Loop:
         memory_ladder.release()
         self.watch.rest()
         lower = self.rung.below(can_recompute=memory_ladder.can_recompute(self.unwrapped))
-        # Some weights have moved and some have not: only a checkpoint helps, on one rank alone.
-        is_lost = self.is_updating and (self.ranks.count > 1 or not self.folder.checkpoint_steps())
-        if lower is None or is_lost:
+        if lower is None:
             raise memory_ladder.exhausted(
                 why, self.data.training.lengths, self.tuned.base.precision
             )
-        if self.is_updating:
+        if self.is_updating:  # some weights have moved and some have not
             self.resume()
         self.use(lower)
         accumulation = lower.accumulation(self.plan.per_step)
@@ -594,18 +481,36 @@ class Loop:
 
     # --- saving and going on ------------------------------------------------------------------
 
+    def keep_beginning(self) -> None:
+        """Leaves something to go back to while there is no checkpoint."""
+        state, about = self._to_go_on()
+        if self.ranks.is_first:
+            with optimizers.weights_to_use(self.optimizer):
+                checkpoints.write(self.beginning, self.unwrapped, state, about)
+
     def save_checkpoint(self) -> None:
         """Writes all that is needed to go on from here as if nothing had happened."""
-        random = self.ranks.gather(checkpoints.random_state())
+        state, about = self._to_go_on()
         if not self.ranks.is_first:
             self.saved_step = self.step
             return
+        with optimizers.weights_to_use(self.optimizer):
+            folder = checkpoints.save(
+                self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
+            )
+        self.saved_step, self.saved_at = self.step, time.monotonic()
+        self.best.checkpointed(self.results["evaluations"])
+        self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
+
+    def _to_go_on(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a checkpoint holds beside the adapter: the state, and what is to be read about it. To be
+        asked for by all ranks."""
         scaler = self.accelerator.scaler
         state = {
             "optimizer": optimizers.state(self.optimizer),
             "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
-            "random": random,
+            "random": self.ranks.gather(checkpoints.random_state()),
         }
         about = {
             "step": self.step,
@@ -615,13 +520,7 @@ class Loop:
             "owes_evaluation": self.owes_evaluation,
             "memory": asdict(self.rung),
         }
-        with optimizers.weights_to_use(self.optimizer):
-            folder = checkpoints.save(
-                self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
-            )
-        self.saved_step, self.saved_at = self.step, time.monotonic()
-        self.best.checkpointed(self.results["evaluations"])
-        self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
+        return state, about
 
     def save_adapter(self) -> None:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one: the
@@ -659,7 +558,7 @@ class Loop:
     def resume(self) -> None:
         """Takes up the last complete checkpoint, if there is one; raises ProblemError when the
         data are not those it was made with."""
-        found = checkpoints.last_complete(self.folder, self.job)
+        found = self.ranks.first(self._last_complete() if self.ranks.is_first else None)
         if found is None:
             self.job.emit(events.Log(text="There is no checkpoint yet: training starts anew."))
             return
@@ -682,11 +581,21 @@ class Loop:
         self.owes_evaluation = found.about.get("owes_evaluation", False)
         self.rung = memory_ladder.first(self.spec, found.about.get("memory"))
 
+    def _last_complete(self) -> checkpoints.Checkpoint | None:
+        """The last checkpoint; before there is any, where this process began."""
+        found = checkpoints.last_complete(self.folder, self.job)
+        if found is None and self.beginning.is_dir():
+            return checkpoints.read(self.beginning)
+        return found
+
     def _waits_for_space(self, problem: Problem) -> Problem:
-        """A full disk as the reason for a pause: it does not keep anybody from resuming."""
+        """A disk that takes no more as the reason for a pause: it does not keep anybody from resuming."""
         remedy = (
             "Free some space or move the project to a larger disk, then resume: training goes on "
             f"from step {self.saved_step}."
+            if problem.code == "disk.full"
+            else "Move the project to a disk without that limit, or raise the limit on file sizes of your "
+            f"account, then resume: training goes on from step {self.saved_step}."
         )
         return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 

@@ -3770,6 +3770,10 @@
             <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze (FAT hat eine bei 4 GB), oder heben Sie die Grenze für Dateigrößen Ihres Kontos. Vorher fertige Dateien sind unberührt.</translation>
         </message>
         <message>
+            <source>Move the project to a disk without that limit, or raise the limit on file sizes of your account, then resume: training goes on from step {saved_step}.</source>
+            <translation>Verschieben Sie das Projekt auf einen Datenträger ohne diese Grenze, oder heben Sie die Grenze der Dateigröße Ihres Kontos an, und setzen Sie dann fort: Das Training geht ab Schritt {saved_step} weiter.</translation>
+        </message>
+        <message>
             <source>Move this conversation to the trash</source>
             <translation>Dieses Gespräch in den Papierkorb</translation>
         </message>
@@ -4095,10 +4099,6 @@
         <message>
             <source>Not all rows were read</source>
             <translation>Nicht alle Zeilen wurden gelesen</translation>
-        </message>
-        <message>
-            <source>Not estimated: the devices share the weights, or one memory.</source>
-            <translation>Nicht geschätzt: Die Geräte teilen sich die Gewichte oder einen Speicher.</translation>
         </message>
         <message>
             <source>Not everything could be deleted: {value}.</source>
@@ -5031,6 +5031,10 @@
         <message>
             <source>Resume</source>
             <translation>Fortsetzen</translation>
+        </message>
+        <message>
+            <source>Resume it with a smaller micro-batch, shorter rows or gradient checkpointing.</source>
+            <translation>Setzen Sie es mit kleinerem Mikro-Batch, kürzeren Zeilen oder Gradienten-Checkpointing fort.</translation>
         </message>
         <message>
             <source>Resume to begin; no step was done yet.</source>
@@ -7810,6 +7814,10 @@
             <translation>Was gefunden wurde</translation>
         </message>
         <message>
+            <source>What was saved before is intact. Resume the training with a smaller micro-batch, shorter rows or fewer processes.</source>
+            <translation>Was vorher gespeichert wurde, ist unversehrt. Setzen Sie das Training mit kleinerem Mikro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
+        </message>
+        <message>
             <source>What was saved before is intact. Try again; a training can be resumed.</source>
             <translation>Was vorher gespeichert war, ist unversehrt. Versuchen Sie es erneut; ein Training lässt sich fortsetzen.</translation>
         </message>
@@ -9974,6 +9982,10 @@
             <translation>Weise, Text zu teilen,</translation>
         </message>
         <message>
+            <source>weights divided among the GPUs</source>
+            <translation>Gewichte auf die GPUs aufgeteilt</translation>
+        </message>
+        <message>
             <source>writing model</source>
             <translation>Modell schreiben</translation>
         </message>
@@ -10416,6 +10428,10 @@
         <message>
             <source>{name} was asked “{content}” and answered: {text}</source>
             <translation>{name} wurde „{content}“ gefragt und antwortete: {text}</translation>
+        </message>
+        <message>
+            <source>{name} was ended by the system because memory ran out.</source>
+            <translation>{name} wurde vom System beendet, weil der Speicher ausging.</translation>
         </message>
         <message>
             <source>{name} was unpacked, but does not do what llama.cpp does with it: {why}.</source>
@@ -10986,6 +11002,10 @@
         <message>
             <source>{why} Training goes on after step {step} with micro-batches of {micro_batch}{recomputing}; a step has as many rows as before.</source>
             <translation>{why} Das Training geht nach Schritt {step} mit Mikro-Batches von {micro_batch}{recomputing} weiter; ein Schritt hat so viele Zeilen wie zuvor.</translation>
+        </message>
+        <message>
+            <source>{why} With weights that are divided among devices, training has to begin anew from its last checkpoint.</source>
+            <translation>{why} Mit Gewichten, die auf Geräte aufgeteilt sind, muss das Training von seinem letzten Checkpoint aus neu beginnen.</translation>
         </message>
         <message>
             <source>“{name}” is taken as {slot}</source>

@@ -16,7 +16,7 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import lora, model, training
+from lora_studio.engine import lora, model, taking_part
 from lora_studio.engine.batches import collate
 from lora_studio.engine.encoded_rows import EncodedRows
 from lora_studio.engine.logprobs import Scorer
@@ -115,7 +115,7 @@ def test_what_the_checks_let_through_works_and_what_they_refuse_does_not(
         )
         channel = RecordingChannel()
         try:
-            training.train(run, make_job(channel))  # past the checks
+            taking_part.train(run, make_job(channel))  # past the checks
             evaluated = channel.last(events.Evaluated).loss
             # LoftQ's adapter is saved for the weights before they were quantised.
             slack = {"fp32": 1e-4}.get(

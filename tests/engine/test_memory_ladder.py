@@ -217,24 +217,25 @@ def test_a_training_that_the_system_ended_goes_on_one_rung_lower(start: Start) -
     assert_same_curve(lean, whole)
 
 
-def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
+def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_or_the_beginning(
+    start: Start, monkeypatch: pytest.MonkeyPatch, call: int, step: int
 ) -> None:
     whole, lean = start(), start()
     train(whole)
     own = torch.optim.AdamW.step
     calls: list[int] = []
 
-    def step(optimizer: Any, *about: Any) -> Any:
+    def take(optimizer: Any, *about: Any) -> Any:
         calls.append(1)
         found = own(optimizer, *about)
-        if len(calls) == 4:
+        if len(calls) == call:
             raise MemoryError  # when the weights have moved
         return found
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(torch.optim.AdamW, "step", take)
     channel = train(lean)
-    assert [event.step for event in channel.of(events.Recovered)] == [2]
+    assert [event.step for event in channel.of(events.Recovered)] == [step]
     assert_same_curve(lean, whole)
 
 

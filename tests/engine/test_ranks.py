@@ -23,6 +23,7 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import device
 from lora_studio.engine.ranks import Again, Ranks
+from lora_studio.restarting import RestartingWorker
 from tests.engine.conftest import TinyModel
 from tests.helpers.jobs import handle, new_run, write_rows
 
@@ -219,6 +220,88 @@ def test_a_second_process_that_fails_says_what_and_where(start: Start) -> None:
 
     found = train_in_worker(run, lose)
     assert found[-1].problem.what.startswith("The process on cpu (2 of 2) failed: ")
+
+
+#: Put before the packages of every process of a training: it patches those of one kind.
+_UNFORTUNATE = """
+import sys
+if "{module}" in sys.orig_argv:
+    import {holder}
+    own, calls = {holder}.{name}, []
+    def unfortunate(*about, **how):
+        found = own(*about, **how)
+        calls.append(1)
+        if len(calls) {when}:
+            raise MemoryError
+        return found
+    {holder}.{name} = unfortunate
+"""
+
+
+@pytest.fixture
+def misfortune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets memory run out in a function, after it has done its work, at a certain call or calls."""
+
+    def arrange(module: str, holder: str, name: str, when: str) -> None:
+        folder = tmp_path / "before"
+        folder.mkdir()
+        text = _UNFORTUNATE.format(module=module, holder=holder, name=name, when=when)
+        (folder / "sitecustomize.py").write_text(text)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]))
+
+    return arrange
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("call", "step"), [(1, 0), (4, 2)], ids=["before a checkpoint", "after a checkpoint"]
+)
+def test_an_optimizer_that_runs_out_of_memory_in_one_process_takes_both_back(
+    start: Start, misfortune: Callable[..., None], call: int, step: int
+) -> None:
+    recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
+    alone, both = start("cpu", **recipe), start("cpu:2", **recipe)
+    expected = figures(handle(commands.Train(run=str(alone.path))).events)
+    misfortune("lora_studio.engine.follower", "torch.optim", "AdamW.step", f"== {call}")
+    found = train_in_worker(both, nothing)
+    assert of(found, events.Done), found[-1]
+    assert [(e.step, e.micro_batch) for e in of(found, events.Recovered)] == [(step, 1)]
+    for number, values in figures(found).items():  # of each step the last time
+        assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
+    assert list(figures(found)) == list(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["lora_studio.engine", "lora_studio.engine.follower"])
+def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_process(
+    start: Start, misfortune: Callable[..., None], module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
+    alone, both = start("cpu", **recipe), start("cpu:2", ROWS, "shard", **recipe)
+    expected = figures(handle(commands.Train(run=str(alone.path))).events)
+    # A pass for the probe, one for each of two steps; the next process has fewer rows in each.
+    misfortune(module, "lora_studio.engine.objectives", "Sft.loss", "== 4 and len(about[1]) > 1")
+    command = commands.Train(run=str(both.path))
+    found = list(client.perform(command, start=RestartingWorker.start))
+    assert of(found, events.Done), found[-1]
+    (warned,) = [e for e in of(found, events.Warned) if e.problem.code == "worker.out_of_memory"]
+    assert "from the checkpoint at step 2 with less memory" in warned.problem.remedy
+    assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
+    for number, values in figures(found).items():
+        assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
+    assert list(figures(found)) == list(expected)
+
+
+@pytest.mark.slow
+def test_divided_weights_answer_sample_prompts_like_those_of_one_process(start: Start) -> None:
+    recipe = {"sample_prompts": ("What is 3 and 3?", "Who?"), "sample_tokens": 8}
+    alone, both = start("cpu", **recipe), start("cpu:2", ROWS, "shard", **recipe)
+    told = handle(commands.Train(run=str(alone.path))).of(events.Sampled)
+    found = of(train_in_worker(both, nothing), events.Sampled)
+    assert len(told) >= 4
+    assert [(e.step, e.index, e.source, e.text) for e in found] == [
+        (e.step, e.index, e.source, e.text) for e in told
+    ]
 
 
 # --- in this process ------------------------------------------------------------------------------

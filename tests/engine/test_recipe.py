@@ -417,7 +417,9 @@ def test_the_bases_answers_are_computed_once_a_run(
     run = start(sample_rows=2, sample_tokens=4, eval_every=2)
     calls: list[int] = []
     own = sampling.chat.complete
-    monkeypatch.setattr(sampling.chat, "complete", lambda *about: calls.append(1) or own(*about))
+    monkeypatch.setattr(
+        sampling.chat, "complete", lambda *about, **how: calls.append(1) or own(*about, **how)
+    )
     train(run)
     assert len(calls) == 1 + 4  # the base once, the tuned model at each evaluation
     assert len(json.loads(run.samples_file.read_text())["base"]) == 2
@@ -438,11 +440,11 @@ def test_samples_that_find_no_memory_are_left_out_and_training_goes_on(
     run.project_file.write_text(frozen.model_copy(update={"lora": pissa}).to_toml())
     own, calls = sampling.chat.complete, []
 
-    def complete(*about: Any) -> Any:
+    def complete(*about: Any, **how: Any) -> Any:
         calls.append(1)
         if len(calls) < 3:  # as the processor's allocator says it
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 12 bytes.")
-        return own(*about)
+        return own(*about, **how)
 
     monkeypatch.setattr(sampling.chat, "complete", complete)
     channel = train(run)

@@ -12,13 +12,13 @@ import sys
 
 import torch
 
-from lora_studio.engine import training, worker
+from lora_studio.engine import taking_part, worker
 
 
 def main() -> None:
     """One worker after another, however each ends."""
     torch.set_num_threads(1)
-    assert training.Loop
+    assert taking_part.Loop
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
