@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch.nn.utils.rnn import pad_sequence
 
 from lora_studio.core.training_rows import STEPS_GROUPED
@@ -33,6 +34,12 @@ class Batch:
     def tokens(self) -> int:
         """Tokens of all rows."""
         return len(self.ids)
+
+    def filled(self, tokens: int) -> Batch:
+        """The same rows, and behind them one of no meaning that makes the batch so many tokens long."""
+        if (more := tokens - self.tokens) == 0:
+            return self
+        return replace(self, ids=F.pad(self.ids, (0, more)), lengths=(*self.lengths, more))
 
     def padded(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and attention mask, each [rows, longest] int64, padded on the right.
@@ -73,6 +80,8 @@ class Plan:
         self._lengths = np.asarray(lengths)
         #: Rows computed at once; may be changed at any time, the rows of a step stay the same.
         self.micro_batch = micro_batch
+        #: Tokens that more rows may fill up a micro-batch to; 0: it has `micro_batch` rows, no more.
+        self.room = 0
         self.per_step = micro_batch * accumulation
         self._seed = seed
         self._grouped = grouped
@@ -91,7 +100,22 @@ class Plan:
         """
         epoch, position = divmod(index, self.steps_per_epoch)
         rows = self._epoch(epoch)[position * self.per_step : (position + 1) * self.per_step]
-        return by_length(rows, self._lengths, self.micro_batch)
+        parts = by_length(rows, self._lengths, self.micro_batch)
+        return min(parts, self._filled_up(rows), key=len) if self.room else parts
+
+    def _filled_up(self, rows: Iterable[int]) -> list[list[int]]:
+        """Each row, the longest first, into the first micro-batch that has room for it."""
+        found: list[list[int]] = []
+        left: list[int] = []
+        for (row,) in by_length(rows, self._lengths, 1):
+            length = int(self._lengths[row])
+            place = next((number for number, free in enumerate(left) if free >= length), len(left))
+            if place == len(left):
+                found.append([])
+                left.append(self.room)
+            found[place].append(row)
+            left[place] -= length
+        return found
 
     def longest(self, steps: int, *, padded: bool) -> list[int]:
         """The micro-batch among those of the first `steps` steps that takes the most memory.

@@ -116,6 +116,7 @@ class Loop:
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)
         self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)
+        self._lay_out(spec.micro_batch)
         self.scheduler = schedules.make(spec, optimizer, self.steps)
         self.best = Best(run)
         rows = spec.sample_rows if data.validation else 0
@@ -218,8 +219,7 @@ class Loop:
         Its gradients are thrown away and its random numbers drawn again: no curve changes.
         """
         random = checkpoints.random_state()
-        longest = self.plan.longest(self.steps, padded=not self.scorer.packed)
-        rows = [self.data.training[row] for row in longest]
+        rows = [self.data.training[row] for row in self.longest]
         self.model.train()
         try:
             held = self.all_or_none(
@@ -475,9 +475,22 @@ class Loop:
         self.rung = rung
         # Every rank gets something to do, be the step cut ever so fine.
         fair = math.ceil(self.plan.per_step / self.ranks.count)
-        self.plan.micro_batch = min(rung.micro_batch, fair)
+        self._lay_out(min(rung.micro_batch, fair))
         if rung.recomputing:
             memory_ladder.recompute(self.unwrapped)
+
+    def _lay_out(self, micro_batch: int) -> None:
+        """So many rows at a time, or short ones up to as many tokens as the longest of those have.
+
+        That takes no more memory, and fewer passes over the weights. Ranks share a step by its
+        micro-batches, and the objectives that compare answers do it within them: there it is rows alone.
+        """
+        plan = self.plan
+        plan.micro_batch, plan.room = micro_batch, 0
+        self.longest = plan.longest(self.steps, padded=not self.scorer.packed)
+        is_free = self.ranks.count == 1 and isinstance(self.objective, objectives.Sft)
+        if is_free and self.scorer.packed and self.scorer.chunked:
+            plan.room = sum(int(self.data.training.lengths[row]) for row in self.longest)
 
     # --- saving and going on ------------------------------------------------------------------
 

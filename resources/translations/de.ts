@@ -132,8 +132,8 @@
             <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
         </message>
         <message>
-            <source>; {fused} adapted layers, norms and gates are computed in few passes</source>
-            <translation>; {fused} angepasste Schichten, Normen und Tore werden in wenigen Durchgängen gerechnet</translation>
+            <source>; {fused} adapted layers, norms, gates and rotations are computed in few passes</source>
+            <translation>; {fused} angepasste Schichten, Normen, Tore und Drehungen werden in wenigen Durchgängen gerechnet</translation>
         </message>
         <message>
             <source>; {gone} before it were.</source>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -62,6 +64,36 @@ def test_the_number_of_steps_follows_from_epochs_and_limit(
     epochs: float, max_steps: int, steps: int
 ) -> None:
     assert Plan(LENGTHS, 2, 2, 0).total_steps(epochs, max_steps) == steps
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 4))
+def test_short_rows_fill_up_the_micro_batches_of_a_step_and_it_keeps_its_rows(
+    lengths: list[int], micro_batch: int, accumulation: int
+) -> None:
+    plan = Plan(lengths, micro_batch, accumulation, 7)
+    steps = range(plan.steps_per_epoch)
+    divided = [plan.step(step) for step in steps]
+    plan.room = sum(lengths[row] for row in plan.longest(plan.steps_per_epoch, padded=False))
+    for before, filled in zip(divided, map(plan.step, steps), strict=True):
+        assert sorted(chain(*filled)) == sorted(chain(*before))
+        assert len(filled) <= len(before)
+        assert all(sum(lengths[row] for row in rows) <= plan.room for rows in filled)
+
+
+def test_the_longest_row_comes_first_where_short_ones_fill_up_micro_batches() -> None:
+    plan = Plan(LENGTHS, 1, 10, 0)
+    plan.room = 31
+    batches = [[LENGTHS[row] for row in batch] for batch in plan.step(0)]
+    assert batches == [[31], [30], [29], [28], [9, 8, 7, 6], [5, 4]]
+
+
+def test_a_batch_is_filled_with_a_row_that_trains_nothing() -> None:
+    batch = collate([encoded([1, 2, 3], [True, True, True]), encoded([4, 5], [True, True])])
+    filled = batch.filled(8)
+    assert (filled.tokens, filled.lengths) == (8, (3, 2, 3))
+    assert filled.ids[:5].tolist() == batch.ids.tolist()
+    assert filled.sources is batch.sources
+    assert batch.filled(5) is batch
 
 
 def test_equal_lengths_keep_their_order() -> None:

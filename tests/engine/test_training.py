@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import peft
 import pytest
 import torch
@@ -141,6 +142,17 @@ def test_how_a_step_is_split_does_not_change_it(start: Start, micro_batch: int) 
     expected = adapter_of(whole)
     for name, value in adapter_of(split).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-3, atol=2e-5)
+
+
+def test_one_row_at_a_time_means_short_ones_together_up_to_the_length_of_the_longest(
+    start: Start, tmp_path: Path
+) -> None:
+    rows = [{"instruction": "Count.", "output": "one two three four " * n} for n in (16, 1, 1, 1)]
+    settings = {"micro_batch": 1, "gradient_accumulation": 4, "max_steps": 1}
+    run = start(rows=write_rows(tmp_path / "some.jsonl", rows), training=settings)
+    train(run)
+    (sizes,) = run.path.rglob("micro_batches.npy")
+    assert np.load(sizes).tolist() == [[1, 3, 0, 0]]
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
