@@ -1,4 +1,4 @@
-"""Adapted layers, norms and gates in fewer passes over memory than PEFT and transformers take.
+"""Adapted layers, norms, gates and rotations in fewer passes over memory than PEFT and transformers take.
 
 A product of matrices is cheap; what surrounds it is not, as each elementwise operation reads and writes
 whole activations. Here the low-rank update is added by the product that computes it, its scale is in
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import peft
@@ -24,6 +25,9 @@ _TOLERANCE = {2: 3e-2, 4: 1e-4}
 
 #: Values of an activation that are treated at a time on a processor: 0.5 MB in 32-bit.
 _IN_CACHE = 1 << 17
+
+#: What transformers calls the function that turns queries and keys, in the module of each attention.
+_ROTATION = "apply_rotary_pos_emb"
 
 
 class _Adapted(torch.autograd.Function):
@@ -195,6 +199,60 @@ def _is_gated(layer: torch.nn.Module) -> bool:
     return parts and isinstance(getattr(layer, "act_fn", None), torch.nn.SiLU | SiLUActivation)
 
 
+class _Rotated(torch.autograd.Function):
+    """y = x ∘ cos + r(x) ∘ sin with r(a, b) = (−b, a) for halves a and b (Su et al. 2021, equation 34).
+
+    dL/dx is the same the other way round: with g = dL/dy it is g ∘ cos + r⁻¹(g ∘ sin).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor
+    ) -> torch.Tensor:
+        """`x` [..., size], `cosine` and `sine` of shapes that spread to it."""
+        ctx.save_for_backward(cosine, sine)
+        half = x.shape[-1] // 2
+        y = x * cosine
+        y[..., :half].addcmul_(x[..., half:], sine[..., :half], value=-1)
+        y[..., half:].addcmul_(x[..., :half], sine[..., half:])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        """The gradient of the input."""
+        (cosine, sine), g = ctx.saved_tensors, outer[0]
+        half = g.shape[-1] // 2
+        dx = g * cosine
+        dx[..., :half].addcmul_(g[..., half:], sine[..., half:])
+        dx[..., half:].addcmul_(g[..., :half], sine[..., :half], value=-1)
+        return dx, None, None
+
+
+def _rotate(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    cosine: torch.Tensor,
+    sine: torch.Tensor,
+    unsqueeze_dim: int = 1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Takes the place of the function that turns queries and keys by their positions."""
+    cosine, sine = cosine.unsqueeze(unsqueeze_dim), sine.unsqueeze(unsqueeze_dim)
+    return _Rotated.apply(query, cosine, sine), _Rotated.apply(key, cosine, sine)
+
+
+@cache
+def _rotating(kind: type[torch.nn.Module]) -> Callable[..., Any] | None:
+    """The forward of a kind of attention with `_rotate` for the function of its module, if it has that."""
+    forward = kind.forward
+    code = getattr(forward, "__code__", None)
+    if code is None or _ROTATION not in code.co_names or forward.__closure__:
+        return None
+    names = {**forward.__globals__, _ROTATION: _rotate}
+    found = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
+    found.__kwdefaults__ = forward.__kwdefaults__
+    return found
+
+
 def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
     """Computes the layers that are plain enough in fewer passes; how many these are.
 
@@ -202,7 +260,7 @@ def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
     ways: one whose output or gradients differ by more than rounding stays as it is. (Compared at the
     end of the model, a last digit can make half of the result, where activations are massive.)
     """
-    candidates: dict[torch.nn.Module, Callable[..., torch.Tensor]] = {}
+    candidates: dict[torch.nn.Module, Callable[..., Any]] = {}
     for layer in model.modules():
         if not layer._forward_hooks and not layer._forward_pre_hooks:
             if _is_plain(layer):
@@ -211,10 +269,16 @@ def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
                 candidates[layer] = _norm
             elif _is_gated(layer):
                 candidates[layer] = _gated
+            elif (rotating := _rotating(layer.__class__)) is not None:
+                candidates[layer] = rotating
     fitting: set[torch.nn.Module] = set()
 
-    def compare(layer: torch.nn.Module, given: tuple[Any, ...], named: Any, _: Any) -> None:
-        if len(given) == 1 and not named and _agree(layer, candidates[layer], given[0]):
+    def compare(
+        layer: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any
+    ) -> None:
+        others = dict(named)
+        x = given[0] if len(given) == 1 else others.pop("hidden_states", None)
+        if x is not None and _agree(layer, candidates[layer], x, others):
             fitting.add(layer)
 
     hooks = [layer.register_forward_hook(compare, with_kwargs=True) for layer in candidates]
@@ -232,14 +296,17 @@ def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
     return len(fitting)
 
 
-def _agree(layer: torch.nn.Module, forward: Callable[..., torch.Tensor], x: torch.Tensor) -> bool:
+def _agree(
+    layer: torch.nn.Module, forward: Callable[..., Any], x: torch.Tensor, others: dict[str, Any]
+) -> bool:
     """Whether a layer's own forward and another give the same, and the same gradients."""
     trained = [value for value in layer.parameters() if value.requires_grad]
 
-    def computed(how: Callable[..., torch.Tensor]) -> list[torch.Tensor]:
+    def computed(how: Callable[..., Any]) -> list[torch.Tensor]:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            y = how(layer, leaf)
+            y = how(layer, leaf, **others)
+            y = y[0] if isinstance(y, tuple) else y
             push = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
             return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], push)]
 

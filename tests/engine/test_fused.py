@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_studio.core.lora import LoraSpec
-from lora_studio.engine import fused, lora
+from lora_studio.engine import fused, logprobs, lora
 from lora_studio.engine.batches import collate
 from lora_studio.engine.logprobs import Scorer
 from tests.engine.conftest import TinyModel
@@ -60,6 +60,10 @@ def assert_equal(found: Result, expected: Result, tolerance: float) -> None:
         assert (one - other).norm() <= tolerance * other.norm() + 1e-6
 
 
+def is_rotating(layer: torch.nn.Module) -> bool:
+    return fused._rotating(type(layer)) is not None
+
+
 def layers_of(model: peft.PeftModel, test: Callable[[torch.nn.Module], bool]) -> int:
     return sum(test(layer) for layer in model.modules())
 
@@ -71,6 +75,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
     if family != "gemma3":  # its norms are of another kind
         expected += layers_of(scorer.model, fused._is_plain_norm)
         expected += layers_of(scorer.model, fused._is_gated)
+    expected += layers_of(scorer.model, is_rotating)
     assert scorer.fused == expected > 0
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
@@ -81,6 +86,20 @@ def test_in_16_bits_they_differ_by_rounding_alone(tiny: TinyModel) -> None:
         scorer = Scorer(model)
         assert scorer.fused
         assert_equal(result(scorer), plainly(scorer), 0.05)
+
+
+def test_in_16_bits_on_a_processor_batches_have_few_different_lengths(tiny: TinyModel) -> None:
+    model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
+    exact = wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32).train()
+    scorer = Scorer(model)
+    with peft.helpers.disable_input_dtype_casting(model):
+        found = result(scorer)
+    assert scorer.lengths == (12, 12, 7, 1)
+    assert_equal(found, result(Scorer(exact)), 0.05)
+    every = {logprobs._rounded(tokens) for tokens in range(1, 8193)}
+    assert len(every) == 32 + 3 * 16
+    assert all(size <= max(tokens * 17 / 16, tokens + 31) for tokens in range(1, 8193)
+               for size in [logprobs._rounded(tokens)])  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -141,5 +160,5 @@ def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> N
     odd.__class__ = Biased
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
-    kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated)
+    kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated, is_rotating)
     assert scorer.fused == sum(layers_of(model, kind) for kind in kinds) - 1
