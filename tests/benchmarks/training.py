@@ -305,7 +305,22 @@ def limit(work: Path) -> dict[str, Any]:
         for count, *about in [*parts, (1, trained, config.vocab_size, hidden, 1, 0)]:
             found = _products(device, *about)
             wall, used = wall + count * found[0], used + count * found[1]
-    return {"clock": [(0.0, 0.0), (wall, used)]}
+    return {"clock": [(0.0, 0.0), (wall, used)], "computed_with": _computed_with(device)}
+
+
+def _computed_with(device: Any) -> str:
+    """What multiplies matrices here: with AMX a limit is several times as high as without."""
+    import torch
+
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    known = {
+        "bfloat16 products": torch.cpu._is_avx512_bf16_supported(),
+        "AMX": torch.cpu._is_amx_tile_supported(),
+    }
+    found = [torch.backends.cpu.get_cpu_capability(), *(name for name, has in known.items() if has)]
+    at_most = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return ", ".join(found) + (f", of which oneDNN uses {at_most} at most" if at_most else "")
 
 
 def _micro_batches(work: Path) -> list[tuple[int, int]]:
@@ -423,6 +438,7 @@ def compare(
         "losses": losses,
         "same_loss": max(first) - min(first) < SAME_LOSS * min(first) if first else True,
         "ratios": _ratios(speed, peak),
+        "computed_with": runs["limit"][0]["computed_with"] if "limit" in runs else None,
         "said": {way: runs[way][0]["said"] for way in peak},
         "runs": {way: [r["tokens_per_s"] for r in found] for way, found in runs.items()},
     }
@@ -455,6 +471,8 @@ def in_words(report: dict[str, Any]) -> str:
         every = " · ".join(f"{value:.0f}" for value in report["runs"][way])
         memory = f"{report['peak_bytes'][way] / 1e9:6.2f} GB" if way in report["peak_bytes"] else ""
         lines.append(f"{way:14}{speed:8.0f} tokens/s  ({every})  {memory}")
+    if report["computed_with"]:
+        lines.append(f"the limit is that of {report['computed_with']}")
     for way, losses in report["losses"].items():
         lines.append(f"{way:14}losses " + " ".join(f"{loss:.4f}" for loss in losses))
     lines += [f"{way}: {text}" for way, texts in report["said"].items() for text in texts]
