@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+#: A line of the notes that is about a step: `@1200 lowered the rate`.
+_STEP = re.compile(r"^@(\d{1,12})\b", re.MULTILINE)
+
+
+def noted_steps(notes: str) -> tuple[int, ...]:
+    """The steps that notes are about, each once, in order."""
+    return tuple(sorted({int(found) for found in _STEP.findall(notes)}))
 
 
 def clean_tags(tags: tuple[str, ...]) -> tuple[str, ...]:

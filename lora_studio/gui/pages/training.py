@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
 from lora_studio.core import advice, checks, commands, events, words
@@ -18,6 +19,7 @@ from lora_studio.gui.lingering import Lingering
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
@@ -26,6 +28,7 @@ from lora_studio.gui.widgets.curves_card import CurvesCard
 from lora_studio.gui.widgets.fix_row import FixRow
 from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
+from lora_studio.gui.widgets.run_note import RunNote
 from lora_studio.gui.widgets.sample_view import SampleView
 from lora_studio.gui.widgets.stat_tiles import StatTiles
 
@@ -61,7 +64,7 @@ class TrainingPage(Page):
         self.plot = self.curves.plot
         self.tiles = StatTiles(_TILES, columns=2)
         self.progress = ProgressLine()
-        self.log, self.samples = LogView(), SampleView()
+        self.log, self.samples, self.note = LogView(), SampleView(), RunNote()
         self.tabs = QTabWidget()
         self.recipe = Recipe(state, self.add_editor)
         self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
@@ -96,6 +99,11 @@ class TrainingPage(Page):
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
         self._lay_out()
+        self.note.steps_changed.connect(self.plot.set_notes)
+        self.note.failed.connect(state.messages.problem)
+        noted = QShortcut(QKeySequence("Ctrl+M"), self)
+        noted.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        noted.activated.connect(self._note_step)
         state.opened.connect(self._opened)
         state.run_changed.connect(self._run_changed)
         self.refresh()
@@ -125,11 +133,13 @@ class TrainingPage(Page):
         figures.add(self.progress, self.tiles)
         figures.body.addStretch(1)
         self.tabs.addTab(self.log, tr("Log"))
-        self.tabs.setMinimumHeight(130)
+        self.tabs.addTab(self.note, tr("Notes"))
+        self.tabs.currentChanged.connect(self._give_room)
+        self._give_room()
         policy = QSizePolicy.Policy
         self.tabs.setSizePolicy(policy.Expanding, policy.Ignored)  # the curves get the room first
         lower = Card()
-        lower.setMaximumHeight(280)
+        lower.setMaximumHeight(320)
         lower.add(self.tabs)
         view = QWidget()
         layout = QVBoxLayout(view)
@@ -139,6 +149,11 @@ class TrainingPage(Page):
         layout.addWidget(Columns(self.curves, figures, (1, 0)), 3)
         layout.addWidget(lower, 1)
         return view
+
+    def _give_room(self, *_: object) -> None:
+        """A log is read by its last lines; answers and notes want more room."""
+        reads = self.tabs.currentWidget() is not self.log
+        sized(self.tabs, at_least=240 if reads else 130)
 
     # --- events -------------------------------------------------------------------------------
 
@@ -157,6 +172,7 @@ class TrainingPage(Page):
                 self._ran_with = self._frozen()
             case events.StepDone():
                 self._last = event
+                self.note.set_step(event.step)
             case events.Evaluated():
                 self.tiles.show_values({"eval": words.loss(event.loss)})
             case events.AdapterSaved():
@@ -165,7 +181,7 @@ class TrainingPage(Page):
                 self._verdict = self._judged()
             case events.Generated() | events.Sampled():
                 if self.tabs.indexOf(self.samples) < 0:
-                    self.tabs.addTab(self.samples, tr("Samples"))
+                    self.tabs.insertTab(1, self.samples, tr("Samples"))
                 self.samples.add(event)
         if isinstance(event, events.Started | events.Ending):
             self.refresh()
@@ -200,13 +216,15 @@ class TrainingPage(Page):
             self._watch, self._ran_with = Watch(), None
             self._warned.clear()
             self._wants_recipe = self._ends = False
+        self.note.show_run(self._run)
         self.refresh()
 
     # --- what the user does -------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Ends what the curves are being read from or written to."""
+        """Ends what the curves are being read from or written to, and keeps what was typed."""
         self.curves.leave()
+        self.note.commit()
 
     def on_primary(self) -> None:
         """Starts, or goes on to Merge."""
@@ -220,7 +238,9 @@ class TrainingPage(Page):
             self.continue_clicked.emit()
 
     def on_shown(self) -> None:
-        """Other programs may have taken memory meanwhile, or given some back."""
+        """Other programs may have taken memory meanwhile, or given some back; the notes of the run may
+        have been changed on the Runs page."""
+        self.note.show_run(self.state.run)
         if not self._running():
             self.ask.emit(commands.InspectDevices())
 
@@ -234,6 +254,12 @@ class TrainingPage(Page):
     def _explain(self) -> None:
         if self.record.problem is not None:
             self.explain_requested.emit(self.record.problem)
+
+    def _note_step(self) -> None:
+        """Ctrl+M: a line about the step that is reached."""
+        if self.run_view.isVisible() and self.state.run is not None:
+            self.tabs.setCurrentWidget(self.note)
+            self.note.add()
 
     def _rest(self) -> None:
         self._ends = True

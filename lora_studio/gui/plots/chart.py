@@ -167,6 +167,7 @@ class Chart(QWidget):
             axis.setLabel(
                 tr(label), color=palette.muted, **{"font-size": f"{theme.Size.CAPTION}px"}
             )
+            axis.resizeEvent()  # a label of another size belongs elsewhere
         axis.enableAutoSIPrefix(False)  # a label set anew switches it on again
         axis.setTickDensity(0.7)
         axis.setGrid(60 if name == "left" else False)

@@ -23,8 +23,13 @@ _CAPTION = 0.5
 _FILLED = 0.8
 #: Least share of the width that the steps fill.
 _FILLED_X = 0.96
-#: Width of the axis on the left in pixels, equal in all charts of a column so that steps are in line.
-AXIS_WIDTH = 58
+_AXIS = 58
+
+
+def axis_width() -> int:
+    """Width of the axis on the left in pixels, equal in all charts of a column so that steps are in
+    line."""
+    return theme.Size.scaled(_AXIS)
 
 
 class CurveChart(Chart):
@@ -52,7 +57,7 @@ class CurveChart(Chart):
         self._box.disableAutoRange()
         self.marks = Marks(self.colors)
         self._plot.addItem(self.marks, ignoreBounds=True)
-        self._plot.getAxis("left").setWidth(AXIS_WIDTH)
+        self._plot.getAxis("left").setWidth(axis_width())
         for name in ("left", "bottom"):
             self._plot.getAxis(name).setStyle(maxTickLevel=0)
         self._box.sigXRangeChanged.connect(self._fit_height)
@@ -191,6 +196,7 @@ class CurveChart(Chart):
     def repaint_all(self) -> None:
         """Takes the colours of the theme in force."""
         super().repaint_all()
+        self._plot.getAxis("left").setWidth(axis_width())
         for trace in getattr(self, "_traces", []):
             trace.update()
         if hasattr(self, "_caption"):

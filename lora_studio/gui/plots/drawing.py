@@ -19,7 +19,7 @@ from lora_studio.gui.theme import Palette
 MOST_OTHERS = 4
 
 MARK_GLYPHS: dict[MarkKind, str] = {
-    "checkpoint": "◆", "recovered": "▲", "paused": "‖", "resumed": "▶",
+    "checkpoint": "◆", "recovered": "▲", "paused": "‖", "resumed": "▶", "note": "⚑",
 }  # fmt: skip
 #: A smoothed line averages over this many points at least.
 _NARROWEST = 5

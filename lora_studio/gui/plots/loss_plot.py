@@ -27,6 +27,7 @@ from lora_studio.gui.plots.plot_bar import PlotBar
 from lora_studio.gui.plots.readout import Readout, Value
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import MARK_NAMES, mark_color
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
 
@@ -76,6 +77,11 @@ class LossPlot(QWidget):
     def take(self, event: object) -> None:
         """Adds what an event of the run tells."""
         if self.run.take(event):
+            self._changed()
+
+    def set_notes(self, steps: Sequence[int]) -> None:
+        """Marks the steps that the user has said something about."""
+        if self.run.set_notes(steps):
             self._changed()
 
     def clear(self) -> None:
@@ -256,8 +262,8 @@ class LossPlot(QWidget):
         self.empty.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         over = QVBoxLayout(self.chart.view)
         over.addWidget(self.empty, 0, Qt.AlignmentFlag.AlignCenter)
-        self.strip.setMinimumHeight(92)
-        self.strip.setMaximumHeight(120)
+        sized(self.strip, at_least=92)
+        self.strip.setMaximumHeight(150)
         self.strip.follow(self.chart)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -9,7 +9,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
 
 from lora_studio.gui import theme
-from lora_studio.gui.plots.curve_chart import AXIS_WIDTH
+from lora_studio.gui.plots.curve_chart import axis_width
 from lora_studio.gui.theme import Space
 
 
@@ -75,4 +75,4 @@ class Readout(QFrame):
 
     def _place(self) -> None:
         right = self._chart.width() - self.width() - Space.M
-        self.move(AXIS_WIDTH + Space.M if self._is_left else right, Space.S)
+        self.move(axis_width() + Space.M if self._is_left else right, Space.S)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lora_studio.core import events
 from lora_studio.core.metrics import LOAD_VALUES, Series
 from lora_studio.gui.plots.history import History
@@ -20,7 +22,8 @@ class RunCurves:
         """`name` tells the run from others."""
         self.name = name
         self.steps, self.evaluations = History(), History()
-        self.marks: list[tuple[float, MarkKind]] = []
+        self._marks: list[tuple[float, MarkKind]] = []
+        self._notes: tuple[float, ...] = ()
         self._kinds: dict[MarkKind, None] = {}
 
     @classmethod
@@ -57,11 +60,22 @@ class RunCurves:
         """Forgets everything."""
         self.steps.clear()
         self.evaluations.clear()
-        self.marks, self._kinds = [], {}
+        self._marks, self._kinds, self._notes = [], {}, ()
+
+    @property
+    def marks(self) -> list[tuple[float, MarkKind]]:
+        """What happened, and what the user has said something about, each with its step."""
+        return [*((step, "note") for step in self._notes), *self._marks]
+
+    def set_notes(self, steps: Iterable[float]) -> bool:
+        """The steps that the user has said something about; whether they are others than before."""
+        before, self._notes = self._notes, tuple(steps)
+        return self._notes != before
 
     def mark_kinds(self) -> list[MarkKind]:
         """What happened at least once, in the order of first times."""
-        return list(self._kinds)
+        noted: list[MarkKind] = ["note"] if self._notes else []
+        return [*self._kinds, *noted]
 
     def marks_near(self, step: float, reach: float) -> list[MarkKind]:
         """What happened within `reach` steps of one, each kind once."""
@@ -76,9 +90,9 @@ class RunCurves:
     def _rewind(self, step: int) -> None:
         self.steps.cut_after(step)
         self.evaluations.cut_after(step)
-        self.marks = [mark for mark in self.marks if mark[0] <= step]
-        self._kinds = dict.fromkeys(kind for _, kind in self.marks)
+        self._marks = [mark for mark in self._marks if mark[0] <= step]
+        self._kinds = dict.fromkeys(kind for _, kind in self._marks)
 
     def _mark(self, step: float, kind: MarkKind) -> None:
-        self.marks.append((step, kind))
+        self._marks.append((step, kind))
         self._kinds.setdefault(kind, None)

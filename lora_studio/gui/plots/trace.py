@@ -26,6 +26,8 @@ _SMOOTH_EVERY = 3
 _DOTS = 120
 #: Half the size of a mark in pixels, and the least distance between two of a kind.
 _MARK, _MARK_GAP = 4.0, 12.0
+#: Half the size of the dot that a curve of a single point is.
+_FIRST = 2.5
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,11 @@ class Trace(_Item):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.look.width > 1)
         painter.setPen(pen)
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        if len(px) > 1 and px[0] == px[1]:
+        if len(px) == 1 and not self.look.dots:  # there is no line yet, but there is a value
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(QBrush(pen.color()))
+            painter.drawEllipse(QPointF(px[0], py[0]), _FIRST, _FIRST)
+        elif len(px) > 1 and px[0] == px[1]:
             _fill_columns(painter, pen, px, py)
         elif np.isfinite(py).all():
             painter.drawPolyline(arrayToQPolygonF(px, py))
@@ -200,7 +206,7 @@ def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
     painter.drawRects(*rects.drawargs())
 
 
-MarkKind = Literal["checkpoint", "recovered", "paused", "resumed"]
+MarkKind = Literal["checkpoint", "recovered", "paused", "resumed", "note"]
 
 #: Names of the marks in the legend and when read out.
 MARK_NAMES: dict[MarkKind, str] = {
@@ -208,9 +214,11 @@ MARK_NAMES: dict[MarkKind, str] = {
     "recovered": mark("memory ran out"),
     "paused": mark("paused"),
     "resumed": mark("resumed"),
+    "note": mark("your note"),
 }
 _MARK_ROLES: dict[MarkKind, str] = {
     "checkpoint": "muted", "recovered": "warn", "paused": "accent", "resumed": "accent",
+    "note": "text",
 }  # fmt: skip
 
 
@@ -229,14 +237,13 @@ class Marks(_Item):
     def __init__(self, palette: Callable[[], Palette]) -> None:
         super().__init__(palette)
         self._steps: dict[MarkKind, Values] = {}
-        self._shown: tuple[int, object] = (0, None)
+        self._shown: list[tuple[float, MarkKind]] = []
 
     def set_marks(self, marks: Sequence[tuple[float, MarkKind]]) -> None:
         """Replaces all marks; cheap where they are the same as before."""
-        state = (len(marks), marks[-1] if marks else None)
-        if state == self._shown:
+        if list(marks) == self._shown:
             return
-        self._shown = state
+        self._shown = list(marks)
         found: dict[MarkKind, list[float]] = {}
         for step, kind in marks:
             found.setdefault(kind, []).append(step)
@@ -270,6 +277,8 @@ def mark_shape(kind: MarkKind) -> QPainterPath:
             corners = [(0, -r), (r, r), (-r, r)]
         case "resumed":
             corners = [(-r + 1, -r), (r, 0), (-r + 1, r)]
+        case "note":
+            corners = [(-r, -r), (r, -r), (r, r - 2), (0, r - 2), (-r, r + 1)]
         case "paused":
             path.addRect(-r + 1, -r, 2, 2 * r)
             path.addRect(1, -r, 2, 2 * r)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
@@ -17,6 +19,8 @@ _NAMES: dict[TextSource, str] = {
     "gguf": mark("GGUF"),
     "ollama": mark("Ollama"),
 }
+#: A piece of a word that is broken behind.
+_LONG = re.compile(r"\S{24}")
 _Answers = dict[tuple[int, TextSource], str]
 
 
@@ -103,5 +107,10 @@ class SampleView(QScrollArea):
             )
             for column, source in enumerate(sources, start=1):
                 text = answers.get((index, source), "")
-                self._grid.addWidget(label(text, wrap=True), line, column)
+                self._grid.addWidget(label(_breakable(text), wrap=True), line, column)
         self._grid.setColumnStretch(0, 1 if self._prompts else 0)
+
+
+def _breakable(text: str) -> str:
+    """Words too long for a line of their own may be broken: a label cannot do that by itself."""
+    return _LONG.sub("\\g<0>\N{ZERO WIDTH SPACE}", text)

@@ -1,0 +1,144 @@
+"""Notes of a run beside its curves: kept while they are typed, marked where they are about a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import events, run_folder
+from lora_studio.core.run_about import About, noted_steps
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.gui import theme
+from lora_studio.gui.pages.training import TrainingPage
+from lora_studio.gui.plots.loss_plot import LossPlot
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.widgets.sample_view import SampleView
+
+
+@pytest.fixture
+def run(state: ProjectState, project_folder: Path) -> RunFolder:
+    """A run that has a title already."""
+    assert state.open(project_folder)
+    made = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    made.write_about(About(title="Best", tags=("night",)))
+    return made
+
+
+@pytest.fixture
+def page(qtbot: QtBot, state: ProjectState, run: RunFolder) -> Iterator[TrainingPage]:
+    """The page over a run at its second step."""
+    made = TrainingPage(state)
+    made.resize(1100, 740)
+    made.show()
+    state.set_run(run, "train")
+    made.on_event(events.Started(id="t", command="train", time=1000))
+    for step in (1, 2):
+        made.on_event(_step(step))
+    yield made
+    made.leave()
+    made.close()
+    made.deleteLater()
+
+
+def _step(step: int) -> events.StepDone:
+    return events.StepDone(
+        id="t", step=step, steps=60, epoch=0.1, loss=2.0 / step, learning_rate=1e-4, grad_norm=1.0,
+        tokens=10, tokens_per_s=5.0, memory_bytes=1, eta_s=1.0,
+    )  # fmt: skip
+
+
+def test_lines_about_a_step_are_told_from_the_rest() -> None:
+    assert noted_steps("@120 slower\nsee @7\n@7: a spike\n@120 again\n@x") == (7, 120)
+
+
+def test_a_note_at_the_step_under_way_is_typed_kept_and_marked_in_the_curve(
+    qtbot: QtBot, page: TrainingPage, run: RunFolder
+) -> None:
+    qtbot.keyClick(page, Qt.Key.Key_M, Qt.KeyboardModifier.ControlModifier)
+    assert page.tabs.currentWidget() is page.note
+    qtbot.keyClicks(page.note.text, "a spike")
+    assert (2.0, "note") in page.plot.run.marks
+    assert page.plot.run.marks_near(2, 0.5) == ["note"]
+    page.leave()
+    assert run.about() == About(title="Best", tags=("night",), notes="@2 a spike")
+
+
+def test_notes_that_were_changed_elsewhere_are_shown_and_another_run_has_its_own(
+    page: TrainingPage, run: RunFolder, state: ProjectState, project_folder: Path
+) -> None:
+    run.write_about(About(notes="@1 from the Runs page"))
+    page.on_shown()
+    assert page.note.text.toPlainText() == "@1 from the Runs page"
+    assert page.plot.run.marks == [(1, "note")]
+    other = run_folder.create(project_folder / "runs", state.draft.freeze(), project_folder)
+    state.set_run(other, "")
+    assert page.note.text.toPlainText() == ""
+    assert page.plot.run.marks == []
+    assert run.about().notes == "@1 from the Runs page"
+
+
+def test_a_run_that_was_deleted_takes_its_notes_with_it(
+    page: TrainingPage, run: RunFolder, project_folder: Path
+) -> None:
+    page.note.text.setPlainText("too late")
+    run.path.rename(project_folder / "gone")
+    page.note.commit()
+    assert not run.path.exists()
+
+
+def test_answers_get_more_room_than_the_log_and_long_words_are_broken(
+    qtbot: QtBot, page: TrainingPage
+) -> None:
+    before = page.tabs.minimumHeight()
+    page.on_event(
+        events.Sampled(id="t", step=2, index=0, source="tuned", prompt="Hi", text="x" * 3000)
+    )
+    page.tabs.setCurrentWidget(page.samples)
+    assert page.tabs.minimumHeight() > before + 80
+    QApplication.processEvents()
+    view = SampleView()
+    qtbot.addWidget(view)
+    view.resize(400, 200)
+    view.show()
+    view.add(events.Sampled(step=2, index=0, source="tuned", prompt="Hi", text="x" * 3000))
+    QApplication.processEvents()
+    assert view.widget().width() <= view.viewport().width()
+    assert view.answers()[(0, "tuned")] == "x" * 3000
+
+
+def test_a_curve_of_one_step_is_seen(qtbot: QtBot, qapp: QApplication) -> None:
+    theme.apply(qapp, "light")
+    plot = LossPlot()
+    qtbot.addWidget(plot)
+    plot.resize(600, 400)
+    plot.show()
+    plot.take(_step(1))
+    plot.redraw_now()
+    qapp.processEvents()
+    image = plot.chart.grab().toImage()
+    colour = theme.current().loss.lower()
+    found = {
+        image.pixelColor(x, y).name() for x in range(image.width()) for y in range(image.height())
+    }
+    assert colour in found
+
+
+def test_plots_follow_another_size_of_text_at_once(qtbot: QtBot, qapp: QApplication) -> None:
+    theme.apply(qapp, "light")
+    plot = LossPlot()
+    qtbot.addWidget(plot)
+    plot.show()
+    before = plot.chart._plot.getAxis("left").maximumWidth()
+    try:
+        theme.theme().set_text_size(150)
+        assert plot.chart._plot.getAxis("left").maximumWidth() == Size.scaled(round(before))
+        assert plot.strip.minimumHeight() < plot.strip.maximumHeight()
+    finally:
+        theme.theme().set_text_size(100)
+    assert plot.strip.minimumHeight() < plot.chart.minimumHeight()
