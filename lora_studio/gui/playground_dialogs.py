@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -23,6 +24,8 @@ from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.token_view import TokenView
 
 _SIZE = (760, 520)
+_LEFT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeading
+_RIGHT = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignTrailing
 
 
 class TokensDialog(Dialog):
@@ -76,7 +79,10 @@ class TallyDialog(Dialog):
         heads = (tr("Model"), tr("Votes"), tr("Won"), tr("Ties"), tr("Win rate"))
         self.table = QTableWidget(len(counted), len(heads))
         self.table.setAccessibleName(tr("Votes by model"))
-        self.table.setHorizontalHeaderLabels(heads)
+        for place, head in enumerate(heads):
+            named = QTableWidgetItem(head)
+            named.setTextAlignment(_RIGHT if place else _LEFT)
+            self.table.setHorizontalHeaderItem(place, named)
         self.table.verticalHeader().hide()
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
@@ -85,7 +91,10 @@ class TallyDialog(Dialog):
             rate = words.percent(each.rate)
             cells = (each.name, str(each.votes), str(each.wins), str(each.ties), rate)
             for place, cell in enumerate(cells):
-                self.table.setItem(line, place, QTableWidgetItem(cell))
+                item = QTableWidgetItem(cell)
+                item.setToolTip(cell)
+                item.setTextAlignment(_RIGHT if place else _LEFT)
+                self.table.setItem(line, place, item)
         self.resize(_SIZE[0], 380)
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)

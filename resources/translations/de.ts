@@ -224,6 +224,10 @@
             <translation>Eine Lernrate von {rate} {what}.</translation>
         </message>
         <message>
+            <source>A line that begins with @120 is about step 120.</source>
+            <translation>Eine Zeile, die mit @120 beginnt, gehört zu Schritt 120.</translation>
+        </message>
+        <message>
             <source>A little: helps with some hundred rows.</source>
             <translation>Ein wenig: hilft bei einigen hundert Zeilen.</translation>
         </message>
@@ -829,6 +833,10 @@
         <message>
             <source>Begin as usual, or choose a model that is not stored quantised.</source>
             <translation>Beginnen Sie wie üblich, oder wählen Sie ein Modell, das nicht quantisiert gespeichert ist.</translation>
+        </message>
+        <message>
+            <source>Begins a line with the number of the step; the curve is marked there (Ctrl+M)</source>
+            <translation>Beginnt eine Zeile mit der Nummer des Schritts; die Kurve ist dort markiert (Strg+M)</translation>
         </message>
         <message>
             <source>Begins a run that merges it into the project's model.</source>
@@ -4129,8 +4137,16 @@
             <translation>Notiz</translation>
         </message>
         <message>
+            <source>Note at this step</source>
+            <translation>Notiz zu diesem Schritt</translation>
+        </message>
+        <message>
             <source>Notes</source>
             <translation>Notizen</translation>
+        </message>
+        <message>
+            <source>Notes on this run</source>
+            <translation>Notizen zu diesem Lauf</translation>
         </message>
         <message>
             <source>Nothing</source>
@@ -9996,6 +10012,10 @@
         <message>
             <source>yes or no</source>
             <translation>ja oder nein</translation>
+        </message>
+        <message>
+            <source>your note</source>
+            <translation>Ihre Notiz</translation>
         </message>
         <message>
             <source>your rows are no {kinds}</source>

@@ -273,7 +273,15 @@ class PlaygroundPage(Place):
 
     def show_votes(self) -> None:
         """The tally of this project."""
-        self.desk.store.ask_votes(lambda votes: TallyDialog(votes, self.window()).open())  # type: ignore[arg-type]  # they come through a signal of objects
+        self.tally.setEnabled(
+            False
+        )  # until they are read: a second click would open a second dialog
+        self.desk.store.ask_votes(self._show_tally)
+
+    def _show_tally(self, votes: object) -> None:
+        """Once for two clicks: reading the votes may take a moment."""
+        if not any(dialog.isVisible() for dialog in self.window().findChildren(TallyDialog)):
+            TallyDialog(votes, self.window()).open()  # type: ignore[arg-type]  # through a signal of objects
 
     @property
     def is_blind(self) -> bool:

@@ -232,7 +232,7 @@ def mark_color(kind: MarkKind, palette: Palette) -> str:
 
 
 class Marks(_Item):
-    """Shapes along the lower edge: what happened at a step."""
+    """Shapes along the lower edge: what happened at a step; notes hang from the upper one."""
 
     def __init__(self, palette: Callable[[], Palette]) -> None:
         super().__init__(palette)
@@ -264,7 +264,8 @@ class Marks(_Item):
                     painter.drawLine(QPointF(x, roof), QPointF(x, base - _MARK - 2))
                 painter.setPen(Qt.PenStyle.NoPen)
                 painter.setBrush(color)
-                painter.drawPath(shape.translated(x + _ASIDE.get(kind, 0.0), base))
+                height = roof + _MARK if kind == "note" else base
+                painter.drawPath(shape.translated(x + _ASIDE.get(kind, 0.0), height))
 
 
 def mark_shape(kind: MarkKind) -> QPainterPath:
@@ -278,7 +279,7 @@ def mark_shape(kind: MarkKind) -> QPainterPath:
         case "resumed":
             corners = [(-r + 1, -r), (r, 0), (-r + 1, r)]
         case "note":
-            corners = [(-r, -r), (r, -r), (r, r - 2), (0, r - 2), (-r, r + 1)]
+            corners = [(0, -r), (2 * r, -r / 4), (0, r / 2)]
         case "paused":
             path.addRect(-r + 1, -r, 2, 2 * r)
             path.addRect(1, -r, 2, 2 * r)

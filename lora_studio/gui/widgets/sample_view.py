@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QComboBox, QFrame, QGridLayout, QScrollArea, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
@@ -102,12 +103,13 @@ class SampleView(QScrollArea):
             self._grid.setColumnStretch(column, 1)
         for line, index in enumerate(sorted({key[0] for key in answers}), start=1):
             prompt = self._prompts.get(index)
-            self._grid.addWidget(
-                label(prompt or str(index + 1), "caption", wrap=prompt is not None), line, 0
-            )
+            asked = label(prompt or str(index + 1), "caption", wrap=prompt is not None)
+            self._grid.addWidget(asked, line, 0, Qt.AlignmentFlag.AlignTop)
             for column, source in enumerate(sources, start=1):
                 text = answers.get((index, source), "")
-                self._grid.addWidget(label(_breakable(text), wrap=True), line, column)
+                said = label(_breakable(text), wrap=True)
+                said.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeading)
+                self._grid.addWidget(said, line, column)
         self._grid.setColumnStretch(0, 1 if self._prompts else 0)
 
 
