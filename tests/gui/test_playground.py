@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from lora_studio.core import events, speakers
+from lora_studio.core import events, moments, speakers
 from lora_studio.core.chat import GgufFile, InOllama, OnBase, Sampling, WeightedAdapter
 from lora_studio.core.playground import Conversation, Playground
 from lora_studio.core.problems import Problem
@@ -231,7 +231,7 @@ def test_weights_are_blended_by_slider_and_number_without_loading_anew(
     menu.show_choices([*page.desk.choices])
     menu.fill()
     names = [action.text() for action in menu.menu_.actions()]
-    assert names[:2] == ["Base model", run.path.name]
+    assert names[:2] == ["Base model", moments.of_run(run.path.name)]
     page.desk.choose(1, OnBase())
     assert not blend.isVisible()
 
