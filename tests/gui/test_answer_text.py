@@ -11,6 +11,8 @@ from PySide6.QtGui import QTextDocument, QTextFormat
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core.playground import Answers, Take, Turn
+from lora_studio.gui import theme
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.widgets.answer_text import AnswerText, has_markup, with_line_breaks
 from lora_studio.gui.widgets.chat_turn import TurnView
 
@@ -112,3 +114,18 @@ def _blocks(view: AnswerText) -> list:  # type: ignore[type-arg]  # blocks of a 
         found.append(block)
         block = block.next()
     return found
+
+
+def test_code_follows_another_size_of_text(view: AnswerText) -> None:
+    view.show_answer("Use `code`:\n\n```\nblock\n```\n")
+    try:
+        theme.theme().set_text_size(150)
+        sizes = {
+            part.fragment().charFormat().intProperty(QTextFormat.Property.FontPixelSize)
+            for block in _blocks(view)
+            for part in block
+            if part.fragment().text() in ("code", "block")
+        }
+        assert sizes == {Size.BODY}
+    finally:
+        theme.theme().set_text_size(100)

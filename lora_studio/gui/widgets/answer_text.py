@@ -83,11 +83,28 @@ class AnswerText(GrowingText):
         block = self.document().begin()
         while block.isValid():
             following = block.next()
+            _size_code(block)
             _space(block, following)
             block = following
         for frame in self.document().rootFrame().childFrames():
             if isinstance(frame, QTextTable):
                 _rule(frame)
+
+
+def _size_code(block: QTextBlock) -> None:
+    """Code brings a size of its own, which would stay behind when that of text changes."""
+    words = QTextCharFormat()
+    words.setProperty(QTextFormat.Property.FontPixelSize, Size.BODY)
+    places = [
+        (part.fragment().position(), part.fragment().length())
+        for part in block  # type: ignore[attr-defined]  # its stub lacks the iterator
+        if part.fragment().charFormat().fontFixedPitch() or _is_code(block)
+    ]
+    for begin, length in places:
+        cursor = QTextCursor(block)
+        cursor.setPosition(begin)
+        cursor.setPosition(begin + length, QTextCursor.MoveMode.KeepAnchor)
+        cursor.mergeCharFormat(words)
 
 
 def _space(block: QTextBlock, following: QTextBlock) -> None:
