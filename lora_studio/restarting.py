@@ -30,6 +30,9 @@ GUARD_VERB = "guard"
 #: Seconds between two looks of a guard at whether the worker is still there.
 _INTERVAL = 1.0
 
+#: Seconds to try to become the one who guards a run.
+_PATIENCE = 0.3
+
 #: Workers that may take the place of one: from 16 rows at a time down to one it takes four.
 ATTEMPTS = 6
 
@@ -67,7 +70,7 @@ class RestartingWorker:
             if isinstance(command, commands.Train):
                 self._train, self._wishes = command, []
                 with contextlib.suppress(OSError):
-                    self._guarding.acquire({"pid": os.getpid()})
+                    self._guarding.acquire({"pid": os.getpid()}, _PATIENCE)
             elif isinstance(command, commands.Stop | commands.Pause):
                 self._wishes.append(command)
             self._worker.send(command)
@@ -167,7 +170,7 @@ def guard(run: RunFolder) -> None:
     """Waits for the end of a training's worker; where it died of memory goes on one rung lower."""
     lock = FileLock(run.guard_file)
     command = client.unended_command(run, "train")
-    if command is None or not lock.acquire({"pid": os.getpid()}):
+    if command is None or not lock.acquire({"pid": os.getpid()}, _PATIENCE):
         return
     try:
         while run.is_running():

@@ -119,7 +119,9 @@ class MemoryEstimate(BaseModel):
 
 @dataclass(frozen=True)
 class Plan:
-    """All that an estimate follows from. `correction` is what earlier runs on this device showed."""
+    """All that an estimate follows from. `correction` is what earlier runs on this device showed,
+    `ranks` how many processes train together where that is not as many as the project names devices.
+    """
 
     inspected: ModelInspected
     model: ModelSpec
@@ -130,6 +132,7 @@ class Plan:
     device: Device
     correction: float = 1.0
     tokens_per_s: float | None = None
+    ranks: int = 0
     constants: Constants = field(default=CONSTANTS)
 
     @property
@@ -182,7 +185,7 @@ class Plan:
     @property
     def processes(self) -> int:
         """How many train together."""
-        return len(self.model.devices)
+        return self.ranks or len(self.model.devices)
 
     @property
     def divided(self) -> bool:

@@ -6,8 +6,12 @@ import contextlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import IO, Any
+
+#: Seconds between two tries to take a lock.
+_INTERVAL = 0.05
 
 
 class FileLock:
@@ -18,12 +22,16 @@ class FileLock:
         self._path = path
         self._file: IO[bytes] | None = None
 
-    def acquire(self, content: dict[str, Any]) -> bool:
-        """Takes the lock and writes who holds it; False when another process does."""
+    def acquire(self, content: dict[str, Any], seconds: float = 0.0) -> bool:
+        """Takes the lock and writes who holds it; False when another process does, also after so many
+        seconds: a look at a lock takes it for a moment too."""
+        until = time.monotonic() + seconds
         file = self._path.open("a+b")
-        if not _try_lock(file):
-            file.close()
-            return False
+        while not _try_lock(file):
+            if time.monotonic() >= until:
+                file.close()
+                return False
+            time.sleep(_INTERVAL)
         self._file = file
         try:
             self.note(content)

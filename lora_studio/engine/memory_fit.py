@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,19 @@ class Fit:
 
 
 def tell(
-    project: Project, tuned: Tuned, task: Task, training: Any, job: Job, *, step: int = 0
+    project: Project,
+    tuned: Tuned,
+    task: Task,
+    training: Any,
+    job: Job,
+    *,
+    step: int = 0,
+    ranks: int = 1,
 ) -> Fit:
     """Emits MemoryEstimated. `training` are the rows as a sequence with a selection, `step` is where
-    the training goes on."""
+    the training goes on, `ranks` how many processes take part."""
     plan = machine.corrected(_plan(project, tuned, task, training), machine.load())
+    plan = replace(plan, ranks=ranks)
     told = estimate(plan)
     job.emit(events.MemoryEstimated(estimate=told))
     return Fit(plan, told, tuned.base.device, step, time.monotonic())

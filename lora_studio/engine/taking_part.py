@@ -114,7 +114,9 @@ def _take_part(
     # The adapter's 32-bit weights are rounded for each product instead of its inputs widened: a
     # tenth faster on a CPU, and on a GPU the products run on its matrix units.
     with disable_input_dtype_casting(tuned.model, active=tuned.base.dtype != torch.float32):
-        fit = memory_fit.tell(project, tuned, data.task, data.training, job, step=loop.step)
+        fit = memory_fit.tell(
+            project, tuned, data.task, data.training, job, step=loop.step, ranks=ranks.count
+        )
         done = loop.run_to_end(lower=lower)
         if ranks.count == 1 and loop.rung == memory_ladder.first(loop.spec):
             fit.learn(loop.step, loop.plan.steps_per_epoch)

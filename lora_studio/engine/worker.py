@@ -73,6 +73,9 @@ _CHANGING = (
     commands.SelfTest, commands.CreateOllama,
 )  # fmt: skip
 
+#: Seconds to try to take the lock of a run.
+_PATIENCE = 2.0
+
 #: Seconds between two looks at how many processes were ended for lack of memory.
 _LOOK_INTERVAL = 10.0
 
@@ -248,7 +251,7 @@ def _recording(
     is_after_kill = run.died_of_memory()
     lock = FileLock(run.lock_file)
     content = {"pid": os.getpid(), "command": command.id, "since": time.time()}
-    if not _acquire(lock, content):
+    if not lock.acquire(content, _PATIENCE):
         raise fail(
             "run.busy",
             "Another worker is at work on this run.",
@@ -265,15 +268,6 @@ def _recording(
         end_watching()
         channel.close_run()
         lock.release()
-
-
-def _acquire(lock: FileLock, content: dict[str, Any]) -> bool:
-    """Takes the lock; tries for two seconds, since a look at it also takes it for a moment."""
-    for _ in range(20):
-        if lock.acquire(content):
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def _note_kills(lock: FileLock, content: dict[str, Any]) -> Callable[[], None]:

@@ -347,6 +347,7 @@ class TestSeveralDevices:
         assert small.divided
         assert not with_model(small, precision="4bit").divided, "quantised ones are never divided"
         assert not with_model(small, device="cuda:0").divided
+        assert replace(with_model(small, device="cuda:0"), ranks=4).divided, "as on a cluster"
 
     def test_of_the_processor_share_one_memory(self) -> None:
         one = estimate(plan(name="cpu"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,31 @@ def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
     assert run.worker_pid() == 4711
     lock.release()
     assert run.worker_pid() is None
+
+
+def test_a_lock_that_is_given_back_leaves_nothing_of_its_holder_and_a_killed_one_does(
+    run: RunFolder,
+) -> None:
+    lock = FileLock(run.lock_file)
+    assert lock.acquire({"pid": 4711})
+    lock.note({"pid": 4712})
+    assert FileLock(run.lock_file).left_behind() == {}, "it is held"
+    lock.release()
+    assert FileLock(run.lock_file).left_behind() == {}
+    run.lock_file.write_text('{"pid": 4712}')  # as a process leaves it that is killed
+    assert FileLock(run.lock_file).left_behind() == {"pid": 4712}
+
+
+def test_a_lock_that_is_only_looked_at_is_taken_by_who_waits_a_moment(run: RunFolder) -> None:
+    looking, other = FileLock(run.lock_file), FileLock(run.lock_file)
+    assert looking.acquire({})
+    assert not other.acquire({"pid": 1})
+    timer = threading.Timer(0.2, looking.release)
+    timer.start()
+    assert other.acquire({"pid": 1}, 10.0)
+    timer.join()
+    assert run.worker_pid() == 1
+    other.release()
 
 
 def test_checkpoints_are_listed_in_order_and_nothing_else_is(run: RunFolder) -> None:
