@@ -46,6 +46,8 @@ class MessageBar(QFrame):
         self.action = button("", lambda: self._tell(self.act), kind="link")
         self.more = button(tr("What now?"), lambda: self._tell(self.explain), kind="link")
         self._timer = QTimer(self, singleShot=True, interval=_INFO_TIME)
+        # How much of it is left is asked for, and a coarse timer may be off by a twentieth.
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
         self._timer.timeout.connect(self.hide)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
