@@ -87,11 +87,17 @@ class ElidedLink(QPushButton):
         """Only what fits."""
         painter, option = QStylePainter(self), QStyleOptionButton()
         self.initStyleOption(option)
-        around = self.sizeHint().width() - self.fontMetrics().horizontalAdvance(self.text())
-        option.text = self.fontMetrics().elidedText(
-            self.text(), Qt.TextElideMode.ElideRight, self.width() - around
-        )
+        option.text = self.shown_text()
         painter.drawControl(QStyle.ControlElement.CE_PushButton, option)
+
+    def shown_text(self) -> str:
+        """The words, or their beginning where there is no room for all."""
+        lacking = self.sizeHint().width() - self.width()
+        if lacking <= 0:  # fractions of a pixel are no reason to cut
+            return self.text()
+        metrics = self.fontMetrics()
+        room = metrics.horizontalAdvance(self.text()) - lacking
+        return metrics.elidedText(self.text(), Qt.TextElideMode.ElideRight, room)
 
 
 class Elided(QLabel):
