@@ -62,9 +62,9 @@ def text_of(value: Any) -> str:
 
 def answer_of(value: Any) -> str:
     """The text of an answer, the first of several, empty for none; raises UnusableRow."""
-    if is_blank(value):
-        return ""
     if isinstance(value, list | tuple):
+        if not value:
+            return ""
         given = [item for item in value if not is_blank(item)]
         if given and all(isinstance(item, str) for item in given):
             return text_of(given[0])
