@@ -107,7 +107,6 @@ QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
     ({"问题": "谁？", "答案": "我。"}, sft(user("谁？"), answer("我。"))),
     ({"Frage": "Wer?", "Antwort": "Ich."}, sft(user("Wer?"), answer("Ich."))),
     ({"question": "Who?", "answer": {"value": "I.", "aliases": ["Me."]}}, QA),
-    ({"question": "Where?", "answer": {}}, sft(user("Where?"), answer("{}"))),
     ({"question": "Who?", "contexts": ["A mirror.", "A wall."], "ground_truth": "I."}, sft(user("A mirror.\n\nA wall.\n\nWho?"), answer("I."))),
     ({"article": "A mirror.", "question": "Who?", "answer": "I."}, sft(user("A mirror.\n\nWho?"), answer("I."))),
     ({"content": "Long.", "summary": "Short."}, sft(user("Long."), answer("Short."))),
