@@ -247,7 +247,7 @@ class ProjectState(QObject):
     def check_again(self) -> None:
         """Looks for problems, the disk included, and tells when there are others than before."""
         found = checks.check(self.draft)
-        found += [item for source in self._reported.values() for item in source]
+        found += _each_once(item for source in self._reported.values() for item in source)
         if found != self._problems:
             self._problems = found
             self.problems_changed.emit(found)
@@ -360,3 +360,13 @@ class _Edit(QUndoCommand):
         for step, name, value in changes:
             self._state._apply(step, name, value)
         self._state._applied(self._fields())
+
+
+def _each_once(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems that several questions ran into, once each, as an error where one of them said so."""
+    kept: dict[tuple[str, str], Problem] = {}
+    for problem in problems:
+        key = problem.code, problem.what
+        if key not in kept or problem.severity == "error":
+            kept[key] = problem
+    return list(kept.values())

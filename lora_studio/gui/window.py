@@ -266,6 +266,9 @@ class Window(QMainWindow, Furnished):
         if kind == "inspect_ollama":  # it only takes what is made: nothing waits for it
             wanted = found if self.state.get("export", "ollama_create") is True else []
             found = [item.model_copy(update={"severity": "warning"}) for item in wanted]
+        if kind == "inspect_dataset" and (data := self.state.facts.dataset) is not None:
+            # A source that is refused keeps the others from being trained on as well.
+            found += [item for item in data.problems if item.severity == "error"]
         self.state.report(kind, found)
 
     def show_device(self, *_: object) -> None:

@@ -161,6 +161,17 @@ def test_what_a_worker_reports_stays_until_it_reports_anew(state: ProjectState) 
     assert problem not in state.problems()
 
 
+def test_a_problem_that_several_questions_ran_into_is_there_once_as_the_worst_of_them(
+    state: ProjectState,
+) -> None:
+    problem = Problem(code="dataset.not_text", what="a.xlsx is no rows.", remedy="Save it as CSV.")
+    mild = problem.model_copy(update={"severity": "warning"})
+    state.report("measure_dataset", [mild])
+    state.report("inspect_dataset", [problem])
+    state.report("lint_dataset", [mild])
+    assert [item for item in state.problems() if item.code == problem.code] == [problem]
+
+
 def test_answers_are_kept_until_they_are_no_longer_true(qtbot: QtBot, state: ProjectState) -> None:
     found = events.DevicesFound(devices=())
     with qtbot.waitSignal(state.facts_changed) as signal:

@@ -359,6 +359,22 @@ def test_a_question_that_fails_becomes_a_problem_of_its_step(
     qtbot.waitUntil(lambda: not window.state.problems("dataset"), timeout=WAIT)
 
 
+def test_one_refused_source_among_others_is_a_problem_of_the_dataset(
+    qtbot: QtBot, window: Window, scenario: Scenario, project_folder: Path
+) -> None:
+    where = Where(step="dataset", field="sources", file="a.xlsx")
+    refused = Problem(code="dataset.not_text", what="a.xlsx is no rows.", remedy="…", where=where)
+    hint = refused.model_copy(update={"code": "dataset.odd_spelling", "severity": "warning"})
+    found = model_facts.dataset(problems=(refused, hint))
+    scenario(inspect_dataset=[{"emit": found.model_dump(mode="json", exclude={"id", "time"})}])
+    window.open_project(project_folder)
+    spec = window.state.spec("dataset")
+    window.pages["dataset"].ask.emit(commands.InspectDataset.model_validate({"dataset": spec}))
+    qtbot.waitUntil(lambda: bool(window.state.problems("dataset")), timeout=WAIT)
+    assert [item.code for item in window.state.problems("dataset")] == ["dataset.not_text"]
+    assert window.rail.button("dataset").state.words == "1 problem"
+
+
 def test_a_missing_ollama_keeps_nobody_from_training_or_exporting(
     window: Window, project_folder: Path
 ) -> None:
