@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -102,10 +103,11 @@ class SourceFiles:
 def files_of(source: Source, job: Job) -> SourceFiles:
     """Every file that a source may have rows in; raises ProblemError when it cannot be found."""
     path = Path(source.path)
+    result = SourceFiles(source)
     if source.is_hub and not path.exists():
         files = hub_dataset.fetch(source, job)
     elif path.is_dir():
-        files = _in_folder(path)
+        files = _in_folder(path, result)
     elif path.is_file():
         files = [(path, path.name)]
     elif path.exists():
@@ -122,7 +124,6 @@ def files_of(source: Source, job: Job) -> SourceFiles:
             f"{path.name} could not be read: there is no such file or folder.",
             "Choose the file again.",
         )
-    result = SourceFiles(source)
     members: list[Candidate] = []
     for file, name in files:
         try:
@@ -142,7 +143,10 @@ def files_of(source: Source, job: Job) -> SourceFiles:
     return result
 
 
-def _in_folder(folder: Path) -> list[tuple[Path, str]]:
+def _in_folder(folder: Path, result: SourceFiles) -> list[tuple[Path, str]]:
+    """The files of a folder and of those in it; the ones that may not be opened are left out."""
+    if error := _locked(folder):
+        raise unreadable(folder, error)
     found: list[tuple[Path, str]] = []
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -154,7 +158,19 @@ def _in_folder(folder: Path) -> list[tuple[Path, str]]:
                     f"{folder.name} holds more than {_MOST_FILES:,} files.",
                     "Choose the folder of the data itself.",
                 )
+        elif path.is_dir() and _locked(path):
+            name = path.relative_to(folder).as_posix()
+            result.left_out.append((name, "a folder that may not be opened"))
     return found
+
+
+def _locked(folder: Path) -> OSError | None:
+    """Why a folder cannot be listed: where that is so, a walk through folders passes it over."""
+    try:
+        with os.scandir(folder):
+            return None
+    except OSError as error:
+        return error
 
 
 def _members(file: Path, name: str) -> Iterator[Candidate]:

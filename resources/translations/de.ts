@@ -8086,6 +8086,10 @@
             <translation>wenige Sekunden</translation>
         </message>
         <message>
+            <source>a folder that may not be opened</source>
+            <translation>ein Ordner, der nicht geöffnet werden darf</translation>
+        </message>
+        <message>
             <source>a guess</source>
             <translation>geraten</translation>
         </message>

@@ -610,6 +610,28 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     assert values(scan(tmp_path)) == [QA]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="on Windows, modes do not lock a folder")
+def test_a_folder_that_may_not_be_opened_is_named(tmp_path: Path) -> None:
+    data, locked = tmp_path / "data", tmp_path / "data" / "locked"
+    locked.mkdir(parents=True)
+    (data / "rows.jsonl").write_text(json.dumps(QA), "utf-8")
+    script = (
+        "import os, sys\n"
+        "from lora_studio.core.dataset import Source\n"
+        "from lora_studio.engine.source_files import files_of\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "print(files_of(Source(path=sys.argv[1]), None).left_out)"
+    )
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    locked.chmod(0)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(data)], capture_output=True, text=True, check=False
+    )
+    locked.chmod(0o755)
+    assert done.stdout == "[('locked', 'a folder that may not be opened')]\n", done.stderr
+
+
 def test_a_damaged_file_of_a_folder_does_not_take_the_others_with_it(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "b.jsonl").write_text(json.dumps(QA), "utf-8")
