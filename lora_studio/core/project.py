@@ -133,6 +133,14 @@ class Draft:
             raise fail("project.no_path", "The project has no file yet.", "Choose a folder for it.")
         if self.read_only is not None and target == self.path:
             raise ProblemError(self.read_only)
+        if target == self.path and not target.parent.is_dir():
+            raise fail(
+                "project.gone",
+                f"The folder {target.parent} of the project is no longer there.",
+                "Open the project where it is now, or save it as another one. Nothing is written "
+                "until then.",
+                where=Where(file=str(target)),
+            )
         try:
             if self.keep_backup and target.exists():
                 shutil.copy2(target, target.with_name(target.name + ".bak"))
@@ -185,9 +193,10 @@ def load(path: Path) -> Draft:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror or error) if isinstance(error, OSError) else "it is no UTF-8 text"
         raise fail(
             "project.unreadable",
-            f"{file.name} could not be read: {error}.",
+            f"{file.name} could not be read: {why}.",
             "Choose another project file, or restore it from a copy.",
             where=Where(file=str(file)),
         ) from error

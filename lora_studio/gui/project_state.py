@@ -87,6 +87,7 @@ class ProjectState(QObject):
         super().__init__(parent)
         self.messages = messages or Messages(self)
         self.draft = Draft()
+        self._specs: dict[Step, Spec | None] = {}  # as they are resolved now
         self.facts = Facts()
         self.run: RunFolder | None = None
         #: Kind of the job under way: "train", "merge", "export", or "" for none.
@@ -138,6 +139,7 @@ class ProjectState(QObject):
         self._autosave.stop()
         try:
             written = self.draft.save(path)
+            self._specs.clear()  # paths are relative to the folder
         except ProblemError as error:
             self._tell(error)
             return False
@@ -225,7 +227,9 @@ class ProjectState(QObject):
 
     def spec(self, step: Step) -> Spec | None:
         """The spec of a step with absolute paths, None while a value in it is invalid."""
-        return self.draft.spec(step)
+        if step not in self._specs:  # asked some hundred times with every edit
+            self._specs[step] = self.draft.spec(step)
+        return self._specs[step]
 
     # --- problems and facts -------------------------------------------------------------------
 
@@ -246,6 +250,7 @@ class ProjectState(QObject):
 
     def check_again(self) -> None:
         """Looks for problems, the disk included, and tells when there are others than before."""
+        self._specs.clear()  # whether a name is a folder or one of the hub depends on the disk
         found = checks.check(self.draft)
         found += _each_once(item for source in self._reported.values() for item in source)
         if found != self._problems:
@@ -281,6 +286,7 @@ class ProjectState(QObject):
         )
 
     def _apply(self, step: Step, field: str, value: Any) -> None:
+        self._specs.pop(step, None)
         if value is _UNSET:
             self.draft.values[step].pop(field, None)
         else:
@@ -297,7 +303,7 @@ class ProjectState(QObject):
         if self._autosave.isActive():
             self._save_by_itself()
         self.opening.emit()
-        self.draft = draft
+        self.draft, self._specs = draft, {}
         self.undo.clear()
         self.facts = Facts(devices=self.facts.devices)
         self._reported = {}

@@ -4465,6 +4465,10 @@
             <translation>Protokoll öffnen</translation>
         </message>
         <message>
+            <source>Open the project where it is now, or save it as another one. Nothing is written until then.</source>
+            <translation>Öffnen Sie das Projekt dort, wo es jetzt liegt, oder speichern Sie es unter anderem Namen. Bis dahin wird nichts geschrieben.</translation>
+        </message>
+        <message>
             <source>Open the sample project</source>
             <translation>Beispielprojekt öffnen</translation>
         </message>
@@ -6241,6 +6245,10 @@
         <message>
             <source>The first one starts when the job under way has ended.</source>
             <translation>Der erste startet, wenn der laufende Auftrag beendet ist.</translation>
+        </message>
+        <message>
+            <source>The folder {parent} of the project is no longer there.</source>
+            <translation>Der Ordner {parent} des Projekts ist nicht mehr da.</translation>
         </message>
         <message>
             <source>The gradient is zero: nothing that trains has any effect on the loss.</source>
@@ -8782,6 +8790,10 @@
             <translation>sie ist zu tief verschachtelt</translation>
         </message>
         <message>
+            <source>it is no UTF-8 text</source>
+            <translation>Das ist kein UTF-8-Text</translation>
+        </message>
+        <message>
             <source>it is not valid JSON</source>
             <translation>sie ist kein gültiges JSON</translation>
         </message>
@@ -10282,12 +10294,12 @@
             <translation>{name} konnte nicht gelesen werden: Eine solche Datei oder einen solchen Ordner gibt es nicht.</translation>
         </message>
         <message>
-            <source>{name} could not be read: {error}.</source>
-            <translation>{name} konnte nicht gelesen werden: {error}.</translation>
-        </message>
-        <message>
             <source>{name} could not be read: {rstrip}.</source>
             <translation>{name} konnte nicht gelesen werden: {rstrip}.</translation>
+        </message>
+        <message>
+            <source>{name} could not be read: {why}.</source>
+            <translation>{name} war nicht lesbar: {why}.</translation>
         </message>
         <message>
             <source>{name} could not be stored: {value}.</source>

@@ -169,6 +169,23 @@ def test_a_project_of_a_newer_version_opens_and_is_never_overwritten(tmp_path: P
     assert project.load(tmp_path / "copy.lorastudio").problems() == []
 
 
+def test_a_project_that_was_moved_while_open_is_not_written_where_it_was(tmp_path: Path) -> None:
+    draft = project.create(tmp_path / "here", "bot")
+    (tmp_path / "here").rename(tmp_path / "there")
+    draft.set("lora", "rank", 8)
+    with pytest.raises(ProblemError, match="no longer there"):
+        draft.save()
+    assert not (tmp_path / "here").exists()
+    draft.save(tmp_path / "elsewhere" / "bot.lorastudio")
+    assert project.load(tmp_path / "elsewhere").get("lora", "rank") == 8
+
+
+def test_a_file_that_is_no_text_is_named_without_a_codec(tmp_path: Path) -> None:
+    (tmp_path / "bot.lorastudio").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProblemError, match="could not be read: it is no UTF-8 text"):
+        project.load(tmp_path)
+
+
 def test_a_folder_stands_for_the_project_file_in_it(tmp_path: Path) -> None:
     project.create(tmp_path / "a", "My project: one")
     assert project.load(tmp_path / "a").name == "My project: one"
