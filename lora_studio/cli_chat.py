@@ -94,6 +94,15 @@ def _opened(path: Path) -> tuple[Project, RunFolder | None]:
     return draft.freeze().resolved(draft.folder), None
 
 
+def _in_ollama(frozen: Project, run: RunFolder | None) -> InOllama:
+    """The model that was created of the run last, else the one that its project would create."""
+    created = [e for e in run.events() if isinstance(e, events.OllamaCreated)] if run else []
+    if created:
+        return InOllama(name=created[-1].name, host=created[-1].host)
+    name = frozen.export.ollama_name or suggested_ollama_name(frozen.name)
+    return InOllama(name=name, host=frozen.export.ollama_host)
+
+
 def _speaker(
     frozen: Project, run: RunFolder | None, wanted: str, adapters: list[str]
 ) -> AnySpeaker:
@@ -110,8 +119,7 @@ def _speaker(
         case "base":
             return OnBase()
         case "ollama":
-            name = frozen.export.ollama_name or suggested_ollama_name(frozen.name)
-            return InOllama(name=name, host=frozen.export.ollama_host)
+            return _in_ollama(frozen, run)
         case "tuned" if run is not None and (run.adapter / "adapter_config.json").is_file():
             return speakers.adapter(run.adapter)
         case "merged" if run is not None and (run.merged / "config.json").is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -236,7 +236,7 @@ class ExportSpec(Spec):
     @field_validator("ollama_name")
     @classmethod
     def _name_is_valid(cls, value: str) -> str:
-        if value and not _OLLAMA_NAME.match(value):
+        if value and not is_ollama_name(value):
             raise refused("is not a model name such as my-model or my-model:v2")
         return value
 
@@ -261,9 +261,25 @@ def suggested_ollama_name(project_name: str) -> str:
     return slug or "my-model"
 
 
+def is_ollama_name(name: str) -> bool:
+    """Whether a server takes a name for a model."""
+    return bool(_OLLAMA_NAME.match(name))
+
+
+def is_ollama_name_taken(name: str, taken: Iterable[str]) -> bool:
+    """Whether a server would put a model of this name in the place of one that it has."""
+    return _meant(name) in map(_meant, taken)
+
+
+def _meant(name: str) -> str:
+    """A name as a server compares it: in any case, the usual registry and tag left out or not."""
+    short = name.lower().removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return short if ":" in short.rsplit("/", 1)[-1] else f"{short}:latest"
+
+
 def free_ollama_name(name: str, taken: Collection[str]) -> str:
     """The name with the first tag v2, v3, … that no model has."""
     start = name.rsplit("/", 1)[0] + "/" if "/" in name else ""
     bare = name.removeprefix(start).partition(":")[0]
     numbers = (f"{start}{bare}:v{number}" for number in itertools.count(2))
-    return next(tagged for tagged in numbers if tagged not in taken)
+    return next(tagged for tagged in numbers if not is_ollama_name_taken(tagged, taken))

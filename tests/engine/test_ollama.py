@@ -250,7 +250,15 @@ def test_a_copy_replaces_a_model_only_when_told_to(server: FakeOllama, gguf: Pat
     with problem() as found:
         ollama_store.copy(server.host, "harbour:v1", "pim:latest")
     assert found[0].code == "ollama.exists"
+    # A server compares without case, and knows where its models come from by default.
+    for same in ("PIM", "library/pim:Latest", "registry.ollama.ai/library/pim"):
+        with problem() as found:
+            ollama_store.copy(server.host, "harbour:v1", same)
+        assert found[0].code == "ollama.exists"
     ollama_store.copy(server.host, "harbour:v1", "pim", force=True)
+    with problem() as found:
+        ollama_store.copy(server.host, "harbour:v1", "two words")
+    assert found[0].code == "project.invalid_value"
 
 
 @pytest.mark.parametrize("verb", ["show", "copy", "remove"])

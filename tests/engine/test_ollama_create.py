@@ -101,9 +101,21 @@ def test_a_model_of_that_name_is_replaced_only_when_told_to(
     run: RunFolder, fake: FakeOllama
 ) -> None:
     create(run, fake.host)
-    with refused("ollama.exists"):
-        create(run, fake.host)
+    for name in ("pim:v1", "PIM:V1", "library/pim:v1"):
+        with refused("ollama.exists"):
+            create(run, fake.host, name=name)
     create(run, fake.host, force=True)
+
+
+def test_a_name_that_no_server_takes_is_refused_and_a_password_of_a_command_is_used(
+    run: RunFolder, fake: FakeOllama
+) -> None:
+    with refused("project.invalid_value"):
+        create(run, fake.host, name="two words")
+    fake.faults.password = "me:secret"
+    host = fake.host.replace("http://", "http://me:secret@")
+    (created,) = create(run, host, name="pim:secret").of(events.OllamaCreated)
+    assert created.host == fake.host
 
 
 def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(

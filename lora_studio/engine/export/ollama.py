@@ -35,6 +35,7 @@ QUICK = httpx.Timeout(10.0, connect=5.0)
 _PATIENT = httpx.Timeout(60.0, connect=5.0, read=None)
 
 _WHERE = Where(step="export", field="ollama_host")
+_NO_MODEL = re.compile(r"model ['\"](.+)['\"] not found")
 
 
 @dataclass(frozen=True)
@@ -384,6 +385,14 @@ def _refused(place: Server, status: int, said: str) -> ProblemError:
             f"The Ollama server at {place.host} wants a user name and a password.",
             "Put them into the environment variable OLLAMA_HOST, as in "
             "https://user:password@host, and start LoRA Studio again.",
+            where=_WHERE,
+        )
+    if status == 404 and (missing := _NO_MODEL.match(said)):
+        name = missing[1]
+        return fail(
+            "ollama.no_model",
+            f"Ollama has no model {name}.",
+            "Export it first (`lora-studio export RUN`).",
             where=_WHERE,
         )
     return fail(

@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core import commands, events
 from lora_studio.core.dataset import Message
-from lora_studio.core.export import ExportSpec
+from lora_studio.core.export import ExportSpec, is_ollama_name_taken
 from lora_studio.core.files import write_atomic
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
@@ -87,12 +87,8 @@ def create(
 def create_of_run(command: commands.CreateOllama, job: Job) -> None:
     """Creates the model of a run that was exported before; raises ProblemError."""
     run = RunFolder(Path(command.run))
-    project = run.load_project()
-    changes = {"ollama_name": command.name, "ollama_host": command.host}
-    spec = project.export.model_validate(
-        project.export.model_dump() | {key: value for key, value in changes.items() if value}
-    )
-    project = project.model_copy(update={"export": spec})
+    project = _as_asked(run.load_project(), command)
+    spec = project.export
     quantization = command.quantization or spec.quantizations[0]
     gguf = run.gguf_file(project.name, quantization)
     if not gguf.is_file():
@@ -100,7 +96,7 @@ def create_of_run(command: commands.CreateOllama, job: Job) -> None:
     ollama_checks.heed_selftest(run, quantization, anyway=command.anyway)
     found = ollama.find(spec.ollama_host)
     name = ollama.model_name(project)
-    if not command.force and ollama_store.full_name(name) in found.models:
+    if not command.force and is_ollama_name_taken(name, found.models):
         raise ollama_store.taken(name, found.host)
     derived = describe(run, project, gguf, job)
     if derived is None:
@@ -111,6 +107,16 @@ def create_of_run(command: commands.CreateOllama, job: Job) -> None:
             where=_WHERE,
         )
     _create_on(found, run, project, gguf, derived, job)
+
+
+def _as_asked(project: Project, command: commands.CreateOllama) -> Project:
+    """The project with the command's name and server in place of its own; raises ProblemError."""
+    changes = {"ollama_name": command.name, "ollama_host": command.host}
+    if command.name:
+        ollama_store.check_name(command.name)
+    # Not validated: a password, which no project may hold, is fine in a command.
+    given = {key: value for key, value in changes.items() if value}
+    return project.model_copy(update={"export": project.export.model_copy(update=given)})
 
 
 def _create_on(

@@ -9,7 +9,9 @@ from typing import Any
 import ollama as official
 
 from lora_studio.core import events
+from lora_studio.core.export import is_ollama_name, is_ollama_name_taken
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
+from lora_studio.core.project import Draft
 from lora_studio.engine.export import ollama
 from lora_studio.engine.export.ollama import QUICK, Recipe, problems, server
 
@@ -46,7 +48,8 @@ def show(host: str, name: str) -> events.OllamaShown:
 def copy(host: str, source: str, target: str, *, force: bool = False) -> None:
     """Gives a model a second name; raises ProblemError when it is taken, unless `force`."""
     place = server(host)
-    if not force and full_name(target) in ollama.find(host).models:
+    check_name(target)
+    if not force and is_ollama_name_taken(target, ollama.find(host).models):
         raise taken(target, place.host)
     with problems(place), place.client(QUICK) as client:
         try:
@@ -65,9 +68,12 @@ def remove(host: str, name: str) -> None:
             raise _unless_missing(error, host, name) from error
 
 
-def full_name(name: str) -> str:
-    """The name as the server lists it: without a tag, `latest` is meant."""
-    return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
+def check_name(name: str) -> None:
+    """Raises ProblemError where no server would take the name."""
+    if not is_ollama_name(name):
+        draft = Draft()
+        draft.set("export", "ollama_name", name)
+        raise ProblemError(draft.problems())
 
 
 def taken(name: str, host: str) -> ProblemError:

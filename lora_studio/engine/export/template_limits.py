@@ -1,12 +1,14 @@
 """Runs chat templates and TEMPLATEs, which are foreign code, in a process with limits.
 
 A template can loop for ever or fill the memory without leaving its sandbox. The child has a limit
-on its memory and on its time; what it needs comes in a file, what it found goes into another.
+on its memory and on the processor's time, which other work on the machine does not use up; what it
+needs comes in a file, what it found goes into another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import tempfile
 import threading
@@ -32,6 +34,9 @@ from lora_studio.engine.export import child
 DERIVE_SECONDS = 180.0
 RENDER_SECONDS = 30.0
 MEMORY_BYTES = 2 << 30
+#: By the clock a child may take so many times its limit: it may have to share the processor.
+_PATIENCE = 4
+_TOO_LONG = getattr(signal, "SIGXCPU", None)
 
 
 class _Derive(BaseModel):
@@ -114,13 +119,16 @@ def _in_child(work: _Derive | _Render, seconds: float, job: Job) -> str:
         asked, answer = Path(folder, "work.json"), Path(folder, "answer.json")
         asked.write_text(work.model_dump_json(), "utf-8")
         command = child.python(__name__, str(asked), str(answer), str(seconds))
-        clock = _Clock(job, time.monotonic() + seconds)
+        clock = _Clock(job, time.monotonic() + _PATIENCE * seconds)
         try:
             ended = child.run(command, clock, lambda _: None)
         except TimeoutError:
+            seconds *= _PATIENCE
             raise _limited(f"more than {seconds:.0f} seconds") from None
         if ended.status == 0 and answer.is_file():
             return answer.read_text("utf-8")
+        if _TOO_LONG is not None and ended.status == -_TOO_LONG:
+            raise _limited(f"more than {seconds:.0f} seconds")
         if "MemoryError" in "\n".join(ended.lines) or ended.status < 0:
             raise _limited(f"more than {MEMORY_BYTES >> 30} GiB of memory")
         print(*ended.lines, sep="\n", file=sys.stderr)
@@ -162,8 +170,9 @@ def _limit(seconds: float) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-        allowed = int(seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed))
+        allowed = int(seconds)
+        # The system kills at the second limit; a signal tells of the first.
+        resource.setrlimit(resource.RLIMIT_CPU, (allowed, allowed + 5))
 
 
 def _work(work: _Derive | _Render) -> BaseModel | str:

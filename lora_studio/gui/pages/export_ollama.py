@@ -6,7 +6,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from lora_studio.core import commands, events
-from lora_studio.core.export import free_ollama_name, suggested_ollama_name
+from lora_studio.core.export import (
+    free_ollama_name,
+    is_ollama_name_taken,
+    suggested_ollama_name,
+)
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.language import tr
 from lora_studio.gui.ollama_dialogs import ConfirmDialog, CopyDialog
@@ -80,9 +84,8 @@ class OllamaServer(QWidget):
 
     def is_taken(self) -> bool:
         """Whether the server has a model of this name."""
-        found, name = self.state.facts.ollama, self.name()
-        full = name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
-        return found is not None and full in found.models
+        found = self.state.facts.ollama
+        return found is not None and is_ollama_name_taken(self.name(), found.models)
 
     def confirm_replacing(self, action: str) -> ConfirmDialog:
         """Asks whether a model may be replaced; connect `confirmed`, then open it."""
