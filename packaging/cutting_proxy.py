@@ -90,7 +90,11 @@ class Line:
         place = urlsplit(target)
         opened = await asyncio.open_connection(place.hostname, place.port or 80)
         path = (place.path or "/") + (f"?{place.query}" if place.query else "")
-        opened[1].write(head.replace(target.encode(), path.encode(), 1))
+        lines = head.replace(target.encode(), path.encode(), 1).split(b"\r\n")
+        # One request for each connection: a second one would name the proxy's kind of address again.
+        kept = [line for line in lines if not line.lower().startswith((b"connection:", b"proxy-"))]
+        kept.insert(1, b"Connection: close")
+        opened[1].write(b"\r\n".join(kept))
         return opened
 
     async def _pass(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -227,6 +228,33 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     found = problem(run())
     assert found.code == "engine.network"
     assert "wheel folder" in found.remedy
+
+
+def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = Path(lora_studio.__file__).parents[1] / "packaging" / "cutting_proxy.py"
+    proxy = subprocess.Popen([sys.executable, str(program), str(port), str(tmp_path)])
+    counted = tmp_path / "bytes"
+    try:
+        until = time.monotonic() + 60
+        while not counted.exists():  # it listens by then
+            assert proxy.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+        told = run()
+        ready(told)
+        planned = next(event for event in told if isinstance(event, Planned))
+        time.sleep(0.5)  # it writes what it has counted ten times a second
+        assert int(counted.read_text()) > planned.download
+    finally:
+        proxy.kill()
+        proxy.wait()
 
 
 def test_a_home_that_cannot_be_written_costs_no_more_than_the_log(
