@@ -18,9 +18,9 @@ from lora_studio.setup.pythons import Python
 #: Chooses where PyTorch comes from: a build (cpu, cu128, rocm6.4), an index, a folder, or `standard`.
 VARIABLE = "LORA_STUDIO_TORCH_INDEX"
 
-#: Unpacked and byte-compiled, packages take this many times the size of their wheels. Measured: 4.2
+#: Unpacked and byte-compiled, packages take this many times the size of their wheels. Measured: 3.9
 #: for the CPU set, 1.9 before byte-compiling for that of CUDA 13, whose libraries pack less well.
-_UNPACKED: dict[Variant, float] = {"cpu": 4.3, "mps": 4.3, "cuda": 2.2, "rocm": 4.3}
+_UNPACKED: dict[Variant, float] = {"cpu": 4.1, "mps": 4.1, "cuda": 2.2, "rocm": 4.1}
 #: Left free on the disk whatever comes, in bytes.
 _SPARE = 200_000_000
 

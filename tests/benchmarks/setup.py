@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.setup [--rounds 1]
 
-Both begin with an empty cache, take turns, and end with every package byte-compiled; what the set-up
-does besides (the plan, the trial) is told apart. Indexes and find-links are those of this machine.
+Both begin with an empty cache and take turns; what the set-up does besides (the plan, byte-compiling, the
+trial) is told apart. Seconds of the clock depend on what else the machine does, those of the processor
+hardly do: both are told. Indexes and find-links are those of this machine.
 """
 
 from __future__ import annotations
@@ -24,20 +25,25 @@ from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.tools import Log, Stop, find_uv
 
 
-def plain(folder: Path, wheel: Path, *, compiled: bool) -> float:
-    """Seconds of `uv venv` and `uv pip install` with an empty cache."""
+def processor() -> float:
+    """Seconds that this program and all that it started and waited for have computed."""
+    return sum(os.times()[:4])
+
+
+def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
+    """Seconds, and those of the processor, of `uv venv` and `uv pip install` with an empty cache."""
     text = own.project_text(wheel, ("engine",), own.STANDARD)
     folder.mkdir()
     (folder / "pyproject.toml").write_text(text)
     environment = uv_environment({"UV_CACHE_DIR": str(folder / "cache")})
     python = folder / "venv" / "bin" / "python"
-    began = time.monotonic()
+    began, computed = time.monotonic(), processor()
     run = [find_uv(), "venv", "--quiet", "--no-project", folder / "venv"]
     subprocess.run(run, check=True, env=environment, cwd=folder)
     run = [find_uv(), "pip", "install", "--quiet", "--python", python, "-r", "pyproject.toml"]
     run += ["--compile-bytecode"] if compiled else []
     subprocess.run(run, check=True, env=environment, cwd=folder)
-    return time.monotonic() - began
+    return time.monotonic() - began, processor() - computed
 
 
 def set_up(folder: Path) -> dict[str, float]:
@@ -60,9 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     rounds = parser.parse_args().rounds
-    bare: list[float] = []
-    compiled: list[float] = []
-    ours: list[float] = []
+    taken: dict[str, list[tuple[float, float]]] = {}
     parts: list[dict[str, float]] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=Path.home()) as name:
@@ -71,22 +75,23 @@ def main() -> None:
             os.environ.pop(own.VARIABLE, None)
             wheel = own.own_wheel(folder, Stop(), Log(folder / "log")).path
             os.environ[own.VARIABLE] = str(wheel)  # an installed program brings it
-            bare.append(plain(folder / "bare", wheel, compiled=False))
-            shutil.rmtree(folder / "bare")
-            compiled.append(plain(folder / "compiled", wheel, compiled=True))
-            shutil.rmtree(folder / "compiled")
+            for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):
+                taken.setdefault(title, []).append(plain(folder / title, wheel, compiled=compiled))
+                shutil.rmtree(folder / title)
+            computed = processor()
             parts.append(set_up(folder / "engines"))
-            ours.append(sum(parts[-1].values()))
+            whole = sum(parts[-1].values())
+            taken.setdefault("set-up", []).append((whole, processor() - computed))
+    medians = {title: [statistics.median(column) for column in zip(*times, strict=True)]
+               for title, times in taken.items()}  # fmt: skip
+    for title, (clock, computed) in medians.items():
+        ratios = [
+            ours / other for ours, other in zip(medians["set-up"], (clock, computed), strict=True)
+        ]
+        print(f"{title:17} {clock:6.1f} s of the clock, {computed:6.1f} s of the processor; "
+              f"set-up {ratios[0]:.2f} and {ratios[1]:.2f} times")  # fmt: skip
     stages = {name: statistics.median(one[name] for one in parts) for name in parts[0]}
-    trial = stages["Checking"]
-    print(f"uv pip install                     {statistics.median(bare):6.1f} s")
-    print(f"uv pip install --compile-bytecode  {statistics.median(compiled):6.1f} s")
-    print(f"set-up                             {statistics.median(ours):6.1f} s")
-    print("  " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()))
-    whole, part = statistics.median(ours), statistics.median(ours) - trial
-    for name, times in (("uv pip install", bare), ("uv, compiled", compiled)):
-        uv = statistics.median(times)
-        print(f"beside {name}: {whole / uv:.2f} times, {part / uv:.2f} without the trial")
+    print("set-up: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()))
 
 
 if __name__ == "__main__":
