@@ -92,6 +92,11 @@ lay_out() {
 
 build_deb_and_rpm() {
     local deb=$out/lora-studio_${VERSION}_amd64.deb
+    # What Qt's own libraries lack, no distribution has: something of the bundle was left out by mistake.
+    if needed_libraries | grep -E '^lib(Qt6|icu|pyside|shiboken)'; then
+        echo "The bundle needs these, and they are not in it." >&2
+        exit 1
+    fi
     needed_libraries | sed 's/.*/      - &()(64bit)/' >"$out/libraries"
     sed -e "/@LIBRARIES@/r $out/libraries" -e '/@LIBRARIES@/d' packaging/linux/nfpm.yaml >"$out/nfpm.yaml"
     ROOT=$root "$out/venv/bin/nfpm" package --config "$out/nfpm.yaml" \
