@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ import lora_studio
 from lora_studio import __version__
 from lora_studio.core.problems import Problem
 from lora_studio.setup import download, engines, folders, operations, own, plan
-from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, parse
+from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, Warned, parse
 from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.tools import Stop, find_uv
@@ -142,6 +143,28 @@ def test_a_repair_downloads_only_what_is_damaged(index: Index, root: Root) -> No
     second = ready(run(Request(mode="repair")))
     assert list(index.sent) == ["beta-1.0-py3-none-any.whl"]
     subprocess.run([second.python, "-c", "import beta, torch"], check=True)
+
+
+def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_is_used(
+    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outdated = ready(run())
+    ready(run())
+    remove = Path.rmdir
+
+    def refuse(path: Path) -> None:
+        if path.name == outdated.name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        remove(path)
+
+    monkeypatch.setattr(Path, "rmdir", refuse)
+    told = run()
+    warned = next(event.problem for event in told if isinstance(event, Warned))
+    assert (warned.code, warned.severity) == ("engine.not_removed", "warning")
+    current = engines.current(root)
+    assert current is not None
+    assert current.name == ready(told).name
+    assert not engines.find(outdated.name, root)
 
 
 def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root: Root) -> None:
