@@ -21,7 +21,7 @@ readonly base=$work/base-$suite build_base=$work/base-$build_suite tools=$work/t
 readonly builder=$work/builder bare=$work/bare
 readonly authorities=/lent/authorities.crt
 # A user without rights, with a name as people have them.
-readonly user=zoe home="/home/Zoë Müller" port=38917
+readonly user=zoe home="/home/Zoë Müller"
 readonly steps=" ${STEPS:-build lint install window engine train purge} "
 
 skip() { echo "SKIPPED: the test of the .deb. $*"; exit 0; }
@@ -269,8 +269,10 @@ set_up_engine() {
         rm -rf "$work/line"
         mkdir -p "$work/line"
         echo "${CUT_AT:-120000000}" >"$work/line/cut-at"
-        env "${network[@]}" python3 packaging/cutting_proxy.py $port "$work/line" &
-        sleep 1
+        local port
+        port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+        env "${network[@]}" python3 packaging/cutting_proxy.py "$port" "$work/line" &
+        until [ -e "$work/line/bytes" ]; do sleep 0.2; kill -0 $!; done
         local proxy=http://127.0.0.1:$port
         through=("HTTPS_PROXY=$proxy" "HTTP_PROXY=$proxy" "https_proxy=$proxy" "http_proxy=$proxy")
         { until [ -e "$work/line/cut" ]; do sleep 0.2; done
