@@ -309,7 +309,10 @@ train_sample() {
 
 purge() {
     say "Purge"
-    quietly in_bare "apt-get -y purge lora-studio && apt-get -y autoremove --purge"
+    # What came with it goes with it: also what another package (apt itself, of ca-certificates) would
+    # recommend, and which was not there before.
+    quietly in_bare "apt-get -y purge lora-studio
+    apt-get -y autoremove --purge -o APT::AutoRemove::RecommendsImportant=0 -o APT::AutoRemove::SuggestsImportant=0"
     file_list >"$work/after"
     diff "$work/before" "$work/after" || fail "Purging left or took files."
     echo "/usr and /etc are as they were."
