@@ -22,7 +22,7 @@ from PySide6.QtGui import (
     QPixmapCache,
 )
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QAbstractButton, QApplication
+from PySide6.QtWidgets import QAbstractButton, QApplication, QPushButton
 
 from lora_studio.core import paths
 from lora_studio.gui.preferences import TextSize
@@ -243,11 +243,11 @@ def monospace_family() -> str:
     return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont).family()
 
 
-def icon(name: str, role: Role = "text") -> QIcon:
+def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
     """An icon in a colour of the palette in force; see `set_icon` for one that follows it."""
     palette = current()
-    result = QIcon(pixmap(name, getattr(palette, role)))
-    result.addPixmap(pixmap(name, palette.disabled), QIcon.Mode.Disabled)
+    result = QIcon(pixmap(name, getattr(palette, role), room=room))
+    result.addPixmap(pixmap(name, palette.disabled, room=room), QIcon.Mode.Disabled)
     return result
 
 
@@ -258,20 +258,22 @@ def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") 
     _refresh_icon(target)
 
 
-def pixmap(name: str, tint: str, size: int = 20) -> QPixmap:
-    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels."""
+def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
+    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels, and so is the
+    `room` that it keeps from the words after it."""
     screens = QGuiApplication.instance()
     ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
-    key = f"lora_studio {name} {tint} {size} {ratio}"
+    mirrored = QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
+    key = f"lora_studio {name} {tint} {size} {ratio} {room} {mirrored}"
     made_before = QPixmap()
     if QPixmapCache.find(key, made_before):
         return made_before
-    result = QPixmap(QSize(round(size * ratio), round(size * ratio)))
+    side = round(size * ratio)
+    result = QPixmap(QSize(round((size + room) * ratio), side))
     result.fill(Qt.GlobalColor.transparent)
     painter = QPainter(result)
-    QSvgRenderer(QByteArray(_tinted(name, tint))).render(
-        painter, QRectF(0, 0, result.width(), result.height())
-    )
+    begin = result.width() - side if mirrored else 0
+    QSvgRenderer(QByteArray(_tinted(name, tint))).render(painter, QRectF(begin, 0, side, side))
     painter.end()
     result.setDevicePixelRatio(ratio)
     QPixmapCache.insert(key, result)
@@ -306,7 +308,12 @@ def _tinted(name: str, tint: str) -> bytes:
 def _refresh_icon(target: QAbstractButton | QAction) -> None:
     name = target.property("icon_name")
     if name:
-        target.setIcon(icon(name, target.property("icon_role")))
+        # Qt's own distance of icon and words is too small, and no style sheet has a word for it.
+        room = 0
+        if isinstance(target, QPushButton):
+            room = 5
+            target.setIconSize(QSize(20, 16))
+        target.setIcon(icon(name, target.property("icon_role"), room=room))
 
 
 def _qt_palette(tokens: Palette) -> QPalette:

@@ -156,10 +156,10 @@ def test_whether_training_fits_follows_the_device(qtbot: QtBot, opened: ProjectS
     opened.set("model", "device", "cuda:1")
     assert cards["16bit"].note() == "6 GiB ✓ fits"
     opened.set("model", "device", "cuda:0,cuda:1")
-    assert cards["16bit"].note() == "6 GiB", "the weights may be divided"
+    assert "⚠" in cards["16bit"].note(), "whole weights on each, and the fuller one has no room"
     assert cards["4bit"].note() == "2 GiB ✓ fits"
-    opened.set("model", "sharding", "replicate")
-    assert "⚠" in cards["16bit"].note()
+    opened.set("model", "sharding", "shard")
+    assert cards["16bit"].note() == "6 GiB ✓ fits"
 
 
 def test_a_prequantised_model_cannot_be_quantised_again(qtbot: QtBot, opened: ProjectState) -> None:

@@ -70,7 +70,6 @@ def button(
     if kind:
         made.setProperty("kind", kind)
     if icon:
-        made.setIconSize(QSize(20, 16))  # wider than the icon: room between it and the words
         set_icon(made, icon, role or ("on_accent" if kind == "primary" else "text"))
     if on_click is not None:
         made.clicked.connect(lambda _=False: on_click())

@@ -16,7 +16,7 @@ from lora_studio.gui.widgets.run_model import COLUMNS, RunModel
 
 #: Widths in characters; the first column takes what is left.
 _WIDTHS: dict[Column, int] = {
-    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 7,
+    "begun": 18, "state": 13, "model": 13, "data": 13, "rank": 5, "loss": 6, "eval": 9, "time": 9,
     "size": 8, "tags": 11,
 }  # fmt: skip
 #: Columns that give way first where there is no room for all, and what the name needs, in characters.
