@@ -222,9 +222,11 @@ def says_full(said: str) -> bool:
 
 def last_words(said: str) -> str:
     """The part of a program's output that says what went wrong, on one line."""
-    lines = [line.strip(" │├╰╭─▶×·") for line in said.splitlines()]
+    lines = [line.strip(" │├╰╭─▶×·").removeprefix("cause: ") for line in said.splitlines()]
     lines = [
         line for line in lines if line and not line.startswith(("warning:", "Resolved", "Using"))
     ]
-    text = " ".join(lines[-6:]).removeprefix("error: ")
+    # The reason of a resolver comes first and its conclusions after it, as many lines as are narrow.
+    begin = next((n for n, line in enumerate(lines) if line.startswith("Because ")), -6)
+    text = " ".join(lines[begin:]).removeprefix("error: ")
     return without_secrets(text[:500]).strip()

@@ -31,6 +31,19 @@ def failing(text: str, tmp_path: Path) -> ProblemError:
     return caught.value
 
 
+def test_the_reason_of_a_resolver_is_told_however_narrow_its_lines_are() -> None:
+    said = """error: No solution found when resolving dependencies
+  cause: Because beta was not found in the
+         provided package locations and all
+         versions of alpha depend on beta, we
+         can conclude that all versions of
+         alpha cannot be used.
+         And because this needs alpha, we can
+         conclude that your requirements are
+         unsatisfiable."""
+    assert tools.last_words(said).startswith("Because beta was not found in the provided package")
+
+
 def test_a_program_that_fails_is_a_problem_with_its_last_words_and_the_log(tmp_path: Path) -> None:
     problem = failing("error: no such wheel", tmp_path).problems[0]
     assert problem.code == "engine.install"
