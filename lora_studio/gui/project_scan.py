@@ -94,15 +94,17 @@ class ProjectScan(LastingThread):
     """Looks at several projects.
 
     Signals:
-        found(list[ProjectGlance]): unfinished ones first, else in the order given.
+        looked(ProjectScan): all was looked at, and `seen` holds what was found.
     """
 
-    found = Signal(object)  # a list as such: Qt would turn it into one of its own, item by item
+    looked = Signal(object)
 
     def __init__(self, files: list[Path]) -> None:
         """`files` are project files, the latest first."""
         super().__init__()
         self._files = files
+        #: Unfinished projects first, else in the order given.
+        self.seen: list[ProjectGlance] = []
 
     def run(self) -> None:
         """Passes over what cannot be read."""
@@ -115,4 +117,5 @@ class ProjectScan(LastingThread):
             except OSError:
                 continue
         if not self.silent:
-            self.found.emit(sorted(seen, key=lambda item: not item.unfinished))
+            self.seen = sorted(seen, key=lambda item: not item.unfinished)
+            self.looked.emit(self)

@@ -20,6 +20,7 @@ from lora_studio.gui import lasting_thread, theme
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
+from lora_studio.gui.project_scan import ProjectScan
 from lora_studio.gui.widgets.glyph import ElidedLink
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
@@ -221,6 +222,20 @@ def test_recent_projects_are_listed_with_unfinished_ones_first(
     assert "later" not in unfinished
     assert window.home._seen[0].resumable
     assert window.home._seen[1].words == "No run yet"
+
+
+def test_a_look_at_projects_that_ends_late_does_not_empty_the_list_of_a_later_one(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    early = ProjectScan([])
+    window.home._scan = early
+    early.looked.connect(window.home._take)
+    early.start()
+    assert early.wait(WAIT)  # it has told, and nobody has heard it yet
+    window.open_project(project_folder)
+    window.go("home")
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
+    assert [seen.name for seen in window.home._seen] == ["support bot"]
 
 
 def test_memory_that_ran_out_is_told_while_training_goes_on(

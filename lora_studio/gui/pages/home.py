@@ -95,8 +95,7 @@ class HomePage(Place):
         known = {item.file: item for item in self._seen}
         self._found([known.get(file) or ProjectGlance(file, 0.0, seen=False) for file in files])
         self._scan = ProjectScan(files)
-        self._scan.found.connect(self._found)
-        self._scan.found.connect(self.looked)
+        self._scan.looked.connect(self._take)
         self._scan.start()
 
     def press_primary(self) -> None:
@@ -106,13 +105,16 @@ class HomePage(Place):
     def leave(self) -> None:
         """Ends a look at the projects that is under way."""
         if self._scan is not None:
-            self._scan.found.disconnect(self._found)
-            self._scan.found.disconnect(self.looked)
             self._scan.forget()
             self._scan = None
 
     def _ways(self) -> QHBoxLayout:
         return row(self.new, self.open, self.sample, None)
+
+    def _take(self, scan: ProjectScan) -> None:
+        if scan is self._scan:  # one that was forgotten may have told already, and arrive late
+            self._found(scan.seen)
+            self.looked.emit(scan.seen)
 
     def _found(self, seen: list[ProjectGlance]) -> None:
         self._seen = seen
