@@ -18,6 +18,8 @@ _INTERVAL = 0.2
 
 def removing(old: Sequence[Engine], log: Log) -> Iterator[Progress]:
     """Deletes the engines, which nothing points to any more; raises ProblemError."""
+    if not old:
+        return
     total = sum(one.bytes for one in old)
     done, said = 0, time.monotonic()
     yield Progress(stage=STAGE, done=0, total=total or None, unit="B")

@@ -253,10 +253,12 @@ def test_gguf_merged_and_adapter_answer_alike_side_by_side(
     assert not told.of(events.AnswerRefused)
     assert len({answer.text for answer in answers.values()}) == 1
     assert len({answer.prompt_tokens for answer in answers.values()}) == 1
-    penalised = GREEDY.model_copy(update={"repetition_penalty": 1.8})
+    # Few tokens: each is a choice among near equals for a tiny model, and a merge rounds.
+    penalised = GREEDY.model_copy(update={"repetition_penalty": 1.8, "max_tokens": 6})
     strict, told = ask(session, tmp_path, *speakers, sampling=penalised)
     assert not told.of(events.AnswerRefused)
-    assert strict[0].text == strict[1].text == strict[2].text != answers[0].text
+    assert strict[0].text == strict[1].text == strict[2].text
+    assert not answers[0].text.startswith(strict[0].text)
     shown = prompts(session, tmp_path, speakers[0], with_template)
     assert [t.id for t in shown[0].tokens] == [t.id for t in shown[1].tokens]
     assert shown[0].text == shown[1].text == "".join(token.text for token in shown[1].tokens)

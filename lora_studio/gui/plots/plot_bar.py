@@ -128,12 +128,15 @@ class PlotBar(QWidget):
 
     def _fill_view(self) -> None:
         menu = self._menu(self.view)
-        self.log = menu.addAction(tr("Logarithmic"))
+        # WORKAROUND: actions that a menu makes itself can lose their Python side while they live.
+        self.log = QAction(tr("Logarithmic"), self)
         self.log.setCheckable(True)
         self.log.toggled.connect(self.log_toggled)
+        self.save_picture = _shortcut(QAction(tr("Save picture…"), self), "Ctrl+E")
+        self.save_values = _shortcut(QAction(tr("Save values…"), self), "Ctrl+Shift+E")
+        menu.addAction(self.log)
         menu.addSeparator()
-        self.save_picture = _shortcut(menu.addAction(tr("Save picture…")), "Ctrl+E")
-        self.save_values = _shortcut(menu.addAction(tr("Save values…")), "Ctrl+Shift+E")
+        menu.addActions([self.save_picture, self.save_values])
         self.addActions([self.save_picture, self.save_values])
 
     def _lay_out(self) -> None:
