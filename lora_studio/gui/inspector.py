@@ -51,14 +51,11 @@ _LANES = {
 }
 
 
-#: Questions whose failures the page shows that asked: nothing of the project is wrong with them.
+#: Questions that are about no project. The page shows their failures that asked; they go on when another
+#: project is opened, and are asked again where their worker is replaced.
 _OWN = (
     "list_models", "search_models", "download_model", "inspect_account", "sign_in", "sign_out",
 )  # fmt: skip
-
-#: Questions that are about no project: they go on when another one is opened, and are asked again
-#: where their worker is replaced.
-_LASTING = _OWN
 
 
 #: Longest wait for a worker that was killed, in milliseconds: the window never hangs for one.
@@ -115,7 +112,7 @@ class Inspector(QObject):
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
         for kind, question in list(self._latest.items()):
-            if kind in _LASTING:
+            if kind in _OWN:
                 continue
             if (thread := self._threads.get(_lane(kind))) is not None:
                 thread.send(commands.Cancel(target=question.id))

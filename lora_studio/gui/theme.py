@@ -244,7 +244,10 @@ def monospace_family() -> str:
 
 
 def icon(name: str, role: Role = "text", *, room: int = 0) -> QIcon:
-    """An icon in a colour of the palette in force; see `set_icon` for one that follows it."""
+    """An icon in a colour of the palette in force; see `set_icon` for one that follows it.
+
+    `room` as in `pixmap`.
+    """
     palette = current()
     result = QIcon(pixmap(name, getattr(palette, role), room=room))
     result.addPixmap(pixmap(name, palette.disabled, room=room), QIcon.Mode.Disabled)

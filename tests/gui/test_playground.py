@@ -277,6 +277,23 @@ def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
     dialog.reject()
 
 
+def test_the_tally_opens_once_for_two_clicks_and_again_after_it_was_closed(
+    page: PlaygroundPage, qtbot: QtBot
+) -> None:
+    def open_ones() -> list[TallyDialog]:
+        return [dialog for dialog in page.findChildren(TallyDialog) if dialog.isVisible()]
+
+    page.tally.click()
+    page.tally.click()
+    qtbot.waitUntil(lambda: bool(open_ones()), timeout=WAIT)
+    qtbot.wait(200)  # the second answer comes
+    (dialog,) = open_ones()
+    dialog.reject()
+    page.tally.click()
+    qtbot.waitUntil(lambda: bool(open_ones()), timeout=WAIT)
+    open_ones()[0].reject()
+
+
 def test_the_prompts_tokens_are_shown_with_their_marks(
     page: PlaygroundPage, qtbot: QtBot, scenario: Callable[..., None]
 ) -> None:

@@ -273,9 +273,6 @@ class PlaygroundPage(Place):
 
     def show_votes(self) -> None:
         """The tally of this project."""
-        self.tally.setEnabled(
-            False
-        )  # until they are read: a second click would open a second dialog
         self.desk.store.ask_votes(self._show_tally)
 
     def _show_tally(self, votes: object) -> None:

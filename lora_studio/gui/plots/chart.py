@@ -83,9 +83,8 @@ class Chart(QWidget):
         super().__init__(parent)
         self._palette = palette
         self.view = _View(self, self.show_all)
-        self.view.setFocusPolicy(
-            Qt.FocusPolicy.ClickFocus
-        )  # Tab stops once, at what holds the chart
+        # Tab stops once, at what holds the chart.
+        self.view.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self._plot = self.view.getPlotItem()
         # Steps and values grow to the right in every script, as they do in print.
         for part in (self.view, self._plot):

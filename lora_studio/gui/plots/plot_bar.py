@@ -128,7 +128,8 @@ class PlotBar(QWidget):
 
     def _fill_view(self) -> None:
         menu = self._menu(self.view)
-        # WORKAROUND: actions that a menu makes itself can lose their Python side while they live.
+        # WORKAROUND: actions that Qt makes itself, here by `QMenu.addAction(text)`, can lose their Python
+        # side while they live ("already deleted", after long use); those made here do not.
         self.log = QAction(tr("Logarithmic"), self)
         self.log.setCheckable(True)
         self.log.toggled.connect(self.log_toggled)
