@@ -247,7 +247,7 @@ def misfortune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         folder.mkdir()
         text = _UNFORTUNATE.format(module=module, holder=holder, name=name, when=when)
         (folder / "sitecustomize.py").write_text(text)
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ["PYTHONPATH"]]))
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
     return arrange
 

@@ -448,4 +448,6 @@ def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root)
     done = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
     told = [parse(line) for line in done.stdout.splitlines()]
     ready(told)
-    assert index.starts[-1] == (torch, came)
+    assert came
+    # Files come side by side: another one may have been cut too, and begin after this one.
+    assert (torch, came) in index.starts
