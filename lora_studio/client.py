@@ -386,11 +386,13 @@ def out_of_memory(run: RunFolder | None) -> Problem:
 
 def crashed(how: str, run: RunFolder | None) -> Problem:
     """The problem of a worker that ended in the middle of a command."""
+    goes_on = run is not None and unended_command(run, "train") and run.checkpoint_steps()
     return Problem(
         code="worker.crashed",
         what=f"The worker {how}.",
-        remedy="What was saved before is intact. Start the step again; training can be resumed "
-        "from its last checkpoint."
+        remedy="What was saved is intact. Resume the training: it goes on from its last checkpoint."
+        if goes_on
+        else "What was saved before is intact. Start the step again."
         if run
         else "Try again.",
         where=Where(file=str(run.log_file)) if run else Where(),

@@ -155,7 +155,7 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
          f"(at least {words.percent(expected.tuned_at_least)})",
          shares["gguf"] >= expected.tuned_at_least),
     ]  # fmt: skip
-    tested = [event for event in target.events() if isinstance(event, events.SelfTested)]
+    tested = self_tests(target)
     checks += [
         (f"self-test of {event.stage}: same first choice at {words.percent(event.top1)} of "
          f"{event.positions} positions, KL {event.kl:.4f}", event.passed)
@@ -167,6 +167,12 @@ def _check(target: RunFolder, expected: Expectation, answers: Answers, display: 
     for text, holds in checks:
         display.say(f"{'✓' if holds else '✗'} {text}")
     return all(holds for _, holds in checks)
+
+
+def self_tests(target: RunFolder) -> list[events.SelfTested]:
+    """The last test of each stage: an export tests the merged model too, after the merge did."""
+    found = (event for event in target.events() if isinstance(event, events.SelfTested))
+    return list({event.stage: event for event in found}.values())
 
 
 def _share(expected: Expectation, answers: list[str]) -> float:

@@ -190,3 +190,12 @@ def test_a_watched_run_that_ended_is_told_from_the_beginning(run: RunFolder) -> 
 def test_a_watched_run_whose_worker_vanished_ends_in_a_problem(run: RunFolder) -> None:
     run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
     assert _problem_code(list(Watched(run).events())) == "worker.crashed"
+
+
+def test_only_a_training_with_a_checkpoint_is_said_to_go_on_from_one(run: RunFolder) -> None:
+    run.events_file.write_text(events.to_line(events.Started(id="a", command="train")) + "\n")
+    assert "checkpoint" not in client.crashed("ended", run).remedy
+    run.checkpoint(5).mkdir(parents=True)
+    assert "its last checkpoint" in client.crashed("ended", run).remedy
+    run.events_file.write_text(events.to_line(events.Started(id="b", command="merge")) + "\n")
+    assert "checkpoint" not in client.crashed("ended", run).remedy

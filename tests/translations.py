@@ -33,7 +33,7 @@ _UNSEEN = (
 _INTERNAL = {
     "setting", "compile", "getLogger", "debug", "info", "warning", "exception", "ValueError",
     "TypeError", "KeyError", "RuntimeError", "AssertionError", "NotImplementedError", "TypeVar",
-    "sub", "search", "match", "fullmatch", "run", "Popen", "getenv", "add_argument", "Field",
+    "sub", "search", "match", "fullmatch", "run", "Popen", "getenv", "add_argument", "Field", "Thread",
 }  # fmt: skip
 #: Texts that look like such for users and are not: patterns, code, tests of models, names of others.
 _NOT_SHOWN = (
@@ -72,13 +72,22 @@ def collect() -> Texts:
     found = Texts(plain=_of_tables())
     for file in sorted((ROOT / "lora_studio" / "gui").rglob("*.py")):
         _of_window(ast.parse(file.read_text("utf-8")), found)
-    for folder in ("core", "engine", "gui", "setup"):
-        for file in sorted((ROOT / "lora_studio" / folder).rglob("*.py")):
-            if not file.relative_to(ROOT / "lora_studio").as_posix().startswith(_UNSEEN):
-                found.told |= _Told(ast.parse(file.read_text("utf-8")), folder == "gui").found
+    for file in _tellers():
+        place = file.relative_to(ROOT / "lora_studio").as_posix()
+        if not place.startswith(_UNSEEN):
+            in_window = place.startswith("gui/")
+            found.told |= _Told(ast.parse(file.read_text("utf-8")), in_window).found
     found.plain |= {text for text in found.told if "{" not in text}
     found.told = {text: names for text, names in sorted(found.told.items()) if "{" in text}
     return found
+
+
+def _tellers() -> Iterator[Path]:
+    """Modules whose sentences come to the window finished."""
+    for folder in ("core", "engine", "gui", "setup"):
+        yield from sorted((ROOT / "lora_studio" / folder).rglob("*.py"))
+    for name in ("client.py", "restarting.py", "staying_awake.py"):
+        yield ROOT / "lora_studio" / name
 
 
 def _of_tables() -> set[str]:

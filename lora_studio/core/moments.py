@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 
 _STAMP = re.compile(r"(\d{8}-\d{6})-(.+)\Z")
+
+#: Short names of the months, and how a day is written before one: for the whole process.
+_months: tuple[str, ...] = (
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+)
+_day = "{day} {month}"
+
+
+def set_words(months: Sequence[str], day: str) -> None:
+    """Writes dates in another way from now on, as the user's language does: `{day}. {month}`."""
+    global _months, _day
+    _months, _day = tuple(months), day
 
 
 def in_words(moment: float, *, seconds: bool = False) -> str:
     """When something was: `24 Nov 2026, 14:05`; "" for no moment."""
     at = datetime.fromtimestamp(moment)
     exact = ":%S" if seconds else ""
-    return f"{at.day} {at:%b %Y, %H:%M{exact}}" if moment else ""
+    day = _day.format(day=at.day, month=_months[at.month - 1])
+    return f"{day} {at:%Y, %H:%M{exact}}" if moment else ""
 
 
 def shortly(moment: float, *, seconds: bool = False) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from PySide6.QtCore import QCoreApplication, QLibraryInfo, QLocale, Qt, QTranslator
 from PySide6.QtGui import QGuiApplication
 
-from lora_studio.core import paths, words
+from lora_studio.core import moments, paths, words
 
 #: One context for all texts: the same English words mean the same everywhere in this program.
 CONTEXT = "LoRA Studio"
@@ -18,6 +18,8 @@ LANGUAGES = {"en": "English", "de": "Deutsch"}
 #: Sets thousands apart wherever a comma would be read as a decimal mark (ISO 80000-1, 7.3.1). The
 #: decimal mark is a point in every language, as in fields, project files and commands.
 NARROW_SPACE = "\u202f"
+
+_SHORT = QLocale.FormatType.ShortFormat
 
 
 def tr(text: str) -> str:
@@ -70,12 +72,14 @@ def install(app: QGuiApplication, choice: str) -> str:
         app.removeTranslator(old)
         old.deleteLater()
     words.set_thousands_mark("," if code == "en" else NARROW_SPACE)
+    names = [QLocale(code).standaloneMonthName(n, _SHORT) for n in range(1, 13)]
     if code != "en":
         qt_texts = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
         for name, folder in ((f"qtbase_{code}", qt_texts), (code, str(_folder()))):
             translator = QTranslator(app)
             if translator.load(name, folder):
                 app.installTranslator(translator)
+    moments.set_words(names, tr("{day} {month}"))
     app.setLayoutDirection(_direction(code))
     return code
 

@@ -153,7 +153,7 @@ _FAMILIES = {
     ),
     "worker": mark(
         "Each job has a process of its own, which ended by itself. Checkpoints and adapters that were "
-        "written are intact and a training can be resumed. The log of the run has its last words."
+        "written are intact. The log of the run has its last words."
     ),
     "window": mark(
         "This is a fault of the program. Your project is saved, and a job under way goes on without "

@@ -191,5 +191,5 @@ def _lost(error: Exception) -> Problem:
     return Problem(
         code="worker.lost",
         what=f"The connection to the worker was lost: {error}",
-        remedy="What was saved before is intact. Try again; a training can be resumed.",
+        remedy="What was saved before is intact. Start the step again.",
     )

@@ -1039,6 +1039,14 @@
             <translation>Prüfen Sie, ob sein Ordner beschreibbar ist und Platz hat.</translation>
         </message>
         <message>
+            <source>Check that its folder is writable.</source>
+            <translation>Prüfen Sie, ob sein Ordner beschreibbar ist.</translation>
+        </message>
+        <message>
+            <source>Check that the disk is not full and that the engine is installed.</source>
+            <translation>Prüfen Sie, ob noch Platz auf dem Datenträger ist und ob die Engine installiert ist.</translation>
+        </message>
+        <message>
             <source>Check that the disk is there and writable, then start the set-up again: it goes on where it was.</source>
             <translation>Prüfen Sie, ob der Datenträger da und beschreibbar ist, und starten Sie die Einrichtung erneut: Sie macht dort weiter, wo sie war.</translation>
         </message>
@@ -1918,8 +1926,8 @@
             <translation>EVA findet {most} Richtungen in den Daten, und die Zeilen haben weniger trainierte Tokens.</translation>
         </message>
         <message>
-            <source>Each job has a process of its own, which ended by itself. Checkpoints and adapters that were written are intact and a training can be resumed. The log of the run has its last words.</source>
-            <translation>Jeder Auftrag hat einen eigenen Prozess, und dieser hat von selbst geendet. Geschriebene Checkpoints und Adapter sind unversehrt, und ein Training lässt sich fortsetzen. Das Protokoll des Laufs hat seine letzten Worte.</translation>
+            <source>Each job has a process of its own, which ended by itself. Checkpoints and adapters that were written are intact. The log of the run has its last words.</source>
+            <translation>Jeder Auftrag hat einen eigenen Prozess, und dieser hat von selbst geendet. Geschriebene Checkpoints und Adapter sind unversehrt. Das Protokoll des Laufs hat seine letzten Worte.</translation>
         </message>
         <message>
             <source>Each page has one. While something is missing it tells what, and Ctrl+Enter presses it from anywhere on the page.</source>
@@ -6151,6 +6159,10 @@
             <translation>Die Engine konnte nicht installiert werden: {value}.</translation>
         </message>
         <message>
+            <source>The engine could not be started: {value}.</source>
+            <translation>Die Engine ließ sich nicht starten: {value}.</translation>
+        </message>
+        <message>
             <source>The engine does not work: {rstrip}.</source>
             <translation>Die Engine funktioniert nicht: {rstrip}.</translation>
         </message>
@@ -6603,6 +6615,10 @@
             <translation>Die Gewichtszeilen dieses Modells passen nicht in die Blöcke dieses Typs</translation>
         </message>
         <message>
+            <source>The run could not be reached: {value}.</source>
+            <translation>Der Lauf war nicht zu erreichen: {value}.</translation>
+        </message>
+        <message>
             <source>The run folder could not be made: {value}.</source>
             <translation>Der Ordner des Laufs konnte nicht angelegt werden: {value}.</translation>
         </message>
@@ -6661,6 +6677,10 @@
         <message>
             <source>The system ended the training because memory ran out.</source>
             <translation>Das System beendete das Training, weil der Speicher nicht reichte.</translation>
+        </message>
+        <message>
+            <source>The system ended the worker because memory ran out.</source>
+            <translation>Das System hat den Arbeitsprozess beendet, weil der Speicher ausging.</translation>
         </message>
         <message>
             <source>The template was stopped: it took {what}.</source>
@@ -6725,6 +6745,10 @@
         <message>
             <source>The window closes in a moment.</source>
             <translation>Das Fenster schließt sich gleich.</translation>
+        </message>
+        <message>
+            <source>The worker {how}.</source>
+            <translation>Der Arbeitsprozess {how}.</translation>
         </message>
         <message>
             <source>The {name} file</source>
@@ -7234,6 +7258,10 @@
             <translation>Training</translation>
         </message>
         <message>
+            <source>Training goes on from {place} with less memory at a time (attempt {attempts} of {attempts_}).</source>
+            <translation>Das Training geht ab {place} mit weniger Speicher auf einmal weiter (Versuch {attempts} von {attempts_}).</translation>
+        </message>
+        <message>
             <source>Training goes on without it, to the same result. It needs a C++ compiler, and Triton on a GPU.</source>
             <translation>Das Training geht ohne weiter, mit gleichem Ergebnis. Es braucht einen C++-Compiler und auf einer GPU Triton.</translation>
         </message>
@@ -7320,6 +7348,10 @@
         <message>
             <source>Try again later; what has arrived so far is kept.</source>
             <translation>Versuchen Sie es später erneut; was bisher ankam, bleibt.</translation>
+        </message>
+        <message>
+            <source>Try again.</source>
+            <translation>Versuchen Sie es noch einmal.</translation>
         </message>
         <message>
             <source>Try another Python from 3.11 to 3.13, or other index settings. All that was said is in the log.</source>
@@ -7838,12 +7870,20 @@
             <translation>Was gefunden wurde</translation>
         </message>
         <message>
+            <source>What was saved before is intact. Close other programs, or make it smaller: a smaller micro-batch, shorter rows, gradient checkpointing or 4-bit precision.</source>
+            <translation>Was vorher gespeichert wurde, ist unversehrt. Schließen Sie andere Programme, oder nehmen Sie weniger: einen kleineren Mikro-Batch, kürzere Zeilen, Gradient Checkpointing oder 4-Bit-Genauigkeit.</translation>
+        </message>
+        <message>
             <source>What was saved before is intact. Resume the training with a smaller micro-batch, shorter rows or fewer processes.</source>
             <translation>Was vorher gespeichert wurde, ist unversehrt. Setzen Sie das Training mit kleinerem Mikro-Batch, kürzeren Zeilen oder weniger Prozessen fort.</translation>
         </message>
         <message>
-            <source>What was saved before is intact. Try again; a training can be resumed.</source>
-            <translation>Was vorher gespeichert war, ist unversehrt. Versuchen Sie es erneut; ein Training lässt sich fortsetzen.</translation>
+            <source>What was saved before is intact. Start the step again.</source>
+            <translation>Was vorher gespeichert wurde, ist unversehrt. Starten Sie den Schritt noch einmal.</translation>
+        </message>
+        <message>
+            <source>What was saved is intact. Resume the training: it goes on from its last checkpoint.</source>
+            <translation>Was gespeichert wurde, ist unversehrt. Setzen Sie das Training fort: Es geht ab seinem letzten Checkpoint weiter.</translation>
         </message>
         <message>
             <source>What was trained, but at a loss,</source>
@@ -8446,10 +8486,6 @@
             <translation>beschreibt die Daten</translation>
         </message>
         <message>
-            <source>device load</source>
-            <translation>Geräteauslastung</translation>
-        </message>
-        <message>
             <source>does not pay</source>
             <translation>lohnt sich nicht</translation>
         </message>
@@ -8464,6 +8500,14 @@
         <message>
             <source>ended with status {code}</source>
             <translation>endete mit Status {code}</translation>
+        </message>
+        <message>
+            <source>ended without a result</source>
+            <translation>endete ohne Ergebnis</translation>
+        </message>
+        <message>
+            <source>ended without a word</source>
+            <translation>endete ohne ein Wort</translation>
         </message>
         <message>
             <source>estimating lengths</source>
@@ -8858,6 +8902,10 @@
             <translation>ihre Antwort ist leer</translation>
         </message>
         <message>
+            <source>its beginning</source>
+            <translation>seinem Anfang</translation>
+        </message>
+        <message>
             <source>its chat template writes conversations otherwise</source>
             <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
         </message>
@@ -9142,10 +9190,6 @@
             <translation>Speicher reichte nicht</translation>
         </message>
         <message>
-            <source>memory watch</source>
-            <translation>Speicherwache</translation>
-        </message>
-        <message>
             <source>merged model</source>
             <translation>zusammengeführtes Modell</translation>
         </message>
@@ -9428,10 +9472,6 @@
         <message>
             <source>processors (%)</source>
             <translation>Prozessoren (%)</translation>
-        </message>
-        <message>
-            <source>program output</source>
-            <translation>Programmausgabe</translation>
         </message>
         <message>
             <source>quantising to {quantization}</source>
@@ -9754,6 +9794,10 @@
             <translation>die Chat-Vorlage schreibt eine Antwort zweimal</translation>
         </message>
         <message>
+            <source>the checkpoint at step {steps}</source>
+            <translation>dem Checkpoint bei Schritt {steps}</translation>
+        </message>
+        <message>
             <source>the connection ended after {came} of {size} bytes</source>
             <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
@@ -10010,6 +10054,10 @@
             <translation>wurde durch Signal {value} beendet</translation>
         </message>
         <message>
+            <source>was killed by {name}</source>
+            <translation>wurde durch {name} beendet</translation>
+        </message>
+        <message>
             <source>way of splitting text</source>
             <translation>Weise, Text zu teilen,</translation>
         </message>
@@ -10100,6 +10148,10 @@
         <message>
             <source>{count}, each {width} wide</source>
             <translation>{count}, je {width} breit</translation>
+        </message>
+        <message>
+            <source>{day} {month}</source>
+            <translation>{day}. {month}</translation>
         </message>
         <message>
             <source>{doing} goes on?</source>

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
+from lora_studio.core import moments
 from lora_studio.gui import language, told
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets.basics import label
 
 
 def test_a_text_without_a_translation_stays_as_it_is_written() -> None:
@@ -54,3 +58,38 @@ def test_a_finished_text_is_translated_with_the_values_in_it() -> None:
     assert told.tell("Blocks: “7-2, 9” has a range that ends before it begins.") == (
         "Blöcke: „7-2, 9“ hat einen Bereich, der vor seinem Anfang endet."
     )
+
+
+@pytest.mark.usefixtures("german")
+def test_moments_are_written_with_the_months_of_the_language() -> None:
+    december = datetime(2020, 12, 4, 10, 15).timestamp()
+    assert moments.in_words(december) == "4. Dez 2020, 10:15"
+    folder = moments.of_run("20201204-101512-support-bot")
+    assert folder == "4. Dez 2020, 10:15:12 · support-bot"
+
+
+def test_moments_are_english_again_after_another_language(qapp: QApplication) -> None:
+    language.install(qapp, "de")
+    language.install(qapp, "en")
+    assert moments.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+def test_words_begin_at_the_right_in_a_window_from_right_to_left(
+    qapp: QApplication, wrap: bool
+) -> None:
+    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    try:
+        made = label("Rank", wrap=wrap)
+        made.resize(400, 30)
+        picture = made.grab().toImage()
+    finally:
+        qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+    empty = picture.pixel(0, 0)
+    inked = [
+        x
+        for x in range(picture.width())
+        if any(picture.pixel(x, y) != empty for y in range(picture.height()))
+    ]
+    assert inked
+    assert min(inked) > picture.width() / 2

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from PySide6.QtCore import QPoint, QRect, QSize, Qt
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QBoxLayout,
     QFrame,
@@ -28,6 +29,10 @@ LabelRole = Literal[
     "body", "title", "section", "label", "muted", "caption", "ok", "warn", "error", "accent"
 ]
 
+_RIGHT = (
+    Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignAbsolute | Qt.AlignmentFlag.AlignVCenter
+)
+
 _Box = TypeVar("_Box", bound=QBoxLayout)
 
 
@@ -42,6 +47,9 @@ def label(text: str = "", role: LabelRole = "body", *, wrap: bool = False) -> QL
     """Words in one of the roles of the style sheet; never rich text, so any text is safe."""
     made = QLabel(text, textFormat=Qt.TextFormat.PlainText, wordWrap=wrap)
     made.setProperty("role", role)
+    if QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft:
+        # A label goes by the script of its own words, which here may be a name or a number only.
+        made.setAlignment(_RIGHT)
     if wrap:
         policy = made.sizePolicy()
         policy.setHorizontalPolicy(QSizePolicy.Policy.Expanding)

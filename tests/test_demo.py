@@ -1,0 +1,30 @@
+"""What the demo tells at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lora_studio import demo
+from lora_studio.core import events, project, run_folder
+
+
+def _tested(stage: str, top1: float) -> events.SelfTested:
+    return events.SelfTested(
+        stage=stage,
+        conversations=4,
+        positions=100,
+        tokens_equal=True,
+        top1=top1,
+        kl=0.0,
+        top1_limit=0.9,
+        kl_limit=0.1,
+        passed=True,
+    )
+
+
+def test_a_stage_that_was_tested_twice_is_told_once_by_its_last_test(tmp_path: Path) -> None:
+    draft = project.create(tmp_path / "p", "Sample", {})
+    run = run_folder.create(tmp_path / "p" / "runs", draft.freeze(), tmp_path / "p")
+    found = [_tested("merged", 0.97), _tested("merged", 1.0), _tested("Q8_0", 0.99)]
+    run.events_file.write_text("".join(events.to_line(event) + "\n" for event in found))
+    assert demo.self_tests(run) == found[1:]
