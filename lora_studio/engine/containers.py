@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio.core.problems import ProblemError, Where, fail
-from lora_studio.engine import json_kinds, tables
+from lora_studio.engine import json_comments, json_kinds, tables
 from lora_studio.engine.byte_streams import FAULTS, ByteStream, Compression, compression_of
 from lora_studio.engine.encodings import UTF8, Encoding, encoding_of
 from lora_studio.engine.json_kinds import JsonKind, JsonShape
@@ -74,6 +74,7 @@ class Container:
     member: str = ""
     dialect: Dialect | None = None
     shape: JsonShape | None = None
+    has_comments: bool = False  # in JSON, which knows none
 
     @property
     def name(self) -> str:
@@ -97,19 +98,34 @@ class Container:
                 return f"Text, {self.encoding.title}"
             case _:
                 inner = " in an object" if self.shape and self.shape.offset else ""
-                return f"JSON {self.kind.removeprefix('json ')}{inner}, {self.encoding.title}"
+                nested = ", questions in paragraphs" if self.shape and self.shape.is_nested else ""
+                return (
+                    f"JSON {self.kind.removeprefix('json ')}{inner}{nested}, {self.encoding.title}"
+                )
 
     def open(self) -> ByteStream:
         """The content as UTF-8 from the beginning; raises ProblemError."""
-        return open_stream(self.path, self.member, self.compression, self.encoding.codec)
+        return open_stream(
+            self.path, self.member, self.compression, self.encoding.codec, self.has_comments
+        )
 
 
 def open_stream(
-    path: Path, member: str = "", compression: Compression = "", encoding: str = "utf-8"
+    path: Path,
+    member: str = "",
+    compression: Compression = "",
+    encoding: str = "utf-8",
+    has_comments: bool = False,
 ) -> ByteStream:
     """A file's bytes; raises ProblemError with the reason why there are none."""
     try:
-        return ByteStream(path, member=member, compression=compression, encoding=encoding)
+        return ByteStream(
+            path,
+            member=member,
+            compression=compression,
+            encoding=encoding,
+            has_comments=has_comments,
+        )
     except FAULTS as error:
         raise unreadable(path, error) from error
     except RuntimeError as error:
@@ -213,6 +229,8 @@ def _probes(path: Path) -> bytes:
 
 def _as_json(found: Container, head: bytes, name: str, split: str) -> Container | None:
     """The container if it is JSON; raises ProblemError where only its name is."""
+    if json_comments.are_in(head):
+        found, head = replace(found, has_comments=True), json_comments.blanked(head)
     shape = json_kinds.shape_of(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
         # A long row, or an object whose list of rows comes late in it.

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 
 from lora_studio.core.row_columns import names_known
+from lora_studio.engine import nested_questions
 from lora_studio.engine.json_splitter import Splitter
+from lora_studio.engine.row_blocks import without_extra_commas
 from lora_studio.engine.split_names import split_of
 
 JsonKind = Literal["json lines", "json list", "json objects", "json columns", "json table"]
 
 _START = re.compile(rb'\s*(?:\{\s*["}]|\[\s*[\[{"\]\dtfn-])')
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
-_JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl)\b", re.IGNORECASE)
+_JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl|jsonc|json5)\b", re.IGNORECASE)
 _LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
 #: Lines that are looked at.
 _LINES = 20
@@ -29,11 +31,16 @@ class JsonShape:
     """How rows are written. Those of a list in an object begin at `offset`, behind its bracket.
 
     `lists` are the object's other lists of rows, or all of them where none is known to be meant.
+    Where rows are lists (`are_lists`), `header` names their cells if the first row does so.
+    `is_nested`: the rows are questions, inside of paragraphs and articles.
     """
 
     kind: JsonKind
     offset: int = 0
     lists: tuple[str, ...] = ()
+    are_lists: bool = False
+    header: tuple[str, ...] = ()
+    is_nested: bool = False
 
 
 def is_named_json(name: str) -> bool:
@@ -58,6 +65,17 @@ def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape
     Where the file's name says JSON, faults are forgiven. `split` names the list that is meant in an
     object with several.
     """
+    shape = _shape_of(head, name, is_whole=is_whole, split=split)
+    if shape is None or shape.kind in ("json columns", "json table"):
+        return shape
+    if nested_questions.are_in(head):
+        return replace(shape, is_nested=True)
+    start = head[shape.offset :].lstrip(b" \t\r\n")
+    depth = 1 if shape.kind == "json list" and not shape.offset else 0
+    return _with_lists(shape, start, depth)
+
+
+def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
     named = is_named_json(name)
     start = head.lstrip(b" \t\r\n")
     if not named and not looks_like_json(start) and not _share_of_lines(head, is_whole=is_whole):
@@ -80,12 +98,12 @@ def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape
 
 
 def parses(text: bytes) -> bool:
-    """Whether a text is JSON, also in the spelling that Python writes (NaN)."""
+    """Whether a text is JSON, also with NaN as Python writes it, or with commas too many."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
         try:
-            json.loads(text, strict=False)
+            json.loads(without_extra_commas(text.decode("utf-8", "replace")), strict=False)
         except (ValueError, RecursionError):
             return False
     return True
@@ -123,6 +141,18 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
         if item := next((item for item in found if not item.is_loose), None):
             return item.text
     return None
+
+
+def _with_lists(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
+    """The shape of rows that are lists, where the first one is; its names where it has names and the
+    second as many cells."""
+    found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:2]
+    rows = [loaded(item.text) for item in found]
+    if not rows or not isinstance(rows[0], list):
+        return shape
+    is_header = _are_names(rows[0]) and len(rows) > 1 and isinstance(rows[1], list)
+    is_header = is_header and len(rows[1]) == len(rows[0])
+    return replace(shape, are_lists=True, header=tuple(rows[0]) if is_header else ())
 
 
 # --- one object -----------------------------------------------------------------------------------
@@ -253,8 +283,12 @@ def _listed_rows(document: list[Any]) -> tuple[list[str], list[list[Any]]]:
         return [], []
     names, *rows = document
     is_even = all(len(row) == len(names) for row in rows)
-    is_header = len(set(names)) == len(names) and names_known(names) > 1
-    return (names, rows) if is_even and is_header else ([], [])
+    return (names, rows) if is_even and _are_names(names) else ([], [])
+
+
+def _are_names(row: Any) -> bool:
+    """Whether a list is the names of columns, at least two of them as they are known."""
+    return _is_list_of(row, str) and len(set(row)) == len(row) and names_known(row) > 1
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

@@ -22,6 +22,8 @@ _LOOSE = (
     "the row is spelt as Python prints it, or with a comma too many, and is read as it is meant"
 )
 _LISTED = "a row is a list of turns alone, which is read as its conversation"
+_PAIR = "a row is a list of two texts, which is read as a prompt and its completion"
+_PAIRS = "a row is a list of pairs of texts, which is read as a conversation"
 _TURN_KEYS = (({"role", "content"}, b'{"messages":'), ({"from", "value"}, b'{"conversations":'))
 #: A text, or a comma with nothing behind it.
 _COMMA_TOO_MANY = re.compile(r'("(?:[^"\\]|\\.)*")|,(\s*[}\]])', re.DOTALL)
@@ -56,12 +58,15 @@ class Block:
 class Notes:
     """What was met while reading: columns in order, and odd spellings that were read all the same.
 
-    `oddities` maps what it is to the number of rows and the number of the first.
+    `oddities` maps what it is to the number of rows and the number of the first. Where rows are
+    lists (`are_lists`), `header` names their cells if there is one.
     """
 
     columns: dict[str, None] = field(default_factory=dict)
     oddities: dict[str, tuple[int, int]] = field(default_factory=dict)
     rows: int = 0
+    are_lists: bool = False
+    header: tuple[str, ...] = ()
 
     def meet(self, values: dict[str, Any]) -> None:
         """Notes the columns of one row."""
@@ -152,13 +157,17 @@ def _loosely(text: str) -> Any:
     """What a text is meant to spell that other programs than those for JSON have written."""
     if not text.startswith("{") or not text.endswith("}"):
         return None
-    plain = _COMMA_TOO_MANY.sub(lambda found: found[1] or found[2], text)
     with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(plain, strict=False)
+        return json.loads(without_extra_commas(text), strict=False)
     value = parsed(text)
     with contextlib.suppress(ValueError, TypeError):  # a set, or a number that JSON cannot write
         return json.loads(json.dumps(value))
     return None
+
+
+def without_extra_commas(text: str) -> str:
+    """JSON without commas that nothing follows before a bracket closes."""
+    return _COMMA_TOO_MANY.sub(lambda found: found[1] or found[2], text)
 
 
 def _is_strict(text: str) -> bool:
@@ -170,13 +179,36 @@ def _is_strict(text: str) -> bool:
 
 
 def _object_of(value: Any, text: bytes, row: int, notes: Notes) -> tuple[bytes, str]:
-    """A row that is no object: the turns of a conversation are taken for it, all else is a fault."""
-    if isinstance(value, list) and value and all(isinstance(turn, dict) for turn in value):
+    """A row that is no object: cells under a header, the turns of a conversation, a prompt with its
+    completion. All else has no one meaning and is a fault."""
+    if not isinstance(value, list) or not value:
+        return b"", "the row is not an object"
+    if notes.header:
+        if len(value) < len(notes.header):
+            return b"", "it has fewer cells than the header"
+        if len(value) > len(notes.header):
+            return b"", "it has more cells than the header"
+        notes.meet(values := dict(zip(notes.header, value, strict=True)))
+        return written(values)
+    if all(isinstance(turn, dict) for turn in value):
         for keys, opening in _TURN_KEYS:
             if all(keys <= turn.keys() for turn in value):
                 notes.odd(_LISTED, row)
                 return judged(opening + text + b"}", row, notes)
+    if notes.are_lists and _is_pair(value):
+        notes.odd(_PAIR, row)
+        notes.meet(values := dict(zip(("prompt", "completion"), value, strict=True)))
+        return written(values)
+    if notes.are_lists and all(_is_pair(item) for item in value):
+        notes.odd(_PAIRS, row)
+        return judged(b'{"conversations":' + text + b"}", row, notes)
     return b"", "the row is not an object"
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+    )
 
 
 def in_blocks(rows: Iterable[tuple[bytes, int, int, str]]) -> Iterator[Block]:

@@ -12,9 +12,18 @@ import orjson
 from lora_studio.engine import tables
 from lora_studio.engine.byte_streams import ByteStream
 from lora_studio.engine.containers import Container, problem
-from lora_studio.engine.json_kinds import rows_of_table
+from lora_studio.engine.json_kinds import loaded, rows_of_table
 from lora_studio.engine.json_splitter import MAX_ROW, Item, Splitter
-from lora_studio.engine.row_blocks import Block, Notes, in_blocks, judged, sound, written
+from lora_studio.engine.nested_questions import NO_QUESTIONS, places_of, questions_of
+from lora_studio.engine.row_blocks import (
+    Block,
+    Notes,
+    in_blocks,
+    judged,
+    sound,
+    values_of,
+    written,
+)
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
@@ -22,11 +31,14 @@ TEXT_ROW = 64 * 1024
 _MOST_COLUMNS = 128 * 1024 * 1024
 
 _TOO_LARGE = "it is larger than 64 MB"
+_NESTED = "the rows are questions inside paragraphs; each is read with its paragraph and what stands about it"
 _SPACE = b" \t\r\n"
 
 
 def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
     """The rows of a file that is no Parquet or Arrow; raises ProblemError when there are none."""
+    notes.are_lists = bool(container.shape and container.shape.are_lists)
+    notes.header = container.shape.header if container.shape else ()
     match container.kind:
         case "json lines":
             return _lines(container, stream, notes)
@@ -47,13 +59,13 @@ def blocks(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
 
 def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
     """One row a line; empty lines are none."""
-    encoding = container.encoding.title
-    rest, line, row, is_skipping = b"", 0, notes.rows, False
+    judge = _Judge(container, stream, notes)
+    rest, line, is_skipping = b"", 0, False
     for chunk in stream.chunks():
         start = stream.offset - len(rest)
         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-        if not is_skipping and (block := _sound_lines(lines, line, start, stream, notes)):
-            line, row = line + len(lines), row + len(lines)
+        if not is_skipping and (block := judge.sound_lines(lines, line, start)):
+            line += len(lines)
             yield block
             lines = []
         block = Block()
@@ -62,36 +74,17 @@ def _lines(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
             if is_skipping:
                 is_skipping = False
             elif stripped := text.strip(_SPACE):
-                row += 1
-                raw, fault = judged(stripped, row, notes, encoding)
-                block.add(raw, line, start if stream.is_exact else -1, fault)
+                judge.add(block, stripped, line, start)
             start += len(text) + 1
         if len(rest) > MAX_ROW:
             if not is_skipping:
-                row += 1
-                block.add(b"", line + 1, start if stream.is_exact else -1, _TOO_LARGE)
+                judge.add_raw(block, b"", line + 1, start, _TOO_LARGE)
             rest, is_skipping = b"", True
         yield block
-    if stripped := rest.strip(_SPACE):
+    if (stripped := rest.strip(_SPACE)) and not is_skipping:
         block = Block()
-        if not is_skipping:
-            start = stream.offset - len(rest)
-            raw, fault = judged(stripped, row + 1, notes, encoding)
-            block.add(raw, line + 1, start if stream.is_exact else -1, fault)
+        judge.add(block, stripped, line + 1, stream.offset - len(rest))
         yield block
-
-
-def _sound_lines(
-    lines: list[bytes], line: int, start: int, stream: ByteStream, notes: Notes
-) -> Block | None:
-    """The lines behind line `line`, which begin at `start`, if every one is a row."""
-    count = len(lines)
-    if not count:
-        return None
-    sizes = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
-    offsets = start + np.cumsum(sizes) - sizes if stream.is_exact else np.full(count, -1)
-    raws = [text.strip(_SPACE) for text in lines] if lines[0].endswith(b"\r") else lines
-    return sound(raws, list(range(line + 1, line + 1 + count)), offsets.tolist(), notes)
 
 
 def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[Block]:
@@ -100,7 +93,7 @@ def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
     inside = container.shape.offset
     depth = 2 if inside else 1 if container.kind == "json list" else 0
     splitter: Splitter | None = None
-    judge = _ItemJudge(container, stream, notes)
+    judge = _Judge(container, stream, notes)
     seen = b""
     for chunk in stream.chunks():
         if splitter is None:
@@ -118,42 +111,99 @@ def _items(container: Container, stream: ByteStream, notes: Notes) -> Iterator[B
         yield judge.block(splitter, splitter.finish())
 
 
-class _ItemJudge:
-    """Turns the pieces of a splitter into rows."""
+class _Judge:
+    """Turns texts that should be rows into rows, several of them where questions are nested."""
 
     def __init__(self, container: Container, stream: ByteStream, notes: Notes) -> None:
+        assert container.shape is not None
         self._encoding = container.encoding.title
         self._stream, self._notes = stream, notes
-        self._row = notes.rows
+        self._is_nested = container.shape.is_nested
+        self._header: list[str] | None = list(notes.header) or None  # until it was met
+        # Rows have other columns than the articles they are in.
+        self._articles = Notes(oddities=notes.oddities)
+
+    def sound_lines(self, lines: list[bytes], line: int, start: int) -> Block | None:
+        """The lines behind line `line`, which begin at `start`, if every one is a row."""
+        count = len(lines)
+        if not count or self._is_nested:
+            return None
+        sizes = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
+        offsets = start + np.cumsum(sizes) - sizes if self._stream.is_exact else np.full(count, -1)
+        raws = [text.strip(_SPACE) for text in lines] if lines[0].endswith(b"\r") else lines
+        numbers = list(range(line + 1, line + 1 + count))
+        return sound(raws, numbers, offsets.tolist(), self._notes)
 
     def block(self, splitter: Splitter, items: list[Item]) -> Block:
-        """The rows that these pieces are."""
-        if items and not any(item.is_loose or item.is_overlong for item in items):
+        """The rows that the pieces of a splitter are."""
+        is_plain = not self._is_nested
+        if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
             texts, lines = [item.text for item in items], [item.line for item in items]
             if found := sound(texts, lines, offsets, self._notes):
-                self._row += len(found)
                 return found
         block = Block()
         for item in items:
             if item.is_loose:
                 self._add_loose(block, item)
             elif item.is_overlong:
-                self._add(block, item, b"", _TOO_LARGE)
+                self.add_raw(block, b"", item.line, item.offset, _TOO_LARGE)
             else:
                 self._add_item(block, splitter, item)
         return block
 
+    def add(self, block: Block, text: bytes, line: int, offset: int) -> None:
+        """Takes the row that a text is, or those in it."""
+        self._add_judged(block, text, line, offset, *self._judged(block, text))
+
+    def add_raw(self, block: Block, raw: bytes, line: int, offset: int, fault: str = "") -> None:
+        """Takes one row."""
+        block.add(raw, line, offset if self._stream.is_exact else -1, fault)
+
+    def _judged(self, block: Block, text: bytes) -> tuple[bytes, str]:
+        notes = self._articles if self._is_nested else self._notes
+        return judged(text, self._number(block), notes, self._encoding)
+
+    def _number(self, block: Block) -> int:
+        """The number of the next row."""
+        return self._notes.rows + len(block) + 1
+
+    def _add_judged(
+        self, block: Block, text: bytes, line: int, offset: int, raw: bytes, fault: str
+    ) -> None:
+        if self._header and loaded(text) == self._header:
+            self._header = None
+            return
+        rows = questions_of(values_of(raw)) if raw and self._is_nested else None
+        if rows is None:
+            self.add_raw(block, raw, line, offset, fault)
+            if raw and self._is_nested:
+                self._notes.meet(values_of(raw))
+            return
+        places = list(places_of(text))
+        if len(places) != len(rows):
+            places = [0] * len(rows)
+        for values, place in zip(rows, places, strict=True):
+            at = line + text.count(b"\n", 0, place), offset + place
+            if values is None:
+                self.add_raw(block, b"", *at, NO_QUESTIONS)
+                continue
+            self._notes.meet(values)
+            self._notes.odd(_NESTED, self._number(block))
+            raw, fault = written(values)
+            self.add_raw(block, raw, *at, fault)
+
     def _add_item(self, block: Block, splitter: Splitter, item: Item) -> None:
-        raw, fault = judged(item.text.strip(_SPACE), self._row + 1, self._notes, self._encoding)
+        text = item.text.strip(_SPACE)
+        raw, fault = self._judged(block, text)
         pieces = splitter.salvage(item) if fault else []
         if len(pieces) < 2:
-            self._add(block, item, raw, fault)
+            self._add_judged(block, text, item.line, item.offset, raw, fault)
             return
         for piece in pieces:
             # The last one may have the list's end in it; an object itself ends otherwise.
             text = piece.text.strip(_SPACE + b",").rstrip(_SPACE + b",]")
-            self._add(block, piece, *judged(text, self._row + 1, self._notes, self._encoding))
+            self.add(block, text, piece.line, piece.offset)
 
     def _add_loose(self, block: Block, item: Item) -> None:
         """What stands between items: values that are no objects, or something that is no JSON."""
@@ -161,14 +211,11 @@ class _ItemJudge:
         try:
             values: list[Any] = orjson.loads(b"[" + text + b"]")
         except orjson.JSONDecodeError:
-            self._add(block, item, b"", "something that is not JSON stands between the rows")
+            fault = "something that is not JSON stands between the rows"
+            self.add_raw(block, b"", item.line, item.offset, fault)
             return
         for _ in values:
-            self._add(block, item, b"", "the row is not an object")
-
-    def _add(self, block: Block, item: Item, raw: bytes, fault: str) -> None:
-        self._row += 1
-        block.add(raw, item.line, item.offset if self._stream.is_exact else -1, fault)
+            self.add_raw(block, b"", item.line, item.offset, "the row is not an object")
 
 
 def _document(container: Container, stream: ByteStream) -> Any:

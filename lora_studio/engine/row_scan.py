@@ -37,7 +37,7 @@ from lora_studio.engine.row_store import (
 from lora_studio.engine.source_files import SourceFiles, files_of
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 2
+VERSION = 3
 #: Row numbers kept for each fault.
 _NAMED_ROWS = 10
 
@@ -297,6 +297,13 @@ def _known_problems(container: Container) -> Iterator[Problem]:
             f"The first line of {container.name} does not look like names of columns, so it is a "
             "row.",
             "Put a line with the names of the columns first, or map the columns as they are.",
+        )
+    if container.has_comments:
+        yield _warning(
+            container,
+            "dataset.comments",
+            f"{container.name} has comments, which JSON does not have. They are passed over.",
+            "Nothing has to be done, unless other programs are to read the file.",
         )
     if container.kind == "json list" and container.shape and container.shape.lists:
         yield _warning(

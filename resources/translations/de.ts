@@ -28,6 +28,10 @@
             <translation>, Eval-Loss {value}</translation>
         </message>
         <message>
+            <source>, questions in paragraphs</source>
+            <translation>, Fragen in Absätzen</translation>
+        </message>
+        <message>
             <source>, recomputing activations</source>
             <translation>, mit neu berechneten Aktivierungen</translation>
         </message>
@@ -4169,6 +4173,10 @@
             <translation>Noch nichts gewählt.</translation>
         </message>
         <message>
+            <source>Nothing has to be done, unless other programs are to read the file.</source>
+            <translation>Es ist nichts zu tun, außer andere Programme sollen die Datei lesen.</translation>
+        </message>
+        <message>
             <source>Nothing here can be trained on. {evidence}</source>
             <translation>Damit kann nichts trainiert werden. {evidence}</translation>
         </message>
@@ -8154,8 +8162,16 @@
             <translation>ein Viertel des Speichers, kleiner Verlust (QLoRA)</translation>
         </message>
         <message>
+            <source>a row is a list of pairs of texts, which is read as a conversation</source>
+            <translation>eine Zeile ist eine Liste von Textpaaren und wird als Gespräch gelesen</translation>
+        </message>
+        <message>
             <source>a row is a list of turns alone, which is read as its conversation</source>
             <translation>eine Zeile ist nur eine Liste von Beiträgen und wird als Gespräch gelesen</translation>
+        </message>
+        <message>
+            <source>a row is a list of two texts, which is read as a prompt and its completion</source>
+            <translation>eine Zeile ist eine Liste zweier Texte und wird als Prompt und Fortsetzung gelesen</translation>
         </message>
         <message>
             <source>a speech model</source>
@@ -9838,6 +9854,10 @@
             <translation>die Zeile ist so geschrieben, wie Python sie ausgibt, oder hat ein Komma zu viel, und wird gelesen, wie sie gemeint ist</translation>
         </message>
         <message>
+            <source>the rows are questions inside paragraphs; each is read with its paragraph and what stands about it</source>
+            <translation>die Zeilen sind Fragen in Absätzen; jede wird mit ihrem Absatz und dem, was um sie steht, gelesen</translation>
+        </message>
+        <message>
             <source>the run is gone</source>
             <translation>der Lauf ist fort</translation>
         </message>
@@ -10380,6 +10400,10 @@
         <message>
             <source>{name} hardly moved ({from_to}).</source>
             <translation>{name} hat sich kaum bewegt ({from_to}).</translation>
+        </message>
+        <message>
+            <source>{name} has comments, which JSON does not have. They are passed over.</source>
+            <translation>{name} hat Kommentare, die es in JSON nicht gibt. Sie werden übergangen.</translation>
         </message>
         <message>
             <source>{name} has more lists of rows, which are left out: {lists}.</source>

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.engine.encodings import encoding_of
+from lora_studio.engine.json_comments import blanked, blanked_pieces
 from lora_studio.engine.json_splitter import Splitter
 from lora_studio.engine.row_scan import first_rows, open_store
 from lora_studio.engine.row_store import RowStore
@@ -853,3 +854,135 @@ def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
         assert [row.values for row in first.rows] == values(store)
         assert [row.raw for row in first.rows] == [store.raw(place).raw for place in range(2)]
         assert (first.title, first.columns) == (store.title, store.facts.columns)
+
+
+# --- rows inside of rows, lists as rows, comments -------------------------------------------------
+
+ARTICLES = [
+    {
+        "title": "Sky",
+        "paragraphs": [
+            {
+                "context": "The sky {is} blue.",
+                "qas": [
+                    {"answers": [{"text": "blue", "answer_start": 13}], "question": "Which?", "id": "a"},
+                    {"question": "Why?", "id": "b", "answers": [], "is_impossible": True},
+                ],
+            },
+            {"context": "Grass is green.", "qas": [{"question": "And?", "id": "c", "answers": [{"text": "green"}]}]},
+        ],
+    },
+    {"title": "Sea", "paragraphs": [{"context": "Deep.", "qas": []}]},
+]  # fmt: skip
+QUESTIONS = [
+    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][0],  # type: ignore[index]
+    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][1],  # type: ignore[index]
+    {"title": "Sky", "context": "Grass is green."} | ARTICLES[0]["paragraphs"][1]["qas"][0],  # type: ignore[index]
+    None,
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps({"version": "v2.0", "data": ARTICLES}),
+        json.dumps({"data": ARTICLES, "version": "v2.0"}, indent=2),
+        json.dumps(ARTICLES, indent=1),
+        "\n".join(map(json.dumps, ARTICLES)),
+    ],
+    ids=["as published", "indented", "a list", "lines"],
+)
+def test_each_question_inside_the_paragraphs_of_articles_is_a_row(
+    tmp_path: Path, text: str
+) -> None:
+    store = scan_text(tmp_path, "train.json", text)
+    assert values(store) == QUESTIONS
+    assert faults(store)[3] == "it has no question"
+    assert store.facts.columns[:3] == ("title", "context", "answers")
+    assert "paragraphs" not in store.facts.columns
+    assert "questions in paragraphs" in store.title
+    (told,) = store.facts.problems
+    assert ("3 rows, row 1 the first" in told.what, told.where.row) == (True, 1)
+    for position, question in enumerate(QUESTIONS[:3]):
+        row = store.raw(position)
+        found, _ = json.JSONDecoder().raw_decode(text[row.offset :])
+        assert found["id"] == question["id"]  # type: ignore[index]
+        assert row.line == 1 + text.count("\n", 0, row.offset)
+
+
+@pytest.mark.parametrize("joint", ["\n", ",\n"])
+def test_lists_under_a_line_of_names_are_rows_of_these_columns(tmp_path: Path, joint: str) -> None:
+    lines = [["instruction", "output", "n"], ["Q", "A", 1], ["Q"], ["Q", None, [2]]]
+    text = joint.join(map(json.dumps, lines))
+    store = scan_text(tmp_path, "rows.jsonl", text if joint == "\n" else f"[{text}]")
+    assert values(store) == [
+        {"instruction": "Q", "output": "A", "n": 1},
+        None,
+        {"instruction": "Q", "output": None, "n": [2]},
+    ]
+    assert faults(store)[1] == "it has fewer cells than the header"
+    assert [store.raw(position).line for position in range(3)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        (["Who?", "I."], {"prompt": "Who?", "completion": "I."}),
+        ([["Who?", "I."], ["Why?", "So."]], {"conversations": [["Who?", "I."], ["Why?", "So."]]}),
+        (CHAT["messages"], CHAT),
+    ],
+    ids=["a prompt and its completion", "pairs of turns", "messages"],
+)
+def test_lists_alone_are_the_rows_that_they_can_only_be(
+    tmp_path: Path, line: Any, row: dict[str, Any]
+) -> None:
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join([json.dumps(line)] * 2 + ['["a", 1, 2]']))
+    assert values(store) == [row, row, None]
+    assert faults(store)[2] == "the row is not an object"
+    assert [problem.code for problem in store.facts.problems] == ["dataset.odd_spelling"]
+
+
+COMMENTED = """\
+// Rows, {by hand
+[
+  /* two
+     lines ] */
+  {"question": "See http://x.y // z", "answer": "/* kept */",},  // "odd
+  {"question": "So?", "answer": "Ä"} // the last one
+]
+"""
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonc", "rows", "rows.json.gz"])
+def test_comments_in_json_are_passed_over_and_places_stay(tmp_path: Path, name: str) -> None:
+    data = COMMENTED.encode()
+    store = scan_text(tmp_path, name, gzip.compress(data) if name.endswith("gz") else data)
+    assert values(store) == [
+        {"question": "See http://x.y // z", "answer": "/* kept */"},
+        {"question": "So?", "answer": "Ä"},
+    ]
+    assert [store.raw(position).line for position in range(2)] == [5, 6]
+    if not name.endswith("gz"):
+        assert data[store.raw(1).offset :].startswith(b'{"question": "So?"')
+    codes = {problem.code for problem in store.facts.problems}
+    assert codes == {"dataset.comments", "dataset.odd_spelling"}
+
+
+def test_what_looks_like_a_comment_in_a_text_of_several_lines_stays(tmp_path: Path) -> None:
+    code = "x = 1\n// set\ny = 2"
+    text = '[{"question": "' + code + '", "answer": "A"},\n {"question": "Q", "answer": "B"}]'
+    store = scan_text(tmp_path, "rows.json", text)
+    assert values(store)[0] == {"question": code, "answer": "A"}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.sampled_from(['"', "//", "/*", "*/", "\\", "\n", "a", "é", '{"b": 1}', ", "]), max_size=30),
+    st.integers(1, 9),
+)  # fmt: skip
+def test_comments_are_blanked_alike_however_a_text_is_cut(parts: list[str], size: int) -> None:
+    text = "".join(parts).encode() + b"\n"
+    whole = blanked(text)
+    assert (len(whole), whole.count(b"\n")) == (len(text), text.count(b"\n"))
+    pieces = [text[place : place + size] for place in range(0, len(text), size)]
+    assert b"".join(blanked_pieces(pieces)) == whole
