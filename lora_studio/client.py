@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -77,8 +77,10 @@ class Worker:
         self._detached = False
 
     @classmethod
-    def start(cls, run: RunFolder | None = None) -> Worker:
+    def start(cls, run: RunFolder | None = None, told: Mapping[str, str] | None = None) -> Worker:
         """Starts a worker; its stray output goes to the run's log, else to the program's log.
+
+        `told` goes into its environment.
 
         The worker is in a session of its own: it outlives this process and a closed terminal.
         Raises ProblemError when there is no engine or it cannot be started.
@@ -93,7 +95,7 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=output,
-                    env=child_environment(environment | {"PYTHONUTF8": "1"}),
+                    env=child_environment(environment | {"PYTHONUTF8": "1"} | dict(told or {})),
                     start_new_session=True,
                     creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
                 )

@@ -1,15 +1,15 @@
 """A worker that is replaced when the system ends it for lack of memory in the middle of a training.
 
-While a training has a window, the window does that. One that is left alone gets a guard: a small process
-that waits for the worker's end and then does the same (`leave_guard`, `guard`). The lock `guard_file`
-says that somebody does.
+While a training has a window, the window does that. One whose window is closed, or killed, gets a guard:
+a small process that waits for the worker's end and then does the same (`guard`). The worker starts it when
+nobody holds the other end of its pipe any more; so does whoever looks at a training that has neither
+(`leave_guard`). The lock `guard_file` says that somebody does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 from lora_studio import client
 from lora_studio.client import Command, Worker
-from lora_studio.core import commands
+from lora_studio.core import commands, guards
 from lora_studio.core.events import Ending, Event, Failed, TrainingStarted, Warned
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Problem, ProblemError
@@ -57,7 +57,7 @@ class RestartingWorker:
     @classmethod
     def start(cls, run: RunFolder) -> RestartingWorker:
         """Starts the first worker; raises ProblemError when there is no engine."""
-        return cls(run, Worker.start(run))
+        return cls(run, _worker(run))
 
     @property
     def pid(self) -> int:
@@ -108,14 +108,11 @@ class RestartingWorker:
         self._worker.kill()
 
     def detach(self) -> None:
-        """Lets the worker go on alone; a training with a guard."""
+        """Lets the worker go on alone; it gives a training a guard."""
         with self._lock:
             self._over = True
-            is_training = self._train is not None
             self._guarding.release()
         self._worker.detach()
-        if is_training:
-            _start_guard(self._run)
 
     def _ended(self, command: str) -> None:
         with self._lock:
@@ -139,7 +136,7 @@ class RestartingWorker:
             self._worker.close()
             self._worker.kill()
             try:
-                self._worker = Worker.start(self._run)
+                self._worker = _worker(self._run)
             except ProblemError:
                 return False
             self._attempts += 1
@@ -163,7 +160,8 @@ class RestartingWorker:
 def leave_guard(run: RunFolder) -> None:
     """Gives a training that is under way a guard, where nobody would start its worker anew."""
     if not run.is_guarded() and client.unfinished_command(run, "train") is not None:
-        _start_guard(run)
+        with contextlib.suppress(OSError, ProblemError):
+            _guard().start(run)
 
 
 def guard(run: RunFolder) -> None:
@@ -183,17 +181,14 @@ def guard(run: RunFolder) -> None:
         lock.release()
 
 
-def _start_guard(run: RunFolder) -> None:
+def _worker(run: RunFolder) -> Worker:
+    """A worker that knows how to leave its training a guard."""
+    return Worker.start(run, {guards.VARIABLE: _guard().to_text()})
+
+
+def _guard() -> guards.Guard:
+    """The guard as this program starts it, from anywhere: with this one's environment."""
     program = [sys.executable] if frozen() else [sys.executable, "-P", "-m", "lora_studio"]
-    with contextlib.suppress(OSError), run.log_file.open("ab") as log:
-        process = subprocess.Popen(
-            [*program, GUARD_VERB, str(run.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=child_environment(),
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-        # The system wants its end to be heard of while this process lives.
-        threading.Thread(target=process.wait, name="guard", daemon=True).start()
+    environment = child_environment()
+    changed = {guards.VARIABLE, *client.engine_start()[1]}
+    return guards.Guard((*program, GUARD_VERB), {name: environment.get(name) for name in changed})

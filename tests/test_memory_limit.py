@@ -209,6 +209,32 @@ def test_a_training_whose_window_was_closed_goes_on_with_less_when_memory_runs_o
     _until(lambda: not run.is_guarded())
 
 
+#: A window in a process of its own.
+WINDOW = """
+import sys
+from lora_studio import client
+from lora_studio.core import commands
+from lora_studio.restarting import RestartingWorker
+for _ in client.perform(commands.Train(run=sys.argv[1]), start=RestartingWorker.start):
+    pass
+"""
+
+
+def test_a_training_whose_window_was_killed_goes_on_with_less_when_memory_runs_out(
+    alone: client.Command, run: RunFolder
+) -> None:
+    del alone  # the window sends its own
+    window = subprocess.Popen([sys.executable, "-W", "ignore", "-c", WINDOW, str(run.path)])
+    _until(lambda: any(isinstance(event, events.TrainingStarted) for event in run.events()))
+    window.kill()
+    window.wait()
+    _until(run.is_guarded)  # by a process that the worker has started
+    (run.path / "go").touch()
+    _until(lambda: _said(run) == ["resumed, lower: True"])
+    _until(lambda: not run.is_guarded() and not run.is_running())
+    assert run.state() == "trained"
+
+
 def test_whoever_looks_at_a_training_without_a_window_guards_it(
     alone: client.Command, run: RunFolder
 ) -> None:

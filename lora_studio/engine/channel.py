@@ -109,6 +109,8 @@ class Inbox:
         self._lock = threading.Lock()
         self._under_way: commands.Job | commands.Question | None = None
         self._over = False
+        self._is_alone = False  # the parent has closed its end, or is gone
+        self._when_alone: Callable[[], None] | None = None
 
     def flags(self, target: str) -> Flags:
         """The flags of a command; they may be set before it begins."""
@@ -142,9 +144,27 @@ class Inbox:
         def read() -> None:
             for line in stream:
                 self._take(line)
+            with self._lock:
+                self._is_alone, act = True, self._when_alone
+            if act is not None:
+                act()
             self._on_command(None)
 
         threading.Thread(target=read, name="commands", daemon=True).start()
+
+    def when_alone(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Calls `act` when the parent has closed its end of the pipe, or at once if it has; returns the
+        end of that."""
+        with self._lock:
+            self._when_alone, is_alone = act, self._is_alone
+        if is_alone:
+            act()
+
+        def end() -> None:
+            with self._lock:
+                self._when_alone = None
+
+        return end
 
     def watch_mailbox(self, path: Path) -> Callable[[], None]:
         """Starts the thread that reads controls appended to a file from now on; returns its end."""

@@ -39,25 +39,14 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(
-    run: RunFolder, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any], keep: int
-) -> Path:
-    """Writes the checkpoint of `about["step"]`, then deletes all but the newest `keep`.
+def write(
+    target: Path, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any]
+) -> None:
+    """Writes the checkpoint of `about["step"]` into a folder of its own.
 
     `state` holds tensors and plain values only, since it is read back without running any code.
     Raises OSError, with every older checkpoint untouched.
     """
-    target = run.checkpoint(about["step"])
-    write(target, model, state, about)
-    for step in run.checkpoint_steps()[:-keep]:
-        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
-    return target
-
-
-def write(
-    target: Path, model: peft.PeftModel, state: dict[str, Any], about: dict[str, Any]
-) -> None:
-    """Writes a checkpoint into a folder of its own, as `save` does."""
     with folder_atomic(target) as folder:
         save_adapter(model, folder)
         # Through memory, because torch does not say "disk full" when it writes files itself.
@@ -66,6 +55,12 @@ def write(
         (folder / _STATE).write_bytes(buffer.getbuffer())
         files = {file.name: _fingerprint(file) for file in folder.iterdir()}
         (folder / _ABOUT).write_text(json.dumps(about | {"files": files}, indent=2), "utf-8")
+
+
+def delete_older(run: RunFolder, keep: int) -> None:
+    """Deletes all checkpoints but the newest `keep`."""
+    for step in run.checkpoint_steps()[:-keep]:
+        shutil.rmtree(run.checkpoint(step), ignore_errors=True)
 
 
 def save_adapter(

@@ -66,6 +66,15 @@ def tried(action: Callable[[], None]) -> str | None:
     return None
 
 
+def tried_twice(action: Callable[[], None]) -> str | None:
+    """The same, with a second try once everything is given back: a piece of memory may be missing for
+    a moment only."""
+    if tried(action) is None:
+        return None
+    release()
+    return tried(action)
+
+
 def release() -> None:
     """Gives back to the system what is not in use any more."""
     gc.collect()
@@ -150,6 +159,30 @@ def exhausted(why: str, lengths: Sequence[int] | np.ndarray, precision: str) -> 
             f"fewer tokens than {words.number(longest)} in a row.",
             where=Where(step="model", field="source"),
         )
+    )
+
+
+def no_room_for_checkpoint(why: str, step: int, saved_step: int) -> Problem:
+    """A checkpoint that could not be written; `saved_step` is that of the last one, 0 without any."""
+    place = f"the one of step {saved_step}" if saved_step else "the beginning"
+    return Problem(
+        code="training.no_memory_for_checkpoint",
+        what=f"There was no memory for the checkpoint of step {step}: {why}",
+        remedy=f"Training goes on from {place} if it is interrupted before the next one. Closing other "
+        "programs helps.",
+        where=Where(step="training", field="save_every"),
+        severity="warning",
+    )
+
+
+def no_room_for_best(step: int) -> Problem:
+    """The adapter of the best evaluation that could not be written."""
+    return Problem(
+        code="training.no_memory_for_best",
+        what=f"There was no memory to keep the adapter of step {step}, the best so far.",
+        remedy="Training goes on. Unless a better one comes, the last adapter is kept at its end.",
+        where=Where(step="training", field="keep_best"),
+        severity="warning",
     )
 
 

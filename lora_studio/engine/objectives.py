@@ -184,7 +184,12 @@ class Kto:
                 value = float(self._rewards(part).sum())
                 own.append(0.0 if isinstance(part, Again) else value)
 
-        found = self.ranks.gather((memory_ladder.tried(compute), sum(own)))
+        why: str | None = None
+        if self.ranks.is_sharded:  # the others wait in the middle of a block: there is no way back
+            compute()
+        else:
+            why = memory_ladder.tried(compute)
+        found = self.ranks.gather((why, sum(own)))
         for why, _ in found:
             if why is not None:
                 raise memory_ladder.MemoryPressureError(why)

@@ -177,7 +177,7 @@ class Loop:
         began = time.monotonic() - self.results["seconds"]
         stopped = False
         if self.step == 0:
-            self.keep_beginning()
+            self.within_memory(self.keep_beginning)
         if self.step < self.steps:
             self.within_memory(self.probe)
             self.within_memory(self.compile)
@@ -329,6 +329,7 @@ class Loop:
         try:
             if self.data.validation:
                 self.within_memory(self._evaluate)
+                self._keep_if_best()
         except PausedError:
             checkpoints.restore_random_state(random)
             self.pause()
@@ -364,9 +365,14 @@ class Loop:
         self.results["evaluations"].append({"step": self.step, "loss": loss})
         self.job.emit(events.Evaluated(step=self.step, loss=loss, figures=means))
         schedules.evaluated(self.scheduler, loss)
+
+    def _keep_if_best(self) -> None:
+        """Keeps the adapter that was judged just now, if that is asked for and it is the best so far."""
         place = self.best.place(self.results["evaluations"], self.spec)
-        if place and self.ranks.is_first:
-            self._write_adapter(place)
+        if place is None or not self.ranks.is_first:
+            return
+        if memory_ladder.tried_twice(lambda: self._write_adapter(place)) is not None:
+            self.job.emit(events.Warned(problem=memory_ladder.no_room_for_best(self.step)))
 
     def _judge(self, batches: Sequence[Sequence[Any]], totals: defaultdict[str, float]) -> None:
         for batch in batches:
@@ -496,34 +502,41 @@ class Loop:
 
     def keep_beginning(self) -> None:
         """Leaves something to go back to while there is no checkpoint."""
-        state, about = self._to_go_on()
-        if self.ranks.is_first:
-            with optimizers.weights_to_use(self.optimizer):
-                checkpoints.write(self.beginning, self.unwrapped, state, about)
+        random = self.ranks.gather(checkpoints.random_state())
+        why = memory_ladder.tried_twice(lambda: self._write_checkpoint(self.beginning, random))
+        if (why := self.ranks.first(why)) is not None:
+            raise MemoryPressureError(why)
 
     def save_checkpoint(self) -> None:
-        """Writes all that is needed to go on from here as if nothing had happened."""
-        state, about = self._to_go_on()
-        if not self.ranks.is_first:
-            self.saved_step = self.step
-            return
-        with optimizers.weights_to_use(self.optimizer):
-            folder = checkpoints.save(
-                self.folder, self.unwrapped, state, about, self.spec.keep_checkpoints
-            )
-        self.saved_step, self.saved_at = self.step, time.monotonic()
-        self.best.checkpointed(self.results["evaluations"])
-        self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
+        """Writes all that is needed to go on from here as if nothing had happened.
 
-    def _to_go_on(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a checkpoint holds beside the adapter: the state, and what is to be read about it. To be
-        asked for by all ranks."""
+        Where there is no memory even for that, the checkpoint before stays the last one for now.
+        """
+        random = self.ranks.gather(checkpoints.random_state())
+        folder = self.folder.checkpoint(self.step)
+        why = memory_ladder.tried_twice(lambda: self._write_checkpoint(folder, random))
+        self.saved_at = time.monotonic()
+        if (why := self.ranks.first(why)) is not None:
+            problem = memory_ladder.no_room_for_checkpoint(why, self.step, self.saved_step)
+            self.job.emit(events.Warned(problem=problem))
+            return
+        self.saved_step = self.step
+        if self.ranks.is_first:
+            checkpoints.delete_older(self.folder, self.spec.keep_checkpoints)
+            self.best.checkpointed(self.results["evaluations"])
+            self.job.emit(events.CheckpointSaved(step=self.step, folder=str(folder)))
+
+    def _write_checkpoint(self, place: Path, random: list[dict[str, Any]]) -> None:
+        """The adapter, the state and what is to be read about it, by the first rank; `random` numbers
+        are those of every one."""
+        if not self.ranks.is_first:
+            return
         scaler = self.accelerator.scaler
         state = {
             "optimizer": optimizers.state(self.optimizer),
             "scheduler": self.scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler else {},
-            "random": self.ranks.gather(checkpoints.random_state()),
+            "random": random,
         }
         about = {
             "step": self.step,
@@ -533,7 +546,8 @@ class Loop:
             "owes_evaluation": self.owes_evaluation,
             "memory": asdict(self.rung),
         }
-        return state, about
+        with optimizers.weights_to_use(self.optimizer):
+            checkpoints.write(place, self.unwrapped, state, about)
 
     def save_adapter(self) -> None:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one: the
@@ -543,7 +557,9 @@ class Loop:
         target = self.folder.adapter
         kept = self.best.to_keep(self.results["evaluations"], self.spec)
         if kept is None:
-            self._write_adapter(target)
+            why = memory_ladder.tried_twice(lambda: self._write_adapter(target))
+            if why is not None:
+                raise MemoryPressureError(why)
         else:
             with folder_atomic(target) as folder:
                 shutil.copytree(kept[0], folder, dirs_exist_ok=True)

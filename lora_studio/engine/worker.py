@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
-from lora_studio.core import commands, events, memory_limits
+from lora_studio.core import commands, events, guards, memory_limits
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
@@ -261,13 +261,25 @@ def _recording(
     channel.open_run(run)
     end_watching = inbox.watch_mailbox(run.mailbox_file)
     end_noting = _note_kills(lock, content)
+    is_guarded = isinstance(command, commands.Train)
+    end_guarding = inbox.when_alone(lambda: _leave_guard(run) if is_guarded else None)
     try:
         yield is_after_kill
     finally:
+        end_guarding()
         end_noting()
         end_watching()
         channel.close_run()
         lock.release()
+
+
+def _leave_guard(run: RunFolder) -> None:
+    """Nobody else would start this worker anew if the system ended it for lack of memory."""
+    if (guard := guards.named()) is not None:
+        try:
+            guard.start(run)
+        except OSError as error:
+            traceback.print_exception(error, file=sys.stderr)
 
 
 def _note_kills(lock: FileLock, content: dict[str, Any]) -> Callable[[], None]:

@@ -6967,6 +6967,14 @@
             <translation>Für Probeantworten reichte der Speicher nicht.</translation>
         </message>
         <message>
+            <source>There was no memory for the checkpoint of step {step}: {why}</source>
+            <translation>Für den Checkpoint von Schritt {step} reichte der Speicher nicht: {why}</translation>
+        </message>
+        <message>
+            <source>There was no memory to keep the adapter of step {step}, the best so far.</source>
+            <translation>Um den Adapter von Schritt {step}, den bisher besten, zu behalten, reichte der Speicher nicht.</translation>
+        </message>
+        <message>
             <source>These files go into one ZIP file for who helps you. Your home folder, names, keys and the texts of your data are taken out. Read them, and untick what you would rather keep.</source>
             <translation>Diese Dateien kommen in eine ZIP-Datei für die, die Ihnen helfen. Ihr persönlicher Ordner, Namen, Schlüssel und die Texte Ihrer Daten sind herausgenommen. Lesen Sie sie und wählen Sie ab, was Sie lieber behalten.</translation>
         </message>
@@ -7266,6 +7274,10 @@
             <translation>Training</translation>
         </message>
         <message>
+            <source>Training goes on from {place} if it is interrupted before the next one. Closing other programs helps.</source>
+            <translation>Wird das Training vor dem nächsten unterbrochen, geht es bei {place} weiter. Andere Programme zu schließen hilft.</translation>
+        </message>
+        <message>
             <source>Training goes on from {place} with less memory at a time (attempt {attempts} of {attempts_}).</source>
             <translation>Das Training geht ab {place} mit weniger Speicher auf einmal weiter (Versuch {attempts} von {attempts_}).</translation>
         </message>
@@ -7280,6 +7292,10 @@
         <message>
             <source>Training goes on, and the run folder has all of them.</source>
             <translation>Das Training geht weiter, und der Lauf-Ordner hat sie alle.</translation>
+        </message>
+        <message>
+            <source>Training goes on. Unless a better one comes, the last adapter is kept at its end.</source>
+            <translation>Das Training geht weiter. Kommt kein besserer, bleibt am Ende der letzte Adapter.</translation>
         </message>
         <message>
             <source>Training has stopped</source>
@@ -9742,6 +9758,10 @@
             <translation>die Dateien des Basismodells enthalten kein {place}</translation>
         </message>
         <message>
+            <source>the beginning</source>
+            <translation>seinem Anfang</translation>
+        </message>
+        <message>
             <source>the chat template asks for an answer otherwise than it shows it</source>
             <translation>die Chat-Vorlage fragt anders nach einer Antwort, als sie sie zeigt</translation>
         </message>
@@ -9828,6 +9848,10 @@
         <message>
             <source>the model has no {unexpected_keys}</source>
             <translation>das Modell hat kein {unexpected_keys}</translation>
+        </message>
+        <message>
+            <source>the one of step {saved_step}</source>
+            <translation>dem von Schritt {saved_step}</translation>
         </message>
         <message>
             <source>the only row looked at</source>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from lora_studio.core import commands, events, metrics
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import memory_ladder
+from lora_studio.engine import checkpoints, memory_ladder
 from lora_studio.engine.batches import Batch, Plan
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.memory_ladder import Rung
@@ -237,6 +238,87 @@ def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_
     channel = train(lean)
     assert [event.step for event in channel.of(events.Recovered)] == [step]
     assert_same_curve(lean, whole)
+
+
+@pytest.fixture
+def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
+    """Lets memory run out at certain writings of the adapter: one in each checkpoint and that of the
+    beginning, one for the best of each evaluation, one at the end."""
+
+    def arrange(calls_without_memory: set[int]) -> None:
+        own, calls = checkpoints.save_adapter, itertools.count(1)
+
+        def save(*about: Any) -> None:
+            if next(calls) in calls_without_memory:
+                raise RuntimeError(
+                    "DefaultCPUAllocator: can't allocate memory: you tried 12 bytes."
+                )
+            own(*about)
+
+        monkeypatch.setattr(checkpoints, "save_adapter", save)
+
+    return arrange
+
+
+#: In the order of writing: the beginning; the best and a checkpoint at steps 2 and 4; the end.
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        pytest.param({1}, [], id="the beginning, once"),
+        pytest.param({2}, [], id="the best, once", marks=pytest.mark.slow),
+        pytest.param({2, 3}, ["training.no_memory_for_best"], id="the best"),
+        pytest.param({3}, [], id="a checkpoint, once", marks=pytest.mark.slow),
+        pytest.param({3, 4}, ["training.no_memory_for_checkpoint"], id="a checkpoint"),
+        pytest.param({6}, [], id="the end, once", marks=pytest.mark.slow),
+    ],
+)
+def test_memory_that_runs_out_while_something_is_saved_does_not_end_the_training(
+    start: Start, writing: Callable[[set[int]], None], calls: set[int], said: list[str]
+) -> None:
+    whole, lean = start(keep_best=True), start(keep_best=True)
+    train(whole)
+    writing(calls)
+    channel = train(lean)
+    assert channel.of(events.Done), channel.events[-1]
+    assert [event.problem.code for event in channel.of(events.Warned)] == said
+    assert_same_curve(lean, whole)
+    assert not channel.of(events.Recovered)
+    assert lean.manifest()["results"]["evaluations"] == whole.manifest()["results"]["evaluations"]
+    assert len(channel.of(events.Evaluated)) == 2
+
+
+def test_a_pause_without_memory_for_its_checkpoint_goes_on_from_the_one_before(
+    start: Start, writing: Callable[[set[int]], None]
+) -> None:
+    whole, lean = start(), start()
+    train(whole)
+    writing({4, 5})
+
+    def pause(event: Any, flags: Any) -> None:
+        if isinstance(event, events.StepDone) and event.step == 3:
+            flags.pause.set()
+
+    channel = handle(commands.Train(run=str(lean.path)), pause)
+    assert channel.last(events.Done).paused
+    assert "goes on from the one of step 2" in channel.last(events.Warned).problem.remedy
+    assert lean.checkpoint_steps() == [2]
+    assert train(lean, resume=True).last(events.TrainingStarted).step == 2
+    assert_same_curve(lean, whole)
+
+
+@pytest.mark.parametrize("at", [9, 13])
+def test_memory_that_runs_out_in_front_of_a_step_or_an_evaluation_of_labelled_answers(
+    start: Start, limit: Limit, at: int
+) -> None:
+    """KTO computes the answers to other prompts of a whole step beforehand."""
+    whole, lean = start("labels"), start("labels")
+    train(whole)
+    limit.passes, limit.fails_at = 0, {at}
+    channel = train(lean)
+    (recovered,) = channel.of(events.Recovered)
+    assert recovered.micro_batch == 3
+    assert_same_curve(lean, whole)
+    assert len(channel.of(events.Evaluated)) == 2
 
 
 def test_rungs_halve_and_keep_the_rows_of_a_step() -> None:

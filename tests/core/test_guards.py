@@ -1,0 +1,44 @@
+"""How a worker starts the guard that its window named."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core import guards, run_folder
+from lora_studio.core.project import Project
+
+TELLS = (
+    "import json, os, sys; names = ('A', 'B', 'C');"
+    "print(json.dumps([sys.argv[1], *map(os.environ.get, names)]), flush=True)"
+)
+
+
+def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_folder.create(tmp_path, Project(name="x"), tmp_path)
+    for name, value in (("A", "the worker's"), ("B", "the worker's"), ("C", "both")):
+        monkeypatch.setenv(name, value)
+    told = guards.Guard((sys.executable, "-c", TELLS), {"A": "the window's", "B": None}).to_text()
+    monkeypatch.setenv(guards.VARIABLE, told)
+    guard = guards.named()
+    assert guard is not None
+    guard.start(run)
+    until = time.monotonic() + 30
+    while not (said := run.log_file.read_text()).endswith("\n"):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert json.loads(said) == [str(run.path), "the window's", None, "both"]
+
+
+@pytest.mark.parametrize("told", ["", "{", "[]", '{"command": 1}', '"x"'])
+def test_a_worker_that_was_told_of_no_guard_starts_none(
+    told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(guards.VARIABLE, told)
+    assert guards.named() is None
