@@ -52,7 +52,7 @@ SLOTS: dict[RowFormat, tuple[str, ...]] = {
         "question*", "context", "choices", "answer*", "thinking", "system", "tools",
     ),
     "text": ("text*",),
-    "preference": ("prompt", "input", "chosen*", "rejected*", "system", "tools"),
+    "preference": ("prompt", "input", "chosen*", "rejected*", "better", "system", "tools"),
     "kto": ("prompt", "input", "completion*", "label*", "system", "tools"),
 }  # fmt: skip
 

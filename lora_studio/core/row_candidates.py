@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from lora_studio.core import row_columns as names
 from lora_studio.core.dataset import RowFormat
+from lora_studio.core.row_choices import template_of
 from lora_studio.core.row_columns import Column, Columns, first, named, optional
+from lora_studio.core.row_pairs import sides
 from lora_studio.core.row_values import key_of
 
 
@@ -46,7 +48,7 @@ def _preference(columns: Columns) -> list[Candidate]:
     chosen = first(columns, names.CHOSEN)
     talk = _first(names.conversations(columns))
     if rejected is None:
-        return []
+        return [*_ranked(columns), *_compared(columns)]
     if chosen is None:
         # A whole conversation and another last answer to it.
         if talk is None or talk.kind != "turns":
@@ -66,6 +68,33 @@ def _preference(columns: Columns) -> list[Candidate]:
     return [Candidate("preference", mapping, 1.0, sure)]
 
 
+def _ranked(columns: Columns) -> list[Candidate]:
+    """Several answers to a prompt, with a rank or a score each."""
+    column = next((item for item in columns if 2 * item.ranked > item.filled > 0), None)
+    if column is None or not (asked := _asked(columns, besides=(column,))):
+        return []
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.85)]
+
+
+def _compared(columns: Columns) -> list[Candidate]:
+    """Two answers in columns of their own, and one that says which is better."""
+    found = []
+    for slots in sides(columns):
+        besides = tuple(item for item in columns if item.name in slots.values())
+        asked = _asked(columns, besides) or _talk_before(columns, besides)
+        mapping = asked | slots | _extras(columns)
+        sure = 0.85 if asked or besides[0].kind == "turns" else 0.6
+        found.append(Candidate("preference", mapping, 1.0, sure))
+    return found
+
+
+def _talk_before(columns: Columns, besides: tuple[Column, ...]) -> dict[str, str]:
+    rest = [item for item in columns if item not in besides]
+    history = first(rest, names.HISTORIES, "text", "turns", "list")
+    return {"prompt": history.name} if history is not None else {}
+
+
 def _kto(columns: Columns) -> list[Candidate]:
     label = next((item for item in named(columns, names.LABELS) if item.is_label), None)
     if label is None or first(columns, names.CHOICES, "texts", "object", "list"):
@@ -77,6 +106,9 @@ def _kto(columns: Columns) -> list[Candidate]:
     weight = 0.99 if explicit else 0.85
     if answer is not None and answer.kind in ("text", "turns", "texts", "turn"):
         asked = _asked(columns, besides=(answer, label))
+        before = first(columns, names.CHOSEN, "turns")
+        if not asked and before is not None and 2 * before.asking > before.filled:
+            asked = {"prompt": before.name}
         mapping = asked | {"completion": answer.name, "label": label.name} | _extras(columns)
         return [Candidate("kto", mapping, weight, sure if asked else 0.7 * sure)]
     if talk is not None and talk.kind == "turns":
@@ -127,22 +159,28 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
     answers = names.answers(columns)
     if choices is not None and (keyed := named(columns, names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
+    keyed = named(columns, names.CHOICE_ANSWERS)
+    template = template_of(columns, keyed[0]) if choices is None and keyed else ""
+    if template:
+        answers = [keyed[0]]
     asked = [item for item in names.questions(columns) if item not in answers]
     if not answers:
         return []
     answer = answers[0]
     asked = [item for item in asked if item != choices]
+    if template and not asked:
+        asked = named(columns, names.STEMS)[:1]
     # Rows whose instruction is empty, with all they ask in the input, are still of this format.
     asked = [item for item in columns if item.key in names.INSTRUCTIONS and not item.filled] + asked
     if not asked:
-        return []
+        return _continued(columns, answer)
     row_format, mapping = _asked_as(columns, asked[0], answer, choices)
+    if template:
+        row_format, mapping = _with_choices(mapping, asked[0], template)
     slot = {"alpaca": "output", "prompt_completion": "completion"}.get(row_format, "answer")
     mapping[slot] = answer.name
     mapping |= _extras(columns)
-    thinking = optional(columns, names.THINKING, "text")
-    if thinking is not None and thinking.name not in mapping.values():
-        mapping["thinking"] = thinking.name
+    mapping |= _thinking(columns, mapping)
     rivals = tuple(
         item.name
         for item in answers[1:]
@@ -181,12 +219,42 @@ def _asked_as(
     return "question_answer", mapping
 
 
+def _thinking(columns: Columns, mapping: dict[str, str]) -> dict[str, str]:
+    """The column of what was thought before an answer, unless it says only that there was thinking."""
+    found = optional(columns, names.THINKING, "text")
+    if found is None or found.name in mapping.values():
+        return {}
+    is_switch = bool(found.words) and found.words <= names.SWITCHES
+    return {} if is_switch else {"thinking": found.name}
+
+
+def _continued(columns: Columns, answer: Column) -> list[Candidate]:
+    """Conversations that the user ends, with the answer in a column of its own."""
+    talk = _first([item for item in names.conversations(columns) if item != answer])
+    if talk is None or 2 * talk.asking <= talk.filled or answer.kind not in ("text", "turn"):
+        return []
+    mapping = {"prompt": talk.name, "completion": answer.name} | _extras(columns)
+    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.97, 0.85)]
+
+
+def _with_choices(
+    mapping: dict[str, str], asked: Column, template: str
+) -> tuple[RowFormat, dict[str, str]]:
+    context = {"context": mapping["context"]} if "context" in mapping else {}
+    return "question_answer", {"question": asked.name, **context, "choices": template}
+
+
 def _transformed(columns: Columns) -> list[Candidate]:
     """A text and what is made of it: its summary, its translation."""
-    source = first(columns, names.SOURCES, "text")
     target = next(
         (item for item in named(columns, names.TARGETS[:-1]) if item.kind == "text"), None
     )
+    # Beside a summary, a source is where it comes from.
+    is_plain = target is not None and target.key in ("target", "tgt", "translation")
+    usual = [name for name in names.SOURCES if is_plain or name not in ("source", "src")]
+    source = first(columns, usual, "text")
+    if target is None:
+        source, target = first(columns, names.DESCRIBED, "text"), first(columns, ("code",), "text")
     if source is None or target is None or source == target:
         return []
     mapping = {"question": source.name, "answer": target.name} | _extras(columns)
@@ -210,6 +278,9 @@ def _text(columns: Columns) -> list[Candidate]:
     column = first(columns, names.TEXTS, "text")
     if column is None or _is_other(columns):
         return []
+    asked = [item for item in names.questions(columns) if item.kind == "text" and item != column]
+    if column.key in names.CONTEXTS and asked:
+        return []  # what is asked about it is more than that
     sure = 0.97 if column.key == "text" else 0.85
     return [Candidate("text", {"text": column.name}, 0.5, sure)]
 
@@ -220,7 +291,10 @@ def _guess(columns: Columns) -> list[Candidate]:
     texts = [item for item in names.free_texts(columns) if item.key not in aside]
     if _is_other(columns):
         return []
+    asked = names.questions(columns)
     if len(texts) == 2:
+        if (asked and texts[0] not in asked) or texts[1].key in names.CONTEXTS:
+            return []
         mapping = {"question": texts[0].name, "answer": texts[1].name}
         return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
     is_nested = any(

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lora_studio.core.row_turns import is_tree, is_turn, opens_with_answer, style_of
+from lora_studio.core.row_ranks import are_ranked
+from lora_studio.core.row_turns import (
+    ends_with_question,
+    is_tree,
+    is_turn,
+    opens_with_answer,
+    style_of,
+)
 from lora_studio.core.row_values import (
     MEDIA_KEYS,
     is_blank,
@@ -27,6 +34,9 @@ Kind = Literal[
 ]  # fmt: skip
 
 _LONG_VECTOR = 8
+#: Different values of a column of labels at most, and what stands for a longer one.
+_FEW_WORDS = 12
+_MANY_LETTERS = "-" * 24
 
 CONVERSATIONS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "dialogues",
@@ -37,7 +47,7 @@ PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
 INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
-    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "问题", "質問", "질문",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "问题", "質問", "질문",
     "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
 )  # fmt: skip
 ANSWERS = (
@@ -45,7 +55,7 @@ ANSWERS = (
     "correctanswer", "answers", "responses", "outputs", "completions", "targetspretokenized",
     "targets", "target", "assistant", "bot", "gpt", "chatgpt", "reply", "modelresponse",
     "modeloutput", "assistantresponse", "generatedtext", "generation", "outputtext", "canonicalsolution", "longanswer",
-    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "sql", "code", "chosen",
+    "finalanswer", "expectedoutput", "expectedanswer", "groundtruth", "answersspans", "message2", "sql", "code", "chosen",
     "回答", "答案", "输出", "答え", "답변", "ответ", "antwort", "ausgabe", "respuesta", "réponse",
     "reponse", "resposta", "risposta", "cevap", "پاسخ", "جواب", "إجابة", "उत्तर",
 )  # fmt: skip
@@ -54,18 +64,26 @@ SOURCES = (
     "article", "document", "dialogue", "dialog", "passage", "source", "src", "text", "content",
     "context",
 )  # fmt: skip
+#: What code is written from.
+DESCRIBED = ("text", "description", "docstring", "nl", "comment")
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
 SYSTEMS = ("system", "systemprompt", "systemmessage", "sys", "systeminstruction", "系统")
 HISTORIES = ("history", "histories", "chathistory", "previousturns")
 TOOLS = ("tools", "functions", "tooldefinitions", "availabletools")
+#: What says how much a model was to think, not what it thought.
+SWITCHES = frozenset(
+    ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
+)
 THINKING = (
     "thinking", "reasoning", "reasoningcontent", "complexcot", "cot", "chainofthought", "rationale",
     "thought", "thoughts",
 )  # fmt: skip
 CONTEXTS = (
     "context", "contexts", "passage", "paragraph", "support", "background", "story", "article",
-    "document",
+    "document", "premise",
 )  # fmt: skip
+#: What choices complete where there is no question.
+STEMS = ("sentence", "premise", "stem", "context", "passage", "text")
 CHOICES = ("choices", "options", "endings", "candidates", "mcoptions")
 CHOICE_ANSWERS = (
     "answerkey", "answer", "label", "answeridx", "answerindex", "correct", "correctanswer", "gold",
@@ -120,6 +138,7 @@ _NEGATIVE = (
 )  # fmt: skip
 _SECONDARY = (
     "original",
+    "inputoutput",
     "system",
     "negative",
     "count",
@@ -150,6 +169,7 @@ class Column:
     """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
 
     `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
+    `words` are all its values in lower case where they are few and short, as those of labels are.
     """
 
     name: str
@@ -158,7 +178,10 @@ class Column:
     worded: int = 0
     openers: int = 0  # conversations that the assistant opens
     openai: int = 0  # conversations of role and content
+    asking: int = 0  # conversations that the user ends
     trees: int = 0  # conversations with several replies to a turn
+    ranked: int = 0  # lists of answers with a rank or a score each
+    words: frozenset[str] = frozenset()
 
     @property
     def key(self) -> str:
@@ -193,7 +216,8 @@ def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> lis
 
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     kinds: Counter[Kind] = Counter()
-    truths = worded = openers = openai = trees = 0
+    truths = worded = openers = asking = openai = trees = ranked = 0
+    words: set[str] = set()
     media = key_of(name) in MEDIA_KEYS
     for row in rows:
         value = row.get(name)
@@ -203,11 +227,27 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         kinds[kind] += 1
         truths += kind in ("text", "number", "flag") and truth_of(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
+        if len(words) <= _FEW_WORDS:
+            words.add(_word(value))
+        ranked += kind == "list" and are_ranked(value)
         if kind == "turns":
             openers += opens_with_answer(value)
+            asking += ends_with_question(value)
             openai += style_of(value) == "messages"
             trees += is_tree(value)
-    return Column(name, kinds, truths, worded, openers, openai, trees)
+    is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
+    few = frozenset(words) if is_few else frozenset()
+    return Column(name, kinds, truths, worded, openers, openai, asking, trees, ranked, few)
+
+
+def _word(value: Any) -> str:
+    """A short value as a word."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float):
+        return _MANY_LETTERS
+    word = str(value).strip().casefold()
+    return word if len(word) <= len(_MANY_LETTERS) else _MANY_LETTERS
 
 
 def kind_of(value: Any, *, media: bool = False) -> Kind:
@@ -276,6 +316,7 @@ def conversations(columns: Columns) -> list[Column]:
         column
         for column in columns
         if column.kind == "turns"
+        and column.key != "instances"  # what belongs to an instruction beside it
         and (column.key not in others or 2 * column.trees > column.filled)
         and column.key not in CONVERSATIONS
     ]
@@ -322,7 +363,7 @@ def _with_endings(columns: Columns, exact: list[Column], endings: Sequence[str])
 def is_classified(columns: Columns) -> bool:
     """Whether texts have classes: numbers, or words under a name that says so."""
     numbers = any(item.kind in ("number", "flag") for item in named(columns, CLASSES))
-    return numbers or any(item.kind == "text" for item in named(columns, CLASSES[:6]))
+    return numbers or any(item.kind == "text" for item in named(columns, CLASSES[:7]))
 
 
 def is_compared(columns: Columns) -> bool:

@@ -10,6 +10,8 @@ Where the field has no one way, this is what is done:
   plain texts in whole words.
 - Answers in a prompt do not train; those of the history of an instruction do.
 - A label belongs to the last answer of its row.
+- Of several answers with ranks or scores the best and the worst are a pair. Where a column says which
+  of two is better and they are alike to it, the row is no pair.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from typing import Any
 
 from lora_studio.core.dataset import TASKS, Message, RowFormat
 from lora_studio.core.row_candidates import candidates
+from lora_studio.core.row_choices import choices_of, chosen_of
 from lora_studio.core.row_columns import profile
 from lora_studio.core.row_mapping import filled
+from lora_studio.core.row_ranks import are_ranked, best_and_worst, is_first_better
 from lora_studio.core.row_tools import calls_in, tools_in, tools_of
 from lora_studio.core.row_turns import (
     conversation,
@@ -34,10 +38,12 @@ from lora_studio.core.row_turns import (
 from lora_studio.core.row_values import (
     MEDIA_KEYS,
     answer_of,
+    has_text,
     is_blank,
     is_media,
     key_of,
     parsed,
+    passages_of,
     text_of,
     truth_of,
 )
@@ -47,7 +53,6 @@ Slots = Mapping[str, Any]
 
 _TOO_DEEP = "it is nested too deeply"
 _MEDIA = "it comes with an image, sound or film, which is not used here"
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | None = None) -> Sample:
@@ -130,16 +135,13 @@ def _alpaca(slots: Slots) -> Sample:
 
 
 def _question_answer(slots: Slots) -> Sample:
-    context = slots.get("context")
-    if isinstance(context, list) and _are_texts(context):
-        context = _joined(context, "\n\n")
-    asked = _joined([context, slots.get("question")], "\n\n")
+    asked = _joined([passages_of(slots.get("context")), slots.get("question")], "\n\n")
     question = _question(asked if "question" in slots else None)
     answer = slots.get("answer")
-    if choices := _choices(slots.get("choices")):
+    if choices := choices_of(slots.get("choices")):
         lines = "\n".join(f"{label}. {text}" for label, text in choices)
         question = question.model_copy(update={"content": f"{question.content}\n{lines}"})
-        answer = _chosen_of(choices, answer)
+        answer = chosen_of(choices, answer)
     return _sft(slots, [question, _answer({**slots, "answer": answer}, "answer")])
 
 
@@ -181,42 +183,12 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
     given = [value for value in values if value is not None]
     if not given:
         return None
-    return joint.join(text for value in given if (text := text_of(value)).strip())
+    return joint.join(text for value in given if (text := _words_of(value)).strip())
 
 
-def _choices(value: Any) -> list[tuple[str, str]]:
-    """Choices with their labels: a list, {"text": […], "label": […]} or {"A": …}."""
-    value = parsed(value)
-    if isinstance(value, dict) and isinstance(value.get("text"), list):
-        labels, texts = value.get("label"), value["text"]
-        if not isinstance(labels, list) or len(labels) != len(texts):
-            labels = _labels(len(texts))
-        return [(text_of(a), text_of(b)) for a, b in zip(labels, texts, strict=True)]
-    if isinstance(value, dict):
-        return [(text_of(label), text_of(text)) for label, text in value.items()]
-    if isinstance(value, list | tuple):
-        labels = _labels(len(value))
-        return [(label, answer_of(item)) for label, item in zip(labels, value, strict=True)]
-    return []
-
-
-def _labels(count: int) -> Sequence[str]:
-    """A, B, C …; raises UnusableRow where there are more choices than letters.
-
-    Numbers would not do: an answer 3 could then be a label or a position.
-    """
-    if count > len(_LETTERS):
-        raise UnusableRow(f"it has more than {len(_LETTERS)} choices without labels")
-    return _LETTERS[:count]
-
-
-def _chosen_of(choices: list[tuple[str, str]], answer: Any) -> Any:
-    """The choice that a label, a position from 0 or a text means; the answer itself if none."""
-    text = text_of(answer).strip()
-    found = next((item for item in choices if text in (item[0], item[1].strip())), None)
-    if found is None and text.isascii() and text.isdigit() and int(text[:9]) < len(choices):
-        found = choices[int(text[:9])]
-    return f"{found[0]}. {found[1]}" if found and text else answer
+def _words_of(value: Any) -> str:
+    """The text of what is asked, also of an object that has it under a usual name."""
+    return answer_of(value) if has_text(value) else text_of(value)
 
 
 # --- texts, pairs, labels ---------------------------------------------------------------------
@@ -235,6 +207,10 @@ def _preference(slots: Slots) -> Sample:
     chosen, rejected = slots.get("chosen"), slots.get("rejected")
     if _are_spelt_turns(chosen, rejected):
         chosen, rejected = parsed(chosen), parsed(rejected)
+    if isinstance(chosen, list) and are_ranked(chosen) and chosen == rejected:
+        chosen, rejected = best_and_worst(chosen)
+    if "better" in slots and not is_first_better(slots["better"]):
+        chosen, rejected = rejected, chosen
     asked = _asked(slots)
     if isinstance(asked, dict) and "tools" not in slots:
         slots = {**slots, "tools": asked.get("tools")}
@@ -289,7 +265,7 @@ def _prompt(value: Any) -> list[Message]:
         return []
     if not isinstance(value, str) and (style_of(value) or _are_texts(value)):
         return list(_untrained(conversation(value)))
-    text = text_of(value)
+    text = _words_of(value)
     if text.rstrip().endswith("Assistant:") and (spoken := transcript(text)):
         return list(_untrained(spoken[:-1]))
     return [message("user", text)]

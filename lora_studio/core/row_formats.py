@@ -20,6 +20,7 @@ from lora_studio.core.row_candidates import Candidate, candidates
 from lora_studio.core.row_columns import Column, profile
 from lora_studio.core.row_conversion import convert
 from lora_studio.core.row_mapping import check, filled, names_in, needed
+from lora_studio.core.row_ranks import NEITHER
 from lora_studio.core.row_turns import conversation, transcript
 from lora_studio.core.samples import UnusableRow, refused
 from lora_studio.core.words import listed, number, percent, plural
@@ -112,7 +113,8 @@ class _Tried:
         others drop what some rows have.
         """
         candidate = self.candidate
-        score = candidate.weight * self.share
+        # Where no answer is the better one, the row is still one of pairs, and no other.
+        score = candidate.weight * (self.used + self.reasons[NEITHER]) / self.rows
         slots = str(sorted(candidate.mapping.items()))
         return -round(score, 6), -candidate.sure, -len(candidate.mapping), candidate.format, slots
 

@@ -5,7 +5,7 @@ names in braces are columns, substituted in one pass into text: `{question}\\n{c
 and `\\t` may be written out. Whatever the data holds stays as it is, braces too; so do braces of a
 template that enclose other braces. A dot leads into an object: `translation.en`. Where a value is
 missing or empty, blanks of the template that would join it to the others go with it. A slot mapped
-to "" is left empty.
+to "" is left empty. Choices of a column each are a template with the label before each of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from lora_studio.core.dataset import SLOTS, RowFormat
 from lora_studio.core.problems import Problem
-from lora_studio.core.row_values import is_missing, text_of
+from lora_studio.core.row_values import is_blank, is_missing, text_of
 from lora_studio.core.samples import refused
 from lora_studio.core.words import listed
 
@@ -39,7 +39,7 @@ def filled(values: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, A
     """What each slot gets from a row, without slots whose value is missing; raises UnusableRow."""
     found = {}
     for slot, source in mapping.items():
-        value = _value(values, source)
+        value = _labelled(values, source) if slot == "choices" else _value(values, source)
         if not is_missing(value):
             found[slot] = value
     return found
@@ -102,6 +102,18 @@ def _pieces(template: str) -> tuple[str, ...]:
     pieces = _PLACE.split(template)
     pieces[0::2] = [text.replace(r"\n", "\n").replace(r"\t", "\t") for text in pieces[0::2]]
     return tuple(pieces)
+
+
+def _labelled(values: Mapping[str, Any], source: str) -> Any:
+    """Choices of a column each, under what stands before each in the template: `A. {A}\\nB. {B}`."""
+    parts = _pieces(source)
+    if source in values or len(parts) < 5:
+        return _value(values, source)
+    labels = [text.strip().strip("().:") for text in parts[0:-1:2]]
+    given = zip(labels, [_column(values, name) for name in parts[1::2]], strict=True)
+    found = [(label, value) for label, value in given if not is_blank(value)]
+    is_named = all(labels) and len(set(labels)) == len(labels)
+    return (dict(found) if is_named else [value for _, value in found]) or None
 
 
 def _column(values: Mapping[str, Any], name: str) -> Any:

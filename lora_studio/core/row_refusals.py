@@ -8,6 +8,7 @@ from typing import Any
 from lora_studio.core import row_columns as names
 from lora_studio.core.problems import Problem
 from lora_studio.core.row_columns import Column, Columns, first, named
+from lora_studio.core.row_pairs import couples
 from lora_studio.core.row_turns import style_of
 from lora_studio.core.row_values import MEDIA_KEYS
 from lora_studio.core.samples import refused
@@ -31,7 +32,10 @@ def of_shape(rows: Rows, columns: Columns) -> Problem | None:
 
 def of_rest(rows: Rows, columns: Columns) -> Problem:
     """Why rows that no format fits cannot be trained on."""
-    for kind in (_asked_turns, _single_turns, _embeddings, _classes, _tokens, _questions_alone):
+    for kind in (
+        _asked_turns, _single_turns, _segments, _languages, _unclear_pairs, _embeddings, _classes,
+        _tokens, _questions_alone,
+    ):  # fmt: skip
         if problem := kind(rows, columns):
             return problem
     shown = [column.name for column in columns if column.filled][:_COLUMNS_SHOWN]
@@ -84,6 +88,51 @@ def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
         "single_turns",
         "Each row is a single turn with its role, so no row holds a question with its answer.",
         'Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.',
+    )
+
+
+def _segments(rows: Rows, columns: Columns) -> Problem | None:
+    """Text in pieces, each trained or not, which no template is put around."""
+    held = first(columns, ("segments",), "list")
+    if held is None or _share(rows, held.name, _is_in_pieces) <= 0.5:
+        return None
+    return refused(
+        "segments",
+        f"Each text is in pieces that say whether they train ({_named([held])}), without turns. Here "
+        "the chat template decides that.",
+        "Write the pieces as turns: messages with role and content, and weight 0 for answers that do "
+        "not train.",
+    )
+
+
+def _languages(rows: Rows, columns: Columns) -> Problem | None:
+    """The same text in two languages, and no word on which is the answer."""
+    held = first(columns, ("translation", "translations"), "object")
+    one = next((row[held.name] for row in rows if held and row.get(held.name)), None)
+    if held is None or not isinstance(one, dict) or len(one) < 2:
+        return None
+    asked, answer = [f"{held.name}.{name}" for name in list(one)[:2]]
+    return refused(
+        "languages",
+        f"Each row is one text in several languages ({_named([held])}), and which of them is the "
+        "answer is not said.",
+        f"Choose the format “Question and answer” and map question to {asked} and answer to {answer}, "
+        "or the other way round.",
+    )
+
+
+def _unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
+    """Two answers side by side, and no column of which the better one could be told surely."""
+    if not names.questions(columns) or not (found := next(couples(columns), None)):
+        return None
+    (_, first_one), (_, other) = found
+    return refused(
+        "unclear_pair",
+        f"There are two answers to a prompt ({_named([first_one, other])}), and which of them is the "
+        "better one is not said in a way that has one meaning.",
+        f"Choose the format “Preference”, map chosen to {first_one.name}, rejected to {other.name}, and "
+        f"better to a column that is 1 or true where {first_one.name} is the better one, or to two "
+        "columns of scores in braces with > between them.",
     )
 
 
@@ -155,6 +204,15 @@ def _is_labelled(value: Any) -> bool:
         and all(
             isinstance(item, dict) and {"label", "rating", "correct"} & set(item) for item in value
         )
+    )
+
+
+def _is_in_pieces(value: Any) -> bool:
+    """Whether a value is a list of texts with a label each."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(item, dict) and {"text", "label"} <= set(item) for item in value)
     )
 
 

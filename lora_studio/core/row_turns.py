@@ -8,7 +8,8 @@ What is done where the field has no one way:
   stay as they are; joining turns is a repair (`merge_turns`).
 - Turns that are empty stay as long as one answer has text; leaving them out is a repair.
 - A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
-- Of a tree of turns, each with `replies`, the best ranked reply is taken every time.
+- Of a tree of turns, each with `replies`, the best ranked reply is taken every time; of a chat that
+  ChatGPT exported, the last answer of those that were asked for again.
 - `<think>…</think>` at the beginning of an answer becomes its `thinking`, without the line breaks
   around it.
 """
@@ -22,6 +23,7 @@ from typing import Any, Literal
 from lora_studio.core.dataset import Message, Role, ToolCall
 from lora_studio.core.row_roles import speaker_of
 from lora_studio.core.row_tools import call_of, calls_of, unquoted
+from lora_studio.core.row_trees import are_objects, best_path, exported_turns, is_export
 from lora_studio.core.row_values import is_blank, is_missing, parsed, text_of, valid
 from lora_studio.core.samples import UnusableRow
 
@@ -36,6 +38,7 @@ _TRAINS = ("train", "training", "loss")
 _PARTLY = ("train_detail", "training_detail")
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
+_UNREADABLE_PARTS = ("redacted_thinking",)  # encrypted by who made it
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
 #: Turns of two fields and a usual role, nearly all there are, need no further look: a third of the
 #: time of a row goes into it.
@@ -88,7 +91,7 @@ def is_turn(value: Any) -> bool:
 
 def is_tree(value: Any) -> bool:
     """Whether a value is a turn with the replies to it, each with replies of its own."""
-    return is_turn(value) and _are_objects(value.get("replies"))
+    return is_turn(value) and are_objects(value.get("replies"))
 
 
 def opens_with_answer(value: Any) -> bool:
@@ -97,6 +100,13 @@ def opens_with_answer(value: Any) -> bool:
         who = _who(turn) if isinstance(turn, dict) else None
         return who is not None and speaker_of(str(turn[who])) in ("assistant", "call")
     return True
+
+
+def ends_with_question(value: Any) -> bool:
+    """Whether the last turn of a conversation is the user's."""
+    turns = _listed(value) or [None]
+    who = _who(turns[-1]) if isinstance(turns[-1], dict) else None
+    return who is not None and speaker_of(str(turns[-1][who])) == "user"
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
@@ -110,34 +120,18 @@ def _listed(value: Any) -> list[Any] | None:
     """The turns in a value: a list, its spelling as text, an object with `messages`, or one of
     parallel lists, which is how columnar files store a list of objects."""
     value = parsed(value)
-    if isinstance(value, dict) and _are_objects(value.get("messages")):
+    if isinstance(value, dict) and are_objects(value.get("messages")):
         value = value["messages"]
     if is_tree(value):
-        return list(_best_path(value))
+        return list(best_path(value))
+    if isinstance(value, dict) and is_export(value):
+        return list(exported_turns(value))
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
         if not lists or len({len(item) for item in lists.values()}) != 1:
             return None
         return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
     return list(value) if isinstance(value, list | tuple) else None
-
-
-def _best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A turn, the best of the replies to it by `rank` (0 is the best), the best to that, and so on."""
-    found: dict[str, Any] | None = turn
-    while found is not None:
-        yield found
-        replies = [reply for reply in found.get("replies") or () if not reply.get("deleted")]
-        found = min(replies, key=_rank, default=None)
-
-
-def _rank(reply: dict[str, Any]) -> float:
-    rank = reply.get("rank")
-    return rank if isinstance(rank, int | float) and not is_missing(rank) else float("inf")
-
-
-def _are_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _who(turn: dict[str, Any]) -> str | None:
@@ -310,6 +304,8 @@ def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
     if not isinstance(listed, list | tuple):
         return text_of(value), "", (), []
     if not all(isinstance(part, str) or _is_part(part) for part in listed):
+        if any(isinstance(part, dict) and _is_part(part) for part in listed):
+            raise UnusableRow("a turn holds something other than text")
         return text_of(value), "", (), []
     texts: list[str] = []
     thoughts: list[str] = []
@@ -321,6 +317,8 @@ def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
             raise UnusableRow("a turn holds an image, sound or film, which is not used here")
         if isinstance(part, str):
             texts.append(text_of(part))
+        elif kind in _UNREADABLE_PARTS:
+            continue
         elif kind in ("thinking", "reasoning"):
             thoughts.append(_part_text(part, (kind, "text", "content", "value")))
         elif kind in ("tool_use", "tool_call"):
@@ -339,7 +337,8 @@ def _is_part(part: Any) -> bool:
     kind = part.get("type")
     if not isinstance(kind, str):
         return kind is None and isinstance(part.get("text"), str)
-    return kind in _TEXT_PARTS + _OTHER_PARTS or kind.startswith(_MEDIA_PARTS)
+    known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
+    return kind in known or kind.startswith(_MEDIA_PARTS)
 
 
 def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:

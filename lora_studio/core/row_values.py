@@ -26,7 +26,8 @@ MEDIA_KEYS = frozenset(
 _MEDIA_FILE = re.compile(
     r"(?i)\.(jpe?g|png|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|mov|avi|mkv|webm)([?#]|\Z)"
 )
-_TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output")
+_TEXT_FIELDS = ("text", "answer", "content", "value", "response", "output", "full_text", "spans")
+_PASSAGES = ("contexts", "sentences", "passages", "paragraphs", "passage_text", "text", "full_text")
 _NUMPY_ITEMS = re.compile(r"\}\s*\n\s*\{")
 #: Longer text is never looked at as a list: parsing it as Python costs a hundred times its size.
 _LONGEST_LITERAL = 2_000_000
@@ -73,6 +74,36 @@ def answer_of(value: Any) -> str:
     if field := _field_of(value):
         return answer_of(value[field])
     return text_of(value)
+
+
+def passages_of(value: Any) -> Any:
+    """The text of passages: of a list of texts or of titles with sentences, or of an object that has
+    these under a usual name; anything else as it is. Raises UnusableRow."""
+    if isinstance(value, dict):
+        titles = value.get("title")
+        held = next((value[name] for name in _PASSAGES if not is_blank(value.get(name))), None)
+        if isinstance(titles, list) and isinstance(held, list) and len(titles) == len(held):
+            held = [list(item) for item in zip(titles, held, strict=True)]
+        return value if held is None else passages_of(held)
+    if not isinstance(value, list | tuple) or not value:
+        return value
+    texts = [_passage(item) for item in value]
+    return value if None in texts else "\n\n".join(text for text in texts if text and text.strip())
+
+
+def _passage(item: Any) -> str | None:
+    """One passage: a text, its sentences, or its title with these; None for something else."""
+    if isinstance(item, str):
+        return valid(item)
+    if has_text(item):
+        return answer_of(item)
+    if not isinstance(item, list | tuple) or not item:
+        return None
+    if all(isinstance(part, str) for part in item):
+        return valid("".join(item))
+    title, *rest = item
+    text = _passage(rest[0]) if isinstance(title, str) and len(rest) == 1 else None
+    return None if text is None else f"{valid(title)}\n{text}"
 
 
 def valid(text: str) -> str:
@@ -168,6 +199,11 @@ _BAD = frozenset(
         "👎", "-",
     )
 )  # fmt: skip
+
+
+def has_text(value: Any) -> bool:
+    """Whether a value is an object with its text under a usual name."""
+    return _field_of(value) is not None
 
 
 def _field_of(value: Any) -> str | None:

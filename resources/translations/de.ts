@@ -1427,6 +1427,14 @@
             <translation>Wählen Sie zuerst das Format; es sagt, was gefüllt werden kann.</translation>
         </message>
         <message>
+            <source>Choose the format “Preference”, map chosen to {name}, rejected to {name_}, and better to a column that is 1 or true where {name} is the better one, or to two columns of scores in braces with &gt; between them.</source>
+            <translation>Wählen Sie das Format „Präferenz“, ordnen Sie chosen {name} zu, rejected {name_}, und better einer Spalte, die 1 oder true ist, wo {name} die bessere ist, oder zwei Spalten mit Wertungen in geschweiften Klammern mit &gt; dazwischen.</translation>
+        </message>
+        <message>
+            <source>Choose the format “Question and answer” and map question to {asked} and answer to {answer}, or the other way round.</source>
+            <translation>Wählen Sie das Format „Frage und Antwort“ und ordnen Sie question {asked} und answer {answer} zu, oder umgekehrt.</translation>
+        </message>
+        <message>
             <source>Choose the model as a Hugging Face folder or hub id instead.</source>
             <translation>Wählen Sie das Modell stattdessen als Hugging-Face-Ordner oder Hub-Kennung.</translation>
         </message>
@@ -1940,6 +1948,14 @@
         <message>
             <source>Each row is a single turn with its role, so no row holds a question with its answer.</source>
             <translation>Jede Zeile ist ein einzelner Beitrag mit seiner Rolle, also enthält keine eine Frage mit ihrer Antwort.</translation>
+        </message>
+        <message>
+            <source>Each row is one text in several languages ({named}), and which of them is the answer is not said.</source>
+            <translation>Jede Zeile ist ein Text in mehreren Sprachen ({named}), und welche davon die Antwort ist, steht nirgends.</translation>
+        </message>
+        <message>
+            <source>Each text is in pieces that say whether they train ({named}), without turns. Here the chat template decides that.</source>
+            <translation>Jeder Text besteht aus Stücken, die sagen, ob sie trainiert werden ({named}), ohne Beiträge. Hier entscheidet das die Chat-Vorlage.</translation>
         </message>
         <message>
             <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
@@ -6799,6 +6815,10 @@
             <translation>Es gibt Prompts, aber keine Antworten darauf, also nichts zu lernen.</translation>
         </message>
         <message>
+            <source>There are two answers to a prompt ({named}), and which of them is the better one is not said in a way that has one meaning.</source>
+            <translation>Es gibt zwei Antworten auf einen Prompt ({named}), und welche davon die bessere ist, steht nirgends so, dass es nur eines bedeuten kann.</translation>
+        </message>
+        <message>
             <source>There are {known}.</source>
             <translation>Es gibt {known}.</translation>
         </message>
@@ -8078,6 +8098,10 @@
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
+            <source>Write the pieces as turns: messages with role and content, and weight 0 for answers that do not train.</source>
+            <translation>Schreiben Sie die Stücke als Beiträge: messages mit role und content, und weight 0 für Antworten, die nicht trainiert werden.</translation>
+        </message>
+        <message>
             <source>Write the rows to a file and choose that.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
         </message>
@@ -8706,6 +8730,10 @@
             <translation>sie widerspricht sich oder einer anderen Zeile</translation>
         </message>
         <message>
+            <source>it does not say which of its answers is the better one</source>
+            <translation>sie sagt nicht, welche ihrer Antworten die bessere ist</translation>
+        </message>
+        <message>
             <source>it does not stop at token {end}, which ends an answer</source>
             <translation>es hält nicht bei Token {end} an, das eine Antwort beendet</translation>
         </message>
@@ -9288,6 +9316,10 @@
         <message>
             <source>names a quantisation twice</source>
             <translation>nennt eine Quantisierung zweimal</translation>
+        </message>
+        <message>
+            <source>neither of its answers is the better one</source>
+            <translation>keine ihrer Antworten ist die bessere</translation>
         </message>
         <message>
             <source>new line</source>

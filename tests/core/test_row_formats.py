@@ -135,9 +135,21 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "[{'role': 'user', 'content': 'Who?'}]", "completion": '[{"role": "assistant", "content": "I."}]'}, QA),
     ({"prompt": "Give JSON", "completion": '[{"role": "user", "content": "Who?"}]'}, sft(user("Give JSON"), answer('[{"role": "user", "content": "Who?"}]'))),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "completion": "I."}, QA),
+    ({"messages": MESSAGES[:1], "reasoning": "Hm.", "answer": "I.", "model": "m"}, sft(user("Who?"), answer("I.", thinking="Hm."))),
+    ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}], "response": "So."}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"input": MESSAGES[:1], "output": "I.", "reasoning": "on", "version": "v1"}, QA),
     ({"prompt": "def f():", "canonical_solution": "    pass", "task_id": "1"}, sft(user("def f():"), answer("    pass"))),
 ]  # fmt: skip
 
+#: A chat as it is exported: the root says nothing, and an answer was asked for again.
+EXPORTED = {
+    "r": {"id": "r", "message": None, "parent": None, "children": ["h"]},
+    "h": {"message": {"author": {"role": "system"}, "content": {"content_type": "text", "parts": [""]}}, "parent": "r", "children": ["a"]},
+    "a": {"message": {"author": {"role": "user"}, "content": {"content_type": "text", "parts": ["Who?"]}}, "parent": "h", "children": ["b", "c"]},
+    "b": {"message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["Me."]}}, "parent": "a", "children": []},
+    "c": {"message": {"author": {"role": "assistant"}, "content": {"content_type": "thoughts", "thoughts": []}}, "parent": "a", "children": ["d"]},
+    "d": {"message": {"author": {"role": "assistant"}, "content": {"content_type": "text", "parts": ["I."]}}, "parent": "c", "children": []},
+}  # fmt: skip
 SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
     ({"conversations": CHAT}, QA),
     ({"id": "x", "conversations": CHAT, "source": "s"}, QA),
@@ -158,6 +170,7 @@ SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
     ({"conversations": {"from": ["human", "gpt"], "value": ["Who?", "I."]}}, QA),
     ({"conversation": "User: Who?\nAssistant: I."}, QA),
     ({"tree": 1, "prompt": {"text": "Who?", "role": "prompter", "replies": [{"text": "Me.", "role": "assistant", "rank": 1, "replies": []}, {"text": "I.", "role": "assistant", "rank": 0, "replies": [{"text": "Why?", "role": "prompter", "rank": None, "replies": [{"text": "So.", "role": "assistant", "rank": 0}]}]}, {"text": "No.", "role": "assistant", "deleted": True}]}}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
+    ({"uuid": "u", "chat_messages": [{"text": "Who?", "sender": "human"}, {"text": "I.", "sender": "assistant"}]}, QA),
     ({"conversations": [{"from": "context", "value": "S"}, *CHAT]}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": [{"from": "system", "value": "S"}, *CHAT], "system": "Other"}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": CHAT, "system": "S"}, sft(system("S"), user("Who?"), answer("I."))),
@@ -214,6 +227,8 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": [{"role": "user", "content": [{"type": "text", "value": "Weather?"}]}, {"role": "assistant", "content": [{"type": "reasoning", "value": "Hm."}, {"type": "tool_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"type": "tool_call", "value": '[{"name": "weather", "arguments": {}}]'}]}]}, sft(user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", city="Rome"), call("weather"))))),
     ({"messages": [{**MESSAGES[0], "loss_weight": 0.0}, {**MESSAGES[1], "loss_weight": 0.0}, MESSAGES[0], {**MESSAGES[1], "loss_weight": 1.0}]}, sft(user("Who?"), told("I."), user("Who?"), answer("I."))),
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun"), answer("Sunny."))),
+    ({"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "I."}]}]}, QA),
+    ({"title": "Me", "mapping": EXPORTED, "current_node": "d"}, QA),
     ({"messages": {"role": ["user", "assistant"], "content": ["Who?", "I."]}}, QA),
     ({"messages": "[{'role': 'user', 'content': 'Who?'}, {'role': 'assistant', 'content': 'I.'}]"}, QA),
     ({"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "I."}]}, sft(user("7"), answer("I."))),
@@ -275,6 +290,18 @@ PREFERENCE: list[tuple[dict[str, Any], Sample]] = [
     ),
 ]  # fmt: skip
 
+COMPARED: list[tuple[dict[str, Any], Sample]] = [
+    ({"prompt": "Who?", "response_0": "You.", "response_1": "I.", "is_response_0_safe": True, "better_response_id": 1, "safer_response_id": 0}, GOOD_BAD),
+    ({"prompt": "Who?", "response_0": "I.", "response_1": "You.", "better_response_id": 0}, GOOD_BAD),
+    ({"history": "Who?", "human_ref_A": "You.", "human_ref_B": "I.", "labels": 0, "score_A": 2, "score_B": 9}, GOOD_BAD),
+    ({"question": {"full_text": "Who?"}, "answer_0": "I.", "answer_1": "You.", "score_0": 0.25, "score_1": -0.25}, GOOD_BAD),
+    ({"instruction": "Who?", "input": "", "output_1": "You.", "output_2": "I.", "preference": 2}, GOOD_BAD),
+    ({"model_a": "x", "model_b": "y", "winner": "model_b", "conversation_a": [MESSAGES[0], {"role": "assistant", "content": "You."}], "conversation_b": MESSAGES}, GOOD_BAD),
+    ({"prompt": "Who?", "response_a": "I.", "response_b": "You.", "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, GOOD_BAD),
+    ({"prompt": "\n\nHuman: Who?\n\nAssistant: ", "answers": [{"answer": "Me.", "rank": 2.0}, {"answer": "You.", "rank": 3.0}, {"answer": "I.", "rank": 1.0}], "turns": 1}, GOOD_BAD),
+    ({"instruction": "Who?", "models": ["x", "y"], "completions": [{"model": "x", "response": "You.", "overall_score": 3.0}, {"model": "y", "response": "I.", "overall_score": 8.0}]}, GOOD_BAD),
+]  # fmt: skip
+
 KTO: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "completion": "I.", "label": True}, kto(True, user("Who?"), answer("I."))),
     ({"prompt": "Who?", "completion": "I.", "label": 0}, kto(False, user("Who?"), answer("I."))),
@@ -284,6 +311,7 @@ KTO: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}], "label": False}, kto(False, user("Who?"), answer("I."))),
     ({"instruction": "Add.", "input": "1 2", "output": "3", "kto_tag": True}, kto(True, user("Add.\n1 2"), answer("3"))),
     ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "label": True}, kto(True, user("Who?"), told("I."), user("Why?"), answer("So."))),
+    ({"chosen": MESSAGES[:1], "completion": MESSAGES[1:], "label": True}, kto(True, user("Who?"), answer("I."))),
     ({"completion": "I.", "label": False}, kto(False, answer("I."))),
 ]  # fmt: skip
 
@@ -292,7 +320,8 @@ TABLE = [
     for name, table in (
         ("alpaca", ALPACA), ("question_answer", QUESTION_ANSWER), ("text", TEXT),
         ("prompt_completion", PROMPT_COMPLETION), ("sharegpt", SHAREGPT),
-        ("messages", MESSAGE_LISTS), ("preference", PREFERENCE), ("kto", KTO),
+        ("messages", MESSAGE_LISTS), ("preference", PREFERENCE), ("preference", COMPARED),
+        ("kto", KTO),
     )
     for row, expected in table
 ]  # fmt: skip
@@ -346,7 +375,14 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
     ("unknown_format", {"a": 1, "b": [2, 3]}),
     ("unknown_format", {"when": "2024-05-06", "price": "1,50", "amount": "3"}),
-    ("unknown_format", {"translation": {"en": "Who?", "de": "Wer?"}}),
+    ("languages", {"translation": {"en": "Who?", "de": "Wer?"}}),
+    ("segments", {"segments": [{"label": False, "text": "Who?"}, {"label": True, "text": "I."}]}),
+    ("prompts_only", {"article": "A mirror.", "unanswerable_question": "Who?"}),
+    ("prompts_only", {"data_source": "math", "prompt": MESSAGES[:1], "ability": "maths", "reward_model": {"ground_truth": "3"}}),
+    ("prompts_only", {"instruction": "Who?", "instances": [{"input": "", "output": "I."}], "is_classification": False}),
+    ("unclear_pair", {"question": "Who?", "response_a": "I.", "response_b": "You.", "label": 1}),
+    ("unclear_pair", {"prompt": "Who?", "response_1": "I.", "response_2": "You.", "preference_strength": -2}),
+    ("classification", {"utterance": "Play it.", "intent": "play"}),
     ("unknown_format", {}),
 ]  # fmt: skip
 
@@ -400,6 +436,10 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": ""}, "its rejected answer is empty"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": None}, "it has no rejected"),
     ("preference", {"prompt": "Who?", "chosen": MESSAGES[:1], "rejected": MESSAGES[:1]}, "its chosen side has no answer"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "tie (bothbad)"}, "neither of its answers is the better one"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "0.5 > 0.5"}, "neither of its answers is the better one"),
+    ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "perhaps"}, "it does not say which of its answers is the better one"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "text", "text": "I."}, {"type": "chart", "data": 1}]}]}, "a turn holds something other than text"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "its label says neither good nor bad"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "it has no label"),
     ("alpaca", ["not", "an", "object"], "the row is not an object"),
@@ -408,7 +448,7 @@ IDENTITY = {
     "alpaca": ("instruction", "input", "output", "history"),
     "messages": ("messages", "tools"),
     "text": ("text",),
-    "preference": ("prompt", "chosen", "rejected"),
+    "preference": ("prompt", "chosen", "rejected", "better"),
     "kto": ("prompt", "completion", "label"),
 }
 
@@ -436,7 +476,7 @@ def test_the_best_of_several_answer_columns_is_chosen_and_the_others_are_named()
 
 def test_of_two_conversations_the_other_is_named() -> None:
     other = [MESSAGES[0], {"role": "assistant", "content": "You."}]
-    row = {"winner": "model_a", "conversation_a": MESSAGES, "conversation_b": other}
+    row = {"model": "a", "conversation_a": MESSAGES, "conversation_b": other}
     verdict = detect([row] * 3, list(row))
     assert verdict.mapping == {"messages": "conversation_a"}
     assert verdict.confidence < 0.8
@@ -624,6 +664,37 @@ def test_a_chosen_format_that_fits_no_row_says_what_is_wrong() -> None:
     verdict = detect([{"messages": "hello"}], ["messages"], "messages", {"messages": "messages"})
     assert verdict.format is None
     assert "it has no list of turns" in verdict.problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("answers", "labels"),
+    [([0, 1, 2], "ABC"), ([1, 2, 3], "123"), (["A", "C", "b"], "ABC"), (["x", "z", "y"], "ABC")],
+)
+def test_choices_of_a_column_each_are_counted_as_the_answers_count(
+    answers: list[Any], labels: str
+) -> None:
+    texts = {"opa": "x", "opb": "y", "opc": "z"}
+    rows = [{"question": "Q", **texts, "answer": given} for given in answers]
+    verdict = detect(rows, list(rows[0]))
+    assert verdict.format == "question_answer"
+    for row in rows:
+        asked, said = convert(row, verdict.format, verdict.mapping).messages
+        assert asked.content == "Q\n" + "\n".join(
+            f"{label}. {text}" for label, text in zip(labels, "xyz", strict=True)
+        )
+        place = answers.index(row["answer"])
+        expected = {"A": 0, "b": 1, "C": 2, "x": 0, "y": 1, "z": 2}.get(row["answer"], place)
+        assert said.content == f"{labels[expected]}. {'xyz'[expected]}"
+
+
+def test_ties_do_not_make_a_conversation_of_one_side_of_compared_ones() -> None:
+    other = [MESSAGES[0], {"role": "assistant", "content": "You."}]
+    rows = [
+        {"winner": winner, "conversation_a": MESSAGES, "conversation_b": other}
+        for winner in ("model_a", "tie", "model_b", "tie (bothbad)")
+    ]
+    verdict = detect(rows, list(rows[0]))
+    assert (verdict.format, verdict.confidence < 0.6) == ("preference", True)
 
 
 def test_choices_that_run_out_of_letters_leave_the_row_out_with_the_reason() -> None:
