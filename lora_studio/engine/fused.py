@@ -2,26 +2,27 @@
 
 A product of matrices is cheap; what surrounds it is not, as each elementwise operation reads and writes
 whole activations. Here the low-rank update is added by the product that computes it, its scale is in
-B already; norms and gates keep their inputs alone and are computed in blocks that a cache holds. Which
-layers are meant is decided by what they are; that a layer gives the same values and gradients is tried out
-before (`enable`), and where it does not, nothing changes.
+B already; norms and gates keep their inputs alone and are computed in blocks that a cache holds. On a GPU
+Liger's kernels, where they are installed, take norms, gates and rotations in one pass. Which layers are
+meant is decided by what they are; that a layer gives the same values and gradients is tried out before
+(`enable`), and where it does not, the next way is tried, and at last nothing changes.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 import peft
 import torch
 from peft.tuners.lora import Linear as LoraLinear
 from torch.nn import functional as F  # noqa: N812 - its usual name
-from transformers.activations import SiLUActivation
+from transformers.activations import GELUTanh, SiLUActivation
 
-#: Largest relative difference that rounding may make, by bytes of the number format.
-_TOLERANCE = {2: 3e-2, 4: 1e-4}
+from lora_studio.engine import agreement, liger
 
 #: Values of an activation that are treated at a time on a processor: 0.5 MB in 32-bit.
 _IN_CACHE = 1 << 17
@@ -147,14 +148,22 @@ def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def _is_plain_norm(layer: torch.nn.Module) -> bool:
-    """Whether a layer looks like a frozen root-mean-square norm of Llama's kind."""
+def _norm_by_liger(self: Any, x: torch.Tensor, kind: str, epsilon: str) -> torch.Tensor:
+    """The same by one kernel; `epsilon` is what the layer calls it."""
+    if x.dtype != self.weight.dtype:
+        return type(self).forward(self, x)  # type: ignore[no-any-return]
+    return liger.norm(x, self.weight, getattr(self, epsilon), kind)
+
+
+def _is_plain_norm(layer: torch.nn.Module, epsilon: str = "variance_epsilon") -> bool:
+    """Whether a layer looks like a frozen root-mean-square norm of Llama's kind; Gemma's calls its
+    `epsilon` "eps"."""
     weight = getattr(layer, "weight", None)
     return (
         type(layer).__name__.endswith("RMSNorm")
         and isinstance(weight, torch.nn.Parameter)
         and not weight.requires_grad
-        and isinstance(getattr(layer, "variance_epsilon", None), float)
+        and isinstance(getattr(layer, epsilon, None), float)
     )
 
 
@@ -190,13 +199,23 @@ def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
     return self.down_proj(_Gated.apply(gate, up))  # type: ignore[no-any-return]
 
 
-def _is_gated(layer: torch.nn.Module) -> bool:
-    """Whether a layer looks like gated ones as Llama has them."""
+def _gated_by_liger(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
+    """The same by one kernel, for Gemma's gates as well."""
+    gate, up = self.gate_proj(x), self.up_proj(x)
+    if gate.dtype != up.dtype:
+        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]
+    return self.down_proj(liger.gated(gate, up, kind))  # type: ignore[no-any-return]
+
+
+def _is_gated(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
+    """Whether a layer looks like gated ones as Llama has them, or those with another function `acts`."""
     parts = all(
         isinstance(getattr(layer, f"{name}_proj", None), torch.nn.Module)
         for name in ("gate", "up", "down")
     )
-    return parts and isinstance(getattr(layer, "act_fn", None), torch.nn.SiLU | SiLUActivation)
+    return parts and isinstance(
+        getattr(layer, "act_fn", None), acts or (torch.nn.SiLU, SiLUActivation)
+    )
 
 
 class _Rotated(torch.autograd.Function):
@@ -240,46 +259,118 @@ def _rotate(
     return _Rotated.apply(query, cosine, sine), _Rotated.apply(key, cosine, sine)
 
 
+def _rotate_by_liger(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    cosine: torch.Tensor,
+    sine: torch.Tensor,
+    unsqueeze_dim: int = 1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same by one kernel, for heads that lie as it expects them."""
+    if unsqueeze_dim != 1:
+        return _rotate(query, key, cosine, sine, unsqueeze_dim)
+    return liger.rotated(query, key, cosine, sine)
+
+
 @cache
-def _rotating(kind: type[torch.nn.Module]) -> Callable[..., Any] | None:
-    """The forward of a kind of attention with `_rotate` for the function of its module, if it has that."""
+def _rotating(
+    kind: type[torch.nn.Module], rotate: Callable[..., Any] = _rotate
+) -> Callable[..., Any] | None:
+    """The forward of a kind of attention with `rotate` for the function of its module, if it has that."""
     forward = kind.forward
     code = getattr(forward, "__code__", None)
     if code is None or _ROTATION not in code.co_names or forward.__closure__:
         return None
-    names = {**forward.__globals__, _ROTATION: _rotate}
+    names = {**forward.__globals__, _ROTATION: rotate}
     found = types.FunctionType(code, names, forward.__name__, forward.__defaults__)
     found.__kwdefaults__ = forward.__kwdefaults__
     return found
 
 
-def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
-    """Computes the layers that are plain enough in fewer passes; how many these are.
+@dataclass(frozen=True)
+class _Way:
+    """A function that may take the place of a layer's forward; `part` is what Liger computes of it."""
+
+    forward: Callable[..., Any]
+    part: str | None = None
+
+
+@dataclass
+class Fused:
+    """What is computed in fewer passes: how many layers, how many of them by Liger's kernels, and what
+    those could not do, as a sentence each."""
+
+    layers: int = 0
+    by_liger: int = 0
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def _ways(layer: Any, with_liger: bool, gates_by_liger: bool) -> list[_Way]:
+    """What may take the place of a layer's forward, the best first."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return []
+    ways: list[_Way] = []
+    if with_liger:
+        for kind, epsilon in (("llama", "variance_epsilon"), ("gemma", "eps")):
+            if _is_plain_norm(layer, epsilon):
+                ways.append(_Way(partial(_norm_by_liger, kind=kind, epsilon=epsilon), "norms"))
+        if gates_by_liger and _is_gated(layer):
+            ways.append(_Way(partial(_gated_by_liger, kind="silu"), "gates"))
+        if gates_by_liger and _is_gated(layer, GELUTanh):
+            ways.append(_Way(partial(_gated_by_liger, kind="gelu"), "gates"))
+        if (rotating := _rotating(layer.__class__, _rotate_by_liger)) is not None:
+            ways.append(_Way(rotating, "rotations"))
+    if _is_plain(layer):
+        ways.append(_Way(_adapted))
+    elif _is_plain_norm(layer):
+        ways.append(_Way(_norm))
+    elif _is_gated(layer):
+        ways.append(_Way(_gated))
+    elif (rotating := _rotating(layer.__class__)) is not None:
+        ways.append(_Way(rotating))
+    return ways
+
+
+def enable(
+    model: peft.PeftModel,
+    few: Callable[[], object],
+    *,
+    with_liger: bool = False,
+    gates_by_liger: bool = True,
+) -> Fused:
+    """Computes the layers that are plain enough in fewer passes; which these are.
 
     `few` passes a few tokens through the model. On what reaches it there, each layer is computed both
     ways: one whose output or gradients differ by more than rounding stays as it is. (Compared at the
     end of the model, a last digit can make half of the result, where activations are massive.)
     """
-    candidates: dict[torch.nn.Module, Callable[..., Any]] = {}
-    for layer in model.modules():
-        if not layer._forward_hooks and not layer._forward_pre_hooks:
-            if _is_plain(layer):
-                candidates[layer] = _adapted
-            elif _is_plain_norm(layer):
-                candidates[layer] = _norm
-            elif _is_gated(layer):
-                candidates[layer] = _gated
-            elif (rotating := _rotating(layer.__class__)) is not None:
-                candidates[layer] = rotating
-    fitting: set[torch.nn.Module] = set()
+    candidates = {
+        layer: ways
+        for layer in model.modules()
+        if (ways := _ways(layer, with_liger, gates_by_liger))
+    }
+    chosen: dict[torch.nn.Module, _Way | None] = {}
+    found, broken = Fused(), set[str]()
 
     def compare(
         layer: torch.nn.Module, given: tuple[Any, ...], named: dict[str, Any], _: Any
     ) -> None:
         others = dict(named)
         x = given[0] if len(given) == 1 else others.pop("hidden_states", None)
-        if x is not None and _agree(layer, candidates[layer], x, others):
-            fitting.add(layer)
+        if x is None or layer in chosen:
+            return
+        chosen[layer] = None
+        for way in candidates[layer]:
+            if way.part in broken:  # what cannot be compiled once never can
+                continue
+            agrees, error = agreement.compared(layer, way.forward, x, others)
+            if agrees:
+                chosen[layer] = way
+                return
+            if way.part is not None:
+                found.reasons.setdefault(way.part, error or "their values or gradients differ here")
+                if error:
+                    broken.add(way.part)
 
     hooks = [layer.register_forward_hook(compare, with_kwargs=True) for layer in candidates]
     was_training = model.training
@@ -291,34 +382,9 @@ def enable(model: peft.PeftModel, few: Callable[[], object]) -> int:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    for layer in fitting:
-        layer.forward = types.MethodType(candidates[layer], layer)  # type: ignore[method-assign]
-    return len(fitting)
-
-
-def _agree(
-    layer: torch.nn.Module, forward: Callable[..., Any], x: torch.Tensor, others: dict[str, Any]
-) -> bool:
-    """Whether a layer's own forward and another give the same, and the same gradients."""
-    trained = [value for value in layer.parameters() if value.requires_grad]
-
-    def computed(how: Callable[..., Any]) -> list[torch.Tensor]:
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            y = how(layer, leaf, **others)
-            y = y[0] if isinstance(y, tuple) else y
-            push = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
-            return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], push)]
-
-    try:
-        pairs = zip(computed(forward), computed(type(layer).forward), strict=True)
-        return all(_is_close(one, other, _TOLERANCE[x.element_size()]) for one, other in pairs)
-    except (TypeError, RuntimeError, ValueError, AttributeError, KeyError):
-        return False
-
-
-def _is_close(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
-    difference = (found.float() - expected.float()).norm()
-    return (found.shape, found.dtype) == (expected.shape, expected.dtype) and bool(
-        difference <= tolerance * expected.float().norm()
-    )
+    for layer, way in chosen.items():
+        if way is not None:
+            layer.forward = types.MethodType(way.forward, layer)  # type: ignore[method-assign]
+            found.layers += 1
+            found.by_liger += way.part is not None
+    return found

@@ -15,7 +15,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from transformers import PreTrainedModel
 
 from lora_studio.core.estimate import LOGITS_AT_ONCE
 from lora_studio.core.problems import Where, fail
-from lora_studio.engine import documents, fused
+from lora_studio.engine import agreement, documents, fused, liger
 from lora_studio.engine.batches import Batch
 
 _LOGITS_AT_ONCE = LOGITS_AT_ONCE
@@ -35,6 +35,9 @@ _LOGITS_AT_ONCE = LOGITS_AT_ONCE
 _LOGITS_IN_CACHE = 1 << 18
 
 Head = Callable[[torch.Tensor], torch.Tensor]
+
+#: Logits, targets and whether the gradient is wanted -> −log p of each target.
+_Score = Callable[[torch.Tensor, torch.Tensor, bool], torch.Tensor]
 
 
 class Scorer:
@@ -46,12 +49,19 @@ class Scorer:
     """
 
     def __init__(
-        self, model: peft.PeftModel, start: Path | None = None, *, packing: bool = True
+        self,
+        model: peft.PeftModel,
+        start: Path | None = None,
+        *,
+        packing: bool = True,
+        with_liger: bool = True,
+        compiled: bool = False,
     ) -> None:
         """Tries the model out: a few passes over a handful of tokens.
 
         `start` is the folder of the adapter as it began, where it began as more than no change. Without
-        `packing` rows are padded even where they could be packed.
+        `packing` rows are padded even where they could be packed; without `with_liger` its kernels are
+        left alone even where they are installed. `compiled`: gates may be compiled later.
         """
         self.model, self._start = model, start
         self.base: PreTrainedModel = model.get_base_model()
@@ -62,8 +72,17 @@ class Scorer:
         )
         self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
         self.chunked = self._head is not None
-        #: Layers that are computed in fewer passes over memory than PEFT and transformers take.
-        self.fused = fused.enable(model, self._few) if self._decoder is not None else 0
+        #: Whether Liger's kernels were tried at all.
+        self.tries_liger = with_liger and self._decoder is not None and liger.is_there(self.device)
+        #: Layers that are computed in fewer passes over memory than PEFT and transformers take. Of those
+        #: that may be compiled the compiler joins the same as Liger.
+        self.fused = fused.Fused()
+        if self._decoder is not None:
+            self.fused = fused.enable(
+                model, self._few, with_liger=self.tries_liger, gates_by_liger=not compiled
+            )
+        if self.tries_liger and self._head is not None:
+            self._head = self._scored_by_liger(self._head)
         #: Lengths of the rows that are being computed, in tokens.
         self.lengths: tuple[int, ...] = (1,)
 
@@ -107,13 +126,36 @@ class Scorer:
         if self.packed:
             rows = f"Rows are packed end to end and {documents.described(self.base)}"
         logits = "in pieces" if self.chunked else "at once"
-        layers = (
-            f"; {self.fused} adapted layers, norms, gates and rotations are computed in few passes"
-        )
+        n = self.fused.layers
+        layers = f"; {n} adapted layers, norms, gates and rotations are computed in few passes"
         return (
-            f"{rows}; logits are computed for trained tokens alone, {logits}"
-            f"{layers if self.fused else ''}."
+            f"{rows}; logits are computed for trained tokens alone, {logits}{layers if n else ''}."
         )
+
+    @property
+    def uses_liger(self) -> bool:
+        """Whether Liger's kernels compute any of it."""
+        return self.scored_by_liger or self.fused.by_liger > 0
+
+    @property
+    def scored_by_liger(self) -> bool:
+        """Whether its kernel makes scores of logits."""
+        return self._head is not None and self._head.score is liger.scored
+
+    def _scored_by_liger(self, head: _Head) -> _Head:
+        """The same output layer with Liger's kernel behind it, if scores and gradients agree."""
+
+        def computed(score: _Score) -> list[torch.Tensor]:
+            with torch.no_grad():
+                logits = head(self._few()[0])
+            targets = torch.arange(len(logits), device=logits.device) * 7 % logits.shape[1]
+            return [score(logits, targets, True), logits]
+
+        agrees, error = agreement.tried(lambda: (computed(liger.scored), computed(_scored)))
+        if agrees:
+            return replace(head, score=liger.scored)
+        self.fused.reasons["scores"] = error or "their values or gradients differ here"
+        return head
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
@@ -232,12 +274,12 @@ class _Chunked(torch.autograd.Function):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = part.detach().requires_grad_(wants_gradient)
                 logits = head(leaf)
-            values.append(_scored(logits.detach(), wanted, wants_gradient))
+            values.append(head.score(logits.detach(), wanted, wants_gradient))
             if wants_gradient:
                 gradients += torch.autograd.grad(logits, leaf, grad_outputs=logits.detach())
         if wants_gradient:
-            ctx.save_for_backward(torch.cat(gradients))
-        return torch.cat(values)
+            ctx.save_for_backward(torch.cat(gradients).neg_())
+        return torch.cat(values).neg_()
 
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor, None, None]:
@@ -247,9 +289,9 @@ class _Chunked(torch.autograd.Function):
 
 
 def _scored(logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool) -> torch.Tensor:
-    """log softmax(z)[x] of each row z of [positions, ids], float32.
+    """−log softmax(z)[x] of each row z of [positions, ids], float32.
 
-    With `wants_gradient`, d/dz of it, which is 1 at x less softmax(z), takes the place of `logits`.
+    With `wants_gradient`, d/dz of it, which is softmax(z) less 1 at x, takes the place of `logits`.
     """
     rows = len(logits)
     if logits.device.type == "cpu":
@@ -260,10 +302,10 @@ def _scored(logits: torch.Tensor, targets: torch.Tensor, wants_gradient: bool) -
         value = exact.gather(1, wanted)
         highest = exact.amax(1, keepdim=True)
         total = exact.sub_(highest).exp_().sum(1, keepdim=True)
-        values.append((value - highest - total.log())[:, 0])
+        values.append((total.log() - (value - highest))[:, 0])
         if wants_gradient:
-            exact.mul_(-1 / total)
-            part.copy_(exact.scatter_add_(1, wanted, torch.ones_like(value)))
+            exact.mul_(1 / total)
+            part.copy_(exact.scatter_add_(1, wanted, -torch.ones_like(value)))
     return torch.cat(values)
 
 
@@ -310,8 +352,11 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
 
 @dataclass(frozen=True)
 class _Head:
+    """An output layer, what the model does to its logits, and what makes scores of those."""
+
     layer: torch.nn.Module
     finish: Head
+    score: _Score = _scored
 
     def __call__(self, hidden: torch.Tensor) -> torch.Tensor:
         return self.finish(self.layer(hidden))

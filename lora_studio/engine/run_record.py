@@ -19,7 +19,8 @@ from lora_studio.engine.dataset import Rows
 from lora_studio.engine.splitting import Split
 
 _LIBRARIES = (
-    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors",
+    "torch", "transformers", "peft", "accelerate", "bitsandbytes", "tokenizers", "safetensors", "triton",
+    "liger-kernel",
 )  # fmt: skip
 
 #: Rows kept for the self-test, and those taken from training where none are kept out of it.

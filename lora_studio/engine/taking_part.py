@@ -55,7 +55,7 @@ def train(
     project = starting.keep(run, project, resume=resume)
     if not resume:
         checkpoints.clear(run)
-        run.update_manifest(memory=None)
+        run.update_manifest(memory=None, kernels=None)
     with (
         checkpoints.scratch(run) as scratch,
         trackers.following(run, project, job, resume=resume),

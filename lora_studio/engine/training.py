@@ -29,6 +29,7 @@ from lora_studio.engine import (
     compiling,
     failures,
     keeping,
+    kernels,
     memory_ladder,
     neftune,
     objectives,
@@ -110,9 +111,13 @@ class Loop:
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(
-            self.unwrapped, tuned.start or tuned.initial_adapter, packing=spec.packing
+            self.unwrapped,
+            tuned.start or tuned.initial_adapter,
+            packing=spec.packing,
+            with_liger=kernels.may_use_liger(run, spec, ranks),
+            compiled=spec.torch_compile != "off",
         )
-        job.emit(events.Log(text=self.scorer.described))
+        kernels.tell(run, self.scorer, job, ranks)
         if spec.neftune_alpha:
             neftune.add_noise(self.scorer, spec.neftune_alpha)
         self.objective = objectives.make(spec, data.task, self.scorer, self.ranks)

@@ -46,10 +46,10 @@ class Resolver:
     ) -> Generator[Event, None, tuple[str, tuple[Wheel, ...]]]:
         """The source of PyTorch that was taken and every wheel with its size; yields warnings.
 
-        Unsloth is left out where it goes with nothing else; PyTorch comes from the standard index,
-        said aloud, where its own cannot be reached. Raises ProblemError.
+        Unsloth and Liger's kernels are left out where they go with nothing else; PyTorch comes from the
+        standard index, said aloud, where its own cannot be reached. Raises ProblemError.
         """
-        extras = [("engine", "unsloth"), ("engine",)] if variant == "cuda" else [("engine",)]
+        extras = _EXTRAS if variant == "cuda" else (("engine",),)
         sources = [torch]
         # What standard indexes have for Linux is made for NVIDIA, and runs without a GPU as well.
         if BUILD.fullmatch(torch) and self.wheelhouse is None and variant != "rocm":
@@ -57,16 +57,18 @@ class Resolver:
         warnings: list[Problem] = []
         said = ""
         for source in sources:
+            against: dict[str, str] = {}
             for extra in extras:
                 said, wheels = self._compile(source, extra)
                 if wheels is not None:
+                    missing = [name for name in extras[0] if name not in extra]
+                    warnings += [_LEFT_OUT[name](against[name]) for name in missing]
                     for problem in warnings:
                         yield Warned(problem=problem)
                     return source, self._measured(wheels)
                 if is_network(said):
                     break
-                if extra != extras[-1]:
-                    warnings.append(_without_unsloth(said))
+                against |= dict.fromkeys(extra, said)
             if not is_network(said):
                 break
             warnings = [_standard_torch(source, said)]
@@ -219,6 +221,23 @@ def _without_unsloth(said: str) -> Problem:
         remedy="PEFT trains the same, somewhat slower.",
         severity="warning",
     )
+
+
+def _without_liger(said: str) -> Problem:
+    return Problem(
+        code="engine.no_liger",
+        what=f"Liger's kernels are left out: they do not go together with the other packages "
+        f"({_short(said)}).",
+        remedy="Training gives the same without them, somewhat slower.",
+        severity="warning",
+    )
+
+
+#: What a GPU of NVIDIA gets besides the engine, the most first.
+_EXTRAS: tuple[tuple[str, ...], ...] = (
+    ("engine", "unsloth", "liger"), ("engine", "unsloth"), ("engine", "liger"), ("engine",),
+)  # fmt: skip
+_LEFT_OUT = {"unsloth": _without_unsloth, "liger": _without_liger}
 
 
 def _short(said: str) -> str:

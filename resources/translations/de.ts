@@ -136,8 +136,8 @@
             <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
         </message>
         <message>
-            <source>; {fused} adapted layers, norms, gates and rotations are computed in few passes</source>
-            <translation>; {fused} angepasste Schichten, Normen, Tore und Drehungen werden in wenigen Durchgängen gerechnet</translation>
+            <source>; {count} adapted layers, norms, gates and rotations are computed in few passes</source>
+            <translation>; {count} angepasste Schichten, Normen, Tore und Drehungen werden in wenigen Durchgängen gerechnet</translation>
         </message>
         <message>
             <source>; {gone} before it were.</source>
@@ -3286,6 +3286,30 @@
             <translation>Lizenzen der Pakete</translation>
         </message>
         <message>
+            <source>Liger kernels</source>
+            <translation>Liger-Kernel</translation>
+        </message>
+        <message>
+            <source>Liger's kernels are left out: they do not go together with the other packages ({short}).</source>
+            <translation>Die Kernel von Liger werden ausgelassen: Sie vertragen sich nicht mit den anderen Paketen ({short}).</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute nothing here.</source>
+            <translation>Die Kernel von Liger rechnen hier nichts.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute the scores of logits.</source>
+            <translation>Die Kernel von Liger rechnen die Bewertung der Logits.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute {layers} of these layers, and the scores of logits.</source>
+            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten und die Bewertung der Logits.</translation>
+        </message>
+        <message>
+            <source>Liger's kernels compute {layers} of these layers.</source>
+            <translation>Die Kernel von Liger rechnen {layers} dieser Schichten.</translation>
+        </message>
+        <message>
             <source>Light</source>
             <translation>Hell</translation>
         </message>
@@ -4131,6 +4155,10 @@
         <message>
             <source>None: fastest, and fine for most datasets.</source>
             <translation>Keines: am schnellsten und für die meisten Datensätze gut.</translation>
+        </message>
+        <message>
+            <source>Norms, gates, rotations and the scores of logits in one pass each, on a GPU for which Liger is installed. Each is tried first; what gives other values or gradients is left out.</source>
+            <translation>Normen, Tore, Drehungen und die Bewertung der Logits in je einem Durchgang, auf einer GPU, für die Liger installiert ist. Jeder Kernel wird erst erprobt; was andere Werte oder Gradienten gibt, bleibt weg.</translation>
         </message>
         <message>
             <source>Not all rows were read</source>
@@ -7006,6 +7034,22 @@
             </translation>
         </message>
         <message>
+            <source>They do not serve for gates: {why}.</source>
+            <translation>Für Tore dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for norms: {why}.</source>
+            <translation>Für Normen dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for rotations: {why}.</source>
+            <translation>Für Drehungen dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
+            <source>They do not serve for scores: {why}.</source>
+            <translation>Für die Bewertung dienen sie nicht: {why}.</translation>
+        </message>
+        <message>
             <source>This Python lacks what training needs: {broken}.</source>
             <translation>Diesem Python fehlt, was das Training braucht: {broken}.</translation>
         </message>
@@ -7292,6 +7336,14 @@
         <message>
             <source>Training</source>
             <translation>Training</translation>
+        </message>
+        <message>
+            <source>Training began with Liger's kernels, which are not to be had now: it goes on with other last digits.</source>
+            <translation>Das Training hat mit den Kerneln von Liger begonnen, die jetzt nicht zu haben sind: Es geht mit anderen letzten Stellen weiter.</translation>
+        </message>
+        <message>
+            <source>Training gives the same without them, somewhat slower.</source>
+            <translation>Ohne sie kommt beim Training dasselbe heraus, etwas langsamer.</translation>
         </message>
         <message>
             <source>Training goes on from {place} if it is interrupted before the next one. Closing other programs helps.</source>
@@ -7992,6 +8044,10 @@
         <message>
             <source>Where the two differ</source>
             <translation>Worin sich die beiden unterscheiden</translation>
+        </message>
+        <message>
+            <source>Where they agree</source>
+            <translation>Wo sie übereinstimmen</translation>
         </message>
         <message>
             <source>Whether a model fits is told as soon as the device is known.</source>
@@ -9966,6 +10022,10 @@
             <translation>die Gewichte enthalten dieselben Werte, gerechnet in 16 Bit</translation>
         </message>
         <message>
+            <source>their values or gradients differ here</source>
+            <translation>ihre Werte oder Gradienten weichen hier ab</translation>
+        </message>
+        <message>
             <source>there is no answer in it</source>
             <translation>es ist keine Antwort darin</translation>
         </message>
@@ -9996,6 +10056,10 @@
         <message>
             <source>this system</source>
             <translation>dieses System</translation>
+        </message>
+        <message>
+            <source>this version of Liger has no {name}</source>
+            <translation>diese Version von Liger hat kein {name}</translation>
         </message>
         <message>
             <source>thumbs down</source>

@@ -76,7 +76,7 @@ def test_scores_and_gradients_are_those_of_the_plain_layers(tiny: TinyModel, fam
         expected += layers_of(scorer.model, fused._is_plain_norm)
         expected += layers_of(scorer.model, fused._is_gated)
     expected += layers_of(scorer.model, is_rotating)
-    assert scorer.fused == expected > 0
+    assert scorer.fused.layers == expected > 0
     assert_equal(result(scorer), plainly(scorer), 1e-4)
 
 
@@ -84,7 +84,7 @@ def test_in_16_bits_they_differ_by_rounding_alone(tiny: TinyModel) -> None:
     model = wrap(tiny("llama3"), LoraSpec(rank=4), torch.bfloat16).train()
     with peft.helpers.disable_input_dtype_casting(model):
         scorer = Scorer(model)
-        assert scorer.fused
+        assert scorer.fused.layers
         assert_equal(result(scorer), plainly(scorer), 0.05)
 
 
@@ -161,4 +161,4 @@ def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> N
     scorer = Scorer(model)
     assert "forward" not in odd.__dict__
     kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated, is_rotating)
-    assert scorer.fused == sum(layers_of(model, kind) for kind in kinds) - 1
+    assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1

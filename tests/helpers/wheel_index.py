@@ -60,8 +60,8 @@ def make_wheel(
     info = f"{module}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     metadata += [f"Requires-Dist: {one}" for one in requires]
-    if any("extra ==" in one for one in requires):
-        metadata.append("Provides-Extra: engine")
+    extras = (re.search(r"extra == '(\w+)'", one) for one in requires)
+    metadata += [f"Provides-Extra: {extra[1]}" for extra in extras if extra]
     held[f"{info}/METADATA"] = ("\n".join(metadata) + "\n").encode()
     held[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     lines = []
@@ -76,8 +76,10 @@ def make_wheel(
     return f"{module}-{version}-py3-none-any.whl", buffer.getvalue()
 
 
-def own_wheel(version: str = __version__, speaks: str = __version__) -> tuple[str, bytes]:
-    """A wheel in this program's name whose engine is a few lines; it needs torch and alpha."""
+def own_wheel(
+    version: str = __version__, speaks: str = __version__, more: tuple[str, ...] = ()
+) -> tuple[str, bytes]:
+    """A wheel in this program's name whose engine is a few lines; it needs torch, alpha and `more`."""
     files = {
         "lora_studio/__init__.py": "",
         "lora_studio/engine/__init__.py": "",
@@ -88,6 +90,7 @@ def own_wheel(version: str = __version__, speaks: str = __version__) -> tuple[st
         "PySide6-Essentials>=6.8",
         "pyqtgraph",
         "torch>=2; extra == 'engine'",
+        *more,
     )
     return make_wheel("lora-studio", version, files, requires)
 

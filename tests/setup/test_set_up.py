@@ -175,6 +175,27 @@ def test_two_engines_lie_side_by_side_and_either_can_be_used(index: Index, root:
     assert str(engines.python()) == processor.python
 
 
+@pytest.mark.parametrize(
+    "there", [(), ("unsloth",), ("liger-kernel",), ("unsloth", "liger-kernel")]
+)
+def test_a_gpu_gets_what_makes_it_faster_and_is_told_what_is_not_to_be_had(
+    index: Index,
+    root: Root,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+) -> None:
+    more = ("unsloth; extra == 'unsloth'", "liger-kernel; extra == 'liger'")
+    _bring_own(tmp_path, monkeypatch, own_wheel(more=more))
+    index.add(*map(make_wheel, there))
+    work = SetUp(Request(variant="cuda", torch=own.STANDARD), Stop())
+    told = [event.problem.code for event in work.prepare() if isinstance(event, Warned)]
+    assert work.plan is not None
+    assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta", *there}
+    lacks = {"unsloth": "engine.no_unsloth", "liger-kernel": "engine.no_liger"}
+    assert told == [code for name, code in lacks.items() if name not in there]
+
+
 def test_an_engine_that_fails_its_trial_is_never_switched_to(index: Index, root: Root) -> None:
     first = ready(run())
     index.add(torch_wheel("2.6", broken="{'peft': 'ImportError: no'}"))

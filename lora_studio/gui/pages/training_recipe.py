@@ -39,7 +39,7 @@ _MORE: dict[str, tuple[str, ...]] = {
         "schedule_power", "decay_share",
     ),
     mark("Optimizer"): ("optimizer", "lora_plus_ratio", "weight_decay", "max_grad_norm"),
-    mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile"),
+    mark("Memory and speed"): ("backend", "gradient_checkpointing", "packing", "group_by_length", "torch_compile", "liger"),
     mark("Evaluations and checkpoints"): ("cadence", "eval_every", "save_every", "save_minutes", "keep_checkpoints", "trackers"),
     mark("Samples"): ("sample_prompts", "sample_rows", "sample_tokens"),
     mark("Objective"): ("preference", "beta", "neftune_alpha", "seed"),

@@ -1,0 +1,98 @@
+"""Liger's kernels: not touched where there is no GPU, equal to the plain layers where they are."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lora_studio.core.lora import LoraSpec
+from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.training import TrainingSpec
+from lora_studio.engine import kernels, liger
+from lora_studio.engine.logprobs import Scorer
+from lora_studio.engine.ranks import Ranks
+from tests.engine.conftest import TinyModel
+from tests.engine.test_fused import wrap
+from tests.helpers.jobs import make_job
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def _is_installed() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("triton", "liger_kernel"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _is_installed(), reason="Liger's kernels and Triton are not installed")
+def test_interpreted_on_a_processor_the_kernels_agree_with_the_plain_layers() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+               str(Path(__file__).with_name("interpreted_liger.py"))]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=_CHECKOUT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_without_a_gpu_nothing_of_it_is_imported_or_told() -> None:
+    script = """
+import sys, torch
+from lora_studio.engine import liger, logprobs
+assert not liger.is_there(torch.device("cpu"))
+assert not liger.is_there(torch.device("mps"))
+assert not [name for name in sys.modules if name.startswith("liger_kernel")]
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=_CHECKOUT, check=True)
+
+
+def test_a_gpu_without_the_package_trains_without_a_word(
+    tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liger, "_DEVICES", ("cpu",))
+    monkeypatch.setitem(sys.modules, "liger_kernel", None)
+    assert not liger.is_there(torch.device("cpu"))
+    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    assert (kernels.of_ligers(scorer), scorer.uses_liger) == ("", False)
+    assert scorer.fused.layers > 0
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def test_a_new_training_may_use_it_unless_it_is_switched_off(run: RunFolder) -> None:
+    run.update_manifest(kernels=None)
+    assert kernels.may_use_liger(run, TrainingSpec(), Ranks())
+    assert not kernels.may_use_liger(run, TrainingSpec(liger="off"), Ranks())
+
+
+@pytest.mark.parametrize("began_with", [True, False])
+def test_a_resumed_training_keeps_to_what_it_began_with(run: RunFolder, began_with: bool) -> None:
+    run.update_manifest(kernels={"liger": began_with, "said": ""})
+    assert kernels.may_use_liger(run, TrainingSpec(), Ranks()) == began_with
+
+
+def test_a_training_that_an_earlier_version_began_goes_on_without_it(run: RunFolder) -> None:
+    run.update_manifest(seed=1)
+    assert not kernels.may_use_liger(run, TrainingSpec(), Ranks())
+
+
+def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFolder) -> None:
+    job = make_job()
+    run.update_manifest(kernels={"liger": True, "said": ""})
+    scorer = Scorer(wrap(tiny("llama3"), LoraSpec(rank=4), torch.float32))
+    kernels.tell(run, scorer, job, Ranks())
+    noted = run.manifest()["kernels"]
+    assert noted == {"liger": False, "said": scorer.described}
+    texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]
+    assert texts[0] == scorer.described
+    assert "not to be had now" in texts[-1]
