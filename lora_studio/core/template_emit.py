@@ -18,8 +18,10 @@ from lora_studio.core.template_parts import (
     Loop,
     NotDerivableError,
     Part,
+    Question,
     Role,
     System,
+    Trait,
     Trim,
     Value,
 )
@@ -83,7 +85,7 @@ _MONTHS = {
 _MONTHS["h"] = _MONTHS["b"]
 
 _CALLS = "$calls"
-_CONDITIONS = {
+_CONDITIONS: dict[Question, str] = {
     Fact.MESSAGE: "$told",
     Fact.TOOLS: "$.Tools",
     Fact.CALLS: _CALLS,
@@ -96,10 +98,24 @@ _CONDITIONS = {
     Fact.BEFORE_USERS: "$first",
     Fact.ANSWERED: "$answered",
     Fact.NO_THINK: "and $.IsThinkSet (not $.Think)",
+    Trait.ENUM: ".Enum",
+    Trait.ITEMS: ".Items",
+    Trait.ABOUT: ".Description",
+    Trait.REQUIRED: "$needed",
+    Trait.PARAMETERS: ".Function.Parameters.Properties",
+    Trait.SOME_REQUIRED: ".Function.Parameters.Required",
+    Trait.DESCRIBED: ".Function.Description",
 }
+_TYPES = (Trait.STRING, Trait.INTEGER, Trait.NUMBER, Trait.BOOLEAN, Trait.ARRAY, Trait.OBJECT)
+_ITEM_TYPES = (Trait.OF_STRING, Trait.OF_INTEGER, Trait.OF_NUMBER, Trait.OF_BOOLEAN)
+_CONDITIONS |= {trait: f'eq $type "{trait.name.lower()}"' for trait in _TYPES}
+_CONDITIONS |= {trait: f'eq $items "{trait.name.lower()[3:]}"' for trait in _ITEM_TYPES}
 _VALUES = {
     "name": ".Function.Name", "description": ".Function.Description", "called": ".Function.Name",
     "arguments": ".Function.Arguments", "id": ".ID", "key": "$key", "value": "$value",
+    "parameter": "$name", "about": ".Description", "type": "$type", "items": ".Items",
+    "enum": ".Enum", "property": ".", "choice": ".", "needed": ".",
+    "required": ".Function.Parameters.Required",
 }  # fmt: skip
 
 
@@ -114,7 +130,7 @@ class _Emitter:
     def __init__(self, forms: Forms) -> None:
         self.forms = forms
         self.defines: dict[str, str] = {}
-        self.facts: set[tuple[Role, Fact]] = set()
+        self.facts: set[tuple[Role, Question]] = set()
         self.json = JsonWriter(self.defines)
         self.system = "$.System" if forms.system is None else "$system"
 
@@ -152,7 +168,7 @@ class _Emitter:
         loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{{{{end}}}}"
         return "".join(self.defines.values()) + self.preamble() + loop + tail
 
-    def asks(self, fact: Fact) -> bool:
+    def asks(self, fact: Question) -> bool:
         """Whether anything depends on a fact."""
         return any(asked is fact for _, asked in self.facts)
 
@@ -193,7 +209,7 @@ class _Emitter:
         text += "{{$first := true}}" * self.needs_first
         return text + "{{$unanswered := true}}" * self.needs_unanswered
 
-    def condition(self, role: Role, fact: Fact) -> str:
+    def condition(self, role: Role, fact: Question) -> str:
         match fact:
             case Fact.SYSTEM:
                 return self.system
@@ -258,23 +274,52 @@ class _Emitter:
         return self.json.tool(value.name, value.layout or "spaced")
 
     def loop(self, loop: Loop) -> _Item:
-        unit = [item for part in loop.unit for item in self.part(part)]
         separator = literal(loop.separator)
         match loop.over:
             case "arguments":
-                head = "{{range $key, $value := .Function.Arguments}}"
-                if loop.other:
-                    other = [item for part in loop.other for item in self.part(part)]
-                    text = 'eq (slice (json $value) 0 1) "\\""'
-                    unit = list(self.either(text, unit, other))
-                if separator:
-                    head = "{{$more := false}}" + head
-                    separator = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"
-                return _Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+                return _Act(self.arguments(loop, separator))
             case "tools":
+                unit = self.items("offer", loop.unit)
+                head = "{{range $n, $tool := $.Tools}}"
                 separator = separator and f"{{{{if $n}}}}{separator}{{{{end}}}}"
-                head = "{{range $n, $_ := $.Tools}}"
                 return _Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+            case "parameters":
+                return _Act(self.parameters(loop, separator))
+            case "choices" | "required":
+                unit = self.items("parameter", loop.unit)
+                over = ".Enum" if loop.over == "choices" else ".Function.Parameters.Required"
+                separator = separator and f"{{{{if $c}}}}{separator}{{{{end}}}}"
+                return _Act(
+                    f"{{{{range $c, $_ := {over}}}}}{separator}{self.code(unit)}{{{{end}}}}"
+                )
+        return self.calls(loop, separator)
+
+    def arguments(self, loop: Loop, separator: str) -> str:
+        unit = self.items("assistant", loop.unit)
+        head = "{{range $key, $value := .Function.Arguments}}"
+        if loop.other:
+            other = self.items("assistant", loop.other)
+            unit = self.either('eq (slice (json $value) 0 1) "\\""', unit, other)
+        return _separated(head, separator, self.code(unit))
+
+    def parameters(self, loop: Loop, separator: str) -> str:
+        """The loop over the parameters of the tool at hand, with what is asked about each."""
+        code = self.code(self.items("parameter", loop.unit))
+        asked = {fact for role, fact in self.facts if role == "parameter"}
+        head = "{{range $name, $_ := .Function.Parameters.Properties}}"
+        if asked.intersection(_TYPES) or "{{$type}}" in code:
+            head += "{{$type := print .Type}}"
+        if asked.intersection(_ITEM_TYPES):
+            head += '{{$items := ""}}{{if .Items}}{{$items = print (index .Items "type")}}{{end}}'
+        if Trait.REQUIRED in asked:
+            head += (
+                "{{$needed := false}}{{range $tool.Function.Parameters.Required}}"
+                "{{if eq . $name}}{{$needed = true}}{{end}}{{end}}"
+            )
+        return _separated(head, separator, code)
+
+    def calls(self, loop: Loop, separator: str) -> _Item:
+        unit = self.items("assistant", loop.unit)
         # The server takes the first text here for the mark of a call, so a call comes before the
         # text between two calls.
         opening = ""
@@ -394,6 +439,14 @@ class _Emitter:
                 if len(no) == 1 and isinstance(no[0], _If) and no[0].yes:
                     return f"{text}{{{{else {self.item(no[0])[2:]}"
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
+
+
+def _separated(head: str, separator: str, code: str) -> str:
+    """A loop over a map, whose keys do not tell which item is the first."""
+    if not separator:
+        return f"{head}{code}{{{{end}}}}"
+    between = f"{{{{if $more}}}}{separator}{{{{end}}}}{{{{$more = true}}}}"
+    return f"{{{{$more := false}}}}{head}{between}{code}{{{{end}}}}"
 
 
 def _trimmer(name: str, trim: Trim, then: str, *, at_end: bool) -> str:

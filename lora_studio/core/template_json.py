@@ -7,6 +7,7 @@ are sent. So the text that `json` yields is walked character by character and wr
 
 from __future__ import annotations
 
+from lora_studio.core import template_repr
 from lora_studio.core.go_template_functions import quote
 from lora_studio.core.template_parts import Layout
 
@@ -41,21 +42,24 @@ class JsonWriter:
 
     def write(self, json: str, layout: Layout) -> str:
         """Code that lays out the JSON text which the expression `json` yields."""
-        name = {"spaced": "json", "compact": "compact json"}.get(
+        name = {"spaced": "json", "compact": "compact json", "python": "python"}.get(
             str(layout), f"json indented by {layout}"
         )
-        self._defines.setdefault(name, _walker(name, layout))
+        make = template_repr.walker(name) if layout == "python" else _walker(name, layout)
+        self._defines.setdefault(name, make)
         return f'{{{{template "{name}" ({json})}}}}'
 
-    def plain(self, value: str, *, python: bool) -> str:
+    def plain(self, value: str, *, python: str) -> str:
         """Code that writes a value of any kind: a text as it is, all else as JSON.
 
-        With `python` the words are True, False and None.
+        With "words" as `python` True, False and None are as in Python, with "repr" all is.
         """
-        name = "value as in Python" if python else "value"
+        name = {"": "value", "words": "value, words as in Python", "repr": "value as in Python"}[
+            python
+        ]
         if name not in self._defines:
-            rest = self.write("$j", "spaced")
-            if python:
+            rest = self.write("$j", "python" if python == "repr" else "spaced")
+            if python == "words":
                 words = {"true": "True", "false": "False", "null": "None"}
                 tests = "{{else if ".join(f'eq $j "{j}"}}}}{p}' for j, p in words.items())
                 rest = f"{{{{if {tests}{{{{else}}}}{rest}{{{{end}}}}"

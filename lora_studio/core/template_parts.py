@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-Role = Literal["user", "assistant", "tool", "system", "tail"]
+#: Whose text it is: a message's, what follows the last one, a tool on offer, one of its parameters.
+Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "parameter"]
 
 
 class NotDerivableError(Exception):
@@ -67,35 +68,39 @@ class Field:
     after_think: tuple[Trim, Trim] | None = None
 
 
-#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many.
-Layout = Literal["spaced", "compact"] | int
+#: How JSON is laid out: as Python's json.dumps does, without blanks, or indented by so many;
+#: "python" is no JSON but what Python's repr writes.
+Layout = Literal["spaced", "compact", "python"] | int
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value of the tool, call or argument at hand, or the list of all tools.
+    """A value of the tool, parameter, call or argument at hand, or the list of all tools.
 
-    With a layout it is written as JSON, without one as plain text. `python`: where it is no text,
-    True, False and None are written as Python does.
+    With a layout it is written as JSON, without one as plain text. `python`: where it is no text, it
+    is written as Python shows it, all of it ("repr") or True, False and None alone ("words").
     """
 
     name: Literal[
         "tools", "functions", "tool", "function", "parameters", "properties", "name",
-        "description", "called", "arguments", "id", "key", "value",
+        "description", "called", "arguments", "id", "key", "value", "parameter", "about", "type",
+        "items", "enum", "property", "required", "choice", "needed",
     ]  # fmt: skip
     layout: Layout | None = None
-    python: bool = False
+    python: Literal["", "words", "repr"] = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`unit` for each tool, call or argument, with `separator` in between.
+    """`unit` for each tool, parameter, call … with `separator` in between.
 
-    `other`, for arguments only, is the unit for values that are no text, where it is another one.
+    `choices` are what a parameter may be, `required` the names of the parameters that must be given.
+    The unit of tools and parameters may be a tree over traits. `other`, for arguments only, is the
+    unit for values that are no text, where it is another one.
     """
 
-    over: Literal["tools", "calls", "arguments"]
-    unit: tuple[Part, ...]
+    over: Literal["tools", "parameters", "choices", "required", "calls", "arguments"]
+    unit: Form
     separator: str = ""
     other: tuple[Part, ...] = ()
 
@@ -125,12 +130,37 @@ class Fact(StrEnum):
     NO_THINK = "thinking is switched off"
 
 
+class Trait(StrEnum):
+    """What a template may ask about a tool or a parameter of one."""
+
+    STRING = "it is a text"
+    INTEGER = "it is a whole number"
+    NUMBER = "it is a number"
+    BOOLEAN = "it is true or false"
+    ARRAY = "it is a list"
+    OBJECT = "it is an object"
+    OF_STRING = "it is a list of texts"
+    OF_INTEGER = "it is a list of whole numbers"
+    OF_NUMBER = "it is a list of numbers"
+    OF_BOOLEAN = "it is a list of true and false"
+    ENUM = "it has to be one of some values"
+    ITEMS = "the items of the list are described"
+    ABOUT = "it has a description"
+    REQUIRED = "it has to be given"
+    PARAMETERS = "the tool takes parameters"
+    SOME_REQUIRED = "a parameter of the tool has to be given"
+    DESCRIBED = "the tool has a description"
+
+
+Question = Fact | Trait
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One observed turn and the facts about it that may have decided its form."""
 
     role: Role
-    facts: frozenset[Fact]
+    facts: frozenset[Question]
     turn: Turn
 
 
@@ -138,7 +168,7 @@ class Sample:
 class Choice:
     """A question and the forms that follow from either answer."""
 
-    fact: Fact
+    fact: Question
     yes: Form
     no: Form
 
@@ -146,7 +176,7 @@ class Choice:
 Form = Turn | Choice
 
 
-def fit(samples: Sequence[Sample], facts: Sequence[Fact]) -> Form:
+def fit(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts` that explains every sample; raises when none does."""
     found = _Fitter(samples, facts).fit()
     if found is not None:
@@ -164,7 +194,7 @@ class _Fitter:
     A set of samples is a number with a bit for each: hashing turns would take most of the time.
     """
 
-    def __init__(self, samples: Sequence[Sample], facts: Sequence[Fact]) -> None:
+    def __init__(self, samples: Sequence[Sample], facts: Sequence[Question]) -> None:
         asked = frozenset(facts)
         places = list(dict.fromkeys((sample.facts & asked, sample.turn) for sample in samples))
         self.all = (1 << len(places)) - 1
@@ -214,8 +244,10 @@ class _Fitter:
         return best
 
 
-def _alike_but_different(samples: Sequence[Sample], facts: Sequence[Fact]) -> tuple[Sample, Sample]:
-    seen: dict[frozenset[Fact], Sample] = {}
+def _alike_but_different(
+    samples: Sequence[Sample], facts: Sequence[Question]
+) -> tuple[Sample, Sample]:
+    seen: dict[frozenset[Question], Sample] = {}
     for sample in samples:
         other = seen.setdefault(sample.facts & frozenset(facts), sample)
         if other.turn != sample.turn:
@@ -237,7 +269,8 @@ def parts_of(turn: Sequence[Part]) -> Iterator[Part]:
     for part in turn:
         yield part
         if isinstance(part, Loop):
-            yield from parts_of(part.unit)
+            for unit in turns_of(part.unit):
+                yield from parts_of(unit)
 
 
 def joined(parts: Sequence[Part]) -> Turn:
@@ -257,15 +290,15 @@ def loop_over_arguments(turn: Sequence[Part]) -> Loop | None:
     return next((loop for loop in loops if loop.over == "arguments"), None)
 
 
-def with_other_unit(parts: Sequence[Part], other: Turn) -> Turn:
-    """The same where arguments that are no text are written in a unit of their own."""
+def with_loops(form: Form, change: Callable[[Loop], Loop]) -> Form:
+    """The same with every loop changed, those inside others first."""
+    if isinstance(form, Choice):
+        return replace(form, yes=with_loops(form.yes, change), no=with_loops(form.no, change))
     return tuple(
-        part
-        if not isinstance(part, Loop)
-        else replace(part, other=other)
-        if part.over == "arguments"
-        else replace(part, unit=with_other_unit(part.unit, other))
-        for part in parts
+        change(replace(part, unit=with_loops(part.unit, change)))
+        if isinstance(part, Loop)
+        else part
+        for part in form
     )
 
 

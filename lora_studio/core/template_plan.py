@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from itertools import combinations
 from typing import Any, Literal
 
 from lora_studio.core.go_template import GoTemplateError
@@ -33,6 +34,7 @@ from lora_studio.core.template_parts import (
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Difference, Proof, cases
 from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
+from lora_studio.core.template_tools import offered
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
@@ -49,11 +51,6 @@ UNUSUAL = {
     "BEGINNINGS": ("a u", "a u a u", "a u a u a u"),
 }
 WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
-#: What a proof of calls may leave out, to be told among the limits.
-CONCESSIONS: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"nested_arguments": False}, "an argument that is a list, an object or null"),
-    ({"empty_arguments": False}, "a call without arguments"),
-)
 #: What a TEMPLATE can need of a server.
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
@@ -79,6 +76,17 @@ class Feature(StrEnum):
         return self.name not in UNUSUAL
 
 
+#: What a proof may leave out, by the name of the ability: of which feature it is, and the limit.
+CONCESSIONS = {
+    "terse_tools": (
+        Feature.TOOLS,
+        "a tool without parameters, or with less than full descriptions",
+    ),
+    "nested_arguments": (Feature.CALLS, "an argument that is a list, an object or null"),
+    "empty_arguments": (Feature.CALLS, "a call without arguments"),
+}
+
+
 @dataclass(frozen=True)
 class Proven:
     """A TEMPLATE and how it compared; `difference` is None when it did not differ."""
@@ -102,8 +110,12 @@ class Plan:
     systems: tuple[SystemState, ...]
     refuses_system: Fact | None = None
     features: frozenset[Feature] = frozenset()
+    tools_refused: str = ""
     several_calls: bool = True
     content_beside_calls: bool = True
+    thoughts_beside_content: bool = True
+    left_out: tuple[str, ...] = ()
+    terse_tools: bool = True
     nested_arguments: bool = True
     empty_arguments: bool = True
 
@@ -140,6 +152,7 @@ class Plan:
         found: set[Feature] = set()
         if self._differs(Talk("u", tools=1), Talk("u")):
             found.add(Feature.TOOLS)
+            self = self._with_parameters_apart()
         prober, shown = self._manner()
         plan = replace(self, prober=prober)
         if shown:
@@ -165,6 +178,14 @@ class Plan:
         if self.refuses_system is not None:
             found.discard(Feature.SYSTEMS)
         return replace(plan, features=frozenset(found))
+
+    def _with_parameters_apart(self) -> Plan:
+        """The plan that knows how each parameter of a tool is written, where they are taken apart."""
+        try:
+            offer = offered(self.prober)
+        except NotDerivableError as error:
+            return replace(self, tools_refused=str(error))
+        return replace(self, prober=replace(self.prober, offer=offer, _seen={})) if offer else self
 
     def _differs(self, one: Talk, two: Talk) -> bool:
         first, second = _text(self.prober, one), _text(self.prober, two)
@@ -196,13 +217,12 @@ class Plan:
         plan = replace(self, features=features)
         if not features:
             return plan
-        several, beside = self.several_calls, self.content_beside_calls
         if Feature.CALLS in features:
-            several = plan._takes("u cc t t a u")
-            beside = plan._takes("u Cc t a u")
-        plan = replace(plan, several_calls=several, content_beside_calls=beside)
+            plan = plan._with_what_calls_allow()
         facts: list[Fact] = []
         if Feature.TOOLS in features:
+            if self.tools_refused:
+                raise NotDerivableError(self.tools_refused)
             facts.append(Fact.TOOLS)
         if Feature.CALLS in features:
             facts += [Fact.CALLS, Fact.AFTER_TOOL, Fact.CONTENT]
@@ -221,6 +241,29 @@ class Plan:
         for talk in plan._talks():
             samples += self._observed(talk)
         return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
+
+    def _with_what_calls_allow(self) -> Plan:
+        """The plan that knows what may stand beside a call, and what of that is left out."""
+        several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
+        left_out = self.left_out
+        if beside and not self._observes("u Cc t a u"):
+            # Some chat templates write that answer behind the results of the calls.
+            beside, left_out = False, (*left_out, "an answer beside calls")
+        return replace(
+            self,
+            several_calls=several,
+            content_beside_calls=beside,
+            thoughts_beside_content=beside and self._takes("u Cck t"),
+            left_out=left_out,
+        )
+
+    def _observes(self, shape: str) -> bool:
+        """Whether it can be told which message wrote what."""
+        try:
+            self.prober.samples(Talk(shape, tools=2 * (Feature.TOOLS in self.features)))
+        except NotDerivableError:
+            return False
+        return True
 
     def _observed(self, talk: Talk) -> list[Sample]:
         try:
@@ -251,7 +294,8 @@ class Plan:
                     for shape in self._shapes_with_calls():
                         yield Talk(shape, system, counts[1] if counts else 0, think)
                         if has(Feature.THOUGHTS):
-                            thoughtful = re.sub(r"\b(a|C?c+)\b", r"\1k", shape)
+                            written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
+                            thoughtful = re.sub(rf"\b({written})\b", r"\1k", shape)
                             yield Talk(thoughtful, system, counts[1] if counts else 0, think)
                 if think is False:
                     for shape in PLAIN[:3]:
@@ -281,18 +325,21 @@ class Plan:
         proven = self._learn_and_prove(frozen)
         if proven.difference is None:
             return proven
-        if Feature.CALLS in self.features:
-            given_up: tuple[str, ...] = ()
-            plan = self
-            for changes, limit in CONCESSIONS:
-                plan = replace(plan, **changes)
-                given_up += (limit,)
-                less = plan._learn_and_prove(frozen)
-                if less.difference is None:
-                    return replace(less, limits=(*given_up, *less.limits))
+        for conceded in self._concessions():
+            changes: dict[str, Any] = dict.fromkeys(conceded, False)
+            less = replace(self, **changes)._learn_and_prove(frozen)
+            if less.difference is None:
+                given_up = tuple(CONCESSIONS[name][1] for name in conceded)
+                return replace(less, limits=(*given_up, *less.limits))
         # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
         plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
         return replace(self, samples=plain)._prove(frozen)
+
+    def _concessions(self) -> Iterator[tuple[str, ...]]:
+        """What to leave out of a proof, as little as possible first."""
+        names = [name for name, (feature, _) in CONCESSIONS.items() if feature in self.features]
+        for count in range(1, len(names) + 1):
+            yield from combinations(names, count)
 
     def _learn_and_prove(self, frozen: date | None) -> Proven:
         """Proves, and learns from a conversation of the shape of each that comes out different."""
@@ -340,7 +387,7 @@ class Plan:
             difference=difference,
             system="refused" if self.refuses_system else used,
             covers=tuple(feature.value for feature in Feature if feature in self.features),
-            limits=tuple(proof.limits(days[0])),
+            limits=(*self.left_out, *proof.limits(days[0])),
             needs=tuple(needs),
         )
 
@@ -351,6 +398,8 @@ class Plan:
             calls=Feature.CALLS in self.features,
             several_calls=self.several_calls,
             content_beside_calls=self.content_beside_calls,
+            thoughts_beside_content=self.thoughts_beside_content,
+            terse_tools=self.terse_tools,
             nested_arguments=self.nested_arguments,
             empty_arguments=self.empty_arguments,
             thoughts=Feature.THOUGHTS in self.features,
@@ -390,16 +439,21 @@ def _try_samples(prober: Prober, system: SystemState) -> list[Sample] | Exceptio
 def _other_unit(prober: Prober) -> Turn:
     """How an argument is written that is no text; empty when it is written as a text is."""
     messages = Talk("u n t").messages()
-    messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": True}
+
+    def written(value: object) -> str:
+        messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": value}
+        return prober.text(messages).partition("Zv0vZ")[2][:80]
+
     try:
         turns = [prober.samples(Talk(shape))[1].turn for shape in ("u cc t t", "u nn t t")]
-        written = prober.text(messages).partition("Zv0vZ")[2][:80]
+        words, lists = "True" in written(True), "'Zx0xZ'" in written(["Zx0xZ"])
     except Exception:  # foreign code; the proof decides what this means
         return ()
     texts, numbers = (loop_over_arguments(turn) for turn in turns)
     if texts is None or numbers is None or texts.separator != numbers.separator:
         return ()
-    value = Value("value", python="True" in written)
+    assert isinstance(numbers.unit, tuple)
+    value = Value("value", python="repr" if words and lists else "words" if words else "")
     other = tuple(value if part == Value("value") else part for part in numbers.unit)
     return () if other == texts.unit else other
 

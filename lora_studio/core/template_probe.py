@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from lora_studio.core.template_parts import (
     Date,
     Field,
     Fixed,
+    Form,
+    Loop,
     NotDerivableError,
     Part,
     Sample,
@@ -25,7 +27,7 @@ from lora_studio.core.template_parts import (
     Trim,
     Turn,
     joined,
-    with_other_unit,
+    with_loops,
 )
 from lora_studio.core.template_talk import Manner, Talk, calls_in, for_jinja, role_of
 from lora_studio.core.template_values import Folder, Found, Item, find_values
@@ -122,7 +124,8 @@ class Prober:
     """Renders marked conversations of one template; `strip` is a BOS to leave out in front.
 
     `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
-    arguments are written that are no text, where that is in another way.
+    arguments are written that are no text, where that is in another way. `offer` is, for a template
+    that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
     """
 
     render: Renderer
@@ -130,6 +133,7 @@ class Prober:
     manner: Manner = field(default_factory=Manner)
     think_name: str = ""
     other_unit: Turn = ()
+    offer: tuple[Form, Form] | None = None
     dates: DateMarks = field(default_factory=DateMarks)
     _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
     _folder: Folder = field(default_factory=Folder)
@@ -196,7 +200,7 @@ class Prober:
         callers = [place for place, word in enumerate(talk.words) for _ in range(calls_in(word))]
         items: list[Item] = []
         for number, gap in enumerate(plain.gaps):
-            for piece in find_values(gap, talk.tools, callers):
+            for piece in find_values(gap, talk.tools, callers, talk.offer):
                 items += [piece] if isinstance(piece, Found) else self.dates.split(piece)
             if number < len(plain.marks):
                 mark = plain.marks[number]
@@ -211,9 +215,21 @@ class Prober:
                 pending = []
         turns[None] = pending
         made = {place: joined(parts) for place, parts in turns.items()}
-        if not self.other_unit:
-            return made
-        return {place: with_other_unit(turn, self.other_unit) for place, turn in made.items()}
+        return {place: self._of_any(turn) for place, turn in made.items()}
+
+    def _of_any(self, turn: Turn) -> Turn:
+        """The turn as it is for tools and arguments other than the marked ones."""
+
+        def change(loop: Loop) -> Loop:
+            if loop.over == "arguments" and self.other_unit:
+                return replace(loop, other=self.other_unit)
+            if loop.over == "tools" and self.offer and loop.unit == self.offer[0]:
+                return replace(loop, unit=self.offer[1])
+            return loop
+
+        found = with_loops(turn, change)
+        assert isinstance(found, tuple)
+        return found
 
     def _after_think(self, talk: Talk, plain: _Pieces) -> dict[str, tuple[Trim, Trim]]:
         """How each answer is trimmed of which only the text after </think> stays."""

@@ -37,13 +37,13 @@ _ANSWERS_WITH_THOUGHTS = (
 )
 
 
-def _tool(name: str, description: str, **parameters: Any) -> Tool:
+def _tool(name: str, description: str, required: str = "", **parameters: Any) -> Tool:
     """A tool as clients send it; the parameter names are in order, as the server writes them."""
     properties = {key: parameters[key] for key in sorted(parameters)}
-    required = [key for key in properties if "enum" not in properties[key]]
     schema: dict[str, Any] = {"type": "object", "properties": properties}
-    schema |= {"required": required} if required else {}
-    function = {"name": name, "description": description, "parameters": schema}
+    schema |= {"required": required.split()} if required else {}
+    described = {"description": description} if description else {}
+    function = {"name": name, **described, "parameters": schema}
     return {"type": "function", "function": function}
 
 
@@ -51,25 +51,61 @@ CASES_WITH_ABILITIES = 60
 ON_EVERY_DAY = 20
 TOOLS: tuple[Tool, ...] = (
     _tool(
-        "look_up", 'What an "encyclopaedia" says, if <known> & true',
+        "look_up", 'What an "encyclopaedia" says, if <known> & true', "about",
         about={"type": "string", "description": "What to look up: 'names', {things}, ünïcode"},
+        long={"type": "boolean", "description": "Whether it is all of the text"},
     ),
     _tool(
-        "weather_at", "Weather of a place",
+        "weather_at", "Weather of a place", "days place",
         days={"type": "integer", "description": "How many days"},
         place={"type": "string", "description": "Town or co-ordinates"},
         unit={"type": "string", "description": "Scale", "enum": ["celsius", "kelvin"]},
     ),
-    _tool("now", "The time", zone={"type": "string", "description": "Zone", "enum": ["UTC"]}),
-    _tool("mean", "Mean of numbers\\n", of={"type": "array", "items": {"type": "number"},
-          "description": "Numbers, [1, 2]"}),
+    _tool(
+        "now", "The time", "zone",
+        at={"type": "number", "description": "Seconds"},
+        days={"type": "array", "items": {"type": "integer"}, "description": "Of the week"},
+        with_={"type": "object", "description": "More"},
+        zone={"type": "string", "description": "Zone", "enum": ["UTC"]},
+    ),
+    _tool(
+        "mean", "Mean of numbers\\n", "of",
+        of={"type": "array", "items": {"type": "number"}, "description": "Numbers, [1, 2]"},
+        names={"type": "array", "items": {"type": "string"}, "description": "Theirs"},
+        exact={"type": "integer", "description": "Digits"},
+    ),
+    _tool(
+        "all_of", "Whether all hold", "that this",
+        this={"type": "array", "items": {"type": "boolean"}, "description": "Facts"},
+        that={"type": "boolean", "description": "A fact"},
+        more={"type": "array", "description": "Anything"},
+    ),
+)  # fmt: skip
+#: Tools of which less is told than usual, and which some chat templates refuse.
+TERSE_TOOLS: tuple[Tool, ...] = (
+    _tool(
+        "find", "", "what",
+        what={"type": "string"}, where={"type": "string", "enum": ["here", "there", "both"]},
+        whole={"type": "boolean"}, most={"type": "integer"},
+    ),
+    _tool(
+        "sort", "Puts in order",
+        items={"type": "array", "items": {"type": "string"}}, by={"type": "object"},
+        weights={"type": "array", "items": {"type": "number"}}, least={"type": "number"},
+    ),
+    _tool("list", "Lists all", ""),
+    _tool(
+        "keep", "Keeps a text", "bare kind", bare={"type": "array"},
+        kind={"type": "string", "enum": ["a", "b"]}, of={"type": "array", "items": {"type": "boolean"}},
+        then={"type": "array", "items": {"type": "integer"}},
+    ),
 )  # fmt: skip
 _ARGUMENTS: tuple[dict[str, Any], ...] = (
-    {"place": "Zürich"}, {"about": 'a "b" <c> & \\d', "place": "x\ny"}, {"days": 3, "place": "北京"},
+    {"place": "Zürich"}, {"about": "l'a \"b\" <c> & \\d", "place": "x\ny"}, {"days": 3, "place": "北京"},
     {"flag": True, "ratio": 0.5}, {"yes": False},
 )  # fmt: skip
 _NESTED: tuple[dict[str, Any], ...] = (
-    {"of": [1, 2.5, "x"]}, {"of": {"a": {"b": []}}, "to": [{"c": None}]}, {"none": None},
+    {"of": [1, 2.5, "x <y> & z"]}, {"of": {"a": {"b": []}}, "to": [{"c": None}]}, {"none": None},
 )  # fmt: skip
 _RESULTS = (
     "12", '{"degrees": 21.5, "sky": "clear"}', "two\nlines", "Größe < 5 & > 3", "  blanks  ", "[]",
@@ -111,11 +147,13 @@ class Abilities:
 
     thinks_in_answers: bool = False
     tools: bool = False
+    terse_tools: bool = True
     calls: bool = False
     several_calls: bool = False
     nested_arguments: bool = False
     empty_arguments: bool = True
     content_beside_calls: bool = False
+    thoughts_beside_content: bool = True
     thoughts: bool = False
     switch: bool = False
     systems: bool = False
@@ -139,7 +177,8 @@ def cases(able: Abilities) -> Iterator[Case]:
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
         now = replace(able, tools=False, calls=False) if number % 8 == 2 else able
-        tools = tuple(dice.sample(TOOLS, dice.randint(1, 3))) if now.tools else ()
+        known = TOOLS + TERSE_TOOLS * now.terse_tools
+        tools = tuple(dice.sample(known, dice.randint(1, 3))) if now.tools else ()
         think = dice.choice((None, False, True)) if able.switch else None
         yield Case(_with_abilities(dice, now, number), tools, think)
     for messages in conversations(thinks=able.thinks_in_answers):
@@ -176,7 +215,10 @@ def _with_abilities(dice: random.Random, able: Abilities, number: int) -> list[M
 def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
     """An assistant message that calls tools, and what they return."""
     content = dice.choice(("", "", "Let me see."))
-    message = _thoughtful(dice, able, content if able.content_beside_calls else "")
+    content = content if able.content_beside_calls else ""
+    message = _thoughtful(dice, able, content)
+    if content and not able.thoughts_beside_content:
+        message.pop("thinking", None)
     number = dice.choice((1, 1, 2, 3)) if able.several_calls else 1
     calls: list[dict[str, Any]] = []
     for _ in range(number):

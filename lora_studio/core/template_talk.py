@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.template_data import Message, Tool
-from lora_studio.core.template_parts import Fact, Role
+from lora_studio.core.template_parts import Fact, Role, Trait
 
 SYSTEM_MARK = "Zs0sZ"
 SystemState = Literal["absent", "given", "empty"]
@@ -71,22 +71,71 @@ def call_mark(number: int, *, numbers: bool = False) -> dict[str, Any]:
     }
 
 
-def tool_mark(number: int) -> dict[str, Any]:
-    """A tool with marks for name, description and two parameters, in the order of OpenAI's."""
-    properties = {
-        f"Zp{number}{letter}pZ": {"type": "string", "description": f"Zq{number}{letter}qZ"}
-        for letter in "ab"
-    }
-    function = {
-        "name": f"Zf{number}fZ",
-        "description": f'Zg{number}"gZ',
-        "parameters": {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-        },
-    }
-    return {"type": "function", "function": function}
+@dataclass(frozen=True)
+class Offer:
+    """What marked tools are like: how many parameters each has, and what all of these are like.
+
+    `items` is the type of the items of a list, empty where they are not described; `about` says
+    whether a parameter has a description, `described` whether the tool has.
+    """
+
+    parameters: int = 2
+    type: str = "string"
+    items: str = ""
+    enum: bool = False
+    about: bool = True
+    required: bool = True
+    described: bool = True
+
+    @property
+    def of_parameter(self) -> frozenset[Trait]:
+        """What is true of each parameter."""
+        true = {
+            Trait[self.type.upper()]: True,
+            Trait[f"OF_{(self.items or 'string').upper()}"]: self.items != "",
+            Trait.ITEMS: self.items != "",
+            Trait.ENUM: self.enum,
+            Trait.ABOUT: self.about,
+            Trait.REQUIRED: self.required,
+        }
+        return frozenset(trait for trait, holds in true.items() if holds)
+
+    @property
+    def of_tool(self) -> frozenset[Trait]:
+        """What is true of each tool."""
+        true = {
+            Trait.PARAMETERS: self.parameters > 0,
+            Trait.SOME_REQUIRED: self.required and self.parameters > 0,
+            Trait.DESCRIBED: self.described,
+        }
+        return frozenset(trait for trait, holds in true.items() if holds)
+
+    def schema(self, mark: str) -> dict[str, Any]:
+        """The description of the parameter with this mark, its keys in the order of the server's."""
+        schema: dict[str, Any] = {"type": self.type}
+        if self.items:
+            schema["items"] = {"type": self.items}
+        if self.about:
+            schema["description"] = f"Zq{mark}qZ"
+        if self.enum:
+            schema["enum"] = [f"Zc{mark}{letter}cZ" for letter in "ab"]
+        return schema
+
+
+#: What most conversations offer.
+PLAIN_OFFER = Offer()
+
+
+def tool_mark(number: int, offer: Offer = PLAIN_OFFER) -> dict[str, Any]:
+    """A tool with marks for name, description and parameters, in the order of OpenAI's."""
+    marks = [f"{number}{letter}" for letter in "abc"[: offer.parameters]]
+    properties = {f"Zp{mark}pZ": offer.schema(mark) for mark in marks}
+    parameters: dict[str, Any] = {"type": "object", "properties": properties}
+    if offer.required and marks:
+        parameters["required"] = list(properties)
+    function = {"name": f"Zf{number}fZ"}
+    described = {"description": f'Zg{number}"gZ'} if offer.described else {}
+    return {"type": "function", "function": {**function, **described, "parameters": parameters}}
 
 
 @dataclass(frozen=True)
@@ -102,6 +151,7 @@ class Talk:
     system: SystemState = "absent"
     tools: int = 0
     think: bool | None = None
+    offer: Offer = PLAIN_OFFER
 
     @classmethod
     def like(cls, messages: Sequence[Message], tools: int, think: bool | None) -> Talk:
@@ -161,7 +211,7 @@ class Talk:
 
     def tool_list(self) -> list[Tool]:
         """The tools on offer."""
-        return [tool_mark(number) for number in range(self.tools)]
+        return [tool_mark(number, self.offer) for number in range(self.tools)]
 
     def facts(self, place: int | None) -> frozenset[Fact]:
         """What is true of the message at a place, None for what follows the last one."""

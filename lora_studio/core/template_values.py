@@ -23,13 +23,15 @@ from lora_studio.core.template_parts import (
     Value,
     joined,
 )
-from lora_studio.core.template_talk import call_mark, tool_mark
+from lora_studio.core.template_talk import PLAIN_OFFER, Offer, call_mark, tool_mark
 
-LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2)
+LAYOUTS: tuple[Layout, ...] = ("spaced", "compact", 4, 2, "python")
 
 
 def dump(value: Any, layout: Layout) -> str:
-    """JSON as a chat template writes it."""
+    """JSON as a chat template writes it, or what Python's repr makes of the value."""
+    if layout == "python":
+        return repr(value)
     if layout == "compact":
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return json.dumps(value, ensure_ascii=False, indent=None if layout == "spaced" else layout)
@@ -37,21 +39,29 @@ def dump(value: Any, layout: Layout) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A part and whose it is: the message, the tool, or the call and, within it, the argument."""
+    """A part and whose it is: the message, the tool, or the call and, within it, the argument.
+
+    Within a tool the parameter, within that one of the values that it may have.
+    """
 
     value: Part
     message: int | None = None
     tool: int | None = None
+    parameter: int | None = None
+    choice: int | None = None
     call: int | None = None
     argument: int | None = None
 
 
-def find_values(text: str, tools: int, callers: Sequence[int]) -> Iterator[str | Found]:
+def find_values(
+    text: str, tools: int, callers: Sequence[int], offer: Offer = PLAIN_OFFER
+) -> Iterator[str | Found]:
     """The text in pieces: values of so many marked tools and of calls, and what is in between.
 
-    `callers` are the places of the messages that make the calls. Raises NotDerivableError when a part of a tool or call is left that is no value known here.
+    `callers` are the places of the messages that make the calls. Raises NotDerivableError when a
+    part of a tool or call is left that is no value known here.
     """
-    known, pattern = _known(tools, tuple(callers))
+    known, pattern = _known(tools, tuple(callers), offer)
     at = 0
     for match in pattern.finditer(text) if pattern else ():
         if match.start() > at:
@@ -62,20 +72,22 @@ def find_values(text: str, tools: int, callers: Sequence[int]) -> Iterator[str |
         yield _checked(text[at:])
 
 
-_LEFT = re.compile(r"Z[fgpqnjvwxy]\d+")
+_LEFT = re.compile(r"Z[fgpqcnjvwxy]\d+")
 
 
 def _checked(text: str) -> str:
     if found := _LEFT.search(text):
-        whose = "a tool" if found[0][1] in "fgpq" else "a call"
+        whose = "a tool" if found[0][1] in "fgpqc" else "a call"
         raise NotDerivableError(f"{whose} is written in a way that is not known here")
     return text
 
 
 @cache
-def _known(tools: int, callers: tuple[int, ...]) -> tuple[dict[str, Found], re.Pattern[str] | None]:
+def _known(
+    tools: int, callers: tuple[int, ...], offer: Offer
+) -> tuple[dict[str, Found], re.Pattern[str] | None]:
     known: dict[str, Found] = {}
-    marked = [tool_mark(number) for number in range(tools)]
+    marked = [tool_mark(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
         if tools:
@@ -85,9 +97,10 @@ def _known(tools: int, callers: tuple[int, ...]) -> tuple[dict[str, Found], re.P
             for name, value in _values_of(tool).items():
                 known[dump(value, layout)] = Found(Value(name, layout), tool=number)
     for number, tool in enumerate(marked):
-        for text_name in ("name", "description"):
-            found = Found(Value(text_name), tool=number)
-            known[tool["function"][text_name]] = found
+        known[tool["function"]["name"]] = Found(Value("name"), tool=number)
+        if offer.described:
+            known[tool["function"]["description"]] = Found(Value("description"), tool=number)
+        _add_parameters(known, number, tool["function"]["parameters"])
     for number, message in enumerate(callers):
         _add_call(known, number, message)
     if not known:
@@ -99,13 +112,34 @@ def _known(tools: int, callers: tuple[int, ...]) -> tuple[dict[str, Found], re.P
 def _values_of(tool: dict[str, Any]) -> dict[Any, Any]:
     function = tool["function"]
     parameters = function["parameters"]
-    return {
+    found = {
         "tool": tool,
         "function": function,
         "parameters": parameters,
         "properties": parameters["properties"],
-        "description": function["description"],
+        "description": function.get("description"),
+        "required": parameters.get("required"),
     }
+    # Nothing, and what is empty, could stand anywhere.
+    return {name: value for name, value in found.items() if value}
+
+
+def _add_parameters(known: dict[str, Found], tool: int, parameters: dict[str, Any]) -> None:
+    for place, (name, schema) in enumerate(parameters["properties"].items()):
+        found = Found(Value("parameter"), tool=tool, parameter=place)
+        known[name] = found
+        values: dict[Any, Any] = {"property": schema}
+        if "description" in schema:
+            values["about"] = schema["description"]
+            known[schema["description"]] = replace(found, value=Value("about"))
+        if "enum" in schema:
+            values["enum"] = schema["enum"]
+        for layout in LAYOUTS:
+            for what, value in values.items():
+                # A description without quotation marks looks alike in every layout: spaced is JSON.
+                known.setdefault(dump(value, layout), replace(found, value=Value(what, layout)))
+        for number, choice in enumerate(schema.get("enum", ())):
+            known[choice] = replace(found, value=Value("choice"), choice=number)
 
 
 def _add_call(known: dict[str, Found], number: int, message: int) -> None:
@@ -132,7 +166,7 @@ def _add_call(known: dict[str, Found], number: int, message: int) -> None:
 # ----------------------------------------------------------------------------------------- folding
 
 Item = Part | Found
-_Over = Literal["tools", "calls", "arguments"]
+_Over = Literal["tools", "parameters", "choices", "calls", "arguments"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +189,9 @@ class Folder:
 
     def fold(self, items: Sequence[Item]) -> list[Item]:
         """The same with loops in place of the values of tools, calls and arguments."""
-        folded = self._fold(items, "arguments", "argument", "call")
+        folded = self._fold(items, "choices", "choice", "parameter")
+        folded = self._fold(folded, "parameters", "parameter", "tool")
+        folded = self._fold(folded, "arguments", "argument", "call")
         folded = self._fold(folded, "calls", "call", "message")
         return self._fold(folded, "tools", "tool", "message")
 
@@ -187,10 +223,17 @@ class Folder:
             fits = [f for f in known if before.endswith(f.lead) and after.startswith(f.trail)]
             return max(fits, key=lambda frame: len(frame.lead + frame.trail), default=_Frame())
         between = betweens[0]
-        lead = _from_line_start(_shared(before[::-1], between[::-1])[::-1])
-        between = between[: len(between) - len(lead)]
-        trail = _shared(after, between)
-        frame = _Frame(lead, trail, between[len(trail) :])
+        if over == "parameters" or Value("name") in unit:
+            # What stands behind each is alike whether it has a description or not.
+            trail = _shared(after, between).removesuffix("<")
+            between = between[len(trail) :]
+            lead = _shared(before[::-1], between[::-1])[::-1]
+            frame = _Frame(lead, trail, between[: len(between) - len(lead)])
+        else:
+            lead = _from_line_start(_shared(before[::-1], between[::-1])[::-1])
+            between = between[: len(between) - len(lead)]
+            trail = _shared(after, between)
+            frame = _Frame(lead, trail, between[len(trail) :])
         if frame not in known:
             known.append(frame)
         return frame

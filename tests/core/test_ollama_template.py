@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import trl
 
+from lora_studio.core import template_repr
 from lora_studio.core.chat_template import ChatTemplate
-from lora_studio.core.go_template import GoTemplateError
+from lora_studio.core.go_template import GoTemplate, GoTemplateError
 from lora_studio.core.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.template_data import Message, prepare, template_data
@@ -33,7 +34,6 @@ from tests.helpers.real_go import Job, RealGo
 
 FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
 FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
-QUICK = ("chatml", "phi3", "qwen3", "zephyr")
 QUICK = ("chatml", "zephyr", "phi3", "gemma2")
 TRL = Path(trl.__file__).parent / "chat_templates"
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
@@ -274,6 +274,81 @@ def test_thinking_that_is_switched_off_is_written_as_the_chat_template_does(
     plain, on, off = (answer.text.decode() for answer in real_go.render(jobs))
     assert plain == on
     assert off == plain + "<think></think>\n"
+
+
+WEATHER: dict[str, object] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Of a place",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "days": {"type": "integer"},
+                "hours": {"type": "array", "items": {"type": "integer"}, "description": "Which"},
+                "unit": {"type": "string", "description": "Scale", "enum": ["C", "K"]},
+            },
+            "required": ["days", "hours"],
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        (
+            "declarer",
+            '<fn><n>weather</n><d>Of a place</d><p n="days" t="integer"></p>'
+            '<p n="hours" t="array">Which items: {"type": "integer"}</p>'
+            '<p n="unit" t="string">Scale<v>C</v><v>K</v></p>'
+            '<must>["days", "hours"]</must></fn>',
+        ),
+        (
+            "typer",
+            "// Of a place\ntype weather = (_: {\ndays: number,\n// Which\nhours: number[],\n"
+            '// Scale\nunit?: "C" | "K"\n}) => any;',
+        ),
+    ],
+)
+def test_a_tool_whose_parameters_are_taken_apart_is_written_by_what_each_is_like(
+    real_go: RealGo, name: str, written: str
+) -> None:
+    found = family_derived(name)
+    assert (found.proven, found.tools, found.notes) == (True, True, ())
+    data = template_data([{"role": "user", "content": "Hi"}], [WEATHER], None)
+    text = real_go.render([Job(found.template, data, structs=True)])[0].text.decode()
+    assert written in text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": "x'y", "b": 'p"q', "c": "a'b\"c", "d": "\n\t\r\\ \b\f\x01", "e": [1, 2.5, True]},
+        [None, False, {}, [], "", "'", '"', "<&>", "\u2028 é 漢 😀", "it's \\n"],
+        "plain",
+        None,
+    ],
+)
+def test_what_python_shows_of_a_value_is_written_from_its_json(
+    real_go: RealGo, value: object
+) -> None:
+    source = template_repr.walker("shown") + '{{template "shown" (json .V)}}'
+    assert real_go.render([Job(source, {"V": value})])[0].text.decode() == repr(value)
+    assert GoTemplate(source).render({"V": value}) == repr(value)
+
+
+def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_limit() -> None:
+    source = (
+        "{% for m in messages %}{% if m.role == 'tool' %}{{ 'T:' + m.content + ';' }}"
+        "{% elif m.tool_calls %}{% for c in m.tool_calls %}{{ '<' + c.function.name + ' ' }}"
+        "{{ c.function.arguments | tojson }}>{% endfor %}"
+        "{% set ns.late = m.content %}{% else %}{{ ns.late }}{{ m.role[0] + ':' + m.content + ';' }}"
+        "{% set ns.late = '' %}{% endif %}{% endfor %}{{ ns.late }}"
+    )
+    found = derived("{% set ns = namespace(late='') %}" + source)
+    assert (found.proven, "calls of tools and their results" in found.covers) == (True, True)
+    assert "an answer beside calls" in found.limits
 
 
 def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None:
