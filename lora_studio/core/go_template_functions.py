@@ -217,7 +217,11 @@ def print_(*values: Value) -> bytes:
     return text
 
 
-_VERB = re.compile(rb"%(?P<flags>[-+# 0]*)(?P<width>\d*)(?:\.(?P<precision>\d*))?(?P<verb>.)", re.S)
+#: Beyond this, Go takes a width for a mistake.
+_WIDEST = 1_000_000
+_VERB = re.compile(
+    rb"%(?P<flags>[-+# 0]*)(?P<width>\*|\d*)(?:\.(?P<precision>\d*))?(?P<verb>.)", re.S
+)
 
 
 def printf(pattern: Value, *values: Value) -> bytes:
@@ -229,9 +233,10 @@ def printf(pattern: Value, *values: Value) -> bytes:
     def expand(match: re.Match[bytes]) -> bytes:
         if match["verb"] == b"%":
             return b"%"
-        if not rest:
+        if len(rest) < 1 + (match["width"] == b"*"):
             raise CallError(f"missing argument for {match.group().decode(errors='replace')}")
-        return _verb(match, rest.pop(0))
+        width = match["width"].decode()
+        return _verb(match, _width(rest.pop(0)) if width == "*" else width, rest.pop(0))
 
     text = _VERB.sub(expand, pattern)
     if rest:
@@ -239,11 +244,18 @@ def printf(pattern: Value, *values: Value) -> bytes:
     return text
 
 
-def _verb(match: re.Match[bytes], value: Value) -> bytes:
+def _width(given: Value) -> str:
+    """The width that a star stands for."""
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= _WIDEST:
+        raise CallError(f"bad width: {type_name(given)}")
+    return str(given)
+
+
+def _verb(match: re.Match[bytes], width: str, value: Value) -> bytes:
     flags, verb = match["flags"].decode(), match["verb"].decode(errors="replace")
     precision = match["precision"]
     kind = type_name(value)
-    spec = f"%{flags}{match['width'].decode()}"
+    spec = f"%{flags}{width}"
     spec += f".{precision.decode() or 0}" if precision is not None else ""
     match verb, kind:
         case ("d", "int") | ("f" | "e", "float64"):
@@ -263,8 +275,7 @@ def _verb(match: re.Match[bytes], value: Value) -> bytes:
             text = format_float(value)
         case _:
             raise CallError(f"%{flags}{verb} of {kind} is not supported here")
-    width = int(match["width"] or 0)
-    text = text.ljust(width) if "-" in flags else text.rjust(width)
+    text = text.ljust(int(width or 0)) if "-" in flags else text.rjust(int(width or 0))
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import date
 
 from lora_studio.core.go_template_functions import quote
+from lora_studio.core.template_items import Act, Calls, If, Item, either, literal, merged
 from lora_studio.core.template_json import JsonWriter
 from lora_studio.core.template_parts import (
+    Count,
     Date,
     Fact,
     Field,
@@ -18,6 +20,7 @@ from lora_studio.core.template_parts import (
     Loop,
     NotDerivableError,
     Part,
+    Place,
     Question,
     Role,
     System,
@@ -50,28 +53,6 @@ class Forms:
     frozen: date | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Act:
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    """The loop over the calls of a message."""
-
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class _If:
-    condition: str
-    yes: tuple[_Item, ...]
-    no: tuple[_Item, ...]
-
-
-_Item = Fixed | _Act | _Calls | _If
-
-
 # White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
 _BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 _BLANKS_BY_SIZE = {n: [c for c in _BLANKS if len(c.encode()) == n] for n in (1, 2, 3)}
@@ -85,7 +66,7 @@ _MONTHS = {
 _MONTHS["h"] = _MONTHS["b"]
 
 _CALLS = "$calls"
-_CONDITIONS: dict[Question, str] = {
+_CONDITIONS: dict[Fact | Trait, str] = {
     Fact.MESSAGE: "$told",
     Fact.TOOLS: "$.Tools",
     Fact.CALLS: _CALLS,
@@ -131,6 +112,7 @@ class _Emitter:
         self.forms = forms
         self.defines: dict[str, str] = {}
         self.facts: set[tuple[Role, Question]] = set()
+        self.counted: set[str] = set()
         self.json = JsonWriter(self.defines)
         self.system = "$.System" if forms.system is None else "$system"
 
@@ -158,15 +140,25 @@ class _Emitter:
             tool += "{{$answered = false}}" * bool(tool)
             system += "{{$answered = false}}" * (self.forms.system is not None)
             assistant += "{{$answered = true}}"
+        user += self.one_more("user", "turn")
+        assistant += self.one_more("turn")
+        tool += self.one_more("tool", "turn") * bool(tool)
         system = system and f"{{{{if $i}}}}{system}{{{{end}}}}"
         counted = (Fact.LAST, Fact.LATEST, Fact.FINAL)
-        place = "$i, $_ := " * (bool(system) or any(map(self.asks, counted)))
+        placed = any(isinstance(asked, Place) for _, asked in self.facts)
+        placed = placed or "message" in self.counted or any(map(self.asks, counted))
+        place = "$i, $_ := " * (bool(system) or placed)
         body = f'{{{{if eq .Role "user"}}}}{user}'
         for role, text in (("assistant", assistant), ("tool", tool), ("system", system)):
             if text:
                 body += f'{{{{else if eq .Role "{role}"}}}}{text}'
         loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{{{{end}}}}"
         return "".join(self.defines.values()) + self.preamble() + loop + tail
+
+    def one_more(self, *counted: str) -> str:
+        """Code that counts a message; Go cannot add, but a text one blank longer has a length."""
+        wanted = [of for of in counted if of in self.counted]
+        return "".join(f"{{{{${of}s = {_plus_one(f'${of}s')}}}}}" for of in wanted)
 
     def asks(self, fact: Question) -> bool:
         """Whether anything depends on a fact."""
@@ -203,6 +195,8 @@ class _Emitter:
                 "{{$latest := -1}}{{range $i, $_ := .Messages}}"
                 '{{if eq .Role "user"}}{{$latest = $i}}{{end}}{{end}}'
             )
+        for of in sorted(self.counted - {"message"}):
+            text += f"{{{{${of}s := 0}}}}"
         text += "{{$after_tool := false}}" * self.asks(Fact.AFTER_TOOL)
         text += "{{$leads := true}}" * self.asks(Fact.LEADS)
         text += "{{$answered := false}}" * self.asks(Fact.ANSWERED)
@@ -211,45 +205,46 @@ class _Emitter:
 
     def condition(self, role: Role, fact: Question) -> str:
         match fact:
+            case Place("before", count):
+                return f"ge {'(len $.Messages)' if role == 'tail' else '$i'} {count}"
+            case Place("after", count):
+                return f"gt (len (slice $.Messages $i)) {count}"
             case Fact.SYSTEM:
                 return self.system
             case Fact.FIRST:
                 return "$first" if role == "user" else "$unanswered"
             case Fact.LAST:
                 return f"eq (len (slice $.Messages $i)) {1 if role == 'user' else 2}"
+        assert isinstance(fact, Fact | Trait)
         return _CONDITIONS[fact]
 
-    def items(self, role: Role, form: Form) -> tuple[_Item, ...]:
+    def items(self, role: Role, form: Form) -> tuple[Item, ...]:
         if isinstance(form, tuple):
             return tuple(item for part in form for item in self.part(part))
         self.facts.add((role, form.fact))
         yes, no = self.items(role, form.yes), self.items(role, form.no)
-        return self.either(self.condition(role, form.fact), yes, no)
+        return either(self.condition(role, form.fact), yes, no)
 
-    @staticmethod
-    def either(condition: str, yes: Sequence[_Item], no: Sequence[_Item]) -> tuple[_Item, ...]:
-        """One or the other, with what both begin and end with outside."""
-        before, yes, no = _common_prefix(yes, no)
-        after, yes, no = _common_prefix(_mirrored(yes), _mirrored(no), mirrored=True)
-        choice: tuple[_Item, ...] = ()
-        if yes or no:
-            choice = (_If(condition, _mirrored(yes), _mirrored(no)),)
-        return (*before, *choice, *_mirrored(after))
-
-    def part(self, part: Part) -> list[_Item]:
+    def part(self, part: Part) -> list[Item]:
         match part:
             case Fixed():
                 return [part]
+            case System(json=True):
+                return [Act(self.json.write(f"json {self.system}", "spaced"))]
             case System(left, right):
-                return [_Act(self.trimmed(self.system, left, right))]
+                return [Act(self.trimmed(self.system, left, right))]
             case Date(form):
                 if self.forms.frozen:
                     return [Fixed(self.forms.frozen.strftime(form))]
                 return self.date(form)
             case Field():
-                return [_Act(self.field(part))]
+                return [Act(self.field(part))]
+            case Count(of, start):
+                self.counted.add(of)
+                code = "$i" if of == "message" else f"${of}s"
+                return [Act(f"{{{{{_plus_one(code) if start else code}}}}}")]
             case Value():
-                return [_Act(self.value(part))]
+                return [Act(self.value(part))]
             case Loop():
                 return [self.loop(part)]
 
@@ -273,25 +268,23 @@ class _Emitter:
             )
         return self.json.tool(value.name, value.layout or "spaced")
 
-    def loop(self, loop: Loop) -> _Item:
+    def loop(self, loop: Loop) -> Item:
         separator = literal(loop.separator)
         match loop.over:
             case "arguments":
-                return _Act(self.arguments(loop, separator))
+                return Act(self.arguments(loop, separator))
             case "tools":
                 unit = self.items("offer", loop.unit)
                 head = "{{range $n, $tool := $.Tools}}"
                 separator = separator and f"{{{{if $n}}}}{separator}{{{{end}}}}"
-                return _Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
+                return Act(f"{head}{separator}{self.code(unit)}{{{{end}}}}")
             case "parameters":
-                return _Act(self.parameters(loop, separator))
+                return Act(self.parameters(loop, separator))
             case "choices" | "required":
                 unit = self.items("parameter", loop.unit)
                 over = ".Enum" if loop.over == "choices" else ".Function.Parameters.Required"
                 separator = separator and f"{{{{if $c}}}}{separator}{{{{end}}}}"
-                return _Act(
-                    f"{{{{range $c, $_ := {over}}}}}{separator}{self.code(unit)}{{{{end}}}}"
-                )
+                return Act(f"{{{{range $c, $_ := {over}}}}}{separator}{self.code(unit)}{{{{end}}}}")
         return self.calls(loop, separator)
 
     def arguments(self, loop: Loop, separator: str) -> str:
@@ -299,7 +292,7 @@ class _Emitter:
         head = "{{range $key, $value := .Function.Arguments}}"
         if loop.other:
             other = self.items("assistant", loop.other)
-            unit = self.either('eq (slice (json $value) 0 1) "\\""', unit, other)
+            unit = either('eq (slice (json $value) 0 1) "\\""', unit, other)
         return _separated(head, separator, self.code(unit))
 
     def parameters(self, loop: Loop, separator: str) -> str:
@@ -318,7 +311,7 @@ class _Emitter:
             )
         return _separated(head, separator, code)
 
-    def calls(self, loop: Loop, separator: str) -> _Item:
+    def calls(self, loop: Loop, separator: str) -> Item:
         unit = self.items("assistant", loop.unit)
         # The server takes the first text here for the mark of a call, so a call comes before the
         # text between two calls.
@@ -330,7 +323,7 @@ class _Emitter:
         elif separator:
             opening = f"{{{{if $n}}}}{separator}{{{{end}}}}"
         place = "$n, $_ := " * bool(separator)
-        return _Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{self.code(unit)}{{{{end}}}}")
+        return Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{self.code(unit)}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions
 
@@ -366,8 +359,8 @@ class _Emitter:
             )
         return f'{{{{template "{name}" {value}}}}}'
 
-    def date(self, form: str) -> list[_Item]:
-        items: list[_Item] = []
+    def date(self, form: str) -> list[Item]:
+        items: list[Item] = []
         for bare, directive in re.findall(r"([^%]+)|%(-?.)", form.replace("%F", "%Y-%m-%d")):
             if bare:
                 items.append(Fixed(bare))
@@ -375,18 +368,18 @@ class _Emitter:
                 items.append(Fixed("%"))
             elif directive in _SLICES:
                 start, stop = _SLICES[directive]
-                items.append(_Act(f"{{{{slice currentDate {start} {stop}}}}}"))
+                items.append(Act(f"{{{{slice currentDate {start} {stop}}}}}"))
             elif directive in _MONTHS:
-                items.append(_Act(self.month(directive)))
+                items.append(Act(self.month(directive)))
             elif directive in ("-d", "-m", "e"):
-                items.append(_Act(self.unpadded(directive)))
+                items.append(Act(self.unpadded(directive)))
             else:
                 raise NotDerivableError(
                     f"it writes the date with strftime_now({form!r}); a TEMPLATE knows the date "
                     f"as YYYY-MM-DD only, so %{directive} can be written with a frozen date only"
                 )
         joined = "{{slice currentDate 0 4}}-{{slice currentDate 5 7}}-{{slice currentDate 8 10}}"
-        return [_Act("{{currentDate}}")] if self.code(tuple(items)) == joined else items
+        return [Act("{{currentDate}}")] if self.code(tuple(items)) == joined else items
 
     def month(self, directive: str) -> str:
         name = {"B": "month"}.get(directive, "short month")
@@ -409,10 +402,10 @@ class _Emitter:
 
     # ------------------------------------------------------------------------------- output
 
-    def code(self, items: Sequence[_Item]) -> str:
+    def code(self, items: Sequence[Item]) -> str:
         text, opening = "", ""
-        for item in _merged(items):
-            if isinstance(item, _Calls):
+        for item in merged(items):
+            if isinstance(item, Calls):
                 # The server takes the first text behind {{if .ToolCalls}} for the mark of a call.
                 text += f"{{{{if .ToolCalls}}}}{opening}{item.code}{{{{end}}}}"
                 opening = ""
@@ -423,22 +416,26 @@ class _Emitter:
             text += "" if isinstance(item, Fixed) else code
         return text + opening
 
-    def item(self, item: _Item) -> str:
+    def item(self, item: Item) -> str:
         match item:
             case Fixed(text):
                 return literal(text)
-            case _Act(code):
+            case Act(code):
                 return code
-            case _Calls():
+            case Calls():
                 return self.code([item])
-            case _If(condition, yes, no):
+            case If(condition, yes, no):
                 if not yes:
                     negated = condition if " " not in condition else f"({condition})"
                     return f"{{{{if not {negated}}}}}{self.code(no)}{{{{end}}}}"
                 text = f"{{{{if {condition}}}}}{self.code(yes)}"
-                if len(no) == 1 and isinstance(no[0], _If) and no[0].yes:
+                if len(no) == 1 and isinstance(no[0], If) and no[0].yes:
                     return f"{text}{{{{else {self.item(no[0])[2:]}"
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
+
+
+def _plus_one(number: str) -> str:
+    return f'len (printf "%*s " {number} "")'
 
 
 def _separated(head: str, separator: str, code: str) -> str:
@@ -467,78 +464,3 @@ def _trimmer(name: str, trim: Trim, then: str, *, at_end: bool) -> str:
         f'{{{{define "{name}"}}}}{{{{$n := 0}}}}{tests}'
         f'{{{{if $n}}}}{{{{template "{name}" ({rest})}}}}{{{{else}}}}{then}{{{{end}}}}{{{{end}}}}'
     )
-
-
-# What may not stand in a TEMPLATE as it is: delimiters, Modelfile quotes, a brace that would touch
-# a delimiter, and what the server's Modelfile reader drops (everything it deems unprintable).
-_UNSAFE = re.compile(r'\{\{+|\}\}+|"""+|\{\Z|\A\}')
-
-
-def literal(text: str) -> str:
-    """`text` as TEMPLATE source that prints exactly it, in a triple-quoted Modelfile too."""
-    pieces: list[str] = []
-    unsafe = ""
-    marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
-    for place, character in enumerate(text):
-        if place in marked or not (character.isprintable() or character in "\n\t"):
-            unsafe += character
-            continue
-        if unsafe:
-            pieces.append(f"{{{{{quote(unsafe.encode())}}}}}")
-            unsafe = ""
-        pieces.append(character)
-    if unsafe:
-        pieces.append(f"{{{{{quote(unsafe.encode())}}}}}")
-    return "".join(pieces)
-
-
-# --------------------------------------------------------------------------------- factoring out
-
-
-def _merged(items: Sequence[_Item]) -> list[_Item]:
-    merged: list[_Item] = []
-    for item in items:
-        if isinstance(item, Fixed) and merged and isinstance(last := merged[-1], Fixed):
-            merged[-1] = Fixed(last.text + item.text)
-        elif item != Fixed(""):
-            merged.append(item)
-    return merged
-
-
-def _mirrored(items: Sequence[_Item]) -> tuple[_Item, ...]:
-    return tuple(Fixed(i.text[::-1]) if isinstance(i, Fixed) else i for i in reversed(items))
-
-
-def _common_prefix(
-    one: Sequence[_Item], two: Sequence[_Item], *, mirrored: bool = False
-) -> tuple[tuple[_Item, ...], tuple[_Item, ...], tuple[_Item, ...]]:
-    """What both begin with, and what is left of each; text is parted after a mark or line end."""
-    common: list[_Item] = []
-    first, second = _merged(one), _merged(two)
-    while first and second:
-        if first[0] == second[0]:
-            common.append(first.pop(0))
-            second.pop(0)
-            continue
-        head, other = first[0], second[0]
-        if isinstance(head, Fixed) and isinstance(other, Fixed):
-            size = _shared(head.text, other.text, mirrored=mirrored)
-            if size:
-                common.append(Fixed(head.text[:size]))
-                first[0], second[0] = Fixed(head.text[size:]), Fixed(other.text[size:])
-                first, second = _merged(first), _merged(second)
-        break
-    return tuple(common), tuple(first), tuple(second)
-
-
-def _shared(one: str, two: str, *, mirrored: bool) -> int:
-    """Length of the common start at which both may be parted without cutting a word in two."""
-    differ = (place for place, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
-    for size in range(next(differ, min(len(one), len(two))), 0, -1):
-        if size in (len(one), len(two)):
-            return size
-        # Mirrored text is read backwards: the character that follows there stands before.
-        edges = one[size] + two[size] if mirrored else one[size - 1]
-        if all(edge in "\n>]" for edge in edges):
-            return size
-    return 0

@@ -40,10 +40,11 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The system text, trimmed on each side."""
+    """The system text, trimmed on each side; `json` where it is written as a JSON string."""
 
     left: Trim = Trim.NONE
     right: Trim = Trim.NONE
+    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,21 @@ class Loop:
     other: tuple[Part, ...] = ()
 
 
-Part = Fixed | System | Date | Field | Value | Loop
+CountOf = Literal["user", "tool", "turn", "message"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many of something came before, and `start` more: the number of a round or message.
+
+    "turn" counts all messages but those of the system.
+    """
+
+    of: CountOf
+    start: int
+
+
+Part = Fixed | System | Date | Field | Value | Count | Loop
 #: What is written for one message, from behind the one before it.
 Turn = tuple[Part, ...]
 
@@ -152,16 +167,28 @@ class Trait(StrEnum):
     DESCRIBED = "the tool has a description"
 
 
-Question = Fact | Trait
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whether at least `count` messages come before, or after; of those before, a system's counts."""
+
+    side: Literal["before", "after"]
+    count: int
+
+
+Question = Fact | Trait | Place
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One observed turn and the facts about it that may have decided its form."""
+    """One observed turn and the facts about it that may have decided its form.
+
+    `counts` are the numbers that the turn could write, less what a count starts with.
+    """
 
     role: Role
     facts: frozenset[Question]
     turn: Turn
+    counts: tuple[tuple[CountOf, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

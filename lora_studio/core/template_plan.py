@@ -25,12 +25,12 @@ from lora_studio.core.template_parts import (
     System,
     Turn,
     Value,
-    fit,
     loop_over_arguments,
     parts_of,
     without_system_text,
     without_thoughts,
 )
+from lora_studio.core.template_places import by_place
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Difference, Proof, cases
 from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
@@ -318,7 +318,7 @@ class Plan:
     def tree(self, role: Role) -> Form | None:
         """The tree for one kind of message; None when there is no such message."""
         samples = [sample for sample in self.samples if sample.role == role]
-        return fit(samples, self.facts) if samples else None
+        return by_place(samples, self.facts) if samples else None
 
     def prove(self, frozen: date | None) -> Proven:
         """Writes the TEMPLATE and compares it; where thoughts in answers disturb, without them."""

@@ -67,7 +67,8 @@ class DateMarks:
 LEFT_PAD, RIGHT_PAD = "\n\n \t ", " \t\n\n\n\n\n"
 
 Write = Callable[[str], str]
-_MARK = re.compile(r'Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z|"Zt\d+\\"tZ"|Zt\d+"tZ')
+_NAMES = r"Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z"
+_MARK = re.compile(rf'{_NAMES}|"Zt\d+\\"tZ"|Zt\d+"tZ')
 _PADDED = "uabkts"
 
 
@@ -97,7 +98,7 @@ class _Mark:
     def part(self, left: Trim, right: Trim, after_think: tuple[Trim, Trim] | None) -> Part:
         match self.kind:
             case "s":
-                return System(left, right)
+                return System(left, right, self.json)
             case "k":
                 return Field("Thinking", left, right)
             case "m":
@@ -115,8 +116,12 @@ class _Pieces:
     gaps: tuple[str, ...]
 
 
-def _cut(text: str) -> _Pieces:
-    return _Pieces(tuple(map(_Mark, _MARK.findall(text))), tuple(_MARK.split(text)))
+def _cut(text: str, quoted: frozenset[str] = frozenset()) -> _Pieces:
+    """The pieces; the marks `quoted` are written as JSON and keep their quotation marks."""
+    pattern = _MARK
+    if quoted:
+        pattern = re.compile("|".join([*(f'"{mark}"' for mark in quoted), _MARK.pattern]))
+    return _Pieces(tuple(map(_Mark, pattern.findall(text))), tuple(pattern.split(text)))
 
 
 @dataclass
@@ -176,18 +181,35 @@ class Prober:
         return found
 
     def _observe(self, talk: Talk) -> Iterator[Sample]:
-        plain = _cut(self.talk(talk))
+        text = self.talk(talk)
+        quoted = self._quoted(talk, text)
+        plain = _cut(text, quoted)
         _check_marks(talk, plain.marks)
         unpadded = {mark.text.strip('"').replace("\\", "") for mark in plain.marks if not mark.pads}
-        padded = _cut(self.talk(talk, lambda m: m if m in unpadded else LEFT_PAD + m + RIGHT_PAD))
+        padded = _cut(
+            self.talk(talk, lambda m: m if m in unpadded else LEFT_PAD + m + RIGHT_PAD), quoted
+        )
         if padded.marks != plain.marks:
             raise NotDerivableError("messages move when white space surrounds their contents")
         trims = _solve(plain, padded)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
         for place, word in enumerate(talk.words):
-            yield Sample(role_of(word), talk.facts(place), turns[place])
-        yield Sample("tail", talk.facts(None), turns[None])
+            facts = talk.facts(place) | talk.places(place)
+            yield Sample(role_of(word), facts, turns[place], talk.counts(place))
+        facts = talk.facts(None) | talk.places(None)
+        yield Sample("tail", facts, turns[None], talk.counts(None))
+
+    def _quoted(self, talk: Talk, text: str) -> frozenset[str]:
+        """The contents that are written as JSON in the rendering, with their quotation marks."""
+        marks = {mark for mark in re.findall(rf'"({_NAMES})"', text) if mark[1] in "uabs"}
+        if not marks:
+            return frozenset()
+        try:
+            text = self.talk(talk, lambda mark: f'{mark}"' if mark in marks else mark)
+        except Exception:  # foreign code; the proof decides what this means
+            return frozenset()
+        return frozenset(mark for mark in marks if f'"{mark}\\""' in text)
 
     def _turns(
         self,

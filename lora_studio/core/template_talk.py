@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from lora_studio.core.template_data import Message, Tool
-from lora_studio.core.template_parts import Fact, Role, Trait
+from lora_studio.core.template_parts import CountOf, Fact, Place, Role, Trait
 
 SYSTEM_MARK = "Zs0sZ"
 SystemState = Literal["absent", "given", "empty"]
@@ -212,6 +212,27 @@ class Talk:
     def tool_list(self) -> list[Tool]:
         """The tools on offer."""
         return [tool_mark(number, self.offer) for number in range(self.tools)]
+
+    def counts(self, place: int | None) -> tuple[tuple[CountOf, int], ...]:
+        """How many messages come before a place, by what is counted."""
+        before = self.words[:place]
+        system = self.system != "absent"
+        return (
+            ("user", before.count("u")),
+            ("tool", before.count("t")),
+            ("turn", sum(word != "s" for word in before)),
+            ("message", len(before) + system),
+        )
+
+    def places(self, place: int | None) -> frozenset[Place]:
+        """Whether so many messages come before or after a place."""
+        words = len(self.words)
+        before = (words if place is None else place) + (self.system != "absent")
+        after = 0 if place is None else words - place - 1
+        return frozenset(
+            [Place("before", count) for count in range(1, before + 1)]
+            + [Place("after", count) for count in range(1, after + 1)]
+        )
 
     def facts(self, place: int | None) -> frozenset[Fact]:
         """What is true of the message at a place, None for what follows the last one."""

@@ -79,6 +79,7 @@ a {{- " b " -}} c   {{- /* gone */ -}}   d {{/* stays */}} e
 {{print 1 2 "a" "b" 3 .Nothing}} {{print}} {{println "a" 1}} {{print .List .Map}} {{print nil}}
 {{printf "%s %d %v %t %q %x %5d|%-5d|%05d|%.2f %%" "a" 1 .List true "b\\n" "hi" 42 42 42 3.14159}}
 {{printf "%v %v %v %v" .Half .Huge .Tiny .Large}} {{printf "%6s|%-6s|%.2s" "ab" "cd" "efgh"}} {{printf "%c%X" 65 255}}
+{{printf "%*s|%-*d|%*s" 4 "ab" 3 7 0 ""}} {{len (printf "%*s " 12 "")}}
 {{.Half}} {{.Huge}} {{.Tiny}} {{.Small}} {{.Large}} {{1.0}} {{-3}} {{0x1F}} {{1_000}} {{'a'}} {{.5}} {{1e3}} {{010}}
 {{json .Map}} {{json .List}} {{json .Markup}} {{json .System}} {{json .Half}} {{json .Tiny}} {{json .Small}} {{json .Huge}} {{json nil}}
 {{.List}} {{.Map}} {{.Nothing}} {{.Missing}} {{.None}} {{.Yes}}

@@ -24,7 +24,7 @@ from lora_studio.core.go_template import GoTemplate, GoTemplateError
 from lora_studio.core.ollama_template import DerivedTemplate, derive, derive_from
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.template_data import Message, prepare, template_data
-from lora_studio.core.template_emit import literal
+from lora_studio.core.template_items import literal
 from lora_studio.core.template_modelfile import modelfile
 from lora_studio.core.template_plan import Feature, Plan
 from lora_studio.core.template_probe import Prober
@@ -479,8 +479,8 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
         ("{{ raise_exception('closed') }}", "refuses a single user message: closed"),
         ("{{ messages[0].content | upper }}", "refuses a single user message"),
         (
-            "{% for m in messages %}{{ loop.index if loop.index > 4 else '' }}{{ m.content }},{% endfor %}",
-            "turns in like places are written differently",
+            "{% for m in messages %}{{ m.content | length }}{{ m.content }},{% endfor %}",
+            "hite space around a content changes the text",
         ),
         (
             "{% for m in messages | reverse %}{{ m.content }}{% endfor %}",
@@ -520,6 +520,29 @@ def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
 
 
 @pytest.mark.parametrize(
+    "source",
+    [
+        "{% for m in messages %}{{ '[Round %d] ' % (loop.index0 // 2 + 1) if m.role == 'user' }}"
+        "{{ m.content }};{% endfor %}",
+        "{% for m in messages %}{{ loop.index }}. {{ m.role }}: {{ m.content }}\n{% endfor %}",
+        "{% for m in messages if m.role != 'system' %}{{ loop.index0 }}:{{ m.content }};{% endfor %}",
+        "{% for m in messages %}{{ loop.index if loop.index > 4 }}{{ m.content }},{% endfor %}",
+        "{% for m in messages %}{{ '<third>' if loop.index0 == 2 }}{{ m.content }};{% endfor %}",
+        "{% for m in messages[-5:] %}<{{ m.role }}>{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m | tojson }}\n{% endfor %}",
+        "{% for m in messages %}{{ m.role }} says {{ m.content | tojson }}.\n{% endfor %}",
+    ],
+)
+def test_numbered_rounds_windows_of_the_last_messages_and_contents_as_json_are_expressed(
+    source: str, real_go: RealGo
+) -> None:
+    template = ChatTemplate(source, TOKENS)
+    found = derived_from(template)
+    assert (found.proven, found.reason) == (True, "")
+    assert equal_in_go(real_go, template, found) == []
+
+
+@pytest.mark.parametrize(
     ("source", "construct"),
     [
         (
@@ -531,7 +554,7 @@ def test_contents_that_are_left_out_or_written_twice_are_no_reason_to_refuse(
             "the method replace in line 2",
         ),
         (
-            "{% for m in messages %}{{ loop.index if loop.index > 4 }}{{ m.content }},{% endfor %}",
+            "{% for m in messages %}{{ '!' if loop.index > 12 }}{{ m.content }},{% endfor %}",
             "a comparison with the number of a message in line 1",
         ),
         (
