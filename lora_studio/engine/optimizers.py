@@ -51,17 +51,30 @@ def make(spec: TrainingSpec, model: torch.nn.Module) -> torch.optim.Optimizer:
 
 
 def parameter_groups(spec: TrainingSpec, model: torch.nn.Module) -> Groups:
-    """What trains: all at the recipe's rate, or the B matrices of LoRA+ in a group of their own."""
-    named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    fast = [value for name, value in named if "lora_B" in name or "lora_embedding_B" in name]
-    if spec.lora_plus_ratio == 1 or not fast:
-        return [{"params": [value for _, value in named]}]
-    ids = {id(value) for value in fast}
-    rest = [value for _, value in named if id(value) not in ids]
-    return [
-        *([{"params": rest}] if rest else []),
-        {"params": fast, "lr": spec.learning_rate * spec.lora_plus_ratio},
+    """What trains: all at the recipe's rate, the B matrices of LoRA+ in a group of their own, and with
+    weight decay another one of what it leaves alone (`is_spared`)."""
+    groups: Groups = [
+        {"params": []},
+        {"params": [], "weight_decay": 0.0},
+        {"params": [], "lr": spec.learning_rate * spec.lora_plus_ratio},
     ]
+    rest, spared, fast = (group["params"] for group in groups)
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            continue
+        if spec.lora_plus_ratio != 1 and ("lora_B" in name or "lora_embedding_B" in name):
+            fast.append(value)
+        elif spec.weight_decay and is_spared(name, value):
+            spared.append(value)
+        else:
+            rest.append(value)
+    return [group for group in groups if group["params"]]
+
+
+def is_spared(name: str, value: torch.Tensor) -> bool:
+    """Whether weight decay leaves a parameter alone: biases and the scales of norms, which have one
+    dimension, as transformers' Trainer does it. It pulls at the lengths of DoRA's rows, though."""
+    return "bias" in name or (value.ndim < 2 and "lora_magnitude" not in name)
 
 
 def missing_packages() -> tuple[str, ...]:

@@ -208,6 +208,8 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
         "steps": recipe.steps,
         "learning_rate": spec.learning_rate,
         "lora_plus": spec.lora_plus_ratio if spec.lora_plus_ratio != 1 else None,
+        "spares": bool(spec.weight_decay)
+        and not all(group["weight_decay"] for group in recipe.optimizer.param_groups),
         "warmup": spec.warmup(recipe.steps),
         "schedule_free": spec.schedule_free,
         "scheduler": _schedule(spec, recipe.steps),

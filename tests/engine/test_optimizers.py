@@ -82,6 +82,33 @@ def test_lora_plus_gives_the_b_matrices_their_multiple_of_the_rate(name: Optimiz
     assert model.lora_B.abs().sum() > 0
 
 
+class Whole(Adapter):
+    """With a bias, a norm and the lengths of DoRA's rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.ones(96))
+        self.norm = torch.nn.LayerNorm(96)
+        self.lora_magnitude_vector = torch.nn.Parameter(torch.ones(96))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_weight_decay_leaves_biases_and_norms_alone(name: Optimizer) -> None:
+    model = Whole()
+    optimizer = optimizers.make(spec_of(name, weight_decay=0.1, lora_plus_ratio=4.0), model)
+    rest, spared, fast = optimizer.param_groups
+    assert [group["weight_decay"] for group in (rest, spared, fast)] == [0.1, 0.0, 0.1]
+    assert {id(value) for value in spared["params"]} == {
+        id(value) for value in (model.bias, model.norm.weight, model.norm.bias)
+    }
+    assert fast["params"] == [model.lora_B]
+    assert len(rest["params"]) == 2
+
+
+def test_without_weight_decay_all_is_one_group() -> None:
+    assert len(optimizers.make(spec_of("adamw"), Whole()).param_groups) == 1
+
+
 @pytest.mark.parametrize("name", ["adamw_8bit", "lion_8bit", "ademamix_8bit", "rmsprop_8bit"])
 def test_8_bit_optimizers_keep_what_their_facts_say(name: Optimizer) -> None:
     model = Adapter()

@@ -108,6 +108,13 @@ CASES = {
         },
     ),
     "trained whole": Case("mistral", settings={"lora": {"modules_to_save": ["lm_head"]}}),
+    "norms, DoRA and LoRA+": Case(
+        "qwen3",
+        settings={
+            "lora": {"modules_to_save": ["norm"], "use_dora": True},
+            "training": {"lora_plus_ratio": 4.0, "learning_rate": 1e-3, "weight_decay": 0.5},
+        },
+    ),
     "bfloat16": Case(within=1e-2, settings={"model": {"precision": "bf16"}}),
     "four bits": Case(within=1e-2, settings={"model": {"precision": "4bit"}}),
     "schedule-free": Case(settings={"training": {"optimizer": "schedule_free_adamw"}}),
