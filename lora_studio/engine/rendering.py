@@ -11,7 +11,8 @@ searching for the template's marks, which a user may have typed:
 2. The prompt for an answer is rendered as it would be asked. The answer begins where that ends (so
    an empty thinking block that the template writes is trained as well). Some templates write
    earlier turns otherwise once they are answered, such as without the system message: then the
-   text of the last answer is put behind its true prompt, and earlier answers do not train.
+   text of the last answer is put behind its true prompt, and earlier answers do not train. Where
+   nothing but the reasoning of earlier turns was dropped since, the prompt without it is as true.
 3. What a conversation that ends with this answer has behind it begins with the end of the turn.
 
 A template with `{% generation %}` blocks narrows this to what they enclose. `shapes` does all this
@@ -32,6 +33,7 @@ from transformers import PreTrainedTokenizerBase
 from lora_studio.core.dataset import Message
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.chat_format import ChatFormat, Tools, common_length
+from lora_studio.engine.headers import MARK, asks_alike, asks_alike_in_round
 from lora_studio.engine.markers import (
     ANSWER,
     Marked,
@@ -42,9 +44,6 @@ from lora_studio.engine.markers import (
     places_of,
     unused,
 )
-
-#: What a special mark looks like, also to a tokenizer that does not have it.
-_MARK = re.compile(r"\s*(?:<[^<>\s]{1,60}>|\[/?[A-Z_]{2,30}\])")
 
 _TITLES = {"system": "system message", "user": "question", "tool": "result of a tool"}
 
@@ -140,7 +139,13 @@ class ExactRenderer:
             prompt = self.format.render(turns[:index], tools, prompt=True) if index else ""
             if text.startswith(prompt):
                 span = (len(prompt) if index else span[0], span[1])
-            elif (asked := _asks_alike(prompt, text, turns[index - 1])) is not None:
+            elif (asked := asks_alike(prompt, text, turns[index - 1])) is not None:
+                span = (span[0] if has_text else asked), span[1]
+                at_prompts = False
+            elif text.startswith(bare := self._prompt_as_shown(turns, tools, index, places)):
+                span = (len(bare), span[1])
+                at_prompts = False
+            elif (asked := asks_alike_in_round(bare, text, turns, index, span[0])) is not None:
                 span = (span[0] if has_text else asked), span[1]
                 at_prompts = False
             elif index == wanted[-1]:
@@ -156,6 +161,22 @@ class ExactRenderer:
                 thoughts.append(thought)
         unshown = self._unshown(turns, places, wanted)
         return Rendered(text, spans, thoughts, left_out, unshown, at_prompts)
+
+    def _prompt_as_shown(
+        self, turns: Sequence[Message], tools: Tools, index: int, places: Places
+    ) -> str:
+        """The prompt for an answer without the reasonings before it that the text does not show.
+
+        Many templates drop reasoning once the user has spoken again. An answer behind the result of
+        a tool was asked for with the reasoning of its own round, and is shown without.
+        """
+        before = [
+            turn.model_copy(update={"thinking": ""})
+            if turn.thinking and (place, 0) not in places
+            else turn
+            for place, turn in enumerate(turns[:index])
+        ]
+        return self.format.render(before, tools, prompt=True) if index else ""
 
     def _ending(
         self, turns: Sequence[Message], tools: Tools, index: int, marked: Marked, behind: str
@@ -179,7 +200,7 @@ class ExactRenderer:
             ending = self._shared_end(alone, behind)
         if ending is None or not behind.startswith(ending):
             # Within a chat some templates end an answer with another mark than the last one.
-            other = _MARK.match(behind)
+            other = MARK.match(behind)
             return other[0] if other and not is_last else None
         if self._ends_turns and ending:
             return ending
@@ -336,19 +357,6 @@ def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
                 piece = spans.pop()[0], piece[1]
             spans.append(piece)
     return replace(rendered, spans=spans, at_prompts=False)
-
-
-def _asks_alike(prompt: str, text: str, question: Message) -> int | None:
-    """Where an answer begins when prompt and text differ only behind the question: a template
-    may open a thinking block in the prompt that it leaves out of the finished turn."""
-    asked = question.content.strip()
-    behind = prompt.rfind(asked) + len(asked)
-    if asked not in prompt or not text.startswith(prompt[:behind]):
-        return None
-    begin = behind + common_length(prompt[behind:], text[behind:])
-    # Two marks may begin alike: none is cut in two.
-    marks = _MARK.finditer(text, behind)
-    return next((mark.start() for mark in marks if mark.start() < begin < mark.end()), begin)
 
 
 def _behind_prompt(

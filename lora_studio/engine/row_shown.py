@@ -8,11 +8,12 @@ from lora_studio.core.events import RowPreview, RowShown
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.samples import Sample, UnusableRow
+from lora_studio.core.words import plural
 from lora_studio.engine import dataset, model_sources
 from lora_studio.engine.channel import Job
 from lora_studio.engine.dataset import Rows
 from lora_studio.engine.tokenizer import load_tokenizer
-from lora_studio.engine.tokens import Encoder, fault_of
+from lora_studio.engine.tokens import Encoder, Tokenised, fault_of
 
 #: Encoders by model and settings: a user looks at one row after another.
 _encoders: dict[tuple[str, ...], Encoder] = {}
@@ -70,8 +71,41 @@ def _shown(
         rejected_text=rejected.text if rejected else "",
         rejected_tokens=rejected.tokens if rejected else (),
         rejected_trained_spans=rejected.trained_spans if rejected else (),
-        problems=(_problem(fault, command),) if fault else (),
+        problems=(_problem(fault, command),) if fault else tuple(_remarks(tokenised, command)),
     )
+
+
+def _remarks(tokenised: list[Tokenised] | UnusableRow, command: commands.ShowRow) -> list[Problem]:
+    """What of a usable row does not train or is not in the text, by the way of the template."""
+    sides = tokenised if isinstance(tokenised, list) else []
+    found = []
+    if left_out := sum(side.left_out for side in sides):
+        found.append(
+            _remark(
+                "dataset.answers_left_out",
+                f"{plural(left_out, 'answer')} of row {command.row} cannot train: the chat template "
+                "writes earlier turns otherwise than it asked for them.",
+                "To train every answer, make a row of each, or leave the system message out.",
+                command,
+            )
+        )
+    if unshown := sum(side.unshown for side in sides):
+        found.append(
+            _remark(
+                "dataset.thinking_left_out",
+                f"The reasoning before {plural(unshown, 'earlier answer')} of row {command.row} is not "
+                "in the text: the chat template shows that before the last answer alone.",
+                "To train on all of it, make a row of each answer.",
+                command,
+            )
+        )
+    return found
+
+
+def _remark(code: str, what: str, remedy: str, command: commands.ShowRow) -> Problem:
+    path = command.dataset.sources[command.source].path
+    where = Where(step="dataset", field="sources", file=path, row=command.row)
+    return Problem(code=code, what=what, remedy=remedy, where=where, severity="warning")
 
 
 def _unusable(preview: RowPreview, raw: str, reason: str, command: commands.ShowRow) -> RowShown:

@@ -6619,6 +6619,10 @@
             <translation>Die Ränge sind verschieden: Wählen Sie Verkettung oder SVD.</translation>
         </message>
         <message>
+            <source>The reasoning before {unshown} of row {row} is not in the text: the chat template shows that before the last answer alone.</source>
+            <translation>Die Überlegung vor {unshown} von Zeile {row} steht nicht im Text: Die Chat-Vorlage zeigt sie nur vor der letzten Antwort.</translation>
+        </message>
+        <message>
             <source>The recipe on the Train page is checked before each start. What does not apply to your data or device is told beside its field.</source>
             <translation>Das Rezept auf der Seite „Training“ wird vor jedem Start geprüft. Was auf Ihre Daten oder Ihr Gerät nicht zutrifft, steht neben seinem Feld.</translation>
         </message>
@@ -8610,6 +8614,10 @@
             <translation>Treiber {version}</translation>
         </message>
         <message>
+            <source>earlier answer</source>
+            <translation>früheren Antwort</translation>
+        </message>
+        <message>
             <source>ended with status {code}</source>
             <translation>endete mit Status {code}</translation>
         </message>
@@ -10394,6 +10402,10 @@
             <translation>{kind}, Version {version}, PyTorch {torch}, Python {python}</translation>
         </message>
         <message>
+            <source>{left_out} of row {row} cannot train: the chat template writes earlier turns otherwise than it asked for them.</source>
+            <translation>{left_out} von Zeile {row} kann nicht trainiert werden: Die Chat-Vorlage schreibt frühere Beiträge anders, als sie nach ihnen gefragt hat.</translation>
+        </message>
+        <message>
             <source>{limit} cuts nothing: the longest row has {longest} tokens.</source>
             <translation>{limit} schneidet nichts ab: Die längste Zeile hat {longest} Tokens.</translation>
         </message>
@@ -10696,12 +10708,20 @@
                 <numerusform>{n} Adapter</numerusform>
             </translation>
         </message>
+        <message>
+            <source>{n} answer</source>
+            <translation>{n} Antwort</translation>
+        </message>
         <message numerus="yes">
             <source>{n} answer tokens</source>
             <translation>
                 <numerusform>{n} Antwort-Token</numerusform>
                 <numerusform>{n} Antwort-Tokens</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{n} answers</source>
+            <translation>{n} Antworten</translation>
         </message>
         <message>
             <source>{n} conversation</source>
@@ -10720,6 +10740,14 @@
                 <numerusform>vor {n} Tag</numerusform>
                 <numerusform>vor {n} Tagen</numerusform>
             </translation>
+        </message>
+        <message>
+            <source>{n} earlier answer</source>
+            <translation>{n} früheren Antwort</translation>
+        </message>
+        <message>
+            <source>{n} earlier answers</source>
+            <translation>{n} früheren Antworten</translation>
         </message>
         <message numerus="yes">
             <source>{n} hours ago</source>

@@ -312,3 +312,37 @@ def test_reasoning_before_the_last_answer_trains_or_the_row_says_why_not(
     assert "hm, b" not in masked
     assert "Second." in masked
     assert "think" not in masked.partition("First.")[2]
+
+
+#: Templates that drop reasoning, or empty marks of it, once the user has spoken again.
+FORGETFUL = ("qwen3", "qwen3_6", "qwen3_5_think", "gptoss", "glm4moe", "lfm2_2_5")
+
+
+@pytest.mark.parametrize("thinking", ["", "hm, b"])
+@pytest.mark.parametrize("name", FORGETFUL)
+def test_answers_behind_a_tools_result_train_in_earlier_rounds_too(
+    name: str, thinking: str, tiny: TinyModel
+) -> None:
+    file = next((file for file in OTHERS if file.stem == name), None)
+    if file is None:
+        pytest.skip(f"the TRL installed here has no template {name}")
+    tokenizer = load_tokenizer(tiny("llama3"))
+    tokenizer.chat_template = file.read_text("utf-8")
+    chat: list[Message] = []
+    for number in range(3):
+        call = ToolCall(name="get_weather", arguments={"city": f"City{number}"})
+        chat += [
+            Message(role="user", content=f"Asked{number}?"),
+            Message(role="assistant", content="", trained=True, thinking=thinking, tool_calls=(call,)),
+            Message(role="tool", content=f"Found{number}", name="get_weather"),
+            Message(role="assistant", content=f"Told{number}.", trained=True, thinking=thinking),
+        ]  # fmt: skip
+    rendered = Renderer(tokenizer).render(chat, (TOOL,))
+    texts = trained(rendered)
+    assert rendered.left_out == 0
+    assert len(texts) == 6
+    for number in range(3):
+        assert f"City{number}" in texts[2 * number]
+        assert f"Told{number}." in texts[2 * number + 1]
+    assert not re.search(r"Asked|Found", "".join(texts))
+    assert rendered.text.count("Told") == 3

@@ -424,6 +424,26 @@ def test_a_row_that_cannot_be_used_is_shown_with_the_reason(
     assert {token.state for token in cut.tokens} == {"context", "cut"}
 
 
+def test_a_row_says_which_answers_and_reasonings_its_template_leaves_out(
+    tmp_path: Path, tiny: TinyModel
+) -> None:
+    short = {"role": "system", "content": "Be short."}
+    turns = [*talk(1)["messages"], *talk(2)["messages"]]
+    thought = [
+        turn | ({"reasoning": "Hm."} if turn["role"] == "assistant" else {}) for turn in turns
+    ]
+    file = write_rows(
+        tmp_path / "rows.jsonl", [{"messages": [short, *turns]}, {"messages": thought}]
+    )
+    (left_out,) = shown(file, tiny("mistral"), 1).problems
+    assert (left_out.code, left_out.severity) == ("dataset.answers_left_out", "warning")
+    assert "1 answer of row 1 cannot train" in left_out.what
+    found = shown(file, tiny("qwen3"), 2)
+    (unshown,) = found.problems
+    assert (unshown.code, found.row.fault) == ("dataset.thinking_left_out", "")
+    assert "1 earlier answer of row 2" in unshown.what
+
+
 def test_a_row_that_is_not_there_is_refused(file: Path) -> None:
     channel = handle(commands.ShowRow(dataset=spec_of(file), row=41))
     assert "has 40 rows" in channel.last(events.Failed).problem.what
