@@ -43,14 +43,14 @@ _NOT_SHOWN = (
     "Using Rank-Stabilized", ".*changes the base", "What comes after", "After {number} comes",
 )  # fmt: skip
 #: Texts that are such although hardly a word is in them.
-_SHORT = ("about {words}", "{title}: “{plain}” {fault}.")
+_SHORT = ("{run}, step {step}", "about {words}", "{title}: “{plain}” {fault}.")
 #: Values of these names are texts of the program themselves, not data of the user.
 _PHRASES = {
     "title", "label", "what", "why", "reason", "cause", "said", "kind", "kinds", "noun", "phrase",
     "verb", "hint", "advice", "remedy", "note", "evidence", "difference", "fault", "place", "problem",
     "shown", "listed", "plural", "remaining", "rest", "where", "many", "rows", "tokens", "sentence",
     "doing", "of", "recomputing", "method", "parts", "words", "name", "unit", "taken", "who", "how",
-    "format", "titles", "faults", "refusal", "limit", "need",
+    "format", "titles", "faults", "refusal", "limit", "need", "described", "logits", "share",
 }  # fmt: skip
 
 

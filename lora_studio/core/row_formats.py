@@ -163,8 +163,8 @@ def _evidence(best: _Tried) -> str:
     read = list(
         dict.fromkeys(name for slot in candidate.mapping.values() for name in names_in(slot))
     )
-    columns = listed([f"“{name}”" for name in read])
-    noun, verb = ("Column", "fits") if len(read) == 1 else ("Columns", "fit")
+    columns = ", ".join(f"“{name}”" for name in read)
+    title = FORMAT_TITLES[candidate.format]
     share = (
         "the only row looked at"
         if rows == best.used == 1
@@ -172,7 +172,9 @@ def _evidence(best: _Tried) -> str:
         if rows == best.used
         else f"{number(best.used)} of {number(rows)} rows looked at ({percent(best.share)})"
     )
-    return f"{noun} {columns} {verb} “{FORMAT_TITLES[candidate.format]}” in {share}."
+    if len(read) == 1:
+        return f"Column {columns} fits “{title}” in {share}."
+    return f"Columns {columns} fit “{title}” in {share}."
 
 
 def _warnings(best: _Tried, sample: Rows) -> list[Problem]:

@@ -17,6 +17,8 @@ Point = tuple[int, float]  # step, loss in nats per trained token
 
 #: A change of the loss below this share of it is taken for none.
 _NOTICEABLE = 0.02
+#: A single evaluation that takes off less than this share says nothing about the next.
+_LEAST = 0.005
 #: Fewer training steps than this say nothing about a trend.
 _ENOUGH_STEPS = 8
 
@@ -50,7 +52,8 @@ def judge(losses: Sequence[Point], evaluations: Sequence[Point] = ()) -> Verdict
     validation loss noticeably above its lowest, which came earlier; with the lowest at the first
     evaluation, only where the training loss fell meanwhile. Not learning: less than 2 %
     lower at the end. Still falling: another 2 % over the last third of the steps (or the last
-    evaluation), beyond the noise. Improved: everything else.
+    evaluation), beyond the noise; of three evaluations or more also a last one that took over half of
+    what they took on average. Improved: everything else.
     """
     values = [loss for _, loss in losses]
     if not all(map(math.isfinite, [*values, *(loss for _, loss in evaluations)])):
@@ -88,7 +91,9 @@ def _judge_evaluations(evaluations: Sequence[Point], *, fell: bool) -> Verdict:
         return overfitting(best_step, best, last)
     if last > first * (1 - _NOTICEABLE):
         return not_learning("Eval loss", first, last)
-    if last < evaluations[-2][1] * (1 - _NOTICEABLE):
+    drop, mean = evaluations[-2][1] - last, (first - last) / (len(evaluations) - 1)
+    steady = len(evaluations) > 2 and drop > mean / 2 and last == best
+    if drop > evaluations[-2][1] * _NOTICEABLE or (steady and drop > last * _LEAST):
         return _still_falling("Eval loss", first, last)
     return _improved("Eval loss", first, last)
 

@@ -11,14 +11,19 @@ from lora_studio.core.problems import Where, fail
 RESERVE = 64 * 1024 * 1024
 
 
-def require(folder: Path, needed: int, doing: str) -> None:
-    """Raises ProblemError `disk.full` unless `needed` bytes (and a reserve) are free there."""
+def require(folder: Path, needed: int, doing: str, remedy: str = "") -> None:
+    """Raises ProblemError `disk.full` unless `needed` bytes (and a reserve) are free there.
+
+    `remedy` is what helps where the disk is not the project's.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed + RESERVE:
         raise fail(
             "disk.full",
             f"{doing} needs {in_words(needed)}, and the disk has {in_words(free)} free.",
-            "Free some space or move the project to a larger disk, then start this step again.",
+            "Free some space or move the project to a larger disk, then start this step again."
+            if remedy == ""
+            else remedy,
             where=Where(file=str(folder)),
         )
 

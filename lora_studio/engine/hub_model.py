@@ -23,6 +23,12 @@ _WEIGHTS = ["*.safetensors"]
 #: The same model in other layouts, and adapters beside it.
 _OTHERS = ["original/*", "*/*.safetensors", "adapter_model.safetensors"]
 
+#: What helps where there is no room for a download.
+_ROOM = (
+    "Free some space, or set HF_HOME to a folder on a larger disk and start the program again, then "
+    "download it again."
+)
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -53,7 +59,7 @@ def fetch(repository: str, revision: str, job: Job, *, own_code: bool = False) -
         if not needed.has_weights:
             raise _without_weights(repository, pickled=needed.pickled)
         if needed.missing:
-            disk.require(_cache_folder(), needed.missing, f"Fetching {repository}")
+            disk.require(_cache_folder(), needed.missing, f"Fetching {repository}", _ROOM)
         done = needed.bytes - needed.missing
 
         def added(more: int) -> None:

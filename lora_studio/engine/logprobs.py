@@ -126,10 +126,12 @@ class Scorer:
         if self.packed:
             rows = f"Rows are packed end to end and {documents.described(self.base)}"
         logits = "in pieces" if self.chunked else "at once"
-        n = self.fused.layers
-        layers = f"; {n} adapted layers, norms, gates and rotations are computed in few passes"
+        said = f"{rows}; logits are computed for trained tokens alone, {logits}."
+        if not self.fused.layers:
+            return said
         return (
-            f"{rows}; logits are computed for trained tokens alone, {logits}{layers if n else ''}."
+            f"{said} {self.fused.layers} adapted layers, norms, gates and rotations are computed in "
+            "few passes."
         )
 
     @property

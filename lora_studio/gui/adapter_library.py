@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QSize, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFileDialog,
@@ -30,13 +30,16 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.basics import Card, button, label, row
+from lora_studio.gui.widgets import plain_table
+from lora_studio.gui.widgets.basics import Card, FlowLayout, button, label, row
 from lora_studio.gui.widgets.combine_panel import CombinePanel
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.norm_bars import NormBars
 
 _NAME, _FITS, _KIND, _RANK, _BASE, _SIZE = range(6)
+#: Pixels that the list needs for all its columns.
+_ROOM_FOR_ALL = 480
 
 
 class AdapterLibrary(QObject):
@@ -122,16 +125,13 @@ class AdapterDialog(Dialog):
         self.table.setAccessibleName(tr("Adapters"))
         heads = (tr("Adapter"), tr("Fits"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
-        self.table.verticalHeader().hide()
-        self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.table.setTabKeyNavigation(False)
+        plain_table.set_up(self.table)
         header = self.table.horizontalHeader()
-        header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
+        for place in (_NAME, _BASE):
+            header.setSectionResizeMode(place, QHeaderView.ResizeMode.Stretch)
         self.table.currentCellChanged.connect(self._chosen)
         self.table.itemChanged.connect(self._ticked)
         self.status = Statement()
@@ -163,7 +163,10 @@ class AdapterDialog(Dialog):
         left.addWidget(made)
         detail = Card()
         detail.add(self.name, self.fit, self.facts, self.norms, self.strength)
-        detail.add(row(self.talk, self.start), row(self.merge, self.show_folder))
+        ways = FlowLayout()
+        for way in (self.talk, self.start, self.merge, self.show_folder):
+            ways.addWidget(way)
+        detail.add(ways)
         inner = QWidget()
         inner.setObjectName("scrolled")
         right = QVBoxLayout(inner)
@@ -173,15 +176,22 @@ class AdapterDialog(Dialog):
         area = QScrollArea(widgetResizable=True)
         area.setWidget(inner)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setMinimumSize(Size.scaled(456), 300)
+        area.setMinimumSize(Size.scaled(400), 300)
         area.setAccessibleName(tr("About the adapter"))
         sides = QHBoxLayout()
         sides.setSpacing(Space.L)
-        sides.addLayout(left, 3)
-        sides.addWidget(area, 2)
+        sides.addLayout(left, 4)
+        sides.addWidget(area, 3)
         self.body.addLayout(sides, 1)
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
         self._show(None)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Names before what stands beside the list anyway."""
+        super().resizeEvent(event)
+        narrow = self.table.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
+        for place in (_KIND, _RANK):
+            self.table.setColumnHidden(place, narrow)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -302,9 +312,9 @@ class AdapterDialog(Dialog):
         for part in (self.talk, self.start, self.merge):
             part.setEnabled(fit.fits and self._state.draft.path is not None)
         if not fit.fits:
-            self.fit.say(tr("Does not fit the project's model. {why}").format(why=fit.reason), "error")  # fmt: skip
+            self.fit.say(tr("Does not fit the project's model. {why}").format(why=tell(fit.reason)), "error")  # fmt: skip
         elif fit.warning:
-            self.fit.say(tr("Fits, but mind: {why}").format(why=fit.warning), "warn")
+            self.fit.say(tr("Fits, but mind: {why}").format(why=tell(fit.warning)), "warn")
         else:
             self.fit.say(tr("Fits the project's model."), "ok")
         self.fit.show()
@@ -356,7 +366,7 @@ class AdapterDialog(Dialog):
 
 
 def _name(facts: AdapterFacts) -> str:
-    return chat.shown(speakers.adapter(facts.folder))
+    return tell(chat.shown(speakers.adapter(facts.folder)))
 
 
 def _rank(facts: AdapterFacts) -> str:
@@ -374,13 +384,20 @@ def _cells(facts: AdapterFacts, fit: Fit | None) -> tuple[str, ...]:
 
 def _item(facts: AdapterFacts, place: int, text: str, ticked: bool) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(tell(facts.problem.what) if facts.problem is not None else facts.folder)
+    item.setToolTip(_tip(facts, place))
     if place == _NAME and facts.problem is None:
         item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
         item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
     if place in (_RANK, _SIZE):
         item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
     return item
+
+
+def _tip(facts: AdapterFacts, place: int) -> str:
+    """What there may be no room for in a cell."""
+    if facts.problem is not None:
+        return tell(facts.problem.what)
+    return {_NAME: f"{_name(facts)}\n{facts.folder}", _BASE: facts.base}.get(place, facts.folder)
 
 
 def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
@@ -397,5 +414,5 @@ def _facts(facts: AdapterFacts) -> list[tuple[str, str]]:
         (tr("Trained whole"), ", ".join(facts.trained_whole)),
         (tr("Base"), facts.base),
         (tr("Parameters"), words.count(facts.parameters) if facts.parameters else ""),
-        (tr("Note"), facts.note or ""),
+        (tr("Note"), tell(facts.note or "")),
     ]

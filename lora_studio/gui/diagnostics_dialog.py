@@ -21,6 +21,7 @@ from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import monospace_family
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label
 
 _SHOWN = 60_000  # letters of a text that are shown; the end of a log is what matters
@@ -99,7 +100,7 @@ class DiagnosticsDialog(Dialog):
             item = QListWidgetItem(f"{entry.name}   {words.size(len(entry.text.encode()))}")
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked)
-            item.setToolTip(entry.about)
+            item.setToolTip(tell(entry.about))
             self.list.addItem(item)
         self.save.setEnabled(bool(entries))
         self.list.setCurrentRow(0)
@@ -107,7 +108,7 @@ class DiagnosticsDialog(Dialog):
     def _show(self, row: int) -> None:
         if 0 <= row < len(self._entries):
             entry = self._entries[row]
-            self.about.setText(entry.about)
+            self.about.setText(tell(entry.about))
             self.preview.setPlainText(entry.text[-_SHOWN:])
 
     def _ask(self) -> None:

@@ -16,7 +16,8 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, row, titled
-from lora_studio.gui.widgets.controls import ComboControl, name_control
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import name_control
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, folders

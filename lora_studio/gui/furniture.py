@@ -90,7 +90,7 @@ class Furniture(QObject):
         from lora_studio.gui.pages.runs import RunsPage
         from lora_studio.gui.pages.settings import SettingsPage
 
-        self._runs = RunsPage(self._state, self._queue)
+        self._runs = RunsPage(self._state, self._queue, self._preferences)
         self._playground = PlaygroundPage(self._state)
         self._settings = SettingsPage(self._state, self._preferences)
         made = self._make_pages(self._state, self._preferences)

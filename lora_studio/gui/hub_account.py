@@ -16,10 +16,12 @@ class HubAccount(QObject):
     Signals:
         ask(command): a question for the inspector; its events come to `take`.
         changed: `found` is another one.
+        failed(problem): nobody was signed in or out, and no dialog says so.
     """
 
     ask = Signal(object)
     changed = Signal()
+    failed = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Nobody was asked yet."""
@@ -61,6 +63,8 @@ class HubAccount(QObject):
                 self.changed.emit()
             case events.Failed() if self.dialog is not None:
                 self.dialog.show_problem(event.problem)
+            case events.Failed() if self._changes:
+                self.failed.emit(event.problem)
         if isinstance(event, events.Ending):
             self._asked = ""
         return True

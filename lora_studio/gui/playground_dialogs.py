@@ -15,11 +15,14 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import events, playground, words
+from lora_studio.core import events, moments, playground, words
 from lora_studio.core.files import write_atomic
 from lora_studio.core.playground import Vote
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr, tr_n
+from lora_studio.gui.text_size import Size
+from lora_studio.gui.told import tell
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, label
 from lora_studio.gui.widgets.token_view import TokenView
 
@@ -83,19 +86,20 @@ class TallyDialog(Dialog):
             named = QTableWidgetItem(head)
             named.setTextAlignment(_RIGHT if place else _LEFT)
             self.table.setHorizontalHeaderItem(place, named)
-        self.table.verticalHeader().hide()
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        plain_table.set_up(self.table)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for line, each in enumerate(counted):
             rate = words.percent(each.rate)
-            cells = (each.name, str(each.votes), str(each.wins), str(each.ties), rate)
+            cells = (_shown(each.name), str(each.votes), str(each.wins), str(each.ties), rate)
             for place, cell in enumerate(cells):
                 item = QTableWidgetItem(cell)
-                item.setToolTip(cell)
+                item.setToolTip(each.name if not place else cell)
                 item.setTextAlignment(_RIGHT if place else _LEFT)
                 self.table.setItem(line, place, item)
-        self.resize(_SIZE[0], 380)
+        self.resize(Size.scaled(_SIZE[0]), Size.scaled(380))
         self.body.addWidget(self.table, 1)
         self.error = label("", "error", wrap=True)
         self.error.hide()
@@ -122,3 +126,8 @@ class TallyDialog(Dialog):
                 tr("{file} cannot be written: {reason}.").format(file=name, reason=error.strerror)
             )
             self.error.show()
+
+
+def _shown(name: str) -> str:
+    """Whoever was voted on, with runs by the moment when they began."""
+    return " + ".join(tell(moments.of_run(part)) for part in name.split(" + "))

@@ -18,6 +18,17 @@ _RECENT = 12
 TextSize = Literal[100, 125, 150]
 
 
+class TableLayout(BaseModel):
+    """A table as its user has laid it out; what is not named here stays as the program has it."""
+
+    #: Column -> its width, in letters: it is right for another size of text, too.
+    widths: dict[str, float] = {}
+    #: Columns from left to right, as far as they are known.
+    order: list[str] = []
+    sorted_by: str = ""
+    descending: bool = True
+
+
 class Preferences(BaseModel):
     """One JSON file in the config folder; unknown entries of a newer version are ignored."""
 
@@ -30,6 +41,10 @@ class Preferences(BaseModel):
     language: str = "system"
     #: QWidget.saveGeometry as hexadecimal digits, "" for the first time.
     geometry: str = ""
+    #: The table of runs.
+    runs_table: TableLayout = TableLayout()
+    #: Shares of the Runs page in per cent: the table of what is above, all of that of the width.
+    runs_shares: list[float] = []
     #: Where the last project was made.
     projects_folder: str = ""
     #: Whether the tour has been shown, which happens by itself once.
@@ -93,9 +108,13 @@ class Preferences(BaseModel):
         self.recent = [other for other in self.recent if other != str(project)]
         self.save()
 
+    def known_projects(self) -> list[Path]:
+        """Recent project files, the latest first, there or not."""
+        return [Path(name) for name in self.recent]
+
     def recent_projects(self) -> list[Path]:
         """Recent project files that still exist, the latest first."""
-        return [Path(name) for name in self.recent if Path(name).is_file()]
+        return [file for file in self.known_projects() if file.is_file()]
 
     def new_project_parent(self) -> Path:
         """The folder that a new project is offered in."""

@@ -34,16 +34,28 @@ class ProjectCommands(QObject):
     def ask(self) -> None:
         """Asks for a project file."""
         start = self._state.draft.folder or self._preferences.new_project_parent()
-        dialog = QFileDialog(
-            self._window,
-            tr("Open a project"),
-            str(start),
-            tr("Projects (*{suffix})").format(suffix=SUFFIX),
+        self._choose(tr("Open a project"), start).fileSelected.connect(
+            lambda name: self._state.open(Path(name))
         )
+
+    def locate(self, lost: Path) -> None:
+        """Asks where a recent project is now."""
+        start = next((folder for folder in lost.parents if folder.is_dir()), lost.parent)
+        title = tr("Where is {name} now?").format(name=lost.stem)
+        self._choose(title, start).fileSelected.connect(lambda name: self.found(lost, Path(name)))
+
+    def found(self, lost: Path, file: Path) -> None:
+        """Opens a project in its new place, and forgets the old one."""
+        if self._state.open(file):
+            self._preferences.drop(lost)
+
+    def _choose(self, title: str, start: Path) -> QFileDialog:
+        projects = tr("Projects (*{suffix})").format(suffix=SUFFIX)
+        dialog = QFileDialog(self._window, title, str(start), projects)
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
-        dialog.fileSelected.connect(lambda name: self._state.open(Path(name)))
         dialog.finished.connect(dialog.deleteLater)
         dialog.open()
+        return dialog
 
     def open_sample(self) -> None:
         """Copies the sample project to where the user's projects are, once, and opens it."""

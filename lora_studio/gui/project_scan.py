@@ -41,6 +41,7 @@ class ProjectGlance:
     steps: int = 0
     reason: str = ""  # why it was interrupted
     training: bool = False  # whether what has no ending is a training
+    missing: bool = False  # its file is not where it was
 
     @property
     def name(self) -> str:
@@ -55,6 +56,8 @@ class ProjectGlance:
     @property
     def words(self) -> str:
         """Where the project stands."""
+        if self.missing:
+            return tr("Not found: moved, renamed, or on a disk that is not connected")
         if not self.seen:
             return tr("Looking at its runs…")
         if self.state is None:
@@ -103,19 +106,21 @@ class ProjectScan(LastingThread):
         """`files` are project files, the latest first."""
         super().__init__()
         self._files = files
-        #: Unfinished projects first, else in the order given.
+        #: Unfinished projects first and missing ones last, else in the order given.
         self.seen: list[ProjectGlance] = []
 
     def run(self) -> None:
-        """Passes over what cannot be read."""
+        """Marks what is not there any more, and passes over what cannot be read."""
         seen = []
         for file in self._files:
             if self.isInterruptionRequested():
                 return
             try:
                 seen.append(glance(file))
+            except FileNotFoundError:
+                seen.append(ProjectGlance(file, 0.0, missing=True))
             except OSError:
                 continue
         if not self.silent:
-            self.seen = sorted(seen, key=lambda item: not item.unfinished)
+            self.seen = sorted(seen, key=lambda item: (not item.unfinished, item.missing))
             self.looked.emit(self)

@@ -111,10 +111,10 @@ def _for_number(text: str, digits: str | None) -> str:
 
 def _shown(template: _Template, values: dict[str, str], depth: int) -> dict[str, str]:
     return {
-        name: _told(value, depth + 1)
-        if name in template.phrases
-        else words.number(int(value.replace(",", "")))
+        name: words.number(int(value.replace(",", "")))
         if _NUMBER.fullmatch(value)
+        else _told(value, depth + 1)
+        if name in template.phrases
         else value
         for name, value in values.items()
     }

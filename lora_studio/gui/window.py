@@ -138,7 +138,7 @@ class Window(QMainWindow, Furnished):
         self.rail.go(name)
         target.setFocus()
         if name == "home":
-            self.home.show_recent(self.preferences.recent_projects())
+            self.home.show_recent(self.preferences.known_projects())
         target.on_shown()
         if page is not None:
             page.refresh()
@@ -217,7 +217,7 @@ class Window(QMainWindow, Furnished):
 
     def forget(self, file: Path) -> None:
         self.preferences.drop(file)
-        self.home.show_recent(self.preferences.recent_projects())
+        self.home.show_recent(self.preferences.known_projects())
 
     def show_project(self, *_: object) -> None:
         draft = self.state.draft

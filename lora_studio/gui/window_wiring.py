@@ -68,6 +68,7 @@ def _wire_project(window: Window) -> None:
     home.resume_clicked.connect(window.open_and_resume)
     home.looked.connect(window.interrupted.take)
     home.forget_clicked.connect(window.forget)
+    home.locate_clicked.connect(window.projects.locate)
 
 
 def _wire_jobs(window: Window) -> None:

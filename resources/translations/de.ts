@@ -136,10 +136,6 @@
             <translation>; in {different} mit ungewöhnlichen Zeichen weicht der Tokenizer des GGUF von dem des Modells ab</translation>
         </message>
         <message>
-            <source>; {count} adapted layers, norms, gates and rotations are computed in few passes</source>
-            <translation>; {count} angepasste Schichten, Normen, Tore und Drehungen werden in wenigen Durchgängen gerechnet</translation>
-        </message>
-        <message>
             <source>; {gone} before it were.</source>
             <translation>; {gone} davor schon.</translation>
         </message>
@@ -1527,8 +1523,16 @@
             <translation>Spalte</translation>
         </message>
         <message>
+            <source>Column {columns} fits “{title}” in {share}.</source>
+            <translation>Die Spalte {columns} passt zu „{title}“: {share}.</translation>
+        </message>
+        <message>
             <source>Columns are shuffled and nameless until you have voted which answer is better.</source>
             <translation>Die Spalten sind gemischt und namenlos, bis Sie gewählt haben, welche Antwort besser ist.</translation>
+        </message>
+        <message>
+            <source>Columns {columns} fit “{title}” in {share}.</source>
+            <translation>Die Spalten {columns} passen zu „{title}“: {share}.</translation>
         </message>
         <message>
             <source>Combine</source>
@@ -2454,6 +2458,10 @@
             <translation>Schaffen Sie Platz oder wählen Sie einen Ordner auf einem anderen Datenträger.</translation>
         </message>
         <message>
+            <source>Free some space, or set HF_HOME to a folder on a larger disk and start the program again, then download it again.</source>
+            <translation>Schaffen Sie Platz, oder setzen Sie HF_HOME auf einen Ordner eines größeren Datenträgers und starten Sie das Programm neu; laden Sie dann noch einmal herunter.</translation>
+        </message>
+        <message>
             <source>Free {left}</source>
             <translation>Frei {left}</translation>
         </message>
@@ -3374,6 +3382,14 @@
             <translation>Lädt…</translation>
         </message>
         <message>
+            <source>Locate {name}, {state}</source>
+            <translation>{name} suchen, {state}</translation>
+        </message>
+        <message>
+            <source>Locate…</source>
+            <translation>Suchen…</translation>
+        </message>
+        <message>
             <source>LoftQ</source>
             <translation>LoftQ</translation>
         </message>
@@ -4169,6 +4185,10 @@
             <translation>Nicht alles konnte gelöscht werden: {value}.</translation>
         </message>
         <message>
+            <source>Not found: moved, renamed, or on a disk that is not connected</source>
+            <translation>Nicht gefunden: verschoben, umbenannt oder auf einem Datenträger, der nicht angeschlossen ist</translation>
+        </message>
+        <message>
             <source>Not looked for faults</source>
             <translation>Nicht nach Fehlern gesucht</translation>
         </message>
@@ -4434,7 +4454,7 @@
         </message>
         <message>
             <source>On disk</source>
-            <translation>Auf dem Datenträger</translation>
+            <translation>Belegt</translation>
         </message>
         <message>
             <source>One main button</source>
@@ -4486,7 +4506,7 @@
         </message>
         <message>
             <source>Only what is not at its default</source>
-            <translation>Nur was nicht auf der Vorgabe steht</translation>
+            <translation>Nur Abweichungen</translation>
         </message>
         <message>
             <source>Open</source>
@@ -4638,7 +4658,7 @@
         </message>
         <message>
             <source>Pause the queue</source>
-            <translation>Warteschlange anhalten</translation>
+            <translation>Pausieren</translation>
         </message>
         <message>
             <source>Paused</source>
@@ -5689,7 +5709,7 @@
         </message>
         <message>
             <source>Start the queue</source>
-            <translation>Warteschlange starten</translation>
+            <translation>Starten</translation>
         </message>
         <message>
             <source>Start the set-up again; a damaged download is fetched anew.</source>
@@ -8022,6 +8042,10 @@
             <translation>Woher</translation>
         </message>
         <message>
+            <source>Where is {name} now?</source>
+            <translation>Wo ist {name} jetzt?</translation>
+        </message>
+        <message>
             <source>Where it is needed</source>
             <translation>Wo es nötig ist</translation>
         </message>
@@ -9359,7 +9383,7 @@
         </message>
         <message>
             <source>most tasks: start here</source>
-            <translation>die meisten Aufgaben: Beginnen Sie hier</translation>
+            <translation>die meisten Aufgaben</translation>
         </message>
         <message>
             <source>moved from {path} to {path_}</source>
@@ -11016,16 +11040,20 @@
             <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}.</translation>
         </message>
         <message>
-            <source>{rows}; logits are computed for trained tokens alone, {logits}{layers}.</source>
-            <translation>{rows}; Logits werden nur für trainierte Tokens gerechnet, {logits}{layers}.</translation>
-        </message>
-        <message>
             <source>{runs}, about {time} in all.</source>
             <translation>{runs}, insgesamt etwa {time}.</translation>
         </message>
         <message>
             <source>{runs}. How long they take is known after the first.</source>
             <translation>{runs}. Wie lange sie dauern, ist nach dem ersten bekannt.</translation>
+        </message>
+        <message>
+            <source>{run}, step {step}</source>
+            <translation>{run}, Schritt {step}</translation>
+        </message>
+        <message>
+            <source>{said} {layers} adapted layers, norms, gates and rotations are computed in few passes.</source>
+            <translation>{said} {layers} angepasste Schichten, Normen, Gates und Rotationen werden in wenigen Durchgängen gerechnet.</translation>
         </message>
         <message>
             <source>{said}; the longest row has {longest} tokens.</source>
@@ -11313,11 +11341,11 @@
         </message>
         <message>
             <source>✓ Proven on {conversations}</source>
-            <translation>✓ Bewiesen an {conversations}</translation>
+            <translation>✓ Bewiesen durch {conversations}</translation>
         </message>
         <message>
             <source>✓ TEMPLATE derived from the chat template, proven on {number}</source>
-            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet, bewiesen an {number}</translation>
+            <translation>✓ TEMPLATE aus der Chat-Vorlage abgeleitet, bewiesen durch {number}</translation>
         </message>
         <message>
             <source>✓ fits</source>

@@ -30,6 +30,18 @@ CASES: list[tuple[str, Kind, list[Point], list[Point]]] = [
     ("one step", "too_short", curve(1, 2.0, 1.9, 1), []),
     ("eval settles", "improved", curve(60, 2, 1, 9), [(20, 1.92), (40, 1.32), (60, 1.31)]),
     ("eval falls", "still_falling", curve(60, 2, 1, 9), [(20, 1.92), (40, 1.55), (60, 1.31)]),
+    (
+        "eval falls in small steps",
+        "still_falling",
+        curve(21, 6.4, 6.1, 1),
+        [(5, 6.40), (10, 6.31), (15, 6.21), (20, 6.11)],
+    ),
+    (
+        "eval bounces",
+        "improved",
+        curve(60, 2, 1, 9),
+        [(20, 1.92), (40, 1.30), (50, 1.33), (60, 1.305)],
+    ),
     ("eval turns", "overfitting", curve(60, 2, 0.2, 4), [(20, 1.9), (40, 1.31), (60, 1.52)]),
     ("eval flat", "not_learning", curve(60, 2, 0.2, 4), [(20, 1.9), (40, 1.9), (60, 1.89)]),
     ("few steps, two evals", "still_falling", curve(4, 2, 1, 2), [(0, 2.1), (4, 1.4)]),

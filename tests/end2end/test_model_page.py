@@ -133,3 +133,46 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     until(qtbot, lambda: page.browser.again.isVisible())
     assert "503" in page.browser.said.text()
     assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
+
+
+@pytest.mark.timeout(600)
+def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_what_was_open(
+    qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
+) -> None:
+    page: Any = window.pages["model"]
+
+    # No disk has so much room: said before anything is fetched, and the way on stays open.
+    hub.claimed["model.safetensors"] = 10**16
+    window.state.set("model", "source", "tiny/large")
+    until(qtbot, lambda: window.state.facts.model is not None and page.download.start.isVisible())
+    page.download.start.click()
+    until(qtbot, lambda: not page.download.going)
+    assert "free" in page.download.said.text()
+    assert page.download.start.isVisible()
+    assert not list(tmp_path.glob("hf/**/*.incomplete"))
+
+    # Room was made; then the line is cut in the middle of the weights.
+    hub.claimed.clear()
+    hub.break_after = 3_000_000
+    hub.asked.clear()
+    page.download.start.click()
+    until(qtbot, lambda: page.download.isHidden())
+    ranges = [line for line in hub.asked if line.startswith("RANGE")]
+    assert any(not line.startswith("RANGE 0-") for line in ranges), "it went on where it was"
+
+    # Signed in, a gated model opens; signed out, it is closed again and the token is nowhere.
+    page.browser.go("hub")
+    window.state.set("model", "source", "tiny/gated")
+    until(qtbot, lambda: page.download.sign_in.isVisible())
+    page.download.sign_in.click()
+    dialog = page.account.dialog
+    qtbot.keyClicks(dialog.line, TOKEN)
+    qtbot.keyClick(dialog.line, Qt.Key.Key_Return)
+    until(qtbot, lambda: window.state.facts.model is not None)
+    page.browser.sign_out.click()
+    until(qtbot, lambda: page.browser.sign_in.isVisible())
+    assert page.browser.account.isHidden()
+    until(qtbot, lambda: page.download.sign_in.isVisible())
+    assert "token" in page.download.said.text().lower()
+    holding = [file for file in (tmp_path / "hf").rglob("*") if file.is_file()]
+    assert not [file for file in holding if TOKEN.encode() in file.read_bytes()]

@@ -230,6 +230,7 @@ def test_a_disk_without_room_is_told_before_the_download(
     problem = ask(commands.DownloadModel(model=ModelSpec(source="tiny/llama")))[-1].problem
     assert problem.code == "disk.full"
     assert "free" in problem.what
+    assert "HF_HOME" in problem.remedy
 
 
 def test_a_gated_model_asks_for_a_token_and_opens_once_signed_in(hub: Hub, ask: Ask) -> None:

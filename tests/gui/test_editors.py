@@ -15,17 +15,13 @@ from lora_studio.core.problems import STEPS, Step
 from lora_studio.core.project import SPECS
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import More
-from lora_studio.gui.widgets.controls import (
+from lora_studio.gui.widgets.choice_controls import (
     ChipsControl,
     ComboControl,
-    Control,
     FlagControl,
-    Line,
-    LineControl,
-    ListControl,
     SegmentsControl,
-    TextControl,
 )
+from lora_studio.gui.widgets.controls import Control, Line, LineControl, ListControl, TextControl
 from lora_studio.gui.widgets.editors import FieldEditor, Style, editor
 from lora_studio.gui.widgets.path_control import PathControl
 from lora_studio.gui.widgets.quantities import stepped

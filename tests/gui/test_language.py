@@ -74,6 +74,26 @@ def test_moments_are_english_again_after_another_language(qapp: QApplication) ->
     assert moments.in_words(datetime(2020, 12, 4, 10, 15).timestamp()) == "4 Dec 2020, 10:15"
 
 
+@pytest.mark.usefixtures("german")
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("The worker was killed by SIGKILL.", "Der Arbeitsprozess wurde durch SIGKILL beendet."),
+        ("Base model", "Basismodell"),
+        (
+            "Columns “a”, “b” fit “Question and answer” in 190 of 1,200 rows looked at (16 %).",
+            "Die Spalten “a”, “b” passen zu „Frage und Antwort“: 190 von 1\u202f200 angesehenen "
+            "Zeilen (16 %).",
+        ),
+        ("2. Dez, 10:15:12 · bot, step 40", "2. Dez, 10:15:12 · bot, Schritt 40"),
+    ],
+)
+def test_what_workers_and_readers_of_data_say_is_german_to_its_last_word(
+    text: str, shown: str
+) -> None:
+    assert told.tell(text) == shown
+
+
 @pytest.mark.parametrize("wrap", [False, True])
 def test_words_begin_at_the_right_in_a_window_from_right_to_left(
     qapp: QApplication, wrap: bool

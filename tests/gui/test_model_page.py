@@ -262,6 +262,20 @@ def test_a_gated_model_asks_for_a_token_which_the_page_does_not_keep(
     assert page.browser.sign_in.isVisible()
 
 
+def test_a_sign_out_that_fails_is_told_and_may_be_tried_again(
+    page: ModelPage, worker: Worker, state: ProjectState
+) -> None:
+    said: list[str] = []
+    state.messages.posted.connect(lambda message: said.append(message.text))
+    state.messages.connect_view()
+    page.browser.go("hub")
+    worker.answer("inspect_account", events.AccountFound(name="pim", has_token=True))
+    page.browser.sign_out.click()
+    worker.fail("sign_out", "model.token", "The token cannot be deleted.")
+    assert any("The token cannot be deleted." in text for text in said)
+    assert page.browser.sign_out.isVisible()
+
+
 def test_offline_mode_asks_the_hub_nothing_and_offers_its_end(
     qtbot: QtBot, page: ModelPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

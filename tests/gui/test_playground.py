@@ -183,7 +183,7 @@ def test_an_edited_question_goes_on_in_a_branch_and_the_former_stays(
     ask(page, qtbot, "Three")  # what was there is selected, typing replaces it
     assert [turn.user for turn in page.desk.kept.turns] == ["Three"]
     assert before in page.desk.all
-    page._fill_history()
+    page.earlier.aboutToShow.emit()
     titles = [action.text() for action in page.history.menu().actions()]
     assert titles[0].startswith("Three")
     assert titles[1].startswith("One")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -17,7 +18,7 @@ from lora_studio.gui import theme
 from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.trace import Trace
+from lora_studio.gui.plots.trace import Trace, tag_box
 from tests.helpers import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
@@ -442,3 +443,12 @@ def test_one_click_fits_the_limit_to_the_longest_row(
 def test_without_lengths_the_histogram_says_what_is_missing(histogram: LengthHistogram) -> None:
     assert "appear here" in histogram.sentence.text()
     assert histogram.fit.isHidden()
+
+
+def test_letters_of_runs_that_end_alike_do_not_cover_one_another() -> None:
+    px, py = np.linspace(0.0, 300.0, 100), np.full(100, 50.0)
+    boxes = [tag_box(tag, px, py) for tag in "ABC"]
+    assert all(box is not None for box in boxes)
+    pairs = itertools.combinations([box for box in boxes if box is not None], 2)
+    assert not any(one.intersects(other) for one, other in pairs)
+    assert tag_box("A", px, np.full(100, np.nan)) is None

@@ -14,6 +14,8 @@ from lora_studio.core import run_grid, run_index
 from lora_studio.core.run_folder import list_runs
 from lora_studio.gui.grid_dialog import GridDialog
 from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_dialogs import DeleteDialog
 from lora_studio.gui.widgets.axis_editor import numbers_in
 from lora_studio.gui.widgets.quantities import decimal
@@ -421,3 +423,53 @@ def test_projects_can_be_changed_while_runs_are_looked_at(
         page.library.refresh()
         QApplication.processEvents()  # what the look before had to say may come now
     _until_seen(page, qtbot, 60)
+
+
+def test_the_table_and_the_shares_of_the_page_are_as_the_user_left_them(
+    page: RunsPage, project_folder: Path, qtbot: QtBot
+) -> None:
+    header = page.table.horizontalHeader()
+    model = COLUMNS.index("model")
+    header.resizeSection(model, 240)
+    header.moveSection(header.visualIndex(COLUMNS.index("tags")), 1)
+    page.table.sortByColumn(COLUMNS.index("loss"), Qt.SortOrder.AscendingOrder)
+    page._whole.setSizes([650, 350])
+    preferences = Preferences()
+    page._preferences = preferences
+    page.leave()
+
+    state = ProjectState()
+    state.open(project_folder)
+    again = Parts(state, Preferences.model_validate_json(preferences.model_dump_json()))
+    again.page.resize(1700, 800)
+    again.page.on_shown()
+    _until_seen(again.page, qtbot, 12)
+    header = again.page.table.horizontalHeader()
+    assert header.sectionSize(model) == pytest.approx(240, abs=4)
+    assert header.visualIndex(COLUMNS.index("tags")) == 1
+    assert header.sortIndicatorSection() == COLUMNS.index("loss")
+    assert header.sortIndicatorOrder() == Qt.SortOrder.AscendingOrder
+    first, second = again.page._whole.sizes()
+    assert first / (first + second) == pytest.approx(0.65, abs=0.03)
+    again.leave()
+
+
+def test_room_that_is_left_over_goes_to_columns_whose_texts_are_cut(page: RunsPage) -> None:
+    page.resize(1900, 800)
+    page.table.resize(1600, 400)
+    wide = page.table.columnWidth(COLUMNS.index("model"))
+    page.table.resize(1000, 400)
+    assert wide > page.table.columnWidth(COLUMNS.index("model"))
+
+
+def test_chosen_runs_are_copied_as_a_table_in_the_order_that_is_seen(
+    page: RunsPage, qtbot: QtBot
+) -> None:
+    _choose(page, 0, 1)
+    header = page.table.horizontalHeader()
+    header.moveSection(header.visualIndex(COLUMNS.index("state")), 0)
+    qtbot.keyClick(page.table, Qt.Key.Key_C, Qt.KeyboardModifier.ControlModifier)
+    lines = [line.split("\t") for line in QApplication.clipboard().text().splitlines()]
+    assert len(lines) == 2
+    assert lines[0][0] == page.table.rows.index(0, COLUMNS.index("state")).data()
+    assert lines[0][1] == page.table.rows.index(0, COLUMNS.index("name")).data()

@@ -121,10 +121,24 @@ def _faults(shown: Sequence[QWidget]) -> list[str]:
     return found
 
 
+@pytest.fixture
+def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is made from now on has a language and a size of text."""
+    code, size = request.param
+    _look(qapp, code, size, None)
+    yield
+    _look(qapp, "en", 100, None)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("look")
+@pytest.mark.parametrize(
+    "look", [pytest.param(("en", 100), id="English"), pytest.param(("de", 150), id="German-150")],
+    indirect=True,
+)  # fmt: skip
 def test_every_state_that_is_pictured_has_whole_texts_and_names_in_reach(
-    qapp: QApplication, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LORA_STUDIO_ENGINE", "")  # put back at the end, whatever is set meanwhile
     screenshots._settle(tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QPushButton
+from PySide6.QtWidgets import QFileDialog, QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import commands, events, project, run_folder
@@ -281,6 +281,28 @@ def test_a_project_is_forgotten_but_not_deleted(window: Window, project_folder: 
     window.home.forget_clicked.emit(file)
     assert window.preferences.recent_projects() == []
     assert file.is_file()
+
+
+def test_a_recent_project_that_was_moved_is_marked_and_found_again(
+    qtbot: QtBot, window: Window, project_folder: Path, tmp_path: Path
+) -> None:
+    window.open_project(project_folder)
+    window.state.create(tmp_path / "later", "later")
+    moved = project_folder.rename(tmp_path / "elsewhere")
+    window.go("home")
+    qtbot.waitUntil(lambda: all(item.seen for item in window.home._seen), timeout=WAIT)
+    assert [(seen.name, seen.missing) for seen in window.home._seen] == [
+        ("later", False),
+        ("support bot", True),
+    ]
+    assert "Not found" in window.home._seen[1].words
+    (locate,) = [made for made in window.home.findChildren(QPushButton) if made.text() == "Locate…"]
+    locate.click()
+    (dialog,) = window.findChildren(QFileDialog)
+    dialog.fileSelected.emit(str(moved / "support bot.lorastudio"))
+    dialog.reject()
+    assert window.state.draft.folder == moved
+    assert project_folder / "support bot.lorastudio" not in window.preferences.known_projects()
 
 
 # --- problems -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Hub:
     `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
     `status` answers everything; `slow` seconds pass before each 64 kB of a file. `about` is what the
     list of models says of each besides; models of it need no folder. Whoever sends TOKEN is `pim`.
+    `claimed` are sizes that files of a name are said to have.
     """
 
     address: str
@@ -41,7 +42,12 @@ class Hub:
     status: int | None = None
     slow: float = 0.0
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
+    claimed: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+
+    def size(self, file: Path) -> int:
+        """The size that a file is said to have."""
+        return self.claimed.get(file.name, file.stat().st_size)
 
 
 @contextmanager
@@ -102,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             folder = folders[name]
             siblings = [
-                {"rfilename": file, "size": (folder / file).stat().st_size, "blobId": "0"}
+                {"rfilename": file, "size": self.hub.size(folder / file), "blobId": "0"}
                 for file in _files(folder)
             ]
             gated = "manual" if name in self.hub.gated else False
@@ -142,9 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
                 {
                     "type": "file",
                     "path": name,
-                    "size": (folder / name).stat().st_size,
+                    "size": self.hub.size(folder / name),
                     "oid": _oid(folder / name),
-                    **_large(folder / name),
+                    **_large(folder / name, self.hub.size(folder / name)),
                 }
                 for name in _files(folder)
             ]
@@ -200,11 +206,10 @@ def _files(folder: Path) -> list[str]:
     ]
 
 
-def _large(file: Path) -> dict[str, Any]:
+def _large(file: Path, size: int) -> dict[str, Any]:
     """What is told besides of a file that is stored apart, as all weights are."""
     if file.suffix != ".safetensors":
         return {}
-    size = file.stat().st_size
     return {"lfs": {"oid": _etag(file), "size": size, "pointerSize": 134}}
 
 

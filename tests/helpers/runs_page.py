@@ -5,6 +5,7 @@ from __future__ import annotations
 from lora_studio.gui.job_control import JobControl
 from lora_studio.gui.job_flow import JobFlow
 from lora_studio.gui.pages.runs import RunsPage
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
 
@@ -12,7 +13,7 @@ from lora_studio.gui.run_queue import RunQueue
 class Parts:
     """What the page needs of the window."""
 
-    def __init__(self, state: ProjectState) -> None:
+    def __init__(self, state: ProjectState, preferences: Preferences | None = None) -> None:
         self.state = state
         self.said: list[str] = []
         state.messages.posted.connect(lambda message: self.said.append(message.text))
@@ -20,7 +21,7 @@ class Parts:
         self.jobs = JobControl()
         self.flow = JobFlow(state, self.jobs)
         self.queue = RunQueue(state, self.jobs, self.flow)
-        self.page = RunsPage(state, self.queue)
+        self.page = RunsPage(state, self.queue, preferences or Preferences())
         self.page.open_requested.connect(self.flow.open_run)
         self.page.close_requested.connect(self.jobs.detach)
         self.jobs.event_received.connect(self.page.on_event)

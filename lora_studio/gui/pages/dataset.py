@@ -21,8 +21,8 @@ from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
+from lora_studio.gui.widgets.choice_controls import ComboControl
 from lora_studio.gui.widgets.columns import Columns
-from lora_studio.gui.widgets.controls import ComboControl
 from lora_studio.gui.widgets.dataset_footer import DatasetFooter
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.findings_view import FindingsView

@@ -16,7 +16,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button, column, label, row, set_role
-from lora_studio.gui.widgets.controls import SegmentsControl
+from lora_studio.gui.widgets.choice_controls import SegmentsControl
 
 _WORDS: dict[str, str] = {
     "adapter": mark("Adapter"),

@@ -37,6 +37,7 @@ class HomePage(Place):
         resume_clicked(Path): go on with the training of a recent project.
         looked(list[ProjectGlance]): what is known of the recent projects now.
         forget_clicked(Path): take a project off the list.
+        locate_clicked(Path): a recent project is not where it was; the user wants to show where it is.
     """
 
     name = "home"
@@ -49,6 +50,7 @@ class HomePage(Place):
     resume_clicked = Signal(object)
     looked = Signal(object)
     forget_clicked = Signal(object)
+    locate_clicked = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """The list is empty until `show_recent`."""
@@ -151,15 +153,19 @@ class HomePage(Place):
 
     def _row(self, seen: ProjectGlance) -> QWidget:
         made = _ProjectRow(seen)
-        made.clicked.connect(lambda: self.project_clicked.emit(seen.file))
+        wish = self.locate_clicked if seen.missing else self.project_clicked
+        made.clicked.connect(lambda: wish.emit(seen.file))
         if seen.resumable:
             resume = button(tr("Resume"), lambda: self.resume_clicked.emit(seen.file), icon="play")
             resume.setAccessibleName(tr("Resume {name}").format(name=seen.name))
             made.tools.addWidget(resume)
-        opener = button(tr("Open"), lambda: self.project_clicked.emit(seen.file), kind="link")
-        opener.setAccessibleName(
-            tr("Open {name}, {state}").format(name=seen.name, state=seen.words)
+        word, said = (
+            (tr("Locate…"), tr("Locate {name}, {state}"))
+            if seen.missing
+            else (tr("Open"), tr("Open {name}, {state}"))
         )
+        opener = button(word, lambda: wish.emit(seen.file), kind="link")
+        opener.setAccessibleName(said.format(name=seen.name, state=seen.words))
         made.tools.addWidget(opener)
         made.tools.addWidget(
             tool_button(
@@ -185,7 +191,7 @@ class _ProjectRow(QFrame):
             "interrupted": "warn",
             "failed": "error",
         }.get(seen.state or "", "muted")
-        icon = {
+        icon = "warning" if seen.missing else {
             "running": "state-running", "paused": "pause", "interrupted": "warning", "failed": "error",
             "trained": "check", "merged": "check", "exported": "check",
         }.get(seen.state or "", "state-todo")  # fmt: skip
@@ -194,10 +200,16 @@ class _ProjectRow(QFrame):
         glyph.setPixmap(pixmap(icon, tint))
         folder = Elided(_place(seen.file), "caption")
         folder.full = str(seen.file)
-        ago = f" · {_ago(time.time() - seen.changed)}" if seen.seen else ""
+        known = seen.seen and not seen.missing
+        ago = f" · {_ago(time.time() - seen.changed)}" if known else ""
         state = label(seen.words + ago, "caption")
         self.tools = row()
-        names = column(label(seen.name, "label"), row(state, None), folder, spacing=2)
+        names = column(
+            label(seen.name, "muted" if seen.missing else "label"),
+            row(state, None),
+            folder,
+            spacing=2,
+        )
         layout = row(glyph, names, spacing=Space.M)
         layout.setStretch(1, 1)
         layout.setContentsMargins(0, Space.M, 0, Space.M)

@@ -17,7 +17,16 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.adapter_list import AdapterList
-from lora_studio.gui.widgets.basics import Card, More, button, column, label, row, set_role
+from lora_studio.gui.widgets.basics import (
+    Card,
+    FlowLayout,
+    More,
+    button,
+    column,
+    label,
+    row,
+    set_role,
+)
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.folder_button import folder_button
@@ -91,7 +100,10 @@ class MergingPage(Page):
         chosen.add(row(self.library, None))
         result = Card(tr("Result"))
         result.add(self.what, self.advice, row(self.what_now, None), self.progress, self.facts)
-        result.add(row(self.show_folder, self.straight, self.elsewhere, self.as_it_is, None))
+        ways = FlowLayout()
+        for way in (self.show_folder, self.straight, self.elsewhere, self.as_it_is):
+            ways.addWidget(way)
+        result.add(ways)
         self.body.addWidget(
             Columns(column(settings, chosen, None, spacing=Space.L), column(result, None))
         )

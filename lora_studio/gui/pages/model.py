@@ -145,6 +145,7 @@ class ModelPage(Page):
         self.download.page_clicked.connect(self._open_page)
         self.download.online_wanted.connect(self.online_wanted)
         self.account.changed.connect(self._account_changed)
+        self.account.failed.connect(self.state.messages.problem)
         self.browser.ways.currentRowChanged.connect(lambda _: self._look_for_account())
         self.state.value_changed.connect(self._value_changed)
         self.state.opened.connect(self._opened)

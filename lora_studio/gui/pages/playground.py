@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 from typing import cast
 
 from PySide6.QtCore import QFile, Qt, Signal
@@ -12,7 +10,6 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QCheckBox,
     QHBoxLayout,
-    QMenu,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -31,11 +28,9 @@ from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 from lora_studio.gui.widgets.chat_column import ChatColumn
 from lora_studio.gui.widgets.chat_turn import Waiting
+from lora_studio.gui.widgets.history_menu import HistoryMenu
 from lora_studio.gui.widgets.prompt_card import PromptCard
 from lora_studio.gui.widgets.vote_bar import VoteBar
-
-#: Conversations in the history's menu, the latest first.
-_HISTORY = 30
 
 
 class PlaygroundPage(Place):
@@ -91,8 +86,11 @@ class PlaygroundPage(Place):
         self.new = button(tr("New chat"), self.begin, icon="plus")
         self.new.setToolTip(tr("Begin anew; this conversation stays in the history."))
         self.history = button(tr("History"), icon="chat")
-        self.history.setMenu(QMenu(self.history))
-        self.history.menu().aboutToShow.connect(self._fill_history)
+        self.earlier = HistoryMenu(self.history)
+        self.history.setMenu(self.earlier)
+        self.earlier.aboutToShow.connect(lambda: self.earlier.fill(self.desk.all, self.desk.kept))
+        self.earlier.chosen.connect(self._show_earlier)
+        self.earlier.thrown_away.connect(self._throw_away)
         self.add = button(tr("Column"), self.desk.add_column, icon="plus")
         self.add.setToolTip(tr("Add a column that answers too"))
         self.blind = QCheckBox(tr("Blind"))
@@ -252,7 +250,7 @@ class PlaygroundPage(Place):
 
     def show_tokens(self, number: int, turn: int) -> None:
         """The exact prompt of a column, token by token."""
-        dialog = TokensDialog(chat.shown(self.desk.kept.speakers[number]), self.window())
+        dialog = TokensDialog(tell(chat.shown(self.desk.kept.speakers[number])), self.window())
         dialog.finished.connect(self._forget_tokens)
         self._tokens = dialog
         dialog.open()
@@ -264,7 +262,7 @@ class PlaygroundPage(Place):
         vote = self.desk.vote(columns, place)
         self.revealed = True
         self.refresh()
-        names = [chat.shown(self.desk.kept.speakers[number]) for number in columns]
+        names = [tell(chat.shown(self.desk.kept.speakers[number])) for number in columns]
         named = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
         won = tr("No difference.") if vote.winner is None else names[vote.winner]
         text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
@@ -423,29 +421,11 @@ class PlaygroundPage(Place):
     def _forget_tokens(self) -> None:
         self._tokens = None
 
-    def _fill_history(self) -> None:
-        menu = self.history.menu()
-        menu.clear()
-        for kept in self.desk.all[:_HISTORY]:
-            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.created))
-            action = menu.addAction(f"{kept.title or '…'}    {when}".replace("&", "&&"))
-            action.setCheckable(True)
-            action.setChecked(kept.id == self.desk.kept.id)
-            action.triggered.connect(self._showing(kept))
-        if not self.desk.all:
-            menu.addAction(tr("No conversations yet")).setEnabled(False)
-        menu.addSeparator()
-        trash = menu.addAction(tr("Move this conversation to the trash"), self._throw_away)
-        trash.setEnabled(bool(self.desk.kept.turns))
-
-    def _showing(self, kept: playground.Conversation) -> Callable[[], None]:
-        def show() -> None:
-            self.editing, self.revealed = None, True
-            self._keep_draft()
-            self.desk.show(kept)
-            self._write(kept)
-
-        return show
+    def _show_earlier(self, kept: playground.Conversation) -> None:
+        self.editing, self.revealed = None, True
+        self._keep_draft()
+        self.desk.show(kept)
+        self._write(kept)
 
     def _throw_away(self) -> None:
         self.desk.store.flush()

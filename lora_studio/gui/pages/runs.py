@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QSplitter, QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFrame,
+    QScrollArea,
+    QSplitter,
+    QStackedWidget,
+    QTabWidget,
+    QWidget,
+)
 
 from lora_studio.core import events, run_grid, run_table, words
 from lora_studio.core.problems import Problem, ProblemError
@@ -15,11 +23,13 @@ from lora_studio.core.run_index import RunSummary
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.plots.run_overlay import RunOverlay
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_actions import RunActions
 from lora_studio.gui.run_curves_reader import RunCurvesReader
 from lora_studio.gui.run_library import RunLibrary
 from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
@@ -34,6 +44,8 @@ from lora_studio.gui.widgets.run_table import RunTable
 
 #: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
 _LOOK_EVERY, _PAUSE = 2000, 150
+#: Width in pixels of what stands beside the table.
+_SIDE = 240
 
 
 class RunsPage(Place):
@@ -52,10 +64,16 @@ class RunsPage(Place):
     close_requested = Signal()
     talk_wanted = Signal(str)
 
-    def __init__(self, state: ProjectState, queue: RunQueue, parent: QWidget | None = None) -> None:
-        """Looks at the runs when the user comes here."""
+    def __init__(
+        self,
+        state: ProjectState,
+        queue: RunQueue,
+        preferences: Preferences,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Looks at the runs when the user comes here; looks as the user left it."""
         super().__init__(parent, scrolls=False)
-        self._state, self.queue = state, queue
+        self._state, self.queue, self._preferences = state, queue, preferences
         self.library = RunLibrary(self)
         self.curves = RunCurvesReader(self)
         self.table, self.plot = RunTable(), RunOverlay()
@@ -86,8 +104,10 @@ class RunsPage(Place):
             self.library.refresh()
 
     def leave(self) -> None:
-        """Ends every look and reading."""
+        """Ends every look and reading; the layout is kept for the next start."""
         self.notes.commit()
+        self._preferences.runs_table = self.table.layout_chosen()
+        self._preferences.runs_shares = [_share(self._above), _share(self._whole)]
         self._look.stop()
         self._typing.stop()
         for part in (self.library, self.curves, self.do):
@@ -267,25 +287,39 @@ class RunsPage(Place):
         )
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
-        above = _splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
-        whole = _splitter(Qt.Orientation.Horizontal, above, self._side(), (5, 2))
-        whole.setSizes([780, 340])
+        self._above = _splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
+        self._whole = _splitter(Qt.Orientation.Horizontal, self._above, self._side(), (5, 2))
+        self._lay_out_as_before()
         page = QWidget()
-        page.setLayout(column(tools, whole, spacing=Space.M))
+        page.setLayout(column(tools, self._whole, spacing=Space.M))
         self.content.addWidget(self._empty())
         self.content.addWidget(page)
         self.body.addWidget(self.content, 1)
         self.do.listen(self.table)
 
+    def _lay_out_as_before(self) -> None:
+        self.table.lay_out_as(self._preferences.runs_table)
+        splits, shares = (self._above, self._whole), self._preferences.runs_shares
+        for split, share in zip(splits, shares if len(shares) == 2 else (0.0, 70.0), strict=True):
+            if 0 < share < 100:
+                split.setSizes([round(100 * share), round(100 * (100 - share))])
+
     def _side(self) -> QWidget:
-        known = QWidget()
+        inner = QWidget()
+        inner.setObjectName("scrolled")
         self.facts.setContentsMargins(0, Space.M, 0, 0)
-        known.setLayout(column(self.facts, self.settings, spacing=0))
+        self.settings.view.setMinimumHeight(Size.scaled(200))
+        inner.setLayout(column(self.facts, self.settings, spacing=0))
+        known = QScrollArea(widgetResizable=True)
+        known.setWidget(inner)
+        known.setFrameShape(QFrame.Shape.NoFrame)
+        known.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        known.setAccessibleName(tr("Settings"))
         self.tabs.addTab(known, tr("Settings"))
         self.tabs.addTab(self.notes, tr("Notes"))
         self.tabs.addTab(self.waiting, tr("Queue"))
         self.tabs.addTab(self.grids, tr("Grid"))
-        self.tabs.setMinimumWidth(280)
+        self.tabs.setMinimumWidth(Size.scaled(_SIDE))
         self.tabs.setAccessibleName(tr("About the chosen runs"))
         return self.tabs
 
@@ -339,6 +373,12 @@ class RunsPage(Place):
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
 
+    def changeEvent(self, event: QEvent) -> None:
+        """Larger text needs a wider side."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.tabs.setMinimumWidth(Size.scaled(_SIDE))
+
     def minimumSizeHint(self) -> QSize:
         """Splitters give way."""
         return QSize(600, 400)
@@ -365,6 +405,12 @@ def _splitter(
         split.addWidget(holder)
         split.setStretchFactor(number, shares[number])
     return split
+
+
+def _share(split: QSplitter) -> float:
+    """The first part of a splitter in per cent; 0 while nothing is laid out."""
+    first, second = split.sizes()
+    return round(100 * first / (first + second), 1) if first + second else 0.0
 
 
 def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:

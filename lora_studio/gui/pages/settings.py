@@ -22,7 +22,8 @@ from lora_studio.gui.text_size import SIZES, Size
 from lora_studio.gui.theme import Space, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import Card, button, label, row
-from lora_studio.gui.widgets.controls import ComboControl, SegmentsControl, name_control
+from lora_studio.gui.widgets.choice_controls import ComboControl, SegmentsControl
+from lora_studio.gui.widgets.controls import name_control
 from lora_studio.gui.widgets.engine_actions import EngineActions
 from lora_studio.gui.widgets.update_card import UpdateCard
 from lora_studio.setup import app_update

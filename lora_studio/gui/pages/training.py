@@ -30,24 +30,12 @@ from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.run_note import RunNote
 from lora_studio.gui.widgets.sample_view import SampleView
-from lora_studio.gui.widgets.stat_tiles import StatTiles
+from lora_studio.gui.widgets.step_tiles import StepTiles
 
 #: Milliseconds between two updates of the figures: nobody reads faster.
 _UPDATE_EVERY = 150
 #: A verdict looks at this many points of a curve at most; of a longer one at means.
 _JUDGED_POINTS = 3000
-_TILES = {
-    "step": mark("Step"),
-    "epoch": mark("Epoch"),
-    "left": mark("Time left"),
-    "speed": mark("Tokens per second"),
-    "loss": mark("Loss"),
-    "eval": mark("Eval loss"),
-    "memory": mark("Memory"),
-    "load": mark("Device"),
-    "rate": mark("Learning rate"),
-    "norm": mark("Gradient norm"),
-}
 
 
 class TrainingPage(Page):
@@ -62,7 +50,7 @@ class TrainingPage(Page):
         self.record = JobRecord("train")
         self.curves = CurvesCard(state)
         self.plot = self.curves.plot
-        self.tiles = StatTiles(_TILES, columns=2)
+        self.tiles = StepTiles()
         self.progress = ProgressLine()
         self.log, self.samples, self.note = LogView(), SampleView(), RunNote()
         self.tabs = QTabWidget()
@@ -174,7 +162,7 @@ class TrainingPage(Page):
                 self._last = event
                 self.note.set_step(event.step)
             case events.Evaluated():
-                self.tiles.show_values({"eval": words.loss(event.loss)})
+                self.tiles.show_evaluation(event.loss)
             case events.AdapterSaved():
                 self._adapter = event
             case events.Done():
@@ -346,7 +334,8 @@ class TrainingPage(Page):
         self.resume.setVisible(resumable and primary != tr("Resume"))
         self.header.primary.setText(primary)
         self._show_progress(running)
-        self._show_figures()
+        if self._last is not None:
+            self.tiles.show_step(self._last, running=running)
         self._show_verdict(running)
         super().refresh()
 
@@ -367,26 +356,6 @@ class TrainingPage(Page):
             self.progress.show_progress(tr("Training"), last.step / last.steps, last.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
-
-    def _show_figures(self) -> None:
-        if (last := self._last) is None:
-            return
-        running = self._running()
-        self.tiles.show_values(
-            {
-                "step": tr("{step} of {steps}").format(
-                    step=words.number(last.step), steps=words.number(last.steps)
-                ),
-                "epoch": f"{last.epoch:.2f}",
-                "left": tell(words.remaining(last.eta_s)) if running else "–",
-                "speed": words.number(round(last.tokens_per_s)),
-                "loss": words.loss(last.loss),
-                "memory": words.memory(last.memory_bytes),
-                "load": _load(last),
-                "rate": words.small(last.learning_rate),
-                "norm": words.loss(last.grad_norm),
-            }
-        )
 
     def _show_verdict(self, running: bool) -> None:
         found = self._warned.of(self._watch.verdict()) if running else None
@@ -461,15 +430,3 @@ class TrainingPage(Page):
                 steps=words.number(steps[-1])
             )
         return tr("There is no checkpoint to go on from.")
-
-
-def _load(step: events.StepDone) -> str:
-    """How busy and how warm the device is, as far as anybody could tell."""
-    found = []
-    if step.gpu_percent is not None:
-        found.append(tr("GPU {gpu_percent:.0f} %").format(gpu_percent=step.gpu_percent))
-    if step.gpu_celsius is not None:
-        found.append(f"{step.gpu_celsius:.0f} °C")
-    if step.cpu_percent is not None:
-        found.append(tr("Processor {cpu_percent:.0f} %").format(cpu_percent=step.cpu_percent))
-    return ", ".join(found)

@@ -87,7 +87,6 @@ class Recipe(QWidget):
         more.body.setSpacing(Space.XL)
         recipe.add(FieldGroup("", [made[field] for field in _MAIN]), self.estimate, more)
         ready = Card(tr("What will run"))
-        ready.setMinimumWidth(300)
         ready.add(self.ready)
         self.memory = MemoryPanel()
         self.memory.chosen.connect(lambda fix: state.change(tell(fix.label), fix.changes))

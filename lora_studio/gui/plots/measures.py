@@ -32,6 +32,10 @@ class Measure:
         return own if (said := tr(own)) == own else said
 
 
+def _rate(value: float) -> str:
+    return words.rate(value, tr("tokens"))
+
+
 def _percent(value: float) -> str:
     return f"{value:.0f} %"
 
@@ -42,7 +46,7 @@ _KNOWN = {
         Measure("loss", mark("Loss"), mark("loss (nats per token)"), words.loss, jagged=True),
         Measure("learning_rate", mark("Learning rate"), mark("learning rate"), words.small),
         Measure("grad_norm", mark("Gradient norm"), mark("gradient norm"), words.loss, jagged=True),
-        Measure("tokens_per_s", mark("Tokens per second"), mark("tokens/s"), words.rate),
+        Measure("tokens_per_s", mark("Tokens per second"), mark("tokens/s"), _rate),
         Measure("memory_bytes", mark("Memory"), mark("memory (GiB)"), words.memory, 1 / _GIB),
         Measure("gpu_percent", mark("GPU busy"), mark("GPU busy (%)"), _percent),
         Measure(

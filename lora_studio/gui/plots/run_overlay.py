@@ -22,8 +22,9 @@ from lora_studio.gui.plots.plot_bar import SMOOTHING
 from lora_studio.gui.plots.readout import Readout, Value
 from lora_studio.gui.plots.run_curves import RunCurves
 from lora_studio.gui.plots.trace import Look, Trace
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Palette, Space
-from lora_studio.gui.widgets.basics import button, label, row
+from lora_studio.gui.widgets.basics import button, flowing, label, row
 
 #: Runs in one chart: as many as there are colours to tell them apart.
 MOST = len(theme.LIGHT.series)
@@ -31,6 +32,8 @@ LETTERS = "ABCDEF"
 #: What stands before the name of a quantity of the evaluations.
 _EVAL = "eval:"
 _NARROWEST = 5
+#: Pixels of the chart's height at least: below a table it gets what is left.
+_LOWEST = 110
 
 
 def letter_color(index: int) -> Callable[[Palette], str]:
@@ -64,6 +67,7 @@ class RunOverlay(QWidget):
         self.show_all = button(tr("Show all"), kind="link", role="accent")
         self.show_all.hide()
         self.chart = CurveChart("")
+        sized(self.chart, at_least=_LOWEST)
         self.legend, self.readout = Legend(), Readout(self.chart)
         self.empty = label(tr("Tick runs in the table to see their curves here."), "muted")
         self._lay_out()
@@ -186,7 +190,7 @@ class RunOverlay(QWidget):
     def _draw(self) -> None:
         name = self.measure
         measure = measures.of(name.removeprefix(_EVAL))
-        self.chart.set_caption(_title(name) if name.startswith(_EVAL) else measure.label)
+        self.chart.set_caption(_title(name) if name.startswith(_EVAL) else tr(measure.label))
         self.chart.set_scale(measure.scale)
         traces = [
             trace
@@ -243,18 +247,18 @@ class RunOverlay(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.S)
-        layout.addLayout(
-            row(self.choice, self.show_all, None, caption, self.smoothing, Space.S, self.log)
-        )
+        smooth = QWidget()
+        smooth.setLayout(row(caption, self.smoothing))
+        layout.addLayout(row(self.choice, self.show_all, flowing(smooth, self.log)))
         layout.addWidget(self.legend)
         layout.addWidget(self.chart, 1)
 
 
 def _title(name: str) -> str:
-    title = measures.of(name.removeprefix(_EVAL)).title
+    measure = measures.of(name.removeprefix(_EVAL))
     if not name.startswith(_EVAL):
-        return title
-    return tr("Eval {measure}").format(measure=title[:1].lower() + title[1:])
+        return tr(measure.title)
+    return tr("Eval {measure}").format(measure=measure.name_inside())
 
 
 def _nearest(curve: Curve, step: float) -> float:

@@ -83,6 +83,10 @@ class _Item(pg.GraphicsObject):
         raise NotImplementedError
 
 
+#: Room of a letter beside a line, in pixels.
+_TAG = 16
+
+
 class Trace(_Item):
     """One curve, raw or smoothed."""
 
@@ -172,15 +176,27 @@ class Trace(_Item):
 
     def _write_tag(self, painter: QPainter, px: Values, py: Values) -> None:
         """The letter of the run at the end of its line: colour alone tells not everybody."""
-        palette, known = self.palette(), np.flatnonzero(np.isfinite(py))
-        if not len(known):
+        box = tag_box(self.tag, px, py)
+        if box is None:
             return
+        palette = self.palette()
         painter.setFont(theme.body_font(theme.Size.CAPTION, bold=True))
         painter.setPen(QColor(self.look.color(palette)))
-        x, y = float(px[known[-1]]), float(py[known[-1]])
-        box = QRectF(x - 16, y - 17, 14, 14)
         painter.fillRect(box, QColor(palette.card))
         painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.tag)
+
+
+def tag_box(tag: str, px: Values, py: Values) -> QRectF | None:
+    """Where the letter of a run stands above its line: A at the end, each further one before it.
+
+    Runs that end alike would write their letters over one another otherwise.
+    """
+    known = np.flatnonzero(np.isfinite(py))
+    if not len(known):
+        return None
+    wanted = px[known[-1]] - _TAG * (ord(tag[0]) - ord("A"))
+    at = known[min(int(np.searchsorted(px[known], wanted)), len(known) - 1)]
+    return QRectF(float(px[at]) - _TAG, float(py[at]) - _TAG - 1, _TAG - 2, _TAG - 2)
 
 
 def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:

@@ -324,6 +324,18 @@ class FlowLayout(QLayout):
         return holder.layoutDirection() if holder else Qt.LayoutDirection.LeftToRight
 
 
+def flowing(*parts: QWidget) -> QWidget:
+    """Side by side where lines of text end, in several rows where there is no room for one."""
+    made = QWidget()
+    policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)
+    made.setSizePolicy(policy)
+    flow = FlowLayout(made, at_end=True)
+    for part in parts:
+        flow.addWidget(part)
+    return made
+
+
 def _filled(box: _Box, parts: tuple[QWidget | QLayout | int | None, ...], spacing: int) -> _Box:
     box.setContentsMargins(0, 0, 0, 0)
     box.setSpacing(spacing)

@@ -13,6 +13,7 @@ from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.chat import OnBase
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.adapter_list import Weight
 from lora_studio.gui.widgets.basics import tool_button
 from lora_studio.gui.widgets.glyph import Elided
@@ -64,7 +65,7 @@ class BlendPanel(QWidget):
 
     def _row(self, place: int, adapter: WeightedAdapter) -> QWidget:
         alone = adapter.model_copy(update={"weight": 1.0})
-        name = chat.shown(OnBase(adapters=(alone,)))
+        name = tell(chat.shown(OnBase(adapters=(alone,))))
         shown = Elided(name, "caption")
         shown.full = adapter.folder
         slider = _Slider(tr("Strength of {adapter}").format(adapter=name))

@@ -136,6 +136,6 @@ class TurnView(QWidget):
 
 def _facts(take: Take) -> str:
     ending = {"length": tr("cut at the limit"), "stopped": tr("stopped")}.get(take.ending, "")
-    speed = words.rate(take.tokens_per_s) if take.tokens_per_s else ""
+    speed = words.rate(take.tokens_per_s, tr("tokens")) if take.tokens_per_s else ""
     parts = (tr_n("{n} token", "{n} tokens", take.tokens) if take.tokens else "", speed, ending)
     return " · ".join(part for part in parts if part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize
+from PySide6.QtCore import QEvent, QSize
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QLayout, QWidget
 
@@ -47,9 +47,19 @@ class Columns(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Side by side as soon as both fit."""
         super().resizeEvent(event)
+        self._arrange()
+
+    def event(self, event: QEvent) -> bool:
+        """What stands inside may need more room than before, or less."""
+        done = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._arrange()
+        return done
+
+    def _arrange(self) -> None:
         left, right = self._widths()
         needed = left + (self._wanted() or right) + self._box.spacing()
-        fits = event.size().width() >= needed
+        fits = self.width() >= needed
         direction = QBoxLayout.Direction.LeftToRight if fits else QBoxLayout.Direction.TopToBottom
         if direction != self._box.direction():
             self._box.setDirection(direction)

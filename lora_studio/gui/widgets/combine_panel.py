@@ -15,6 +15,7 @@ from lora_studio.core.chat import OnBase
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
+from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row
 from lora_studio.gui.widgets.blend_panel import BlendPanel
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -96,7 +97,7 @@ class CombinePanel(QWidget):
         self._ranks = {rank for each in adapters for rank in each.ranks}
         self.blend.show_adapters(self._adapters)
         if len(self._adapters) > 1:
-            titles = [chat.shown(OnBase(adapters=(_plain(each),))) for each in self._adapters]
+            titles = [tell(chat.shown(OnBase(adapters=(_plain(each),)))) for each in self._adapters]
             self.name.setText(re.sub(r"[^\w+.-]+", "-", "+".join(titles))[:80])
             self.rank.setValue(max(self._ranks, default=16))
         self._refresh()

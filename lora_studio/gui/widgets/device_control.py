@@ -10,7 +10,8 @@ from lora_studio.core import events, words
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, label
-from lora_studio.gui.widgets.controls import ComboControl, Control
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import Control
 
 
 class DeviceControl(Control):

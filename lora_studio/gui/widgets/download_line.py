@@ -81,6 +81,8 @@ class DownloadLine(QWidget):
         """It is complete, was cancelled, or failed."""
         self._going = False
         match event:
+            case events.Done():
+                self._bytes = 0
             case events.Cancelled():
                 self._broken = True
                 self.explain("", tr("Cancelled. What has arrived is kept."))

@@ -17,15 +17,17 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space, current, pixmap
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
-from lora_studio.gui.widgets.controls import (
+from lora_studio.gui.widgets.choice_controls import (
     ChipsControl,
     ComboControl,
-    Control,
     FlagControl,
+    SegmentsControl,
+)
+from lora_studio.gui.widgets.controls import (
+    Control,
     LineControl,
     LinesControl,
     ListControl,
-    SegmentsControl,
     TextControl,
     name_control,
 )

@@ -9,7 +9,8 @@ from lora_studio.core import words
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, label, row
-from lora_studio.gui.widgets.controls import ComboControl, name_control
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import name_control
 from lora_studio.setup import engines, folders
 from lora_studio.setup.engines import Engine
 

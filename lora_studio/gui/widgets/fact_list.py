@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
+from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label
+
+#: Where a line of a value may end.
+_BREAK = re.compile(r"[\s/\\]|(?<=-)(?=\D)")
+#: Pixels that a word alone may claim.
+_LONGEST = 160
 
 #: Name and value; an empty value leaves the line out.
 Fact = tuple[str, str]
@@ -40,6 +47,24 @@ class FactList(QWidget):
                 name.setText(shown[index][0])
                 value.setText(shown[index][1])
                 value.setAccessibleName(": ".join(shown[index]))
+        self.updateGeometry()
+
+    def minimumSizeHint(self) -> QSize:
+        """With room for words that cannot be broken, such as names of models, within reason."""
+        shown = [parts for parts in self._labels if not parts[0].isHidden()]
+        widest = max((name.sizeHint().width() for name, _ in shown), default=0)
+        longest = max(
+            (
+                value.fontMetrics().horizontalAdvance(word)
+                for _, value in shown
+                for word in _BREAK.split(value.text())
+            ),
+            default=0,
+        )
+        room = min(longest + Space.XS, Size.scaled(_LONGEST))
+        needed = widest + self._grid.horizontalSpacing() + room
+        least = super().minimumSizeHint()
+        return QSize(max(least.width(), needed), least.height())
 
     def facts(self) -> dict[str, str]:
         """What is shown."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
+from typing import cast
+
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import FlowLayout, button, label
+from lora_studio.gui.widgets.basics import FlowLayout, button, flowing, label
 
 
 class PageHeader(QWidget):
@@ -18,11 +20,8 @@ class PageHeader(QWidget):
         self.title = label(title, "title")
         self.back = button(tr("Back"))
         self.primary = button(tr("Continue"), kind="primary")
-        extra = QWidget()
-        policy = QSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        policy.setHeightForWidth(True)
-        extra.setSizePolicy(policy)
-        self.extra = FlowLayout(extra, at_end=True)
+        extra = flowing()
+        self.extra = cast(FlowLayout, extra.layout())
         layout = QHBoxLayout(self)
         layout.setContentsMargins(Space.PAGE, Space.L, Space.PAGE, Space.S)
         layout.setSpacing(Space.S)

@@ -9,7 +9,8 @@ from lora_studio.core.commands import SearchModels
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
-from lora_studio.gui.widgets.controls import ComboControl, name_control
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import name_control
 
 #: Bounds of a size in billions of parameters, and its words.
 _SIZES: dict[str, tuple[float, float, str]] = {

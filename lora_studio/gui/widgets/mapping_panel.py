@@ -19,7 +19,8 @@ from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, line, row
-from lora_studio.gui.widgets.controls import ComboControl, Line
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.glyph import Statement
 from lora_studio.gui.widgets.slot_editor import SlotEditor
 

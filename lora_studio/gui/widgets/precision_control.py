@@ -11,7 +11,8 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import label, row
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice
-from lora_studio.gui.widgets.controls import ComboControl, Control, name_control
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import Control, name_control
 
 _FULL = "16bit"
 #: Values of the setting that the first card stands for, and their words.

@@ -9,7 +9,8 @@ from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.controls import Control, LineControl, SegmentsControl
+from lora_studio.gui.widgets.choice_controls import SegmentsControl
+from lora_studio.gui.widgets.controls import Control, LineControl
 
 
 class PresetNumberControl(Control):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableView, QVBoxLayout, QWidget
 
 from lora_studio.core import events, words
@@ -27,6 +27,7 @@ _COLUMNS = (
     mark("Expected loss"),
     mark("Self-test"),
 )
+_LOSS, _TESTED = 3, 4
 NAMES: tuple[Quantization, ...] = tuple(QUANTIZATIONS)
 
 
@@ -200,6 +201,7 @@ class QuantTable(Control):
 
     def _fit(self) -> None:
         self.view.fit()
+        self.view.divide()
         self.updateGeometry()
 
     def show_value(self, value: Any) -> None:
@@ -224,6 +226,7 @@ class QuantTable(Control):
         self.rows.written = {event.quantization: event for event in written}
         self.rows.tested = {event.stage: event for event in tested}
         self.rows.changed()
+        self.view.divide()
 
     def _ticked(self, names: list[str]) -> None:
         self.edited.emit(names)
@@ -246,11 +249,30 @@ class _View(QTableView):
             header.setSectionResizeMode(
                 column,
                 QHeaderView.ResizeMode.Stretch
-                if column == 3
+                if column == _LOSS
                 else QHeaderView.ResizeMode.ResizeToContents,
             )
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.fit()
+
+    def divide(self) -> None:
+        """Shows self-tests where there are any; the loss that was expected gives way to them."""
+        model = self.model()
+        if not isinstance(model, QuantModel):
+            return
+        header = self.horizontalHeader()
+        others = [0, 1, 2, *([_TESTED] if model.tested else [])]
+        taken = sum(max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others)
+        wanted = max(self.sizeHintForColumn(_LOSS), header.sectionSizeHint(_LOSS))
+        cramped = bool(model.tested) and self.viewport().width() < taken + wanted
+        self.setColumnHidden(_TESTED, not model.tested)
+        self.setColumnHidden(_LOSS, cramped)
+        header.setStretchLastSection(cramped)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Another width divides anew."""
+        super().resizeEvent(event)
+        self.divide()
 
     def fit(self) -> None:
         """As high as its rows are together."""
@@ -275,7 +297,8 @@ _GLYPHS: dict[events.Verdict, str] = {"passed": "✓", "lossy": "⚠", "failed":
 
 def badge(event: events.SelfTested) -> str:
     """A self-test in short: `✓ top-1 98.7 %, KL 0.004`."""
-    return f"{_GLYPHS[event.verdict]} top-1 {words.percent(event.top1)}, KL {event.kl:.2g}"
+    kl = f"{event.kl:.2g}".replace("e-0", "e-")
+    return f"{_GLYPHS[event.verdict]} top-1 {words.percent(event.top1)}, KL {kl}"
 
 
 def _limits(event: events.SelfTested) -> str:

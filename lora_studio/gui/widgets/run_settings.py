@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
-from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -24,6 +23,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space, body_font, color, theme
 from lora_studio.gui.told import tell_facts
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import label
 from lora_studio.gui.widgets.quantities import shown
 
@@ -157,6 +157,7 @@ class _View(QTableView):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setMinimumSectionSize(60)
+        plain_table.let_copy(self, lambda index: str(index.data()).removeprefix("≠ "))
 
     def fit(self) -> None:
         """The names as wide as they are, the values in what is left."""
@@ -170,16 +171,6 @@ class _View(QTableView):
                 header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
             else:
                 self.setColumnWidth(column, 12 * metrics.averageCharWidth() + 12)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Ctrl+C copies the chosen cells, as a table for other programs."""
-        if not event.matches(QKeySequence.StandardKey.Copy):
-            super().keyPressEvent(event)
-            return
-        rows: dict[int, list[str]] = {}
-        for index in sorted(self.selectedIndexes()):
-            rows.setdefault(index.row(), []).append(str(index.data()).removeprefix("≠ "))
-        QGuiApplication.clipboard().setText("\n".join("\t".join(row) for row in rows.values()))
 
 
 def value_in_words(about: FieldFacts, value: Any) -> str:

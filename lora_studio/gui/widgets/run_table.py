@@ -11,7 +11,9 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 from lora_studio.core.run_index import RunSummary
 from lora_studio.core.run_table import Column
 from lora_studio.gui.language import tr
+from lora_studio.gui.preferences import TableLayout
 from lora_studio.gui.theme import theme
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.run_model import COLUMNS, RunModel
 
 #: Widths in characters; the first column takes what is left.
@@ -22,6 +24,9 @@ _WIDTHS: dict[Column, int] = {
 #: Columns that give way first where there is no room for all, and what the name needs, in characters.
 _GIVE_WAY: tuple[Column, ...] = ("begun", "data", "loss", "size", "tags", "time", "model", "rank")
 _NAME = 21
+#: Columns whose texts are cut most often get of the room that is left over, up to so many letters.
+_GROWING: tuple[Column, ...] = ("model", "data", "tags")
+_GROWN = 14
 
 
 class RunTable(QTableView):
@@ -43,6 +48,8 @@ class RunTable(QTableView):
         self.rows = RunModel(self)
         self.setModel(self.rows)
         self._kept: tuple[list[str], str] = ([], "")
+        self._fitting = False
+        self._own: dict[Column, float] = {}  # widths that the user chose, in letters
         self.setAccessibleName(tr("Runs"))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -60,6 +67,7 @@ class RunTable(QTableView):
         self.rows.modelReset.connect(self._choose_again)
         self.selectionModel().selectionChanged.connect(lambda *_: self.chosen_changed.emit())
         self.doubleClicked.connect(lambda _: self.open_clicked.emit())
+        plain_table.let_copy(self)
         theme().changed.connect(self.viewport().update)
 
     def _lay_out_columns(self) -> None:
@@ -73,30 +81,75 @@ class RunTable(QTableView):
                 QHeaderView.ResizeMode.Stretch if stretched else QHeaderView.ResizeMode.Interactive
             )
             header.setSectionResizeMode(number, mode)
+        header.sectionResized.connect(self._resized)
         self._fit_to_font()
 
     def _fit_to_font(self) -> None:
-        letter = self.fontMetrics().averageCharWidth()
-        for number, column in enumerate(COLUMNS):
-            if column != "name":
-                self.horizontalHeader().resizeSection(number, _WIDTHS[column] * letter + 16)
         self.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + 13)
+
+    def _resized(self, number: int, _before: int, width: int) -> None:
+        """A column that the user has drawn keeps its width."""
+        column = COLUMNS[number]
+        if not self._fitting and column != "name" and width:
+            self._own[column] = width / self.fontMetrics().averageCharWidth()
+
+    def layout_chosen(self) -> TableLayout:
+        """How the user has laid it out."""
+        header = self.horizontalHeader()
+        return TableLayout(
+            widths=dict(self._own),
+            order=[COLUMNS[header.logicalIndex(place)] for place in range(header.count())],
+            sorted_by=COLUMNS[header.sortIndicatorSection()],
+            descending=header.sortIndicatorOrder() == Qt.SortOrder.DescendingOrder,
+        )
+
+    def lay_out_as(self, chosen: TableLayout) -> None:
+        """Lays it out as the user did before."""
+        header = self.horizontalHeader()
+        known = [column for column in COLUMNS if column in chosen.order]
+        if len(known) == len(COLUMNS):
+            for place, name in enumerate(name for name in chosen.order if name in known):
+                header.moveSection(header.visualIndex(COLUMNS.index(name)), place)
+        self._own = {c: w for c in COLUMNS if c != "name" and (w := chosen.widths.get(c, 0)) > 0}
+        if chosen.sorted_by in COLUMNS:
+            falls = (
+                Qt.SortOrder.DescendingOrder if chosen.descending else Qt.SortOrder.AscendingOrder
+            )
+            self.sortByColumn(COLUMNS.index(chosen.sorted_by), falls)
+        self.fit()
+
+    def _needs(self, column: Column) -> int:
+        """The width for its usual values and for its head, or what the user wants."""
+        letter, number = self.fontMetrics().averageCharWidth(), COLUMNS.index(column)
+        if column in self._own:
+            return round(self._own[column] * letter)
+        usual = _WIDTHS.get(column, _NAME) * letter + 16
+        return max(usual, self.horizontalHeader().sectionSizeHint(number))
 
     def fit(self) -> None:
         """Leaves columns out until there is room for the rest; the beginning too, where runs without a
         title are called by it."""
         titled = any(run.about.title for run in self.rows.runs)
         hidden: list[Column] = [] if titled else ["begun"]
-        letter = self.fontMetrics().averageCharWidth()
-        widths = {column: _WIDTHS.get(column, _NAME) * letter + 16 for column in COLUMNS}
+        widths = {column: self._needs(column) for column in COLUMNS}
         room = self.viewport().width()
         for column in _GIVE_WAY:
             if sum(width for name, width in widths.items() if name not in hidden) <= room:
                 break
             hidden.append(column)
+        shown = [column for column in COLUMNS if column not in hidden]
+        growing = [c for c in _GROWING if c in shown and c not in self._own]
+        left = room - sum(widths[column] for column in shown)
+        most = _GROWN * self.fontMetrics().averageCharWidth()
+        for column in growing:
+            widths[column] += max(0, min(most, left // (len(growing) + 1)))
+        self._fitting = True
         for number, column in enumerate(COLUMNS):
             if self.isColumnHidden(number) != (column in hidden):
                 self.setColumnHidden(number, column in hidden)
+            if column != "name" and column in shown:
+                self.setColumnWidth(number, widths[column])
+        self._fitting = False
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Shows as many columns as there is room for."""

@@ -13,7 +13,8 @@ from lora_studio.core import row_mapping
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, column, row
-from lora_studio.gui.widgets.controls import ComboControl, Line
+from lora_studio.gui.widgets.choice_controls import ComboControl
+from lora_studio.gui.widgets.controls import Line
 from lora_studio.gui.widgets.glyph import Elided
 
 _NOTHING, _TEMPLATE = "", "\0template"

@@ -13,6 +13,7 @@ from lora_studio.core.chat import AnySpeaker, GgufFile, OnBase
 from lora_studio.core.speakers import Choice
 from lora_studio.gui.language import tr
 from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.told import tell
 
 #: Runs that are listed themselves; older ones stand in a menu of their own.
 _RUNS = 12
@@ -50,7 +51,7 @@ class SpeakerMenu(QPushButton):
     def show_speaker(self, speaker: AnySpeaker, name: str = "") -> None:
         """Who answers; `name` in place of its own, while nobody may know."""
         self._speaker = speaker
-        self._full = name or (tr("Base model") if speaker == OnBase() else chat.shown(speaker))
+        self._full = name or tell(chat.shown(speaker))
         self.setAccessibleName(tr("Who answers: {name}").format(name=self._full))
         self.setToolTip(self._full)
         self._elide()

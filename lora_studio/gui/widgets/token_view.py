@@ -14,6 +14,7 @@ from lora_studio.core.events import Token
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.theme import Space, color, current, theme
 from lora_studio.gui.widgets.basics import FlowLayout, button, label
+from lora_studio.gui.widgets.glyph import Elided
 from lora_studio.gui.widgets.rich_text import RichText, spaced, words_in
 
 #: Tokens painted at first; a row of a hundred thousand would take seconds.
@@ -39,7 +40,7 @@ class TokenView(QWidget):
         self._starts: list[int] = []  # position in the document of each painted token
         self._all, self._training = False, training
         self.box = _TokenBox(self._paint, self.token_at)
-        self.about = label(role="caption")
+        self.about = Elided("", "caption")
         self.more = button("", self._show_all, kind="link")
         self.total = label(role="caption")
         self._keys = {state: label(role="caption") for state in (*_STATES, "special")}
