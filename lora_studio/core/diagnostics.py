@@ -56,7 +56,7 @@ def take(found: dict[str, Any], event: object) -> None:
     """Adds to a report what an event of the engine tells."""
     match event:
         case events.DevicesFound():
-            found["devices"] = [item.model_dump() for item in event.devices]
+            found["devices"] = [item.model_dump(exclude={"identifier"}) for item in event.devices]
             found["packages"] |= event.packages
         case events.OllamaFound():
             found["ollama"] = {"host": event.host, "version": event.version}

@@ -106,7 +106,8 @@ class Cancelled(_Event):
 
 
 class Device(BaseModel):
-    """A place to run a model on; memory in bytes. `precision` is what "auto" means there."""
+    """A place to run a model on; memory in bytes. `precision` is what "auto" means there, `identifier`
+    what an NVIDIA card is called by its driver."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -115,6 +116,7 @@ class Device(BaseModel):
     total_bytes: int
     free_bytes: int
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    identifier: str = ""
 
 
 class DevicesFound(_Event):

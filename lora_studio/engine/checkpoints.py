@@ -153,24 +153,33 @@ def _left_behind(run: RunFolder) -> Iterator[Path]:
 
 
 def random_state() -> dict[str, Any]:
-    """The state of torch's random numbers on every device; what dropout draws from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+    """The state of torch's random numbers on every device; what dropout draws from. Of several GPUs
+    `own` is the one that this process computes on."""
+    found: dict[str, Any] = {"cpu": torch.get_rng_state(), "cuda": [], "own": 0}
+    if torch.cuda.is_available():
+        found |= {"cuda": torch.cuda.get_rng_state_all(), "own": torch.cuda.current_device()}
+    if torch.backends.mps.is_available():
+        found["mps"] = torch.mps.get_rng_state()
+    return found
 
 
 def restore_random_state(states: list[dict[str, Any]] | dict[str, Any], rank: int = 0) -> None:
     """Puts the random numbers back to where they were; `states` are those of every rank.
 
-    A rank that was not there when they were written goes on with its own. (Runs of version 0.1 have
-    one state alone.)
+    A rank that was not there when they were written goes on with its own; another GPU takes up the
+    numbers of the one before. (Runs of version 0.1 have one state alone.)
     """
     known = [states] if isinstance(states, dict) else states
     if rank >= len(known):
         return
     state = known[rank]
     torch.set_rng_state(state["cpu"])
-    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and torch.cuda.is_available():
+        if len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state(state["cuda"][state.get("own", 0)], torch.cuda.current_device())
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])
 
 
 def _damaged(folder: Path, error: Exception) -> Problem:

@@ -15,6 +15,7 @@ import psutil
 from lora_studio.core import events
 from lora_studio.core.model import Precision, names_of
 from lora_studio.core.problems import Where, fail
+from lora_studio.engine import nvml
 
 if TYPE_CHECKING:
     import torch
@@ -80,14 +81,29 @@ def packages() -> dict[str, str]:
 def _cuda(index: int) -> events.Device:
     import torch
 
-    free, total = torch.cuda.mem_get_info(index)
+    facts = torch.cuda.get_device_properties(index)
+    free = nvml.free_bytes(index)
+    if free is None:  # begins to use the card, which costs some of its memory
+        free = torch.cuda.mem_get_info(index)[0]
     return events.Device(
         name=f"cuda:{index}",
-        title=torch.cuda.get_device_name(index),
-        total_bytes=total,
-        free_bytes=free,
+        title=facts.name,
+        total_bytes=facts.total_memory,
+        free_bytes=min(free, facts.total_memory),
         precision=auto_precision(torch.device("cuda", index)),
+        identifier=nvml.identifier(index),
     )
+
+
+def use(device: torch.device) -> None:
+    """Makes a GPU the one that this process means where it names none, as kernels of libraries do.
+
+    Otherwise they would begin to use the first GPU as well, whoever else computes there.
+    """
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def choose(wanted: str) -> torch.device:
@@ -148,8 +164,8 @@ def _has_bfloat16(device: torch.device) -> bool:
     import torch
 
     if device.type == "cuda":
-        with torch.cuda.device(device):
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+        # As torch.cuda.is_bf16_supported has it, which asks about the current device alone.
+        return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
     return _multiplies_bfloat16()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from lora_studio.engine import nvml
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,10 +57,12 @@ def _reader(device: torch.device) -> Callable[[], Load]:
 
 
 def _of_gpu(device: torch.device) -> Load:
-    """Through NVML or AMD SMI, by way of torch: it knows which card its device number means."""
+    """Through NVML, or through AMD SMI by way of torch, which takes NVIDIA's cards for those in the same
+    order as CUDA has them."""
     import torch
 
-    found: Load = {}
+    if found := nvml.load(device.index or 0):
+        return found
     for name, ask in (
         ("gpu_percent", torch.cuda.utilization),
         ("gpu_celsius", torch.cuda.temperature),

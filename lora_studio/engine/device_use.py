@@ -48,8 +48,16 @@ def lockable(model: ModelSpec) -> list[Device]:
     for name in model.devices:
         chosen = devices.choose(name)
         if chosen.type == "cuda":
-            facts = torch.cuda.get_device_properties(chosen)
-            found.append(Device(f"cuda-{getattr(facts, 'uuid', chosen.index)}", facts.name))
+            # Left open, the layers go to all GPUs there are (`engine/model.py`).
+            every = range(torch.cuda.device_count()) if name == "auto" else [chosen.index]
+            found += [_gpu(index) for index in every]
         elif chosen.type != "cpu":
             found.append(Device(chosen.type, "The GPU"))
     return found
+
+
+def _gpu(index: int) -> Device:
+    import torch
+
+    facts = torch.cuda.get_device_properties(index)
+    return Device(f"cuda-{getattr(facts, 'uuid', index)}", facts.name)

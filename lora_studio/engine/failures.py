@@ -18,6 +18,15 @@ class PausedError(CancelledError):
     """The user wants a training to rest, and nothing would be lost right here."""
 
 
+#: What libraries say when there is no memory: cuBLAS and cuDNN with codes of their own, cuBLAS where
+#: its workspace does not fit with another one, and Apple's GPU of a piece larger than any it gives.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|"
+    r"ALLOC(ATION)?_FAILED|NOT_INITIALIZED when calling .?cublasCreate|Invalid buffer size",
+    re.IGNORECASE,
+)
+
+
 def problem_from(error: BaseException, doing: str) -> Problem:
     """The problem that an exception means; `doing` completes "… went wrong while <doing>"."""
     if (refused := _offline(error)) is not None:
@@ -81,12 +90,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that a device or the machine has no memory left."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    pattern = (
-        r"out of memory|can't allocate memory|not enough memory|Cannot allocate memory|ALLOC_FAILED"
-    )
-    return isinstance(error, (RuntimeError, OSError)) and bool(
-        re.search(pattern, str(error), re.IGNORECASE)
-    )
+    return isinstance(error, (RuntimeError, OSError)) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 def disk_full(doing: str, file: object) -> Problem:

@@ -60,7 +60,8 @@ def tried(action: Callable[[], None]) -> str | None:
     try:
         action()
     except Exception as error:
-        if not failures.is_out_of_memory(error):
+        # What carries gradients between ranks may run out too, on one alone while the others wait.
+        if isinstance(error, torch.distributed.DistError) or not failures.is_out_of_memory(error):
             raise
         return _sentence(error)
     return None

@@ -72,6 +72,7 @@ def load(
     """
     folder = resolve(spec, job)
     device = devices.choose(spec.device)
+    devices.use(device)
     dtype = devices.dtype_for(spec.precision, device)
     config = read_config(folder, spec)
     job.progress("loading model", 0, None)

@@ -12,6 +12,7 @@ only gathers for calls of the outermost module.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
@@ -29,16 +30,21 @@ from lora_studio.engine.channel import Job
 _HERE = Where(step="model", field="sharding")
 
 
-def settle(spec: ModelSpec, count: int, job: Job) -> ModelSpec:
+def settle(spec: ModelSpec, names: Sequence[str], count: int, job: Job) -> ModelSpec:
     """The spec with `sharding` decided: "shard" or "replicate", the same on every rank of a machine.
 
+    `names` are the devices of all of the `count` ranks, where they are known, `spec` has this one's.
     Raises ProblemError when what was asked for is impossible with this model.
     """
-    is_sharded = count > 1 and spec.sharding != "replicate" and _is_wanted(spec, job)
+    is_sharded = (
+        count > 1
+        and spec.sharding != "replicate"
+        and _is_wanted(spec, names if len(names) == count else (), job)
+    )
     return spec.model_copy(update={"sharding": "shard" if is_sharded else "replicate"})
 
 
-def _is_wanted(spec: ModelSpec, job: Job) -> bool:
+def _is_wanted(spec: ModelSpec, names: Sequence[str], job: Job) -> bool:
     folder = models.resolve(spec, job)
     stored = models.prequantized(models.read_config(folder, spec))
     if stored is not None and spec.sharding == "shard":
@@ -56,9 +62,10 @@ def _is_wanted(spec: ModelSpec, job: Job) -> bool:
     dtype = devices.dtype_for(spec.precision, device)
     weights = models.weight_bytes(models.on_meta(folder, spec), dtype)
     name = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
+    taking_part = [devices.choose(each).index for each in names]
     smallest = min(
         torch.cuda.get_device_properties(index).total_memory
-        for index in range(torch.cuda.device_count())
+        for index in taking_part or range(torch.cuda.device_count())
     )
     return weights[name] > weight_memory.DIVIDED_ABOVE * smallest
 

@@ -86,12 +86,13 @@ def _take_part(
     lower: bool = False,
     backend: Backend | None = None,
 ) -> events.Done:
+    names = project.model.devices
     if ranks.device:
         model = project.model.model_copy(update={"device": ranks.device})
         project = project.model_copy(update={"model": model})
     job.pausable = True
     try:
-        model = sharding.settle(project.model, ranks.count, job)
+        model = sharding.settle(project.model, names, ranks.count, job)
         project = project.model_copy(update={"model": model})
         tuned = (backend or PeftBackend()).prepare(project, job, scratch)
         data = prepare_data(run, project, tuned, job, record=ranks.is_first)

@@ -98,6 +98,11 @@ def test_the_card_is_the_one_that_the_engine_may_see_under_its_number(
     assert gpu_of(device, sample, {"CUDA_VISIBLE_DEVICES": visible}) == expected
 
 
+def test_a_card_is_known_by_its_identifier_however_it_is_numbered() -> None:
+    device = DEVICE.model_copy(update={"name": "cuda:0", "identifier": OTHER.uuid[4:]})
+    assert gpu_of(device, Sample(10.0, GIB, 16 * GIB, (CARD, OTHER)), {}) == OTHER
+
+
 def test_the_line_tells_load_memory_and_heat_of_the_projects_device(qtbot: QtBot) -> None:
     view = GaugesView()
     qtbot.addWidget(view)

@@ -69,6 +69,7 @@ def _load(fast: Any, project: Project, job: Job) -> models.Loaded:
     spec = project.model
     folder = models.resolve(spec, job)
     device = devices.choose(spec.device)
+    devices.use(device)
     config = models.read_config(folder, spec)
     stored = models.prequantized(config)
     if stored is not None:
