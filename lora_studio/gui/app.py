@@ -39,6 +39,7 @@ from lora_studio.gui import language, theme
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.renewal import Renewal
 from lora_studio.gui.window import Window
 
 _LOG = logging.getLogger("lora_studio")
@@ -86,10 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
     window = ready(app)
+    renewal = Renewal(app, window, lambda preferences: Window(preferences, _pages))
     faults = Faults(app)
-    faults.happened.connect(lambda what: show_fault(window, what, log))
+    faults.happened.connect(lambda what: show_fault(renewal.window, what, log))
     faults.install()
-    app.aboutToQuit.connect(window.leave)  # also when the system ends the session
+    app.aboutToQuit.connect(lambda: renewal.window.leave())  # also when the system ends the session
     window.show()
     window.engine.offer()
     window.updates.at_start()

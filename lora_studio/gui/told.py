@@ -33,6 +33,12 @@ def tell(text: str) -> str:
     return text if not text or is_english() else _told(text, 0)
 
 
+def forget() -> None:
+    """Another language is spoken from now on."""
+    tell_facts.cache_clear()
+    _told.cache_clear()
+
+
 @functools.cache  # asked some hundred times with every edit
 def tell_facts(spec: type[Spec], name: str) -> FieldFacts:
     """Facts of a field with its words in the user's language; raises KeyError for an unknown name.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QCloseEvent, QShowEvent
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
     QMainWindow,
@@ -42,9 +42,11 @@ from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
+from lora_studio.gui.text_size import SIZES
 from lora_studio.gui.tour import Tour
 from lora_studio.gui.update_check import UpdateCheck
 from lora_studio.gui.widgets import tab_order
+from lora_studio.gui.widgets.drops import dropped_project
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
@@ -57,7 +59,13 @@ _PAINTED = 300
 
 
 class Window(QMainWindow, Furnished):
-    """One project at a time, one heavy job at a time."""
+    """One project at a time, one heavy job at a time.
+
+    Signals:
+        renewal_wanted: another window is to take the place of this one, in the language chosen.
+    """
+
+    renewal_wanted = Signal()
 
     def __init__(
         self,
@@ -99,6 +107,7 @@ class Window(QMainWindow, Furnished):
         self.strip = ProblemStrip()
         self.rail = Rail()
         self.stack = QStackedWidget()
+        self.setAcceptDrops(True)
         window_frame.lay_out(self)
         window_wiring.wire(self)
         window_wiring.add_actions(self)
@@ -331,6 +340,14 @@ class Window(QMainWindow, Furnished):
         self.preferences.save()
         theme.theme().set_text_size(self.preferences.text_size)
 
+    def zoom(self, by: int) -> None:
+        """Text of the next size, larger or smaller."""
+        place = SIZES.index(self.preferences.text_size) + by
+        if 0 <= place < len(SIZES):
+            self.choose_text_size(SIZES[place])
+            if self.furniture.is_there:
+                self.settings.text_size.show_value(str(SIZES[place]))
+
     def choose_language(self, code: str) -> None:
         self.preferences.language = code
         self.preferences.save()
@@ -345,6 +362,17 @@ class Window(QMainWindow, Furnished):
         super().showEvent(event)
         if not self.gauges.has_begun:
             self._painted.start()
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """A project, wherever it is dropped."""
+        if dropped_project(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Opens it."""
+        if (path := dropped_project(event)) is not None:
+            event.acceptProposedAction()
+            self.open_project(path)
 
     def focusNextPrevChild(self, forwards: bool) -> bool:
         """Tab reaches every control, in both directions."""

@@ -32,6 +32,7 @@ def wire_furniture(window: Window) -> None:
     settings.theme_chosen.connect(window.choose_theme)
     settings.text_size_chosen.connect(window.choose_text_size)
     settings.language_chosen.connect(window.choose_language)
+    settings.language_wanted.connect(window.renewal_wanted)
     settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
     window.runs.open_requested.connect(window.flow.open_run)
     window.runs.close_requested.connect(window.jobs.detach)
@@ -189,6 +190,8 @@ def _add_moves(window: Window) -> None:
     add("back", tr("Step before"), "Alt+Left", lambda: window.step_on(-1), menu=False, project=True)
     add("job", tr("Show the job under way"), "Ctrl+J", window.show_job, menu=False)
     add("stop", tr("Stop the job under way"), "Ctrl+.", window.stop_job, menu=False)
+    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.zoom(1), menu=False)
+    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.zoom(-1), menu=False)
     add("problem", tr("Go to the next problem"), "F8", window.strip.go_on, menu=False, project=True)
 
 

@@ -983,6 +983,10 @@
             <translation>Ändern und neu trainieren</translation>
         </message>
         <message>
+            <source>Change it now</source>
+            <translation>Jetzt wechseln</translation>
+        </message>
+        <message>
             <source>Change it, and move the folder yourself.</source>
             <translation>Ändern Sie sie und verschieben Sie den Ordner selbst.</translation>
         </message>
@@ -3112,6 +3116,10 @@
         <message>
             <source>Language</source>
             <translation>Sprache</translation>
+        </message>
+        <message>
+            <source>Larger text</source>
+            <translation>Größerer Text</translation>
         </message>
         <message>
             <source>Largest micro-batch that fits</source>
@@ -5636,6 +5644,10 @@
             <translation>Kleine Werte fallen weg, die übrigen stimmen über ihr Vorzeichen ab (TIES). Braucht gleiche Ränge.</translation>
         </message>
         <message>
+            <source>Smaller text</source>
+            <translation>Kleinerer Text</translation>
+        </message>
+        <message>
             <source>Smallest memory</source>
             <translation>Kleinster Speicher</translation>
         </message>
@@ -7816,6 +7828,10 @@
         <message>
             <source>Wait for the answers, or stop them, before you choose another.</source>
             <translation>Warten Sie die Antworten ab, oder halten Sie sie an, bevor Sie jemand anderen wählen.</translation>
+        </message>
+        <message>
+            <source>Wait for what is under way, then change the language.</source>
+            <translation>Warten Sie, bis fertig ist, was gerade läuft, und wechseln Sie dann die Sprache.</translation>
         </message>
         <message>
             <source>Wait until it has ended, or cancel it where you started it.</source>

@@ -24,11 +24,12 @@ from lora_studio.gui.widgets.basics import Card, EmptyState, More, column
 from lora_studio.gui.widgets.choice_controls import ComboControl
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.dataset_footer import DatasetFooter
+from lora_studio.gui.widgets.drops import dropped_paths
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.findings_view import FindingsView
 from lora_studio.gui.widgets.lengths_view import LengthsView
 from lora_studio.gui.widgets.row_browser import RowBrowser
-from lora_studio.gui.widgets.source_list import SourceList, dropped_paths
+from lora_studio.gui.widgets.source_list import SourceList
 from lora_studio.gui.widgets.tab_order import follow_layout
 from lora_studio.gui.widgets.task_status import TaskStatus
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QWidget
 
-from lora_studio.core import checks, commands, events, words
+from lora_studio.core import checks, commands, events, start_adapter, words
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.problems import Problem, Step
 from lora_studio.gui.inquiry import Inquiry
@@ -28,6 +29,7 @@ from lora_studio.gui.widgets.basics import (
     set_role,
 )
 from lora_studio.gui.widgets.columns import Columns
+from lora_studio.gui.widgets.drops import dropped_path
 from lora_studio.gui.widgets.fact_list import FactList
 from lora_studio.gui.widgets.folder_button import folder_button
 from lora_studio.gui.widgets.progress_line import ProgressLine
@@ -72,6 +74,7 @@ class MergingPage(Page):
             tr("GGUF files can be made straight from base and adapter, without a merged copy.")
         )
         self._run = state.run
+        self.setAcceptDrops(True)
         self._lay_out()
         state.value_changed.connect(self._changed)
         state.run_changed.connect(self._run_changed)
@@ -160,6 +163,22 @@ class MergingPage(Page):
         if not ready or self.state.run is None or not isinstance(spec, MergingSpec):
             return None
         return commands.PlanMerge(run=str(self.state.run.path), merging=spec)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """The folder of an adapter, where one could be chosen."""
+        if self._dropped(event) is not None:
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """Begins a run with it, as the button does."""
+        if (folder := self._dropped(event)) is not None:
+            event.acceptProposedAction()
+            self.import_requested.emit("adapter", str(folder))
+
+    def _dropped(self, event: QDropEvent) -> Path | None:
+        folder = dropped_path(event, "folder")
+        takes = self.elsewhere.isVisible() and self.elsewhere.isEnabled()
+        return folder if takes and folder and (folder / start_adapter.CONFIG).is_file() else None
 
     def pick(self) -> None:
         """Asks for the folder of an adapter, which begins a run of its own."""

@@ -32,9 +32,10 @@ from lora_studio.gui.widgets.basics import Card, More, button, column, label, ro
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.device_control import DeviceControl
 from lora_studio.gui.widgets.download_line import DownloadLine
+from lora_studio.gui.widgets.drops import dropped_path
 from lora_studio.gui.widgets.fact_list import Fact, FactList
 from lora_studio.gui.widgets.model_browser import ModelBrowser
-from lora_studio.gui.widgets.path_control import PathControl, dropped_path
+from lora_studio.gui.widgets.path_control import PathControl
 from lora_studio.gui.widgets.precision_control import PrecisionControl
 
 _KINDS = {

@@ -39,6 +39,7 @@ class SettingsPage(Place):
         text_size_chosen(percent): 100, 125 or 150.
         offline_chosen(on): whether nothing but this computer is to be spoken to.
         language_chosen(code): a key of `gui.language.LANGUAGES`, or "system".
+        language_wanted: the language that was chosen is to be shown now.
     """
 
     name = "settings"
@@ -47,6 +48,7 @@ class SettingsPage(Place):
     theme_chosen = Signal(str)
     text_size_chosen = Signal(int)
     language_chosen = Signal(str)
+    language_wanted = Signal()
     offline_chosen = Signal(bool)
 
     def __init__(
@@ -103,7 +105,9 @@ class SettingsPage(Place):
         self.text_size = SegmentsControl({str(size): f"{size} %" for size in SIZES})
         self.language = ComboControl({"system": mark("As the system"), **LANGUAGES})
         self.note = label("", "caption", wrap=True)
+        self.at_once = button(tr("Change it now"), self.language_wanted.emit, kind="link")
         self.note.hide()
+        self.at_once.hide()
         card = Card(tr("Look"))
         grid = QGridLayout()
         grid.setHorizontalSpacing(Space.L)
@@ -125,7 +129,7 @@ class SettingsPage(Place):
         self.look.edited.connect(lambda mode: self.theme_chosen.emit(mode))
         self.text_size.edited.connect(lambda size: self.text_size_chosen.emit(int(size)))
         self.language.edited.connect(self._language_edited)
-        card.add(grid, self.note)
+        card.add(grid, self.note, row(self.at_once, None))
         return card
 
     def _network(self) -> Card:
@@ -151,6 +155,7 @@ class SettingsPage(Place):
     def _language_edited(self, code: str) -> None:
         self.note.setText(tr("The language changes when you start LoRA Studio the next time."))
         self.note.show()
+        self.at_once.show()
         self.language_chosen.emit(code)
 
     def _facts_changed(self, name: str) -> None:

@@ -15,6 +15,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import button
 from lora_studio.gui.widgets.controls import Control, Line
+from lora_studio.gui.widgets.drops import dropped_path
 
 #: What the dialog offers first, by the field's name.
 _FILTERS = {
@@ -130,15 +131,3 @@ class PathControl(Control):
     def _leave(self) -> None:
         self.commit()
         self.left.emit()
-
-
-def dropped_path(event: QDropEvent, kind: str = "any") -> Path | None:
-    """The one local path of a drag; `kind` is "file", "folder" or "any". None if it does not fit."""
-    urls = event.mimeData().urls()
-    if len(urls) != 1 or not urls[0].isLocalFile():
-        return None
-    path = Path(urls[0].toLocalFile())
-    fits = (
-        path.is_dir() if kind == "folder" else path.is_file() if kind == "file" else path.exists()
-    )
-    return path if fits else None

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QStandardPaths, Qt, Signal
-from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QFileDialog, QFrame, QMenu, QVBoxLayout, QWidget
 
 from lora_studio.core import events
@@ -197,11 +196,3 @@ class SourceList(Control):
         if self.zone.property(name) != value:
             self.zone.setProperty(name, value)
             restyle(self.zone)
-
-
-def dropped_paths(event: QDropEvent) -> list[Path]:
-    """Every local file and folder of a drag; empty if something else is among them."""
-    urls = event.mimeData().urls()
-    if not urls or not all(url.isLocalFile() for url in urls):
-        return []
-    return [path for url in urls if (path := Path(url.toLocalFile())).exists()]

@@ -1,0 +1,97 @@
+"""What is dropped from a file manager, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtWidgets import QApplication, QWidget
+from pytestqt.qtbot import QtBot
+
+from lora_studio.gui.pages.merging import MergingPage
+from lora_studio.gui.pages.model import ModelPage
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.window import Window
+
+_COPY, _LEFT, _NONE = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier  # fmt: skip
+
+
+def _drop(target: QWidget, *paths: Path) -> bool:
+    """Drags files over a widget and lets them go there if it takes them; whether it did."""
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    enters = QDragEnterEvent(QPoint(5, 5), _COPY, data, _LEFT, _NONE)
+    enters.ignore()
+    QApplication.sendEvent(target, enters)
+    if not enters.isAccepted():
+        return False
+    QApplication.sendEvent(target, QDropEvent(QPointF(5, 5), _COPY, data, _LEFT, _NONE))
+    return True
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_project_that_is_dropped_on_the_window_opens(
+    window: Window, project_folder: Path, what: str
+) -> None:
+    file = project_folder / "support bot.lorastudio"
+    assert _drop(window, file if what == "file" else project_folder)
+    assert window.state.draft.path == file
+
+
+def test_anything_else_that_is_dropped_on_the_window_is_not_taken(
+    window: Window, project_folder: Path
+) -> None:
+    assert not _drop(window, project_folder / "rows.jsonl")
+    assert not _drop(window, project_folder, project_folder / "rows.jsonl")
+    assert not window.has_project
+
+
+def test_a_project_is_no_model_where_models_are_dropped(
+    qtbot: QtBot, state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    page = ModelPage(state, Preferences())
+    qtbot.addWidget(page)
+    before = state.get("model", "source")
+    assert not _drop(page, project_folder)
+    assert state.get("model", "source") == before
+    (tmp_path / "model").mkdir()
+    assert _drop(page, tmp_path / "model")
+    assert state.get("model", "source") == str(tmp_path / "model")
+    state.undo.setClean()
+
+
+def test_an_adapter_that_is_dropped_on_merge_begins_a_run_and_other_folders_do_not(
+    qtbot: QtBot, state: ProjectState, project_folder: Path, tmp_path: Path
+) -> None:
+    state.open(project_folder)
+    page = MergingPage(state)
+    qtbot.addWidget(page)
+    page.show()
+    asked: list[tuple[str, str]] = []
+    page.import_requested.connect(lambda what, place: asked.append((what, place)))
+    folder = tmp_path / "style"
+    folder.mkdir()
+    assert not _drop(page, folder)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    assert _drop(page, folder)
+    assert asked == [("adapter", str(folder))]
+    state.undo.setClean()
+
+
+def test_text_is_enlarged_and_made_smaller_by_keyboard(qtbot: QtBot, window: Window) -> None:
+    window.show()
+    control = Qt.KeyboardModifier.ControlModifier
+    try:
+        for _ in range(3):
+            qtbot.keyClick(window, Qt.Key.Key_Plus, control)
+        assert window.preferences.text_size == 150
+        qtbot.keyClick(window, Qt.Key.Key_Minus, control)
+        assert window.preferences.text_size == 125
+        assert Preferences.load().text_size == 125
+    finally:
+        window.choose_text_size(100)

@@ -1,0 +1,101 @@
+"""Another language, in the same session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
+from shiboken6 import isValid
+
+from lora_studio.core import events
+from lora_studio.gui import language, told
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.renewal import Renewal
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import plain_pages
+from tests.helpers.plain_pages import PlainPage
+
+Scenario = Callable[..., None]
+
+
+@pytest.fixture
+def renewal(qtbot: QtBot, qapp: QApplication, scenario: Scenario) -> Iterator[Renewal]:
+    first = Window(Preferences(language="en"), plain_pages.pages)
+    first.show()
+    made = Renewal(qapp, first, lambda preferences: Window(preferences, plain_pages.pages))
+    yield made
+    if made.window.jobs.running:
+        made.window.jobs.cancel()
+        qtbot.waitUntil(lambda: not made.window.jobs.running, timeout=WAIT)
+    made.window.state.undo.setClean()
+    made.window.close()
+    made.window.deleteLater()
+    made.deleteLater()
+    language.install(qapp, "en")
+    told.forget()
+
+
+def _choose_german(renewal: Renewal, qtbot: QtBot) -> None:
+    window = renewal.window
+    window.go("settings")
+    box = window.settings.language.box
+    box.setCurrentIndex(box.findText("Deutsch"))
+    box.activated.emit(box.currentIndex())
+    assert window.settings.at_once.isVisible()
+    window.settings.at_once.click()
+    qtbot.waitUntil(lambda: renewal.window is not window, timeout=WAIT)
+
+
+def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
+    renewal: Renewal, qtbot: QtBot, project_folder: Path
+) -> None:
+    old = renewal.window
+    old.open_project(project_folder)
+    old.state.set("lora", "rank", 24)
+    _choose_german(renewal, qtbot)
+    new = renewal.window
+    assert new.isVisible()
+    assert new.place == "settings"
+    assert new.title_of("settings") == "Einstellungen"
+    assert new.rail.button("home").text() == "Start"
+    assert new.state.draft.folder == project_folder
+    assert new.state.get("lora", "rank") == 24
+    new.state.set("lora", "rank", 32)
+    assert new.save()
+    qtbot.waitUntil(lambda: not isValid(old), timeout=WAIT)
+    assert Preferences.load().language == "de"
+
+
+def test_a_training_goes_on_while_the_language_changes(
+    renewal: Renewal, qtbot: QtBot, project_folder: Path, scenario: Scenario
+) -> None:
+    scenario(train=[{"steps": 100_000, "seconds": 0.02}])
+    renewal.window.open_project(project_folder)
+    renewal.window.flow.request("train")
+    qtbot.waitUntil(lambda: renewal.window.jobs.advance.share is not None, timeout=WAIT)
+    run = renewal.window.jobs.run
+    _choose_german(renewal, qtbot)
+    assert renewal.window.jobs.running
+    assert renewal.window.jobs.run == run
+    page = renewal.window.pages["training"]
+    assert isinstance(page, PlainPage)
+    qtbot.waitUntil(
+        lambda: any(isinstance(event, events.StepDone) for event in page.seen), timeout=WAIT
+    )
+
+
+def test_changes_that_cannot_be_saved_keep_the_window_as_it_is(
+    renewal: Renewal, qtbot: QtBot, project_folder: Path
+) -> None:
+    window = renewal.window
+    window.open_project(project_folder)
+    window.state.set("lora", "rank", 24)
+    (project_folder / "support bot.lorastudio").unlink()
+    project_folder.rename(project_folder.with_name("elsewhere"))
+    renewal.renew()
+    assert renewal.window is window
+    assert window.isVisible()
