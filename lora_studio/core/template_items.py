@@ -48,7 +48,9 @@ def literal(text: str) -> str:
     marked = {i for match in _UNSAFE.finditer(text) for i in range(*match.span())}
     for place, character in enumerate(text):
         if place in marked or not (character.isprintable() or character in "\n\t"):
-            unsafe += character
+            # A brace would make three of the two that begin an action.
+            brace = pieces.pop() if not unsafe and pieces[-1:] == ["{"] else ""
+            unsafe += brace + character
             continue
         if unsafe:
             pieces.append(f"{{{{{quote(unsafe.encode())}}}}}")

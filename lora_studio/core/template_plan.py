@@ -32,7 +32,7 @@ from lora_studio.core.template_parts import (
 )
 from lora_studio.core.template_places import by_place
 from lora_studio.core.template_probe import Prober
-from lora_studio.core.template_proof import DAYS, Abilities, Difference, Proof, cases
+from lora_studio.core.template_proof import DAYS, Abilities, Case, Difference, Proof, cases, without
 from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
 from lora_studio.core.template_tools import offered
 
@@ -325,7 +325,7 @@ class Plan:
         proven = self._learn_and_prove(frozen)
         if proven.difference is None:
             return proven
-        for conceded in self._concessions():
+        for conceded in self._concessions(proven):
             changes: dict[str, Any] = dict.fromkeys(conceded, False)
             less = replace(self, **changes)._learn_and_prove(frozen)
             if less.difference is None:
@@ -335,11 +335,26 @@ class Plan:
         plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
         return replace(self, samples=plain)._prove(frozen)
 
-    def _concessions(self) -> Iterator[tuple[str, ...]]:
-        """What to leave out of a proof, as little as possible first."""
+    def _concessions(self, proven: Proven) -> Iterator[tuple[str, ...]]:
+        """What to leave out of a proof, as little as possible first.
+
+        The first is without what makes the conversation equal on which the proof failed.
+        """
+        assert proven.difference is not None
+        proof = Proof(self.prober, proven.template)
+        case = Case.of(proven.difference)
         names = [name for name, (feature, _) in CONCESSIONS.items() if feature in self.features]
+        causes = [
+            name
+            for name in names
+            if (less := without(name, case)) != case
+            and proof.difference(
+                replace(less, messages=prepare(less.messages)), less, proven.difference.today
+            )
+            is None
+        ]
         for count in range(1, len(names) + 1):
-            yield from combinations(names, count)
+            yield from (group for group in combinations(names, count) if {*group} & {*causes})
 
     def _learn_and_prove(self, frozen: date | None) -> Proven:
         """Proves, and learns from a conversation of the shape of each that comes out different."""

@@ -7,7 +7,7 @@ role merged) before either side renders them.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -120,6 +120,37 @@ class Case:
     messages: list[Message]
     tools: tuple[Tool, ...] = ()
     think: bool | None = None
+
+    @classmethod
+    def of(cls, difference: Difference) -> Case:
+        """The conversation on which two renderings parted."""
+        return cls([*difference.messages], difference.tools, difference.think)
+
+
+def without(ability: str, case: Case) -> Case:
+    """The conversation with something plain in place of what needs one of three abilities."""
+    if ability == "terse_tools":
+        tools = tuple(
+            TOOLS[n] if tool in TERSE_TOOLS else tool for n, tool in enumerate(case.tools)
+        )
+        return replace(case, tools=tools)
+    plain = _ARGUMENTS[0]
+
+    def calm(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        nested = any(isinstance(value, list | dict | None) for value in arguments.values())
+        return plain if (nested if ability == "nested_arguments" else not arguments) else arguments
+
+    messages = []
+    for message in case.messages:
+        calls = [
+            {
+                **call,
+                "function": {**call["function"], "arguments": calm(call["function"]["arguments"])},
+            }
+            for call in message.get("tool_calls", ())
+        ]
+        messages.append({**message, "tool_calls": calls} if calls else message)
+    return replace(case, messages=messages)
 
 
 def conversations(*, thinks: bool = False) -> Iterator[list[Message]]:

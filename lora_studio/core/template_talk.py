@@ -76,7 +76,8 @@ class Offer:
     """What marked tools are like: how many parameters each has, and what all of these are like.
 
     `items` is the type of the items of a list, empty where they are not described; `about` says
-    whether a parameter has a description, `described` whether the tool has.
+    whether a parameter has a description, `described` whether the tool has. `apart`: a tool is known
+    to be written in parts, whatever JSON of all of it looks like.
     """
 
     parameters: int = 2
@@ -86,6 +87,7 @@ class Offer:
     about: bool = True
     required: bool = True
     described: bool = True
+    apart: bool = False
 
     @property
     def of_parameter(self) -> frozenset[Trait]:

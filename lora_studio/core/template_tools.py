@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from lora_studio.core.template_parts import (
@@ -42,13 +43,24 @@ _KINDS = (
 
 
 def offered(prober: Prober) -> tuple[Form, Form] | None:
-    """How the marked tools are written and how any tool is; None where parameters stay together.
+    """How the marked tools are written and how any tool is; None where a tool is one piece of JSON.
 
     Raises NotDerivableError where the template asks more of a parameter than is modelled here.
     """
     plain = _tools_loop(prober, PLAIN_OFFER)
-    if plain is None or not any(map(_is_parameters, _turn(plain.unit))):
+    if plain is None:
         return None
+    unit = _turn(plain.unit)
+    if any(map(_is_parameters, unit)):
+        return plain.unit, _of_any(prober, plain)
+    if sum(isinstance(part, Value) for part in unit) > 1:
+        with suppress(NotDerivableError):
+            return plain.unit, _of_any(prober, plain)
+    return None
+
+
+def _of_any(prober: Prober, plain: Loop) -> Form:
+    """How any tool is written, as told by tools of every kind."""
     loose = _unit(prober, replace(PLAIN_OFFER, required=False), plain)
     names = _list_of_required(_turn(plain.unit), loose) if loose else None
     of_tools: list[Sample] = []
@@ -64,19 +76,19 @@ def offered(prober: Prober) -> tuple[Form, Form] | None:
         for seen, loop in zip(of_parameters, loops, strict=False):
             seen.append((offer, _turn(loop.unit)))
     units = [_parameter_form(seen) for seen in of_parameters]
-    form = with_loops(fit(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
-    return plain.unit, form
+    return with_loops(fit(of_tools, _OF_TOOL), lambda loop: _filled(loop, units))
 
 
 def _offers() -> Iterator[Offer]:
+    plain = replace(PLAIN_OFFER, apart=True)
     for kind in _KINDS:
         for about in (True, False):
             for required in (True, False):
-                yield replace(kind, about=about, required=required)
+                yield replace(kind, about=about, required=required, apart=True)
     for required in (True, False):
-        yield replace(PLAIN_OFFER, described=False, required=required)
+        yield replace(plain, described=False, required=required)
     for described in (True, False):
-        yield replace(PLAIN_OFFER, parameters=0, described=described)
+        yield replace(plain, parameters=0, described=described)
 
 
 def _tools_loop(prober: Prober, offer: Offer) -> Loop | None:

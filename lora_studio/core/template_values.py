@@ -90,11 +90,11 @@ def _known(
     marked = [tool_mark(number, offer) for number in range(tools)]
     for layout in LAYOUTS:
         functions = [tool["function"] for tool in marked]
-        if tools:
+        if tools and not offer.apart:
             known[dump(marked, layout)] = Found(Value("tools", layout))
             known[dump(functions, layout)] = Found(Value("functions", layout))
         for number, tool in enumerate(marked):
-            for name, value in _values_of(tool).items():
+            for name, value in _values_of(tool, apart=offer.apart).items():
                 known[dump(value, layout)] = Found(Value(name, layout), tool=number)
     for number, tool in enumerate(marked):
         known[tool["function"]["name"]] = Found(Value("name"), tool=number)
@@ -109,18 +109,18 @@ def _known(
     return known, re.compile("|".join(map(re.escape, longest_first)))
 
 
-def _values_of(tool: dict[str, Any]) -> dict[Any, Any]:
+def _values_of(tool: dict[str, Any], *, apart: bool) -> dict[Any, Any]:
     function = tool["function"]
     parameters = function["parameters"]
     found = {
-        "tool": tool,
-        "function": function,
-        "parameters": parameters,
+        "tool": None if apart else tool,
+        "function": None if apart else function,
+        "parameters": parameters["properties"] and parameters,
         "properties": parameters["properties"],
         "description": function.get("description"),
         "required": parameters.get("required"),
     }
-    # Nothing, and what is empty, could stand anywhere.
+    # What has no marks in it could stand anywhere.
     return {name: value for name, value in found.items() if value}
 
 

@@ -16,8 +16,10 @@ from lora_studio.engine.updates import Bias, Dora, Factor, LowRank, Stacked, Upd
 from lora_studio.engine.weights import Planned, Stored
 
 HEAD = "lm_head.weight"
-EMBEDDING = "model.embed_tokens.weight"
-_VOCABULARY = (HEAD, EMBEDDING, "transformer.wte.weight")
+#: What the embedding is called in the families that have one tensor for it and the head.
+_EMBEDDING = re.compile(r"(.*\.)?(embed_tokens|wte|word_embeddings)\.weight")
+#: Heads under other names, which no embedding is tied to.
+_OTHER_HEAD = re.compile(r".+\.lm_head\.weight|(.*\.)?(embed_out|output)\.weight")
 
 #: Parameters that hold all experts of a layer in memory, and what their parts are called on disk,
 #: each as it follows the last along the outputs.
@@ -104,7 +106,7 @@ def make(
         sources[name] = replacement
     result = []
     for name, source in sources.items():
-        original = tensors.get(name, tensors.get(EMBEDDING))
+        original = tensors.get(name, tensors.get(embedding_of(tensors)))
         stored = weights.DTYPES[(original or source).dtype]
         for adapter, update in updates.get(name, ()):
             _check(adapter, name, source, update.shape)
@@ -130,9 +132,11 @@ def _replacements(sources: dict[str, Source], merged: Sequence[Adapter]) -> dict
                 raise _two_wholes(adapter, name)
             if adapter.weight != 1.0 and name in adapter.trained_whole:
                 raise _weighted_whole(adapter, name)
-            old = sources.get(place, sources.get(EMBEDDING))
+            embedding = embedding_of(sources)
+            old = sources.get(place, sources.get(embedding))
             # A vocabulary that grew while training brings its new rows with it.
-            grown = name in _VOCABULARY and old is not None and old.shape[1:] == stored.shape[1:]
+            grown = old is not None and old.shape[1:] == stored.shape[1:]
+            grown = grown and place in (HEAD, embedding)
             if old is not None and not grown:
                 _check(adapter, name, old, stored.shape)
             found[place] = stored
@@ -149,17 +153,19 @@ def _untie(
 
     PEFT's merge would write the update of one into both, which is not what was trained.
     """
-    if HEAD in sources or EMBEDDING not in sources:
+    name = embedding_of(sources)
+    if HEAD in sources or not name:
         return
-    whole = any(name in adapter.trained_whole for adapter in merged for name in (HEAD, EMBEDDING))
-    embedding, head = new.get(EMBEDDING), new.get(HEAD)
-    apart = bool({HEAD, EMBEDDING} & updates.keys())
+    ends = (HEAD, name)
+    whole = any(_name(n, sources) in ends for adapter in merged for n in adapter.trained_whole)
+    embedding, head = new.get(name), new.get(HEAD)
+    apart = bool({*ends} & updates.keys())
     if head is None and embedding is not None and whole:
         apart = True
     elif head is not None and not (embedding is not None and equal(head, embedding)):
-        apart = apart or not equal(head, sources[EMBEDDING])
+        apart = apart or not equal(head, sources[name])
     if apart:
-        sources[HEAD] = head or (sources[EMBEDDING] if whole else embedding or sources[EMBEDDING])
+        sources[HEAD] = head or (sources[name] if whole else embedding or sources[name])
     else:
         new.pop(HEAD, None)
 
@@ -282,9 +288,17 @@ def _is_transposed(stacked: Source, wanted: tuple[int, int], settings: dict[str,
     raise NeedsPeftError(f"{stacked.name} is square, so that its files do not tell which way it lies")  # fmt: skip
 
 
+def embedding_of(tensors: Iterable[str]) -> str:
+    """The name of the embedding that is the head as well; empty where the head is another tensor."""
+    names = list(tensors)
+    found = [name for name in names if _EMBEDDING.fullmatch(name)]
+    tied = len(found) == 1 and not any(map(_OTHER_HEAD.fullmatch, names))
+    return found[0] if tied else ""
+
+
 def _name(name: str, tensors: dict[str, Source]) -> str:
     """The name in the base's files of a tensor of the model in memory."""
-    if name in tensors or (name == HEAD and EMBEDDING in tensors):
+    if name in tensors or (name == HEAD and embedding_of(tensors)):
         return name
     # A checkpoint of the bare transformer lacks the prefix that its model with a head has.
     for prefix in ("model.", "transformer."):

@@ -13,7 +13,7 @@ import torch
 from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import Where, fail
 from lora_studio.engine import adapters, weights
-from lora_studio.engine.merge_plan import EMBEDDING, Output
+from lora_studio.engine.merge_plan import Output, embedding_of
 
 #: Files of a tokenizer. With one of its own in the adapter, the base's are not mixed into it.
 _TOKENIZER = ("tokenizer", "special_tokens", "added_tokens", "vocab", "merges", "chat_template")
@@ -72,7 +72,8 @@ def settings(
     """The settings of the merged model, those of its base being `before`; changes that."""
     config = before
     config.pop("quantization_config", None)
-    rows = next((o.source.shape[0] for o in outputs if o.name == EMBEDDING and o.replaced), None)
+    embedding = embedding_of([output.name for output in outputs])
+    rows = next((o.source.shape[0] for o in outputs if o.name == embedding and o.replaced), None)
     for part in (config, config.get("text_config")):
         if not isinstance(part, dict):
             continue

@@ -35,7 +35,7 @@ from lora_studio.engine import (
 from lora_studio.engine import shards as sharding
 from lora_studio.engine.adapters import Adapter
 from lora_studio.engine.channel import Job
-from lora_studio.engine.merge_plan import EMBEDDING, HEAD, NeedsPeftError, Output, Source
+from lora_studio.engine.merge_plan import HEAD, NeedsPeftError, Output, Source, embedding_of
 from lora_studio.engine.shards import Record, Shard
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -76,7 +76,7 @@ class Plan:
     def untied(self) -> bool:
         """Whether the model has a head of its own from now on."""
         ends = {output.name: output.changed for output in self.outputs}
-        return HEAD in ends and (ends[HEAD] or ends.get(EMBEDDING, False))
+        return HEAD in ends and (ends[HEAD] or ends.get(embedding_of(ends), False))
 
 
 def merge(run: RunFolder, job: Job) -> None:

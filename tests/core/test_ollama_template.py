@@ -641,7 +641,21 @@ def test_the_server_merges_neighbours_and_collects_system_texts() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "}", "{{", "}}}", 'a"""b""""', "\u00a0x\r\n", "{x}", "é\t\n"]
+    "text",
+    [
+        "",
+        "{",
+        "}",
+        "{{",
+        "}}}",
+        'a"""b""""',
+        "\u00a0x\r\n",
+        "{x}",
+        "é\t\n",
+        "{}}",
+        "{\u200b",
+        '{"""',
+    ],
 )
 def test_a_literal_prints_exactly_its_text(real_go: RealGo, text: str) -> None:
     template = "{{if true}}" + literal(text) + "{{end}}{{print}}" + literal(text) + "{{print}}"

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from lora_studio.core import events
 from lora_studio.core.merging import MergingSpec
@@ -29,6 +30,7 @@ from tests.helpers.tiny_models import tiny_model
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings:UserWarning"),
     pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`:UserWarning"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning"),
 ]
 
 SHARDS = MergingSpec(shard_size_gb=60e3 / 1e9)
@@ -128,6 +130,7 @@ def test_a_killed_merge_goes_on_where_it_was(llama: Path, adapter: Path, tmp_pat
     script = f"""
 import os, signal
 from pathlib import Path
+from typing import Any
 from lora_studio.core import events
 from lora_studio.core.merging import MergingSpec
 from lora_studio.engine import adapters, merging
@@ -202,6 +205,43 @@ def test_one_end_of_a_tied_pair_is_adapted_alone_as_it_was_trained(
     ids = torch.arange(40)[None]
     with torch.inference_mode():
         torch.testing.assert_close(found(ids).logits, trained(ids).logits, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("bare", [False, True], ids=["whole", "without prefix"])
+@pytest.mark.parametrize("how", ["adapted", "saved whole"])
+@pytest.mark.parametrize(
+    ("family", "embedding", "settings"),
+    [
+        ("gpt2", "wte", {"n_embd": 32, "n_layer": 1, "n_head": 2, "n_positions": 64}),
+        ("falcon", "word_embeddings", {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}),
+        ("opt", "embed_tokens", {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 32,
+                                 "num_hidden_layers": 1, "num_attention_heads": 2,
+                                 "max_position_embeddings": 64}),
+    ],
+)  # fmt: skip
+def test_an_embedding_under_another_name_is_untied_from_the_head_as_well(
+    family: str, embedding: str, settings: dict[str, Any], how: str, bare: bool, tmp_path: Path
+) -> None:
+    config = AutoConfig.for_model(family, vocab_size=64, bos_token_id=1, eos_token_id=2, **settings)
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for value in model.parameters():
+        torch.nn.init.normal_(value.data, std=0.2)
+    (model.base_model if bare else model).save_pretrained(tmp_path / "base")
+    chosen = {"target_modules": [embedding]} if how == "adapted" else {
+        "target_modules": "all-linear", "modules_to_save": [embedding]
+    }  # fmt: skip
+    trained = get_peft_model(model, LoraConfig(r=4, task_type="CAUSAL_LM", **chosen))
+    for value in trained.parameters():
+        if value.requires_grad:
+            torch.nn.init.normal_(value.data, std=0.3)
+    trained.save_pretrained(tmp_path / "a")
+    merge(tmp_path / "base", tmp_path / "a", tmp_path / "m", MergingSpec(dtype="fp32"))
+    found = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        expected = trained.eval()(ids).logits
+        torch.testing.assert_close(found.eval()(ids).logits, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["llama3", "mistral"], ids=["tied", "apart"])
@@ -291,6 +331,7 @@ def test_a_packed_base_is_exchanged_for_its_original_where_that_is_in_the_cache(
 _UNDER_A_LIMIT = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 from tests.benchmarks.merging import WAYS
 import torch, transformers, peft
 from lora_studio.engine import merging
