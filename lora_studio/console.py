@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,9 @@ from lora_studio.core import events, words
 from lora_studio.core.estimate import COMPONENTS, MemoryEstimate
 from lora_studio.core.problems import Problem
 
+#: Seconds of a job after which nobody watches any more: the terminal rings at its end, which most of them
+#: show in their window's title or as a notification.
+LONG = 60.0
 #: Seconds between two lines about training steps where no bar can be drawn.
 PLAIN_INTERVAL = 5.0
 
@@ -43,9 +47,12 @@ class Display:
     def follow(self, stream: Iterable[events.Event]) -> events.Ending | None:
         """Shows events until the stream ends; the last ending, None when there was none."""
         ending: events.Ending | None = None
+        began = time.monotonic()
         for event in self.shown(stream):
             if isinstance(event, events.Ending):
                 ending = event
+        if time.monotonic() - began >= LONG and self.console.is_terminal:
+            self.console.bell()
         return ending
 
     def shown(self, stream: Iterable[events.Event]) -> Iterator[events.Event]:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import sys
-import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,19 +33,16 @@ from lora_studio.engine import (
     chat,
     chat_prompts,
     chat_streams,
+    chat_turns,
     device_use,
     model,
 )
 from lora_studio.engine.channel import Job
 from lora_studio.engine.chat_adapters import Switch
 from lora_studio.engine.chat_streams import Clocked, OllamaStream, Stream, TokenStream, TorchTokens
-from lora_studio.engine.failures import CancelledError, is_out_of_memory, problem_from
+from lora_studio.engine.failures import CancelledError, is_out_of_memory
 from lora_studio.engine.llama import Llama
 
-#: Seconds between two tellings of a growing answer: as often as an eye sees it grow.
-TELL_EVERY = 0.05
-#: Seconds that one column computes before it is another's turn: a switch of adapters takes a moment.
-_TURN = 0.1
 #: Context of a GGUF file at first, in tokens; a longer conversation gets a larger one.
 _CONTEXT = 4096
 
@@ -124,15 +118,15 @@ class Session:
         clocked: dict[int, Clocked] = {}
         with self._closing(clocked, job):
             for each in asked:
-                with _refusing(each.column, clocked, job):
+                with chat_turns.refusing(each.column, clocked, job):
                     clocked[each.column] = Clocked(self._stream(base, each, job))
             self._tell_ready(job)
             told = dict.fromkeys(clocked, ("", 0.0))
             active = dict(clocked)
             while active:
-                for column in _next_of_each_lane(active):
-                    with _refusing(column, active, job):
-                        told[column] = _advance(column, active, told[column], job)
+                for column in chat_turns.next_of_each_lane(active):
+                    with chat_turns.refusing(column, active, job):
+                        told[column] = chat_turns.advance(column, active, told[column], job)
 
     @contextmanager
     def _closing(self, clocked: dict[int, Clocked], job: Job) -> Iterator[None]:
@@ -143,7 +137,7 @@ class Session:
             for column, each in clocked.items():
                 if each.stream.tokens:
                     each.stream.ending = "stopped"
-                    job.emit(_answered(column, each))
+                    job.emit(chat_turns.answered(column, each))
             raise
         finally:
             for each in clocked.values():
@@ -381,80 +375,6 @@ def _check_fit(speaker: OnBase, held: _InTorch, base: _Base, job: Job) -> None:
 
 def _mix(speaker: AnySpeaker) -> AdapterMix:
     return AdapterMix(name="", adapters=speaker.adapters if isinstance(speaker, OnBase) else ())
-
-
-def _next_of_each_lane(active: dict[int, Clocked]) -> list[int]:
-    """The columns whose turn it is: of those that share a lane only the first."""
-    taken: set[str] = set()
-    chosen = []
-    for column, each in active.items():
-        if not each.stream.lane or each.stream.lane not in taken:
-            chosen.append(column)
-            taken.add(each.stream.lane)
-    return chosen
-
-
-def _advance(
-    column: int, active: dict[int, Clocked], told: tuple[str, float], job: Job
-) -> tuple[str, float]:
-    """Lets one answer go on for a moment and tells what is new; the text told and when."""
-    clocked, until = active[column], time.perf_counter() + _TURN
-    goes_on = clocked.step(job.check)
-    while goes_on and (len(active) == 1 or time.perf_counter() < until):
-        if time.perf_counter() - told[1] >= TELL_EVERY:
-            told = _tell(column, clocked.stream, told[0], job)
-        goes_on = clocked.step(job.check)
-    if goes_on:
-        return _tell(column, clocked.stream, told[0], job)
-    job.emit(_answered(column, clocked))
-    clocked.stream.close()
-    del active[column]
-    return told
-
-
-def _tell(column: int, stream: Stream, before: str, job: Job) -> tuple[str, float]:
-    text = stream.text()
-    if text != before:
-        start = _common(before, text)
-        grew = events.AnswerGrew(column=column, start=start, text=text[start:], tokens=stream.tokens)  # fmt: skip
-        job.emit(grew)
-    return text, time.perf_counter()
-
-
-def _common(one: str, other: str) -> int:
-    """Characters that two texts begin with together."""
-    if other.startswith(one):
-        return len(one)
-    pairs = zip(one, other, strict=False)
-    return next(place for place, (a, b) in enumerate(pairs) if a != b)
-
-
-def _answered(column: int, clocked: Clocked) -> events.Answered:
-    stream = clocked.stream
-    return events.Answered(
-        column=column,
-        text=stream.text(),
-        tokens=stream.tokens,
-        prompt_tokens=stream.prompt_tokens,
-        first_s=clocked.first_s,
-        seconds=clocked.seconds,
-        ending=stream.ending,
-    )
-
-
-@contextmanager
-def _refusing(column: int, streams: dict[int, Clocked], job: Job) -> Iterator[None]:
-    """A column that cannot answer says so and leaves the others alone."""
-    try:
-        yield
-    except CancelledError:
-        raise
-    except Exception as error:
-        if (stream := streams.pop(column, None)) is not None:
-            stream.stream.close()
-        traceback.print_exception(error, file=sys.stderr)
-        problem = problem_from(error, "answering")
-        job.emit(events.AnswerRefused(column=column, problem=problem))
 
 
 def _stamp(file: Path) -> int:

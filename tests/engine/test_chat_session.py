@@ -26,7 +26,7 @@ from lora_studio.core.chat import (
 from lora_studio.core.dataset import Message
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import ProblemError
-from lora_studio.engine import device_use, merging, model
+from lora_studio.engine import chat_turns, device_use, merging, model
 from lora_studio.engine.channel import Flags, Job
 from lora_studio.engine.chat_session import Session
 from lora_studio.engine.export import gguf
@@ -271,3 +271,24 @@ def prompts(session: Session, place: Path, *speakers: AnySpeaker) -> list[events
         spec = ModelSpec(source=str(place / "base"), device="cpu")
         session.carry_out(commands.ShowPrompt(model=spec, speaker=speaker, messages=TALK), job)
     return recorder.of(events.PromptShown)
+
+
+def test_an_answer_that_becomes_shorter_is_told_from_where_it_ends_now() -> None:
+    """As where the words that stop it have been seen whole."""
+    told: list[events.Event] = []
+
+    class Said:
+        tokens = 3
+
+        def text(self) -> str:
+            return "Yes"
+
+    class Listener:
+        def emit(self, event: events.Event) -> None:
+            told.append(event)
+
+    text, _ = chat_turns.tell(0, Said(), "Yes, and", Listener())  # type: ignore[arg-type]  # no more is asked of them
+    assert text == "Yes"
+    (grew,) = told
+    assert isinstance(grew, events.AnswerGrew)
+    assert (grew.start, grew.text) == (3, "")

@@ -8,10 +8,12 @@ from datetime import datetime
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from lora_studio.core import moments
 from lora_studio.gui import language, told
 from lora_studio.gui.language import mark, tr, tr_n
+from lora_studio.gui.pages.merging import MergingPage
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import label
 
@@ -113,3 +115,23 @@ def test_words_begin_at_the_right_in_a_window_from_right_to_left(
     ]
     assert inked
     assert min(inked) > picture.width() / 2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_cards_keep_their_width_beside_a_scroll_bar_in_both_directions(
+    qtbot: QtBot, qapp: QApplication, mirrored: bool
+) -> None:
+    ways = (Qt.LayoutDirection.LeftToRight, Qt.LayoutDirection.RightToLeft)
+    qapp.setLayoutDirection(ways[mirrored])
+    try:
+        page = MergingPage(ProjectState())
+        qtbot.addWidget(page)
+        page.resize(900, 300)
+        page.show()
+        qtbot.waitUntil(page.area.verticalScrollBar().isVisible)
+        card = page.body.itemAt(0).widget()
+        left = card.mapTo(page, card.rect().topLeft()).x()
+        right = page.width() - left - card.width()
+        assert left == right
+    finally:
+        qapp.setLayoutDirection(ways[0])

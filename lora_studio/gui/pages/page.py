@@ -154,7 +154,10 @@ class Page(QWidget):
     def _make_room(self, _lowest: int, highest: int) -> None:
         """Lets the scroll bar into the margin, so that cards keep their width."""
         bar = self.area.verticalScrollBar().sizeHint().width() if highest > 0 else 0
-        self.body.setContentsMargins(Space.PAGE, Space.S, Space.PAGE - bar, Space.PAGE)
+        left, right = Space.PAGE, Space.PAGE - bar
+        if self.isRightToLeft():  # margins are not mirrored, and the bar is at the left
+            left, right = right, left
+        self.body.setContentsMargins(left, Space.S, right, Space.PAGE)
 
     def refresh(self, *_: object) -> None:
         """Brings the primary button and the rail in line with `missing`."""

@@ -1,0 +1,32 @@
+"""What a terminal gets to see and to hear."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from lora_studio import console
+from lora_studio.console import Display
+from lora_studio.core import events
+
+
+def _job() -> Iterator[events.Event]:
+    yield events.Started(id="a", command="train")
+    yield events.Done(id="a")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "terminal", "rings"), [(0.0, True, True), (60.0, True, False), (0.0, False, False)]
+)
+def test_the_terminal_rings_at_the_end_of_a_long_job_and_a_file_does_not(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, terminal: bool, rings: bool
+) -> None:
+    monkeypatch.setattr(console, "LONG", seconds)
+    out = io.StringIO()
+    display = Display()
+    display.console = Console(file=out, force_terminal=terminal)
+    assert isinstance(display.follow(_job()), events.Done)
+    assert ("\a" in out.getvalue()) == rings
