@@ -25,6 +25,7 @@ from lora_studio.core.row_values import (
     is_blank,
     is_media,
     is_missing,
+    is_writable,
     key_of,
     truth_of,
 )
@@ -210,7 +211,7 @@ Columns = Sequence[Column]
 def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> list[Column]:
     """Every column of some rows, in the order of `names`, then as they come by name."""
     rest = sorted({name for row in rows for name in row} - set(names))
-    order = [name for name in [*dict.fromkeys(names), *rest] if _is_writable(name)]
+    order = [name for name in [*dict.fromkeys(names), *rest] if is_writable(name)]
     return [_column(name, rows) for name in order]
 
 
@@ -389,11 +390,3 @@ def free_texts(columns: Columns) -> list[Column]:
         and column.key not in METADATA
         and not column.key.endswith("id")
     ]
-
-
-def _is_writable(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

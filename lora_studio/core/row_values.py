@@ -115,6 +115,11 @@ def valid(text: str) -> str:
     return text
 
 
+def is_writable(name: str) -> bool:
+    """Whether a name is text throughout, without half a character."""
+    return name.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in name)
+
+
 def json_text(value: Any) -> str:
     """A value as JSON on one line, other scripts as they are; raises UnusableRow."""
     try:

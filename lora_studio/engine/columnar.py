@@ -131,7 +131,7 @@ def _block(batch: pa.RecordBatch, notes: Notes) -> Block:
     notes.columns |= dict.fromkeys(batch.schema.names)
     struct_lists = [name for name in batch.schema.names if _is_turns(batch.schema.field(name).type)]
     try:
-        rows: list[dict[str, Any] | None] = batch.to_pylist()
+        rows: list[dict[str, Any] | None] = batch.to_pylist(maps_as_pydicts="lossy")
     except (UnicodeDecodeError, ValueError, OverflowError):
         rows = [_row(batch, index) for index in range(batch.num_rows)]
     for values in rows:
@@ -147,7 +147,7 @@ def _block(batch: pa.RecordBatch, notes: Notes) -> Block:
 
 def _row(batch: pa.RecordBatch, index: int) -> dict[str, Any] | None:
     try:
-        return batch.slice(index, 1).to_pylist()[0]
+        return batch.slice(index, 1).to_pylist(maps_as_pydicts="lossy")[0]
     except (UnicodeDecodeError, ValueError, OverflowError):
         return None
 

@@ -60,6 +60,7 @@ _FOREIGN = {
     ),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it and choose the folder."),
     b"Rar!": ("a RAR archive", "Unpack it and choose the folder."),
+    b"PK\x03\x04": ("an archive inside of another file", "Unpack it and choose the folder."),
 }
 
 
@@ -171,13 +172,20 @@ def recognise(path: Path, member: str = "", split: str = "train") -> Container:
     for magic, (title, remedy) in _FOREIGN.items():
         if head.startswith(magic):
             raise problem(path, "dataset.not_text", f"{found.name} is {title}, not rows.", remedy)
+    if compression_of(head):
+        raise problem(
+            path,
+            "dataset.not_text",
+            f"{found.name} is compressed more than once.",
+            "Unpack it once and choose what comes out.",
+        )
     is_json = json_kinds.is_named_json(name) or json_kinds.looks_like_json(head)
     is_sampled = head.isascii() and not (member or compression) and path.stat().st_size > _HEAD
     sample = head + _probes(path) if is_sampled else head
     found = replace(found, encoding=encoding_of(sample, is_json=is_json))
     head = _beginning(found, _HEAD)
     if not head.strip():
-        raise problem(path, "dataset.empty", f"{found.name} is empty.", "Choose a file with rows.")
+        raise _empty(found)
     return (
         _as_json(found, head, name, split) or _as_table(found, head, name) or _as_text(found, head)
     )
@@ -200,6 +208,12 @@ def refuse_documents(path: Path, members: list[str]) -> None:
                 f"{path.name} is {title}, not rows.",
                 "Save it as CSV (UTF-8) or as plain text.",
             )
+
+
+def _empty(found: Container) -> ProblemError:
+    return problem(
+        found.path, "dataset.empty", f"{found.name} is empty.", "Choose a file with rows."
+    )
 
 
 def _beginning(found: Container, size: int) -> bytes:
@@ -231,6 +245,8 @@ def _as_json(found: Container, head: bytes, name: str, split: str) -> Container 
     """The container if it is JSON; raises ProblemError where only its name is."""
     if json_comments.are_in(head):
         found, head = replace(found, has_comments=True), json_comments.blanked(head)
+        if json_kinds.is_named_json(name) and not head.strip():
+            raise _empty(found)
     shape = json_kinds.shape_of(head, name, is_whole=len(head) < _HEAD, split=split)
     if len(head) >= _HEAD and json_kinds.is_unended_object(head) and not (shape and shape.offset):
         # A long row, or an object whose list of rows comes late in it.

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from lora_studio.core.row_values import parsed
+from lora_studio.core.row_values import is_writable, parsed
 
 #: Rows and bytes after which a block is handed on.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
@@ -69,9 +69,9 @@ class Notes:
     header: tuple[str, ...] = ()
 
     def meet(self, values: dict[str, Any]) -> None:
-        """Notes the columns of one row."""
+        """Notes the columns of one row, but for names with half a character: they are no text."""
         if not self.columns.keys() >= values.keys():
-            self.columns |= dict.fromkeys(values)
+            self.columns |= dict.fromkeys(filter(is_writable, values))
 
     def odd(self, what: str, row: int) -> None:
         """Notes that a row (from 1) is spelt oddly."""

@@ -27,8 +27,8 @@ from lora_studio.engine.row_blocks import (
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
-#: A file of columns has to be parsed at once.
-_MOST_COLUMNS = 128 * 1024 * 1024
+#: Bytes and values of a file of columns, which has to be parsed at once: a short value takes fifty bytes.
+_MOST_COLUMNS, _MOST_VALUES = 128 * 1024 * 1024, 4_000_000
 
 _TOO_LARGE = "it is larger than 64 MB"
 _NESTED = "the rows are questions inside paragraphs; each is read with its paragraph and what stands about it"
@@ -220,15 +220,16 @@ class _Judge:
 
 def _document(container: Container, stream: ByteStream) -> Any:
     """All of a file that has to be parsed at once; raises ProblemError."""
-    data = b""
+    data, values = bytearray(), 0
     for chunk in stream.chunks():
         data += chunk
-        if len(data) > _MOST_COLUMNS:
+        values += chunk.count(b",")
+        if len(data) > _MOST_COLUMNS or values > _MOST_VALUES:
             raise problem(
                 container.path,
                 "dataset.too_large",
                 f"{container.name} holds its rows in a way that cannot be read piece by piece, and is "
-                "larger than 128 MB.",
+                "too large to be read at once.",
                 "Save the rows as JSON lines or Parquet.",
             )
     try:

@@ -7550,6 +7550,10 @@
             <translation>Entpacken Sie es und wählen Sie den Ordner.</translation>
         </message>
         <message>
+            <source>Unpack it once and choose what comes out.</source>
+            <translation>Entpacken Sie sie einmal und wählen Sie, was herauskommt.</translation>
+        </message>
+        <message>
             <source>Unsloth</source>
             <translation>Unsloth</translation>
         </message>
@@ -8404,6 +8408,10 @@
         <message>
             <source>an answer refuses or speaks of itself as another model</source>
             <translation>eine Antwort verweigert sich oder spricht von sich als einem anderen Modell</translation>
+        </message>
+        <message>
+            <source>an archive inside of another file</source>
+            <translation>ein Archiv in einer anderen Datei</translation>
         </message>
         <message>
             <source>an e-book</source>
@@ -10602,8 +10610,8 @@
             <translation>{name} enthält ein Modell der Architektur {value}, das sich nicht zum Training entpacken lässt.</translation>
         </message>
         <message>
-            <source>{name} holds its rows in a way that cannot be read piece by piece, and is larger than 128 MB.</source>
-            <translation>{name} enthält die Zeilen in einer Form, die nicht stückweise gelesen werden kann, und ist größer als 128 MB.</translation>
+            <source>{name} holds its rows in a way that cannot be read piece by piece, and is too large to be read at once.</source>
+            <translation>{name} enthält seine Zeilen so, dass sie nicht Stück für Stück gelesen werden können, und ist zu groß, um auf einmal gelesen zu werden.</translation>
         </message>
         <message>
             <source>{name} holds more than {most_files} files.</source>
@@ -10624,6 +10632,10 @@
         <message>
             <source>{name} is a pipe or a device, not a file that can be read twice.</source>
             <translation>{name} ist eine Pipe oder ein Gerät, keine Datei, die zweimal gelesen werden kann.</translation>
+        </message>
+        <message>
+            <source>{name} is compressed more than once.</source>
+            <translation>{name} ist mehr als einmal komprimiert.</translation>
         </message>
         <message>
             <source>{name} is empty.</source>

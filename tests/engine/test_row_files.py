@@ -267,6 +267,14 @@ def test_nested_columns_are_kept_and_index_columns_are_not(tmp_path: Path) -> No
     assert values(scan(tmp_path / "stream")) == expected
 
 
+def test_maps_of_a_table_are_objects(tmp_path: Path) -> None:
+    turn = pa.map_(pa.string(), pa.string())
+    turns = [[("role", "user"), ("content", "Q")], [("role", "assistant"), ("content", "A")]]
+    table = pa.table({"messages": pa.array([turns], pa.list_(turn))})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    assert values(scan(tmp_path / "rows.parquet")) == [CHAT]
+
+
 def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> None:
     import datetime
     import decimal
@@ -564,6 +572,9 @@ def test_a_hub_dataset_is_read_by_subset_split_and_revision(tmp_path: Path) -> N
         ("a.parquet", b"<html>not found</html>", "dataset.not_text", "not what its name says"),
         ("a.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "dataset.not_text", "Git LFS"),
         ("a.rtf", b"{\\rtf1 Hello}", "dataset.not_text", "rich text"),
+        ("a.json", b"// nothing yet\n", "dataset.empty", "a.json is empty"),
+        ("a.gz", gzip.compress(gzip.compress(b"a")), "dataset.not_text", "compressed more than once"),
+        ("a.gz", gzip.compress(b"PK\x03\x04broken"), "dataset.not_text", "an archive inside"),
         ("a.gz", b"\x1f\x8b\x08\x00broken", "dataset.unreadable", "could not be read"),
         ("a.zip", b"PK\x03\x04broken", "dataset.unreadable", "could not be read"),
     ],
@@ -752,6 +763,12 @@ def test_a_line_that_is_no_json_is_read_where_its_meaning_is_sure(
 ) -> None:
     store = scan_text(tmp_path, "rows.jsonl", f"{json.dumps(QA)}\n{line}\n{json.dumps(QA)}\n")
     assert values(store) == [QA, {"question": 'It\'s "here"?', "answer": None}, QA]
+
+
+def test_a_column_whose_name_has_half_a_character_is_passed_over(tmp_path: Path) -> None:
+    store = scan_text(tmp_path, "rows.jsonl", '{"a": 1}\n{"\\ud800": 2, "b": 3, "🙂": 4}\n')
+    assert store.facts.columns == ("a", "b", "🙂")
+    assert values(store)[1]["b"] == 3
 
 
 def test_a_comma_before_a_bracket_in_a_text_stays(tmp_path: Path) -> None:
