@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,8 +104,11 @@ class Counter:
             return Progress(stage=stage, done=self.done, total=self.total, unit="B", eta_s=left)
 
 
-def fetch(files: Sequence[File], stage: str, stop: Stop, log: Log) -> Iterator[Progress]:
-    """Brings every file to its place and tells how far it is, over all of them.
+def fetch(
+    files: Sequence[File], stage: str, stop: Stop, log: Log,
+    came: Callable[[File], None] = lambda _: None,
+) -> Iterator[Progress]:  # fmt: skip
+    """Brings every file to its place and tells how far it is, over all of them; `came` hears of each.
 
     What was fetched before, even half a file, is not fetched again. Raises ProblemError for a file
     that cannot be had, CancelledError when that is asked for; everything that came stays.
@@ -116,13 +119,17 @@ def fetch(files: Sequence[File], stage: str, stop: Stop, log: Log) -> Iterator[P
     halt = Stop()
     with Web() as web, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool:
         largest_first = sorted(files, key=lambda file: -(file.size or 0))
-        waiting = {pool.submit(_fetch_one, web, one, counter, halt, log) for one in largest_first}
+        running = {
+            pool.submit(_fetch_one, web, one, counter, halt, log): one for one in largest_first
+        }
+        waiting = set(running)
         try:
             yield counter.progress(stage)
             while waiting:
                 done, waiting = wait(waiting, _INTERVAL, FIRST_COMPLETED)
                 for ended in done:
                     ended.result()
+                    came(running[ended])
                 stop.check()
                 yield counter.progress(stage)
         finally:

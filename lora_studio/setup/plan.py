@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,28 +95,29 @@ class Plan:
 
 
 def torch_source(
-    accelerator: Accelerator, chosen: str | None, environ: dict[str, str], tag: str
+    accelerator: Accelerator, chosen: str | None, environ: Mapping[str, str], tag: str
 ) -> str:
     """Where PyTorch comes from: the user's word, else the user's own wheels, else the build that fits."""
     if word := chosen or environ.get(VARIABLE):
         return word
-    if _has_own_torch(environ, tag, accelerator.variant):
+    if own_torch(environ, tag, accelerator.variant):
         return STANDARD
     return accelerator.torch or STANDARD
 
 
-def _has_own_torch(environ: dict[str, str], tag: str, variant: Variant) -> bool:
-    """Whether a folder of wheels that the user has set holds a PyTorch for this Python and device."""
+def own_torch(environ: Mapping[str, str], tag: str, variant: Variant) -> list[Path]:
+    """Wheels of PyTorch for this Python and device in the folders of wheels that the user has set."""
     kinds = {"cpu": "cpu", "cuda": "cu", "rocm": "rocm", "mps": ""}
+    found = []
     for place in environ.get("UV_FIND_LINKS", "").split(","):
         folder = Path(place.removeprefix("file://")).expanduser()
-        for file in folder.glob(f"torch-*-{tag}-*.whl") if place else ():
+        for file in sorted(folder.glob(f"torch-*-{tag}-*.whl")) if place else ():
             _, plus, build = file.name.split("-")[1].partition("+")
             if not plus or (
                 build.startswith(kinds[variant]) and (variant == "cpu") == (build == "cpu")
             ):
-                return True
-    return False
+                found.append(file)
+    return found
 
 
 def normal(name: str) -> str:

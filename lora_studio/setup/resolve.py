@@ -12,14 +12,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.setup import download
+from lora_studio.setup import download, local_index
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Warned
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
-from lora_studio.setup.plan import VARIABLE, Wheel, normal
+from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
 from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, says_full
 
@@ -59,7 +59,7 @@ class Resolver:
         for source in sources:
             against: dict[str, str] = {}
             for extra in extras:
-                said, wheels = self._compile(source, extra)
+                said, wheels = self._compile(source, extra, variant)
                 if wheels is not None:
                     missing = [name for name in extras[0] if name not in extra]
                     warnings += [_LEFT_OUT[name](against[name]) for name in missing]
@@ -74,29 +74,50 @@ class Resolver:
             warnings = [_standard_torch(source, said)]
         raise self._unresolved(said)
 
-    def _compile(self, torch: str, extras: tuple[str, ...]) -> tuple[str, list[Wheel] | None]:
+    def _compile(
+        self, torch: str, extras: tuple[str, ...], variant: Variant
+    ) -> tuple[str, list[Wheel] | None]:
         """What uv said, and the wheels unless it failed."""
         try:
             self.root.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise not_writable(self.root.path, error) from error
+        self.log.write(f"resolving {extras} with PyTorch from {torch}")
         with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
             folder = Path(scratch)
-            torch_here = STANDARD if self.wheelhouse else torch
-            text = project_text(self.own.path, extras, torch_here)
-            (folder / "pyproject.toml").write_text(text, "utf-8")
-            lock = folder / "pylock.toml"
-            environment = uv_environment()
             if self.wheelhouse is not None:
-                environment = without_indexes(environment)
-            self.log.write(f"resolving {extras} with PyTorch from {torch}")
-            status, said = run(
-                self._command(folder, lock, torch_here),
-                environment=environment, stop=self.stop, log=self.log, cwd=folder,
-            )  # fmt: skip
-            if status:
-                return said, None
-            locked = tomllib.loads(lock.read_text("utf-8"))
+                return self._lock(STANDARD, extras, folder)
+            if own := self._own_torch(torch, variant):
+                said, wheels = self._lock(local_index.write(own, folder / "index"), extras, folder)
+                if wheels is not None:
+                    return said, wheels
+            return self._lock(torch, extras, folder)
+
+    def _own_torch(self, torch: str, variant: Variant) -> list[Path]:
+        """The user's own wheels of PyTorch, where it is to be one of these."""
+        if torch != STANDARD:
+            return []
+        version = self.target[1] if self.target is not None else ""
+        tag = self.python.tag if self.python is not None else f"cp{version.replace('.', '')}"
+        return own_torch(uv_environment(), tag, variant)
+
+    def _lock(
+        self, torch: str, extras: tuple[str, ...], folder: Path
+    ) -> tuple[str, list[Wheel] | None]:
+        """The same with PyTorch from that place."""
+        text = project_text(self.own.path, extras, torch)
+        (folder / "pyproject.toml").write_text(text, "utf-8")
+        lock = folder / "pylock.toml"
+        environment = uv_environment()
+        if self.wheelhouse is not None:
+            environment = without_indexes(environment)
+        status, said = run(
+            self._command(folder, lock, torch),
+            environment=environment, stop=self.stop, log=self.log, cwd=folder,
+        )  # fmt: skip
+        if status:
+            return said, None
+        locked = tomllib.loads(lock.read_text("utf-8"))
         return said, wheels_of(locked, self.into or self.root.downloads)
 
     def _command(self, folder: Path, lock: Path, torch: str) -> list[object]:

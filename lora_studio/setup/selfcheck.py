@@ -173,7 +173,11 @@ def _apart(engine: Engine, folder: Path) -> dict[str, str]:
         name: str(folder / "own")
         for name in ("LORA_STUDIO_DATA", "LORA_STUDIO_CACHE", "LORA_STUDIO_LOGS", "HF_HOME")
     }
-    return engine.environment | own | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
+    # bitsandbytes hands functions to torch.compile as it is imported, which loads the whole of its compiler.
+    less = {"TORCHDYNAMO_DISABLE": "1"}
+    if engine.own_python:
+        less["PYTHONDONTWRITEBYTECODE"] = ""  # what is not byte-compiled yet is, for the next start
+    return engine.environment | own | less | {"PYTHONUTF8": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def _damaged(why: str, log: Log) -> ProblemError:

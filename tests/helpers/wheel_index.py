@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from lora_studio import __version__
+from lora_studio.engine import bytecode
 
 #: An engine's package that speaks the protocol in plain JSON: no library is needed to check it.
 _TRIAL = """
@@ -83,6 +85,7 @@ def own_wheel(
     files = {
         "lora_studio/__init__.py": "",
         "lora_studio/engine/__init__.py": "",
+        "lora_studio/engine/bytecode.py": Path(bytecode.__file__).read_text("utf-8"),
         "lora_studio/engine/trial.py": _TRIAL + _WORKER.replace("VERSION", speaks),
     }
     requires = (

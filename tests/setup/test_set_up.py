@@ -89,29 +89,37 @@ def test_an_engine_is_planned_installed_tried_and_switched_to(index: Index, root
     assert planned.packages == 3
     assert planned.download == sum(len(content) for content in index.wheels.values())
     stages = list(dict.fromkeys(event.stage for event in told if isinstance(event, Progress)))
-    assert stages == ["Planning", "Downloading", "Installing", "Compiling", "Checking"]
+    if stages[-1] == "Compiling":  # beside the others, and after them where it takes longer
+        stages.pop()
+    assert stages == ["Planning", "Downloading", "Installing", "Checking"]
     assert str(engines.python()) == made.python
     code = "import torch, beta; print(torch.__version__)"
     done = subprocess.run([made.python, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "2.5"
     site = engines.site_packages(engines.named(made.name))
-    assert list((site / "torch" / "__pycache__").glob("*.pyc"))
     assert not list(site.glob("*yside*"))
     assert not root.downloads.exists()
 
 
-def test_what_a_start_imports_is_compiled_and_parts_that_few_import_are_not(
-    index: Index, root: Root
+def test_what_jobs_import_is_compiled_before_the_switch_and_nothing_else(
+    index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = ["transformers/models/bert/modeling_bert.py", "torch/testing/cases.py"]
-    start = ["transformers/models/__init__.py", "transformers/trainer.py"]
-    index.add(make_wheel("alpha", requires=("beta",), files=dict.fromkeys([*few, *start], "a = 1")))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    files = {
+        "transformers/__init__.py": "from . import trainer\nimport alpha_side",
+        "transformers/trainer.py": "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from transformers.models import bert",
+        "transformers/models/__init__.py": "",
+        "transformers/models/bert.py": "",
+        "alpha_side.py": "",
+    }
+    index.add(make_wheel("alpha", requires=("beta",), files=files))
     site = engines.site_packages(engines.named(ready(run()).name))
     compiled = {
         path: bool(list((site / path).parent.glob(f"__pycache__/{Path(path).stem}.*.pyc")))
-        for path in [*few, *start]
+        for path in files
     }
-    assert compiled == dict.fromkeys(few, False) | dict.fromkeys(start, True)
+    assert compiled == {path: path != "transformers/models/bert.py" for path in files}
 
 
 def test_an_update_downloads_only_what_has_changed(

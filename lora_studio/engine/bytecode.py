@@ -1,0 +1,146 @@
+"""`python bytecode.py SITE_PACKAGES`: byte-compiles what jobs import, in the order that they import it.
+
+Runs beside a set-up in the new engine's own Python, with nothing but the standard library. A line on stdin
+says that more packages have come, the line `end` that these were the last; where stdin ends before, it
+stops at once. What a module imports is read from the statements at its top, as it is compiled; what
+these do not tell, Python compiles when it is first imported. That is all that is lost when this process
+is killed, since each file is written beside its place and renamed.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
+from opcode import opmap, opname
+from pathlib import Path
+from types import CodeType
+
+#: What a training imports, in the order of the trial, then what it imports only where it is needed.
+ROOTS = (
+    "torch", "torch.onnx", "transformers", "transformers.models.auto.modeling_auto", "peft", "accelerate",
+    "datasets", "dateutil.tz", "dateutil.parser", "safetensors", "sentencepiece", "pyarrow", "gguf", "ollama",
+    "orjson", "httpx", "huggingface_hub", "bitsandbytes", "schedulefree", "pydantic", "platformdirs", "psutil",
+    "tomlkit", "jinja2", "ftfy", "lora_studio.engine.worker", "lora_studio.engine.dataset",
+    "lora_studio.engine.prepared", "lora_studio.engine.taking_part", "lora_studio.engine.training",
+    "lora_studio.engine.backends.peft", "lora_studio.engine.backend_choice", "pydantic.main",
+    "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo",
+    "torch._inductor.compile_fx", "unsloth",
+)  # fmt: skip
+
+_NAME, _IMPORT = opmap["LOAD_NAME"], opmap["IMPORT_NAME"]
+_CONSTANT, _EXTENDED = opmap["LOAD_CONST"], opmap["EXTENDED_ARG"]
+_JUMPS = {number for number, name in enumerate(opname) if name.endswith("IF_FALSE")}
+#: Instructions between a name that is asked about and the jump, at most.
+_NEAR = 3
+
+
+class Compiler:
+    """Follows imports from the roots through a folder of packages, which may still be filled."""
+
+    def __init__(self, site: Path) -> None:
+        """`site` is the folder; nothing is compiled yet."""
+        self._site = site
+        self._met: set[str] = set()
+        self._waiting = list(reversed(ROOTS))
+        self.compiled = 0
+
+    def work(self) -> None:
+        """Compiles all that can be reached now; what is not there is looked for again next time."""
+        absent = []
+        while self._waiting:
+            module = self._waiting.pop()
+            package = module.rpartition(".")[0]
+            if module in self._met:
+                continue
+            if package and package not in self._met:
+                self._waiting += [module, package]
+                continue
+            top = self._site / module.partition(".")[0]
+            if not top.exists() and not top.with_suffix(".py").exists():
+                absent.append(module)
+            self._met.add(module)
+            self._waiting += reversed(self._compile(module, package))
+        self._met.difference_update(absent)
+        self._waiting = absent[::-1]
+
+    def _compile(self, module: str, package: str) -> list[str]:
+        """The modules that it imports."""
+        path = self._site.joinpath(*module.split("."))
+        inside, beside = path / "__init__.py", path.with_name(f"{path.name}.py")
+        file = inside if inside.is_file() else beside
+        if not file.is_file():
+            return []
+        package = module if file == inside else package
+        try:
+            # As an import does it: taken from what is compiled already, else compiled and written.
+            code = SourceFileLoader(module, str(file)).get_code(module)
+        except (SyntaxError, ValueError, OSError):
+            return []  # some packages carry files for other Pythons on purpose
+        self.compiled += 1
+        return [name for name in imported(code, package) if name not in self._met] if code else []
+
+
+def imported(code: CodeType, package: str) -> Iterator[str]:
+    """What a module's code imports when it runs, and names that may be modules; not for types only."""
+    content = code.co_code
+    before: tuple[object, object] = (0, None)
+    wide, asked, until = 0, -_NEAR - 1, -1
+    for place, (operation, low) in enumerate(zip(content[::2], content[1::2], strict=True)):
+        if operation == _EXTENDED:
+            wide = (wide | low) << 8
+            continue
+        argument, wide = wide | low, 0
+        if operation == _CONSTANT:
+            before = (before[1], code.co_consts[argument])
+        elif operation == _NAME and code.co_names[argument] == "TYPE_CHECKING":
+            asked = place
+        elif operation in _JUMPS and place - asked <= _NEAR:
+            until = place + argument
+        elif operation == _IMPORT and place > until:
+            yield from _names(code.co_names[argument], before, package)
+
+
+def _names(name: str, before: tuple[object, object], package: str) -> Iterator[str]:
+    level, taken = before
+    if isinstance(level, int) and level:
+        base = package.split(".")
+        base = base[: len(base) - level + 1]
+        name = ".".join([*base, name] if name else base)
+    if name:
+        yield name
+        for one in taken if isinstance(taken, tuple) else ():
+            if one != "*":
+                yield f"{name}.{one}"
+
+
+def main(site: Path) -> None:
+    """Works each time that packages have come, to the last."""
+    gc.disable()  # a tenth of the time: code has no cycles
+    sys.dont_write_bytecode = False
+    compiler, told, last = Compiler(site), threading.Event(), threading.Event()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            if line.strip() == "end":
+                last.set()
+            told.set()
+        os._exit(0)  # whoever started this has gone: nothing may be written any more
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        told.wait()
+        told.clear()
+        ending = last.is_set()
+        compiler.work()
+        if ending:
+            break
+    print(f"byte-compiled {compiler.compiled} modules", flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,108 @@
+"""What is byte-compiled while an engine is set up, and that it ends with the set-up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lora_studio.engine import bytecode
+
+
+def imports(text: str, package: str = "a.b") -> list[str]:
+    """What is found in a module of that package."""
+    return list(bytecode.imported(compile(text, "m.py", "exec"), package))
+
+
+def write(site: Path, files: dict[str, str]) -> None:
+    """Modules by their path."""
+    for path, text in files.items():
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text)
+
+
+def compiled(site: Path) -> set[str]:
+    """The modules that were compiled, by their file names."""
+    return {file.name.partition(".")[0] for file in site.rglob("*.pyc")}
+
+
+def test_each_way_to_import_leads_to_the_modules_that_it_names() -> None:
+    assert imports("import x.y as z, w") == ["x.y", "w"]
+    assert imports("from x import y, z") == ["x", "x.y", "x.z"]
+    assert imports("from x import *") == ["x"]
+    assert imports("from . import c") == ["a.b", "a.b.c"]
+    assert imports("from .c import d") == ["a.b.c", "a.b.c.d"]
+    assert imports("from ..c import d") == ["a.c", "a.c.d"]
+    assert imports("try:\n    import x\nexcept ImportError:\n    import y") == ["x", "y"]
+
+
+def test_what_is_imported_in_functions_or_for_types_is_left_out() -> None:
+    assert imports("def f():\n    import x") == []
+    assert imports("if TYPE_CHECKING:\n    import x\n    from y import z\nimport w") == ["w"]
+    assert imports("if TYPE_CHECKING:\n    import x\nelse:\n    import y") == ["y"]
+    assert imports("if not TYPE_CHECKING:\n    import x") == ["x"]
+    assert imports("if other:\n    import x") == ["x"]
+
+
+def test_imports_after_several_hundred_names_are_found() -> None:
+    many = "\n".join(f"name_{number} = {number + 1000}" for number in range(400))
+    assert imports(f"{many}\nfrom .c import d") == ["a.b.c", "a.b.c.d"]
+    assert imports(f"if TYPE_CHECKING:\n    import x\n{many}\nimport y") == ["y"]
+
+
+def test_packages_that_come_later_are_compiled_then(tmp_path: Path) -> None:
+    compiler = bytecode.Compiler(tmp_path)
+    write(tmp_path, {"torch/__init__.py": "import os, late.inner", "torch/unused.py": ""})
+    compiler.work()
+    assert compiler.compiled == 1
+    write(tmp_path, {"late/__init__.py": "", "late/inner.py": "import single", "single.py": ""})
+    compiler.work()
+    assert compiler.compiled == 4
+    compiler.work()
+    assert compiler.compiled == 4
+
+
+def test_a_file_for_another_python_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, {"torch/__init__.py": "import odd, even", "odd.py": "print 1", "even.py": ""})
+    compiler = bytecode.Compiler(tmp_path)
+    compiler.work()
+    assert compiler.compiled == 2
+
+
+def start(site: Path) -> subprocess.Popen[bytes]:
+    """The program, to which packages of that folder have come."""
+    program = [sys.executable, "-I", bytecode.__file__, str(site)]
+    process = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(b"more\n")
+    process.stdin.flush()
+    return process
+
+
+def test_it_writes_what_python_takes_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    write(tmp_path, {"torch/__init__.py": "import late", "late.py": "import sys"})
+    process = start(tmp_path)
+    assert process.stdin is not None
+    process.stdin.write(b"more\nend\n")
+    process.stdin.flush()
+    assert process.wait(60) == 0
+    assert process.communicate()[0] == b"byte-compiled 2 modules\n"
+    assert compiled(tmp_path) == {"__init__", "late"}
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import late"
+    command = [sys.executable, "-v", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert f"matches {tmp_path / 'late.py'}" in done.stderr
+
+
+def test_it_stops_in_the_middle_when_its_parent_has_gone(tmp_path: Path) -> None:
+    many = {f"m{number}.py": "a = [\n" + "1,\n" * 2000 + "]" for number in range(3000)}
+    top = "\n".join(f"import m{number}" for number in range(3000))
+    write(tmp_path, many | {"torch/__init__.py": top})
+    process = start(tmp_path)
+    while not list(tmp_path.glob("__pycache__/*.pyc")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(compiled(tmp_path)) < 3000
