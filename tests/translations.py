@@ -28,6 +28,7 @@ _UNSEEN = (
     "core/model_card.py", "core/ollama_template.py", "core/template_", "core/spec.py",
     "engine/__main__.py", "engine/cluster.py", "engine/reproduction.py", "engine/requirements.py",
     "engine/export/model_card", "engine/builtin_model.py", "engine/source_text.py",
+    "engine/bytecode.py", "setup/local_index.py",
 )  # fmt: skip
 #: Calls whose texts are for developers, for a machine, or are taken from the specs.
 _INTERNAL = {

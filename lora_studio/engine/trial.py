@@ -35,7 +35,7 @@ _TEMPLATE = (
 def main(folder: Path) -> None:
     """Reports, prepares, works; what cannot be imported is named in `broken` with the reason."""
     broken: dict[str, str] = {}
-    gc.disable()  # looking for cycles in what imports make takes a quarter of their time
+    gc.disable()  # to look for cycles in what imports make takes a quarter of their time
     for package, module in MODULES.items():
         try:
             if module == "llama_cpp":
@@ -44,7 +44,6 @@ def main(folder: Path) -> None:
                 importlib.import_module(module)
         except Exception as error:
             broken[package] = f"{type(error).__name__}: {error}".split("\n")[0]
-    gc.enable()
     report: dict[str, Any] = {"broken": broken, "gpu": False, "torch": "", "backend": "cpu"}
     if not broken:
         import torch
@@ -62,6 +61,8 @@ def main(folder: Path) -> None:
         ]  # fmt: skip
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (folder / "rows.jsonl").write_text(text, "utf-8")
+    gc.freeze()
+    gc.enable()
     print(json.dumps(report), flush=True)
     if not broken:
         from lora_studio.engine import worker

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -143,19 +143,21 @@ def _cancel(waiting: set[Future[None]]) -> None:
 
 
 def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
-    """The same files with the sizes that an index did not tell, asked of the servers."""
+    """The same files with the sizes that an index did not tell: looked up, or asked of the servers."""
+    known = [
+        replace(one, size=one.local.stat().st_size) if one.size is None and one.local else one
+        for one in files
+    ]
+    if all(one.size is not None for one in known):
+        return known
 
     def ask(web: Web, file: File) -> File:
         stop.check()
-        if file.size is not None:
-            return file
-        local = file.local
-        size = local.stat().st_size if local else web.size(file.url)
-        return File(file.name, file.url, file.target, size, file.sha256)
+        return file if file.size is not None else replace(file, size=web.size(file.url))
 
     with Web() as web, ThreadPoolExecutor(2 * AT_ONCE, thread_name_prefix="sizes") as pool:
         try:
-            return list(pool.map(lambda file: ask(web, file), files))
+            return list(pool.map(lambda file: ask(web, file), known))
         except (OSError, httpx.HTTPError) as error:
             log.write(f"sizes: {error!r}")
             raise fail(

@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.setup [--rounds 1]
 
-Both begin with an empty cache and take turns; what the set-up does besides (the plan, byte-compiling, the
-trial) is told apart. Seconds of the clock depend on what else the machine does, those of the processor
-hardly do: both are told. Indexes and find-links are those of this machine.
+Both begin with an empty cache and take turns. Of the set-up each stage is told, and of both what a training
+imports takes when it does so first, and the second time: what was not byte-compiled is then. Seconds of the
+clock depend on what else the machine does, those of the processor less: both are told. Indexes and
+find-links are those of this machine.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lora_studio.setup import folders, own
+from lora_studio.setup import engines, folders, own
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import Request, SetUp
@@ -28,6 +29,20 @@ from lora_studio.setup.tools import Log, Stop, find_uv
 def processor() -> float:
     """Seconds that this program and all that it started and waited for have computed."""
     return sum(os.times()[:4])
+
+
+def starts(python: Path) -> tuple[float, float]:
+    """Seconds of the processor that a training's imports take, the first time and the second."""
+    taken = []
+    environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
+    for _ in range(2):
+        began = processor()
+        code = "from lora_studio.engine import backends, taking_part"
+        subprocess.run(
+            [python, "-P", "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL
+        )
+        taken.append(processor() - began)
+    return taken[0], taken[1]
 
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
@@ -67,6 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     rounds = parser.parse_args().rounds
     taken: dict[str, list[tuple[float, float]]] = {}
+    first: dict[str, list[tuple[float, float]]] = {}
     parts: list[dict[str, float]] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=Path.home()) as name:
@@ -77,21 +93,37 @@ def main() -> None:
             os.environ[own.VARIABLE] = str(wheel)  # an installed program brings it
             for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):
                 taken.setdefault(title, []).append(plain(folder / title, wheel, compiled=compiled))
+                python = folder / title / "venv" / "bin" / "python"
+                first.setdefault(title, []).append(starts(python))
                 shutil.rmtree(folder / title)
             computed = processor()
             parts.append(set_up(folder / "engines"))
             whole = sum(parts[-1].values())
             taken.setdefault("set-up", []).append((whole, processor() - computed))
-    medians = {title: [statistics.median(column) for column in zip(*times, strict=True)]
-               for title, times in taken.items()}  # fmt: skip
+            made = engines.current()
+            assert made is not None
+            first.setdefault("set-up", []).append(starts(made.python))
+    medians = _medians(taken)
     for title, (clock, computed) in medians.items():
         ratios = [
             ours / other for ours, other in zip(medians["set-up"], (clock, computed), strict=True)
         ]
         print(f"{title:17} {clock:6.1f} s of the clock, {computed:6.1f} s of the processor; "
               f"set-up {ratios[0]:.2f} and {ratios[1]:.2f} times")  # fmt: skip
-    stages = {name: statistics.median(one[name] for one in parts) for name in parts[0]}
+    for title, (cold, warm) in _medians(first).items():
+        print(
+            f"{title:17} a training's imports: {cold:.1f} s of the processor first, then {warm:.1f}"
+        )
+    stages = {name: statistics.median(one.get(name, 0) for one in parts) for name in parts[0]}
     print("set-up: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()))
+
+
+def _medians(rounds: dict[str, list[tuple[float, float]]]) -> dict[str, list[float]]:
+    """Of each column the median over the rounds."""
+    return {
+        title: [statistics.median(column) for column in zip(*times, strict=True)]
+        for title, times in rounds.items()
+    }
 
 
 if __name__ == "__main__":

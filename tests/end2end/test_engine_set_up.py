@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ def test_the_cpu_engine_is_set_up_and_trains_five_steps(
     loads = [event for event in told if isinstance(event, Progress) and event.unit == "B"]
     assert [event.done for event in loads] == sorted(event.done for event in loads)
     assert loads[-1].done == loads[-1].total
+
+    # Byte-compiled is what a training imports, and not much else.
+    site = engines.site_packages(engines.named(ready.name))
+    before = set(site.rglob("*.pyc"))
+    assert 2000 < len(before) < len(list(site.rglob("*.py"))) / 2
+    code = "from lora_studio.engine import backends, taking_part"
+    clean = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
+    subprocess.run([ready.python, "-P", "-c", code], check=True, env=clean, capture_output=True)
+    assert len(set(site.rglob("*.pyc")) - before) < 50
 
     checked = list(operations.check(Stop(), steps=5))
     assert checked[-1].kind == "done", checked[-1]
