@@ -121,7 +121,7 @@ class AdapterDialog(Dialog):
     # --- building -----------------------------------------------------------------------------
 
     def _build_list(self) -> None:
-        self.table = QTableWidget(0, 6)
+        self.table = _List(0, 6)
         self.table.setAccessibleName(tr("Adapters"))
         heads = (tr("Adapter"), tr("Fits"), tr("Kind"), tr("Rank"), tr("Base"), tr("Size"))
         self.table.setHorizontalHeaderLabels(heads)
@@ -185,13 +185,6 @@ class AdapterDialog(Dialog):
         self.body.addLayout(sides, 1)
         self.add_button(button(tr("Close"), self.accept, kind="primary"), default=True)
         self._show(None)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Names before what stands beside the list anyway."""
-        super().resizeEvent(event)
-        narrow = self.table.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
-        for place in (_KIND, _RANK):
-            self.table.setColumnHidden(place, narrow)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -363,6 +356,16 @@ class AdapterDialog(Dialog):
         elif isinstance(ending, events.Done):
             folder = str(self.combine.folder)
             self.take_folder(folder) if self._state.draft.folder is None else self.look()
+
+
+class _List(QTableWidget):
+    """Leaves out what stands beside it anyway where names would have no room."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        narrow = self.viewport().width() < Size.scaled(_ROOM_FOR_ALL)
+        for place in (_KIND, _RANK):
+            self.setColumnHidden(place, narrow)
 
 
 def _name(facts: AdapterFacts) -> str:

@@ -153,3 +153,18 @@ def test_bars_are_read_by_keyboard(qtbot: QtBot) -> None:
     qtbot.keyClick(bars, Qt.Key.Key_Right)
     assert bars.accessibleDescription().startswith("Layer 1: ‖ΔW‖ 7.21")
     assert "self_attn.q_proj  6" in bars.accessibleDescription()
+
+
+@pytest.mark.usefixtures("plays")
+def test_a_narrow_list_leaves_to_names_what_stands_beside_it_anyway(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    dialog = opened(window.library, qtbot)
+    table, rank = dialog.table, 3
+    dialog.resize(1500, 700)
+    qtbot.waitUntil(lambda: not table.isColumnHidden(rank), timeout=WAIT)
+    dialog.resize(780, 700)
+    qtbot.waitUntil(lambda: table.isColumnHidden(rank), timeout=WAIT)
+    assert not table.isColumnHidden(0)
+    dialog.reject()

@@ -46,6 +46,8 @@ from lora_studio.gui.widgets.run_table import RunTable
 _LOOK_EVERY, _PAUSE = 2000, 150
 #: Width in pixels of what stands beside the table.
 _SIDE = 240
+#: The table of what is above, and both of the width, in per cent.
+_SHARES = (55.0, 70.0)
 
 
 class RunsPage(Place):
@@ -300,7 +302,7 @@ class RunsPage(Place):
     def _lay_out_as_before(self) -> None:
         self.table.lay_out_as(self._preferences.runs_table)
         splits, shares = (self._above, self._whole), self._preferences.runs_shares
-        for split, share in zip(splits, shares if len(shares) == 2 else (0.0, 70.0), strict=True):
+        for split, share in zip(splits, shares if len(shares) == 2 else _SHARES, strict=True):
             if 0 < share < 100:
                 split.setSizes([round(100 * share), round(100 * (100 - share))])
 

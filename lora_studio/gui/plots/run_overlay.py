@@ -249,7 +249,10 @@ class RunOverlay(QWidget):
         layout.setSpacing(Space.S)
         smooth = QWidget()
         smooth.setLayout(row(caption, self.smoothing))
-        layout.addLayout(row(self.choice, self.show_all, flowing(smooth, self.log)))
+        how = flowing(smooth, self.log)
+        bar = row(self.choice, self.show_all, how)
+        bar.setAlignment(how, Qt.AlignmentFlag.AlignVCenter)
+        layout.addLayout(bar)
         layout.addWidget(self.legend)
         layout.addWidget(self.chart, 1)
 
