@@ -312,7 +312,10 @@ def names_known(given: Iterable[str]) -> int:
 
 def conversations(columns: Columns) -> list[Column]:
     """Columns that hold whole conversations, those with a usual name first."""
-    others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, "completion", "response", "output"}
+    outputs = {"completion", "response", "output"}
+    others = {*CHOSEN, *REJECTED, *PROMPTS, *HISTORIES, *TOOLS, *outputs}
+    if any(column.key in outputs and column.filled for column in columns):
+        others |= {"input", "inputs"}
     by_kind = [
         column
         for column in columns

@@ -29,6 +29,7 @@ from lora_studio.core.row_ranks import are_ranked, best_and_worst, is_first_bett
 from lora_studio.core.row_tools import calls_in, tools_in, tools_of
 from lora_studio.core.row_turns import (
     conversation,
+    holds_turns,
     message,
     pairs,
     style_of,
@@ -263,7 +264,7 @@ def _prompt(value: Any) -> list[Message]:
     """The turns before an answer: a conversation, a transcript, or what the user asks."""
     if is_blank(value):
         return []
-    if not isinstance(value, str) and (style_of(value) or _are_texts(value)):
+    if not isinstance(value, str) and (style_of(value) or _are_texts(value) or holds_turns(value)):
         return list(_untrained(conversation(value)))
     text = _words_of(value)
     if text.rstrip().endswith("Assistant:") and (spoken := transcript(text)):

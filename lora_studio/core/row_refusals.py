@@ -161,8 +161,8 @@ def _classes(rows: Rows, columns: Columns) -> Problem | None:
 
 
 def _tokens(rows: Rows, columns: Columns) -> Problem | None:
-    held = [item for item in named(columns, _TOKENS) if item.kind == "numbers"]
-    if not held:
+    held = [item for item in named(columns, _TOKENS) if item.kind in ("numbers", "number")]
+    if not held or (len(held) == 1 and held[0].kind == "number"):
         return None
     return refused(
         "tokenised",

@@ -97,7 +97,9 @@ def call_of(item: Any) -> ToolCall:
         raise UnusableRow("the arguments of a tool call are not an object")
     arguments = {str(key): value for key, value in arguments.items()}
     valid(json_text(arguments))
-    return ToolCall(name=text_of(name), arguments=arguments, id=text_of(item.get("id")))
+    return ToolCall(
+        name=text_of(name), arguments=arguments, id=text_of(item.get("call_id") or item.get("id"))
+    )
 
 
 def unquoted(text: str) -> str:

@@ -40,6 +40,8 @@ _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _UNREADABLE_PARTS = ("redacted_thinking",)  # encrypted by who made it
 _OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
+#: Items between turns, as the Responses API of OpenAI lists them.
+_CALL_ITEM, _RESULT_ITEM = "function_call", "function_call_output"
 #: Turns of two fields and a usual role, nearly all there are, need no further look: a third of the
 #: time of a row goes into it.
 _PLAIN_KEYS = (("role", "content"), ("from", "value"))
@@ -89,6 +91,13 @@ def is_turn(value: Any) -> bool:
     return isinstance(value, dict) and _is_turn(value)
 
 
+def holds_turns(value: Any) -> bool:
+    """Whether a value is a list of which one item at least is a turn with a role."""
+    return isinstance(value, list | tuple) and any(
+        isinstance(item, dict) and _who(item) is not None for item in value
+    )
+
+
 def is_tree(value: Any) -> bool:
     """Whether a value is a turn with the replies to it, each with replies of its own."""
     return is_turn(value) and are_objects(value.get("replies"))
@@ -110,6 +119,8 @@ def ends_with_question(value: Any) -> bool:
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
+    if turn.get("type") in (_CALL_ITEM, _RESULT_ITEM):
+        return True
     if _who(turn) is not None:
         return _what(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
     named = [speaker_of(str(key)) for key, item in turn.items() if isinstance(item, str)]
@@ -222,7 +233,11 @@ def _turn(turn: Any) -> Iterator[Message]:
         return
     if not isinstance(turn, dict):
         raise UnusableRow("one of its turns is not an object")
-    if (field := _who(turn)) is None:
+    if turn.get("type") == _CALL_ITEM:
+        yield message("assistant", "", calls=(call_of(turn),))
+    elif turn.get("type") == _RESULT_ITEM:
+        yield message("tool", turn.get("output"))
+    elif (field := _who(turn)) is None:
         yield from _keyed(turn)
     else:
         yield from _spoken(str(turn[field]), turn)
@@ -355,7 +370,9 @@ def _with_tool_names(found: list[Message], turns: Sequence[Any]) -> list[Message
     if not ids or len(found) != len(turns):
         return found
     return [
-        turn.model_copy(update={"name": ids.get(str(raw.get("tool_call_id")), "")})
+        turn.model_copy(
+            update={"name": ids.get(str(raw.get("tool_call_id") or raw.get("call_id")), "")}
+        )
         if turn.role == "tool" and not turn.name and isinstance(raw, dict)
         else turn
         for turn, raw in zip(found, turns, strict=True)

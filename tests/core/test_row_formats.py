@@ -138,6 +138,10 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": MESSAGES[:1], "reasoning": "Hm.", "answer": "I.", "model": "m"}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}], "response": "So."}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
     ({"input": MESSAGES[:1], "output": "I.", "reasoning": "on", "version": "v1"}, QA),
+    (
+        {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}, {"type": "function_call", "call_id": "c1", "id": "fc", "name": "weather", "arguments": '{"city": "Rome"}'}, {"type": "function_call_output", "call_id": "c1", "output": "sun"}], "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Sunny."}]}]},
+        sft(user("Weather?"), told("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny.")),
+    ),
     ({"prompt": "def f():", "canonical_solution": "    pass", "task_id": "1"}, sft(user("def f():"), answer("    pass"))),
 ]  # fmt: skip
 
@@ -371,6 +375,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("classification", {"text": "Nice.", "label": "positive"}),
     ("classification", {"review": "Nice.", "stars": 5}),
     ("tokenised", {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1], "labels": [1, 2, 3]}),
+    ("tokenised", {"input_ids": 1, "attention_mask": 1, "labels": 1}),
+    ("no_usable_rows", {"prompt": [MESSAGES[0], {"type": "summary", "data": 1}], "completion": "I."}),
     ("single_turns", {"role": "user", "content": "Who?"}),
     ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
     ("unknown_format", {"a": 1, "b": [2, 3]}),
