@@ -135,6 +135,11 @@ class Scorer:
         )
 
     @property
+    def fills(self) -> bool:
+        """Whether packed rows get one of no meaning behind them, up to a round number of tokens."""
+        return self.packed and _is_made_to_measure(self.device, self.base.dtype)
+
+    @property
     def uses_liger(self) -> bool:
         """Whether Liger's kernels compute any of it."""
         return self.scored_by_liger or self.fused.by_liger > 0
@@ -161,7 +166,7 @@ class Scorer:
 
     def __call__(self, batch: Batch) -> torch.Tensor:
         """log p(x_t | x_<t) of each trained token of the batch, [targets] float32, differentiable."""
-        if self.packed and _is_made_to_measure(self.device, self.base.dtype):
+        if self.fills:
             batch = batch.filled(_rounded(batch.tokens))
         self.lengths = batch.lengths
         targets = batch.targets.to(self.device)

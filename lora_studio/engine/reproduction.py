@@ -47,8 +47,8 @@ _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
 #: Initial values that are not drawn at random or told by the weights alone.
 _COMPUTED = ("eva", "loftq")
 
-#: Lines that the adapter's settings may take in the script before they move to a file.
-_MOST_LINES = 40
+#: Lines that the script may have before the adapter's settings move to a file.
+_MOST_LINES = 199
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Recipe:
     """What a training is about to do, as its objects say rather than as was asked for.
 
     `rows` is a sequence of what the task's objective takes; `packed` says whether rows are computed
-    end to end, `judged` whether there are validation rows, `ranks` how many processes share a step,
-    `step` how many steps were made already.
+    end to end, `filled` whether up to a round number of tokens (`Scorer.fills`), `judged` whether there
+    are validation rows, `ranks` how many processes share a step, `step` how many steps were made already.
     """
 
     project: Project
@@ -68,6 +68,7 @@ class Recipe:
     steps: int
     optimizer: torch.optim.Optimizer
     packed: bool
+    filled: bool
     judged: bool
     ranks: int
     step: int
@@ -112,13 +113,14 @@ def _write_rows(recipe: Recipe, folder: Path, job: Job) -> None:
     np.save(folder / "lengths.npy", lengths)
     total = (int(lengths.sum(dtype=np.int64)),)
     ids = np.lib.format.open_memmap(folder / "ids.npy", "w+", np.int32, total)
-    trained = np.lib.format.open_memmap(folder / "trained.npy", "w+", np.uint8, total)
+    trained = np.lib.format.open_memmap(folder / "trained.npy", "w+", np.bool_, total)
     begin = 0
     for number in range(len(recipe.rows)):
         job.progress("writing rows for train.py", number, len(recipe.rows), "rows")
         for part in _parts(recipe, number):
             end = begin + len(part.ids)
             ids[begin:end], trained[begin:end] = part.ids, part.trained
+            trained[begin] = False  # nothing predicts the first token
             begin = end
     if recipe.task == "kto":
         labels = (row.label for row in recipe.rows)
@@ -146,16 +148,14 @@ def _parts(recipe: Recipe, number: int) -> tuple[Encoded, ...]:
 
 
 def _write_order(recipe: Recipe, folder: Path) -> None:
-    """`order` [rows trained on], and how many of them each micro-batch takes, [steps, most]."""
-    spec = recipe.project.training
-    sizes = np.zeros((recipe.steps, spec.gradient_accumulation), np.int32)
-    order: list[np.ndarray] = []
-    for step in range(recipe.steps):
-        batches = recipe.plan.step(step)
-        sizes[step, : len(batches)] = [len(batch) for batch in batches]
-        order += [np.array(batch, np.int32) for batch in batches]
-    np.save(folder / "micro_batches.npy", sizes)
-    np.save(folder / "order.npy", np.concatenate(order))
+    """The rows of each micro-batch, [steps, micro-batches, rows]; -1 where there is none."""
+    steps = range(recipe.steps)
+    shapes = [(len(part), max(map(len, part))) for part in map(recipe.plan.step, steps)]
+    order = np.full((recipe.steps, *np.max(shapes, axis=0)), -1, np.int32)
+    for step in steps:
+        for place, rows in enumerate(recipe.plan.step(step)):
+            order[step, place, : len(rows)] = rows
+    np.save(folder / "order.npy", order)
 
 
 # --- the script -------------------------------------------------------------------------------
@@ -179,44 +179,58 @@ def render(run: RunFolder, recipe: Recipe, folder: Path) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    return environment.get_template("train.py.jinja").render(_facts(run, recipe, folder))
+    template, facts = environment.get_template("train.py.jinja"), _facts(run, recipe, folder)
+    config = _adapter(recipe.tuned)
+    written = [f"{name}={literal(value, indent=4)}" for name, value in config.items()]
+    text = template.render(facts, lora=call("config = peft.LoraConfig", written))
+    if text.count("\n") <= _MOST_LINES:
+        return text
+    (folder / "lora_config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    return template.render(facts, lora=None)
 
 
 def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
     project, tuned = recipe.project, recipe.tuned
     spec, dtype = project.training, tuned.base.dtype
     task = spec.preference if recipe.task == "preference" else recipe.task
-    found = _adapter(tuned, folder) | _optimizer(recipe.optimizer) | _base(run, recipe)
-    return found | {
-        "name": project.name.replace("\\", "/").replace('"', "'"),
-        "objective": _OBJECTIVES[task],
-        "notes": notes(recipe, run.manifest().get("backend", {}).get("name", "")),
-        "device": literal(str(tuned.base.device)),
-        "dtype": str(dtype),
-        "prepares": lora.is_prepared(tuned.base.model),
-        "gradient_checkpointing": spec.gradient_checkpointing != "off",
-        "start": _start(run, recipe, folder),
-        "reference": _reference(recipe) if task in ("dpo", "kto") else None,
-        "subtracts": _subtracts(recipe),
-        "changes_base": project.lora.changes_base,
-        "is_16_bit": dtype != torch.float32,
-        "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
-        "packed": recipe.packed,
-        "task": "sft" if task == "text" else task,
-        "beta": spec.beta if task in ("dpo", "orpo", "kto") else None,
-        "seed": spec.seed,
-        "steps": recipe.steps,
-        "learning_rate": spec.learning_rate,
-        "lora_plus": spec.lora_plus_ratio if spec.lora_plus_ratio != 1 else None,
-        "spares": bool(spec.weight_decay)
-        and not all(group["weight_decay"] for group in recipe.optimizer.param_groups),
-        "warmup": spec.warmup(recipe.steps),
-        "schedule_free": spec.schedule_free,
-        "scheduler": _schedule(spec, recipe.steps),
-        "plateau": schedules.name(spec) == "reduce_on_plateau",
-        "max_grad_norm": spec.max_grad_norm or None,
-        "neftune": spec.neftune_alpha or None,
-    }
+    return (
+        _optimizer(recipe.optimizer)
+        | _base(run, recipe)
+        | {
+            "name": project.name.replace("\\", "/").replace('"', "'"),
+            "objective": _OBJECTIVES[task],
+            "notes": notes(recipe, run.manifest().get("backend", {}).get("name", "")),
+            "device": literal(str(tuned.base.device)),
+            "dtype": str(dtype),
+            "prepares": lora.is_prepared(tuned.base.model),
+            "gradient_checkpointing": spec.gradient_checkpointing != "off",
+            "start": _start(run, recipe, folder),
+            "reference": _reference(recipe) if task in ("dpo", "kto") else None,
+            "subtracts": _subtracts(recipe),
+            # The reference takes its dropout from its own folder.
+            "drops": bool(tuned.model.peft_config["default"].lora_dropout or tuned.start),
+            "changes_base": project.lora.changes_base,
+            "is_16_bit": dtype != torch.float32,
+            "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
+            "packed": recipe.packed,
+            "filled": recipe.filled and bool(project.lora.dropout or spec.neftune_alpha),
+            "task": "sft" if task == "text" else task,
+            "means": {"preference": "pairs", "kto": "answers"}.get(recipe.task, "tokens"),
+            "beta": spec.beta if task in ("dpo", "orpo", "kto") else None,
+            "seed": spec.seed,
+            "steps": recipe.steps,
+            "learning_rate": spec.learning_rate,
+            "lora_plus": spec.lora_plus_ratio if spec.lora_plus_ratio != 1 else None,
+            "spares": bool(spec.weight_decay)
+            and not all(group["weight_decay"] for group in recipe.optimizer.param_groups),
+            "warmup": spec.warmup(recipe.steps),
+            "schedule_free": spec.schedule_free,
+            "scheduler": _schedule(spec, recipe.steps),
+            "plateau": schedules.name(spec) == "reduce_on_plateau",
+            "max_grad_norm": spec.max_grad_norm or None,
+            "neftune": spec.neftune_alpha or None,
+        }
+    )
 
 
 def notes(recipe: Recipe, backend: str) -> list[str]:
@@ -315,22 +329,16 @@ def _quantization(recipe: Recipe) -> list[str] | None:
     ]
 
 
-def _adapter(tuned: Tuned, folder: Path) -> dict[str, Any]:
-    """What the adapter's configuration has beyond PEFT's defaults; long ones go to a file."""
+def _adapter(tuned: Tuned) -> dict[str, Any]:
+    """What the adapter's configuration has beyond PEFT's defaults."""
     config, usual = tuned.model.peft_config["default"], peft.LoraConfig()
     names = [item.name for item in dataclasses.fields(config) if item.name not in _ABOUT]
     values = {name: getattr(config, name) for name in names}
-    changed = {
+    return {
         name: _plain(value)
         for name, value in values.items()
         if name in _ALWAYS_SHOWN or value != getattr(usual, name)
     }
-    written = {name: literal(value, indent=4) for name, value in changed.items()}
-    is_long = sum(value.count("\n") + 1 for value in written.values()) > _MOST_LINES
-    if is_long:
-        (folder / "lora_config.json").write_text(json.dumps(changed, indent=2), "utf-8")
-    arguments = [f"{name}={value}" for name, value in written.items()]
-    return {"lora": call("config = peft.LoraConfig", arguments), "config_in_file": is_long}
 
 
 def _plain(value: Any) -> Any:

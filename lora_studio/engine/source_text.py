@@ -31,11 +31,15 @@ def literal(value: Any, indent: int = 0) -> str:
 
 
 def call(head: str, arguments: Iterable[str]) -> str:
-    """A call on one line, or with a line for each argument; `head` is what stands before it."""
+    """A call on one line, with all arguments on the next, or with a line for each of them; `head` is
+    what stands before it."""
     given = list(arguments)
-    inline = f"{head}({', '.join(given)})"
-    if len(inline) <= _WIDTH and "\n" not in inline:
-        return inline
+    together = ", ".join(given)
+    if "\n" not in together:
+        if len(inline := f"{head}({together})") <= _WIDTH:
+            return inline
+        if 4 + len(together) <= _WIDTH:
+            return f"{head}(\n    {together}\n)"
     return f"{head}(\n" + "".join(f"    {argument},\n" for argument in given) + ")"
 
 

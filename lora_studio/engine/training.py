@@ -259,6 +259,7 @@ class Loop:
             self.steps,
             self.optimizer.optimizer,
             packed=self.scorer.packed,
+            filled=self.scorer.fills,
             judged=bool(self.data.validation),
             ranks=self.ranks.count,
             step=self.step,
