@@ -56,9 +56,20 @@ def attend(
         )
     if softcap is not None or s_aux is not None:
         raise NotImplementedError("attention with capped scores or sinks")
+    query, key, value = _as_autocast(query, key, value)
     if dropout == 0.0 and takes_all_at_once(query, key, value):
         return at_once(query, key, value, tuple(documents), scaling, sliding_window), None
     return one_by_one(query, key, value, documents, scaling, sliding_window, dropout), None
+
+
+def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Tensors on a GPU as autocast puts them before PyTorch's own attention; it does not know the other.
+
+    With a quantised base all that is not quantised is in 32-bit, and so are queries, keys and values.
+    """
+    if not tensors[0].is_cuda or not torch.is_autocast_enabled("cuda"):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype("cuda")) for tensor in tensors)
 
 
 def one_by_one(
@@ -151,14 +162,14 @@ def takes_all_at_once(query: torch.Tensor, key: torch.Tensor, value: torch.Tenso
     return _tried(*about)
 
 
-def described(model: PreTrainedModel) -> str:
-    """Which of the two it is for a model, in words."""
+def described(model: PreTrainedModel, dtype: torch.dtype) -> str:
+    """Which of the two it is for a model that computes in a number format, in words."""
     config, device = model.config.get_text_config(), next(model.parameters()).device
     heads = config.num_attention_heads
     keys = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    half = model.dtype in (torch.bfloat16, torch.float16)
-    if device.type == "cuda" and half and _tried(model.dtype, device, heads, keys, size, size):
+    half = dtype in (torch.bfloat16, torch.float16)
+    if device.type == "cuda" and half and _tried(dtype, device, heads, keys, size, size):
         return "FlashAttention takes all of them at once"
     return "attention goes row by row"
 

@@ -54,6 +54,7 @@ class Scorer:
         start: Path | None = None,
         *,
         packing: bool = True,
+        dtype: torch.dtype | None = None,
         with_liger: bool = True,
         compiled: bool = False,
     ) -> None:
@@ -61,10 +62,12 @@ class Scorer:
 
         `start` is the folder of the adapter as it began, where it began as more than no change. Without
         `packing` rows are padded even where they could be packed; without `with_liger` its kernels are
-        left alone even where they are installed. `compiled`: gates may be compiled later.
+        left alone even where they are installed. `compiled`: gates may be compiled later. `dtype` is what
+        is computed in, where that is not the format of the base: beside quantised weights all is in 32-bit.
         """
         self.model, self._start = model, start
         self.base: PreTrainedModel = model.get_base_model()
+        self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
         self.packed = (
@@ -124,7 +127,7 @@ class Scorer:
         """How it goes about it, in words."""
         rows = "Rows of a micro-batch are padded"
         if self.packed:
-            rows = f"Rows are packed end to end and {documents.described(self.base)}"
+            rows = f"Rows are packed end to end and {documents.described(self.base, self.dtype)}"
         logits = "in pieces" if self.chunked else "at once"
         said = f"{rows}; logits are computed for trained tokens alone, {logits}."
         if not self.fused.layers:
@@ -178,8 +181,8 @@ class Scorer:
         """Hidden states of a few tokens, computed as training does."""
         assert self._decoder is not None
         ids = torch.arange(3, 17, device=self.device)[None]
-        half = self.base.dtype in (torch.bfloat16, torch.float16)
-        with torch.autocast(self.device.type, self.base.dtype if half else None, enabled=half):
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
             found: torch.Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
         return found
 

@@ -114,6 +114,7 @@ class Loop:
             self.unwrapped,
             tuned.start or tuned.initial_adapter,
             packing=spec.packing,
+            dtype=self.dtype,
             with_liger=kernels.may_use_liger(run, spec, ranks),
             compiled=spec.torch_compile != "off",
         )
@@ -459,6 +460,8 @@ class Loop:
                 why, self.data.training.lengths, self.tuned.base.precision
             )
         if self.is_updating:  # some weights have moved and some have not
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.update()  # else it takes the next gradients for scaled back
             self.resume()
         self.use(lower)
         accumulation = lower.accumulation(self.plan.per_step)

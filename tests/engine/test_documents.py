@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from lora_studio.engine import documents
@@ -58,6 +59,28 @@ def test_all_documents_at_once_give_what_each_alone_gives(heads: int, window: in
 def test_a_processor_takes_documents_one_by_one() -> None:
     query = torch.randn(1, 2, 5, 8, dtype=torch.bfloat16)
     assert not documents.takes_all_at_once(query, query, query)
+
+
+def test_beside_quantised_weights_a_gpu_gets_queries_in_the_format_that_is_computed_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[torch.dtype] = []
+
+    def at_once(query: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.extend(tensor.dtype for tensor in (query, *others[:2]))
+        return query
+
+    monkeypatch.setattr(documents, "takes_all_at_once", lambda *_: True)
+    monkeypatch.setattr(documents, "at_once", at_once)
+    module = torch.nn.Module()
+    with FakeTensorMode():
+        # No GPU is needed to see in which format they would come to one.
+        query, key = (torch.empty(1, heads, 12, 16, device="cuda:0") for heads in (4, 2))
+        for is_casting in (False, True):
+            monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind, on=is_casting: on)
+            monkeypatch.setattr(torch, "get_autocast_dtype", lambda kind: torch.bfloat16)
+            documents.attend(module, query, key, key, None, documents=(5, 7))
+    assert seen == [torch.float32] * 3 + [torch.bfloat16] * 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")

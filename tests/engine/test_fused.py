@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from lora_studio.core.lora import LoraSpec
-from lora_studio.engine import fused, logprobs, lora
+from lora_studio.engine import agreement, fused, logprobs, lora
 from lora_studio.engine.batches import collate
 from lora_studio.engine.logprobs import Scorer
 from tests.engine.conftest import TinyModel
@@ -162,3 +162,16 @@ def test_a_layer_that_gives_other_gradients_stays_as_it_is(tiny: TinyModel) -> N
     assert "forward" not in odd.__dict__
     kinds = (fused._is_plain, fused._is_plain_norm, fused._is_gated, is_rotating)
     assert scorer.fused.layers == sum(layers_of(model, kind) for kind in kinds) - 1
+
+
+def test_rounding_is_measured_by_the_format_that_is_computed_in() -> None:
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(64, 64), torch.randn(3, 64)
+
+    def rounded(self: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        y = torch.nn.Linear.forward(self, x)
+        return y + (y.bfloat16().to(y.dtype) - y).detach()
+
+    assert agreement.compared(layer, rounded, x, {}) == (False, None)
+    with torch.autocast("cpu", torch.bfloat16):  # as beside quantised weights
+        assert agreement.compared(layer, rounded, x, {}) == (True, None)

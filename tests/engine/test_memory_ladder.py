@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 from lora_studio.core import commands, events, metrics
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, memory_ladder
+from lora_studio.engine import checkpoints, memory_ladder, training
 from lora_studio.engine.batches import Batch, Plan
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.memory_ladder import Rung
@@ -218,10 +219,25 @@ def test_a_training_that_the_system_ended_goes_on_one_rung_lower(start: Start) -
     assert_same_curve(lean, whole)
 
 
+class Scaling(Accelerator):
+    """Scales losses on a processor as it does in float16 on a GPU."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.scaler, self.native_amp = torch.amp.GradScaler("cpu"), True
+
+    @property
+    def mixed_precision(self) -> str:
+        return "fp16"
+
+
 @pytest.mark.parametrize(("call", "step"), [(1, 0), (4, 2)])
+@pytest.mark.parametrize("accelerator", [Accelerator, Scaling])
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
 def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_or_the_beginning(
-    start: Start, monkeypatch: pytest.MonkeyPatch, call: int, step: int
+    start: Start, monkeypatch: pytest.MonkeyPatch, accelerator: type, call: int, step: int
 ) -> None:
+    monkeypatch.setattr(training, "Accelerator", accelerator)
     whole, lean = start(), start()
     train(whole)
     own = torch.optim.AdamW.step
