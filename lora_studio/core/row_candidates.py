@@ -156,7 +156,7 @@ def _conversation(columns: Columns) -> list[Candidate]:
 
 def _question_and_answer(columns: Columns) -> list[Candidate]:
     choices = first(columns, names.CHOICES, "texts", "object", "list", "text")
-    answers = names.answers(columns)
+    answers = names.answers(columns) or _queries(columns)
     if choices is not None and (keyed := named(columns, names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = named(columns, names.CHOICE_ANSWERS)
@@ -192,6 +192,12 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
     return [Candidate(row_format, mapping, weight, sure, slot, rivals)]
 
 
+def _queries(columns: Columns) -> list[Column]:
+    """A query beside the question that it answers, in the language of a database."""
+    query = first(columns, ("query",), "text")
+    return [query] if query is not None and first(columns, ("question",), "text") else []
+
+
 def _asked_as(
     columns: Columns, asked: Column, answer: Column, choices: Column | None
 ) -> tuple[RowFormat, dict[str, str]]:
@@ -208,7 +214,8 @@ def _asked_as(
         if history is not None:
             mapping["history"] = history.name
         return "alpaca", mapping
-    if asked.key in (*names.PROMPTS, "input", "inputs") and choices is None:
+    is_prompt = asked.key in (*names.PROMPTS, "input", "inputs") or asked.kind in ("turns", "turn")
+    if is_prompt and choices is None:
         return "prompt_completion", {"prompt": asked.name}
     mapping = {"question": asked.name}
     context = _first(names.contexts(rest)) or optional(rest, names.CONTEXTS)
@@ -254,7 +261,10 @@ def _transformed(columns: Columns) -> list[Candidate]:
     usual = [name for name in names.SOURCES if is_plain or name not in ("source", "src")]
     source = first(columns, usual, "text")
     if target is None:
-        source, target = first(columns, names.DESCRIBED, "text"), first(columns, ("code",), "text")
+        source, target = (
+            first(columns, names.DESCRIBED, "text"),
+            first(columns, names.WRITTEN, "text"),
+        )
     if source is None or target is None or source == target:
         return []
     mapping = {"question": source.name, "answer": target.name} | _extras(columns)
@@ -263,12 +273,13 @@ def _transformed(columns: Columns) -> list[Candidate]:
 
 def _prompted(columns: Columns) -> list[Candidate]:
     """A text and the prompt it was written from, as in synthetic text books."""
-    asked = first(columns, (*names.PROMPTS, *names.INSTRUCTIONS, "question", "query"), "text")
+    usual = (*names.PROMPTS, *names.INSTRUCTIONS, "question", "query", "input")
+    asked = first(columns, usual, "text")
     text = first(columns, ("text", "content"), "text")
     if asked is None or text is None or _is_other(columns):
         return []
     mapping = {"prompt": asked.name, "completion": text.name} | _extras(columns)
-    return [Candidate("prompt_completion", mapping, 0.6, 0.7)]
+    return [Candidate("prompt_completion", mapping | _thinking(columns, mapping), 0.6, 0.7)]
 
 
 # --- texts ------------------------------------------------------------------------------------

@@ -34,7 +34,11 @@ def template_of(columns: Columns, answer: Column) -> str:
             if suffixes[0].isdigit()
             else False
         )
-        if not is_row or len(suffixes) < _FEWEST.get(stem, 2):
+        if (
+            not is_row
+            or len(suffixes) < _FEWEST.get(stem, 2)
+            or not _is_meant(answer, stem, suffixes)
+        ):
             continue
         labels = _labels_for(answer, suffixes)
         return r"\n".join(
@@ -42,6 +46,17 @@ def template_of(columns: Columns, answer: Column) -> str:
             for label, suffix in zip(labels, suffixes, strict=True)
         )
     return ""
+
+
+def _is_meant(answer: Column, stem: str, suffixes: Sequence[str]) -> bool:
+    """Whether answers speak of these columns: by their letters or numbers, or, where the columns are
+    called choices, by whatever they say."""
+    numbers = {str(number) for number in range(len(suffixes) + 1)}
+    letters = set("abcdefghij"[: len(suffixes)])
+    is_label = bool(answer.words) and all(
+        word in numbers or set(re.sub(r"[\W_]", "", word)) <= letters for word in answer.words
+    )
+    return is_label or bool(stem)
 
 
 def _labels_for(answer: Column, suffixes: Sequence[str]) -> list[str]:

@@ -48,7 +48,7 @@ PROMPTS = ("prompt", "prompts", "userprompt", "inputprompt")
 INPUTS = ("input", "inputs", "inputtext", "输入", "eingabe", "context", "contexts")
 QUESTIONS = (
     "question", "query", "problem", "questions", "questionstem", "inputspretokenized", "userinput",
-    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "问题", "質問", "질문",
+    "usermessage", "user", "human", "customer", "patient", "ctx", "goal", "message1", "questiontitle", "问题", "質問", "질문",
     "вопрос", "frage", "pregunta", "pergunta", "domanda", "soru", "پرسش", "سؤال", "سوال", "प्रश्न",
 )  # fmt: skip
 ANSWERS = (
@@ -66,7 +66,8 @@ SOURCES = (
     "context",
 )  # fmt: skip
 #: What code is written from.
-DESCRIBED = ("text", "description", "docstring", "nl", "comment")
+DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
+WRITTEN = ("code", "funccodestring")
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
 SYSTEMS = ("system", "systemprompt", "systemmessage", "sys", "systeminstruction", "系统")
 HISTORIES = ("history", "histories", "chathistory", "previousturns")

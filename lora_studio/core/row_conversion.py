@@ -189,6 +189,8 @@ def _joined(values: Sequence[Any], joint: str) -> str | None:
 
 def _words_of(value: Any) -> str:
     """The text of what is asked, also of an object that has it under a usual name."""
+    if isinstance(value, list) and any(map(holds_turns, value)):
+        raise UnusableRow("its question is a list of conversations")
     return answer_of(value) if has_text(value) else text_of(value)
 
 

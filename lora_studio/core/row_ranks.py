@@ -17,7 +17,7 @@ _LETTER = re.compile(r"(?:(?:model|response|answer|output|assistant|candidate)[\
 
 #: What an answer in a list of several is ranked by: 1 is the best, or the highest is.
 _RANKS = ("rank", "ranking")
-_RATED = ("overall_score", "score", "rating", "reward")
+_RATED = ("overall_score", "pm_score", "score", "rating", "reward")
 
 #: Why a row of two answers is no pair.
 NEITHER = "neither of its answers is the better one"

@@ -9118,6 +9118,10 @@
             <translation>seine Wahrscheinlichkeiten weichen um {kl} Nats ab (höchstens {kl_})</translation>
         </message>
         <message>
+            <source>its question is a list of conversations</source>
+            <translation>ihre Frage ist eine Liste von Gesprächen</translation>
+        </message>
+        <message>
             <source>its question is empty</source>
             <translation>ihre Frage ist leer</translation>
         </message>

@@ -135,6 +135,8 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "[{'role': 'user', 'content': 'Who?'}]", "completion": '[{"role": "assistant", "content": "I."}]'}, QA),
     ({"prompt": "Give JSON", "completion": '[{"role": "user", "content": "Who?"}]'}, sft(user("Give JSON"), answer('[{"role": "user", "content": "Who?"}]'))),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant:", "completion": "I."}, QA),
+    ({"question": MESSAGES[:1], "answer": "I."}, QA),
+    ({"input": "Who?", "reasoning_content": "Hm.", "content": "I."}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": MESSAGES[:1], "reasoning": "Hm.", "answer": "I.", "model": "m"}, sft(user("Who?"), answer("I.", thinking="Hm."))),
     ({"messages": [*MESSAGES, {"role": "user", "content": "Why?"}], "response": "So."}, sft(user("Who?"), told("I."), user("Why?"), answer("So."))),
     ({"input": MESSAGES[:1], "output": "I.", "reasoning": "on", "version": "v1"}, QA),
@@ -303,6 +305,7 @@ COMPARED: list[tuple[dict[str, Any], Sample]] = [
     ({"model_a": "x", "model_b": "y", "winner": "model_b", "conversation_a": [MESSAGES[0], {"role": "assistant", "content": "You."}], "conversation_b": MESSAGES}, GOOD_BAD),
     ({"prompt": "Who?", "response_a": "I.", "response_b": "You.", "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, GOOD_BAD),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant: ", "answers": [{"answer": "Me.", "rank": 2.0}, {"answer": "You.", "rank": 3.0}, {"answer": "I.", "rank": 1.0}], "turns": 1}, GOOD_BAD),
+    ({"question": "Who?", "answers": [{"text": "I.", "pm_score": 7, "selected": True}, {"text": "You.", "pm_score": 2}]}, GOOD_BAD),
     ({"instruction": "Who?", "models": ["x", "y"], "completions": [{"model": "x", "response": "You.", "overall_score": 3.0}, {"model": "y", "response": "I.", "overall_score": 8.0}]}, GOOD_BAD),
 ]  # fmt: skip
 
@@ -377,6 +380,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("tokenised", {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1], "labels": [1, 2, 3]}),
     ("tokenised", {"input_ids": 1, "attention_mask": 1, "labels": 1}),
     ("no_usable_rows", {"prompt": [MESSAGES[0], {"type": "summary", "data": 1}], "completion": "I."}),
+    ("no_usable_rows", {"question": [[MESSAGES[0]]], "ground_truth": ["f()"]}),
     ("single_turns", {"role": "user", "content": "Who?"}),
     ("single_turns", {"text": "Who?", "role": "prompter", "parent_id": "p", "message_tree_id": "t"}),
     ("unknown_format", {"a": 1, "b": [2, 3]}),
