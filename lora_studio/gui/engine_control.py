@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QDeadlineTimer, QObject, Signal
 
@@ -21,8 +21,10 @@ from lora_studio.setup.events import (
     Progress,
     Warned,
 )
-from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.tools import Stop
+
+if TYPE_CHECKING:
+    from lora_studio.setup.operations import Request
 
 #: What a stage of a set-up is called.
 STAGES = {
@@ -96,11 +98,11 @@ class EngineControl(QObject):
     def __init__(
         self,
         parent: QObject | None = None,
-        make: Callable[[Request, Stop], Steps] = SetUp,
+        make: Callable[[Request, Stop], Steps] | None = None,
     ) -> None:
         """Nothing is under way; `make` gives the two steps of a set-up."""
         super().__init__(parent)
-        self._make = make
+        self._make = make or _set_up
         self._thread: SetUpThread | None = None
         self._stop = Stop()
         self._set_up: Steps | None = None
@@ -209,3 +211,10 @@ class EngineControl(QObject):
             self.ended.emit(self.ending)
         if self._switches and isinstance(self.ending, Done):
             self.switched.emit()
+
+
+def _set_up(request: Request, stop: Stop) -> Steps:
+    """The real one. Imported when it is needed: that takes a fifteenth of the window's start."""
+    from lora_studio.setup.operations import SetUp
+
+    return SetUp(request, stop)

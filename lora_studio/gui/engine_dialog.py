@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
@@ -23,7 +24,9 @@ from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.setup import detect, folders
 from lora_studio.setup.detect import Accelerator
 from lora_studio.setup.events import Cancelled, Done, Failed, Planned
-from lora_studio.setup.operations import Request
+
+if TYPE_CHECKING:
+    from lora_studio.setup.operations import Request
 
 _WIDTH = 620
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
@@ -19,9 +20,8 @@ from lora_studio.gui.language import tr
 from lora_studio.gui.messages import Message, Messages
 from lora_studio.gui.what_now import ENGINE_HELPS
 from lora_studio.gui.widgets.basics import button
-from lora_studio.setup import engines, folders, operations
+from lora_studio.setup import engines, folders
 from lora_studio.setup.events import Done, Ending, Event, Failed
-from lora_studio.setup.operations import Request
 from lora_studio.setup.tools import Stop
 
 Mode = Literal["install", "repair", "update"]
@@ -86,7 +86,7 @@ class EngineManager(QObject):
             case "show":
                 self.open("install")
             case "rollback":
-                self._start(operations.rollback)
+                self._start(lambda stop: _operations().rollback(stop))
             case "move":
                 self._ask_where()
             case "remove":
@@ -95,7 +95,9 @@ class EngineManager(QObject):
     def open(self, mode: Mode) -> None:
         """Opens the dialog, or brings it forward."""
         if self._dialog is None:
-            self._dialog = EngineDialog(self.control, Request(mode=mode), self._window)
+            self._dialog = EngineDialog(
+                self.control, _operations().Request(mode=mode), self._window
+            )
             self._dialog.finished.connect(self._closed)
             self._dialog.python_chosen.connect(self.use_python)
         self._dialog.show()
@@ -105,11 +107,11 @@ class EngineManager(QObject):
         """Uses another engine that is installed."""
         current = engines.current()
         if current is None or current.name != name:
-            self._start(lambda stop: operations.use(name, stop))
+            self._start(lambda stop: _operations().use(name, stop))
 
     def use_python(self, path: Path) -> None:
         """Uses a Python of the user's."""
-        self._start(lambda stop: operations.use_python(path, stop))
+        self._start(lambda stop: _operations().use_python(path, stop))
 
     def leave(self) -> None:
         """The window closes: cancels a set-up; what was downloaded is kept."""
@@ -133,7 +135,7 @@ class EngineManager(QObject):
     def move_to(self, folder: str) -> None:
         """Takes all engines along to another folder, with the dialog's progress."""
         self.clearing.emit()
-        self._start(lambda stop: operations.move(Path(folder), stop))
+        self._start(lambda stop: _operations().move(Path(folder), stop))
 
     def _ask_remove(self) -> None:
         current = engines.current()
@@ -159,7 +161,7 @@ class EngineManager(QObject):
     def _remove(self, dialog: Dialog, name: str) -> None:
         dialog.accept()
         self.clearing.emit()
-        self._start(lambda stop: operations.remove(name, stop))
+        self._start(lambda stop: _operations().remove(name, stop))
 
     def _closed(self) -> None:
         self._dialog = None
@@ -174,3 +176,10 @@ class EngineManager(QObject):
             self._messages.info(
                 tr("The engine is ready.") if engine else tr("No engine is installed any more.")
             )
+
+
+def _operations() -> ModuleType:
+    """What installs and removes. Imported when it is needed: that takes a fifteenth of the window's start."""
+    from lora_studio.setup import operations
+
+    return operations

@@ -16,7 +16,8 @@ from lora_studio.core import events
 from lora_studio.core.adapters import AdapterFacts, Fit, LayerFacts
 from lora_studio.core.chat import InOllama
 from lora_studio.core.problems import Problem
-from lora_studio.gui.adapter_library import AdapterDialog, AdapterLibrary
+from lora_studio.gui.adapter_dialog import AdapterDialog
+from lora_studio.gui.adapter_library import AdapterLibrary
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.norm_bars import NormBars
