@@ -156,7 +156,7 @@ def random_state() -> dict[str, Any]:
     """The state of torch's random numbers on every device; what dropout draws from. Of several GPUs
     `own` is the one that this process computes on."""
     found: dict[str, Any] = {"cpu": torch.get_rng_state(), "cuda": [], "own": 0}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # a training on the processor leaves GPUs alone
         found |= {"cuda": torch.cuda.get_rng_state_all(), "own": torch.cuda.current_device()}
     if torch.backends.mps.is_available():
         found["mps"] = torch.mps.get_rng_state()
@@ -174,7 +174,7 @@ def restore_random_state(states: list[dict[str, Any]] | dict[str, Any], rank: in
         return
     state = known[rank]
     torch.set_rng_state(state["cpu"])
-    if state["cuda"] and torch.cuda.is_available():
+    if state["cuda"] and torch.cuda.is_initialized():
         if len(state["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda"])
         torch.cuda.set_rng_state(state["cuda"][state.get("own", 0)], torch.cuda.current_device())

@@ -80,7 +80,7 @@ def _seconds(attempt: Callable[[], object]) -> float:
     for _ in range(_TIMED):
         began = time.monotonic()
         attempt()
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         found.append(time.monotonic() - began)
     return min(found)

@@ -136,7 +136,7 @@ class Cuda:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, current: int, *states: int) -> None:
         self.states = [torch.tensor(state) for state in states]
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: len(self.states))
         monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
         monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: list(self.states))
@@ -167,6 +167,17 @@ def test_dropout_goes_on_with_its_numbers_whichever_gpu_it_goes_on_with(
     now = Cuda(monkeypatch, current, *here)
     checkpoints.restore_random_state(saved)
     assert [int(state) for state in now.states] == after
+
+
+def test_a_training_on_the_processor_asks_no_gpu_for_its_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: pytest.fail("begins to use it"))
+    saved = checkpoints.random_state()
+    drawn = torch.rand(3)
+    checkpoints.restore_random_state(saved | {"cuda": [torch.tensor(1)]})  # begun on a GPU
+    assert torch.equal(torch.rand(3), drawn)
 
 
 def test_dropout_on_an_apple_gpu_goes_on_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
