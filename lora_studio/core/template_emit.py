@@ -142,7 +142,10 @@ class _Emitter:
             assistant += "{{$answered = true}}"
         user += self.one_more("user", "turn")
         assistant += self.one_more("turn")
-        tool += self.one_more("tool", "turn") * bool(tool)
+        tool += self.one_more("tool", "row", "turn") * bool(tool)
+        if "row" in self.counted:
+            user += "{{$rows = 0}}"
+            assistant += "{{$rows = 0}}"
         system = system and f"{{{{if $i}}}}{system}{{{{end}}}}"
         counted = (Fact.LAST, Fact.LATEST, Fact.FINAL)
         placed = any(isinstance(asked, Place) for _, asked in self.facts)
@@ -195,7 +198,7 @@ class _Emitter:
                 "{{$latest := -1}}{{range $i, $_ := .Messages}}"
                 '{{if eq .Role "user"}}{{$latest = $i}}{{end}}{{end}}'
             )
-        for of in sorted(self.counted - {"message"}):
+        for of in sorted(self.counted - {"message", "call"}):
             text += f"{{{{${of}s := 0}}}}"
         text += "{{$after_tool := false}}" * self.asks(Fact.AFTER_TOOL)
         text += "{{$leads := true}}" * self.asks(Fact.LEADS)
@@ -241,7 +244,7 @@ class _Emitter:
                 return [Act(self.field(part))]
             case Count(of, start):
                 self.counted.add(of)
-                code = "$i" if of == "message" else f"${of}s"
+                code = {"message": "$i", "call": "$n"}.get(of, f"${of}s")
                 return [Act(f"{{{{{_plus_one(code) if start else code}}}}}")]
             case Value():
                 return [Act(self.value(part))]
@@ -322,8 +325,10 @@ class _Emitter:
             opening = f"{{{{if not $n}}}}{opening}{{{{else}}}}{separator}{opening}{{{{end}}}}"
         elif separator:
             opening = f"{{{{if $n}}}}{separator}{{{{end}}}}"
-        place = "$n, $_ := " * bool(separator)
-        return Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{self.code(unit)}{{{{end}}}}")
+        numbered = "call" in self.counted
+        place = "$n, $_ := " * (bool(separator) or numbered)
+        code = self.code(unit) + self.one_more("made")
+        return Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions
 

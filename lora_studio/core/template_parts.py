@@ -106,14 +106,15 @@ class Loop:
     other: tuple[Part, ...] = ()
 
 
-CountOf = Literal["user", "tool", "turn", "message"]
+CountOf = Literal["user", "tool", "row", "turn", "message", "call", "made"]
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """How many of something came before, and `start` more: the number of a round or message.
 
-    "turn" counts all messages but those of the system.
+    "turn" counts all messages but those of the system, "row" the results of tools directly before,
+    "call" the calls of the message at hand, "made" those of all messages.
     """
 
     of: CountOf
@@ -205,14 +206,13 @@ Form = Turn | Choice
 
 def fit(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
     """The smallest tree over `facts` that explains every sample; raises when none does."""
-    found = _Fitter(samples, facts).fit()
-    if found is not None:
-        return found
-    first, second = _alike_but_different(samples, facts)
-    one, two = _where_they_part(first.turn, second.turn)
-    raise NotDerivableError(
-        f"two {first.role} turns in like places are written differently: {one!r} and {two!r}"
-    )
+    if alike := _alike_but_different(samples, facts):
+        first, second = alike
+        one, two = _where_they_part(first.turn, second.turn)
+        raise NotDerivableError(
+            f"two {first.role} turns in like places are written differently: {one!r} and {two!r}"
+        )
+    return _Fitter(samples, facts).fit()
 
 
 class _Fitter:
@@ -235,10 +235,11 @@ class _Fitter:
         self.known: dict[int, tuple[int, Form]] = {}
         self.hopeless: dict[int, int] = {}
 
-    def fit(self) -> Form | None:
-        """The smallest tree for all samples."""
+    def fit(self) -> Form:
+        """The smallest tree for all samples, which the facts have to tell apart."""
         found = self._fit(self.all, self.all.bit_count())
-        return found and found[1]
+        assert found is not None
+        return found[1]
 
     def _fit(self, samples: int, most: int) -> tuple[int, Form] | None:
         """The number of turns and the tree, if there is one with at most `most` turns."""
@@ -273,13 +274,14 @@ class _Fitter:
 
 def _alike_but_different(
     samples: Sequence[Sample], facts: Sequence[Question]
-) -> tuple[Sample, Sample]:
+) -> tuple[Sample, Sample] | None:
+    """Two samples that no tree over `facts` can tell apart."""
     seen: dict[frozenset[Question], Sample] = {}
     for sample in samples:
         other = seen.setdefault(sample.facts & frozenset(facts), sample)
         if other.turn != sample.turn:
             return other, sample
-    return samples[0], samples[-1]
+    return None
 
 
 def turns_of(form: Form) -> Iterator[Turn]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 
 from lora_studio.core.template_parts import (
     Count,
@@ -52,20 +53,26 @@ def by_place(samples: Sequence[Sample], facts: Sequence[Question]) -> Form:
 
 def _numbered(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
     """The samples with counts in place of numbers, for everything that may be counted."""
-    counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool")
-    for of in counted:
-        for start in (1, 0):
-            made = [_with_count(sample, Count(of, start)) for sample in samples]
-            if made != list(samples):
-                yield made
+    counted: tuple[CountOf, ...] = ("user", "turn", "message", "tool", "row")
+    for of, start, first in product(counted, (1, 0), (False, True)):
+        made = [_with_count(sample, Count(of, start), first=first) for sample in samples]
+        if made != list(samples):
+            yield made
 
 
-def _with_count(sample: Sample, count: Count) -> Sample:
+def _with_count(sample: Sample, count: Count, *, first: bool) -> Sample:
+    """The sample with a count in place of its number, wherever that stands or where it is `first`."""
     number = dict(sample.counts).get(count.of, 0) + count.start
     parts: list[Part] = []
     for part in sample.turn:
         if isinstance(part, Fixed):
-            for n, text in enumerate(re.split(rf"(?<!\d){number}(?!\d)", part.text)):
+            most = 0 if not first else -1 if count in parts else 1
+            pieces = (
+                [part.text]
+                if most < 0
+                else re.split(rf"(?<!\d){number}(?!\d)", part.text, maxsplit=most)
+            )
+            for n, text in enumerate(pieces):
                 parts += [count] * (n > 0) + [Fixed(text)]
         else:
             parts.append(part)

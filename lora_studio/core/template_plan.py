@@ -14,11 +14,13 @@ from lora_studio.core.go_template import GoTemplateError
 from lora_studio.core.template_data import prepare
 from lora_studio.core.template_emit import Forms, emit
 from lora_studio.core.template_parts import (
+    Count,
     Date,
     Fact,
     Field,
     Fixed,
     Form,
+    Loop,
     NotDerivableError,
     Role,
     Sample,
@@ -35,6 +37,7 @@ from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Case, Difference, Proof, cases, without
 from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
 from lora_studio.core.template_tools import offered
+from lora_studio.core.template_values import Folder
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
@@ -55,6 +58,7 @@ WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
 ID_NEED = "Ollama 0.12 or later (ids of calls)"
+_NUMBERINGS = (Count("call", 0), Count("made", 0), Count("call", 1), Count("made", 1))
 #: How often a proof that fails may ask for one more conversation to learn from.
 MOST_LESSONS = 12
 
@@ -200,7 +204,9 @@ class Plan:
             for tools in (1, 0):
                 text = _text(prober, Talk("u c t a u", tools=tools)) or ""
                 if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
-                    return prober, True
+                    if _looks_up_calls(prober):
+                        prober = replace(prober, manner=replace(manner, matched=True), _seen={})
+                    return replace(prober, numbering=_numbering(prober), _seen={}), True
         return self.prober, False
 
     def _thoughts_key(self) -> str:
@@ -246,6 +252,8 @@ class Plan:
         """The plan that knows what may stand beside a call, and what of that is left out."""
         several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
         left_out = self.left_out
+        if self.prober.manner.matched:
+            left_out = (*left_out, "results in another order than their calls")
         if beside and not self._observes("u Cc t a u"):
             # Some chat templates write that answer behind the results of the calls.
             beside, left_out = False, (*left_out, "an answer beside calls")
@@ -471,6 +479,34 @@ def _other_unit(prober: Prober) -> Turn:
     value = Value("value", python="repr" if words and lists else "words" if words else "")
     other = tuple(value if part == Value("value") else part for part in numbers.unit)
     return () if other == texts.unit else other
+
+
+def _looks_up_calls(prober: Prober) -> bool:
+    """Whether more than the ids themselves changes when results have the ids of their calls."""
+    talk = Talk("u cc t t a u")
+    matched = replace(prober, manner=replace(prober.manner, matched=True))
+    text, other = _text(prober, talk), _text(matched, talk)
+    if text is None or other is None:
+        return other is not None
+    for call, place in enumerate((2, 3)):
+        text = text.replace(f"Zi{place:05d}iZ", f"Zj{call:05d}jZ")
+    return text != other
+
+
+def _numbering(prober: Prober) -> Count | None:
+    """How calls are numbered: not at all unless those of a message differ until it is known."""
+    for numbering in (None, *_NUMBERINGS):
+        counting = replace(prober, numbering=numbering, _seen={}, _folder=Folder())
+        try:
+            samples = counting.samples(Talk("u ccc t t t ccc t t t"))
+        except Exception:  # foreign code may raise anything
+            continue
+        loops = [
+            [part for part in samples[place].turn if isinstance(part, Loop)] for place in (1, 5)
+        ]
+        if loops[0] == loops[1]:
+            return numbering
+    return None
 
 
 def _text(prober: Prober, talk: Talk) -> str | None:

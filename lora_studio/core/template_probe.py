@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from lora_studio.core.template_data import Message, Tool
 from lora_studio.core.template_parts import (
+    Count,
     Date,
     Field,
     Fixed,
@@ -26,6 +27,7 @@ from lora_studio.core.template_parts import (
     System,
     Trim,
     Turn,
+    Value,
     joined,
     with_loops,
 )
@@ -131,6 +133,7 @@ class Prober:
     `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
     arguments are written that are no text, where that is in another way. `offer` is, for a template
     that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
+    `numbering` is how calls are numbered, where they are.
     """
 
     render: Renderer
@@ -139,6 +142,7 @@ class Prober:
     think_name: str = ""
     other_unit: Turn = ()
     offer: tuple[Form, Form] | None = None
+    numbering: Count | None = None
     dates: DateMarks = field(default_factory=DateMarks)
     _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
     _folder: Folder = field(default_factory=Folder)
@@ -228,6 +232,9 @@ class Prober:
                 mark = plain.marks[number]
                 part = mark.part(*trims[number], thinks.get(mark.text))
                 items.append(Found(part, mark.place))
+        if self.manner.matched:
+            items = list(_with_answers(items, talk))
+        items = list(self._with_numbers(items))
         turns: dict[int | None, list[Part]] = {place: [] for place in range(len(talk.words))}
         pending: list[Part] = []
         for item in self._folder.fold(items):
@@ -238,6 +245,32 @@ class Prober:
         turns[None] = pending
         made = {place: joined(parts) for place, parts in turns.items()}
         return {place: self._of_any(turn) for place, turn in made.items()}
+
+    def _with_numbers(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The same with counts in place of the numbers of calls, inside a call or in front of it."""
+        first: dict[int | None, int] = {}
+        for item in items:
+            if isinstance(item, Found) and item.call is not None:
+                first.setdefault(item.message, item.call)
+        for before, item, after in zip([None, *items], items, [*items[1:], None], strict=False):
+            call = after.call if isinstance(after, Found) else None
+            if self.numbering is None or call is None or not isinstance(item, Fixed):
+                yield item
+                continue
+            assert isinstance(after, Found)
+            start = first[after.message] if self.numbering.of == "call" else 0
+            pattern = rf"(?<!\d){call - start + self.numbering.start}(?!\d)"
+            pieces = re.split(pattern, item.text)
+            if not (isinstance(before, Found) and before.call == call):
+                # Numbers further away belong to what is in front of the calls.
+                last = [*re.finditer(pattern, item.text)][-1:]
+                pieces = [item.text[: m.start()] for m in last] + [
+                    item.text[m.end() :] for m in last
+                ]
+            for number, text in enumerate(pieces or [item.text]):
+                if number:
+                    yield replace(after, value=self.numbering, argument=None)
+                yield Fixed(text)
 
     def _of_any(self, turn: Turn) -> Turn:
         """The turn as it is for tools and arguments other than the marked ones."""
@@ -279,6 +312,24 @@ class Prober:
                     ):
                         found[mark.text] = left, right
         return found
+
+
+def _with_answers(items: Sequence[Item], talk: Talk) -> Iterator[Item]:
+    """The same where the name and id of a call that stand behind its arguments are of its result."""
+    fields: dict[Part, Part] = {
+        Value("called"): Field("ToolName"),
+        Value("id"): Field("ToolCallID"),
+    }
+    places = [place for place, word in enumerate(talk.words) if word == "t"]
+    complete: set[int | None] = set()
+    for item in items:
+        if isinstance(item, Found) and item.call is not None:
+            if item.value in fields and item.call in complete and item.call < len(places):
+                yield Found(fields[item.value], places[item.call])
+                continue
+            if isinstance(item.value, Value) and item.value.name in ("arguments", "value"):
+                complete.add(item.call)
+        yield item
 
 
 def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:

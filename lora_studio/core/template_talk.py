@@ -24,12 +24,14 @@ class Manner:
     """How a chat template wants calls and thoughts handed to it.
 
     Templates agree on role and content and on little else. `thoughts` is the key of a message that
-    holds thoughts, `empty` the content of a message that has calls only.
+    holds thoughts, `empty` the content of a message that has calls only. `matched`: results are
+    found by the ids of the calls that they answer, so that these have to agree.
     """
 
     arguments: Literal["object", "json"] = "object"
     empty: str | None = ""
     thoughts: str = "reasoning_content"
+    matched: bool = False
 
     def message(self, message: Message) -> Message:
         """A message of the server as the chat template wants it."""
@@ -222,6 +224,7 @@ class Talk:
         return (
             ("user", before.count("u")),
             ("tool", before.count("t")),
+            ("row", len(before) - len(" ".join(before).rstrip(" t").split())),
             ("turn", sum(word != "s" for word in before)),
             ("message", len(before) + system),
         )
@@ -277,4 +280,11 @@ def role_of(word: str) -> Role:
 
 def for_jinja(messages: Sequence[Message], manner: Manner) -> list[Message]:
     """A conversation of the server as the chat template wants it."""
-    return [manner.message(message) for message in messages]
+    written = [manner.message(message) for message in messages]
+    if manner.matched:
+        waiting: list[str] = []
+        for message in written:
+            waiting += [call["id"] for call in message.get("tool_calls", ())]
+            if message["role"] == "tool" and waiting:
+                message["tool_call_id"] = waiting.pop(0)
+    return written

@@ -338,6 +338,40 @@ def test_what_python_shows_of_a_value_is_written_from_its_json(
     assert GoTemplate(source).render({"V": value}) == repr(value)
 
 
+CALLER = (
+    "{% set ns = namespace(made=0) %}{% for m in messages %}{% if m.role == 'tool' %}RESULT"
+    "{% elif m.tool_calls %}{{ m.content }}{% for c in m.tool_calls %}CALL{% set ns.made = ns.made + 1 %}"
+    "{% endfor %};{% else %}{{ m.role[0] + ':' + m.content + ';' }}{% endif %}{% endfor %}"
+)
+ARGUMENTS = "{{ c.function.arguments | tojson }}"
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        ("<{{ c.function.name }}:{{ loop.index0 }} " + ARGUMENTS + ">", "{{ m.content }};"),
+        ("<{{ loop.index }} {{ c.function.name }} " + ARGUMENTS + ">", "{{ m.content }};"),
+        ('{"id": "{{ ns.made }}", "of": "{{ c.function.name }}", "with": ' + ARGUMENTS + "}",
+         "{{ m.content }};"),
+        # A result that finds its call by the id.
+        ("<{{ c.function.name }} " + ARGUMENTS + ">",
+         "{% for o in messages if o.tool_calls %}{% for c in o.tool_calls if c.id == m.tool_call_id %}"
+         "{{ c.function.name }}{% endfor %}{% endfor %} -> {{ m.content }};"),
+    ],
+)  # fmt: skip
+def test_calls_are_numbered_and_results_find_the_call_that_they_answer(
+    real_go: RealGo, call: str, result: str
+) -> None:
+    source = CALLER.replace("CALL", call, 1).replace("RESULT", result, 1)
+    template = ChatTemplate(source, TOKENS)
+    found = derived_from(template)
+    assert (found.proven, "calls of tools and their results" in found.covers) == (True, True)
+    assert found.notes == ()
+    assert equal_in_go(real_go, template, found) == []
+    told = "results in another order than their calls" in found.limits
+    assert told == ("tool_call_id" in result)
+
+
 def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_limit() -> None:
     source = (
         "{% for m in messages %}{% if m.role == 'tool' %}{{ 'T:' + m.content + ';' }}"
