@@ -11,23 +11,20 @@ from itertools import combinations
 from typing import Any, Literal
 
 from lora_studio.core.go_template import GoTemplateError
+from lora_studio.core.template_calls import calling, text_of
 from lora_studio.core.template_data import prepare
 from lora_studio.core.template_emit import Forms, emit
 from lora_studio.core.template_parts import (
-    Count,
     Date,
     Fact,
     Field,
     Fixed,
     Form,
-    Loop,
     NotDerivableError,
     Role,
     Sample,
     System,
-    Turn,
     Value,
-    loop_over_arguments,
     parts_of,
     without_system_text,
     without_thoughts,
@@ -35,9 +32,8 @@ from lora_studio.core.template_parts import (
 from lora_studio.core.template_places import by_place
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Case, Difference, Proof, cases, without
-from lora_studio.core.template_talk import Manner, SystemState, Talk, calls_in
+from lora_studio.core.template_talk import SystemState, Talk, calls_in
 from lora_studio.core.template_tools import offered
-from lora_studio.core.template_values import Folder
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
@@ -58,7 +54,6 @@ WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
 ID_NEED = "Ollama 0.12 or later (ids of calls)"
-_NUMBERINGS = (Count("call", 0), Count("made", 0), Count("call", 1), Count("made", 1))
 #: How often a proof that fails may ask for one more conversation to learn from.
 MOST_LESSONS = 12
 
@@ -157,11 +152,10 @@ class Plan:
         if self._differs(Talk("u", tools=1), Talk("u")):
             found.add(Feature.TOOLS)
             self = self._with_parameters_apart()
-        prober, shown = self._manner()
-        plan = replace(self, prober=prober)
-        if shown:
+        plan = self
+        if prober := calling(self.prober):
             found.add(Feature.CALLS)
-            plan = replace(plan, prober=replace(prober, other_unit=_other_unit(prober)))
+            plan = replace(self, prober=prober)
         if thoughts := plan._thoughts_key():
             manner = replace(plan.prober.manner, thoughts=thoughts)
             plan = replace(plan, prober=replace(plan.prober, manner=manner))
@@ -169,7 +163,7 @@ class Plan:
         for name in ("enable_thinking", "thinking"):
             switched = replace(plan.prober, think_name=name)
             on, off = Talk("u", think=True), Talk("u", think=False)
-            texts = [_text(switched, talk) for talk in (Talk("u"), on, off)]
+            texts = [text_of(switched, talk) for talk in (Talk("u"), on, off)]
             # A template that thinks only when told to is left as it is: servers tell every model
             # that can think to do so.
             if texts[0] == texts[1] != texts[2] and None not in texts:
@@ -177,7 +171,7 @@ class Plan:
                 found.add(Feature.SWITCH)
                 break
         for name, shapes in UNUSUAL.items():
-            if _text(plan.prober, Talk(shapes[0])) is not None:
+            if text_of(plan.prober, Talk(shapes[0])) is not None:
                 found.add(Feature[name])
         if self.refuses_system is not None:
             found.discard(Feature.SYSTEMS)
@@ -192,29 +186,15 @@ class Plan:
         return replace(self, prober=replace(self.prober, offer=offer, _seen={})) if offer else self
 
     def _differs(self, one: Talk, two: Talk) -> bool:
-        first, second = _text(self.prober, one), _text(self.prober, two)
+        first, second = text_of(self.prober, one), text_of(self.prober, two)
         return first is not None and first != second
-
-    def _manner(self) -> tuple[Prober, bool]:
-        """The first manner in which a call, its arguments and its result are all written."""
-        for manner in (
-            Manner(), Manner(arguments="json"), Manner(empty=None), Manner("json", empty=None)
-        ):  # fmt: skip
-            prober = replace(self.prober, manner=manner)
-            for tools in (1, 0):
-                text = _text(prober, Talk("u c t a u", tools=tools)) or ""
-                if all(mark in text for mark in ("Zn0nZ", "Zv0vZ", "Zt2", "Za3aZ")):
-                    if _looks_up_calls(prober):
-                        prober = replace(prober, manner=replace(manner, matched=True), _seen={})
-                    return replace(prober, numbering=_numbering(prober), _seen={}), True
-        return self.prober, False
 
     def _thoughts_key(self) -> str:
         shapes = ("u ck t", "u ak u", "u ak")
         for key in ("reasoning_content", "thinking", "reasoning", "thought"):
             prober = replace(self.prober, manner=replace(self.prober.manner, thoughts=key))
             for shape in shapes:
-                if "kZ" in (_text(prober, Talk(shape)) or ""):
+                if "kZ" in (text_of(prober, Talk(shape)) or ""):
                     return key
         return ""
 
@@ -284,7 +264,7 @@ class Plan:
     def _takes(self, shape: str) -> bool:
         """Whether a shape is accepted, and every call of it written."""
         tools = 1 if Feature.TOOLS in self.features else 0
-        text = _text(self.prober, Talk(shape, tools=tools))
+        text = text_of(self.prober, Talk(shape, tools=tools))
         calls = sum(map(calls_in, shape.split()))
         return text is not None and all(f"Zn{number}nZ" in text for number in range(calls))
 
@@ -457,63 +437,6 @@ def _try_samples(prober: Prober, system: SystemState) -> list[Sample] | Exceptio
         except Exception as error:  # foreign code may raise anything
             return error
     return found
-
-
-def _other_unit(prober: Prober) -> Turn:
-    """How an argument is written that is no text; empty when it is written as a text is."""
-    messages = Talk("u n t").messages()
-
-    def written(value: object) -> str:
-        messages[1]["tool_calls"][0]["function"]["arguments"] = {"Zv0vZ": value}
-        return prober.text(messages).partition("Zv0vZ")[2][:80]
-
-    try:
-        turns = [prober.samples(Talk(shape))[1].turn for shape in ("u cc t t", "u nn t t")]
-        words, lists = "True" in written(True), "'Zx0xZ'" in written(["Zx0xZ"])
-    except Exception:  # foreign code; the proof decides what this means
-        return ()
-    texts, numbers = (loop_over_arguments(turn) for turn in turns)
-    if texts is None or numbers is None or texts.separator != numbers.separator:
-        return ()
-    assert isinstance(numbers.unit, tuple)
-    value = Value("value", python="repr" if words and lists else "words" if words else "")
-    other = tuple(value if part == Value("value") else part for part in numbers.unit)
-    return () if other == texts.unit else other
-
-
-def _looks_up_calls(prober: Prober) -> bool:
-    """Whether more than the ids themselves changes when results have the ids of their calls."""
-    talk = Talk("u cc t t a u")
-    matched = replace(prober, manner=replace(prober.manner, matched=True))
-    text, other = _text(prober, talk), _text(matched, talk)
-    if text is None or other is None:
-        return other is not None
-    for call, place in enumerate((2, 3)):
-        text = text.replace(f"Zi{place:05d}iZ", f"Zj{call:05d}jZ")
-    return text != other
-
-
-def _numbering(prober: Prober) -> Count | None:
-    """How calls are numbered: not at all unless those of a message differ until it is known."""
-    for numbering in (None, *_NUMBERINGS):
-        counting = replace(prober, numbering=numbering, _seen={}, _folder=Folder())
-        try:
-            samples = counting.samples(Talk("u ccc t t t ccc t t t"))
-        except Exception:  # foreign code may raise anything
-            continue
-        loops = [
-            [part for part in samples[place].turn if isinstance(part, Loop)] for place in (1, 5)
-        ]
-        if loops[0] == loops[1]:
-            return numbering
-    return None
-
-
-def _text(prober: Prober, talk: Talk) -> str | None:
-    try:
-        return prober.talk(talk)
-    except Exception:  # foreign code may raise anything
-        return None
 
 
 def _same(empty: Sequence[Sample], other: Sequence[Sample]) -> bool:
