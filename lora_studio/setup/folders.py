@@ -50,6 +50,11 @@ class Root:
         return self.path / "cache"
 
     @property
+    def gone(self) -> Path:
+        """A cache on its way out: half of one under its name would mislead uv."""
+        return self.path / "cache-gone"
+
+    @property
     def pythons(self) -> Path:
         """Standalone builds of Python, where the system has none that fits."""
         return self.path / "python"
@@ -57,7 +62,7 @@ class Root:
     @property
     def parts(self) -> tuple[Path, ...]:
         """All that set-ups put here: the folder itself may hold other things of the user's."""
-        return (self.engines, self.downloads, self.cache, self.pythons)
+        return (self.engines, self.downloads, self.cache, self.gone, self.pythons)
 
     def delete(self) -> None:
         """Deletes what set-ups put here, and the folder when it is empty then; raises ProblemError."""
@@ -159,7 +164,15 @@ def prepared(to: Path) -> Root:
     """
     place = to.expanduser().absolute()
     try:
-        ours = {"engines", "downloads", "cache", "python", "current.json", "setup.lock"}
+        ours = {
+            "engines",
+            "downloads",
+            "cache",
+            "cache-gone",
+            "python",
+            "current.json",
+            "setup.lock",
+        }
         there = {item.name for item in place.iterdir()} if place.is_dir() else set()
         if any(name not in ours and not name.startswith("resolve-") for name in there):
             place = place / "LoRA Studio engine"

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from lora_studio import __version__
 from lora_studio.core.events import Warned
 from lora_studio.core.problems import ProblemError, fail
@@ -21,7 +23,10 @@ from lora_studio.setup.filling import Compiler, fill
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import NAME
 from lora_studio.setup.plan import Plan
-from lora_studio.setup.tools import Log, Stop
+from lora_studio.setup.tools import Log, Stop, kill
+
+#: Seconds that a program that was killed has to end.
+_PATIENCE = 5.0
 
 
 def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
@@ -37,7 +42,7 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
     try:
         with Compiler(engine, log) as compiler:
             yield from fill(plan, engine, compiler, stop, log)
-            with _deleting(plan.root.cache):  # what was unpacked is linked into the engine by now
+            with _without_cache(plan.root):  # what was unpacked is linked into the engine by now
                 yield from selfcheck.check(engine, stop, log)
             yield from compiler.finish(stop)
         engine = engine.model_copy(update={"bytes": size_of(engine.folder)})
@@ -67,9 +72,11 @@ def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
 
 
 @contextlib.contextmanager
-def _deleting(folder: Path) -> Iterator[None]:
-    """Deletes a folder beside other work."""
-    work = threading.Thread(target=shutil.rmtree, args=(folder,), kwargs={"ignore_errors": True})
+def _without_cache(root: Root) -> Iterator[None]:
+    """Deletes the cache beside other work."""
+    with contextlib.suppress(OSError):
+        root.cache.replace(root.gone)
+    work = threading.Thread(target=shutil.rmtree, args=(root.gone,), kwargs={"ignore_errors": True})
     work.start()
     try:
         yield
@@ -81,9 +88,23 @@ def clear(root: Root, log: Log) -> None:
     """Deletes what set-ups that were killed have left, other than downloads."""
     for folder in list(engines.unfinished(root)):
         log.write(f"removing {folder.name}, which was never finished")
+        _end_leftovers(folder)
         engines.delete(folder)
+    shutil.rmtree(root.gone, ignore_errors=True)
     for scratch in root.path.glob("resolve-*"):
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end_leftovers(folder: Path) -> None:
+    """Ends what a set-up that was killed has started and what still writes into its engine."""
+    python = str(engines.venv_python(folder / "venv"))
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+        command = process.info["cmdline"] or [""]
+        installs = process.info["name"] in ("uv", "uv.exe") and python in command
+        if command[0] == python or installs:
+            kill(process.info["pid"])
+            with contextlib.suppress(psutil.Error):
+                process.wait(_PATIENCE)
 
 
 def _new_engine(plan: Plan) -> Engine:

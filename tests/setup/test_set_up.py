@@ -480,3 +480,43 @@ def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root)
     assert came
     # Files come side by side: another one may have been cut too, and begin after this one.
     assert (torch, came) in index.starts
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a Python of an environment is a link only elsewhere")
+def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
+    index: Index, root: Root
+) -> None:
+    left = root.engines / "cpu-20200101-000000"
+    python = engines.venv_python(left / "venv")
+    python.parent.mkdir(parents=True)
+    python.symlink_to(sys.executable)
+    code = (
+        "import pathlib, sys, itertools\n"
+        "for n in itertools.count():\n"
+        "    folder = pathlib.Path(sys.argv[1], str(n % 50))\n"
+        "    folder.mkdir(parents=True, exist_ok=True)\n"
+        "    (folder / str(n)).touch()\n"
+        "    if not n: print(flush=True)\n"
+    )
+    writer = subprocess.Popen([python, "-c", code, left / "site"], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        ready(run())
+        assert writer.poll() is not None
+        assert not left.exists()
+    finally:
+        writer.kill()
+        writer.communicate()
+
+
+def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(index: Index, root: Root) -> None:
+    work = SetUp(Request(variant="cpu"), Stop()).carry_out()
+    for event in work:
+        if isinstance(event, Progress) and event.stage == "Checking" and event.done:
+            break
+    assert not root.cache.exists()
+    work.close()  # type: ignore[attr-defined]  # it is a generator
+    (root.gone / "archive").mkdir(parents=True)
+    ready(run())
+    assert not root.gone.exists()
