@@ -12,6 +12,7 @@ from threading import Condition, Thread
 
 from lora_studio import __version__
 from lora_studio.core.events import Progress
+from lora_studio.core.problems import ProblemError
 from lora_studio.setup import download, engines
 from lora_studio.setup.download import File
 from lora_studio.setup.engines import Engine
@@ -84,9 +85,8 @@ class Installer:
         self, plan: Plan, engine: Engine, environment: dict[str, str], compiler: Compiler, log: Log
     ) -> None:
         """Nothing has come yet."""
-        self._engine, self._environment, self._compiler, self._log = (
-            engine, environment, compiler, log,
-        )  # fmt: skip
+        self._engine, self._environment, self._compiler = engine, environment, compiler
+        self._root, self._log = plan.root, log
         self._anew = plan.base is not None and bool(plan.kept)
         self._requirements = {
             wheel.file.name: (f"{wheel.name}=={wheel.version}", wheel.file.size or 0)
@@ -149,7 +149,7 @@ class Installer:
     def _work(self) -> None:
         try:
             while batch := self._next():
-                self._install([self._requirements[name][0] for name in batch])
+                self._install_or_anew([self._requirements[name][0] for name in batch])
                 self._installed += len(batch)
                 self._compiler.more()
         except BaseException as error:
@@ -165,6 +165,17 @@ class Installer:
             self._halt.check()
             batch, self._came = self._came, []
             return batch
+
+    def _install_or_anew(self, requirements: list[str]) -> None:
+        """Installs them; once more without the cache, which an earlier set-up may have left damaged."""
+        try:
+            self._install(requirements)
+        except ProblemError as error:
+            if error.problems[0].code != "engine.install":
+                raise
+            self._log.write(f"{error}; once more without the cache")
+            self._root.discard_cache()
+            self._install(requirements)
 
     def _install(self, requirements: list[str]) -> None:
         listed = self._engine.folder / "requirements.txt"

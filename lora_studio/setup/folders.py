@@ -64,6 +64,12 @@ class Root:
         """All that set-ups put here: the folder itself may hold other things of the user's."""
         return (self.engines, self.downloads, self.cache, self.gone, self.pythons)
 
+    def discard_cache(self) -> None:
+        """Deletes the cache, which has gone from the first moment whatever interrupts that."""
+        with contextlib.suppress(OSError):
+            self.cache.replace(self.gone)
+        shutil.rmtree(self.gone, ignore_errors=True)
+
     def delete(self) -> None:
         """Deletes what set-ups put here, and the folder when it is empty then; raises ProblemError."""
         try:

@@ -74,9 +74,7 @@ def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
 @contextlib.contextmanager
 def _without_cache(root: Root) -> Iterator[None]:
     """Deletes the cache beside other work."""
-    with contextlib.suppress(OSError):
-        root.cache.replace(root.gone)
-    work = threading.Thread(target=shutil.rmtree, args=(root.gone,), kwargs={"ignore_errors": True})
+    work = threading.Thread(target=root.discard_cache)
     work.start()
     try:
         yield

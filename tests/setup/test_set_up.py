@@ -520,3 +520,25 @@ def test_a_set_up_killed_in_its_trial_leaves_no_half_of_a_cache(index: Index, ro
     (root.gone / "archive").mkdir(parents=True)
     ready(run())
     assert not root.gone.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the uv whose cache is damaged is a shell script")
+def test_packages_that_cannot_be_installed_are_tried_once_more_with_an_empty_cache(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "uv"
+    script.write_text(
+        f"""#!/bin/sh
+if [ "$2" = install ] && [ ! -e '{tmp_path}/failed' ]; then
+    touch '{tmp_path}/failed' "$UV_CACHE_DIR/stale"
+    echo 'error: failed to read directory: No such file or directory (os error 2)'
+    exit 2
+fi
+[ "$2" = install ] && [ -e "$UV_CACHE_DIR/stale" ] && exit 3
+exec '{find_uv()}' "$@"
+"""
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("LORA_STUDIO_UV", str(script))
+    ready(run())
+    assert (tmp_path / "failed").exists()
