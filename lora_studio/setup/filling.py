@@ -173,7 +173,7 @@ class Installer:
         except ProblemError as error:
             if error.problems[0].code != "engine.install":
                 raise
-            self._log.write(f"{error}; once more without the cache")
+            self._log.write(str(error))
             self._root.discard_cache()
             self._install(requirements)
 

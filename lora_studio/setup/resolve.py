@@ -158,8 +158,7 @@ class Resolver:
             return fail(
                 "engine.network",
                 f"The package index cannot be reached: {_short(said)}.",
-                "Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or "
-                "pip's configuration). Without a network use a wheel folder from another machine.",
+                remedy_for(said),
                 where=Where(file=str(self.log.file)),
             )
         return fail(
@@ -218,6 +217,21 @@ _NETWORK = re.compile(
     r"HTTP status (server|client) error|Connection refused|network",
     re.IGNORECASE,
 )
+
+
+def remedy_for(said: str) -> str:
+    """What to do about a network that does not let us through."""
+    if re.search(r"\b407\b|proxy authorization required", said):
+        return (
+            "The proxy wants a user name and a password: write them before its address in the variable "
+            "HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out."
+        )
+    if re.search(r"not valid yet|NotValidYet|certificate (has )?expired|Expired", said):
+        return "The certificate is not valid today: check the date and time of this computer."
+    return (
+        "Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's "
+        "configuration). Without a network use a wheel folder from another machine."
+    )
 
 
 def is_network(said: str) -> bool:

@@ -6144,6 +6144,10 @@
             <translation>Die Karte entsteht…</translation>
         </message>
         <message>
+            <source>The certificate is not valid today: check the date and time of this computer.</source>
+            <translation>Das Zertifikat gilt heute nicht: Prüfen Sie Datum und Uhrzeit dieses Rechners.</translation>
+        </message>
+        <message>
             <source>The certificate of {host} is not trusted.</source>
             <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
         </message>
@@ -6633,6 +6637,10 @@
         <message>
             <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
             <translation>Das Projekt wurde von einer neueren Version geschrieben (Format {version}, dieses Programm kennt {current_version}).</translation>
+        </message>
+        <message>
+            <source>The proxy wants a user name and a password: write them before its address in the variable HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out.</source>
+            <translation>Der Proxy verlangt Benutzername und Passwort: Schreiben Sie beides in der Variablen HTTPS_PROXY vor seine Adresse, wie in NAME:PASSWORT@RECHNER:PORT. Das Protokoll lässt sie weg.</translation>
         </message>
         <message>
             <source>The queue could not be changed: {value}.</source>

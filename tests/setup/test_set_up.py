@@ -23,6 +23,7 @@ from lora_studio.setup import download, engines, folders, operations, own, plan
 from lora_studio.setup.events import EngineReady, Event, Failed, Planned, Progress, Warned, parse
 from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.resolve import remedy_for
 from lora_studio.setup.tools import Stop, find_uv
 from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
 
@@ -280,6 +281,20 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     found = problem(run())
     assert found.code == "engine.network"
     assert "wheel folder" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("HTTP status client error (407 Proxy Authentication Required) for url (…)", "password"),
+        ("tunnel error: proxy authorization required", "password"),
+        ("invalid peer certificate: certificate not valid yet: verification time 1", "time"),
+        ("invalid peer certificate: certificate expired: verification time 4102", "time"),
+        ("dns error", "wheel folder"),
+    ],
+)
+def test_the_remedy_is_that_of_the_reason_why_the_network_is_closed(said: str, word: str) -> None:
+    assert word in remedy_for(said)
 
 
 def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
