@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from lora_studio import client
-from lora_studio.core import checks, combinations, commands, events
+from lora_studio.core import checks, combinations, commands, events, metrics
 from lora_studio.core.events import Event
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec, names_of
@@ -290,6 +290,44 @@ def test_divided_weights_begin_anew_with_less_where_memory_runs_out_in_any_proce
     for number, values in figures(found).items():
         assert values == pytest.approx(expected[number], rel=1e-4, abs=1e-6)
     assert list(figures(found)) == list(expected)
+
+
+@pytest.mark.slow
+def test_divided_weights_begin_anew_where_memory_runs_out_ahead_of_a_step_of_labelled_answers(
+    start: Start, misfortune: Callable[..., None]
+) -> None:
+    recipe = {"micro_batch": 2, "gradient_accumulation": 2, "save_every": 2}
+    both = start("cpu:2", LABELLED, "shard", **recipe)
+    # Two passes in the probe and in each step: the first of them looks ahead.
+    misfortune("lora_studio.engine.follower", "lora_studio.engine.objectives", "Kto._rewards",
+               "== 7 and len(about[1]) > 1")  # fmt: skip
+    command = commands.Train(run=str(both.path))
+    found = list(client.perform(command, start=RestartingWorker.start))
+    assert of(found, events.Done), found[-1]
+    assert [e.micro_batch for e in of(found, events.Recovered)] == [1]
+    assert list(figures(found)) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.slow
+def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_goes_on(
+    start: Start,
+) -> None:
+    run = start("cpu:2", eval_every=2, save_every=2)
+
+    def kill_others_at(stage: str) -> Callable[[Event, client.Worker], None]:
+        def on_event(event: Event, worker: client.Worker) -> None:
+            if isinstance(event, events.Progress) and event.stage == stage:
+                for process in psutil.Process(worker.pid).children():
+                    process.kill()
+
+        return on_event
+
+    for attempt, stage in enumerate(("starting the other processes", "evaluating")):
+        found = train_in_worker(run, kill_others_at(stage), resume=attempt > 0)
+        assert found[-1].problem.code == "training.rank_died"
+    found = train_in_worker(run, nothing, resume=True)
+    assert of(found, events.Done), found[-1]
+    assert list(metrics.of_run(run).loss.steps) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
