@@ -15,6 +15,7 @@ from lora_studio import headless
 from lora_studio.cli_questions import ask, print_json, refusing
 from lora_studio.console import Display
 from lora_studio.core import commands, events
+from lora_studio.core.files import reason_of
 from lora_studio.core.ollama_template import DerivedTemplate
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.template_render import Request
@@ -134,7 +135,7 @@ def _read(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",
-            f"{file} cannot be read: {error}.",
+            f"{file} cannot be read: {reason_of(error)}.",
             "Give a text file in UTF-8.",
             where=Where(file=str(file)),
         ) from None

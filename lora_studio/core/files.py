@@ -80,6 +80,12 @@ def copy_file(source: str | Path, target: str | Path, told: Callable[[int], None
     return str(target)
 
 
+def reason_of(error: BaseException) -> str:
+    """Why a file cannot be used: as the system says it, without its number for that and the place."""
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(reason).splitlines()[0].rstrip(".")
+
+
 def _flush_to_disk(file: Path) -> None:
     with file.open("rb+") as stream:
         os.fsync(stream.fileno())

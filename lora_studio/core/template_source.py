@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import Where, fail
 
 #: What stands for a token that a bare template file names and nothing beside it tells.
@@ -66,7 +67,7 @@ def _of_file(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise fail(
             "template.unreadable",
-            f"{path} cannot be read: {error}.",
+            f"{path} cannot be read: {reason_of(error)}.",
             "Give a model folder or a text file with a chat template.",
             where=Where(file=str(path)),
         ) from None
@@ -131,7 +132,7 @@ def _json(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise fail(
             "template.unreadable",
-            f"{file} cannot be read: {error}.",
+            f"{file} cannot be read: {reason_of(error)}.",
             "Repair the file or fetch the model again.",
             where=Where(file=str(file)),
         ) from None

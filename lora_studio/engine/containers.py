@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.engine import json_comments, json_kinds, tables
 from lora_studio.engine.byte_streams import FAULTS, ByteStream, Compression, compression_of
@@ -140,11 +141,10 @@ def open_stream(
 
 def unreadable(path: Path, error: BaseException) -> ProblemError:
     """The problem of a file that cannot be read at all."""
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return problem(
         path,
         "dataset.unreadable",
-        f"{path.name} could not be read: {reason.splitlines()[0].rstrip('.')}.",
+        f"{path.name} could not be read: {reason_of(error)}.",
         "Check that the file exists, that it is complete and that you may read it.",
     )
 

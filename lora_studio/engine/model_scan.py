@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lora_studio.core.files import reason_of
 from lora_studio.core.model_entries import ModelEntry, Outline, Place, outline_of, refusal_of
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine import gguf_header, hub_model, model_sources
@@ -196,12 +197,11 @@ def of_gguf(file: Path, place: Place, title: str = "") -> ModelEntry | None:
 
 
 def _damaged(file: Path, place: Place, title: str, error: Exception) -> ModelEntry:
-    why = getattr(error, "strerror", None) or str(error)
     return ModelEntry(
         source=str(file),
         title=title or file.name,
         place=place,
-        refusal=f"It cannot be read: {why}.",
+        refusal=f"It cannot be read: {reason_of(error)}.",
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lora_studio.core import paths
-from lora_studio.core.files import folder_atomic
+from lora_studio.core.files import folder_atomic, reason_of
 from lora_studio.core.model import BUILTIN_PREFIX, DEFAULT_BUILTIN, ModelSpec
 from lora_studio.core.model_entries import refusal_of
 from lora_studio.core.problems import ProblemError, Where, fail
@@ -149,7 +149,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             where=_SOURCE,
         ) from None
     except (OSError, ValueError) as error:
-        raise unreadable(folder, f"config.json cannot be read: {error}") from error
+        raise unreadable(folder, f"config.json cannot be read: {reason_of(error)}") from error
     if not isinstance(content, dict):
         raise unreadable(folder, "config.json is not an object")
     return content

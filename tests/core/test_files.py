@@ -1,0 +1,20 @@
+"""Files and what is said about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lora_studio.core.files import reason_of
+
+
+def test_a_reason_is_what_the_system_says_without_its_number_and_the_place(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as absent:
+        (tmp_path / "absent").read_bytes()
+    assert reason_of(absent.value) == "No such file or directory"
+
+
+def test_a_reason_is_the_first_line_of_another_error_or_its_name() -> None:
+    assert reason_of(ValueError("no number.\nat line 3")) == "no number"
+    assert reason_of(MemoryError()) == "MemoryError"
