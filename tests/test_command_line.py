@@ -191,7 +191,9 @@ def test_a_closed_terminal_leaves_the_training_at_work_with_a_guard(
     monkeypatch.setenv("LORA_STUDIO_ENGINE", fake_engine.command_line(scenario))
     run = run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
     command = [sys.executable, "-m", "lora_studio", "resume", "--json", str(run.path)]
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have changed
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGHUP, inherited)
         assert process.stdout is not None
         next(line for line in process.stdout if events.parse(line).kind == "step_done")
         process.send_signal(signal.SIGHUP)
