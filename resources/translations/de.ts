@@ -2954,8 +2954,8 @@
             <translation>Es lässt sich nicht zurückholen, nur neu anlegen. Dateien Ihrer Läufe bleiben.</translation>
         </message>
         <message>
-            <source>It cannot be read: {why}.</source>
-            <translation>Es ist nicht lesbar: {why}.</translation>
+            <source>It cannot be read: {reason_of}.</source>
+            <translation>Es ist nicht lesbar: {reason_of}.</translation>
         </message>
         <message>
             <source>It could be resumed, and no longer can.</source>
@@ -8606,8 +8606,8 @@
             <translation>Anfangswerte berechnen</translation>
         </message>
         <message>
-            <source>config.json cannot be read: {error}</source>
-            <translation>config.json ist nicht lesbar: {error}</translation>
+            <source>config.json cannot be read: {reason_of}</source>
+            <translation>config.json ist nicht lesbar: {reason_of}</translation>
         </message>
         <message>
             <source>config.json is not an object</source>
@@ -10558,8 +10558,8 @@
             <translation>{name} konnte nicht gelesen werden: Eine solche Datei oder einen solchen Ordner gibt es nicht.</translation>
         </message>
         <message>
-            <source>{name} could not be read: {rstrip}.</source>
-            <translation>{name} konnte nicht gelesen werden: {rstrip}.</translation>
+            <source>{name} could not be read: {reason_of}.</source>
+            <translation>{name} konnte nicht gelesen werden: {reason_of}.</translation>
         </message>
         <message>
             <source>{name} could not be read: {why}.</source>
