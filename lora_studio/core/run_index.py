@@ -293,7 +293,7 @@ def _stamp(folder: str) -> Stamp:
             found += (facts.st_mtime_ns, facts.st_size)
     for name in _FOLDERS:
         try:
-            found.append(os.stat(f"{folder}/{name}").st_mtime_ns)  # noqa: PTH116
+            found.append(os.stat(f"{folder}/{name}").st_mtime_ns)  # noqa: PTH116 - see above
         except OSError:
             found.append(0)
     return tuple(found)

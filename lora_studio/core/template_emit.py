@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from lora_studio.core.go_template_functions import quote
-from lora_studio.core.template_items import Act, Calls, If, Item, either, literal, merged
+from lora_studio.core.template_items import Act, Calls, If, Item, either, literal
 from lora_studio.core.template_json import JsonWriter
 from lora_studio.core.template_parts import (
     Count,
@@ -27,6 +27,7 @@ from lora_studio.core.template_parts import (
     Trait,
     Trim,
     Value,
+    joined,
 )
 from lora_studio.core.template_probe import THINK_END
 
@@ -409,7 +410,7 @@ class _Emitter:
 
     def code(self, items: Sequence[Item]) -> str:
         text, opening = "", ""
-        for item in merged(items):
+        for item in joined(items):
             if isinstance(item, Calls):
                 # The server takes the first text behind {{if .ToolCalls}} for the mark of a call.
                 text += f"{{{{if .ToolCalls}}}}{opening}{item.code}{{{{end}}}}"

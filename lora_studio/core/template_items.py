@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.go_template_functions import quote
-from lora_studio.core.template_parts import Fixed
+from lora_studio.core.template_parts import Fixed, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +71,6 @@ def either(condition: str, yes: Sequence[Item], no: Sequence[Item]) -> tuple[Ite
     return (*before, *choice, *_mirrored(after))
 
 
-def merged(items: Sequence[Item]) -> list[Item]:
-    merged: list[Item] = []
-    for item in items:
-        if isinstance(item, Fixed) and merged and isinstance(last := merged[-1], Fixed):
-            merged[-1] = Fixed(last.text + item.text)
-        elif item != Fixed(""):
-            merged.append(item)
-    return merged
-
-
 def _mirrored(items: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(Fixed(i.text[::-1]) if isinstance(i, Fixed) else i for i in reversed(items))
 
@@ -90,7 +80,7 @@ def _common_prefix(
 ) -> tuple[tuple[Item, ...], tuple[Item, ...], tuple[Item, ...]]:
     """What both begin with, and what is left of each; text is parted after a mark or line end."""
     common: list[Item] = []
-    first, second = merged(one), merged(two)
+    first, second = [*joined(one)], [*joined(two)]
     while first and second:
         if first[0] == second[0]:
             common.append(first.pop(0))
@@ -102,7 +92,7 @@ def _common_prefix(
             if size:
                 common.append(Fixed(head.text[:size]))
                 first[0], second[0] = Fixed(head.text[size:]), Fixed(other.text[size:])
-                first, second = merged(first), merged(second)
+                first, second = [*joined(first)], [*joined(second)]
         break
     return tuple(common), tuple(first), tuple(second)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeVar
 
 #: Whose text it is: a message's, what follows the last one, a tool on offer, one of its parameters.
 Role = Literal["user", "assistant", "tool", "system", "tail", "offer", "parameter"]
@@ -124,6 +124,8 @@ class Count:
 Part = Fixed | System | Date | Field | Value | Count | Loop
 #: What is written for one message, from behind the one before it.
 Turn = tuple[Part, ...]
+
+P = TypeVar("P")
 
 
 class Fact(StrEnum):
@@ -302,9 +304,9 @@ def parts_of(turn: Sequence[Part]) -> Iterator[Part]:
                 yield from parts_of(unit)
 
 
-def joined(parts: Sequence[Part]) -> Turn:
+def joined(parts: Sequence[P]) -> tuple[P | Fixed, ...]:
     """The same with neighbouring fixed texts in one and without empty ones."""
-    merged: list[Part] = []
+    merged: list[P | Fixed] = []
     for part in parts:
         if isinstance(part, Fixed) and merged and isinstance(last := merged[-1], Fixed):
             merged[-1] = Fixed(last.text + part.text)

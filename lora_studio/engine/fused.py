@@ -79,7 +79,7 @@ def _adapted(self: Any, x: torch.Tensor, *others: Any, **named: Any) -> torch.Te
         or active[0] not in self.lora_A or active[0] in self.lora_variant
         or x.dtype != base.weight.dtype
     ):  # fmt: skip
-        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]
+        return type(self).forward(self, x, *others, **named)  # type: ignore[no-any-return]  # a layer is Any
     name = active[0]
     a, b = self.lora_A[name].weight, self.lora_B[name].weight
     found: torch.Tensor = _Adapted.apply(x, base.weight, base.bias, a, b, self.scaling[name])
@@ -143,7 +143,7 @@ def _blocks(*tensors: torch.Tensor) -> Any:
 def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Takes the place of a norm's forward."""
     if x.dtype != self.weight.dtype:
-        return type(self).forward(self, x)  # type: ignore[no-any-return]
+        return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
     found: torch.Tensor = _Norm.apply(x, self.weight, self.variance_epsilon)
     return found
 
@@ -151,7 +151,7 @@ def _norm(self: Any, x: torch.Tensor) -> torch.Tensor:
 def _norm_by_liger(self: Any, x: torch.Tensor, kind: str, epsilon: str) -> torch.Tensor:
     """The same by one kernel; `epsilon` is what the layer calls it."""
     if x.dtype != self.weight.dtype:
-        return type(self).forward(self, x)  # type: ignore[no-any-return]
+        return type(self).forward(self, x)  # type: ignore[no-any-return]  # a layer is Any
     return liger.norm(x, self.weight, getattr(self, epsilon), kind)
 
 
@@ -195,16 +195,16 @@ def _gated(self: Any, x: torch.Tensor) -> torch.Tensor:
     """Takes the place of the forward of a block's gated layers."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
-        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]
-    return self.down_proj(_Gated.apply(gate, up))  # type: ignore[no-any-return]
+        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
+    return self.down_proj(_Gated.apply(gate, up))  # type: ignore[no-any-return]  # a layer is Any
 
 
 def _gated_by_liger(self: Any, x: torch.Tensor, kind: liger.Gate) -> torch.Tensor:
     """The same by one kernel, for Gemma's gates as well."""
     gate, up = self.gate_proj(x), self.up_proj(x)
     if gate.dtype != up.dtype:
-        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]
-    return self.down_proj(liger.gated(gate, up, kind))  # type: ignore[no-any-return]
+        return self.down_proj(self.act_fn(gate) * up)  # type: ignore[no-any-return]  # a layer is Any
+    return self.down_proj(liger.gated(gate, up, kind))  # type: ignore[no-any-return]  # a layer is Any
 
 
 def _is_gated(layer: torch.nn.Module, *acts: type[torch.nn.Module]) -> bool:
@@ -384,7 +384,7 @@ def enable(
             hook.remove()
     for layer, way in chosen.items():
         if way is not None:
-            layer.forward = types.MethodType(way.forward, layer)  # type: ignore[method-assign]
+            layer.forward = types.MethodType(way.forward, layer)  # type: ignore[method-assign]  # of this one layer
             found.layers += 1
             found.by_liger += way.part is not None
     return found

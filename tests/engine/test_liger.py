@@ -93,6 +93,6 @@ def test_what_computes_a_training_is_told_and_noted(tiny: TinyModel, run: RunFol
     kernels.tell(run, scorer, job, Ranks())
     noted = run.manifest()["kernels"]
     assert noted == {"liger": False, "said": scorer.described}
-    texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]
+    texts = [event.text for event in job.channel.events]  # type: ignore[attr-defined]  # a recording one
     assert texts[0] == scorer.described
     assert "not to be had now" in texts[-1]

@@ -882,7 +882,7 @@ def test_first_rows_are_those_of_the_scan(tmp_path: Path) -> None:
 
 # --- rows inside of rows, lists as rows, comments -------------------------------------------------
 
-ARTICLES = [
+ARTICLES: list[dict[str, Any]] = [
     {
         "title": "Sky",
         "paragraphs": [
@@ -898,11 +898,10 @@ ARTICLES = [
     },
     {"title": "Sea", "paragraphs": [{"context": "Deep.", "qas": []}]},
 ]  # fmt: skip
-QUESTIONS = [
-    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][0],  # type: ignore[index]
-    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][1],  # type: ignore[index]
-    {"title": "Sky", "context": "Grass is green."} | ARTICLES[0]["paragraphs"][1]["qas"][0],  # type: ignore[index]
-    None,
+QUESTIONS: list[dict[str, Any]] = [
+    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][0],
+    {"title": "Sky", "context": "The sky {is} blue."} | ARTICLES[0]["paragraphs"][0]["qas"][1],
+    {"title": "Sky", "context": "Grass is green."} | ARTICLES[0]["paragraphs"][1]["qas"][0],
 ]
 
 
@@ -920,17 +919,17 @@ def test_each_question_inside_the_paragraphs_of_articles_is_a_row(
     tmp_path: Path, text: str
 ) -> None:
     store = scan_text(tmp_path, "train.json", text)
-    assert values(store) == QUESTIONS
+    assert values(store) == [*QUESTIONS, None]
     assert faults(store)[3] == "it has no question"
     assert store.facts.columns[:3] == ("title", "context", "answers")
     assert "paragraphs" not in store.facts.columns
     assert "questions in paragraphs" in store.title
     (told,) = store.facts.problems
     assert ("3 rows, row 1 the first" in told.what, told.where.row) == (True, 1)
-    for position, question in enumerate(QUESTIONS[:3]):
+    for position, question in enumerate(QUESTIONS):
         row = store.raw(position)
         found, _ = json.JSONDecoder().raw_decode(text[row.offset :])
-        assert found["id"] == question["id"]  # type: ignore[index]
+        assert found["id"] == question["id"]
         assert row.line == 1 + text.count("\n", 0, row.offset)
 
 
