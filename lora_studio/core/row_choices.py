@@ -29,16 +29,8 @@ def template_of(columns: Columns, answer: Column) -> str:
             stems.setdefault(found[1], {})[found[2]] = column
     for stem, by_suffix in sorted(stems.items()):
         suffixes = sorted(by_suffix)
-        is_row = suffixes == list("abcdefghij"[: len(suffixes)]) or (
-            suffixes == [str(int(suffixes[0]) + place) for place in range(len(suffixes))]
-            if suffixes[0].isdigit()
-            else False
-        )
-        if (
-            not is_row
-            or len(suffixes) < _FEWEST.get(stem, 2)
-            or not _is_meant(answer, stem, suffixes)
-        ):
+        enough = len(suffixes) >= _FEWEST.get(stem, 2)
+        if not (enough and _are_in_a_row(suffixes) and _is_meant(answer, stem, suffixes)):
             continue
         labels = _labels_for(answer, suffixes)
         return r"\n".join(
@@ -46,6 +38,13 @@ def template_of(columns: Columns, answer: Column) -> str:
             for label, suffix in zip(labels, suffixes, strict=True)
         )
     return ""
+
+
+def _are_in_a_row(suffixes: Sequence[str]) -> bool:
+    """Whether they are a, b, c … or numbers that follow each other."""
+    first = suffixes[0]
+    row = range(int(first), 10) if first.isdigit() else "abcdefghij"
+    return list(suffixes) == [str(one) for one in row][: len(suffixes)]
 
 
 def _is_meant(answer: Column, stem: str, suffixes: Sequence[str]) -> bool:
