@@ -335,6 +335,19 @@ def test_what_kept_the_hub_from_telling_goes_once_it_is_mended(
     assert page.download.said.text() == ""
 
 
+def test_whose_token_there_is_may_be_told_after_a_model_turned_out_to_be_gated(
+    page: ModelPage, worker: Worker
+) -> None:
+    page.browser.go("hub")
+    page.state.set("model", "source", "org/gated")
+    where = Where(step="model", field="source")
+    gated = Problem(code="model.gated", what="It is gated.", remedy="Sign in.", where=where)
+    page.state.report("inspect_model", [gated])
+    worker.answer("inspect_account", events.AccountFound(name="", has_token=False))
+    assert page.download.sign_in.isVisible()
+    assert page.download.said.text() == "It is gated. Sign in."
+
+
 def test_folders_with_models_are_added_and_taken_out(page: ModelPage, worker: Worker) -> None:
     found_here(worker)
     page.browser.add_folder("/models")
