@@ -21,6 +21,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from lora_studio.engine import attention
+
 #: Name of this attention in transformers' registry.
 _NAME = "per_document"
 
@@ -59,6 +61,9 @@ def attend(
     query, key, value = _as_autocast(query, key, value)
     if dropout == 0.0 and takes_all_at_once(query, key, value):
         return at_once(query, key, value, tuple(documents), scaling, sliding_window), None
+    sees_all = sliding_window is None or max(documents) <= sliding_window
+    if dropout == 0.0 and sees_all and attention.serves(query, key, value):
+        return attention.attend(query, key, value, documents, scaling), None
     return one_by_one(query, key, value, documents, scaling, sliding_window, dropout), None
 
 

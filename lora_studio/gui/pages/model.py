@@ -279,7 +279,9 @@ class ModelPage(Page):
 
     def _account_changed(self) -> None:
         self.browser.show_account(self.account.found)
-        if self.account.has_changed_hands:  # a first look opens no door, and what it found stays true
+        if (
+            self.account.has_changed_hands
+        ):  # a first look opens no door, and what it found stays true
             self.download.explain("", "")
             self.inquiry.forget()
             self.inquiry.now()
