@@ -17,6 +17,8 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from lora_studio.engine.device import multiplies_bfloat16
+
 #: Columns that queries and keys get besides their own: three are used, and a round number is faster.
 _EXTRA = 16
 
@@ -263,7 +265,7 @@ def serves(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
 @cache
 def _tried(heads: int, keys: int, size: int) -> bool:
     """Whether gradients of a short row are those of PyTorch's attention."""
-    if not torch.cpu._is_avx512_bf16_supported():
+    if not multiplies_bfloat16():
         return False
 
     def made(heads: int) -> torch.Tensor:

@@ -160,10 +160,10 @@ def _has_bfloat16(device: torch.device) -> bool:
         return torch.version.hip is not None or torch.cuda.get_device_properties(device).major >= 8
     if device.type == "mps":
         return torch.backends.mps.is_macos_or_newer(14, 0)
-    return _multiplies_bfloat16()
+    return multiplies_bfloat16()
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for bfloat16 products.
 
     WORKAROUND: PyTorch computes in bfloat16 on every processor, but without such instructions a

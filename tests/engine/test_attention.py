@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lora_studio.engine import attention, documents
+from lora_studio.engine import attention, device, documents
 
 SIZE = 16
 
 needs_products = pytest.mark.skipif(
-    not torch.cpu._is_avx512_bf16_supported(),
+    not device.multiplies_bfloat16(),
     reason="this processor does not multiply in 16 bits, so PyTorch's own attention is used",
 )
 

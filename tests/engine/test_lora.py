@@ -191,7 +191,7 @@ def test_16_bit_experts_are_not_doubled_by_the_preparation_of_a_quantised_base(
     tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = ModelSpec(source=str(tiny("qwen3_moe")), precision="4bit", device="cpu")
-    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: True)
     loaded = model.load(spec, make_job(), training=True)
     wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
     experts = [p for p in wrapped.parameters() if p.dim() == 3]

@@ -75,7 +75,7 @@ def test_4_bit_is_nf4_with_double_quantisation_and_computes_in_the_devices_forma
 def test_a_processor_computes_in_16_bits_only_where_it_can_multiply_them(
     monkeypatch: pytest.MonkeyPatch, native: bool
 ) -> None:
-    monkeypatch.setattr(device, "_multiplies_bfloat16", lambda: native)
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: native)
     chosen = device.dtype_for("auto", torch.device("cpu"))
     assert chosen == (torch.bfloat16 if native else torch.float32)
 
