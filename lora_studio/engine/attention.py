@@ -77,7 +77,10 @@ class _Attended(torch.autograd.Function):
         (heads, _, size), count = query.shape[1:], key.shape[1]
         plan = _plan(tuple(ctx.documents), heads, count)
         less = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
-        queries = plan.laid_out(_widened(query, ctx.scale, -sums.t(), _NOBODY), plan.queries)
+        # Scaled in two goes: by a power of two, which rounds nothing, and by what is left of it.
+        whole = 2.0 ** math.floor(math.log2(ctx.scale))
+        rest = ctx.scale / whole
+        queries = plan.laid_out(_widened(query, whole, sums.t() / -rest, _NOBODY), plan.queries)
         grads = plan.laid_out(_widened(outer[0].transpose(1, 2), 1.0, -less, 0.0), plan.queries)
         keys, values = (
             plan.laid_out(_widened(each, 1.0, None, 0.0), plan.keys) for each in (key, value)
@@ -92,7 +95,10 @@ class _Attended(torch.autograd.Function):
             k, v = keys[:, part.keys], values[:, part.keys]
             shape = count, q.shape[1], k.shape[1]
             p, z = (each[: math.prod(shape)].view(shape) for each in room)
-            torch.bmm(q, k.mT, out=p).exp_()
+            torch.bmm(q, k.mT, out=p)
+            if rest != 1.0:
+                p.mul_(rest)
+            p.exp_()
             p.unflatten(1, (heads // count, -1))[..., part.begin :].tril_()
             torch.bmm(g, v.mT, out=z).mul_(p)
             d_query[:, part.queries] = torch.bmm(z, k[..., :size])
@@ -100,7 +106,7 @@ class _Attended(torch.autograd.Function):
             d_value[:, part.keys] += torch.bmm(p.mT, g[..., :size])
         return (
             plan.taken_back(d_query, plan.query_places).mul_(ctx.scale),
-            plan.taken_back(d_key, plan.key_places).to(key.dtype),
+            plan.taken_back(d_key, plan.key_places).mul_(rest).to(key.dtype),
             plan.taken_back(d_value, plan.key_places).to(value.dtype),
             None,
             None,
