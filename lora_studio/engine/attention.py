@@ -28,6 +28,10 @@ _QUERIES = 256
 #: Scores at a time, for all heads: 8 MB in 16 bits. Longer rows take fewer queries at a time.
 _SCORES = 1 << 22
 
+#: Tokens of a row, on average, from which the products pay: each row costs some calls more than PyTorch's
+#: kernel, 64 rows of 8 tokens take twice as long.
+_WORTH = 10
+
 #: Stands for the sum of scores of a query that is none: its part in all of them is exp(−this), which is 0.
 _NOBODY = 1e4
 
@@ -71,20 +75,18 @@ class _Attended(torch.autograd.Function):
 
         The heads that share keys lie one below the other in one matrix. What is taken off each score, l_i
         and d_i, comes in as three more columns, so that it is off before the score is rounded to 16 bits:
-        what matters most of p, where it is close to 1, is then the exponential of almost 0.
+        what matters most of p, where it is close to 1, is then the exponential of almost 0. For the same
+        reason s is a factor of the product, not of queries: models with large biases have scores of
+        hundreds, and s q_i in 16 bits would make these wrong by more than 1.
         """
         query, key, value, y, sums = ctx.saved_tensors
         (heads, _, size), count = query.shape[1:], key.shape[1]
         plan = _plan(tuple(ctx.documents), heads, count)
         less = torch.linalg.vecdot(outer[0][0].float(), y[0].float())
-        # Scaled in two goes: by a power of two, which rounds nothing, and by what is left of it.
-        whole = 2.0 ** math.floor(math.log2(ctx.scale))
-        rest = ctx.scale / whole
-        queries = plan.laid_out(_widened(query, whole, sums.t() / -rest, _NOBODY), plan.queries)
-        grads = plan.laid_out(_widened(outer[0].transpose(1, 2), 1.0, -less, 0.0), plan.queries)
-        keys, values = (
-            plan.laid_out(_widened(each, 1.0, None, 0.0), plan.keys) for each in (key, value)
-        )
+        scale = ctx.scale
+        queries = plan.laid_out(_widened(query, -sums.t() / scale, _NOBODY / scale), plan.queries)
+        grads = plan.laid_out(_widened(outer[0].transpose(1, 2), -less), plan.queries)
+        keys, values = (plan.laid_out(_widened(each), plan.keys) for each in (key, value))
         d_query = queries.new_empty(count, queries.shape[1], size)
         exact = torch.float32 if plan.adds_up else keys.dtype
         d_key, d_value = (keys.new_zeros(*keys.shape[:2], size, dtype=exact) for _ in "kv")
@@ -95,18 +97,15 @@ class _Attended(torch.autograd.Function):
             k, v = keys[:, part.keys], values[:, part.keys]
             shape = count, q.shape[1], k.shape[1]
             p, z = (each[: math.prod(shape)].view(shape) for each in room)
-            torch.bmm(q, k.mT, out=p)
-            if rest != 1.0:
-                p.mul_(rest)
-            p.exp_()
+            torch.baddbmm(p, q, k.mT, beta=0, alpha=scale, out=p).exp_()
             p.unflatten(1, (heads // count, -1))[..., part.begin :].tril_()
             torch.bmm(g, v.mT, out=z).mul_(p)
             d_query[:, part.queries] = torch.bmm(z, k[..., :size])
             d_key[:, part.keys] += torch.bmm(z.mT, q[..., :size])
             d_value[:, part.keys] += torch.bmm(p.mT, g[..., :size])
         return (
-            plan.taken_back(d_query, plan.query_places).mul_(ctx.scale),
-            plan.taken_back(d_key, plan.key_places).mul_(rest).to(key.dtype),
+            plan.taken_back(d_query, plan.query_places).mul_(scale),
+            plan.taken_back(d_key, plan.key_places).mul_(scale).to(key.dtype),
             plan.taken_back(d_value, plan.key_places).to(value.dtype),
             None,
             None,
@@ -114,14 +113,14 @@ class _Attended(torch.autograd.Function):
 
 
 def _widened(
-    rows: torch.Tensor, scale: float, less: torch.Tensor | None, nobody: float
+    rows: torch.Tensor, less: torch.Tensor | None = None, nobody: float = 0.0
 ) -> torch.Tensor:
     """Rows of [1, heads, tokens, size] with more columns, [tokens + 1, heads, size + more]: `less`
     [tokens, heads] in three parts, or ones that add these up. The last token stands for none, `nobody`
     is taken off its scores."""
     _, heads, tokens, size = rows.shape
     wide = rows.new_zeros(tokens + 1, heads, size + _EXTRA)
-    torch.mul(rows[0].transpose(0, 1), scale, out=wide[:-1, :, :size])
+    wide[:-1, :, :size] = rows[0].transpose(0, 1)
     wide[:-1, :, size : size + 3] = 1 if less is None else _in_three(less)
     wide[-1, :, size] = -nobody
     return wide
@@ -256,11 +255,14 @@ def attend(
     return cast(torch.Tensor, _Attended.apply(query, key, value, documents, scale))
 
 
-def serves(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
-    """Whether `attend` is to be had for heads of this kind, and faster than PyTorch's own: bfloat16 on a
-    processor that multiplies it, and tried."""
+def serves(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, documents: Sequence[int]
+) -> bool:
+    """Whether `attend` is to be had for heads of this kind, and faster than PyTorch's own for such rows:
+    bfloat16 on a processor that multiplies it, and tried."""
     if query.device.type != "cpu" or not (
-        query.dtype == key.dtype == value.dtype == torch.bfloat16
+        sum(documents) >= _WORTH * len(documents)
+        and query.dtype == key.dtype == value.dtype == torch.bfloat16
         and query.shape[-1] == value.shape[-1]
         and query.shape[1] % key.shape[1] == 0
     ):
@@ -279,8 +281,12 @@ def _tried(heads: int, keys: int, size: int) -> bool:
         return (numbers * 0.7).sin().view(1, heads, 9, size).bfloat16().requires_grad_()
 
     given = made(heads), made(keys), made(keys)
+    # Where layers are computed twice, what the first pass saves is counted: this is no part of it.
+    nobody_counts = torch.autograd.graph.saved_tensors_hooks(
+        lambda saved: saved, lambda saved: saved
+    )
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), nobody_counts:
             own = F.scaled_dot_product_attention(
                 *given, is_causal=True, enable_gqa=heads != keys
             ).transpose(1, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from lora_studio.engine import attention, device, documents
 
@@ -78,6 +79,59 @@ def test_scores_far_apart_lose_nothing_where_they_count(scaling: float) -> None:
 
 
 @needs_products
+@pytest.mark.parametrize("bias", [20.0, 60.0])
+def test_large_biases_of_queries_and_keys_change_nothing(bias: float) -> None:
+    # As in Qwen2: one column makes scores of hundreds, which all keys share.
+    torch.manual_seed(0)
+    given = heads_of(4, 90), heads_of(2, 90), heads_of(2, 90)
+    with torch.no_grad():
+        for each in given[:2]:
+            each[..., 3] += bias
+    own = [each.detach().requires_grad_() for each in given]
+    exact = [each.detach().float().requires_grad_() for each in given]
+    g = torch.randn(1, 90, 4, SIZE).bfloat16()
+    found, usual, expected = (
+        torch.autograd.grad(y, x, g.to(y.dtype))
+        for y, x in (
+            (attention.attend(given[0], given[1], given[2], (90,), 0.3), given),
+            (documents.one_by_one(own[0], own[1], own[2], (90,), 0.3, None), own),
+            (documents.one_by_one(exact[0], exact[1], exact[2], (90,), 0.3, None), exact),
+        )
+    )
+    for ours, pytorchs, wanted in zip(found, usual, expected, strict=True):
+        assert difference(ours, wanted) < 2.0 * difference(pytorchs, wanted) + 5e-3
+
+
+@needs_products
+def test_the_first_use_within_a_layer_that_is_computed_twice_counts_nothing_of_its_trial() -> None:
+    torch.manual_seed(0)
+    given = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
+
+    def layer(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return documents.attend(torch.nn.Identity(), q, k, v, None, documents=(25, 15))[0]
+
+    expected = torch.autograd.grad(layer(*given).float().square().sum(), given)
+    attention._tried.cache_clear()
+    found = checkpoint(layer, *given, use_reentrant=False)
+    gradients = torch.autograd.grad(found.float().square().sum(), given)
+    assert all(torch.equal(one, other) for one, other in zip(gradients, expected, strict=True))
+
+
+@needs_products
+def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> None:
+    torch.manual_seed(0)
+    given = [heads_of(4, 40).detach().float().requires_grad_() for _ in "qkv"]
+    layer = torch.nn.Identity()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = documents.attend(layer, given[0], given[1], given[2], None, documents=(40,))
+        usual = documents.one_by_one(given[0], given[1], given[2], (40,), None, None)
+    assert type(found.grad_fn).__name__ == "_AttendedBackward"
+    assert torch.equal(found, usual)
+    gradients = torch.autograd.grad(found.float().square().sum(), given)
+    assert all(gradient.dtype == torch.float32 for gradient in gradients)
+
+
+@needs_products
 def test_no_row_has_a_part_in_the_gradients_of_another() -> None:
     torch.manual_seed(0)
     given = heads_of(3, 60), heads_of(3, 60), heads_of(3, 60)
@@ -88,22 +142,33 @@ def test_no_row_has_a_part_in_the_gradients_of_another() -> None:
 
 
 @needs_products
-def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_do_not() -> None:
-    given = heads_of(4, 12), heads_of(2, 12), heads_of(2, 12)
-    assert attention.serves(given[0], given[1], given[2])
-    layer = torch.nn.Identity()
-    found, _ = documents.attend(layer, given[0], given[1], given[2], None, documents=(5, 7))
-    assert type(found.grad_fn).__name__ == "_AttendedBackward"
-    found, _ = documents.attend(
-        layer, given[0], given[1], given[2], None, documents=(5, 7), sliding_window=6
-    )
-    assert type(found.grad_fn).__name__ != "_AttendedBackward"
+def test_training_in_16_bits_takes_it_and_rows_beyond_a_window_or_short_ones_do_not() -> None:
+    def made(lengths: tuple[int, ...], window: int | None = None) -> str:
+        given = [heads_of(number, sum(lengths)) for number in (4, 2, 2)]
+        found, _ = documents.attend(
+            torch.nn.Identity(), given[0], given[1], given[2], None,
+            documents=lengths, sliding_window=window,
+        )  # fmt: skip
+        return type(found.grad_fn).__name__
+
+    assert made((5, 17)) == "_AttendedBackward"
+    assert made((5, 17), 17) == "_AttendedBackward"
+    assert made((5, 17), 16) != "_AttendedBackward"
+    assert made((5, 7)) != "_AttendedBackward"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_other_number_formats_take_pytorchs_own(dtype: torch.dtype) -> None:
-    given = [torch.zeros(1, 2, 4, SIZE, dtype=dtype) for _ in "qkv"]
-    assert not attention.serves(given[0], given[1], given[2])
+    given = [torch.zeros(1, 2, 40, SIZE, dtype=dtype) for _ in "qkv"]
+    assert not attention.serves(given[0], given[1], given[2], (40,))
+
+
+@needs_products
+def test_values_of_another_size_and_heads_that_share_unevenly_take_pytorchs_own() -> None:
+    query, key, value = heads_of(4, 40), heads_of(2, 40), heads_of(2, 40)
+    assert attention.serves(query, key, value, (40,))
+    assert not attention.serves(query, key, value[..., :8], (40,))
+    assert not attention.serves(heads_of(5, 40), key, value, (40,))
 
 
 def test_numbers_in_three_parts_add_up_to_themselves() -> None:
