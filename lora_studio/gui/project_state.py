@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal
-from PySide6.QtGui import QUndoCommand, QUndoStack
+from PySide6.QtGui import QUndoStack
 
 from lora_studio.core import checks, events, project
 from lora_studio.core.problems import Problem, ProblemError, Step
@@ -18,16 +18,12 @@ from lora_studio.core.project import SPECS, Draft
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.spec import FieldFacts, Spec, all_facts
 from lora_studio.gui import data_sources
+from lora_studio.gui.edits import UNSET, Change, Edit, History, restore
 from lora_studio.gui.messages import Messages
 from lora_studio.gui.told import tell_facts
 
 #: Milliseconds without a change after which a project that has a file saves itself.
 AUTOSAVE_DELAY = 800
-
-#: Stands for a field that is not set and takes its default.
-_UNSET = object()
-
-Change = tuple[Step, str, Any]
 
 
 @dataclass
@@ -215,7 +211,21 @@ class ProjectState(QObject):
             (step, name, value) for step, name, value in changes if self._differs(step, name, value)
         ]
         if real:
-            self.undo.push(_Edit(self, title, real, merges=merges))
+            before = [
+                (step, name, self.draft.values[step].get(name, UNSET)) for step, name, _ in real
+            ]
+            self.undo.push(Edit(self._put, title, before, real, merges=merges))
+
+    def take_history(self, kept: History) -> None:
+        """Everything can be undone and redone that could be in another window on the same project."""
+        restore(self.undo, kept, self._put, self._title)
+
+    def _title(self, edit: Edit) -> str:
+        """In the language in force, where an edit is about one field alone."""
+        match edit.fields():
+            case [(step, name)]:
+                return self.about(step, name).title
+        return edit.text()
 
     def ollama_host(self) -> str:
         """Where Ollama is asked for: empty means this computer.
@@ -287,10 +297,16 @@ class ProjectState(QObject):
 
     def _apply(self, step: Step, field: str, value: Any) -> None:
         self._specs.pop(step, None)
-        if value is _UNSET:
+        if value is UNSET:
             self.draft.values[step].pop(field, None)
         else:
             self.draft.set(step, field, value)
+
+    def _put(self, changes: Iterable[Change]) -> None:
+        changed = list(changes)
+        for step, name, value in changed:
+            self._apply(step, name, value)
+        self._applied((step, name) for step, name, _ in changed)
 
     def _applied(self, changed: Iterable[tuple[Step, str]]) -> None:
         for step, field in changed:
@@ -323,49 +339,6 @@ class ProjectState(QObject):
     def _tell(self, error: ProblemError) -> None:
         for problem in error.problems:
             self.messages.problem(problem)
-
-
-class _Edit(QUndoCommand):
-    """One or more fields at once; edits of one and the same field in a row become one."""
-
-    def __init__(
-        self, state: ProjectState, title: str, changes: list[Change], *, merges: bool = False
-    ) -> None:
-        super().__init__(title)
-        self._merges = merges
-        self._state = state
-        self._after = changes
-        self._before: list[Change] = [
-            (step, name, state.draft.values[step].get(name, _UNSET)) for step, name, _ in changes
-        ]
-
-    def redo(self) -> None:
-        self._put(self._after)
-
-    def undo(self) -> None:
-        self._put(self._before)
-
-    def id(self) -> int:
-        """Qt merges neighbours with the same id; -1 stands alone, as does each change of a list."""
-        held = any(isinstance(value, list | tuple) for _, _, value in self._after)
-        if held or (len(self._after) != 1 and not self._merges):
-            return -1
-        return hash(tuple(self._fields())) & 0x3FFFFFFF
-
-    def mergeWith(self, other: QUndoCommand) -> bool:
-        """Takes over the newer value of the same field."""
-        if not isinstance(other, _Edit) or other._fields() != self._fields():
-            return False
-        self._after = other._after
-        return True
-
-    def _fields(self) -> list[tuple[Step, str]]:
-        return [(step, name) for step, name, _ in self._after]
-
-    def _put(self, changes: list[Change]) -> None:
-        for step, name, value in changes:
-            self._state._apply(step, name, value)
-        self._state._applied(self._fields())
 
 
 def _each_once(problems: Iterable[Problem]) -> list[Problem]:

@@ -8,6 +8,7 @@ from PySide6.QtCore import QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
 from lora_studio.gui import language, told
+from lora_studio.gui.edits import history
 from lora_studio.gui.language import tr
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.window import Window
@@ -33,7 +34,7 @@ class Renewal(QObject):
         QTimer.singleShot(0, self, self.renew)
 
     def renew(self) -> None:
-        """The same project at the same place, in the language that is chosen now."""
+        """The same project at the same place, in the language that is chosen now; edits can be undone."""
         old = self.window
         old.commit()
         if old.cluster.is_writing or old.engine.control.running:
@@ -41,7 +42,7 @@ class Renewal(QObject):
             return
         if old.has_project and old.state.dirty and not old.save():
             return  # and has said why
-        project, place = old.state.draft.path, old.place
+        project, place, done = old.state.draft.path, old.place, history(old.state.undo)
         old.leave()
         language.install(self._app, old.preferences.language)
         told.forget()
@@ -49,8 +50,8 @@ class Renewal(QObject):
         new.renewal_wanted.connect(self._soon)
         new.setGeometry(old.geometry())
         new.show()
-        if project is not None:
-            new.open_project(project)
+        if project is not None and new.open_project(project):
+            new.state.take_history(done)
         new.go(place)
         old.close()
         old.deleteLater()

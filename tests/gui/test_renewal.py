@@ -70,6 +70,31 @@ def test_the_language_changes_at_once_and_the_project_stays_open_where_it_was(
     assert Preferences.load().language == "de"
 
 
+def test_edits_are_undone_and_redone_after_the_language_has_changed(
+    renewal: Renewal, qtbot: QtBot, project_folder: Path
+) -> None:
+    old = renewal.window
+    old.open_project(project_folder)
+    first = old.state.get("lora", "rank")
+    old.state.set("lora", "rank", 24)
+    old.state.set("training", "epochs", 5)
+    old.state.set("lora", "rank", 48)
+    old.state.undo.undo()
+    _choose_german(renewal, qtbot)
+    state = renewal.window.state
+    assert not state.dirty
+    assert (state.get("lora", "rank"), state.get("training", "epochs")) == (24, 5)
+    renewal.window.actions_.redo.trigger()
+    assert state.get("lora", "rank") == 48
+    assert state.dirty
+    assert renewal.window.actions_.undo.text() == "Rückgängig: Rang"
+    for _ in range(3):
+        renewal.window.actions_.undo.trigger()
+    assert state.get("lora", "rank") == first
+    assert not state.is_set("training", "epochs")
+    assert not state.undo.canUndo()
+
+
 def test_a_training_goes_on_while_the_language_changes(
     renewal: Renewal, qtbot: QtBot, project_folder: Path, scenario: Scenario
 ) -> None:

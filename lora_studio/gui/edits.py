@@ -1,0 +1,101 @@
+"""Edits of a project: done, undone, merged with their like, and carried over to another window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtGui import QUndoCommand, QUndoStack
+
+from lora_studio.core.problems import Step
+
+#: Stands for a field that is not set and takes its default.
+UNSET = object()
+
+#: A field of a step, and a value for it.
+Change = tuple[Step, str, Any]
+
+#: Gives fields their values.
+Put = Callable[[Sequence[Change]], None]
+
+
+class Edit(QUndoCommand):
+    """One or more fields at once; edits of one and the same field in a row become one."""
+
+    def __init__(
+        self,
+        put: Put,
+        title: str,
+        before: Sequence[Change],
+        after: Sequence[Change],
+        *,
+        merges: bool = False,
+        asleep: bool = False,
+    ) -> None:
+        """`before` and `after` are about the same fields. `merges`: with the same ones just before.
+
+        While it is `asleep` it changes nothing, whatever its stack does with it.
+        """
+        super().__init__(title)
+        self.before, self.after, self.merges = tuple(before), tuple(after), merges
+        self.asleep = asleep
+        self._put = put
+
+    def redo(self) -> None:
+        if not self.asleep:
+            self._put(self.after)
+
+    def undo(self) -> None:
+        if not self.asleep:
+            self._put(self.before)
+
+    def id(self) -> int:
+        """Qt merges neighbours with the same id; -1 stands alone, as does each change of a list."""
+        held = any(isinstance(value, list | tuple) for _, _, value in self.after)
+        if self.asleep or held or (len(self.after) != 1 and not self.merges):
+            return -1
+        return hash(tuple(self.fields())) & 0x3FFFFFFF
+
+    def mergeWith(self, other: QUndoCommand) -> bool:
+        """Takes over the newer value of the same field."""
+        if not isinstance(other, Edit) or other.fields() != self.fields():
+            return False
+        self.after = other.after
+        return True
+
+    def fields(self) -> list[tuple[Step, str]]:
+        """What it is about."""
+        return [(step, name) for step, name, _ in self.after]
+
+
+@dataclass(frozen=True)
+class History:
+    """What a stack holds, and how many of its edits are done: those after `place` can be redone."""
+
+    edits: tuple[Edit, ...]
+    place: int
+
+
+def history(stack: QUndoStack) -> History:
+    """What can be undone and redone."""
+    found = (stack.command(index) for index in range(stack.count()))
+    return History(tuple(edit for edit in found if isinstance(edit, Edit)), stack.index())
+
+
+def restore(stack: QUndoStack, kept: History, put: Put, titled: Callable[[Edit], str]) -> None:
+    """Fills an empty stack with what another one held; values stay as they are and count as saved.
+
+    `titled` names each edit anew.
+    """
+    copies = [
+        Edit(put, titled(edit), edit.before, edit.after, merges=edit.merges, asleep=True)
+        for edit in kept.edits
+    ]
+    for edit in copies:
+        stack.push(edit)
+    while stack.index() > kept.place:
+        stack.undo()
+    stack.setClean()
+    for edit in copies:
+        edit.asleep = False
