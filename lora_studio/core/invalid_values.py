@@ -6,6 +6,7 @@ import re
 
 from pydantic_core import ErrorDetails
 
+from lora_studio.core import words
 from lora_studio.core.spec import FieldFacts
 
 
@@ -59,5 +60,7 @@ def way_back(about: FieldFacts) -> str:
 
 def _plain(value: object) -> str:
     """A value as it may be shown: in an address, what stands before its @ can be a password."""
+    if isinstance(value, float):
+        return words.small(value)
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return re.sub(r"^(\w+://)?[^/@]*@", r"\1…@", text)

@@ -113,6 +113,7 @@ class EngineDialog(Dialog):
                 self.outcome,
             )
         )
+        self.body.addStretch(1)  # it stays as high as it was when something goes
         self.buttons.insertWidget(0, self.log)
         self.close_ = self.add_button(button(tr("Close"), self.reject))
         self.cancel = self.add_button(button(tr("Cancel"), self.control.cancel))

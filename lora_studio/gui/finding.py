@@ -36,6 +36,7 @@ def find(entries: Iterable[Entry], typed: str) -> list[Entry]:
 
     Every word has to be found. One that begins a word of the title counts most, then one within the
     title, then one in the detail; for a title that has all letters in order there is a last chance.
+    Of equals, the one that is named so and no longer comes first, then what comes first in `entries`.
     """
     words = _plain(typed).split()
     if not words:
@@ -54,7 +55,7 @@ def _cost(entry: Entry, words: list[str]) -> tuple[int, int] | None:
             letters = "".join(words)
             return (100, len(title)) if len(letters) > 2 and _in_order(letters, title) else None
         total += cost
-    return (total, len(title))
+    return (total, int(title != " ".join(words)))
 
 
 def _word_cost(word: str, title: str, detail: str) -> int | None:

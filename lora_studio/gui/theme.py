@@ -29,6 +29,11 @@ from lora_studio.gui.preferences import TextSize
 from lora_studio.gui.text_size import Size as Size
 from lora_studio.gui.text_size import fit_again
 
+#: Icons that show a way, and show it the other way where everything goes from right to left.
+_DIRECTED = frozenset({"back", "chevron-right"})
+#: Pixels that each drawing is wide and high.
+_SIDE = 20
+
 Mode = Literal["light", "dark", "system"]
 Role = Literal["text", "muted", "accent", "on_accent", "ok", "warn", "error"]
 
@@ -189,9 +194,11 @@ class Theme(QObject):
 
     def _image(self, name: str, role: Role) -> str:
         """A tinted icon as a file; style sheets take images from files only."""
-        file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}.svg"
+        mirrored = _is_mirrored()
+        way = "-mirrored" if mirrored else ""
+        file = Path(self._images.path()) / f"{self.palette.name}-{role}-{name}{way}.svg"
         if not file.exists():
-            file.write_bytes(_tinted(name, getattr(self.palette, role)))
+            file.write_bytes(_tinted(name, getattr(self.palette, role), mirrored))
         return f'"{file.as_posix()}"'
 
     def _tint_again(self) -> None:
@@ -266,7 +273,7 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     `room` that it keeps from the words after it."""
     screens = QGuiApplication.instance()
     ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
-    mirrored = QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
+    mirrored = _is_mirrored()
     key = f"lora_studio {name} {tint} {size} {ratio} {room} {mirrored}"
     made_before = QPixmap()
     if QPixmapCache.find(key, made_before):
@@ -276,7 +283,8 @@ def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
     result.fill(Qt.GlobalColor.transparent)
     painter = QPainter(result)
     begin = result.width() - side if mirrored else 0
-    QSvgRenderer(QByteArray(_tinted(name, tint))).render(painter, QRectF(begin, 0, side, side))
+    drawing = QSvgRenderer(QByteArray(_tinted(name, tint, mirrored)))
+    drawing.render(painter, QRectF(begin, 0, side, side))
     painter.end()
     result.setDevicePixelRatio(ratio)
     QPixmapCache.insert(key, result)
@@ -302,9 +310,18 @@ def _constants(holder: type) -> list[tuple[str, int]]:
     return [(key, value) for key, value in vars(holder).items() if isinstance(value, int)]
 
 
+def _is_mirrored() -> bool:
+    """Whether everything is laid out from right to left."""
+    return QGuiApplication.layoutDirection() == Qt.LayoutDirection.RightToLeft
+
+
 @functools.cache  # some dozen icons in a few colours
-def _tinted(name: str, tint: str) -> bytes:
+def _tinted(name: str, tint: str, mirrored: bool = False) -> bytes:
     svg = (paths.resources() / "icons" / f"{name}.svg").read_text("utf-8")
+    if mirrored and name in _DIRECTED:
+        begin, end = svg.index(">") + 1, svg.rindex("</svg>")
+        flip = f'<g transform="matrix(-1 0 0 1 {_SIDE} 0)">'
+        svg = f"{svg[:begin]}{flip}{svg[begin:end]}</g>{svg[end:]}"
     return svg.replace("currentColor", tint).encode()
 
 

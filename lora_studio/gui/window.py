@@ -323,7 +323,7 @@ class Window(QMainWindow, Furnished):
     def show_copying(self, share: float | None) -> None:
         """Shows in the header how far a folder for a cluster is copied; None for none."""
         doing = tr("Copying for the cluster") if self.cluster.is_writing else ""
-        self.header.task.show_job(doing, share, None, stopping=False)
+        self.header.show_task(doing, share)
 
     def show_job(self) -> None:
         if self.jobs.running:

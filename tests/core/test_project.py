@@ -139,6 +139,9 @@ def test_a_fix_makes_its_problem_go_away(tmp_path: Path) -> None:
     draft = Draft(path=tmp_path / "x.lorastudio")
     draft.set("lora", "rank", 0)
     draft.set("model", "source", "")
+    draft.set("training", "learning_rate", "fast")
+    named = {problem.fix.label for problem in checks.check(draft) if problem.fix}
+    assert "Use the default (2e-4)" in named, "as the field shows it"
     for problem in checks.check(draft):
         if problem.fix:
             draft.set(problem.fix.step, problem.fix.field, problem.fix.value)

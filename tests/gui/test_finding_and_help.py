@@ -47,6 +47,11 @@ def test_the_beginning_of_a_title_counts_more_than_a_word_in_the_help() -> None:
     assert found == ["Rate limit", "Learning rate", "Dropout"]
 
 
+def test_of_equals_the_exact_name_comes_first_then_what_the_pages_show_first() -> None:
+    assert _titles("rate", ("Learning rate", ""), ("Low rate", ""), ("Rate", ""))[0] == "Rate"
+    assert _titles("rate", ("Learning rate", ""), ("Low rate", "")) == ["Learning rate", "Low rate"]
+
+
 def test_every_word_has_to_be_found_and_case_and_accents_do_not_matter() -> None:
     assert _titles("GROSSE los", ("Losgröße", ""), ("Größe der Lose", ""))[0] == "Größe der Lose"
     assert _titles("learning dataset", ("Learning rate", "")) == []

@@ -191,8 +191,8 @@ def test_after_training_a_verdict_and_the_way_on(
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(60, 60), *finished()])
     state.set_run(run, "")
-    assert page.what.text() == "✓ Eval loss fell 1.74 → 1.30 and levelled off."
-    assert page.advice.text().endswith("Took 12 min.")
+    assert page.verdict.what.text() == "✓ Eval loss fell 1.74 → 1.30 and levelled off."
+    assert page.verdict.advice.text().endswith("Took 12 min.")
     assert page.done()
     assert page.header.primary.text() == "Continue"
     with qtbot.waitSignal(page.continue_clicked):
@@ -250,8 +250,8 @@ def test_a_training_whose_process_vanished_can_be_resumed(
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(30, 60)])
     state.set_run(run, "")
-    assert "its process is gone" in page.what.text()
-    assert "checkpoint at step 20" in page.advice.text()
+    assert "its process is gone" in page.verdict.what.text()
+    assert "checkpoint at step 20" in page.verdict.advice.text()
     assert page.header.primary.text() == "Resume"
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
@@ -269,8 +269,8 @@ def test_a_training_is_paused_with_a_click_and_resumed_with_another(
         qtbot.keyClick(page.pause, Qt.Key.Key_Space)
     play(page, [events.Done(id="t", paused=True)])
     state.set_run(run, "")
-    assert page.what.text() == "Training is paused."
-    assert page.advice.text() == "Resume to go on from the checkpoint at step 30."
+    assert page.verdict.what.text() == "Training is paused."
+    assert page.verdict.advice.text() == "Resume to go on from the checkpoint at step 30."
     assert not page.pause.isVisible()
     assert page.header.primary.text() == "Resume"
     assert not page.done()
@@ -299,7 +299,10 @@ def test_a_failed_training_says_why_and_what_to_do(
     problem = Problem(code="training.memory", what="Out of memory.", remedy="Use 4-bit.")
     play(page, [*begun(), events.Failed(id="t", problem=problem)])
     state.set_run(run, "")
-    assert (page.what.text(), page.advice.text()) == ("✗ Out of memory.", "Use 4-bit.")
+    assert (page.verdict.what.text(), page.verdict.advice.text()) == (
+        "✗ Out of memory.",
+        "Use 4-bit.",
+    )
     assert page.header.primary.text() == "Train again"
     assert not page.done()
 
@@ -731,11 +734,12 @@ def test_a_job_that_failed_offers_what_to_do(
     state.set_run(run, command)
     problem = Problem(code="disk.full", what="The disk is full.", remedy="Free some space.")
     page.on_event(events.Started(id="t", command=command, time=1000))
-    assert page.what_now.isHidden()
+    what_now = (page.verdict if isinstance(page, TrainingPage) else page).what_now
+    assert what_now.isHidden()
     state.set_run(run)
     page.on_event(events.Failed(id="t", problem=problem))
     with qtbot.waitSignal(page.explain_requested) as asked:
-        page.what_now.click()
+        what_now.click()
     assert asked.args == [problem]
 
 

@@ -181,8 +181,8 @@ def test_a_training_that_diverges_is_told_while_it_runs_with_changes_for_the_nex
     assert not page.verdict.isVisible()
     run_of(page, [2.0 + 0.2 * n for n in range(40)], {})
     assert page.verdict.isVisible()
-    assert page.what.text().startswith("⚠ The loss is rising")
-    first = page.fixes.buttons[0]
+    assert page.verdict.what.text().startswith("⚠ The loss is rising")
+    first = page.verdict.fixes.buttons[0]
     assert first.text() == "Learning rate 7e-5"
     qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
     assert page.state.get("training", "learning_rate") == 7e-5
@@ -201,12 +201,12 @@ def test_after_an_overfitting_a_click_leads_to_the_changed_recipe(
     page.on_event(events.AdapterSaved(id="t", step=100, folder="/tmp/a", bytes=1, best_loss=1.3))
     page.on_event(events.Done(id="t"))
     page.state.set_run(None, "")
-    assert page.what.text() == (
+    assert page.verdict.what.text() == (
         "⚠ Eval loss was lowest, 1.30, at step 100 and has risen to 1.70 since."
     )
-    assert "The best adapter was kept, that of step 100." in page.advice.text()
-    assert [made.text() for made in page.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
-    qtbot.mouseClick(page.fixes.buttons[2], Qt.MouseButton.LeftButton)
+    assert "The best adapter was kept, that of step 100." in page.verdict.advice.text()
+    assert [made.text() for made in page.verdict.fixes.buttons] == ["Train for 2 epochs", "Dropout 0.1", "Rank 8"]  # fmt: skip
+    qtbot.mouseClick(page.verdict.fixes.buttons[2], Qt.MouseButton.LeftButton)
     assert (page.state.get("lora", "rank"), page.state.get("lora", "alpha")) == (8, 16)
     assert page.recipe.isVisible()
     page.state.undo.undo()  # rank and alpha are one step
@@ -219,14 +219,14 @@ def test_a_zero_gradient_is_told_after_the_end_too(page: TrainingPage) -> None:
     for number in range(1, 12):
         page.on_event(step(number, 2.0, norm=0.0))
     page.refresh()
-    assert "The gradient is zero" in page.what.text()
+    assert "The gradient is zero" in page.verdict.what.text()
     page.on_event(events.AdapterSaved(id="t", step=11, folder="/tmp/a", bytes=1))
     page.on_event(events.Done(id="t"))
     page.state.set_run(None, "")
-    assert "The gradient is zero" in page.what.text()
-    assert [made.text() for made in page.fixes.buttons] == ["Adapt all linear layers"]
+    assert "The gradient is zero" in page.verdict.what.text()
+    assert [made.text() for made in page.verdict.fixes.buttons] == ["Adapt all linear layers"]
     QApplication.processEvents()
-    assert page.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
+    assert page.verdict.fixes.buttons[0].x() == 0  # words that are hidden take no room before it
 
 
 def test_a_run_does_not_scroll_for_the_height_of_the_recipe(page: TrainingPage) -> None:

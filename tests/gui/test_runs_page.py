@@ -96,6 +96,9 @@ def test_ticked_runs_are_plotted_on_a_quantity_of_choice(page: RunsPage, qtbot: 
     page.plot.setFocus()
     qtbot.keyClick(page.plot, Qt.Key.Key_End)
     assert page.plot.readout.text().startswith("step 20  ·  A ")
+    title = page.plot.chart.caption_height()
+    assert title > 0
+    assert page.plot.readout.y() >= title, "what is plotted stays in sight"
     qtbot.keyClick(page.table, Qt.Key.Key_Space)
     assert page.plot.runs == []
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog, QLabel, QPushButton
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QLabel,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import commands, events, project, run_folder
@@ -17,11 +25,13 @@ from lora_studio.core.problems import STEPS, Fix, Problem, Where
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.run_queue import Entry
 from lora_studio.gui import lasting_thread, theme
+from lora_studio.gui.device_gauges import Gpu, Sample
 from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDialog
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.project_scan import ProjectScan
 from lora_studio.gui.widgets.glyph import ElidedLink
+from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts, plain_pages
@@ -740,6 +750,47 @@ def test_the_header_shows_the_device_that_the_project_trains_on(
     assert name.text() == "RTX 3090"
     window.state.undo.undo()
     assert name.text() == "RTX 4090"
+
+
+def test_the_end_of_a_job_is_in_reach_from_the_first_moment(qtbot: QtBot) -> None:
+    over = QWidget()
+    qtbot.addWidget(over)
+    header = HeaderBar(QMenu(over))
+    column = QVBoxLayout(over)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.addWidget(header)
+    over.resize(1000, 100)
+    header.set_project("support-bot", "", saved="saved")
+    card = Gpu("NVIDIA GeForce RTX 4090", "GPU-1", 18 << 30, 24 << 30, 97, 61)
+    header.device.show_sample(Sample(12.0, 7 << 30, 64 << 30, (card,)))
+    with qtbot.waitExposed(over):
+        over.show()
+    for doing, share, eta in (
+        ("loading the model", None, None),
+        ("loading the model in 4-bit", 0.1, None),
+        ("training", 0.3, 4000),
+    ):
+        header.show_job(doing, share, eta, stopping=False)
+        layout = header.layout()
+        assert layout is not None
+        assert layout.sizeHint().width() <= header.width()
+        QApplication.sendPostedEvents()  # what lays out and goes before any painting
+        stop = header.job.stop
+        right = stop.mapTo(header, stop.rect().topRight()).x()
+        assert right < header.width()
+        assert stop.width() >= stop.sizeHint().width()
+        assert over.width() == 1000
+
+
+def test_the_title_of_every_page_stands_at_the_same_height(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("settings")
+    settings = window.settings.header
+    window.go("model")
+    page = window.pages["model"].header
+    assert settings.sizeHint().height() == page.sizeHint().height()
 
 
 def test_the_header_tells_how_many_runs_wait_and_leads_to_them(

@@ -13,9 +13,10 @@ from lora_studio.core.estimate import estimate
 from lora_studio.core.lora import LoraSpec, Targets
 from lora_studio.core.problems import ProblemError, Step
 from lora_studio.gui import memory_plan
+from lora_studio.gui.edits import Change
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.project_state import Change, ProjectState
+from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.basics import Card, More, column, label, set_role
 from lora_studio.gui.widgets.block_drawing import USUAL, BlockDrawing, meant_by
 from lora_studio.gui.widgets.cards_control import CardsControl, Choice

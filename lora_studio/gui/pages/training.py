@@ -6,36 +6,28 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QSizePolicy, QTabWidget, QVBoxLayout, QWidget
 
-from lora_studio.core import advice, checks, commands, events, words
-from lora_studio.core.lora import LoraSpec
-from lora_studio.core.problems import Fix, ProblemError
-from lora_studio.core.project import Project
-from lora_studio.core.training import TrainingSpec
-from lora_studio.core.verdict import Verdict, diverged, judge
-from lora_studio.core.watching import Watch
+from lora_studio.core import checks, commands, events, words
+from lora_studio.core.problems import Fix
 from lora_studio.gui.job_record import JobRecord
 from lora_studio.gui.language import mark, tr
-from lora_studio.gui.lingering import Lingering
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.training_recipe import Recipe
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
 from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.basics import Card, button, label, row, set_role
+from lora_studio.gui.widgets.basics import Card, button
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.curves_card import CurvesCard
-from lora_studio.gui.widgets.fix_row import FixRow
 from lora_studio.gui.widgets.log_view import LogView
 from lora_studio.gui.widgets.progress_line import ProgressLine
 from lora_studio.gui.widgets.run_note import RunNote
 from lora_studio.gui.widgets.sample_view import SampleView
 from lora_studio.gui.widgets.step_tiles import StepTiles
+from lora_studio.gui.widgets.verdict_card import VerdictCard
 
 #: Milliseconds between two updates of the figures: nobody reads faster.
 _UPDATE_EVERY = 150
-#: A verdict looks at this many points of a curve at most; of a longer one at means.
-_JUDGED_POINTS = 3000
 
 
 class TrainingPage(Page):
@@ -53,14 +45,11 @@ class TrainingPage(Page):
         self.tiles = StepTiles()
         self.progress = ProgressLine()
         self.log, self.samples, self.note = LogView(), SampleView(), RunNote()
+        self.verdict = VerdictCard(state, self.record, self.plot)
+        self.verdict.fix_chosen.connect(self._take_fix)
+        self.verdict.explain_clicked.connect(self._explain)
         self.tabs = QTabWidget()
         self.recipe = Recipe(state, self.add_editor)
-        self.what, self.advice = label(role="section", wrap=True), label(role="muted", wrap=True)
-        self.verdict = Card()
-        self.fixes = FixRow(state)
-        self.fixes.chosen.connect(self._take_fix)
-        self.what_now = button(tr("What now?"), self._explain, kind="link")
-        self._watch, self._warned = Watch(), Lingering()
         self.pause = button(tr("Pause"), self._rest, icon="pause")
         self.pause.setToolTip(
             tr("Ends after this step with a checkpoint and gives the memory back.")
@@ -79,10 +68,7 @@ class TrainingPage(Page):
         self._wants_recipe = False
         self._ends = False  # the user has asked for the end, which comes after the step
         self._adapter: events.AdapterSaved | None = None
-        self._plan: events.TrainingStarted | None = None
         self._last: events.StepDone | None = None
-        self._ran_with: Project | None = None
-        self._verdict = judge([])
         self._run = state.run
         self._update = QTimer(self, singleShot=True, interval=_UPDATE_EVERY)
         self._update.timeout.connect(self.refresh)
@@ -115,7 +101,6 @@ class TrainingPage(Page):
         self.body.addWidget(self.run_view, 1)
 
     def _run_view(self) -> QWidget:
-        self.verdict.add(self.what, self.advice, self.fixes, row(self.what_now, None))
         figures = Card()
         figures.setMinimumWidth(280)
         figures.add(self.progress, self.tiles)
@@ -151,13 +136,10 @@ class TrainingPage(Page):
             return
         self.log.on_event(event)
         self.curves.take(event)
-        self._watch.take(event)
+        self.verdict.take(event)
         match event:
             case events.Started():
                 self._begin()
-            case events.TrainingStarted():
-                self._plan = event
-                self._ran_with = self._frozen()
             case events.StepDone():
                 self._last = event
                 self.note.set_step(event.step)
@@ -165,8 +147,6 @@ class TrainingPage(Page):
                 self.tiles.show_evaluation(event.loss)
             case events.AdapterSaved():
                 self._adapter = event
-            case events.Done():
-                self._verdict = self._judged()
             case events.Generated() | events.Sampled():
                 if self.tabs.indexOf(self.samples) < 0:
                     self.tabs.insertTab(1, self.samples, tr("Samples"))
@@ -175,13 +155,6 @@ class TrainingPage(Page):
             self.refresh()
         elif not self._update.isActive():
             self._update.start()
-
-    def _frozen(self) -> Project | None:
-        """The project as the run has it."""
-        try:
-            return self.state.run.load_project() if self.state.run is not None else None
-        except ProblemError:
-            return None
 
     def _begin(self) -> None:
         """A new training or one that goes on: curves of a resumed one stay."""
@@ -200,9 +173,8 @@ class TrainingPage(Page):
             self.log.clear()
             self.samples.clear()
             self.tabs.removeTab(self.tabs.indexOf(self.samples))
-            self._plan = self._last = self._adapter = None
-            self._watch, self._ran_with = Watch(), None
-            self._warned.clear()
+            self.verdict.clear()
+            self._last = self._adapter = None
             self._wants_recipe = self._ends = False
         self.note.show_run(self._run)
         self.refresh()
@@ -336,7 +308,7 @@ class TrainingPage(Page):
         self._show_progress(running)
         if self._last is not None:
             self.tiles.show_step(self._last, running=running)
-        self._show_verdict(running)
+        self.verdict.show_verdict(running, self._adapter, self._how_on())
         super().refresh()
 
     def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
@@ -356,71 +328,6 @@ class TrainingPage(Page):
             self.progress.show_progress(tr("Training"), last.step / last.steps, last.eta_s)
         else:
             self.progress.show_progress(tr("Starting…"), None)
-
-    def _show_verdict(self, running: bool) -> None:
-        found = self._warned.of(self._watch.verdict()) if running else None
-        self.verdict.setVisible(found is not None or (not running and self.record.phase != "none"))
-        self.what_now.setVisible(not running and self.record.phase == "failed")
-        if found is not None:
-            self._say(f"⚠ {tell(found.what)}", tell(found.advice), "warn")
-            self.fixes.show_fixes(self._fixes(found), tr("For the next training:"))
-        else:
-            self.fixes.show_fixes([])
-        if running or self.record.phase == "none":
-            return
-        if self.record.phase == "failed" and (problem := self.record.problem) is not None:
-            self._say(f"✗ {tell(problem.what)}", tell(problem.remedy), "error")
-            if problem.code == "training.diverged":
-                self.fixes.show_fixes(self._fixes(diverged(problem.what)))
-        elif self.record.phase == "paused":
-            self._say(tr("Training is paused."), self._how_on(), "section")
-        elif self.record.phase == "cancelled":
-            self._say(tr("Training was cancelled."), self._how_on(), "section")
-        elif self.record.was_cut_off(self.state.running):
-            self._say(
-                tr("⚠ Training ended without a word: its process is gone."), self._how_on(), "warn"
-            )
-        else:
-            self._say_verdict(self._verdict)
-
-    def _say_verdict(self, verdict: Verdict) -> None:
-        sign = "✓ " if verdict.good else "⚠ " if verdict.kind != "too_short" else ""
-        took = tr("Took {time}.")
-        if self.record.phase == "stopped":
-            took = tr("Stopped by you after {time}.")
-        kept = self._adapter if self._adapter and self._adapter.best_loss is not None else None
-        said = [tell(verdict.advice)]
-        if kept:
-            step = words.number(kept.step)
-            said.append(tr("The best adapter was kept, that of step {step}.").format(step=step))
-        said.append(took.format(time=words.duration(self.record.seconds)))
-        self._say(f"{sign}{tell(verdict.what)}", " ".join(said), "section")
-        self.fixes.show_fixes(self._fixes(verdict))
-
-    def _say(self, what: str, advice: str, role: str) -> None:
-        self.what.setText(what)
-        self.advice.setText(advice)
-        set_role(self.what, "error" if role == "error" else "warn" if role == "warn" else "section")
-
-    def _fixes(self, verdict: Verdict) -> list[Fix]:
-        """For the recipe that this training runs with, which the project's may differ from by now."""
-        training, lora = self.state.spec("training"), self.state.spec("lora")
-        if self._ran_with is not None:
-            training, lora = self._ran_with.training, self._ran_with.lora
-        if not isinstance(training, TrainingSpec) or not isinstance(lora, LoraSpec):
-            return []
-        per_epoch = self._plan.steps_per_epoch if self._plan else 1.0
-        return advice.fixes(verdict, advice.Recipe(training, lora, per_epoch))
-
-    def _judged(self) -> Verdict:
-        found = self._watch.verdict()
-        if found is not None and found.kind == "zero_gradient":
-            return found
-        run = self.plot.run
-        return judge(
-            run.steps.curve("loss").condensed(_JUDGED_POINTS),
-            run.evaluations.curve("loss").condensed(_JUDGED_POINTS),
-        )
 
     def _how_on(self) -> str:
         if self._can_resume() and self.state.run is not None:

@@ -95,6 +95,10 @@ class CurveChart(Chart):
         """Names the quantity inside the chart, where an axis is too short for it."""
         self._caption.setText(text, color=self.colors().muted)
 
+    def caption_height(self) -> int:
+        """Pixels that the caption takes at the top, 0 without one."""
+        return theme.Size.CAPTION + theme.Space.S if self._caption.text.strip() else 0
+
     def set_scale(self, scale: float) -> None:
         """What values are multiplied with on the axis."""
         self._plot.getAxis("left").setScale(scale)

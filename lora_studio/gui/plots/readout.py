@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from html import escape
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
 
 from lora_studio.gui import theme
-from lora_studio.gui.plots.curve_chart import axis_width
+from lora_studio.gui.plots.curve_chart import CurveChart, axis_width
 from lora_studio.gui.theme import Space
 
 
@@ -26,8 +26,8 @@ class Value:
 class Readout(QFrame):
     """Floats in an upper corner of a chart."""
 
-    def __init__(self, chart: QWidget) -> None:
-        """Hidden until there is something to read."""
+    def __init__(self, chart: CurveChart) -> None:
+        """Hidden until there is something to read; leaves the chart's caption to be seen."""
         super().__init__(chart)
         self.setProperty("surface", "card")
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
@@ -75,4 +75,8 @@ class Readout(QFrame):
 
     def _place(self) -> None:
         right = self._chart.width() - self.width() - Space.M
-        self.move(axis_width() + Space.M if self._is_left else right, Space.S)
+        lowest = max(0, self._chart.height() - self.height())
+        top = min(Space.S + self._chart.caption_height(), lowest)
+        self.move(
+            axis_width() + Space.M if self._is_left else right, top if self._is_left else Space.S
+        )

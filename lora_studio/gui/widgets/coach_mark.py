@@ -139,7 +139,7 @@ class CoachMarks(QWidget):
     def _arrange(self) -> None:
         """The bubble stands where there is room: beside, under, over, else in the lit part."""
         self.bubble.adjustSize()
-        self.bubble.setFixedHeight(self._layout.heightForWidth(self._width))
+        self.bubble.setFixedHeight(self._layout.totalHeightForWidth(self._width))
         size, light, room = self.bubble.size(), self.light(), self.rect().adjusted(12, 12, -12, -12)
         if light.isEmpty():
             self.bubble.move(room.center() - QPoint(size.width() // 2, size.height() // 2))

@@ -7,6 +7,7 @@ from typing import cast
 from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from lora_studio.gui.language import tr
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space
 from lora_studio.gui.widgets.basics import FlowLayout, button, flowing, label
 
@@ -20,6 +21,7 @@ class PageHeader(QWidget):
         self.title = label(title, "title")
         self.back = button(tr("Back"))
         self.primary = button(tr("Continue"), kind="primary")
+        sized(self.title, height=32)  # as high as buttons, also where there are none
         extra = flowing()
         self.extra = cast(FlowLayout, extra.layout())
         layout = QHBoxLayout(self)

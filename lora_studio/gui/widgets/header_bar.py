@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QProgressBar,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QWidget,
 )
@@ -52,6 +53,8 @@ class HeaderBar(QFrame):
         self._making_room = True
         self.setProperty("surface", "header")
         sized(self, height=48)
+        # What does not fit is given up here: a window never becomes wider for it.
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._project = QToolButton()
         self._project.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self._project.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow comes last
@@ -101,6 +104,12 @@ class HeaderBar(QFrame):
         self.queue.setVisible(waiting > 0)
         self.queue.setText(tr_n("{n} queued", "{n} queued", waiting))
         self.queue.setToolTip(tr_n("{n} run waits", "{n} runs wait", waiting))
+        self._make_room()
+
+    def show_task(self, doing: str, share: float | None) -> None:
+        """Shows what is done beside a job; `doing` is empty for nothing, `share` runs from 0 to 1."""
+        self.task.show_job(doing, share, None, stopping=False)
+        self._make_room()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """The machine around the GPU is shown where there is room."""
@@ -111,14 +120,23 @@ class HeaderBar(QFrame):
         if self._making_room:  # what goes and comes tells again
             return
         self._making_room = True
-        layout = self.layout()
         for roomy, saved, gauges in _GIVEN_UP:
             self._device.set_roomy(roomy)
             self._saved.setVisible(saved)
             self._device.set_fits(gauges)
-            if layout is None or layout.sizeHint().width() <= self.width():
+            if self._needed() <= self.width():
                 break
         self._making_room = False
+
+    def _needed(self) -> int:
+        """Pixels that what is shown takes, words included that came a moment ago: by itself, a row
+        in a row tells of its new width one turn of the event loop later."""
+        for part in (self._device, self.task, self._job):
+            if (inner := part.layout()) is not None:
+                inner.invalidate()
+                part.updateGeometry()
+        layout = self.layout()
+        return layout.sizeHint().width() if layout is not None else 0
 
     def show_job(self, doing: str, share: float | None, eta_s: float | None, *, stopping: bool) -> None:  # fmt: skip
         """Shows the job under way; `doing` is empty for none, `share` runs from 0 to 1."""
@@ -130,6 +148,7 @@ class HeaderBar(QFrame):
         self._project.setText(name)
         self._project.setToolTip(folder)
         self._saved.setText(saved)
+        self._make_room()
 
 
 class JobView(QWidget):

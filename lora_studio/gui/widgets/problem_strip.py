@@ -106,7 +106,9 @@ class ProblemStrip(QFrame):
         worst = _role(self._problems[0])
         self._glyph.setPixmap(pixmap(_GLYPHS[worst], getattr(current(), worst), 16))
         self._count.setText(_counted(self._problems))
-        for problem in self._problems[:_IN_LINE]:
+        for number, problem in enumerate(self._problems[:_IN_LINE]):
+            if number:
+                self._line.addWidget(label("·", "muted"))
             self._line.addWidget(self._link(problem))
         self._line.addStretch(1)
         hidden = len(self._problems) - _IN_LINE
