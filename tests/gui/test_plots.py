@@ -15,6 +15,7 @@ from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.gui import theme
+from lora_studio.gui.plots.chart import Scale
 from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
@@ -170,6 +171,18 @@ def test_the_height_fits_what_is_shown_and_a_spike_is_in_it(plot: LossPlot) -> N
     assert box.viewRange()[1][1] > 9
     plot.chart.set_x_range(10, 90)
     assert box.viewRange()[1][1] < 2.1
+
+
+@pytest.mark.parametrize("height", [40, 60, 100, 400])
+def test_numbers_on_an_axis_never_stand_on_one_another(qapp: QApplication, height: int) -> None:
+    for low, high in ((0.55, 1.25), (0.0, 2.6e-4), (-3.0, 1200.0)):
+        values = [
+            value for _, level in Scale("left").tickValues(low, high, height)[:1] for value in level
+        ]
+        assert values
+        places = sorted(height * (value - low) / (high - low) for value in values)
+        apart = [after - before for before, after in itertools.pairwise(places)]
+        assert all(distance >= theme.Size.CAPTION for distance in apart)
 
 
 def test_pointing_reads_out_every_shown_curve_with_its_units(plot: LossPlot) -> None:

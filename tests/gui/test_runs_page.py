@@ -137,6 +137,18 @@ def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
     assert cell.isValid()
 
 
+def test_values_of_several_runs_share_the_room_there_is(page: RunsPage, qtbot: QtBot) -> None:
+    _choose(page, 0, 1, 2)
+    view = page.settings.view
+    view.resize(900, 300)
+    widths = [view.columnWidth(column) for column in range(1, 4)]
+    assert view.viewport().width() - 3 <= view.columnWidth(0) + sum(widths) <= 900
+    view.resize(200, 300)
+    readable = view.columnWidth(1)
+    assert readable >= 12 * view.fontMetrics().averageCharWidth()
+    assert readable < widths[0]
+
+
 def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
     _choose(page, 1)
     run = page.table.chosen()[0]

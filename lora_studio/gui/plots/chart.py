@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,8 @@ from lora_studio.gui.text_size import sized
 
 Values = npt.NDArray[np.float64]
 
+#: Height of a number on an axis with the room around it, in heights of its type.
+_LINE = 1.25
 #: Milliseconds between two paintings of a chart that gets data all the time.
 REDRAW_EVERY = 250
 
@@ -51,7 +54,20 @@ class _WholeNumbers(pg.AxisItem):
 
 
 class Scale(pg.AxisItem):
-    """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002."""
+    """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002.
+
+    In a low chart some are left out, so that none stands on another.
+    """
+
+    def tickValues(self, first: float, last: float, size: float) -> list[tuple[float, list[float]]]:
+        levels = super().tickValues(first, last, size)
+        if self.logMode:
+            return levels
+        needed = _LINE * theme.Size.CAPTION * abs(last - first) / max(size, 1.0)
+        return [
+            (spacing, _each(values, spacing, math.ceil(needed / spacing)))
+            for spacing, values in levels
+        ]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         if self.logMode:
@@ -60,6 +76,11 @@ class Scale(pg.AxisItem):
 
     def logTickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         return [words.small(float(f"{scale * 10**value:.3g}")) for value in values]
+
+
+def _each(values: list[float], spacing: float, count: int) -> list[float]:
+    """One of so many multiples of a spacing; which ones does not depend on where the range begins."""
+    return [value for value in values if round(value / spacing) % max(1, count) == 0]
 
 
 class Chart(QWidget):

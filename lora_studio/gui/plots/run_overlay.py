@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QAccessible, QAccessibleAnnouncementEvent, QKeyEvent
-from PySide6.QtWidgets import QCheckBox, QComboBox, QSlider, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QComboBox, QFrame, QSlider, QVBoxLayout, QWidget
 
 from lora_studio.core import words
 from lora_studio.gui import theme
@@ -254,7 +254,12 @@ class RunOverlay(QWidget):
         bar.setAlignment(how, Qt.AlignmentFlag.AlignVCenter)
         layout.addLayout(bar)
         layout.addWidget(self.legend)
-        layout.addWidget(self.chart, 1)
+        surface = QFrame()
+        surface.setProperty("surface", "card")
+        inside = QVBoxLayout(surface)
+        inside.setContentsMargins(Space.S, Space.XS, Space.S, Space.XS)
+        inside.addWidget(self.chart)
+        layout.addWidget(surface, 1)
 
 
 def _title(name: str) -> str:

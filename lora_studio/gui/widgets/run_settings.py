@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -166,11 +167,22 @@ class _View(QTableView):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         self.resizeColumnToContents(0)
         self.setColumnWidth(0, min(self.columnWidth(0), 26 * metrics.averageCharWidth()))
-        for column in range(1, self.model().columnCount()):
-            if self.model().columnCount() <= 3:
-                header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
-            else:
-                self.setColumnWidth(column, 12 * metrics.averageCharWidth() + 12)
+        self._share()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Values have the room that there is."""
+        super().resizeEvent(event)
+        self._share()
+
+    def _share(self) -> None:
+        """All values have the same width: of few runs what is left, of many what can be read."""
+        count = self.model().columnCount() - 1 if self.model() is not None else 0
+        if count < 1:
+            return
+        narrowest = 12 * self.fontMetrics().averageCharWidth() + 12 if count > 2 else 0
+        width = max(narrowest, (self.viewport().width() - self.columnWidth(0)) // count)
+        for column in range(1, count + 1):
+            self.setColumnWidth(column, width)
 
 
 def value_in_words(about: FieldFacts, value: Any) -> str:
