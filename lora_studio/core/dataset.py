@@ -77,7 +77,8 @@ class Message(BaseModel):
     """One turn of a conversation; the single currency of data: every row becomes these first.
 
     `thinking` is the reasoning before an answer, kept apart from its `content`. `name` is that of
-    the tool in a tool's turn.
+    the tool in a tool's turn. `untrained` are ranges of characters of the content, end excluded,
+    that do not train although the answer does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +89,7 @@ class Message(BaseModel):
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     name: str = ""
+    untrained: tuple[tuple[int, int], ...] = ()
 
 
 class Source(BaseModel):

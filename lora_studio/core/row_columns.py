@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lora_studio.core.row_partly import segments_of
 from lora_studio.core.row_ranks import are_ranked
 from lora_studio.core.row_turns import (
     ends_with_question,
@@ -183,6 +184,7 @@ class Column:
     asking: int = 0  # conversations that the user ends
     trees: int = 0  # conversations with several replies to a turn
     ranked: int = 0  # lists of answers with a rank or a score each
+    segmented: int = 0  # texts in pieces that say whether they train
     words: frozenset[str] = frozenset()
 
     @property
@@ -218,7 +220,7 @@ def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> lis
 
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     kinds: Counter[Kind] = Counter()
-    truths = worded = openers = asking = openai = trees = ranked = 0
+    truths = worded = openers = asking = openai = trees = ranked = segmented = 0
     words: set[str] = set()
     media = key_of(name) in MEDIA_KEYS
     for row in rows:
@@ -232,6 +234,7 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         if len(words) <= _FEW_WORDS:
             words.add(_word(value))
         ranked += kind == "list" and are_ranked(value)
+        segmented += kind == "list" and segments_of(value) is not None
         if kind == "turns":
             openers += opens_with_answer(value)
             asking += ends_with_question(value)
@@ -239,7 +242,9 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
             trees += is_tree(value)
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
     few = frozenset(words) if is_few else frozenset()
-    return Column(name, kinds, truths, worded, openers, openai, asking, trees, ranked, few)
+    return Column(
+        name, kinds, truths, worded, openers, openai, asking, trees, ranked, segmented, few
+    )
 
 
 def _word(value: Any) -> str:

@@ -25,6 +25,7 @@ from lora_studio.core.row_candidates import candidates
 from lora_studio.core.row_choices import choices_of, chosen_of
 from lora_studio.core.row_columns import profile
 from lora_studio.core.row_mapping import filled
+from lora_studio.core.row_partly import outside, segments_of
 from lora_studio.core.row_ranks import are_ranked, best_and_worst, is_first_better
 from lora_studio.core.row_tools import calls_in, tools_in, tools_of
 from lora_studio.core.row_turns import (
@@ -47,6 +48,7 @@ from lora_studio.core.row_values import (
     passages_of,
     text_of,
     truth_of,
+    valid,
 )
 from lora_studio.core.samples import Sample, UnusableRow
 
@@ -200,6 +202,11 @@ def _words_of(value: Any) -> str:
 def _text(slots: Slots) -> Sample:
     if "text" not in slots:
         raise UnusableRow("it has no text")
+    if segments := segments_of(slots["text"]):
+        text, untrained = segments
+        if not any(text[begin:end].strip() for begin, end in outside(untrained, len(text))):
+            raise UnusableRow("none of its pieces is meant to train")
+        return Sample("text", text=valid(text), untrained=untrained)
     text = text_of(slots["text"])
     if not text.strip():
         raise UnusableRow("its text is empty")

@@ -33,7 +33,7 @@ def of_shape(rows: Rows, columns: Columns) -> Problem | None:
 def of_rest(rows: Rows, columns: Columns) -> Problem:
     """Why rows that no format fits cannot be trained on."""
     for kind in (
-        _asked_turns, _single_turns, _segments, _languages, _unclear_pairs, _embeddings, _classes,
+        _asked_turns, _single_turns, _languages, _unclear_pairs, _embeddings, _classes,
         _tokens, _questions_alone,
     ):  # fmt: skip
         if problem := kind(rows, columns):
@@ -88,20 +88,6 @@ def _single_turns(rows: Rows, columns: Columns) -> Problem | None:
         "single_turns",
         "Each row is a single turn with its role, so no row holds a question with its answer.",
         'Put the turns of a conversation into one row: {"messages": [{"role": …, "content": …}, …]}.',
-    )
-
-
-def _segments(rows: Rows, columns: Columns) -> Problem | None:
-    """Text in pieces, each trained or not, which no template is put around."""
-    held = first(columns, ("segments",), "list")
-    if held is None or _share(rows, held.name, _is_in_pieces) <= 0.5:
-        return None
-    return refused(
-        "segments",
-        f"Each text is in pieces that say whether they train ({_named([held])}), without turns. Here "
-        "the chat template decides that.",
-        "Write the pieces as turns: messages with role and content, and weight 0 for answers that do "
-        "not train.",
     )
 
 
@@ -204,15 +190,6 @@ def _is_labelled(value: Any) -> bool:
         and all(
             isinstance(item, dict) and {"label", "rating", "correct"} & set(item) for item in value
         )
-    )
-
-
-def _is_in_pieces(value: Any) -> bool:
-    """Whether a value is a list of texts with a label each."""
-    return (
-        isinstance(value, list)
-        and bool(value)
-        and all(isinstance(item, dict) and {"text", "label"} <= set(item) for item in value)
     )
 
 

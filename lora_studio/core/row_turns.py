@@ -2,8 +2,8 @@
 
 What is done where the field has no one way:
 
-- An assistant's turn trains unless it says otherwise (`weight` or `loss_weight` 0; `train`, `training` or `loss`
-  false). One that says so of a part of its text makes the row unusable: all of it would train.
+- An assistant's turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0; `train`,
+  `training` or `loss` false). Parts of its text can say so too (row_partly.py).
 - Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
   stay as they are; joining turns is a repair (`merge_turns`).
 - Turns that are empty stay as long as one answer has text; leaving them out is a repair.
@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lora_studio.core.dataset import Message, Role, ToolCall
+from lora_studio.core.row_partly import Ranges, behind, details_of, leaves_out, outside
 from lora_studio.core.row_roles import speaker_of
 from lora_studio.core.row_tools import call_of, calls_of, unquoted
 from lora_studio.core.row_trees import are_objects, best_path, exported_turns, is_export
@@ -33,8 +34,6 @@ _WHO = ("role", "from", "speaker", "author", "sender", "user")
 _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
-_WEIGHTS = ("weight", "loss_weight")
-_TRAINS = ("train", "training", "loss")
 _PARTLY = ("train_detail", "training_detail")
 _MEDIA_PARTS = ("image", "audio", "video", "file")
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
@@ -83,7 +82,7 @@ def system_of(value: Any) -> str:
     """The text of a system message: text, parts, or a turn; raises UnusableRow."""
     if isinstance(value, dict) and (what := _what(value)):
         value = value[what]
-    return _parts(value)[0]
+    return _parts(value).text
 
 
 def is_turn(value: Any) -> bool:
@@ -255,8 +254,6 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
 
 
 def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
-    if any(not is_blank(turn.get(name)) for name in _PARTLY):
-        raise UnusableRow("it says which parts of an answer train, which is not done here")
     speaker = speaker_of(name)
     if speaker is None:
         raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")
@@ -269,17 +266,19 @@ def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
     if what is None and not calls and not any(turn.get(name) for name in _THINKING):
         raise UnusableRow("one of its turns has no content")
     thinking = next((turn[name] for name in _THINKING if not is_blank(turn.get(name))), "")
-    said, parts_thinking, parts_calls, results = _parts(value)
-    yield from results
-    if results and not said:
+    parts = _parts(value)
+    yield from parts.results
+    if parts.results and not parts.text:
         return
+    details = next((turn[name] for name in _PARTLY if not is_blank(turn.get(name))), None)
     yield message(
         speaker,
-        said,
-        thinking=text_of(thinking) or parts_thinking,
-        calls=calls + parts_calls,
+        parts.text,
+        thinking=text_of(thinking) or parts.thinking,
+        calls=calls + parts.calls,
         name=text_of(turn.get("name")) if speaker == "tool" else "",
-        trains=_trains(turn),
+        trains=not leaves_out(turn),
+        untrained=parts.untrained if details is None else details_of(details, len(parts.text)),
     )
 
 
@@ -291,41 +290,57 @@ def message(
     calls: tuple[ToolCall, ...] = (),
     name: str = "",
     trains: bool = True,
+    untrained: Ranges = (),
 ) -> Message:
-    """One turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow."""
+    """One turn; reasoning that an answer begins with is taken out of it. Raises UnusableRow.
+
+    `untrained` are the ranges of characters of the value that do not train.
+    """
     content = text_of(value)
-    if role == "assistant" and not thinking and (thought := _THOUGHT.match(content)):
+    if role != "assistant":
+        return Message(role=role, content=content, name=name)
+    if not thinking and (thought := _THOUGHT.match(content)):
+        untrained = behind(untrained, thought.end(), content)
         thinking, content = thought[1].strip("\n"), content[thought.end() :]
+    kept = any(content[begin:end].strip() for begin, end in outside(untrained, len(content)))
     return Message(
         role=role,
         content=content,
-        trained=role == "assistant" and trains,
-        thinking=thinking if role == "assistant" else "",
-        tool_calls=calls if role == "assistant" else (),
+        trained=trains and (kept or not untrained),
+        thinking=thinking,
+        tool_calls=calls,
         name=name,
+        untrained=untrained if trains and kept else (),
     )
 
 
-def _trains(turn: dict[str, Any]) -> bool:
-    weights = (turn.get(name) for name in _WEIGHTS)
-    if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
-        return False
-    return all(turn.get(name) not in (False, "false", "False") for name in _TRAINS)
+class _Parts(NamedTuple):
+    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own.
+
+    `untrained` are the characters of the text whose parts say that they do not train.
+    """
+
+    text: str
+    thinking: str = ""
+    calls: tuple[ToolCall, ...] = ()
+    results: Sequence[Message] = ()
+    untrained: Ranges = ()
 
 
-def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
-    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own."""
+def _parts(value: Any) -> _Parts:
     listed = [value] if isinstance(value, dict) and _is_part(value) else value
     if not isinstance(listed, list | tuple):
-        return text_of(value), "", (), []
+        return _Parts(text_of(value))
     if not all(isinstance(part, str) or _is_part(part) for part in listed):
         if any(isinstance(part, dict) and _is_part(part) for part in listed):
             raise UnusableRow("a turn holds something other than text")
-        return text_of(value), "", (), []
+        return _Parts(text_of(value))
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCall] = []
     results: list[Message] = []
+    untrained: list[tuple[int, int]] = []
+    length = 0
     for part in listed:
         kind = "text" if isinstance(part, str) else str(part.get("type") or "text")
         if kind.startswith(_MEDIA_PARTS):
@@ -342,7 +357,10 @@ def _parts(value: Any) -> tuple[str, str, tuple[ToolCall, ...], list[Message]]:
             results.append(message("tool", _part_text(part, ("content",))))
         else:
             texts.append(_part_text(part, ("text", "content", "value", "refusal")))
-    return "".join(texts), "".join(thoughts), tuple(calls), results
+        begin, length = length, sum(map(len, texts))
+        if length > begin and isinstance(part, dict) and leaves_out(part):
+            untrained.append((begin, length))
+    return _Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
 
 
 def _is_part(part: Any) -> bool:
@@ -361,7 +379,7 @@ def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
     if name is None:
         raise UnusableRow("a turn holds something other than text")
     inner = part[name]
-    return _parts(inner)[0] if isinstance(inner, list) else text_of(inner)
+    return _parts(inner).text if isinstance(inner, list) else text_of(inner)
 
 
 def _with_tool_names(found: list[Message], turns: Sequence[Any]) -> list[Message]:

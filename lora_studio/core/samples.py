@@ -28,7 +28,8 @@ class Sample:
     """One usable row, by task:
 
     - `sft`: `messages` is the whole conversation.
-    - `text`: `text` alone.
+    - `text`: `text` alone. Where `untrained` is given, the row says itself what of it does not train
+      (ranges of characters, end excluded), and it is taken as it is, without marks at its ends.
     - `preference`: `messages` is the common prompt, `chosen` and `rejected` are what may follow it.
     - `kto`: `messages` is the whole conversation, `label` says whether its last answer is good.
 
@@ -42,3 +43,4 @@ class Sample:
     rejected: tuple[Message, ...] = ()
     label: bool | None = None
     tools: tuple[dict[str, Any], ...] = ()
+    untrained: tuple[tuple[int, int], ...] | None = None

@@ -85,6 +85,16 @@ class Selection:
             total += int((within - table.trained_within(self.begin[mine], self.place[mine])).sum())
         return total
 
+    def predicted(self) -> np.ndarray:
+        """Trained tokens of each row but its first token, which nothing in it predicts."""
+        found = np.zeros(len(self), np.int64)
+        for number, table in enumerate(self.tables):
+            mine = self.table == number
+            place, begin = self.place[mine], np.minimum(self.begin[mine] + 1, self.end[mine])
+            within = table.trained_within(self.end[mine], place)
+            found[mine] = within - table.trained_within(begin, place)
+        return found
+
     def encoded(self, row: int, side: str = "") -> Encoded:
         """One row; of a pair, `side` "rejected_" is the other."""
         begin, end = int(self.begin[row]), int(self.end[row])
@@ -214,4 +224,6 @@ def _divided(whole: Selection, length: np.ndarray, limit: int) -> Selection:
     flat: list[Any] = [span for spans in edges for span in spans]
     begin, end = np.asarray(flat, np.int64).reshape(-1, 2).T
     taken = whole.take(of)
-    return Selection(whole.tables, taken.table, taken.place, begin, end)
+    divided = Selection(whole.tables, taken.table, taken.place, begin, end)
+    # Of a text that says itself what trains, a piece may have nothing to predict.
+    return divided.take(np.flatnonzero(divided.predicted() > 0))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lora_studio.core.dataset import Message
+from lora_studio.core.row_partly import behind
 from lora_studio.core.samples import UnusableRow
 
 Span = tuple[int, int]  # characters, end excluded
@@ -98,6 +99,20 @@ def places_of(shown: str, marked: Marked, text: str) -> Places:
         if is_needed and (index, last) not in places:
             raise UnusableRow("the chat template leaves an answer out")
     return places
+
+
+def left_out_of(turn: Message, index: int, places: Places) -> Iterator[Span]:
+    """Where the characters of a turn's content that do not train stand; raises UnusableRow where
+    they are part of a reasoning in it."""
+    parts = THINKING.match(turn.content)
+    answer = parts[4] if parts else turn.content
+    start = len(turn.content) - len(answer)
+    begin, end = places.get((index, ANSWER), (0, 0))
+    blanks = len(answer) - len(answer.lstrip())
+    for first, last in behind(turn.untrained, start, turn.content):
+        hole = max(begin, begin + first - blanks), min(end, begin + last - blanks)
+        if hole[0] < hole[1]:
+            yield hole
 
 
 def extent(places: Places, index: int) -> Span:

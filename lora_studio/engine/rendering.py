@@ -40,6 +40,7 @@ from lora_studio.engine.markers import (
     Places,
     Span,
     extent,
+    left_out_of,
     marked_answers,
     places_of,
     unused,
@@ -52,13 +53,15 @@ _TITLES = {"system": "system message", "user": "question", "tool": "result of a 
 class Rendered:
     """A text and the parts of it that train, one span for each answer.
 
-    `thoughts` are the reasoning within them, with the marks around it. `left_out` answers cannot be
-    trained exactly, `unshown` are reasonings before earlier answers that the template drops.
+    `thoughts` are the reasoning within them, with the marks around it, `holes` what of them the row
+    leaves out. `left_out` answers cannot be trained exactly, `unshown` are reasonings before earlier
+    answers that the template drops.
     """
 
     text: str
     spans: list[Span]
     thoughts: list[Span] = field(default_factory=list)
+    holes: list[Span] = field(default_factory=list)
     left_out: int = 0
     unshown: int = 0
     at_prompts: bool = True  # whether every span begins where its prompt ends
@@ -96,7 +99,9 @@ class ExactRenderer:
             rendered = self._exact(messages, tools, text)
         except UnusableRow:
             trained = [turn.trained for turn in messages if turn.role == "assistant"]
-            if len(blocks) != len(trained) or any(turn.tool_calls for turn in messages):
+            if len(blocks) != len(trained) or any(
+                turn.tool_calls or turn.untrained for turn in messages
+            ):
                 raise
             wanted = [block for block, on in zip(blocks, trained, strict=True) if on]
             return Rendered(text, [self._with_end(text, block) for block in wanted], at_prompts=False)  # fmt: skip
@@ -120,6 +125,7 @@ class ExactRenderer:
         wanted = [index for index, turn in enumerate(turns) if turn.trained]
         spans: list[Span] = []
         thoughts: list[Span] = []
+        holes: list[Span] = []
         left_out = 0
         at_prompts = True
         for index in wanted:
@@ -149,18 +155,21 @@ class ExactRenderer:
                 span = (span[0] if has_text else asked), span[1]
                 at_prompts = False
             elif index == wanted[-1]:
-                thought = self._thought(places, index, text, span)
-                return _behind_prompt(
-                    prompt, text, span, turns[index - 1], left_out + len(spans), thought
-                )
+                last = Rendered(
+                    text, [span], left_out=left_out + len(spans),
+                    thoughts=[t for t in [self._thought(places, index, text, span)] if t],
+                    holes=list(left_out_of(turns[index], index, places)),
+                )  # fmt: skip
+                return _behind_prompt(prompt, last, turns[index - 1])
             else:
                 left_out += 1
                 continue
             spans.append(span)
+            holes += left_out_of(turns[index], index, places)
             if thought := self._thought(places, index, text, span):
                 thoughts.append(thought)
         unshown = self._unshown(turns, places, wanted)
-        return Rendered(text, spans, thoughts, left_out, unshown, at_prompts)
+        return Rendered(text, spans, thoughts, holes, left_out, unshown, at_prompts)
 
     def _prompt_as_shown(
         self, turns: Sequence[Message], tools: Tools, index: int, places: Places
@@ -359,10 +368,9 @@ def _narrowed(rendered: Rendered, blocks: list[Span]) -> Rendered:
     return replace(rendered, spans=spans, at_prompts=False)
 
 
-def _behind_prompt(
-    prompt: str, text: str, span: Span, question: Message, left_out: int, thought: Span | None
-) -> Rendered:
+def _behind_prompt(prompt: str, last: Rendered, question: Message) -> Rendered:
     """The last answer behind its true prompt; raises UnusableRow when they do not fit together."""
+    text, span = last.text, last.spans[0]
     asked = question.content.strip()
     in_prompt, in_text = prompt.rfind(asked), text.rfind(asked, 0, span[0] or span[1])
     header = prompt[in_prompt + len(asked) :]
@@ -370,9 +378,15 @@ def _behind_prompt(
     if in_prompt < 0 or in_text < 0 or text[begin - len(header) : begin] != header:
         raise UnusableRow("the chat template asks for an answer otherwise than it shows it")
     shift = len(prompt) - begin
-    thoughts = [(len(prompt), thought[1] + shift)] if thought else []
     text = prompt + text[begin : span[1]]
-    return Rendered(text, [(len(prompt), len(text))], thoughts, left_out, at_prompts=False)
+    return replace(
+        last,
+        text=text,
+        spans=[(len(prompt), len(text))],
+        thoughts=[(len(prompt), end + shift) for _, end in last.thoughts],
+        holes=[(start + shift, end + shift) for start, end in last.holes],
+        at_prompts=False,
+    )
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from lora_studio.core.dataset import Message
+from lora_studio.core.row_partly import behind
 from lora_studio.core.samples import UnusableRow
 from lora_studio.engine.chat_format import Tools
 from lora_studio.engine.markers import THINKING, Span
@@ -89,6 +90,7 @@ class Renderer:
             return Rendered(
                 rendered.text,
                 _without(rendered.spans, rendered.thoughts),
+                holes=rendered.holes,
                 left_out=rendered.left_out,
                 unshown=rendered.unshown,
             )
@@ -204,7 +206,8 @@ class Renderer:
             (begin, _past_blanks(text, end))
             for begin, end in (_moved(t, shape.ends, shifts) for t in shape.sample.thoughts)
         ]
-        return Rendered(text, spans, thoughts, shape.sample.left_out, shape.sample.unshown)
+        sample = shape.sample
+        return Rendered(text, spans, thoughts, left_out=sample.left_out, unshown=sample.unshown)
 
     def _prompts_fit(self, turns: Sequence[Message], text: str, spans: list[Span]) -> bool:
         wanted = (index for index, turn in enumerate(turns) if turn.trained)
@@ -218,7 +221,7 @@ def _key(turns: Sequence[Message]) -> _Key | None:
     """What conversations of one shape have in common; None for those that are taken one by one."""
     key: list[object] = []
     for turn in turns:
-        if turn.tool_calls or turn.role == "tool":
+        if turn.tool_calls or turn.role == "tool" or turn.untrained:
             return None
         content = turn.content
         is_blank = not content.strip()
@@ -271,4 +274,6 @@ def _without_thinking(turn: Message) -> Message:
         content = parts[4].lstrip("\n")
     if content == turn.content and not turn.thinking:
         return turn
-    return turn.model_copy(update={"thinking": "", "content": content})
+    untrained = behind(turn.untrained, len(turn.content) - len(content), turn.content)
+    changes = {"thinking": "", "content": content, "untrained": untrained}
+    return turn.model_copy(update=changes)

@@ -175,8 +175,11 @@ class Encoder:
         limit = self.spec.max_length
         if sample.task == "text":
             ids = np.asarray(result[0].ids, np.int32)
+            trained = trained_mask(len(ids), result[0].spans)
             edges = pieces(len(ids), limit)
-            return [Encoded(ids[a:b], np.ones(b - a, bool), b - a) for a, b in edges]
+            return [
+                Encoded(ids[a:b], trained[a:b], b - a) for a, b in edges if trained[a + 1 : b].any()
+            ]
         for item in result:
             if fault := fault_of(len(item.ids), item.first, self.spec):
                 raise UnusableRow(fault)
@@ -220,8 +223,10 @@ class Encoder:
         """What of a sample is tokenised as one text each."""
         match sample.task:
             case "text":
-                text = self._begins_with + sample.text + self._ends_with
-                return [Rendered(text, [(0, len(text))])]
+                text = sample.text
+                if sample.untrained is None:
+                    text = self._begins_with + text + self._ends_with
+                return [Rendered(text, [(0, len(text))], holes=list(sample.untrained or ()))]
             case "preference":
                 return [
                     self._answer_renderer.render(_answered(sample.messages, side), sample.tools)
@@ -237,9 +242,8 @@ class Encoder:
         ids = np.array(encoding.ids, np.int32)
         item = Tokenised(ids, spans, rendered.left_out, rendered.unshown)
         if item.first < 0:
-            what = (
-                "the text is a single token" if sample.task == "text" else "no answer in it trains"
-            )
+            is_document = sample.task == "text" and sample.untrained is None
+            what = "the text is a single token" if is_document else "no answer in it trains"
             raise UnusableRow(what)
         return item
 
@@ -333,7 +337,8 @@ def _document_edges(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
 def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
     """The ranges of tokens that train; raises UnusableRow where a token is on both sides.
 
-    A token across an edge does no harm where the part on the other side is blank.
+    A token across an edge does no harm where the part on the other side is blank. Of what the row
+    leaves out of an answer, a token with a letter in it does not train.
     """
     text = rendered.text
     for begin, end in rendered.spans:
@@ -343,5 +348,23 @@ def _token_spans(rendered: Rendered, offsets: Sequence[Span]) -> Iterator[Span]:
             raise UnusableRow("one token holds the end of a question and an answer's begin")
         if last and offsets[last - 1][1] > end and text[end : offsets[last - 1][1]].strip():
             raise UnusableRow("one token holds the end of an answer and what follows it")
+        for hole in rendered.holes:
+            if hole[0] < end and begin < hole[1]:
+                start, stop = _tokens_in(hole, text, offsets)
+                if first < start:
+                    yield first, min(start, last)
+                first = max(first, stop)
         if first < last:
             yield first, last
+
+
+def _tokens_in(hole: Span, text: str, offsets: Sequence[Span]) -> Span:
+    """The tokens within a range of characters, and those across its edges that say anything there."""
+    begin, end = hole
+    first = bisect_left(offsets, begin, key=_START)
+    last = bisect_left(offsets, end, key=_START)
+    if first and text[begin : min(end, offsets[first - 1][1])].strip():
+        first -= 1
+    if last > first and offsets[last - 1][1] > end and not text[offsets[last - 1][0] : end].strip():
+        last -= 1
+    return first, max(first, last)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset import DatasetSpec, Fix, Message, ToolCall
 from lora_studio.core.faults import Fault, faults
-from lora_studio.core.repairs import REASONS, repair
+from lora_studio.core.repairs import REASONS, merge_turns, repair
 from lora_studio.core.samples import Sample, UnusableRow
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
@@ -133,6 +133,25 @@ def test_neighbouring_turns_become_one_that_trains_only_if_all_of_it_did() -> No
     assert merged == chat(("s", "S"), ("u", "One\n\nTwo"), ("a", "A\n\nB"))
     partly = Sample("sft", messages=(*sample.messages[:-1], kept_out))
     assert [turn.trained for turn in repair(partly, ["merge_turns"]).messages] == [False] * 3
+
+
+def test_what_does_not_train_of_two_turns_does_not_train_of_the_one_they_become() -> None:
+    first, second = (
+        Message(role="assistant", content=text, trained=True, untrained=left_out)
+        for text, left_out in (("Yes, no.", ((3, 8),)), ("So it is.", ((0, 2),)))
+    )
+    (joined,) = merge_turns((first, second))
+    left_out = [joined.content[begin:end] for begin, end in joined.untrained]
+    assert left_out == [", no.", "So"]
+
+
+def test_a_text_that_says_what_of_it_trains_is_not_moved_under_it() -> None:
+    turn = Message(role="assistant", content="caf\x07é, no", trained=True, untrained=((6, 9),))
+    with pytest.raises(UnusableRow, match="would move"):
+        repair(Sample("sft", (Message(role="user", content="Q"), turn)), ["repair_encoding"])
+    sound = turn.model_copy(update={"content": "café, no", "untrained": ((5, 8),)})
+    sample = Sample("sft", (Message(role="user", content="Q"), sound))
+    assert repair(sample, ["repair_encoding"]) == sample
 
 
 @pytest.mark.parametrize(

@@ -386,7 +386,6 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("unknown_format", {"a": 1, "b": [2, 3]}),
     ("unknown_format", {"when": "2024-05-06", "price": "1,50", "amount": "3"}),
     ("languages", {"translation": {"en": "Who?", "de": "Wer?"}}),
-    ("segments", {"segments": [{"label": False, "text": "Who?"}, {"label": True, "text": "I."}]}),
     ("prompts_only", {"article": "A mirror.", "unanswerable_question": "Who?"}),
     ("prompts_only", {"data_source": "math", "prompt": MESSAGES[:1], "ability": "maths", "reward_model": {"ground_truth": "3"}}),
     ("prompts_only", {"instruction": "Who?", "instances": [{"input": "", "output": "I."}], "is_classification": False}),
@@ -433,7 +432,11 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("messages", {"messages": MESSAGES[:1]}, "there is no answer in it"),
     ("messages", {"messages": []}, "there is no answer in it"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": " "}]}, "its answer is empty"),
-    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "it says which parts of an answer train, which is not done here"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": 0, "end_offset": 1, "train": False}]}]}, "none of its answers is meant to train"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": "0", "train": False}]}]}, "it says which parts of an answer train in a way that is not known"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "train_detail": [{"begin_offset": float("nan"), "end_offset": 1}]}]}, "it says which parts of an answer train in a way that is not known"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": "<think>No.</think>I.", "train_detail": [{"begin_offset": 14, "end_offset": 30, "train": True}]}]}, "it says which parts of its reasoning train, which is not done here"),
+    ("text", {"text": [{"label": False, "text": "Who?"}, {"label": True, "text": " "}]}, "none of its pieces is meant to train"),
     ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "weight": 0}]}, "none of its answers is meant to train"),
     ("messages", {"messages": [{"role": "narrator", "content": "Once"}, *MESSAGES]}, "it has a turn of the role “narrator”, which is not known"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "not JSON"}}]}]}, "the arguments of a tool call are not an object"),
@@ -711,3 +714,68 @@ def test_choices_that_run_out_of_letters_leave_the_row_out_with_the_reason() -> 
     row = {"question": "Who?", "choices": ["I"] * 27, "answer": 3}
     with pytest.raises(UnusableRow, match="more than 26 choices"):
         convert(row, "question_answer")
+
+
+# --- rows that say which parts of a text train ------------------------------------------------
+
+
+def detail(begin: int, end: int, train: bool) -> dict[str, Any]:
+    return {"begin_offset": begin, "end_offset": end, "train": train}
+
+
+@pytest.mark.parametrize(
+    ("turn", "expected"),
+    [
+        (
+            {"content": "Yes, no, yes.", "train_detail": [detail(0, 3, True), detail(4, 7, False), detail(8, 12, True)]},
+            answer("Yes, no, yes.", untrained=((4, 8),)),
+        ),
+        # What no entry names does not train; what one leaves out does not, whatever another says.
+        (
+            {"content": "Yes, no, yes.", "training_detail": [detail(0, 12, True), detail(9, 90, False)]},
+            answer("Yes, no, yes.", untrained=((9, 13),)),
+        ),
+        ({"content": "Yes, no.", "train_detail": [detail(0, 2, True)]}, answer("Yes, no.", untrained=((3, 8),))),
+        ({"content": "Yes.", "train_detail": [detail(0, 3, True)]}, answer("Yes.")),
+        ({"content": "Yes.", "train_detail": []}, answer("Yes.")),
+        (
+            {"content": "<think>\nHm.\n</think>\n\nYes, no.", "train_detail": [detail(0, 25, True), detail(26, 40, False)]},
+            answer("Yes, no.", thinking="Hm.", untrained=((4, 8),)),
+        ),
+        (
+            {"content": [{"type": "text", "text": "Yes, "}, {"type": "text", "text": "no.", "train": False}, {"type": "text", "text": " Yes."}]},
+            answer("Yes, no. Yes.", untrained=((5, 8),)),
+        ),
+        ({"content": [{"type": "text", "text": "No.", "weight": 0}, "Yes."]}, answer("No.Yes.", untrained=((0, 3),))),
+    ],
+)  # fmt: skip
+def test_parts_of_an_answer_are_left_out_of_training_as_the_turn_says(
+    turn: dict[str, Any], expected: Message
+) -> None:
+    row = {"messages": [MESSAGES[0], {"role": "assistant", **turn}]}
+    assert convert(row, "messages") == sft(user("Who?"), expected)
+
+
+def test_parts_of_a_question_train_no_more_than_the_question_does() -> None:
+    asked = {"role": "user", "content": "Who?", "train_detail": [detail(0, 3, True)]}
+    assert convert({"messages": [asked, MESSAGES[1]]}, "messages") == QA
+
+
+def test_an_answer_whose_loss_has_the_scale_zero_does_not_train() -> None:
+    turns = [MESSAGES[0], {**MESSAGES[1], "loss_scale": 0.0}, *MESSAGES]
+    expected = sft(user("Who?"), told("I."), user("Who?"), answer("I."))
+    assert convert({"messages": turns}, "messages") == expected
+
+
+def test_a_text_in_pieces_that_say_whether_they_train_is_taken_as_it_is() -> None:
+    pieces = [("<s>Who? ", False), ("I.</s>", True), ("", False), (" And? ", False), ("You.", True)]
+    row = {"segments": [{"text": text, "label": label} for text, label in pieces]}
+    found = detect([row])
+    assert (found.format, found.task, found.mapping) == ("text", "text", {"text": "segments"})
+    expected = Sample("text", text="<s>Who? I.</s> And? You.", untrained=((0, 8), (14, 20)))
+    assert convert(row, "text", found.mapping) == expected
+
+
+def test_pieces_without_a_word_on_training_are_no_text_in_pieces() -> None:
+    found = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
+    assert found.format is None

@@ -346,3 +346,67 @@ def test_answers_behind_a_tools_result_train_in_earlier_rounds_too(
         assert f"Told{number}." in texts[2 * number + 1]
     assert not re.search(r"Asked|Found", "".join(texts))
     assert rendered.text.count("Told") == 3
+
+
+# --- rows that leave parts of an answer out ---------------------------------------------------
+
+
+@quick
+@given(system=systems, before=rounds, said=asked, left=asked, rest=asked, blanks=st.sampled_from(["", " ", "\n"]))  # fmt: skip
+def test_what_an_answer_leaves_out_does_not_train_and_all_else_of_it_does(
+    tokenizer: PreTrainedTokenizerBase,
+    system: str | None,
+    before: list[tuple[str, str]],
+    said: str,
+    left: str,
+    rest: str,
+    blanks: str,
+) -> None:
+    assume(CLOSE not in said + left + rest)
+    content = blanks + said + left + rest
+    hole = (len(blanks + said), len(blanks + said + left))
+    turns = talk(system, [*before, ("Where to?", content)])
+    turns[-1] = turns[-1].model_copy(update={"untrained": (hole,)})
+    encoder = Encoder(tokenizer, DatasetSpec(max_length=4096))
+    whole = [turn.model_copy(update={"untrained": ()}) for turn in turns]
+    try:
+        (shown,) = encoder.show(Sample("sft", tuple(turns)))
+        (full,) = encoder.show(Sample("sft", tuple(whole)))
+    except UnusableRow as reason:
+        assume(False)
+        raise AssertionError from reason
+    assert shown.text == full.text
+    core = content.strip()
+    start = full.text.rfind(core) - (len(content) - len(content.lstrip()))
+    begin, end = start + hole[0], start + hole[1]
+    place = 0
+    for one, other in zip(shown.tokens, full.tokens, strict=True):
+        inside = full.text[max(place, begin) : min(place + len(one.text), end)]
+        if place >= end or place + len(one.text) <= begin:
+            assert one.state == other.state
+        elif inside.strip():
+            assert one.state == "context"
+        place += len(one.text)
+
+
+def test_the_end_of_an_answer_trains_although_its_last_words_are_left_out(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    turns = talk(None, [("Who?", "The keeper laughed aloud.")])
+    turns[-1] = turns[-1].model_copy(update={"untrained": ((10, 25),)})
+    (shown,) = Encoder(tokenizer, DatasetSpec()).show(Sample("sft", tuple(turns)))
+    trained_texts = [shown.text[slice(*span)] for span in shown.trained_spans]
+    assert len(trained_texts) == 2
+    assert trained_texts[0].strip().endswith("The keeper")
+    assert trained_texts[1].strip() and "laughed" not in trained_texts[1]
+
+
+def test_a_text_in_pieces_trains_where_it_says_so_and_gets_no_marks(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    text = "Which lamp? The blue one. And then? The last one."
+    sample = Sample("text", text=text, untrained=((0, 11), (25, 35)))
+    (shown,) = Encoder(tokenizer, DatasetSpec()).show(sample)
+    assert shown.text == text
+    trained_texts = [shown.text[slice(*span)].strip() for span in shown.trained_spans]
+    assert trained_texts == ["The blue one.", "The last one."]
