@@ -1962,10 +1962,6 @@
             <translation>Jede Zeile ist ein Text in mehreren Sprachen ({named}), und welche davon die Antwort ist, steht nirgends.</translation>
         </message>
         <message>
-            <source>Each text is in pieces that say whether they train ({named}), without turns. Here the chat template decides that.</source>
-            <translation>Jeder Text besteht aus Stücken, die sagen, ob sie trainiert werden ({named}), ohne Beiträge. Hier entscheidet das die Chat-Vorlage.</translation>
-        </message>
-        <message>
             <source>Each training makes a run: its settings, curves, checkpoints and adapter. All runs of a project stand here side by side, so that you can see what made one better.</source>
             <translation>Jedes Training erzeugt einen Lauf: Einstellungen, Kurven, Checkpoints und Adapter. Hier stehen alle Läufe eines Projekts nebeneinander, damit Sie sehen, was einen besser gemacht hat.</translation>
         </message>
@@ -8210,10 +8206,6 @@
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
         </message>
         <message>
-            <source>Write the pieces as turns: messages with role and content, and weight 0 for answers that do not train.</source>
-            <translation>Schreiben Sie die Stücke als Beiträge: messages mit role und content, und weight 0 für Antworten, die nicht trainiert werden.</translation>
-        </message>
-        <message>
             <source>Write the rows to a file and choose that.</source>
             <translation>Schreiben Sie die Zeilen in eine Datei, und wählen Sie diese.</translation>
         </message>
@@ -8312,6 +8304,10 @@
         <message>
             <source>a quarter of the memory, small loss (QLoRA)</source>
             <translation>ein Viertel des Speichers, kleiner Verlust (QLoRA)</translation>
+        </message>
+        <message>
+            <source>a repair would move which parts of it train</source>
+            <translation>eine Reparatur würde verschieben, welche Teile davon trainiert werden</translation>
         </message>
         <message>
             <source>a row is a list of pairs of texts, which is read as a conversation</source>
@@ -9042,8 +9038,12 @@
             <translation>sie gleicht fast einer früheren Zeile</translation>
         </message>
         <message>
-            <source>it says which parts of an answer train, which is not done here</source>
-            <translation>sie sagt, welche Teile einer Antwort trainiert werden, was hier nicht geschieht</translation>
+            <source>it says which parts of an answer train in a way that is not known</source>
+            <translation>sie sagt auf unbekannte Weise, welche Teile einer Antwort trainiert werden</translation>
+        </message>
+        <message>
+            <source>it says which parts of its reasoning train, which is not done here</source>
+            <translation>sie sagt, welche Teile ihres Gedankengangs trainiert werden; das wird hier nicht unterschieden</translation>
         </message>
         <message>
             <source>it stands above the names of the columns</source>
@@ -9500,6 +9500,10 @@
         <message>
             <source>none of its answers is meant to train</source>
             <translation>keine ihrer Antworten soll trainiert werden</translation>
+        </message>
+        <message>
+            <source>none of its pieces is meant to train</source>
+            <translation>keines ihrer Stücke soll trainiert werden</translation>
         </message>
         <message>
             <source>none that matters</source>
