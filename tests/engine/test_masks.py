@@ -400,7 +400,8 @@ def test_the_end_of_an_answer_trains_although_its_last_words_are_left_out(
     trained_texts = [shown.text[slice(*span)] for span in shown.trained_spans]
     assert len(trained_texts) == 2
     assert trained_texts[0].strip().endswith("The keeper")
-    assert trained_texts[1].strip() and "laughed" not in trained_texts[1]
+    assert trained_texts[1].strip()
+    assert "laughed" not in trained_texts[1]
 
 
 def test_a_text_in_pieces_trains_where_it_says_so_and_gets_no_marks(
