@@ -13,8 +13,10 @@ import gc
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
+from importlib.util import cache_from_source
 from opcode import opmap, opname
 from pathlib import Path
 from types import CodeType
@@ -39,49 +41,69 @@ _NEAR = 3
 
 
 class Compiler:
-    """Follows imports from the roots through a folder of packages, which may still be filled."""
+    """Follows imports from the roots through a folder of packages, which may still be filled.
+
+    Whoever imports the same at the same time, as the trial of a new engine does, goes through them in the
+    same order and compiles what it finds uncompiled. Where it has been already, the next root is taken
+    first: side by side, both would compile everything.
+    """
 
     def __init__(self, site: Path) -> None:
         """`site` is the folder; nothing is compiled yet."""
         self._site = site
         self._met: set[str] = set()
-        self._waiting = list(reversed(ROOTS))
+        # What each root still leads to, the next one last.
+        self._waiting = deque([root] for root in ROOTS)
         self.compiled = 0
 
     def work(self) -> None:
         """Compiles all that can be reached now; what is not there is looked for again next time."""
-        absent = []
+        absent: list[str] = []
         while self._waiting:
-            module = self._waiting.pop()
+            ahead = self._follow(self._waiting[0], absent)
+            begun = self._waiting.popleft()
+            if ahead:
+                self._waiting.append(begun)
+        self._met.difference_update(absent)
+        self._waiting.extend([one] for one in absent)
+
+    def _follow(self, waiting: list[str], absent: list[str]) -> bool:
+        """Compiles what one root leads to; whether it stops since somebody else is there as well."""
+        while waiting:
+            module = waiting.pop()
             package = module.rpartition(".")[0]
             if module in self._met:
                 continue
             if package and package not in self._met:
-                self._waiting += [module, package]
+                waiting += [module, package]
                 continue
             top = self._site / module.partition(".")[0]
             if not top.exists() and not top.with_suffix(".py").exists():
                 absent.append(module)
             self._met.add(module)
-            self._waiting += reversed(self._compile(module, package))
-        self._met.difference_update(absent)
-        self._waiting = absent[::-1]
+            found, there_before = self._compile(module, package)
+            waiting += reversed(found)
+            if there_before:
+                return True
+        return False
 
-    def _compile(self, module: str, package: str) -> list[str]:
-        """The modules that it imports."""
+    def _compile(self, module: str, package: str) -> tuple[list[str], bool]:
+        """The modules that it imports, and whether it was compiled before."""
         path = self._site.joinpath(*module.split("."))
         inside, beside = path / "__init__.py", path.with_name(f"{path.name}.py")
         file = inside if inside.is_file() else beside
         if not file.is_file():
-            return []
+            return [], False
+        there_before = Path(cache_from_source(file)).exists()
         package = module if file == inside else package
         try:
             # As an import does it: taken from what is compiled already, else compiled and written.
             code = SourceFileLoader(module, str(file)).get_code(module)
         except (SyntaxError, ValueError, OSError):
-            return []  # some packages carry files for other Pythons on purpose
+            return [], False  # some packages carry files for other Pythons on purpose
         self.compiled += 1
-        return [name for name in imported(code, package) if name not in self._met] if code else []
+        names = imported(code, package) if code else ()
+        return [name for name in names if name not in self._met], there_before
 
 
 def imported(code: CodeType, package: str) -> Iterator[str]:

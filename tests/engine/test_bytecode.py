@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import subprocess
 import sys
 import time
@@ -106,3 +107,34 @@ def test_it_stops_in_the_middle_when_its_parent_has_gone(tmp_path: Path) -> None
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(compiled(tmp_path)) < 3000
+
+
+def test_where_somebody_else_has_been_already_the_next_root_is_compiled_first(
+    tmp_path: Path,
+) -> None:
+    first, second = bytecode.ROOTS[:1] + bytecode.ROOTS[2:3]
+    write(
+        tmp_path,
+        {
+            f"{first}/__init__.py": "from . import near",
+            f"{first}/near.py": "from . import far",
+            f"{first}/far.py": "",
+            f"{second}/__init__.py": "",
+        },
+    )
+    py_compile.compile(str(tmp_path / first / "near.py"))  # as an import beside does it
+    order: list[str] = []
+
+    class Told(bytecode.Compiler):
+        """Tells what it takes, one after the other."""
+
+        def _compile(self, module: str, package: str) -> tuple[list[str], bool]:
+            found, there_before = super()._compile(module, package)
+            order.append(module)
+            return found, there_before
+
+    compiler = Told(tmp_path)
+    compiler.work()
+    ours = [first, f"{first}.near", second, f"{first}.far"]
+    assert [name for name in order if name in ours] == ours
+    assert compiler.compiled == 4
