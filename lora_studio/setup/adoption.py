@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lora_studio import __version__
-from lora_studio.setup import engines, install, pythons, selfcheck
+from lora_studio.setup import engines, install, pythons, removal, selfcheck
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.events import EngineReady, Event, Progress
 from lora_studio.setup.folders import Root
@@ -26,7 +26,7 @@ def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
     yield Progress(stage="Looking at Python")
     # Made absolute without following links: that of an environment leads to the Python outside it.
     python = pythons.examine(path.expanduser().absolute(), stop, log)
-    install.clear(root, log)
+    yield from install.clear(root, log)
     own = own_wheel(root.downloads, stop, log)
     stamp = datetime.now()
     name = f"own-{stamp.strftime('%Y%m%d-%H%M%S')}"
@@ -43,7 +43,7 @@ def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
             update={
                 "variant": found["backend"],
                 "torch": found["torch"],
-                "bytes": install.size_of(engine.folder),
+                "bytes": removal.size_of(engine.folder),
             }
         )
         engines.write_manifest(engine)

@@ -324,7 +324,12 @@ def outdated(at: Root, keep: Engine) -> list[Engine]:
 def unfinished(at: Root) -> Iterator[Path]:
     """Folders of set-ups that were ended in the middle."""
     if at.engines.is_dir():
-        yield from (folder for folder in at.engines.iterdir() if find(folder.name, at) is None)
+        yield from (
+            folder
+            for folder in at.engines.iterdir()
+            if folder.is_dir()
+            and find(folder.name, at) is None  # file managers leave files of theirs
+        )
 
 
 def venv_python(venv: Path) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
     with what has come. Raises ProblemError and CancelledError.
     """
     began = time.monotonic()
-    clear(plan.root, log)
+    yield from clear(plan.root, log)
     plan.check_disk()
     engine = _new_engine(plan)
     try:
@@ -45,12 +44,15 @@ def carry_out(plan: Plan, stop: Stop, log: Log) -> Iterator[Event]:
             with _without_cache(plan.root):  # what was unpacked is linked into the engine by now
                 yield from selfcheck.check(engine, stop, log)
             yield from compiler.finish(stop)
-        engine = engine.model_copy(update={"bytes": size_of(engine.folder)})
+        engine = engine.model_copy(update={"bytes": removal.size_of(engine.folder)})
         engines.write_manifest(engine)
     except OSError as error:
-        engines.delete(engine.folder)
+        yield from _drop([engine.folder], log)
         raise _not_installed(plan, error) from error
-    except BaseException:
+    except Exception:
+        yield from _drop([engine.folder], log)
+        raise
+    except BaseException:  # nobody listens any more
         engines.delete(engine.folder)
         raise
     engines.switch(engine, plan.root)
@@ -71,6 +73,14 @@ def _tidy(root: Root, engine: Engine, log: Log) -> Iterator[Event]:
     shutil.rmtree(root.downloads, ignore_errors=True)
 
 
+def _drop(folders: Sequence[Path], log: Log) -> Iterator[Event]:
+    """Deletes what nobody uses; where that fails, the next set-up tries again, and why is in the log."""
+    try:
+        yield from removal.dropping(folders, log)
+    except ProblemError as error:
+        log.write(str(error))
+
+
 @contextlib.contextmanager
 def _without_cache(root: Root) -> Iterator[None]:
     """Deletes the cache beside other work."""
@@ -82,13 +92,15 @@ def _without_cache(root: Root) -> Iterator[None]:
         work.join()
 
 
-def clear(root: Root, log: Log) -> None:
-    """Deletes what set-ups that were killed have left, other than downloads."""
-    for folder in list(engines.unfinished(root)):
-        log.write(f"removing {folder.name}, which was never finished")
+def clear(root: Root, log: Log) -> Iterator[Event]:
+    """Deletes what set-ups that were killed have left, other than downloads; raises ProblemError."""
+    left = list(engines.unfinished(root))
+    for folder in left:
+        log.write(f"{folder.name} was never finished")
         _end_leftovers(folder)
-        engines.delete(folder)
-    shutil.rmtree(root.gone, ignore_errors=True)
+    yield from removal.dropping(left, log)
+    if root.gone.is_dir():
+        yield from _drop([root.gone], log)
     for scratch in root.path.glob("resolve-*"):
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -123,15 +135,6 @@ def _new_engine(plan: Plan) -> Engine:
         python_version=plan.python.version, created=datetime.now().astimezone().isoformat(),
         packages=packages, folder=plan.root.engines / name,
     )  # fmt: skip
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118 - 40,000 of them
-    return total
 
 
 def _not_installed(plan: Plan, error: OSError) -> Exception:

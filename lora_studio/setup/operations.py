@@ -312,6 +312,8 @@ def remove(name: str, _stop: Stop) -> Iterator[Event]:
             for engine in chosen:
                 engines.release(engine, root)
             yield from removal.removing(chosen, log)
+            if not name:
+                yield from install.clear(root, log)
         if not name:
             root.delete()
             folders.forget_root()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 from lora_studio.core.events import Progress
 from lora_studio.setup import engines
@@ -18,14 +21,34 @@ _INTERVAL = 0.2
 
 def removing(old: Sequence[Engine], log: Log) -> Iterator[Progress]:
     """Deletes the engines, which nothing points to any more; raises ProblemError."""
-    if not old:
+    yield from _deleting({one.folder: one.bytes for one in old}, log)
+
+
+def dropping(folders: Sequence[Path], log: Log) -> Iterator[Progress]:
+    """Deletes folders that are no engines, or none yet; raises ProblemError."""
+    yield from _deleting({one: size_of(one) for one in folders}, log)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # it may have gone meanwhile
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118 - 40,000 of them
+    return total
+
+
+def _deleting(sizes: Mapping[Path, int], log: Log) -> Iterator[Progress]:
+    """Deletes folders whose sizes in bytes are known."""
+    if not sizes:
         return
-    total = sum(one.bytes for one in old)
+    total = sum(sizes.values())
     done, said = 0, time.monotonic()
     yield Progress(stage=STAGE, done=0, total=total or None, unit="B")
-    for engine in old:
-        log.write(f"removing {engine.name}")
-        for gone in engines.deleting(engine.folder):
+    for folder in sizes:
+        log.write(f"removing {folder.name}")
+        for gone in engines.deleting(folder):
             done += gone
             if (now := time.monotonic()) - said >= _INTERVAL:
                 said = now

@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.setup import download, local_index
+from lora_studio.setup import download, local_index, wheelhouse
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.environment import uv_environment
-from lora_studio.setup.events import Event, Warned
+from lora_studio.setup.events import Event, Progress, Warned
 from lora_studio.setup.folders import Root, not_writable
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
@@ -54,12 +54,13 @@ class Resolver:
         # What standard indexes have for Linux is made for NVIDIA, and runs without a GPU as well.
         if BUILD.fullmatch(torch) and self.wheelhouse is None and variant != "rocm":
             sources.append(STANDARD)
+        local = yield from self._local(torch, variant)
         warnings: list[Problem] = []
         said = ""
         for source in sources:
             against: dict[str, str] = {}
             for extra in extras:
-                said, wheels = self._compile(source, extra, variant)
+                said, wheels = self._compile(source, extra, local)
                 if wheels is not None:
                     missing = [name for name in extras[0] if name not in extra]
                     warnings += [_LEFT_OUT[name](against[name]) for name in missing]
@@ -74,8 +75,14 @@ class Resolver:
             warnings = [_standard_torch(source, said)]
         raise self._unresolved(said)
 
+    def _local(self, torch: str, variant: Variant) -> Generator[Progress, None, dict[Path, str]]:
+        """The wheels of this machine to choose from, with their checksums."""
+        if self.wheelhouse is not None:
+            return (yield from wheelhouse.checksums(self.wheelhouse, self.stop))
+        return (yield from local_index.checksums(self._own_torch(torch, variant), self.stop))
+
     def _compile(
-        self, torch: str, extras: tuple[str, ...], variant: Variant
+        self, torch: str, extras: tuple[str, ...], local: dict[Path, str]
     ) -> tuple[str, list[Wheel] | None]:
         """What uv said, and the wheels unless it failed."""
         try:
@@ -85,10 +92,11 @@ class Resolver:
         self.log.write(f"resolving {extras} with PyTorch from {torch}")
         with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
             folder = Path(scratch)
+            index = local_index.write(local, folder / "index") if local else ""
             if self.wheelhouse is not None:
-                return self._lock(STANDARD, extras, folder)
-            if own := self._own_torch(torch, variant):
-                said, wheels = self._lock(local_index.write(own, folder / "index"), extras, folder)
+                return self._lock(STANDARD, extras, folder, index)
+            if index and torch == STANDARD:
+                said, wheels = self._lock(index, extras, folder)
                 if wheels is not None:
                     return said, wheels
             return self._lock(torch, extras, folder)
@@ -102,9 +110,9 @@ class Resolver:
         return own_torch(uv_environment(), tag, variant)
 
     def _lock(
-        self, torch: str, extras: tuple[str, ...], folder: Path
+        self, torch: str, extras: tuple[str, ...], folder: Path, index: str = ""
     ) -> tuple[str, list[Wheel] | None]:
-        """The same with PyTorch from that place."""
+        """The same with PyTorch from that place, and from `index` alone where it is given."""
         text = project_text(self.own.path, extras, torch)
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
@@ -112,7 +120,7 @@ class Resolver:
         if self.wheelhouse is not None:
             environment = without_indexes(environment)
         status, said = run(
-            self._command(folder, lock, torch),
+            self._command(folder, lock, torch, index),
             environment=environment, stop=self.stop, log=self.log, cwd=folder,
         )  # fmt: skip
         if status:
@@ -120,7 +128,7 @@ class Resolver:
         locked = tomllib.loads(lock.read_text("utf-8"))
         return said, wheels_of(locked, self.into or self.root.downloads)
 
-    def _command(self, folder: Path, lock: Path, torch: str) -> list[object]:
+    def _command(self, folder: Path, lock: Path, torch: str, index: str) -> list[object]:
         command: list[object] = [
             find_uv(), "pip", "compile", "--quiet", "--only-binary", ":all:",
             "--format", "pylock.toml", "--output-file", lock, folder / "pyproject.toml",
@@ -131,9 +139,8 @@ class Resolver:
             command += ["--python-platform", self.target[0], "--python-version", self.target[1]]
         if BUILD.fullmatch(torch):
             command += ["--torch-backend", torch]
-        if self.wheelhouse is not None:
-            place = self.wheelhouse.resolve()
-            command += ["--offline", "--no-index", "--find-links", place]
+        if index:
+            command += ["--offline", "--default-index", index]
         return command
 
     def _measured(self, wheels: list[Wheel]) -> tuple[Wheel, ...]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
+from lora_studio.core.events import Progress
 from lora_studio.core.files import write_atomic
-from lora_studio.core.problems import Where, fail
-from lora_studio.setup import download
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.setup import download, local_index
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.events import Event, WheelhouseReady
@@ -25,7 +26,10 @@ FACTS = "wheelhouse.json"
 
 
 class Facts(BaseModel):
-    """What a wheel folder was made for: an engine's kind, a Python such as 3.12, a platform of uv's."""
+    """What a wheel folder was made for: an engine's kind, a Python such as 3.12, a platform of uv's.
+
+    `sha256` has the checksum of each wheel in hexadecimal digits, by its file's name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -33,7 +37,7 @@ class Facts(BaseModel):
     variant: Variant
     python: str
     platform: str = ""
-    files: tuple[str, ...] = ()
+    sha256: dict[str, str] = {}
 
 
 def read(folder: Path) -> Facts | None:
@@ -62,6 +66,30 @@ def read(folder: Path) -> Facts | None:
     return facts
 
 
+def checksums(folder: Path, stop: Stop) -> Generator[Progress, None, dict[Path, str]]:
+    """Every wheel with its checksum. Raises ProblemError for one that has changed or cannot be read."""
+    facts = read(folder)
+    promised = facts.sha256 if facts else {}
+    try:
+        found = yield from local_index.checksums(sorted(folder.glob("*.whl")), stop)
+    except OSError as error:
+        raise _damaged(Path(error.filename or folder), f"{error.strerror or error}") from error
+    for wheel, digest in found.items():
+        if promised.get(wheel.name, digest) != digest:
+            raise _damaged(wheel, "its checksum is another one than when the folder was made")
+    return found
+
+
+def _damaged(wheel: Path, why: str) -> ProblemError:
+    return fail(
+        "engine.wheelhouse",
+        f"{wheel.name} in the wheel folder is damaged: {why}.",
+        "Copy it here once more, or make the folder again: `lora-studio engine wheelhouse FOLDER` "
+        "downloads only what is missing or damaged.",
+        where=Where(file=str(wheel)),
+    )
+
+
 def fill(
     folder: Path, wheels: tuple[Wheel, ...], own: OwnWheel, facts: Facts, stop: Stop, log: Log
 ) -> Iterator[Event]:
@@ -85,7 +113,8 @@ def fill(
     for old in folder.glob("*.whl*"):
         if old.name not in wanted:
             old.unlink()
-    made = facts.model_copy(update={"files": tuple(sorted(wanted))})
+    checksums = {file.target.name: file.sha256 for file in [*files, own_file] if file.sha256}
+    made = facts.model_copy(update={"sha256": checksums})
     write_atomic(folder / FACTS, json.dumps(made.model_dump(mode="json"), indent=2) + "\n")
     size = sum(file.stat().st_size for file in folder.glob("*.whl"))
     yield WheelhouseReady(folder=str(folder), files=len(wanted), bytes=size)

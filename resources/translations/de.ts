@@ -1631,6 +1631,10 @@
             <translation>Kopieren Sie es erneut aus Ihren Hub-Einstellungen; eines mit Leserecht genügt.</translation>
         </message>
         <message>
+            <source>Copy it here once more, or make the folder again: `lora-studio engine wheelhouse FOLDER` downloads only what is missing or damaged.</source>
+            <translation>Kopieren Sie es noch einmal hierher, oder erzeugen Sie den Ordner erneut: `lora-studio engine wheelhouse FOLDER` lädt nur herunter, was fehlt oder beschädigt ist.</translation>
+        </message>
+        <message>
             <source>Copy llama.cpp command</source>
             <translation>llama.cpp-Befehl kopieren</translation>
         </message>
@@ -9090,6 +9094,10 @@
             <translation>seine Chat-Vorlage schreibt Gespräche anders</translation>
         </message>
         <message>
+            <source>its checksum is another one than when the folder was made</source>
+            <translation>seine Prüfsumme ist eine andere als beim Erzeugen des Ordners</translation>
+        </message>
+        <message>
             <source>its control group</source>
             <translation>seine Kontrollgruppe</translation>
         </message>
@@ -9720,10 +9728,6 @@
         <message>
             <source>removing the model from Ollama</source>
             <translation>Modell aus Ollama entfernen</translation>
-        </message>
-        <message>
-            <source>removing {name}, which was never finished</source>
-            <translation>{name} wird entfernt, wurde nie fertig</translation>
         </message>
         <message>
             <source>rendering the template</source>
@@ -10638,6 +10642,10 @@
             <translation>{name} enthält keinen LoRA-Adapter.</translation>
         </message>
         <message>
+            <source>{name} in the wheel folder is damaged: {why}.</source>
+            <translation>{name} im Wheel-Ordner ist beschädigt: {why}.</translation>
+        </message>
+        <message>
             <source>{name} is a PyTorch file of weights, not rows.</source>
             <translation>{name} ist eine PyTorch-Datei mit Gewichten, keine Zeilen.</translation>
         </message>
@@ -10744,6 +10752,10 @@
         <message>
             <source>{name} was ended by the system because memory ran out.</source>
             <translation>{name} wurde vom System beendet, weil der Speicher ausging.</translation>
+        </message>
+        <message>
+            <source>{name} was never finished</source>
+            <translation>{name} wurde nie fertig</translation>
         </message>
         <message>
             <source>{name} was unpacked, but does not do what llama.cpp does with it: {why}.</source>

@@ -11,7 +11,7 @@ import pytest
 
 from lora_studio import __version__, client
 from lora_studio.core.problems import ProblemError
-from lora_studio.setup import engines, folders, install
+from lora_studio.setup import engines, folders, removal
 from lora_studio.setup.engines import Engine
 from lora_studio.setup.folders import Root
 
@@ -140,7 +140,7 @@ def test_deleting_tells_how_much_has_gone_and_follows_no_link_out_of_the_engine(
         (engine.folder / f"part-{number}" / "data").write_bytes(bytes(1000))
     link = engine.folder / "elsewhere"
     link.symlink_to(kept, target_is_directory=True)
-    size = link.lstat().st_size + install.size_of(engine.folder)
+    size = link.lstat().st_size + removal.size_of(engine.folder)
     manifest = (engine.folder / engines.MANIFEST).stat().st_size
     steps = list(engines.deleting(engine.folder))
     assert sum(steps) == size - manifest

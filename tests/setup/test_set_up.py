@@ -389,6 +389,54 @@ def test_a_wheel_folder_that_lacks_something_is_named(
     assert "beta" in found.what
 
 
+def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
+    index: Index, root: Root, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wheels"
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    shutil.rmtree(root.cache)
+    work = SetUp(Request(variant="cpu", wheelhouse=folder), Stop())
+    assert list(work.prepare())[-1].kind == "done"
+    assert work.plan is not None
+    assert {wheel.name for wheel in work.plan.wheels} == {"torch", "alpha", "beta"}
+    assert all(wheel.file.sha256 for wheel in work.plan.wheels)
+    assert not list(root.cache.rglob("torch/__init__.py"))
+
+
+def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_installed(
+    index: Index, root: Root, tmp_path: Path
+) -> None:
+    folder = tmp_path / "wheels"
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    torch = folder / "torch-2.5-py3-none-any.whl"
+    content = bytearray(torch.read_bytes())
+    content[len(content) // 2] ^= 1
+    torch.write_bytes(content)
+    found = problem(run(Request(wheelhouse=folder)))
+    assert (found.code, found.where.file) == ("engine.wheelhouse", str(torch))
+    assert "damaged" in found.what
+    assert not list(root.engines.glob("*"))
+    index.starts.clear()
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))  # as the remedy says
+    assert [name for name, _ in index.starts] == [torch.name]
+    ready(run(Request(wheelhouse=folder)))
+
+
+def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
+    index: Index, root: Root
+) -> None:
+    left = root.engines / "cpu-20200101-000000"
+    (left / "venv").mkdir(parents=True)
+    (left / "venv" / "data").write_bytes(bytes(7000))
+    (root.engines / "desktop.ini").write_text("a file manager's")
+    told = run()
+    ready(told)
+    removing = [one for one in told if isinstance(one, Progress) and one.stage == "Removing"]
+    assert removing[0].total == 7000
+    assert not left.exists()
+    assert (root.engines / "desktop.ini").exists()
+
+
 def test_engines_move_to_another_folder_and_work_there(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
