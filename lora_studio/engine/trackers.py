@@ -18,7 +18,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from lora_studio.core import events
 from lora_studio.core.problems import Problem, ProblemError, Where
@@ -27,9 +27,12 @@ from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.trackers import PACKAGES, TITLES, not_installed
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine.channel import Job
+from lora_studio.engine.failures import CancelledError
 
 #: Longest wait for a tracker that has not written everything at the end, in seconds.
 _PATIENCE = 60.0
+
+Outcome = Literal["finished", "paused", "cancelled", "failed"]
 
 _STEP_FIGURES = ("loss", "learning_rate", "grad_norm", "epoch", "tokens_per_s", "memory_bytes")
 
@@ -41,8 +44,8 @@ class Sink(Protocol):
         """Takes the figures of an optimizer step or of an evaluation after it."""
         ...
 
-    def close(self) -> None:
-        """Writes what is left."""
+    def close(self, outcome: Outcome) -> None:
+        """Writes what is left, and how the training ended."""
         ...
 
 
@@ -59,10 +62,13 @@ class About:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The recipe by names such as lora.rank."""
-        steps = {name: getattr(self.project, name).model_dump() for name in ("lora", "training")}
-        found = {f"{step}.{name}": value for step, spec in steps.items() for name, value in spec.items()}  # fmt: skip
-        return {"model.source": self.project.model.source} | found
+        """The recipe by names such as lora.rank; of the dataset what says nothing about its content."""
+        steps = ("model", "lora", "training")
+        return {
+            f"{step}.{name}": value
+            for step in steps
+            for name, value in getattr(self.project, step).model_dump().items()
+        } | {"dataset.max_length": self.project.dataset.max_length}
 
     def once(self, name: str, made: Callable[[], str]) -> str:
         """A tracker's own number of this run, made when it is first asked for."""
@@ -97,11 +103,18 @@ def following(run: RunFolder, project: Project, job: Job, *, resume: bool) -> It
         shutil.rmtree(run.trackers, ignore_errors=True)
     follower = _Follower(run, project, job, *(_told_before(run) if resume else (0, 0)))
     job.listeners.append(follower.put)
+    broken: Outcome | None = None
     try:
         yield
+    except CancelledError:
+        broken = "cancelled"
+        raise
+    except BaseException:
+        broken = "failed"
+        raise
     finally:
         job.listeners.remove(follower.put)
-        follower.end()
+        follower.end(broken)
 
 
 class _Follower:
@@ -110,6 +123,11 @@ class _Follower:
     def __init__(self, run: RunFolder, project: Project, job: Job, told: int, judged: int) -> None:
         self._run, self._project, self._job = run, project, job
         self._told, self._judged = told, judged
+        # Of this process: a step that is done over when memory ran out is told the first time.
+        self._step = self._evaluation = 0
+        self._plan: events.TrainingStarted | None = None
+        self._ended_early = False
+        self._outcome: Outcome = "finished"
         self._events: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._sinks: dict[str, Sink] = {}
         self._thread = threading.Thread(target=self._work, name="trackers", daemon=True)
@@ -117,11 +135,15 @@ class _Follower:
 
     def put(self, event: events.Event) -> None:
         """Takes an event; what is not to be tracked is passed over."""
-        if isinstance(event, events.TrainingStarted | events.StepDone | events.Evaluated):
-            self._events.put(event)
+        match event:
+            case events.TrainingStarted() | events.StepDone() | events.Evaluated():
+                self._events.put(event)
+            case events.EndedEarly():
+                self._ended_early = True
 
-    def end(self) -> None:
+    def end(self, broken: Outcome | None) -> None:
         """Waits for what is left to be written, but not for ever."""
+        self._outcome = broken or "finished"
         self._events.put(None)
         self._thread.join(_PATIENCE)
 
@@ -129,18 +151,28 @@ class _Follower:
         while (event := self._events.get()) is not None:
             match event:
                 case events.TrainingStarted():
+                    self._plan, self._step = event, max(self._step, event.step)
                     self._open(event.step)
-                case events.StepDone():
-                    values = {
-                        f"train/{name}": float(getattr(event, name)) for name in _STEP_FIGURES
-                    }
-                    values |= {f"train/{name}": value for name, value in event.figures.items()}
-                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]  # no lambda with a default is inferred
-                case events.Evaluated():
-                    values = {"eval/loss": event.loss}
-                    values |= {f"eval/{name}": value for name, value in event.figures.items()}
-                    self._each(lambda sink, e=event, v=values: sink.log(e.step, v))  # type: ignore[misc]  # no lambda with a default is inferred
-        self._each(lambda sink: sink.close())
+                case events.StepDone() if event.step > self._step:
+                    self._step = event.step
+                    values = {name: float(getattr(event, name)) for name in _STEP_FIGURES}
+                    self._log("train", event.step, values | event.figures)
+                case events.Evaluated() if event.step > self._evaluation:
+                    self._evaluation = event.step
+                    self._log("eval", event.step, {"loss": event.loss} | event.figures)
+        outcome = self._how_it_ended()
+        self._each(lambda sink: sink.close(outcome))
+
+    def _log(self, kind: str, step: int, figures: Mapping[str, float]) -> None:
+        values = {f"{kind}/{name}": value for name, value in figures.items()}
+        self._each(lambda sink: sink.log(step, values))
+
+    def _how_it_ended(self) -> Outcome:
+        """A training that was left before its last step, and by nobody's wish, waits for its end."""
+        if self._outcome != "finished" or self._plan is None:
+            return self._outcome
+        is_over = self._ended_early or self._job.flags.stop.is_set()
+        return "finished" if is_over or self._step >= self._plan.steps else "paused"
 
     def _open(self, step: int) -> None:
         self._run.trackers.mkdir(parents=True, exist_ok=True)
@@ -201,7 +233,7 @@ class _TensorBoard:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
+    def close(self, outcome: Outcome) -> None:
         self._writer.close()
 
 
@@ -246,8 +278,12 @@ class _WeightsAndBiases(_Unrepeated):
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
-    def close(self) -> None:
-        self._run.finish()
+    def close(self, outcome: Outcome) -> None:
+        self._run.finish(exit_code=int(outcome in ("failed", "cancelled")))
+
+
+#: Parameters that MLflow takes at a time.
+_MLFLOW_PARAMS = 100
 
 
 class _Mlflow(_Unrepeated):
@@ -264,14 +300,19 @@ class _Mlflow(_Unrepeated):
             uri = (about.run.trackers / "mlflow").resolve().as_uri()
         self._client = MlflowClient(tracking_uri=uri)
         self._id = about.once("mlflow", lambda: self._start(about))
+        self._client.update_run(self._id, status="RUNNING")  # it may have been paused
 
     def _start(self, about: About) -> str:
+        from mlflow.entities import Param
+
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", about.project.name)
         known = self._client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self._client.create_experiment(name)
         made = self._client.create_run(experiment, run_name=about.run.path.name)
-        for key, value in about.settings.items():
-            self._client.log_param(made.info.run_id, key, str(value)[:500])
+        params = [Param(key, str(value)[:500]) for key, value in about.settings.items()]
+        for begin in range(0, len(params), _MLFLOW_PARAMS):  # a request each, not one a setting
+            some = params[begin : begin + _MLFLOW_PARAMS]
+            self._client.log_batch(made.info.run_id, params=some)
         return str(made.info.run_id)
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
@@ -282,8 +323,12 @@ class _Mlflow(_Unrepeated):
             self._id, [Metric(name, value, now, step) for name, value in values.items()]
         )
 
-    def close(self) -> None:
-        self._client.set_terminated(self._id)
+    def close(self, outcome: Outcome) -> None:
+        if outcome == "paused":
+            self._client.update_run(self._id, status="SCHEDULED")
+        else:
+            status = {"failed": "FAILED", "cancelled": "KILLED"}.get(outcome, "FINISHED")
+            self._client.set_terminated(self._id, status)
 
 
 _SINKS: dict[str, Callable[[About], Sink]] = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lora_studio.core import commands, events
 from lora_studio.core.events import Event
@@ -106,6 +107,74 @@ def test_mlflow_has_each_step_once_after_a_resume(
     assert [metric.step for metric in history] == sorted(losses)
     assert [metric.value for metric in history] == [losses[step] for step in sorted(losses)]
     assert found.data.params["lora.rank"] == "4"
+    assert found.data.params["model.precision"] == "fp32"
+    assert found.data.params["dataset.max_length"] == "256"
+
+
+@needs("mlflow")
+def test_mlflow_shows_whether_a_training_is_paused_cancelled_or_done(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    from mlflow import MlflowClient
+
+    run = make_run(tmp_path, tiny, "mlflow")
+    seen: list[str] = []
+
+    def status() -> str:
+        client = MlflowClient((run.trackers / "mlflow").resolve().as_uri())
+        (found,) = client.search_runs([client.get_experiment_by_name("test").experiment_id])
+        return str(found.info.status)
+
+    def wish(flag: str, step: int) -> Callable[[Event, Flags], None]:
+        def on_event(event: Event, flags: Flags) -> None:
+            if isinstance(event, events.StepDone) and event.step == step:
+                if step > 2:
+                    seen.append(status())
+                getattr(flags, flag).set()
+
+        return on_event
+
+    assert train(run, wish("pause", 2)).last(events.Done).paused
+    assert status() == "SCHEDULED"
+    assert train(run, wish("cancel", 4), resume=True).of(events.Cancelled)
+    assert status() == "KILLED"
+    assert train(run, resume=True).of(events.Done)
+    assert status() == "FINISHED"
+    assert seen == ["RUNNING"]
+
+
+def test_steps_that_are_done_over_when_memory_ran_out_are_told_once(
+    tmp_path: Path, tiny: TinyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    class Kept:
+        def __init__(self, about: trackers.About) -> None:
+            pass
+
+        def log(self, step: int, values: Any) -> None:
+            if "train/loss" in values:
+                told.append(step)
+
+        def close(self, outcome: trackers.Outcome) -> None:
+            assert outcome == "finished"
+
+    update, failures = torch.optim.AdamW.step, [3]
+
+    def step(self: torch.optim.AdamW, *given: Any) -> Any:
+        done = max((int(state["step"]) for state in self.state.values()), default=0)
+        if done in failures:
+            failures.remove(done)
+            raise MemoryError
+        return update(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setitem(trackers._SINKS, "tensorboard", Kept)
+    channel = train(make_run(tmp_path, tiny, "tensorboard"))
+    assert channel.last(events.Recovered).step == 2
+    assert [event.step for event in channel.of(events.StepDone)] == [1, 2, 3, *range(3, 9)]
+    assert told == list(range(1, 9))
 
 
 def test_a_training_that_begins_anew_is_told_anew(
@@ -117,7 +186,7 @@ def test_a_training_that_begins_anew_is_told_anew(
         def _log(self, step: int, values: Any) -> None:
             told.append(step)
 
-        def close(self) -> None:
+        def close(self, outcome: trackers.Outcome) -> None:
             pass
 
     monkeypatch.setitem(trackers._SINKS, "tensorboard", Kept)
@@ -169,7 +238,7 @@ def test_a_tracker_that_fails_is_told_once_and_training_goes_on(
         def log(self, step: int, values: Any) -> None:
             raise ConnectionError("the server has gone\nwith details")
 
-        def close(self) -> None:
+        def close(self, outcome: trackers.Outcome) -> None:
             raise AssertionError("closed though it was given up")
 
     monkeypatch.setattr(trackers, "missing_packages", tuple)
