@@ -174,6 +174,11 @@ class RunFolder:
         return self.path / "train.py"
 
     @property
+    def model_script(self) -> Path:
+        """Makes the model for `train_script`, where that would be too long to be read with it."""
+        return self.path / "model.py"
+
+    @property
     def lock_list(self) -> Path:
         """Exact versions of the libraries that `train_script` needs."""
         return self.path / "requirements.lock.txt"

@@ -32,7 +32,7 @@ from lora_studio.engine import lora, requirements, schedules
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.batches import Plan
 from lora_studio.engine.channel import Job
-from lora_studio.engine.source_text import assignment, call, literal
+from lora_studio.engine.source_text import WIDTH, assignment, call, literal
 from lora_studio.engine.tokens import Encoded
 
 #: Entries of a LoraConfig that say where an adapter came from, not what it is.
@@ -47,7 +47,7 @@ _ALWAYS_SHOWN = ("r", "lora_alpha", "lora_dropout")
 #: Initial values that are not drawn at random or told by the weights alone.
 _COMPUTED = ("eva", "loftq")
 
-#: Lines that the script may have before the adapter's settings move to a file.
+#: Lines that the script may have before the adapter's settings move to a file, and then the model.
 _MOST_LINES = 199
 
 
@@ -82,12 +82,16 @@ def write(run: RunFolder, recipe: Recipe, job: Job) -> None:
     try:
         with folder_atomic(run.data) as folder:
             _write_rows(recipe, folder, job)
-            text = render(run, recipe, folder)
+            scripts = render(run, recipe, folder)
         modules = {type(recipe.optimizer).__module__.partition(".")[0]}
         if recipe.tuned.base.precision in ("4bit", "8bit"):
             modules.add("bitsandbytes")
         write_atomic(run.lock_list, requirements.lock_list(modules))
-        write_atomic(run.train_script, text)
+        if scripts.model is None:
+            run.model_script.unlink(missing_ok=True)
+        else:
+            write_atomic(run.model_script, scripts.model)
+        write_atomic(run.train_script, scripts.train)
     except OSError as error:
         job.emit(events.Warned(problem=_not_written(run, error.strerror or str(error))))
     except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
@@ -169,7 +173,15 @@ _OBJECTIVES = {
 }
 
 
-def render(run: RunFolder, recipe: Recipe, folder: Path) -> str:
+@dataclasses.dataclass(frozen=True)
+class Scripts:
+    """What repeats a run; `model`, which `train` imports from, only where one would be too long."""
+
+    train: str
+    model: str | None = None
+
+
+def render(run: RunFolder, recipe: Recipe, folder: Path) -> Scripts:
     """The script of a run; `folder` takes what is too long to be read in it."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(paths.resources() / "reproduction"),
@@ -182,11 +194,31 @@ def render(run: RunFolder, recipe: Recipe, folder: Path) -> str:
     template, facts = environment.get_template("train.py.jinja"), _facts(run, recipe, folder)
     config = _adapter(recipe.tuned)
     written = [f"{name}={literal(value, indent=4)}" for name, value in config.items()]
-    text = template.render(facts, lora=call("config = peft.LoraConfig", written))
-    if text.count("\n") <= _MOST_LINES:
-        return text
+    whole = template.render(facts, lora=call("config = peft.LoraConfig", written), apart=False)
+    if whole.count("\n") <= _MOST_LINES:
+        return Scripts(whole)
     (folder / "lora_config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    return template.render(facts, lora=None)
+    whole = template.render(facts, lora=None, apart=False)
+    if whole.count("\n") <= _MOST_LINES:
+        return Scripts(whole)
+    return Scripts(
+        template.render(facts, lora=None, apart=True, taken=_taken(facts)),
+        environment.get_template("model.py.jinja").render(facts, lora=None),
+    )
+
+
+def _taken(facts: dict[str, Any]) -> str:
+    """The line that imports from the model's script what the other one uses of it, constants first."""
+    wanted = {
+        "DEVICE": True, "DTYPE": facts["is_16_bit"], "LEARNING_RATE": facts["plateau"], "SEED": True,
+        "as_it_began": facts["reference"], "model": True, "optimizer": True,
+        "row_lengths": facts["neftune"],
+    }  # fmt: skip
+    names = [name for name, is_wanted in wanted.items() if is_wanted]
+    line = f"from model import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return line
+    return "from model import (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 #: Columns of a line, as formatters have them by default.
-_WIDTH = 88
+WIDTH = 88
 
 #: Columns that a list may take within a line; a longer one gets a line for each of its items.
 _INLINE = 48
@@ -36,9 +36,9 @@ def call(head: str, arguments: Iterable[str]) -> str:
     given = list(arguments)
     together = ", ".join(given)
     if "\n" not in together:
-        if len(inline := f"{head}({together})") <= _WIDTH:
+        if len(inline := f"{head}({together})") <= WIDTH:
             return inline
-        if 4 + len(together) <= _WIDTH:
+        if 4 + len(together) <= WIDTH:
             return f"{head}(\n    {together}\n)"
     return f"{head}(\n" + "".join(f"    {argument},\n" for argument in given) + ")"
 
@@ -46,7 +46,7 @@ def call(head: str, arguments: Iterable[str]) -> str:
 def assignment(name: str, value: Any) -> str:
     """What stands behind `NAME = `; in brackets where that is what makes it fit its line."""
     text = literal(value)
-    if len(name) + 3 + len(text) > _WIDTH >= 4 + len(text):
+    if len(name) + 3 + len(text) > WIDTH >= 4 + len(text):
         return f"(\n    {text}\n)"
     return text
 

@@ -126,6 +126,31 @@ CASES = {
             "training": {"neftune_alpha": 5.0},
         },
     ),
+    "labelled answers, two scripts": Case(
+        "qwen3",
+        LABELS,
+        goes_on=True,
+        settings={
+            "lora": {"dropout": 0.1},
+            "training": {"neftune_alpha": 5.0, "lora_plus_ratio": 4.0, "learning_rate": 1e-3},
+        },
+    ),
+    "pairs from PiSSA, two scripts": Case(
+        "qwen3",
+        PAIRS,
+        within=1e-2,
+        settings={
+            "model": {"precision": "bf16"},
+            "lora": {"init": "pissa", "dropout": 0.1, "targets": "attention"},
+            "training": {
+                "preference": "dpo",
+                "neftune_alpha": 5.0,
+                "lora_plus_ratio": 4.0,
+                "optimizer": "schedule_free_adamw",
+                "learning_rate": 1e-3,
+            },
+        },
+    ),
     "noise in bfloat16": Case(
         within=1e-2,
         settings={
@@ -170,7 +195,12 @@ def repeated(
     runs = {
         name: make_run(tmp_path_factory.mktemp("case"), tiny, case) for name, case in CASES.items()
     }
-    each = "import runpy, sys, torch; torch.set_num_threads(1)\nfor file in sys.argv[1:]: runpy.run_path(file, run_name='__main__')"
+    each = (
+        "import os, runpy, sys, torch; torch.set_num_threads(1)\n"
+        "for file in sys.argv[1:]:\n"
+        "    sys.path.insert(0, os.path.dirname(file)); sys.modules.pop('model', None)\n"
+        "    runpy.run_path(file, run_name='__main__'); sys.path.pop(0)"
+    )
     scripts = [str(run.train_script) for run, _ in runs.values()]
     done = subprocess.run(
         [sys.executable, "-c", each, *scripts], capture_output=True, text=True, check=False
@@ -211,14 +241,20 @@ def test_the_script_writes_the_same_adapter_in_pefts_layout(repeated: Any, name:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_the_script_is_short_formatted_code_without_a_dead_branch(repeated: Any, name: str) -> None:
-    check_code(repeated[name][0].train_script)
+    run, _ = repeated[name]
+    check_code(run.train_script)
+    assert run.model_script.is_file() == name.endswith("two scripts")
+    if run.model_script.is_file():
+        check_code(run.model_script)
 
 
 def check_code(script: Path) -> None:
     text = script.read_text("utf-8")
     assert len(text.splitlines()) < 200
     assert "lora_studio" not in text
-    check = ["--isolated", "--target-version", "py311", str(script)]
+    # What lies beside it is its own, and imported after all that is installed.
+    own = ["--config", f"src = ['{script.parent}']"]
+    check = ["--isolated", "--target-version", "py311", *own, str(script)]
     for command in (["format", "--check"], ["check", "--select", "F,E7,E9,I"]):
         done = subprocess.run(
             [sys.executable, "-m", "ruff", *command, *check], capture_output=True, text=True, check=False
