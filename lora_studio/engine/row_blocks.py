@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import orjson
 
 from lora_studio.core.row_values import is_writable, parsed
+from lora_studio.engine import json_five
 
 #: Rows and bytes after which a block is handed on.
 BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
@@ -19,7 +21,8 @@ BLOCK_ROWS, BLOCK_BYTES = 8192, 4 * 1024 * 1024
 _NAN = "NaN or Infinity, which JSON does not have, is read as a missing value"
 _CONTROL = "control characters stand unescaped inside a text, which is read as it stands"
 _LOOSE = (
-    "the row is spelt as Python prints it, or with a comma too many, and is read as it is meant"
+    "the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is "
+    "meant"
 )
 _LISTED = "a row is a list of turns alone, which is read as its conversation"
 _PAIR = "a row is a list of two texts, which is read as a prompt and its completion"
@@ -133,9 +136,11 @@ def _judged_again(
         value = json.loads(decoded, strict=False, parse_constant=odd.append)
     except RecursionError:
         return b"", "it is nested too deeply"
-    except ValueError:
+    except ValueError as fault:
         if "ecursion" in str(error):
             return b"", "it is nested too deeply"
+        if "integer string" in str(fault):
+            return b"", f"it has a number of more than {sys.get_int_max_str_digits()} digits"
         if not isinstance(value := _loosely(decoded), dict):
             return b"", "it is not valid JSON"
         notes.odd(_LOOSE, row)
@@ -160,6 +165,11 @@ def _loosely(text: str) -> Any:
     with contextlib.suppress(ValueError, RecursionError):
         return json.loads(without_extra_commas(text), strict=False)
     value = parsed(text)
+    if isinstance(value, str):
+        value = None
+        if five := json_five.to_json(text):
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(five)
     with contextlib.suppress(ValueError, TypeError):  # a set, or a number that JSON cannot write
         return json.loads(json.dumps(value))
     return None

@@ -29,6 +29,8 @@ csv.field_size_limit(2**31 - 1)
 _SEPARATOR = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 #: Lines above the header at most: a title, a date, remarks.
 _LONGEST_PREAMBLE = 10
+#: Behind a carriage return that no newline follows.
+_LONE_RETURN = re.compile(rb"(?<=\r)(?![\r\n])")
 _BEFORE_HEADER = "it stands above the names of the columns"
 
 
@@ -213,6 +215,17 @@ class _Lines:
         self.line += len(done)
         self.taken, self.size = [], 0
 
+    def divide(self) -> bool:
+        """Takes the lines of the row under way anew, the last of them divided at its lone carriage
+        returns: line ends of two sorts are mixed where files were put together. False without any."""
+        *before, last = self.taken or [b""]
+        parts = [part for part in _LONE_RETURN.split(last) if part]
+        if len(parts) < 2:
+            return False
+        self._again.extendleft(reversed([*before, *parts]))
+        self.taken, self.size = [], 0
+        return True
+
     def _split(self, stream: ByteStream) -> Iterator[bytes]:
         """Lines with their ends; a lone carriage return ends one where the file has no newlines."""
         rest, ending = b"", b""
@@ -250,6 +263,8 @@ def rows_of(stream: ByteStream, dialect: Dialect) -> Iterator[TableRow]:
                 lines.advance()
             return
         except csv.Error:
+            if lines.divide():
+                continue
             fault = "its quotes do not close"
         except OverflowError:
             fault = "it is larger than 64 MB"

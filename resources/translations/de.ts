@@ -8874,6 +8874,10 @@
             <translation>sie gleicht einer früheren Zeile</translation>
         </message>
         <message>
+            <source>it has a number of more than {get_int_max_str_digits} digits</source>
+            <translation>sie hat eine Zahl von mehr als {get_int_max_str_digits} Ziffern</translation>
+        </message>
+        <message>
             <source>it has a turn of the role “{valid}”, which is not known</source>
             <translation>sie hat einen Beitrag der Rolle „{valid}“, die nicht bekannt ist</translation>
         </message>
@@ -10038,8 +10042,8 @@
             <translation>die Zeile ist kein Objekt</translation>
         </message>
         <message>
-            <source>the row is spelt as Python prints it, or with a comma too many, and is read as it is meant</source>
-            <translation>die Zeile ist so geschrieben, wie Python sie ausgibt, oder hat ein Komma zu viel, und wird gelesen, wie sie gemeint ist</translation>
+            <source>the row is spelt as Python or JavaScript prints it, or with a comma too many, and is read as it is meant</source>
+            <translation>die Zeile ist so geschrieben, wie Python oder JavaScript sie ausgeben, oder mit einem Komma zu viel, und wird so gelesen, wie sie gemeint ist</translation>
         </message>
         <message>
             <source>the rows are questions inside paragraphs; each is read with its paragraph and what stands about it</source>

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from lora_studio.core.dataset import Source
 from lora_studio.core.problems import Problem, ProblemError
+from lora_studio.engine import json_five
 from lora_studio.engine.encodings import encoding_of
 from lora_studio.engine.json_comments import blanked, blanked_pieces
 from lora_studio.engine.json_splitter import Splitter
@@ -748,6 +749,45 @@ def test_a_ragged_row_of_a_table_is_one_row_lost(tmp_path: Path, line: str, faul
     assert text.encode()[store.raw(1).offset :].startswith(line.encode())
 
 
+def test_lines_that_end_in_several_ways_are_all_rows(tmp_path: Path) -> None:
+    text = 'question,answer\r\na,b\nc,d\re,f\r\n"g\rh",i\rj,"k\r\nl"\rm,n\n'
+    store = scan_text(tmp_path, "rows.csv", text)
+    cells = [tuple(row.values()) for row in values(store) if row]
+    assert cells == [("a", "b"), ("c", "d"), ("e", "f"), ("g\rh", "i"), ("j", "k\r\nl"), ("m", "n")]
+    for position, first in enumerate(("a", "c", "e", '"g', "j", "m")):
+        assert text[store.raw(position).offset :].startswith(first)
+
+
+def test_a_number_too_long_to_read_costs_its_row_by_name(tmp_path: Path) -> None:
+    text = f'{{"a": {"9" * 5000}}}\n{{"a": 1}}\n'
+    store = scan_text(tmp_path, "rows.jsonl", text)
+    assert values(store) == [None, {"a": 1}]
+    assert faults(store)[0] == "it has a number of more than 4300 digits"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{a: +1, b: -.5, c: 5., d: 0xFF, e: 1e3, $f_1: [1,], g: NaN}",
+         {"a": 1, "b": -0.5, "c": 5, "d": 255, "e": 1000.0, "$f_1": [1], "g": None}),
+        ("{'a b': 'x\\\ny', 1: \"it's\", c: '\\x41\\u00e9\\q\\\\', d: {}}",
+         {"a b": "xy", "1": "it's", "c": "Aéq\\", "d": {}}),
+        ("{a: true, // one\n null: false}", {"a": True, "null": False}),
+    ],
+)  # fmt: skip
+def test_json_with_names_without_quotes_is_read_as_json_has_it(
+    text: str, expected: dict[str, Any]
+) -> None:
+    assert json.loads(json_five.to_json(text) or "") == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["{a: b}", "{a: 'b}", "{a: 1.2.3}", "{a: 12b}", "{a = 1}", "{a: #}"]
+)
+def test_what_is_no_json_in_any_spelling_stays_none(text: str) -> None:
+    assert json_five.to_json(text) is None
+
+
 def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
     text = '{"a": NaN, "b": -Infinity}\n{"a": "one\ttwo"}\n{"a": 1e999}\n{"a": "\\ud800"}\n'
     store = scan_text(tmp_path, "rows.jsonl", text)
@@ -763,6 +803,8 @@ def test_odd_spellings_are_read_and_told(tmp_path: Path) -> None:
         '{"question": "It\'s \\"here\\"?", "answer": null,}',
         '{"question": "It\'s \\"here\\"?", "answer": null , }',
         '\ufeff{"question": "It\'s \\"here\\"?", "answer": null}',
+        """{question: 'It\\'s "here"?', answer: null}""",
+        """{"question": "It's \\x22here\\"?", answer: undefined, /* none */ } // yet""",
     ],
 )
 def test_a_line_that_is_no_json_is_read_where_its_meaning_is_sure(
