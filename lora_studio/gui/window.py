@@ -191,6 +191,10 @@ class Window(QMainWindow, Furnished):
         page = self.pages.get(self.place)
         if page is not None and page.header.primary.isEnabled():
             page.header.primary.click()
+        elif page is not None and (missing := page.missing()):
+            self.messages.info(
+                missing
+            )  # a button that is closed shows its reason to the mouse alone
         elif (place := self.places.get(self.place)) is not None:
             place.press_primary()
 

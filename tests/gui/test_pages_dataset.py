@@ -26,6 +26,7 @@ from lora_studio.gui.inquiry import PAUSE
 from lora_studio.gui.pages.dataset import DatasetPage
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets import tab_order
 from tests.helpers import model_facts
 
 
@@ -213,12 +214,7 @@ def test_tab_goes_the_way_the_eye_goes(played: Played) -> None:
     played.read()
     page = played.page
     played.qtbot.wait(20)
-    way = []
-    widget = page.header.primary.nextInFocusChain()
-    while widget is not None and widget is not page.header.primary:
-        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isVisible():
-            way.append(widget)
-        widget = widget.nextInFocusChain()
+    way = tab_order.way(page)
     card, rows = page.sources.cards[0], page.rows
     stops = [
         card.weight, card.opener, card.remove, page.sources.line, page.sources.files,

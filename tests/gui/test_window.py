@@ -30,6 +30,7 @@ from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDial
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.project_scan import ProjectScan
+from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.glyph import ElidedLink
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.window import Window
@@ -155,6 +156,33 @@ def test_continue_is_closed_with_its_reason_while_a_step_needs_something(
     assert primary.toolTip() == "No model is chosen."
     lora = window.pages["lora"].header.primary
     assert lora.toolTip() == f"{lora.text()} (Ctrl+Enter)"
+
+
+def test_a_key_for_the_primary_button_is_answered_with_what_is_missing(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("model")
+    window.state.set("model", "source", "")
+    qtbot.keyClick(window, Qt.Key.Key_Return, Qt.KeyboardModifier.ControlModifier)
+    assert window.place == "model"
+    assert window.message_bar.isVisible()
+    assert window.pages["model"].missing() in window.message_bar.text
+
+
+def test_tab_leads_from_the_rail_through_header_and_page_to_the_problems(
+    qtbot: QtBot, window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    window.go("model")
+    for value in ("", "gone", ""):  # the line of problems is made anew each time
+        window.state.set("model", "source", value)
+    way = tab_order.way(window)
+    assert window.strip.isVisible()
+    parts = (window.rail, window.header, window.pages["model"], window.strip)
+    found = [next(part for part in parts if part.isAncestorOf(stop)) for stop in way]
+    assert found == sorted(found, key=parts.index)
+    assert set(found) == set(parts)
 
 
 def test_back_and_continue_lead_along_the_steps(window: Window, project_folder: Path) -> None:

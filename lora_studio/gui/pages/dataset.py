@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QShortcut
 from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
 
@@ -30,7 +30,6 @@ from lora_studio.gui.widgets.findings_view import FindingsView
 from lora_studio.gui.widgets.lengths_view import LengthsView
 from lora_studio.gui.widgets.row_browser import RowBrowser
 from lora_studio.gui.widgets.source_list import SourceList
-from lora_studio.gui.widgets.tab_order import follow_layout
 from lora_studio.gui.widgets.task_status import TaskStatus
 
 _STEP: Step = "dataset"
@@ -64,8 +63,6 @@ class DatasetPage(Page):
         self._shown: events.DatasetInspected | None = None
         self._columns: dict[str, str] = {}
         self._at_work: Kind | None = None
-        self._order = QTimer(self, singleShot=True, interval=0)
-        self._order.timeout.connect(self._order_tabs)
         self._lay_out()
         self._wire()
         self._opened()
@@ -266,7 +263,6 @@ class DatasetPage(Page):
         sources = data_sources.plain(self._sources())
         found = [known.get(self._absolute(item["path"])) for item in sources]
         self.sources.show_found(found, busy=self.inquiries.is_busy("inspect_dataset"))
-        self._order.start()
         columns = {name: name for item in known.values() for name in item.columns}
         if columns != self._columns:
             self._columns = columns
@@ -311,7 +307,6 @@ class DatasetPage(Page):
         busy = self.inquiries.is_busy("lint_dataset") and self.state.facts.findings is None
         self.findings.show_findings(self.state.facts.findings, tr("Looking…") if busy else "")
         self._count_findings()
-        self._order.start()
 
     def _count_findings(self) -> None:
         count = self.findings.open_count()
@@ -359,11 +354,6 @@ class DatasetPage(Page):
             split.in_words() if split and answer.complete else "",
         ]
         self.footer.show_figures(parts, answer.skipped)
-
-    def _order_tabs(self) -> None:
-        inner = self.area.widget()
-        if inner is not None:
-            follow_layout(self.header.primary, inner)
 
     def _setting_in_words(self, field: str, value: Any) -> str:
         about = self.state.about(_STEP, field)

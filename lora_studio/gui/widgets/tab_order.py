@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -17,39 +17,68 @@ from PySide6.QtWidgets import (
 )
 
 
-def follow_layout(before: QWidget, root: QWidget) -> None:
-    """Makes Tab lead from `before` through everything in `root` as it is laid out.
-
-    Qt's own order is that in which widgets were made.
-    """
-    for widget in _in_order(root):
-        QWidget.setTabOrder(before, widget)
-        before = widget
-
-
 def go_on(window: QWidget, forwards: bool) -> bool:
     """Gives the focus to the next, or the last, part of `window` that Tab stops at; False if none.
+
+    Parts follow one another as they are laid out; Qt's own order is that in which they were made.
 
     WORKAROUND: Qt stops at a widget whose focus proxy is one of its parts as if it were that part:
     Tab jumps over what stands before the part, or goes back to it for ever. Here the parts alone
     are stops.
     """
     here = window.focusWidget() or window
-    widget = _neighbour(here, forwards)
-    while widget is not None and widget is not here:
-        if _is_stop(widget, window):
-            reason = (
-                Qt.FocusReason.TabFocusReason if forwards else Qt.FocusReason.BacktabFocusReason
-            )
-            window.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
-            widget.setFocus(reason)
-            return True
-        widget = _neighbour(widget, forwards)
-    return False
+    place_of = _places(window)
+    stops = _stops(window, place_of)
+    if not stops or stops == [here]:
+        return False
+    if here in stops:
+        index = stops.index(here) + (1 if forwards else -1)
+    else:  # such as a page as a whole, which holds stops
+        before = sum(place_of(widget) <= place_of(here) for widget in stops)
+        index = before if forwards else before - 1
+    reason = Qt.FocusReason.TabFocusReason if forwards else Qt.FocusReason.BacktabFocusReason
+    window.setAttribute(Qt.WidgetAttribute.WA_KeyboardFocusChange)
+    stops[index % len(stops)].setFocus(reason)
+    return True
 
 
-def _neighbour(widget: QWidget, forwards: bool) -> QWidget | None:
-    return widget.nextInFocusChain() if forwards else widget.previousInFocusChain()
+def way(window: QWidget) -> list[QWidget]:
+    """Where Tab stops, from the first to the last."""
+    return _stops(window, _places(window))
+
+
+def _stops(window: QWidget, place_of: Callable[[QWidget], int]) -> list[QWidget]:
+    found = [widget for widget in _chain(window) if _is_stop(widget, window)]
+    return sorted(found, key=place_of)  # those without a layout stay in Qt's order
+
+
+def _chain(window: QWidget) -> list[QWidget]:
+    """Every part of a window, in Qt's order."""
+    found: list[QWidget] = []
+    widget = window.nextInFocusChain()
+    while widget is not None and widget is not window:
+        found.append(widget)
+        widget = widget.nextInFocusChain()
+    return found
+
+
+def _places(window: QWidget) -> Callable[[QWidget], int]:
+    """What tells the place of a part among all that are laid out; one in no layout has its parent's."""
+    places: dict[QWidget, int] = {}
+
+    def walk(widget: QWidget) -> None:
+        places[widget] = len(places)
+        for part in _parts(widget):
+            walk(part)
+
+    def place(widget: QWidget) -> int:
+        above: QWidget | None = widget
+        while above is not None and above not in places:
+            above = above.parentWidget()
+        return places[above] if above is not None else 0
+
+    walk(window)
+    return place
 
 
 def _is_stop(widget: QWidget, window: QWidget) -> bool:
@@ -71,13 +100,6 @@ def _stands_back(widget: QWidget) -> bool:
     group = widget.group() if isinstance(widget, QAbstractButton) else None
     chosen = group.checkedButton() if group is not None and group.exclusive() else None
     return chosen is not None and chosen is not widget and chosen.isEnabled()
-
-
-def _in_order(widget: QWidget) -> Iterator[QWidget]:
-    if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.focusProxy() is None:
-        yield widget
-    for part in _parts(widget):
-        yield from _in_order(part)
 
 
 def _parts(widget: QWidget) -> list[QWidget]:
