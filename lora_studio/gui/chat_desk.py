@@ -42,7 +42,7 @@ class ChatDesk(QObject):
         self._state = state
         self.link = ChatLink(self)
         self.store = PlaygroundStore(self)
-        self.kept = Conversation()
+        self.kept = self._blank = Conversation()
         self.all: list[Conversation] = []
         self.choices: tuple[Choice, ...] = ()
         self.library: tuple[str, ...] = ()
@@ -50,6 +50,7 @@ class ChatDesk(QObject):
         self.waiting: dict[int, str] = {}  # columns without their answer yet -> what is there of it
         self._opened: object = None
         self._asking = ""
+        self._prompting = ""  # id of the question for a prompt's tokens
         self.link.event_received.connect(self._take)
         self.link.held_changed.connect(self._held_changed)
         self.link.busy_changed.connect(self.changed)
@@ -74,7 +75,7 @@ class ChatDesk(QObject):
         self.link.rest()
         self.waiting, self._opened, self.all, self.choices = {}, None, [], ()
         self._asking = ""
-        self.kept = Conversation()
+        self.kept = self._blank = Conversation()
         self.store.open(self._state.draft.folder)
         self.look()
         self.changed.emit()
@@ -130,7 +131,9 @@ class ChatDesk(QObject):
             self._become(self.kept.model_copy(update=changes), quiet="draft" in changes)
 
     def choose(self, column: int, speaker: AnySpeaker) -> None:
-        """Somebody else answers in a column from now on."""
+        """Somebody else answers in a column from now on; not while answers are under way."""
+        if self.busy:  # what comes would be taken for an answer of theirs
+            return
         speakers = list(self.kept.speakers)
         speakers[column] = speaker
         self._become(self.kept.model_copy(update={"speakers": tuple(speakers)}))
@@ -145,7 +148,12 @@ class ChatDesk(QObject):
             self._become(self.kept.model_copy(update={"speakers": speakers}))
 
     def remove_column(self, column: int) -> None:
-        """One column less; the conversation with it stays in the history."""
+        """One column less; the conversation with it stays in the history.
+
+        Not while answers are under way: they come for columns by their number.
+        """
+        if self.busy:
+            return
         kept = self.kept.branched(len(self.kept.turns)) if self.kept.turns else self.kept
         speakers = [who for place, who in enumerate(kept.speakers) if place != column]
         turns = [_without(turn, column, len(kept.speakers)) for turn in kept.turns]
@@ -189,14 +197,14 @@ class ChatDesk(QObject):
         """Asks for the exact prompt of a turn."""
         spec = self._spec()
         if spec is not None:
-            self.link.send(
-                commands.ShowPrompt(
-                    model=spec,
-                    chat_template=self._template(),
-                    speaker=self.kept.speakers[column],
-                    messages=self.kept.messages(column, turn),
-                )
+            command = commands.ShowPrompt(
+                model=spec,
+                chat_template=self._template(),
+                speaker=self.kept.speakers[column],
+                messages=self.kept.messages(column, turn),
             )
+            self._prompting = command.id
+            self.link.send(command)
 
     def vote(self, columns: Sequence[int], winner: int) -> Vote:
         """Keeps a vote on the last answers; `columns` as they were shown, `winner` a place or -1."""
@@ -280,7 +288,7 @@ class ChatDesk(QObject):
                 )
             case events.AnswerRefused() if event.column in self.waiting:
                 self._answered(event.column, Take(problem=event.problem))
-            case events.PromptShown():
+            case events.PromptShown() if event.id == self._prompting:
                 self.prompt_shown.emit(event)
             case events.Failed() if event.id == self._asking:
                 self._opened = None
@@ -289,7 +297,7 @@ class ChatDesk(QObject):
                 self._settle()
             case events.Failed():
                 self._opened = None
-                if not self.waiting:
+                if event.id == self._prompting:
                     self.prompt_shown.emit(event)
             case events.Done() | events.Cancelled() if event.id == self._asking:
                 self._settle()
@@ -328,7 +336,7 @@ class ChatDesk(QObject):
     def _loaded(self, conversations: list[Conversation]) -> None:
         known = {each.id for each in self.all}
         self.all += [each for each in conversations if each.id not in known]
-        if self.all and not self.kept.turns and not self.kept.draft:
+        if self.all and self.kept is self._blank:  # whoever has begun already goes on with that
             self.kept = self.all[0]
         self.changed.emit()
 
@@ -340,7 +348,9 @@ class ChatDesk(QObject):
         if untouched and adapters and not self.kept.turns and not self.all:
             # What is wanted first: the base beside what was trained last.
             self._proposed = (OnBase(), adapters[0])
-            self.kept = self.kept.model_copy(update={"speakers": self._proposed})
+            blank, proposed = self.kept is self._blank, {"speakers": self._proposed}
+            self.kept = self.kept.model_copy(update=proposed)
+            self._blank = self.kept if blank else self._blank
         self.changed.emit()
 
     def show_ollama(self, choices: Sequence[Choice]) -> None:

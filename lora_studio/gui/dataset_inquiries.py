@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from PySide6.QtCore import QObject, Signal
@@ -35,11 +36,13 @@ class DatasetInquiries(QObject):
 
     Signals:
         ask(command): a question for a worker.
+        outdated(command): its answer must not come any more.
         dropped(kind): the user does not want to wait for it.
         changed: something began, went on, ended or was cancelled.
     """
 
     ask = Signal(object)
+    outdated = Signal(object)
     dropped = Signal(str)
     changed = Signal()
 
@@ -53,8 +56,9 @@ class DatasetInquiries(QObject):
         self._inquiries = {
             kind: Inquiry(make, self) for kind, make in zip(KINDS, makers, strict=True)
         }
-        for inquiry in self._inquiries.values():
-            inquiry.ask.connect(self.ask)
+        for kind, inquiry in self._inquiries.items():
+            inquiry.ask.connect(partial(self._begun, kind))
+            inquiry.outdated.connect(self.outdated)
             inquiry.busy_changed.connect(lambda _: self.changed.emit())
         state.opened.connect(self._opened)
         state.value_changed.connect(self._value_changed)
@@ -92,6 +96,7 @@ class DatasetInquiries(QObject):
     def drop(self, kind: Kind) -> None:
         """Does not wait for it, nor asks it again before something changes."""
         self._declined.add(kind)
+        self.state.report(kind, [])
         self._inquiries[kind].forget()
         self.dropped.emit(kind)
         self.changed.emit()
@@ -157,6 +162,12 @@ class DatasetInquiries(QObject):
         return named_model(model)
 
     # --- what happens -------------------------------------------------------------------------
+
+    def _begun(self, kind: Kind, question: commands.Question) -> None:
+        """How far the question before was says nothing of this one."""
+        if self._progress.pop(kind, None) is not None:
+            self.changed.emit()
+        self.ask.emit(question)
 
     def _take(self, kind: Kind, inquiry: Inquiry, event: object) -> None:
         if isinstance(event, events.Progress):

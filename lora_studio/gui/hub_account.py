@@ -34,7 +34,9 @@ class HubAccount(QObject):
         self._changes = False
 
     def look(self) -> None:
-        """Asks whose token there is."""
+        """Asks whose token there is; not while one is about to be another, which tells it as well."""
+        if self._asked and self._changes:
+            return
         self._put(commands.InspectAccount(), changes=False)
 
     def sign_out(self) -> None:

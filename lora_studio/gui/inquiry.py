@@ -27,10 +27,13 @@ class Inquiry(QObject):
 
     Signals:
         ask(command): the question, when it differs from the last one.
+        outdated(command): what a question under way is about has changed: its answer would be one
+            about something else, so nobody may hear of it.
         busy_changed(bool): an answer is awaited, or no more.
     """
 
     ask = Signal(object)
+    outdated = Signal(object)
     busy_changed = Signal(bool)
 
     def __init__(self, make: Callable[[], Question | None], parent: QObject) -> None:
@@ -43,7 +46,12 @@ class Inquiry(QObject):
         self._timer.timeout.connect(self.now)
 
     def soon(self) -> None:
-        """Asks after a pause, which begins anew with every call."""
+        """Asks after a pause, which begins anew with every call.
+
+        An answer that comes during the pause counts only if it is to the question as it is now.
+        """
+        if self.busy and not self._same(self._make()):
+            self.forget()
         self._timer.start()
 
     def now(self) -> None:
@@ -58,8 +66,10 @@ class Inquiry(QObject):
             self.ask.emit(question)
 
     def forget(self) -> None:
-        """The next question is asked whatever it is: another project, or the last one failed."""
-        self.asked = None
+        """The next question is asked whatever it is, and one under way has no answer any more."""
+        asked, self.asked = self.asked, None
+        if self.busy:
+            self.outdated.emit(asked)
         self._set_busy(False)
 
     def take(self, event: object) -> None:
@@ -69,11 +79,12 @@ class Inquiry(QObject):
         match event:
             case events.Done():
                 self._set_busy(False)
-            case events.Failed() | events.Cancelled():
-                self.forget()
+            case events.Failed() | events.Cancelled():  # to be asked again
+                self.asked = None
+                self._set_busy(False)
 
-    def _same(self, question: Question) -> bool:
-        if self.asked is None:
+    def _same(self, question: Question | None) -> bool:
+        if self.asked is None or question is None:
             return False
         return question == self.asked.model_copy(update={"id": question.id})
 

@@ -68,18 +68,18 @@ class Inspector(QObject):
     Signals:
         answered(event): an event about the latest question of its kind.
         finished(kind, problem): the latest question of a kind has its answer, or the problem why not.
-        busy_changed(kind, busy): a question of a kind is under way, or no more.
     """
 
     answered = Signal(object)
     finished = Signal(str, object)
-    busy_changed = Signal(str, bool)
 
     def __init__(self, parent: QObject | None = None) -> None:
         """A worker starts with the first question for it."""
         super().__init__(parent)
         self._threads: dict[str, WorkerThread] = {}  # by lane
+        self._leaving: set[str] = set()  # lanes whose worker was killed and has not ended yet
         self._over = False
+        self._held = False  # whether no worker may be at work
         self._latest: dict[str, commands.Question] = {}  # by kind, while under way
 
     def ask(self, question: commands.Question) -> None:
@@ -90,17 +90,15 @@ class Inspector(QObject):
         """
         if self._over:
             return
-        thread = self._running(_lane(question.kind))
         if older := self._latest.get(question.kind):
-            thread.send(commands.Cancel(target=older.id))
+            self.drop(older)
         self._latest[question.kind] = question
-        thread.send(question)
-        if not older:
-            self.busy_changed.emit(question.kind, True)
+        if not self._held:
+            self._running(_lane(question.kind)).send(question)
 
     def expect(self, kind: str) -> None:
         """Starts the worker for a kind of question, which saves its first one half a second."""
-        if not self._over:
+        if not (self._over or self._held):
             self._running(_lane(kind))
 
     def cancel(self, kind: str) -> None:
@@ -109,21 +107,41 @@ class Inspector(QObject):
         if question is not None and thread is not None:
             thread.cancel(question.id)
 
+    def drop(self, question: commands.Question) -> None:
+        """Ends a question if it is under way; nobody hears of it any more, however far it is."""
+        if self._latest.get(question.kind) == question:
+            del self._latest[question.kind]
+            if (thread := self._threads.get(_lane(question.kind))) is not None:
+                thread.send(commands.Cancel(target=question.id))
+
     def forget(self) -> None:
         """Drops every question under way: another project is open."""
         for kind, question in list(self._latest.items()):
-            if kind in _OWN:
-                continue
-            if (thread := self._threads.get(_lane(kind))) is not None:
-                thread.send(commands.Cancel(target=question.id))
-            del self._latest[kind]
-            self.busy_changed.emit(kind, False)
+            if kind not in _OWN:
+                self.drop(question)
 
     def renew(self) -> None:
-        """Ends the workers: the next question starts one that sees the environment as it is now."""
-        self.forget()
-        for thread in self._threads.values():
+        """Replaces the workers by such that see the environment as it is now.
+
+        Whoever waits for an answer goes on waiting: what is under way is asked again.
+        """
+        for lane in self._threads.keys() - self._leaving:
+            self._leaving.add(lane)
+            thread = self._threads[lane]
+            thread.event_received.disconnect(self._take)  # that it was killed answers nothing
             thread.kill()
+
+    def hold(self) -> None:
+        """Ends the workers; none starts before `go_on`: the engine that they run in is about to go."""
+        self._held = True
+        self.renew()
+
+    def go_on(self) -> None:
+        """Asks what is under way and what was asked meanwhile; harmless when nothing was held."""
+        if self._held:
+            self._held = False
+            for lane in {_lane(kind) for kind in self._latest} - self._threads.keys():
+                self._ask_again(lane)
 
     def shut_down(self) -> None:
         """Ends the workers at once; questions hold nothing worth waiting for."""
@@ -152,17 +170,19 @@ class Inspector(QObject):
         self.answered.emit(event)
         if ended:
             problem = event.problem if isinstance(event, events.Failed) else None
-            if kind not in self._latest:
-                self.busy_changed.emit(kind, False)
             self.finished.emit(kind, _placed(problem, kind))
 
     def _gone(self, lane: str) -> None:
         """A worker ended; what it was asked too late, and the next question, start another."""
         self._threads.pop(lane).deleteLater()
-        if not self._over:
-            for question in self._latest.values():
-                if _lane(question.kind) == lane:
-                    self._running(lane).send(question)
+        self._leaving.discard(lane)
+        if not (self._over or self._held):
+            self._ask_again(lane)
+
+    def _ask_again(self, lane: str) -> None:
+        for question in self._latest.values():
+            if _lane(question.kind) == lane:
+                self._running(lane).send(question)
 
 
 def _lane(kind: str) -> str:

@@ -42,6 +42,7 @@ class PlaygroundStore(QObject):
         self._unsaved: dict[str, Conversation] = {}
         self._works: list[Background] = []
         self._saving: Background | None = None
+        self._look: object = None  # stands for the latest look for who can answer
         self._pause = QTimer(self, singleShot=True, interval=_PAUSE)
         self._pause.timeout.connect(self._save_soon)
 
@@ -67,9 +68,13 @@ class PlaygroundStore(QObject):
                 found += speakers.of_run(run)
             return [*found, *speakers.of_adapters(folders)]
 
-        self._begin(
-            work, lambda found: self.choices_found.emit(found) if place is self._place else None
-        )
+        def tell(found: object) -> None:
+            """An older look may end after a later one."""
+            if place is self._place and look is self._look:
+                self.choices_found.emit(found)
+
+        look = self._look = object()
+        self._begin(work, tell)
 
     def keep(self, conversation: Conversation) -> None:
         """Saves a conversation in a moment."""

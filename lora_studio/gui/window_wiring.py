@@ -96,8 +96,14 @@ def _wire_engine(window: Window) -> None:
     engine, settings = window.engine, window.settings
     settings.engine.wanted.connect(engine.do)
     settings.engine.chosen.connect(engine.use)
-    engine.changed.connect(lambda: settings.refresh_engine(running=engine.control.running))
-    engine.clearing.connect(window.inspector.renew)
+
+    def changed() -> None:
+        settings.refresh_engine(running=engine.control.running)
+        if not engine.control.running:
+            window.inspector.go_on()
+
+    engine.changed.connect(changed)
+    engine.clearing.connect(window.inspector.hold)
     engine.switched.connect(window.inspector.renew)
     engine.switched.connect(lambda: window.inspector.ask(commands.InspectDevices()))
     settings.updates.allowed.connect(window.updates.allow)
@@ -132,6 +138,7 @@ def _wire_page(window: Window, page: Page) -> None:
     page.ask.connect(window.inspector.ask)
     page.question_expected.connect(window.inspector.expect)
     page.question_dropped.connect(window.inspector.cancel)
+    page.question_outdated.connect(window.inspector.drop)
     page.run_requested.connect(window.run_requested)
     page.import_requested.connect(window.flow.request_import)
     page.library_wanted.connect(window.library.open)

@@ -127,6 +127,7 @@ class DatasetPage(Page):
     def _wire(self) -> None:
         state = self.state
         self.inquiries.ask.connect(self.ask)
+        self.inquiries.outdated.connect(self.question_outdated)
         self.inquiries.dropped.connect(self.question_dropped)
         self.inquiries.changed.connect(self._show_status)
         self.rows.ask.connect(self.ask)

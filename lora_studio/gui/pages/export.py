@@ -58,6 +58,7 @@ class ExportPage(Page):
         self.server = self.ollama.server
         self.questions = ExportQuestions(state, self._made, self)
         self.questions.ask.connect(self.ask)
+        self.questions.outdated.connect(self.question_outdated)
         self.uploading = JobRecord("push")
         self._jobs = (self.record, self.creating, self.uploading)
         self.hub = HubUpload(state)

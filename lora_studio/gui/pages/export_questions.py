@@ -20,9 +20,11 @@ class ExportQuestions(QObject):
 
     Signals:
         ask(command): a question for the inspector.
+        outdated(command): its answer must not come any more.
     """
 
     ask = Signal(object)
+    outdated = Signal(object)
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class ExportQuestions(QObject):
         self.template = Inquiry(self._template_question, self)
         for inquiry in (self.server, self.sizes, self.template):
             inquiry.ask.connect(self.ask)
+            inquiry.outdated.connect(self.outdated)
 
     def now(self) -> None:
         """Asks whatever has an answer to expect; for the server in any case."""

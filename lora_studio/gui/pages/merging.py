@@ -53,6 +53,7 @@ class MergingPage(Page):
         self.shard: events.ShardWritten | None = None
         self.inquiry = Inquiry(self._question, self)
         self.inquiry.ask.connect(self.ask)
+        self.inquiry.outdated.connect(self.question_outdated)
         self.what = label(role="section", wrap=True)
         self.advice = label(role="muted", wrap=True)
         self.what_now = button(

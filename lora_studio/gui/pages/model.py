@@ -68,12 +68,13 @@ class ModelPage(Page):
         self._preferences = preferences or Preferences()
         self.inquiry = Inquiry(self._question, self)
         self.inquiry.ask.connect(self.ask)
+        self.inquiry.outdated.connect(self.question_outdated)
         self.finder = ModelFinder(self)
         self.finder.ask.connect(self.ask)
         self.account = HubAccount(self)
         self.account.ask.connect(self.ask)
         self._looked = False
-        self._download = ""  # id of the command under way
+        self._download: DownloadModel | None = None  # under way
         self._explained = False  # whether the line of the download tells a problem of the project
         self.source = PathControl(state.about("model", "source"))
         self.browser = ModelBrowser(self.finder, self._preferences, self._settings)
@@ -173,10 +174,9 @@ class ModelPage(Page):
     def _start_download(self) -> None:
         model = self.state.spec("model")
         if isinstance(model, ModelSpec):
-            command = DownloadModel(model=named_model(model))
-            self._download = command.id
+            self._download = DownloadModel(model=named_model(model))
             self.download.begin()
-            self.ask.emit(command)
+            self.ask.emit(self._download)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """A folder or a GGUF file, anywhere on the page."""
@@ -214,19 +214,29 @@ class ModelPage(Page):
         self.inquiry.take(event)
         if self.finder.take(event) or self.account.take(event):
             return
-        if self._download and getattr(event, "id", "") == self._download:
-            self._follow(event)
+        if self._download is not None and getattr(event, "id", "") == self._download.id:
+            self._follow(event, self._download.model)
 
-    def _follow(self, event: object) -> None:
+    def _follow(self, event: object, model: ModelSpec) -> None:
         match event:
             case events.Progress():
                 self.download.follow(event)
             case events.Done() | events.Failed() | events.Cancelled():
-                self._download = ""
-                self.download.end(event)
+                self._download = None
+                if self._is_chosen(model):
+                    self.download.end(event)
+                else:  # how it ended is nothing about the model that is shown
+                    self.download.end(events.Done())
+                    if isinstance(event, events.Failed):
+                        self.state.messages.problem(event.problem)
                 self.inquiry.forget()  # what is still missing is another number now
                 self.inquiry.now()
                 self.finder.look(self._preferences.model_folders)
+
+    def _is_chosen(self, model: ModelSpec) -> bool:
+        """Whether the project is about this model still."""
+        chosen = self.state.spec("model")
+        return isinstance(chosen, ModelSpec) and named_model(chosen) == model
 
     def _question(self) -> InspectModel | None:
         """Facts rest on neither precision nor device: a change of those asks nothing."""

@@ -25,6 +25,7 @@ class Page(QWidget):
         ask(command): a question for the inspector; the answer comes through `on_event`.
         question_expected(kind): such a question may come soon, so its worker may start.
         question_dropped(kind): the user does not want to wait for the answer.
+        question_outdated(command): what was asked about has changed, so the answer must not come.
         run_requested(kind): what `JobFlow.request` takes, such as "train", "export" or "all", or
             "cluster" for a folder that trains elsewhere.
         import_requested(what, place): begin a run with an "adapter" in a folder, or with the "model".
@@ -45,6 +46,7 @@ class Page(QWidget):
     ask = Signal(object)
     question_expected = Signal(str)
     question_dropped = Signal(str)
+    question_outdated = Signal(object)
     run_requested = Signal(str)
     import_requested = Signal(str, str)
     library_wanted = Signal()

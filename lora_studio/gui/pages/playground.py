@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import cast
 
 from PySide6.QtCore import QFile, Qt, Signal
@@ -68,7 +69,7 @@ class PlaygroundPage(Place):
         made, desk = ChatColumn(number), self.desk
         made.speaker_chosen.connect(lambda speaker: desk.choose(number, speaker))
         made.closed.connect(lambda: desk.remove_column(number))
-        made.again_wanted.connect(lambda: desk.again([number]))
+        made.again_wanted.connect(lambda: self.again([number]))
         made.take_chosen.connect(lambda turn, take: desk.take_chosen(number, turn, take))
         made.tokens_wanted.connect(lambda turn: self.show_tokens(number, turn))
         made.edit_wanted.connect(self.edit)
@@ -139,7 +140,7 @@ class PlaygroundPage(Place):
         card = self.card
         card.sent.connect(self.ask_all)
         card.stop_wanted.connect(desk.stop)
-        card.again_wanted.connect(desk.again)
+        card.again_wanted.connect(self.again)
         card.keep_wanted.connect(self.keep_prompt)
         card.processor_wanted.connect(self._use_processor)
         card.recalled.connect(lambda: self.edit(len(desk.kept.turns) - 1))
@@ -206,6 +207,7 @@ class PlaygroundPage(Place):
         """Sends what is written to every column."""
         if self.desk.busy:
             return
+        self._settle()
         if self.is_blind and self.revealed:
             self.begin()
         if self.is_blind and not self.desk.kept.turns:
@@ -215,6 +217,16 @@ class PlaygroundPage(Place):
             self.editing = None
             self.card.write("", self.card.system.toPlainText())
             self.refresh()
+
+    def again(self, columns: Sequence[int] = ()) -> None:
+        """Another answer to the last question, of some columns or of all."""
+        self._settle()
+        self.desk.again(columns)
+
+    def _settle(self) -> None:
+        """Whoever is asked answers with the weights that are shown."""
+        for each in self.columns:
+            each.settle()
 
     def begin(self) -> None:
         """A new conversation."""
@@ -304,6 +316,7 @@ class PlaygroundPage(Place):
                 shown.close_.setVisible(count > 1 and not self.blind.isChecked())
                 waits: Waiting = "answering" if desk.waiting.get(number) else "waiting"
                 shown.set_waiting(waits if number in desk.waiting else "")
+                shown.set_busy(busy)
                 if text := desk.waiting.get(number):
                     shown.grow(0, text, 0)
         self._show_tools(busy, count, bool(missing))
@@ -399,7 +412,7 @@ class PlaygroundPage(Place):
 
     def _use_processor(self) -> None:
         self.desk.device = "cpu"
-        self.desk.again()
+        self.again()
 
     def _look_for_ollama(self) -> None:
         self.ask.emit(commands.InspectOllama(host=self.state.ollama_host()))

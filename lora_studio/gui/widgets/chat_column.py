@@ -67,9 +67,10 @@ class ChatColumn(QFrame):
         bar = self.area.verticalScrollBar()
         bar.rangeChanged.connect(self._range_changed)
         bar.valueChanged.connect(self._scrolled)
-        self.menu.chosen.connect(self.speaker_chosen)
         self._weights = QTimer(self, singleShot=True, interval=150)
         self._weights.timeout.connect(self._tell_weights)
+        self.menu.chosen.connect(self._weights.stop)  # weights of whom has left
+        self.menu.chosen.connect(self.speaker_chosen)
         self._blended: AnySpeaker = OnBase()
         self.blend.changed.connect(self._take_weights)
 
@@ -99,10 +100,19 @@ class ChatColumn(QFrame):
         if self.turns:
             self.turns[-1].set_waiting(state)
         self._follow = self._follow or bool(state)
+
+    def set_busy(self, busy: bool) -> None:
+        """While any column awaits an answer, who answers in which of them stays as it is."""
         for view in self.turns:
-            view.edit.setEnabled(not state)
-        self.menu.setEnabled(not state)
-        self.close_.setEnabled(not state)
+            view.edit.setEnabled(not busy)
+        for part in (self.menu, self.close_, self.blend):
+            part.setEnabled(not busy)
+
+    def settle(self) -> None:
+        """Tells at once of weights that were changed a moment ago."""
+        if self._weights.isActive():
+            self._weights.stop()
+            self._tell_weights()
 
     def grow(self, start: int, text: str, tokens: int) -> None:
         """The last answer from a character on."""

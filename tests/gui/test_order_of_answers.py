@@ -1,0 +1,352 @@
+"""Answers that come late, twice or in another order, as they do on a machine that is busy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import QObject, Signal
+from pytestqt.qtbot import QtBot
+
+from lora_studio.core import commands, events, run_folder
+from lora_studio.core.chat import OnBase, WeightedAdapter
+from lora_studio.core.playground import Conversation, Turn
+from lora_studio.core.problems import Problem, Where
+from lora_studio.core.project import Project
+from lora_studio.core.speakers import Choice
+from lora_studio.gui import app, inspector
+from lora_studio.gui.chat_desk import ChatDesk
+from lora_studio.gui.preferences import Preferences
+from lora_studio.gui.window import Window
+from tests.gui.conftest import WAIT
+from tests.helpers import model_facts
+
+GATED = Problem(
+    code="model.gated", what="It is gated.", remedy="Sign in.",
+    where=Where(step="model", field="source"),
+)  # fmt: skip
+PLAN = events.MergePlanned(
+    bytes=9, missing=9, free=99, memory=9, dtype="bf16", shards=1, tensors=8, tensors_changed=4
+)
+
+
+class Lane(QObject):
+    """Stands where the thread of a worker does: events come when the test says so, in its order."""
+
+    event_received = Signal(object)
+    ended = Signal()
+    made: list[Lane]
+
+    @classmethod
+    def starting(cls) -> Lane:
+        lane = cls()
+        lane.sent, lane.killed = [], False
+        cls.made.append(lane)
+        return lane
+
+    def start(self) -> None:
+        pass
+
+    def send(self, command: Any) -> None:
+        self.sent.append(command)
+
+    def cancel(self, target: str) -> None:
+        self.sent.append(commands.Cancel(target=target))
+
+    def kill(self) -> None:
+        """As the real one: what it was asked fails, and it ends a moment later."""
+        self.killed = True
+        crashed = Problem(code="worker.crashed", what="It was killed.", remedy="Again.")
+        for question in self.sent:
+            self.event_received.emit(events.Failed(id=question.id, problem=crashed))
+
+    def wait(self, *_: object) -> bool:
+        return True
+
+
+class Asked:
+    """A window with its real pages over lanes without workers."""
+
+    def __init__(self, window: Window) -> None:
+        self.window, self.state = window, window.state
+
+    def questions(self, kind: str) -> list[Any]:
+        """What was asked of all lanes that live, the latest last."""
+        sent = [question for lane in Lane.made for question in lane.sent if not lane.killed]
+        return [question for question in sent if question.kind == kind]
+
+    def lane(self, question: Any) -> Lane:
+        return next(lane for lane in reversed(Lane.made) if question in lane.sent)
+
+    def tell(self, question: Any, *found: events.Event) -> None:
+        """A worker that does not know yet that nobody waits for it."""
+        for event in found:
+            self.lane(question).event_received.emit(event.model_copy(update={"id": question.id}))
+
+    def answer(self, question: Any, *found: events.Event) -> None:
+        self.tell(question, *found, events.Done())
+
+
+@pytest.fixture
+def asked(
+    qtbot: QtBot, monkeypatch: pytest.MonkeyPatch, project_folder: Path,
+    scenario: Callable[..., None],
+) -> Iterator[Asked]:  # fmt: skip
+    """A project with a model and a dataset about both of which the inspector was asked."""
+    Lane.made = []
+    monkeypatch.setattr(inspector, "WorkerThread", Lane)
+    window = Window(Preferences(), app._pages)
+    window.show()
+    window.open_project(project_folder)
+    for place in ("model", "dataset"):
+        window.go(place)
+    found = Asked(window)
+    qtbot.waitUntil(lambda: bool(found.questions("inspect_model")), timeout=WAIT)
+    yield found
+    window.state.undo.setClean()
+    window.close()
+    window.deleteLater()
+
+
+def latest(asked: Asked, kind: str) -> Any:
+    return asked.questions(kind)[-1]
+
+
+# --- about what was chosen before -----------------------------------------------------------------
+
+
+def test_facts_of_the_model_before_are_not_those_of_the_one_just_chosen(asked: Asked) -> None:
+    before = latest(asked, "inspect_model")
+    asked.state.set("model", "source", "org/other")
+    asked.answer(before, model_facts.model(missing_bytes=10**9))
+    assert asked.state.facts.model is None
+    page = asked.window.pages["model"]
+    assert not page.download.start.isVisibleTo(page)  # type: ignore[attr-defined]
+
+
+def test_facts_of_the_model_before_do_not_stand_beside_a_source_that_is_none(asked: Asked) -> None:
+    before = latest(asked, "inspect_model")
+    asked.state.set("model", "source", "./nowhere")  # nothing is asked about it
+    asked.answer(before, model_facts.model())
+    assert asked.state.facts.model is None
+
+
+def test_what_was_wrong_with_the_model_before_is_not_told_of_the_one_just_chosen(
+    asked: Asked,
+) -> None:
+    before = latest(asked, "inspect_model")
+    asked.state.set("model", "source", "org/other")
+    asked.tell(before, events.Failed(problem=GATED))
+    assert not asked.state.problems("model", "source")
+
+
+def test_a_model_chosen_again_before_it_was_asked_about_is_answered(
+    asked: Asked, qtbot: QtBot
+) -> None:
+    before = latest(asked, "inspect_model")
+    asked.state.set("model", "source", "org/other")
+    asked.state.undo.undo()
+    asked.answer(before, model_facts.model())
+    qtbot.waitUntil(lambda: latest(asked, "inspect_model") != before, timeout=WAIT)
+    asked.answer(latest(asked, "inspect_model"), model_facts.model())
+    assert asked.state.facts.model is not None
+
+
+def test_rows_of_a_source_that_was_taken_out_do_not_come_back(asked: Asked) -> None:
+    question = latest(asked, "inspect_dataset")
+    asked.tell(question, model_facts.dataset(complete=False))
+    assert asked.state.facts.dataset is not None
+    asked.state.set("dataset", "sources", [])
+    asked.answer(question, model_facts.dataset())
+    assert asked.state.facts.dataset is None
+
+
+def test_lengths_and_findings_of_other_rows_are_not_shown(
+    asked: Asked, project_folder: Path
+) -> None:
+    asked.answer(latest(asked, "inspect_model"), model_facts.model())
+    asked.answer(latest(asked, "inspect_dataset"), model_facts.dataset())
+    asked.window.go("dataset")
+    measuring, linting = latest(asked, "measure_dataset"), latest(asked, "lint_dataset")
+    (project_folder / "other.jsonl").write_text("{}\n")
+    asked.state.set("dataset", "sources", [{"path": "other.jsonl"}])
+    asked.answer(measuring, model_facts.lengths())
+    asked.answer(linting, model_facts.findings())
+    assert asked.state.facts.lengths is None
+    assert asked.state.facts.findings is None
+
+
+def test_how_far_a_reading_was_says_nothing_of_the_next_one(
+    asked: Asked, project_folder: Path
+) -> None:
+    question = latest(asked, "inspect_dataset")
+    asked.tell(question, events.Progress(stage="Reading rows.jsonl", done=50, total=100, eta_s=3))
+    page: Any = asked.window.pages["dataset"]
+    assert "50 %" in page.status.words.text()
+    (project_folder / "other.jsonl").write_text("{}\n")
+    asked.state.set("dataset", "sources", [{"path": "other.jsonl"}])
+    assert "50 %" not in page.status.words.text()
+
+
+def test_sizes_of_another_models_files_are_not_shown(asked: Asked) -> None:
+    asked.answer(latest(asked, "inspect_model"), model_facts.model())
+    asked.window.go("export")
+    question = latest(asked, "estimate_sizes")
+    asked.state.set("model", "source", "org/other")
+    asked.answer(question, model_facts.sizes())
+    page: Any = asked.window.pages["export"]
+    assert page.sizes is None
+
+
+def test_the_plan_of_a_merge_of_another_run_is_not_shown(
+    asked: Asked, project_folder: Path
+) -> None:
+    page: Any = asked.window.pages["merging"]
+    first, second = (
+        run_folder.create(project_folder / "runs", Project(name=name), project_folder)
+        for name in ("a", "b")
+    )
+    asked.state.set_run(first)
+    page.on_event(events.AdapterSaved(folder=str(first.adapter), bytes=9, step=1))
+    page.on_shown()
+    question = latest(asked, "plan_merge")
+    asked.state.set_run(second)
+    asked.answer(question, PLAN)
+    assert page.plan is None
+
+
+def test_a_download_that_fails_says_so_of_its_own_model_only(asked: Asked, qtbot: QtBot) -> None:
+    page: Any = asked.window.pages["model"]
+    asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**9))
+    page.download.start.click()
+    question = latest(asked, "download_model")
+    asked.state.set("model", "source", "org/other")
+    qtbot.waitUntil(
+        lambda: latest(asked, "inspect_model").model.source == "org/other", timeout=WAIT
+    )
+    asked.answer(latest(asked, "inspect_model"), model_facts.model(missing_bytes=10**6))
+    asked.tell(question, events.Failed(problem=GATED))
+    assert page.download.said.text() == ""
+    assert not page.download.page.isVisibleTo(page)
+    assert "It is gated." in asked.window.message_bar.text
+
+
+# --- workers that are replaced ------------------------------------------------------------------
+
+
+def test_whoever_waits_for_an_answer_gets_it_from_the_next_worker_where_one_is_replaced(
+    asked: Asked,
+) -> None:
+    question = latest(asked, "inspect_dataset")
+    lane = asked.lane(question)
+    asked.window.inspector.renew()
+    assert lane.killed
+    assert not asked.state.problems("dataset"), "that it was killed is no answer"
+    asked.window.inspector.renew()  # offline mode on and off at once
+    lane.ended.emit()
+    assert asked.questions("inspect_dataset") == [question]
+    asked.answer(question, model_facts.dataset())
+    assert asked.state.facts.dataset is not None
+
+
+def test_no_worker_is_at_work_in_an_engine_that_is_taken_away(asked: Asked) -> None:
+    engine = asked.window.engine
+    question = latest(asked, "inspect_dataset")
+    before = list(Lane.made)
+    engine.clearing.emit()
+    for lane in before:
+        lane.ended.emit()
+    asked.window.inspector.ask(commands.InspectOllama())
+    asked.window.inspector.expect("read_rows")
+    assert Lane.made == before
+    engine.changed.emit()  # it was moved
+    assert asked.questions("inspect_dataset") == [question]
+    assert len(asked.questions("inspect_ollama")) == 1
+
+
+# --- the account at the hub -----------------------------------------------------------------------
+
+
+def test_a_look_at_the_account_does_not_swallow_that_somebody_signed_in(asked: Asked) -> None:
+    page: Any = asked.window.pages["model"]
+    page.sign_in()
+    page.account.dialog.given.emit("hf_x")
+    page.account.dialog.reject()
+    page.browser.go("hub")  # the first look at the account
+    asked.answer(latest(asked, "sign_in"), events.AccountFound(name="pim", has_token=True))
+    assert page.account.found.name == "pim"
+    assert page.account.has_changed_hands
+
+
+# --- the playground -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def desk(asked: Asked) -> ChatDesk:
+    return asked.window.playground.desk
+
+
+def test_a_column_does_not_leave_while_another_awaits_its_answer(desk: ChatDesk) -> None:
+    desk.add_column(OnBase())
+    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
+    desk._asking, desk.waiting = "a", {0: "", 1: ""}
+    desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
+    desk.remove_column(0)
+    desk._take(events.Answered(id="a", column=1, text="Two.", tokens=1))
+    desk._take(events.Done(id="a"))
+    said = [desk.kept.turns[0].of(column).current for column in (0, 1)]
+    assert [take.text if take else "" for take in said] == ["One.", "Two."]
+
+
+def test_an_answer_is_of_whoever_was_asked(desk: ChatDesk) -> None:
+    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
+    asked_of = desk.kept.speakers[0]
+    desk._asking, desk.waiting = "a", {0: ""}
+    desk.choose(0, OnBase(adapters=(WeightedAdapter(folder="/elsewhere"),)))
+    desk._take(events.Answered(id="a", column=0, text="One.", tokens=1))
+    take = desk.kept.turns[0].of(0).current
+    assert take is not None
+    assert take.speaker == asked_of
+
+
+def test_earlier_conversations_that_are_read_late_do_not_replace_one_just_begun(
+    desk: ChatDesk,
+) -> None:
+    chosen = OnBase(adapters=(WeightedAdapter(folder="/mine"),))
+    desk.choose(0, chosen)
+    earlier = Conversation(turns=(Turn(user="Hi"),))
+    desk._loaded([earlier])
+    assert desk.kept.speakers[0] == chosen
+    assert earlier in desk.all
+
+
+def test_who_can_answer_is_what_the_latest_look_found(
+    desk: ChatDesk, project_folder: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[list[Choice]] = []
+    begun: list[Callable[[object], object]] = []
+    desk.store.choices_found.connect(told.append)
+    monkeypatch.setattr(desk.store, "_begin", lambda _work, then: begun.append(then))
+    for folders in ((), ("/new",)):
+        desk.store.look(project_folder / "runs", "", folders)
+    older, later = begun
+    new, old = (Choice("Adapters", name, OnBase()) for name in ("new", "old"))
+    later([new])
+    older([old])
+    assert told == [[new]]
+
+
+def test_the_tokens_of_one_prompt_are_not_taken_for_those_of_another(desk: ChatDesk) -> None:
+    shown: list[object] = []
+    desk.prompt_shown.connect(shown.append)
+    desk._become(desk.kept.model_copy(update={"turns": (Turn(user="Hi"),)}))
+    desk.link._over = True  # nothing is sent
+    desk.ask_prompt(0, 0)
+    first = desk._prompting
+    desk.ask_prompt(0, 0)
+    desk._take(events.Failed(id=first, problem=GATED))
+    assert shown == []
+    desk._take(events.Failed(id=desk._prompting, problem=GATED))
+    assert len(shown) == 1
