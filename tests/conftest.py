@@ -6,6 +6,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from pytestqt.qtbot import QtBot
+
+#: Longest wait for something in a window, in milliseconds, where a test says nothing else. pytest-qt
+#: gives up after five seconds, in which a machine that is busy may not get to a timer's turn.
+PATIENCE = 30_000
+
+for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals, QtBot.waitExposed):
+    assert wait.__kwdefaults__["timeout"] == 5000, "pytest-qt takes its defaults from elsewhere now"
+    wait.__kwdefaults__["timeout"] = PATIENCE
 
 
 @pytest.fixture(scope="session", autouse=True)

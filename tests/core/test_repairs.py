@@ -218,7 +218,7 @@ def test_a_repair_done_twice_changes_nothing_more(sample: Sample, fixes: set[Fix
     ["</s>" + " " * 200_000 + "x", " " * 200_000 + "<|x1|>", "é " * 90_000, "<|x1|> " * 90_000],
 )
 def test_long_texts_take_time_in_proportion_to_their_length(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     faults(answer(text))
     repair(answer(text), ["repair_encoding", "remove_markers"])
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

@@ -175,7 +175,7 @@ def test_deep_nesting_ends_in_a_sample_or_a_reason(depth: int) -> None:
 @pytest.mark.parametrize("between", ["\n" * 100_000, " " * 100_000, " \n" * 50_000])
 def test_a_long_gap_in_a_transcript_takes_time_in_proportion_to_its_length(between: str) -> None:
     talk = f"Human: a{between}b\nAssistant: c{between}d{between}<|endoftext|>{between}"
-    began = time.perf_counter()
+    began = time.process_time()
     asked, said = convert({"chat": talk}, "sharegpt", {"conversations": "chat"}).messages
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
     assert (asked.content, said.content) == (f"a{between}b", f"c{between}d")

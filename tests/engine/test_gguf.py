@@ -211,7 +211,7 @@ def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> No
     script = Path(broken_llama_cpp(tmp_path / "own", body), "convert_hf_to_gguf.py")
     with pytest.raises(CancelledError):
         child.run(child.python(str(script)), job, on_line)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50  # it would sleep for a minute
     assert not _is_alive(seen[0])
 
 
@@ -227,7 +227,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     )
     parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     grandchild = int(parent.stdout.split()[0])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 50
     while _is_alive(grandchild) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _is_alive(grandchild)

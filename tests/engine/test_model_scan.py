@@ -191,6 +191,6 @@ def test_a_header_with_a_large_vocabulary_takes_no_second(tmp_path: Path) -> Non
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    began = time.perf_counter()
+    began = time.process_time()
     assert gguf_header.read(file).vocabulary == 50_000
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

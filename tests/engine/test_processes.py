@@ -84,4 +84,4 @@ def test_processes_end_with_the_one_they_work_for() -> None:
     assert parent.stdout.readline() == b"begun\n"
     parent.kill()
     # The end of the output comes only when every process that holds it has ended.
-    parent.communicate(timeout=10)
+    parent.communicate(timeout=25)

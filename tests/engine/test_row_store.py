@@ -270,7 +270,7 @@ def test_first_rows_do_not_wait_for_the_rest(tmp_path: Path) -> None:
         stream.truncate(20_000_000_000)  # a sparse file: reading all of it would take minutes
     began = time.monotonic()
     found = first_rows(Source(path=str(file)), 200, make_job())
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert len(found.rows) == 200
     assert not found.is_all
 

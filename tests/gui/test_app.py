@@ -80,7 +80,7 @@ def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
         process.send_signal(number)
         assert process.wait(WAIT / 1000) == 0
     assert load(project_folder).get("lora", "rank") == 24
-    _, alive = psutil.wait_procs(children, timeout=10)
+    _, alive = psutil.wait_procs(children, timeout=WAIT / 1000)
     assert not alive
 
 
@@ -113,6 +113,7 @@ def test_a_killed_window_leaves_its_training_at_work(
         process.wait()
     run = runs[0]
     assert run.is_running()
+    until = time.monotonic() + WAIT / 1000
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
     assert run.state() == "trained"

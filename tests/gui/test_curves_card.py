@@ -20,7 +20,7 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.widgets.curves_card import CurvesCard
 from tests.gui.test_plots import step_done
 
-WAIT = 10_000
+WAIT = 30_000
 
 
 def made_run(folder: Path, name: str, loss: float, steps: int = 40, **more: object) -> RunFolder:

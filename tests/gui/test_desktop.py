@@ -201,20 +201,25 @@ bar = LauncherEntry()
 bar.show(0.25)
 bar.show(0.251)
 bar.show(None)
-import time; time.sleep(0.2)
+import time; time.sleep(1)
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    shutil.which("dbus-run-session") is None or shutil.which("dbus-monitor") is None,
+    not all(map(shutil.which, ("dbus-run-session", "dbus-monitor", "dbus-send"))),
     reason="there is no session bus to start here",
 )
 def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None:
     heard = tmp_path / "heard.txt"
+    probe = "dbus-send --session --type=signal / com.canonical.Unity.LauncherEntry.Probe"
     script = (
         f"dbus-monitor --session \"interface='com.canonical.Unity.LauncherEntry'\" > {heard} & "
-        f"sleep 0.5; {sys.executable} -c '{_LISTENER}'; sleep 0.3; kill %1"
+        # It listens from some moment on, which a probe tells.
+        f"until grep -q member=Probe {heard}; do {probe}; sleep 0.1; done; "
+        f"{sys.executable} -c '{_LISTENER}'; "
+        f"for n in $(seq 100); do [ $(grep -c member=Update {heard}) -lt 2 ] || break; sleep 0.1; done; "
+        "kill %1"
     )
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
     subprocess.run(
