@@ -55,7 +55,6 @@ def window(qtbot: QtBot, qapp: QApplication, tmp_path: Path) -> Iterator[Window]
     made.deleteLater()
 
 
-@pytest.mark.timeout(600)
 def test_a_table_is_dropped_mapped_seen_repaired_and_trained_on(
     qtbot: QtBot, window: Window, tmp_path: Path
 ) -> None:

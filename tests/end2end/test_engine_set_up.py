@@ -16,7 +16,7 @@ from lora_studio.setup.events import EngineReady, Failed, Planned, Progress
 from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.tools import Stop
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.slow
 
 
 def test_the_cpu_engine_is_set_up_and_trains_five_steps(

@@ -69,7 +69,6 @@ def until(qtbot: QtBot, done: Callable[[], object]) -> None:
     qtbot.waitUntil(lambda: bool(done()), timeout=WAIT)
 
 
-@pytest.mark.timeout(600)
 def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
 ) -> None:
@@ -135,7 +134,6 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     assert json.dumps([problem.code for problem in window.state.problems()]).count("hub") == 0
 
 
-@pytest.mark.timeout(600)
 def test_room_is_checked_first_a_cut_download_goes_on_and_signing_out_closes_what_was_open(
     qtbot: QtBot, window: Window, hub: Hub, tmp_path: Path
 ) -> None:

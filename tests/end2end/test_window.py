@@ -65,7 +65,6 @@ def _type(qtbot: QtBot, editor: QWidget, text: str) -> None:
     qtbot.keyClick(line, Qt.Key.Key_Return)
 
 
-@pytest.mark.timeout(900)
 def test_a_person_goes_from_an_empty_project_to_an_ollama_model(
     qtbot: QtBot, window: Window, folder: Path, tmp_path: Path, ollama_server: Server
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -119,7 +120,9 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
     listening: list[str] = []
 
     def look(event: Event, worker: client.Worker) -> None:
-        if isinstance(event, events.StepDone):
+        if not isinstance(event, events.StepDone):
+            return
+        with contextlib.suppress(psutil.NoSuchProcess):  # by now they may have ended
             processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]
             listening.extend(
                 connection.laddr.ip

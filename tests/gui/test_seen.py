@@ -131,7 +131,6 @@ def look(qapp: QApplication, request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("look")
 @pytest.mark.parametrize(
     "look", [pytest.param(("en", 100), id="English"), pytest.param(("de", 150), id="German-150")],
