@@ -109,6 +109,7 @@ class EngineControl(QObject):
         self._switches = False
         self.machine: MachineFound | None = None
         self.plan: Planned | None = None
+        self.request: Request | None = None  # what the latest plan is of
         self.progress: Progress | None = None
         self.warnings: list[Warned] = []
         self.ending: Ending | None = None
@@ -139,8 +140,11 @@ class EngineControl(QObject):
         return (told.total - told.done) / told.eta_s
 
     def prepare(self, request: Request) -> None:
-        """Finds out what a set-up would take."""
+        """Finds out what a set-up would take; nothing while other work is under way."""
+        if self.running:
+            return
         self.machine = self.plan = None
+        self.request = request
         stop = Stop()
         work = self._make(request, stop)
         if self.start(work.prepare, stop, switches=False):

@@ -175,6 +175,9 @@ class EngineDialog(Dialog):
 
     def _show(self) -> None:
         control, ending = self.control, self.control.ending
+        if control.planned and control.request != self._request and self.isVisible():
+            control.prepare(self._request)  # the plan was under way when this was opened
+            return
         self._show_facts()
         self._show_progress()
         failed = ending.problem if isinstance(ending, Failed) else None

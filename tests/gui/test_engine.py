@@ -116,6 +116,21 @@ def test_another_kind_of_engine_is_planned_anew(
     assert script.requests[-1].variant == "cpu"
 
 
+def test_a_plan_that_was_under_way_is_not_taken_for_the_one_that_is_wanted(
+    qtbot: QtBot,
+) -> None:
+    script = Script()
+    control = EngineControl(make=script)
+    control.prepare(Request(mode="install"))
+    dialog = EngineDialog(control, Request(mode="repair"))
+    qtbot.addWidget(dialog)
+    dialog.show()
+    qtbot.waitUntil(lambda: [request.mode for request in script.requests] == ["install", "repair"])
+    qtbot.waitUntil(lambda: control.planned)
+    assert control.request == Request(mode="repair")
+    control.leave()
+
+
 def test_closed_while_at_work_the_set_up_goes_on_and_its_end_is_told(qtbot: QtBot) -> None:
     messages = Messages()
     messages.connect_view()
