@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -25,6 +24,7 @@ from lora_studio.core import offline
 from lora_studio.core.events import Progress
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup.environment import uv_environment
+from lora_studio.setup.folders import disk_full, is_full
 from lora_studio.setup.late import Late
 from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
 
@@ -174,16 +174,23 @@ class Web:
         """Reads the environment; nothing is connected yet."""
         found = uv_environment() if environ is None else environ
         self._passwords = dict(_passwords(found))
-        context = ssl.create_default_context(cafile=found.get("SSL_CERT_FILE") or certifi.where())
-        context.load_default_certs()
+        context = _context(found.get("SSL_CERT_FILE") or certifi.where())
         self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
         make = {
             "follow_redirects": True,
             "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
             "trust_env": True,
         }
-        self._client = httpx.Client(verify=context, **make)  # type: ignore[arg-type]  # mixed values
-        self._trusting = httpx.Client(verify=False, **make) if self._insecure else self._client  # type: ignore[arg-type]  # as above
+        try:
+            self._client = httpx.Client(verify=context, **make)  # type: ignore[arg-type]  # mixed values
+            self._trusting = httpx.Client(verify=False, **make) if self._insecure else self._client  # type: ignore[arg-type]  # as above
+        except (ValueError, ImportError, httpx.InvalidURL) as error:
+            raise fail(
+                "engine.proxy",
+                f"The proxy settings cannot be used: {without_secrets(str(error)).rstrip('.')}.",
+                "Write the proxy's host and port into the variables HTTPS_PROXY and HTTP_PROXY, and take "
+                "ALL_PROXY away. SOCKS proxies cannot be used here.",
+            ) from error
         try:
             self._otherwise: httpx.Auth = httpx.NetRCAuth()
         except (OSError, SyntaxError):
@@ -224,6 +231,21 @@ class Web:
         return self._passwords.get(urlsplit(url).netloc.rpartition("@")[2], self._otherwise)
 
 
+def _context(authorities: str) -> ssl.SSLContext:
+    """Who is trusted: the system's authorities and those of a file; raises ProblemError."""
+    try:
+        context = ssl.create_default_context(cafile=authorities)
+        context.load_default_certs()
+    except OSError as error:
+        raise fail(
+            "engine.certificates",
+            f"The file of certificates cannot be used: {error.strerror or error}.",
+            "Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.",
+            where=Where(file=authorities),
+        ) from error
+    return context
+
+
 def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
     """User and password by host, out of the addresses of indexes."""
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
@@ -252,7 +274,7 @@ def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> 
         else:
             _download(web, file, counter, stop, log)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise disk_full(file.target.parent) from error
         raise fail(
             "engine.file",
@@ -261,17 +283,6 @@ def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> 
             "where it was.",
             where=Where(file=str(error.filename or file.target)),
         ) from error
-
-
-def disk_full(folder: Path) -> ProblemError:
-    """The problem of a full disk."""
-    return fail(
-        "disk.full",
-        "The disk is full.",
-        "Free some space, or choose a folder on another disk, then start the set-up again: what "
-        "was downloaded is kept.",
-        where=Where(file=str(folder)),
-    )
 
 
 def _take(local: Path, file: File, counter: Counter) -> None:
@@ -296,7 +307,7 @@ def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> N
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
             _continue(web, file, counter, stop)
-        except (httpx.HTTPError, httpx.StreamError, ssl.SSLError) as error:
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ssl.SSLError) as error:
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
             failures, pause = (1, PAUSE) if grown else (failures + 1, min(2 * pause, LONGEST_PAUSE))
             log.write(f"{file.name}: {_reason(error)} (attempt {failures})")
@@ -355,7 +366,9 @@ def _matches(path: Path, file: File) -> bool:
 
 
 def _is_final(error: Exception) -> bool:
-    """Whether a server has said no, rather than nothing."""
+    """Whether a server has said no, rather than nothing, or none can be asked."""
+    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return True
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (
         401,
         403,
@@ -396,4 +409,4 @@ def _wrong(file: File) -> ProblemError:
     )
 
 
-__all__ = ["CancelledError", "Counter", "File", "Web", "disk_full", "fetch", "measured"]
+__all__ = ["CancelledError", "Counter", "File", "Web", "fetch", "measured"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from pathlib import Path
 from lora_studio.core import paths
 from lora_studio.core.files import write_atomic
 from lora_studio.core.locks import FileLock
-from lora_studio.core.problems import Where, fail
+from lora_studio.core.problems import ProblemError, Where, fail
 
 #: Set to a folder, engines are there, whatever the user has chosen.
 VARIABLE = "LORA_STUDIO_ENGINES"
@@ -152,8 +153,26 @@ def _pointer() -> Path:
     return paths.data_folder() / "engine-folder.txt"
 
 
-def not_writable(path: Path, error: OSError) -> Exception:
+def disk_full(folder: Path) -> ProblemError:
+    """The problem of a full disk."""
+    return fail(
+        "disk.full",
+        "The disk is full.",
+        "Free some space, or choose a folder on another disk, then start the set-up again: what "
+        "was downloaded is kept.",
+        where=Where(file=str(folder)),
+    )
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def not_writable(path: Path, error: OSError) -> ProblemError:
     """The problem of a place where nothing can be written."""
+    if is_full(error):
+        return disk_full(path)
     return fail(
         "engine.folder",
         f"The engine's folder cannot be used: {error.strerror or error}.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import threading
 import time
@@ -14,12 +15,12 @@ import psutil
 
 from lora_studio import __version__
 from lora_studio.core.events import Warned
-from lora_studio.core.problems import ProblemError, fail
-from lora_studio.setup import download, engines, removal, selfcheck
+from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.setup import engines, removal, selfcheck
 from lora_studio.setup.engines import Engine, Package
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.filling import Compiler, fill
-from lora_studio.setup.folders import Root, not_writable
+from lora_studio.setup.folders import Root, is_full, not_writable
 from lora_studio.setup.own import NAME
 from lora_studio.setup.plan import Plan
 from lora_studio.setup.tools import Log, Stop, kill
@@ -138,14 +139,11 @@ def _new_engine(plan: Plan) -> Engine:
 
 
 def _not_installed(plan: Plan, error: OSError) -> Exception:
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return download.disk_full(plan.root.path)
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if is_full(error) or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return not_writable(plan.root.path, error)
     return fail(
         "engine.install",
         f"The engine could not be installed: {error.strerror or error}.",
-        "Start the set-up again; downloads are kept.",
+        "Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.",
+        where=Where(file=str(error.filename or plan.root.path)),
     )

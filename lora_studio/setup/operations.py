@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from lora_studio.core.events import Cancelled, Done, Failed
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.setup import (
     adoption,
-    download,
     engines,
     folders,
     install,
@@ -276,11 +274,7 @@ def _chosen(name: str) -> Engine:
 
 def _of_the_system(error: OSError) -> Problem:
     root = folders.root().path
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return download.disk_full(root).problems[0]
-    made = not_writable(Path(str(error.filename or root)), error)
-    assert isinstance(made, ProblemError)
-    return made.problems[0]
+    return not_writable(Path(str(error.filename or root)), error).problems[0]
 
 
 def _unexpected(error: Exception, log: Log) -> Problem:

@@ -14,8 +14,8 @@ from lora_studio.setup.download import File
 from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.events import Log as Told
-from lora_studio.setup.folders import Root
-from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, run
+from lora_studio.setup.folders import Root, disk_full
+from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, last_words, run, says_full
 
 #: What pyproject.toml says too.
 RANGE = ">=3.11,<3.14"
@@ -54,6 +54,15 @@ def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
         wanted or RANGE,
     ]  # fmt: skip
     status, said = run(command, environment=uv_environment(), stop=stop, log=log)
+    if status and says_full(said):  # it notes what it has found
+        raise disk_full(root.path)
+    if status and "No interpreter" not in said:
+        raise fail(
+            "engine.python",
+            f"The Pythons of this system could not be looked through: {last_words(said)}",
+            "Name the program file of a Python from 3.11 to 3.13. All that was said is in the log.",
+            where=Where(file=str(log.file)),
+        )
     path = Path(said.strip().splitlines()[-1]) if said.strip() else Path()
     return examine(path, stop, log) if status == 0 and path.is_file() else None
 

@@ -17,7 +17,7 @@ from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.folders import Root, not_writable
+from lora_studio.setup.folders import Root, disk_full, not_writable
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
@@ -152,7 +152,7 @@ class Resolver:
 
     def _unresolved(self, said: str) -> ProblemError:
         if says_full(said):  # wheels of this machine are unpacked to be looked into
-            return download.disk_full(self.root.path)
+            return disk_full(self.root.path)
         if self.wheelhouse is not None:
             return fail(
                 "engine.wheelhouse",

@@ -1707,6 +1707,10 @@
             <translation>Berichtigen Sie die Werte unten, um zu sehen, wie viel trainiert wird.</translation>
         </message>
         <message>
+            <source>Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.</source>
+            <translation>Berichtigen Sie die Variable SSL_CERT_FILE oder pips Einstellung `cert`, oder nehmen Sie sie weg.</translation>
+        </message>
+        <message>
             <source>Cosine</source>
             <translation>Kosinus</translation>
         </message>
@@ -3950,6 +3954,10 @@
             <translation>Nennen Sie die Programmdatei eines Python von 3.11 bis 3.13.</translation>
         </message>
         <message>
+            <source>Name the program file of a Python from 3.11 to 3.13. All that was said is in the log.</source>
+            <translation>Nennen Sie die Programmdatei eines Pythons von 3.11 bis 3.13. Alles, was gesagt wurde, steht im Protokoll.</translation>
+        </message>
+        <message>
             <source>Names of modules that train in full and are saved with the adapter, such as lm_head or embed_tokens. Takes the memory of full fine-tuning for these.</source>
             <translation>Namen von Modulen, die ganz trainiert und mit dem Adapter gespeichert werden, etwa lm_head oder embed_tokens. Braucht für diese den Speicher eines vollen Feintunings.</translation>
         </message>
@@ -5728,8 +5736,8 @@
             <translation>Starten Sie die Einrichtung erneut; ein beschädigter Download wird neu geholt.</translation>
         </message>
         <message>
-            <source>Start the set-up again; downloads are kept.</source>
-            <translation>Starten Sie die Einrichtung erneut; Downloads bleiben.</translation>
+            <source>Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.</source>
+            <translation>Starten Sie die Einrichtung erneut; Heruntergeladenes bleibt. Schlägt sie wieder fehl, sehen Sie nach, was an dieser Stelle liegt.</translation>
         </message>
         <message>
             <source>Start training</source>
@@ -6028,6 +6036,10 @@
             <translation>Der Ollama-Server unter {host} verlangt Benutzername und Passwort.</translation>
         </message>
         <message>
+            <source>The Pythons of this system could not be looked through: {last_words}</source>
+            <translation>Die Pythons dieses Systems konnten nicht durchgesehen werden: {last_words}</translation>
+        </message>
+        <message>
             <source>The TEMPLATE cannot be rendered: {refusal}.</source>
             <translation>Das TEMPLATE lässt sich nicht ausführen: {refusal}.</translation>
         </message>
@@ -6321,6 +6333,10 @@
         <message>
             <source>The export is complete.</source>
             <translation>Der Export ist fertig.</translation>
+        </message>
+        <message>
+            <source>The file of certificates cannot be used: {value}.</source>
+            <translation>Die Datei mit Zertifikaten kann nicht verwendet werden: {value}.</translation>
         </message>
         <message>
             <source>The file that all quantisations are made of</source>
@@ -6637,6 +6653,10 @@
         <message>
             <source>The project was written by a newer version (format {version}, this program knows {current_version}).</source>
             <translation>Das Projekt wurde von einer neueren Version geschrieben (Format {version}, dieses Programm kennt {current_version}).</translation>
+        </message>
+        <message>
+            <source>The proxy settings cannot be used: {rstrip}.</source>
+            <translation>Die Proxy-Einstellungen können nicht verwendet werden: {rstrip}.</translation>
         </message>
         <message>
             <source>The proxy wants a user name and a password: write them before its address in the variable HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out.</source>
@@ -8208,6 +8228,10 @@
         <message>
             <source>Write the folder alone, or folder=number such as adapters/style=0.5.</source>
             <translation>Schreiben Sie nur den Ordner oder Ordner=Zahl, etwa adapters/style=0.5.</translation>
+        </message>
+        <message>
+            <source>Write the proxy's host and port into the variables HTTPS_PROXY and HTTP_PROXY, and take ALL_PROXY away. SOCKS proxies cannot be used here.</source>
+            <translation>Schreiben Sie Rechner und Port des Proxys in die Variablen HTTPS_PROXY und HTTP_PROXY, und nehmen Sie ALL_PROXY weg. SOCKS-Proxys können hier nicht verwendet werden.</translation>
         </message>
         <message>
             <source>Write the rows to a file and choose that.</source>

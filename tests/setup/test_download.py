@@ -227,3 +227,30 @@ def test_a_full_disk_says_so_and_keeps_what_came(
     with pytest.raises(ProblemError) as caught:
         fetch([file_of(index, "alpha", tmp_path)], tmp_path)
     assert caught.value.problems[0].code == "disk.full"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("ALL_PROXY", "sOcks9://proxy:port", "proxy"),
+        ("SSL_CERT_FILE", "no such file.pem", "certificates"),
+        ("SSL_CERT_FILE", "a text", "certificates"),
+    ],
+)
+def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, word: str
+) -> None:
+    (tmp_path / "a text").write_text("no certificate")
+    value = str(tmp_path / value) if name == "SSL_CERT_FILE" else value
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ProblemError) as caught:
+        fetch([file_of(index, "alpha", tmp_path)], tmp_path)
+    assert caught.value.problems[0].code == f"engine.{word}"
+    assert word in caught.value.problems[0].what
+    assert name in caught.value.problems[0].remedy
+
+
+def test_an_address_that_is_none_is_given_up_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ProblemError) as caught:
+        fetch([File("a.whl", "http://host:port/a.whl", tmp_path / "a.whl")], tmp_path)
+    assert caught.value.problems[0].code == "engine.download"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -209,3 +210,8 @@ def test_a_place_that_cannot_be_written_is_a_problem(
     with pytest.raises(ProblemError) as caught, folders.root().locked():
         pass
     assert caught.value.problems[0].code == "engine.folder"
+
+
+def test_a_place_that_cannot_be_written_for_lack_of_room_is_a_full_disk(tmp_path: Path) -> None:
+    full = folders.not_writable(tmp_path, OSError(errno.ENOSPC, "No space left on device"))
+    assert full.problems[0].code == "disk.full"

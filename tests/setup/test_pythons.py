@@ -114,6 +114,25 @@ def test_a_file_that_is_no_python_is_refused_by_name(tmp_path: Path, root: Root,
     assert caught.value.problems[0].where.file == str(script)
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("error: failed to write `x`: No space left on device (os error 28)", "disk.full"),
+        ("error: Failed to initialize cache: Not a directory", "engine.python"),
+    ],
+)
+def test_pythons_that_cannot_be_looked_for_are_not_taken_for_none(
+    tmp_path: Path, root: Root, log: Log, monkeypatch: pytest.MonkeyPatch, said: str, code: str
+) -> None:
+    script = tmp_path / "uv"
+    script.write_text(f"#!/bin/sh\necho '{said}'\nexit 2\n")
+    script.chmod(0o755)
+    monkeypatch.setenv(tools.VARIABLE, str(script))
+    with pytest.raises(ProblemError) as caught:
+        pythons.find(None, root, Stop(), log)
+    assert caught.value.problems[0].code == code
+
+
 @pytest.mark.slow
 def test_without_a_python_a_standalone_build_is_fetched_checked_and_found(
     root: Root, log: Log, bare: None, mirror: Path

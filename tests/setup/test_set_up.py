@@ -424,6 +424,15 @@ def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_install
     ready(run(Request(wheelhouse=folder)))
 
 
+def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: Root) -> None:
+    root.path.mkdir(parents=True)
+    root.downloads.write_text("not a folder")
+    found = problem(run())
+    assert (found.code, found.where.file) == ("engine.install", str(root.downloads))
+    root.downloads.unlink()
+    ready(run())
+
+
 def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
     index: Index, root: Root
 ) -> None:
