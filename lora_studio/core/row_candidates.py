@@ -286,7 +286,8 @@ def _prompted(columns: Columns) -> list[Candidate]:
 
 
 def _text(columns: Columns) -> list[Candidate]:
-    if pieces := next((item for item in columns if 2 * item.segmented > item.filled > 0), None):
+    pieces = first(columns, ("segments",), "list")
+    if pieces is not None and 2 * pieces.segmented > pieces.filled:
         return [Candidate("text", {"text": pieces.name}, 0.5, 0.95)]
     column = first(columns, names.TEXTS, "text")
     if column is None or _is_other(columns):

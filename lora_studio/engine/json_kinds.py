@@ -170,7 +170,9 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
     if document is not None and _is_columns(document):
         return JsonShape("json columns")
     lists = list(_lists_of(head))
-    rows = {name: offset for name, offset in lists if _holds_rows(head[offset : offset + 65536])}
+    rows = {
+        name: offset for name, offset in lists if _holds_rows(name, head[offset : offset + 65536])
+    }
     if not rows:
         # Of an object too large to parse here the columns are told by its first list.
         is_columns = document is None and whole is None and bool(lists)
@@ -223,14 +225,17 @@ def _text(spelt: bytes) -> str:
         return ""
 
 
-def _holds_rows(start: bytes) -> bool:
-    """Whether a list holds objects that are rows; the turns of one conversation are none."""
+def _holds_rows(name: str, start: bytes) -> bool:
+    """Whether a list holds objects that are rows; the turns of one conversation, or the pieces of one
+    text, are none."""
     if start.lstrip()[:1] != b"{":
         return False
     turn = _loaded(_first_value(start, 0))
     if turn is None:
         return True
-    return not ({"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys())
+    is_piece = name == "segments" and {"text", "label"} <= turn.keys()
+    is_turn = {"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()
+    return not (is_piece or is_turn)
 
 
 def _is_columns(document: dict[str, Any]) -> bool:

@@ -776,6 +776,13 @@ def test_a_text_in_pieces_that_say_whether_they_train_is_taken_as_it_is() -> Non
     assert convert(row, "text", found.mapping) == expected
 
 
+def test_sentences_with_a_class_each_are_no_text_in_pieces() -> None:
+    found = detect(
+        [{"sentences": [{"text": "Yes.", "label": True}, {"text": "No.", "label": False}]}]
+    )
+    assert found.format is None
+
+
 def test_pieces_without_a_word_on_training_are_no_text_in_pieces() -> None:
     found = detect([{"segments": [{"start": 0.0, "text": "Who?"}, {"start": 1.5, "text": "I."}]}])
     assert found.format is None

@@ -227,6 +227,7 @@ def test_a_column_that_is_shorter_costs_the_rows_behind_its_end(tmp_path: Path) 
         {"prompt": {"role": "user", "content": "Q"}, "completion": {"role": "assistant", "content": "A"}},
         {"meta": {"a": 1}, "question": {"text": "Q"}},
         {"messages": CHAT["messages"]},
+        {"segments": [{"text": "Q", "label": False}, {"text": "A", "label": True}]},
     ],
 )  # fmt: skip
 def test_a_lone_row_of_objects_is_no_table(tmp_path: Path, row: dict[str, Any]) -> None:
