@@ -19,13 +19,18 @@ _WHOLE_BLOCKS = 2
 
 
 def held_bytes(plan: Plan) -> int:
-    """Of one process: all of them, or its part of those that are divided and the blocks at work."""
+    """Of one process: all of them, or its part of those that are divided and the blocks at work.
+
+    On the processor the parts are copies of a mapped file, which stays mapped as a whole for what is not
+    divided: there dividing takes more memory, not less.
+    """
     whole = weight_bytes(plan)
     if not plan.divided:
         return whole
     blocks = _block_weights(plan)
     at_work = min(1.0, _WHOLE_BLOCKS / max(1, plan.inspected.layers))
-    return whole - blocks + round(blocks / plan.processes) + round(at_work * blocks)
+    undivided = whole if plan.kind == "cpu" else whole - blocks
+    return undivided + round(blocks / plan.processes) + round(at_work * blocks)
 
 
 def are_divided(plan: Plan) -> bool:

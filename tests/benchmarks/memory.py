@@ -74,7 +74,8 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One training. `recipe` and `lora` are fields of their specs, `length` the limit in tokens."""
+    """One training. `recipe`, `lora` and `placed` (of the model) are fields of their specs, `length` is
+    the limit in tokens."""
 
     model: str
     length: int
@@ -82,6 +83,7 @@ class Case:
     precision: str = "bf16"
     lora: dict[str, Any] = field(default_factory=dict)
     rows: str = "conversations"  # or text, pairs, labelled
+    placed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -89,7 +91,7 @@ class Case:
         batch = f"{self.recipe.get('micro_batch', 1)}x{self.recipe.get('gradient_accumulation', 1)}"
         others = [
             f"{key}={value}"
-            for key, value in {**self.recipe, **self.lora}.items()
+            for key, value in {**self.recipe, **self.lora, **self.placed}.items()
             if key not in ("micro_batch", "gradient_accumulation")
         ]
         kind = [] if self.rows == "conversations" else [self.rows]
@@ -119,6 +121,8 @@ REPORTED = (
     Case("llama-60M", 256, batch(2, 1), rows="pairs"),
     Case("llama-60M", 512, batch(4, 1, preference="orpo"), rows="pairs"),
     Case("llama-110M", 512, batch(2, 1), rows="text", lora={"targets": "attention_qv"}),
+    Case("llama-250M", 128, batch(2, 2), placed={"device": "cpu:2", "sharding": "replicate"}),
+    Case("llama-250M", 128, batch(2, 2), placed={"device": "cpu:2", "sharding": "shard"}),
 )
 
 #: What the constants are fitted to.
@@ -228,7 +232,9 @@ def project_of(case: Case, folder: Path, device: str) -> Project:
     return Project(
         name="Memory",
         model=ModelSpec(
-            source=model_source(case.model, folder.parent), precision=case.precision, device=device
+            source=model_source(case.model, folder.parent),
+            precision=case.precision,
+            **({"device": device} | case.placed),
         ),
         lora=LoraSpec(**case.lora),
         dataset=DatasetSpec(
@@ -251,7 +257,8 @@ def plan_of(project: Project, devices: events.DevicesFound) -> Plan:
     jobs.inspect_dataset(commands.InspectDataset(dataset=project.dataset), job)
     task = channel.last(events.DatasetInspected).task
     limit = project.dataset.max_length
-    device = next(each for each in devices.devices if each.name.startswith(project.model.device))
+    kind = project.model.device.partition(":")[0]
+    device = next(each for each in devices.devices if each.name.startswith(kind))
     return Plan(
         inspected=channel.last(events.ModelInspected),
         model=project.model,

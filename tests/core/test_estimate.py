@@ -355,7 +355,9 @@ class TestSeveralDevices:
         assert two.parts == {name: 2 * size for name, size in one.parts.items()}
         assert two.reported == 2 * one.reported
         divided = estimate(with_model(plan(name="cpu"), device="cpu:2", sharding="shard"))
-        assert one.weights < divided.weights < two.weights
+        # The file stays mapped as a whole besides the parts: 2656 MiB whole, 3066 divided (llama-250M).
+        parts = 2 * 2 * QUANTISED * (1 / 2 + 2 / LAYERS)
+        assert divided.weights == pytest.approx(two.weights + parts, abs=4)
 
     def test_get_something_to_do_each_in_every_step(self) -> None:
         made = plan(micro_batch=4, gradient_accumulation=1)
