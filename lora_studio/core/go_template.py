@@ -7,8 +7,9 @@ complex numbers, methods) is refused with its place, never rendered differently.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, timedelta
+from typing import ClassVar
 
 from lora_studio.core.go_template_functions import (
     CallError,
@@ -98,27 +99,51 @@ class _Memory:
     """What templates wrote for a string that they were called with, which is all they can see.
 
     A TEMPLATE walks JSON and texts character by character, and a proof has the same ones over and
-    over. Templates that call themselves are left out: remembering them would nest the calls.
+    over, in one TEMPLATE after another: what is alike in all of them is remembered for all.
     """
 
-    LARGEST = 2000
+    LARGEST = 20_000
+    _numbers: ClassVar[dict[object, int]] = {}
+    _known: ClassVar[dict[tuple[int, bytes, date], bytes]] = {}
 
     def __init__(self, tree: Tree) -> None:
-        calls = {name: set(_called(body)) for name, body in tree.defined.items()}
-        self._plain = {name for name in calls if not _reaches(name, name, calls)}
-        self._known: dict[tuple[str, bytes, date], bytes] = {}
+        self._calls = {name: set(_called(body)) for name, body in tree.defined.items()}
+        self._shapes = {name: _shape(body) for name, body in tree.defined.items()}
+        self._own: dict[str, int] = {}
+        self.recursive = {name for name in self._calls if _reaches(name, name, self._calls)}
 
-    def holds(self, name: str) -> bool:
-        """Whether what this template writes for a string is worth remembering."""
-        return name in self._plain
+    def number(self, name: str) -> int:
+        """The number of all templates that read like this one, with all that it calls."""
+        if name not in self._own:
+            needed = sorted(
+                other
+                for other in self._calls
+                if other == name or _reaches(name, other, self._calls)
+            )
+            shape = name, tuple((other, self._shapes[other]) for other in needed)
+            self._own[name] = self._numbers.setdefault(shape, len(self._numbers))
+        return self._own[name]
 
     def get(self, name: str, value: bytes, today: date) -> bytes | None:
-        return self._known.get((name, value, today))
+        return self._known.get((self.number(name), value, today))
 
     def put(self, name: str, value: bytes, today: date, written: bytes) -> None:
         if len(self._known) >= self.LARGEST:
             self._known.clear()
-        self._known[name, value, today] = written
+        self._known[self.number(name), value, today] = written
+
+
+def _shape(node: object) -> object:
+    """A piece of a tree without the places in the source, to tell whether two read alike."""
+    if isinstance(node, tuple):
+        return tuple(map(_shape, node))
+    if not is_dataclass(node) or isinstance(node, type):
+        # True is equal to 1 otherwise.
+        return type(node).__name__, node
+    inner = (
+        _shape(getattr(node, field.name)) for field in fields(node) if field.name != "position"
+    )
+    return type(node).__name__, *inner
 
 
 def _called(nodes: tuple[Node, ...]) -> Iterator[str]:
@@ -163,6 +188,7 @@ class _Run:
         self.output: list[bytes] = []
         self.variables: list[tuple[str, Value]] = []
         self.depth = 0
+        self.inside_recursion = False
 
     def fail(self, what: str, position: int) -> GoTemplateError:
         return GoTemplateError(what, self.tree.source, position)
@@ -279,12 +305,16 @@ class _Run:
             raise self.fail(f"exceeded maximum template depth ({MAX_DEPTH})", node.position)
         value = self.pipeline(node.pipe, dot) if node.pipe else None
         call = _TailCall(body, value, self.depth + 1)
-        if not isinstance(value, bytes) or not self.memory.holds(node.name):
+        calls_itself = node.name in self.memory.recursive
+        if not isinstance(value, bytes) or (calls_itself and self.inside_recursion):
             return call
         written = self.memory.get(node.name, value, self.today)
         if written is None:
-            start = len(self.output)
+            start, outer = len(self.output), self.inside_recursion
+            # What calls itself is remembered where others call it; further calls would nest.
+            self.inside_recursion = outer or calls_itself
             self.invoke(call)
+            self.inside_recursion = outer
             written = b"".join(self.output[start:])
             del self.output[start:]
             self.memory.put(node.name, value, self.today, written)

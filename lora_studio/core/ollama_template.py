@@ -7,13 +7,14 @@ compared with it on other conversations (template_proof). There is no table of k
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import date
 
 from lora_studio.core import template_constructs, words
 from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.template_data import Message
 from lora_studio.core.template_parts import NotDerivableError
-from lora_studio.core.template_plan import Feature, Plan, Proven
+from lora_studio.core.template_plan import WITHOUT, Feature, Plan, Proven
 from lora_studio.core.template_probe import Prober, Renderer
 from lora_studio.core.template_terms import Alternative as Alternative
 from lora_studio.core.template_terms import DerivedTemplate as DerivedTemplate
@@ -84,17 +85,21 @@ def _richest(plan: Plan, frozen: date | None) -> tuple[Proven, list[str]]:
     if proven.difference is not None:
         return proven, []
     for feature in (feature for feature in Feature if feature in plan.features):
-        try:
-            richer = plan.with_features(kept | {feature}).prove(frozen)
-        except NotDerivableError as error:
-            reason = str(error)
-        else:
-            if (difference := richer.difference) is None:
-                kept, proven = kept | {feature}, richer
+        reason = ""
+        for forbidden in (plan.forbidden, *(WITHOUT if feature is Feature.CALLS else ())):
+            less = replace(plan, forbidden=forbidden)
+            try:
+                richer = less.with_features(kept | {feature}).prove(frozen)
+            except NotDerivableError as error:
+                reason = reason or str(error)
                 continue
-            reason = f"{difference.expected!r} would become {difference.actual!r}"
-        if feature.is_usual:
-            notes.append(f"left out: {feature.value}, since {reason}")
+            if (difference := richer.difference) is None:
+                kept, proven, plan = kept | {feature}, richer, less
+                break
+            reason = reason or f"{difference.expected!r} would become {difference.actual!r}"
+        else:
+            if feature.is_usual:
+                notes.append(f"left out: {feature.value}, since {reason}")
     return proven, notes
 
 

@@ -74,6 +74,8 @@ _CONDITIONS: dict[Fact | Trait, str] = {
     Fact.CONTENT: ".Content",
     Fact.THOUGHT: ".Thinking",
     Fact.AFTER_TOOL: "$after_tool",
+    Fact.CALLED: "$called",
+    Fact.RETURNED: "$returned",
     Fact.FINAL: "eq (len (slice $.Messages $i)) 1",
     Fact.LATEST: "ge $i $latest",
     Fact.LEADS: "$leads",
@@ -132,6 +134,10 @@ class _Emitter:
             user += "{{$after_tool = false}}"
             assistant += "{{$after_tool = false}}"
             tool += "{{$after_tool = true}}"
+        if self.asks(Fact.CALLED):
+            assistant += "{{if .ToolCalls}}{{$called = true}}{{end}}"
+        if self.asks(Fact.RETURNED):
+            tool += "{{$returned = true}}"
         if self.asks(Fact.LEADS):
             user += "{{$leads = false}}"
             assistant += "{{$leads = false}}"
@@ -202,6 +208,8 @@ class _Emitter:
         for of in sorted(self.counted - {"message", "call"}):
             text += f"{{{{${of}s := 0}}}}"
         text += "{{$after_tool := false}}" * self.asks(Fact.AFTER_TOOL)
+        text += "{{$called := false}}" * self.asks(Fact.CALLED)
+        text += "{{$returned := false}}" * self.asks(Fact.RETURNED)
         text += "{{$leads := true}}" * self.asks(Fact.LEADS)
         text += "{{$answered := false}}" * self.asks(Fact.ANSWERED)
         text += "{{$first := true}}" * self.needs_first
@@ -326,9 +334,11 @@ class _Emitter:
             opening = f"{{{{if not $n}}}}{opening}{{{{else}}}}{separator}{opening}{{{{end}}}}"
         elif separator:
             opening = f"{{{{if $n}}}}{separator}{{{{end}}}}"
-        numbered = "call" in self.counted
+        numbered = "call" in self.counted or loop.first_only
         place = "$n, $_ := " * (bool(separator) or numbered)
         code = self.code(unit) + self.one_more("made")
+        if loop.first_only:
+            code = f"{{{{if not $n}}}}{code}{{{{end}}}}"
         return Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions

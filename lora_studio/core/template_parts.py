@@ -97,13 +97,15 @@ class Loop:
 
     `choices` are what a parameter may be, `required` the names of the parameters that must be given.
     The unit of tools and parameters may be a tree over traits. `other`, for arguments only, is the
-    unit for values that are no text, where it is another one.
+    unit for values that are no text, where it is another one. `first_only`, for calls only: the
+    others are left out.
     """
 
     over: Literal["tools", "parameters", "choices", "required", "calls", "arguments"]
     unit: Form
     separator: str = ""
     other: tuple[Part, ...] = ()
+    first_only: bool = False
 
 
 CountOf = Literal["user", "tool", "row", "turn", "message", "call", "made"]
@@ -138,6 +140,8 @@ class Fact(StrEnum):
     CONTENT = "it has a content beside its calls"
     THOUGHT = "it has thoughts"
     AFTER_TOOL = "it follows the result of a tool"
+    CALLED = "a tool was called before"
+    RETURNED = "the result of a tool came before"
     FIRST = "it is the first of the users or of the answers"
     LAST = "it is the last message, or the answer before it"
     FINAL = "it is the last message"

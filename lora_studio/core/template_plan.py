@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from itertools import combinations
+from itertools import product
 from typing import Any, Literal
 
 from lora_studio.core.go_template import GoTemplateError
@@ -39,10 +39,18 @@ PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
 WITH_TOOLS = ("u", "u a u", "u a u a u")
 #: Several calls first: one call alone does not show where a call begins and ends.
 WITH_CALLS = (
-    "u cc t t a u", "u ccc t t t", "u c t", "u c t a u", "u c t c t", "u c t c t a u", "u a u c t",
+    "u cc t t a u", "u ccc t t t", "u c t", "u c t a u", "u c t c t", "u c t cc t t", "u c t c t a u",
+    "u a u c t",
     "u c t a u c t", "u a u c t a u",
 )  # fmt: skip
-CONTENT_BESIDE_CALLS = ("u Ccc t t a u", "u Cc t", "u Cc t a u", "u c t Cc t", "u c t a u Cc t")
+CONTENT_BESIDE_CALLS = (
+    "u Ccc t t a u",
+    "u Cc t",
+    "u Cc t a u",
+    "u c t Cc t",
+    "u c t Ccc t t",
+    "u c t a u Cc t",
+)
 #: Of a system text between others, a conversation that ends or begins with an answer.
 UNUSUAL = {
     "SYSTEMS": ("u a s u", "u s a u", "u a u s a u", "u a s u a u"),
@@ -50,6 +58,14 @@ UNUSUAL = {
     "BEGINNINGS": ("a u", "a u a u", "a u a u a u"),
 }
 WITH_THOUGHTS = ("u ak u", "u ak u ak u", "u a u ak u")
+#: What calls may have to be derived without, told as limits.
+SEVERAL_CALLS = "several calls in one message"
+ANSWER_BESIDE_CALLS = "an answer beside calls"
+WITHOUT = (
+    frozenset({ANSWER_BESIDE_CALLS}),
+    frozenset({SEVERAL_CALLS}),
+    frozenset({ANSWER_BESIDE_CALLS, SEVERAL_CALLS}),
+)
 #: What a TEMPLATE can need of a server.
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
@@ -83,6 +99,7 @@ CONCESSIONS = {
     ),
     "nested_arguments": (Feature.CALLS, "an argument that is a list, an object or null"),
     "empty_arguments": (Feature.CALLS, "a call without arguments"),
+    "refused_tools": (Feature.TOOLS, "tools that the chat template refuses"),
 }
 
 
@@ -117,6 +134,9 @@ class Plan:
     terse_tools: bool = True
     nested_arguments: bool = True
     empty_arguments: bool = True
+    refused_tools: bool = True
+    takes_empty_system: bool = True
+    forbidden: frozenset[str] = frozenset()
 
     @classmethod
     def probe(cls, prober: Prober) -> Plan:
@@ -135,6 +155,9 @@ class Plan:
         elif isinstance(empty, Exception) or _same(empty, absent):
             facts: tuple[Fact, ...] = (Fact.SYSTEM, *place)
             plan = cls(prober, (*absent, *given), facts, ("absent", "given"))
+            if isinstance(empty, Exception):
+                refused = ("an empty system message, which the chat template refuses",)
+                plan = replace(plan, takes_empty_system=False, left_out=refused)
         elif _same(empty, given):
             facts = (Fact.MESSAGE, *place)
             plan = cls(prober, (*absent, *given), facts, ("absent", "given"))
@@ -223,25 +246,44 @@ class Plan:
         facts += [*self.facts, Fact.LATEST]
         if self.refuses_system is None:
             facts += [Fact.SYSTEM, Fact.MESSAGE]
+        if Feature.CALLS in features:
+            facts += [Fact.CALLED, Fact.RETURNED]
         samples = [*self.samples]
         for talk in plan._talks():
-            samples += self._observed(talk)
+            samples += plan._observed(talk)
         return replace(plan, samples=tuple(samples), facts=tuple(dict.fromkeys(facts)))
 
     def _with_what_calls_allow(self) -> Plan:
         """The plan that knows what may stand beside a call, and what of that is left out."""
         several, beside = self._takes("u cc t t a u"), self._takes("u Cc t a u")
-        left_out = self.left_out
+        left_out, prober = (*self.left_out, *sorted(self.forbidden)), self.prober
+        if SEVERAL_CALLS in self.forbidden:
+            several = False
+        elif not several:
+            text = text_of(prober, Talk("u cc t t a u", tools=2 * (Feature.TOOLS in self.features)))
+            if text and "Zn0nZ" in text and "Zn1nZ" not in text:
+                prober = replace(prober, first_call_only=True, _seen={})
+                several = True
+            else:
+                left_out = (*left_out, SEVERAL_CALLS)
         if self.prober.manner.matched:
             left_out = (*left_out, "results in another order than their calls")
-        if beside and not self._observes("u Cc t a u"):
+        if ANSWER_BESIDE_CALLS in self.forbidden:
+            beside = False
+        elif beside and not self._observes("u Cc t a u"):
             # Some chat templates write that answer behind the results of the calls.
-            beside, left_out = False, (*left_out, "an answer beside calls")
+            beside, left_out = False, (*left_out, ANSWER_BESIDE_CALLS)
+        elif not beside:
+            left_out = (*left_out, ANSWER_BESIDE_CALLS)
+        thoughtful = beside and self._takes("u Cck t")
+        if beside and not thoughtful and Feature.THOUGHTS in self.features:
+            left_out = (*left_out, "thoughts beside an answer and calls")
         return replace(
             self,
+            prober=prober,
             several_calls=several,
             content_beside_calls=beside,
-            thoughts_beside_content=beside and self._takes("u Cck t"),
+            thoughts_beside_content=thoughtful,
             left_out=left_out,
         )
 
@@ -281,9 +323,7 @@ class Plan:
                 if has(Feature.CALLS):
                     for shape in self._shapes_with_calls():
                         yield Talk(shape, system, counts[1] if counts else 0, think)
-                        if has(Feature.THOUGHTS):
-                            written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
-                            thoughtful = re.sub(rf"\b({written})\b", r"\1k", shape)
+                        for thoughtful in self._with_thoughts(shape):
                             yield Talk(thoughtful, system, counts[1] if counts else 0, think)
                 if think is False:
                     for shape in PLAIN[:3]:
@@ -291,10 +331,26 @@ class Plan:
                 if has(Feature.THOUGHTS):
                     for shape in WITH_THOUGHTS:
                         yield Talk(shape, system, think=think)
-            for name, shapes in UNUSUAL.items():
-                if has(Feature[name]):
-                    for shape in shapes:
-                        yield Talk(shape, system)
+            if has(Feature.BEGINNINGS) and has(Feature.ENDINGS):
+                yield Talk("a u a", system)
+        takes_empty = self.refuses_system is None and self.takes_empty_system
+        empty: tuple[SystemState, ...] = ("empty",) if takes_empty else ()
+        for name, shapes in UNUSUAL.items():
+            if has(Feature[name]):
+                systems = dict.fromkeys((*self.systems, *empty))
+                for shape, system, think in product(shapes, systems, switch):
+                    yield Talk(shape, system, think=think)
+                    if has(Feature.TOOLS) and name == "BEGINNINGS":
+                        yield Talk(shape, system, 2, think)
+
+    def _with_thoughts(self, shape: str) -> Iterator[str]:
+        """The shape with thoughts in every message that can have them, in the first, in the last."""
+        if Feature.THOUGHTS not in self.features:
+            return
+        written = "a|C?c+" if self.thoughts_beside_content else "a|c+"
+        able = [match.end() for match in re.finditer(rf"\b({written})\b", shape)]
+        for places in dict.fromkeys([tuple(able), tuple(able[:1]), tuple(able[-1:])]):
+            yield "".join(letter + "k" * (end in places) for end, letter in enumerate(shape, 1))
 
     def _shapes_with_calls(self) -> Iterator[str]:
         for shape in (*WITH_CALLS, *(CONTENT_BESIDE_CALLS if self.content_beside_calls else ())):
@@ -311,38 +367,34 @@ class Plan:
     def prove(self, frozen: date | None) -> Proven:
         """Writes the TEMPLATE and compares it; where thoughts in answers disturb, without them."""
         proven = self._learn_and_prove(frozen)
-        if proven.difference is None:
-            return proven
-        for conceded in self._concessions(proven):
+        conceded: tuple[str, ...] = ()
+        while proven.difference is not None:
+            cause = next((name for name in self._causes(proven) if name not in conceded), None)
+            if cause is None:
+                # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
+                plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
+                return replace(self, samples=plain)._prove(frozen)
+            conceded = (*conceded, cause)
             changes: dict[str, Any] = dict.fromkeys(conceded, False)
-            less = replace(self, **changes)._learn_and_prove(frozen)
-            if less.difference is None:
-                given_up = tuple(CONCESSIONS[name][1] for name in conceded)
-                return replace(less, limits=(*given_up, *less.limits))
-        # Leaving thoughts in earlier answers is a known limit; being wrong elsewhere is not.
-        plain = tuple(replace(s, turn=without_thoughts(s.turn)) for s in self.samples)
-        return replace(self, samples=plain)._prove(frozen)
+            proven = replace(self, **changes)._learn_and_prove(frozen)
+        given_up = tuple(CONCESSIONS[name][1] for name in conceded)
+        return replace(proven, limits=(*given_up, *proven.limits))
 
-    def _concessions(self, proven: Proven) -> Iterator[tuple[str, ...]]:
-        """What to leave out of a proof, as little as possible first.
-
-        The first is without what makes the conversation equal on which the proof failed.
-        """
+    def _causes(self, proven: Proven) -> Iterator[str]:
+        """What can be left out of a proof so that the conversation on which it failed is equal."""
         assert proven.difference is not None
         proof = Proof(self.prober, proven.template)
-        case = Case.of(proven.difference)
-        names = [name for name, (feature, _) in CONCESSIONS.items() if feature in self.features]
-        causes = [
-            name
-            for name in names
-            if (less := without(name, case)) != case
-            and proof.difference(
-                replace(less, messages=prepare(less.messages)), less, proven.difference.today
-            )
-            is None
-        ]
-        for count in range(1, len(names) + 1):
-            yield from (group for group in combinations(names, count) if {*group} & {*causes})
+        case, today = Case.of(proven.difference), proven.difference.today
+        for name, (feature, _) in CONCESSIONS.items():
+            if feature not in self.features:
+                continue
+            less = case if name == "refused_tools" else without(name, case)
+            prepared = replace(less, messages=prepare(less.messages))
+            if name == "refused_tools":
+                if case.tools and proof.original(prepared, today) is None:
+                    yield name
+            elif less != case and proof.difference(prepared, less, today) is None:
+                yield name
 
     def _learn_and_prove(self, frozen: date | None) -> Proven:
         """Proves, and learns from a conversation of the shape of each that comes out different."""
@@ -371,7 +423,7 @@ class Plan:
         others = self.tree("tool"), self.tree("system")
         template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen))
         try:
-            proof = Proof(self.prober, template)
+            proof = Proof(self.prober, template, may_refuse_tools=not self.refused_tools)
         except GoTemplateError as error:
             raise NotDerivableError(f"the TEMPLATE that came of it is faulty ({error})") from error
         days = [frozen] if frozen else DAYS if dated else DAYS[:2]
@@ -411,6 +463,7 @@ class Plan:
             endings=Feature.ENDINGS in self.features,
             beginnings=Feature.BEGINNINGS in self.features,
             system=self.refuses_system is None,
+            empty_system=self.takes_empty_system,
         )
 
     def marks(self, bos: str) -> list[str]:

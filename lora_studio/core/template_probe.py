@@ -133,7 +133,8 @@ class Prober:
     `think_name` is the variable that switches thinking, if the template has one; `other_unit` is how
     arguments are written that are no text, where that is in another way. `offer` is, for a template
     that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
-    `numbering` is how calls are numbered, where they are.
+    `numbering` is how calls are numbered, where they are; `first_call_only` says that of several
+    calls in a message the others are left out.
     """
 
     render: Renderer
@@ -143,6 +144,7 @@ class Prober:
     other_unit: Turn = ()
     offer: tuple[Form, Form] | None = None
     numbering: Count | None = None
+    first_call_only: bool = False
     dates: DateMarks = field(default_factory=DateMarks)
     _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
     _folder: Folder = field(default_factory=Folder)
@@ -278,6 +280,8 @@ class Prober:
         def change(loop: Loop) -> Loop:
             if loop.over == "arguments" and self.other_unit:
                 return replace(loop, other=self.other_unit)
+            if loop.over == "calls" and self.first_call_only:
+                return replace(loop, first_only=True)
             if loop.over == "tools" and self.offer and loop.unit == self.offer[0]:
                 return replace(loop, unit=self.offer[1])
             return loop

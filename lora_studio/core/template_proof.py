@@ -47,7 +47,7 @@ def _tool(name: str, description: str, required: str = "", **parameters: Any) ->
     return {"type": "function", "function": function}
 
 
-CASES_WITH_ABILITIES = 60
+CASES_WITH_ABILITIES = 120
 ON_EVERY_DAY = 20
 TOOLS: tuple[Tool, ...] = (
     _tool(
@@ -191,6 +191,7 @@ class Abilities:
     endings: bool = False
     beginnings: bool = False
     system: bool = True
+    empty_system: bool = True
 
     @property
     def any(self) -> bool:
@@ -207,19 +208,20 @@ def cases(able: Abilities) -> Iterator[Case]:
     """The conversations of a proof: first those that use an ability, which tell the most."""
     dice = random.Random(20240301)
     for number in range(CASES_WITH_ABILITIES if able.any else 0):
-        now = replace(able, tools=False, calls=False) if number % 8 == 2 else able
+        now = replace(able, tools=False, calls=False) if number % 4 == 2 else able
         known = TOOLS + TERSE_TOOLS * now.terse_tools
         tools = tuple(dice.sample(known, dice.randint(1, 3))) if now.tools else ()
         think = dice.choice((None, False, True)) if able.switch else None
-        yield Case(_with_abilities(dice, now, number), tools, think)
+        yield Case(_with_abilities(dice, now), tools, think)
     for messages in conversations(thinks=able.thinks_in_answers):
-        yield Case(messages)
+        if able.empty_system or messages[0] != {"role": "system", "content": ""}:
+            yield Case(messages)
 
 
-def _with_abilities(dice: random.Random, able: Abilities, number: int) -> list[Message]:
+def _with_abilities(dice: random.Random, able: Abilities) -> list[Message]:
     messages: list[Message] = []
-    if able.system and number % 5 < 3:
-        text = "" if number % 5 == 2 else dice.choice(_CONTENTS)
+    if able.system and (told := dice.randrange(5)) < 3:
+        text = "" if told == 2 and able.empty_system else dice.choice(_CONTENTS)
         messages.append({"role": "system", "content": text})
     # Some chat templates tell messages apart by what they say.
     questions = dice.sample(_CONTENTS, dice.randint(1, 3))
@@ -229,12 +231,12 @@ def _with_abilities(dice: random.Random, able: Abilities, number: int) -> list[M
             messages += _round(dice, able)
         if question is not questions[-1]:
             messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
-    if able.endings and number % 3 == 1:
+    if able.endings and not dice.randrange(3):
         messages.append(_thoughtful(dice, able, dice.choice(_CONTENTS)))
-    if able.beginnings and number % 4 == 2:
+    if able.beginnings and not dice.randrange(4):
         place = int(messages[0]["role"] == "system")
         messages.insert(place, {"role": "assistant", "content": dice.choice(_CONTENTS)})
-    if able.systems and number % 3 == 0:
+    if able.systems and not dice.randrange(3):
         # Never between a call and its result.
         places = [n for n, m in enumerate(messages) if n and m["role"] == "user"]
         if places:
@@ -245,7 +247,7 @@ def _with_abilities(dice: random.Random, able: Abilities, number: int) -> list[M
 
 def _round(dice: random.Random, able: Abilities) -> Iterator[Message]:
     """An assistant message that calls tools, and what they return."""
-    content = dice.choice(("", "", "Let me see."))
+    content = dice.choice(("", "Let me see."))
     content = content if able.content_beside_calls else ""
     message = _thoughtful(dice, able, content)
     if content and not able.thoughts_beside_content:
@@ -280,8 +282,13 @@ def _thoughtful(dice: random.Random, able: Abilities, content: str) -> Message:
 class Proof:
     """Compares one TEMPLATE with the original chat template."""
 
-    def __init__(self, prober: Prober, template: str) -> None:
-        """`prober` knows the original and the BOS to leave out."""
+    def __init__(self, prober: Prober, template: str, *, may_refuse_tools: bool = False) -> None:
+        """`prober` knows the original and the BOS to leave out.
+
+        With `may_refuse_tools` it makes no difference what is written of tools that the original
+        refuses.
+        """
+        self.may_refuse_tools = may_refuse_tools
         self.prober = prober
         self.template = template
         self.parsed = GoTemplate(template)
@@ -318,7 +325,7 @@ class Proof:
     def difference(self, given: Case, sent: Case, today: date) -> Difference | None:
         """Where the original's text of `given` parts from the TEMPLATE's text of `sent`."""
         expected, actual = self.original(given, today), self.derived(sent, today)
-        if expected == actual:
+        if expected == actual or (expected is None and given.tools and self.may_refuse_tools):
             return None
         one, two = expected or "", actual or ""
         pairs = enumerate(zip(one, two, strict=False))

@@ -255,6 +255,8 @@ class Talk:
             Fact.CONTENT: word.startswith("C"),
             Fact.THOUGHT: word.endswith("k"),
             Fact.AFTER_TOOL: before[-1:] == ["t"],
+            Fact.CALLED: any(map(calls_in, before)),
+            Fact.RETURNED: "t" in before,
             Fact.FIRST: not mine and role_of(word) in ("user", "assistant", "tail"),
             Fact.LAST: left == (1 if word == "u" else 2),
             Fact.FINAL: left == 1,

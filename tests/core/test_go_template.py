@@ -289,6 +289,26 @@ def test_a_template_that_ends_by_calling_itself_loops_without_deepening_the_stac
     assert real_go.render([Job(trim, data)])[0].text == b"end|"
 
 
+def test_what_a_definition_wrote_is_remembered_for_definitions_that_read_alike_only() -> None:
+    use = '{{template "outer" .Text}}'
+    one = '{{define "inner"}}<{{.}}>{{end}}{{define "outer"}}{{template "inner" .}}{{end}}'
+    two = one.replace("<{{.}}>", "[{{.}}]")
+    texts = [render(source + use, {"Text": "x"}) for source in (one, two, one, " " + two)]
+    assert texts == ["<x>", "[x]", "<x>", " [x]"]
+    dated = '{{define "day"}}{{.}} {{currentDate}}{{end}}{{template "day" .Text}}'
+    days = [date(2024, 5, 6), date(2025, 6, 7)]
+    assert [render(dated, {"Text": "x"}, today=day) for day in days] == [
+        "x 2024-05-06",
+        "x 2025-06-07",
+    ]
+
+
+def test_definitions_that_call_each_other_in_turns_do_not_deepen_the_stack() -> None:
+    even = '{{define "even"}}{{if .}}{{template "odd" (slice . 1)}}{{else}}even{{end}}{{end}}'
+    odd = '{{define "odd"}}{{if .}}{{template "even" (slice . 1)}}{{else}}odd{{end}}{{end}}'
+    assert render(even + odd + '{{template "even" .Text}}', {"Text": "x" * 20_001}) == "odd"
+
+
 @pytest.mark.parametrize("template", ['{{define "t"}}{{template "t"}}{{end}}{{template "t"}}'])
 def test_endless_self_calls_are_refused_as_in_the_real_engine(
     real_go: RealGo, template: str

@@ -385,6 +385,100 @@ def test_an_answer_that_is_written_behind_the_results_of_its_calls_is_told_as_a_
     assert "an answer beside calls" in found.limits
 
 
+def calls_of(found: DerivedTemplate) -> bool:
+    """Whether calls of tools and their results are derived and proven."""
+    return found.proven and Feature.CALLS.value in found.covers
+
+
+PLAIN_CALL = "<{{ c.function.name }} " + ARGUMENTS + ">"
+
+
+def test_of_several_calls_only_the_first_is_written_where_the_chat_template_does_so(
+    real_go: RealGo,
+) -> None:
+    source = CALLER.replace("m.tool_calls %}CALL", "[m.tool_calls[0]] %}CALL")
+    template = ChatTemplate(
+        source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1), TOKENS
+    )
+    found = derived_from(template)
+    assert calls_of(found)
+    assert "several calls in one message" not in found.limits
+    assert equal_in_go(real_go, template, found) == []
+
+
+def test_several_calls_that_the_chat_template_refuses_are_told_as_a_limit() -> None:
+    refuse = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one call') }}{% endif %}"
+    source = CALLER.replace("{{ m.content }}{% for c", refuse + "{{ m.content }}{% for c")
+    found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
+    assert calls_of(found)
+    assert "several calls in one message" in found.limits
+
+
+def test_calls_that_an_answer_beside_them_drives_out_are_told_as_a_limit() -> None:
+    source = CALLER.replace("{% elif m.tool_calls %}", "{% elif m.tool_calls and not m.content %}")
+    found = derived(source.replace("CALL", PLAIN_CALL, 1).replace("RESULT", "{{ m.content }};", 1))
+    assert calls_of(found)
+    assert "an answer beside calls" in found.limits
+
+
+def test_a_mark_that_only_the_first_result_of_a_conversation_has_is_written_there_alone(
+    real_go: RealGo,
+) -> None:
+    source = (
+        "{% set ns = namespace(seen=false) %}"
+        + CALLER.replace("CALL", PLAIN_CALL, 1).replace(
+            "RESULT",
+            "{% if not ns.seen %}[{% endif %}{% set ns.seen = true %}{{ m.content }};",
+            1,
+        )
+    ).replace("{% set ns = namespace(made=0) %}", "")
+    template = ChatTemplate(source.replace("{% set ns.made = ns.made + 1 %}", ""), TOKENS)
+    found = derived_from(template)
+    assert calls_of(found)
+    assert equal_in_go(real_go, template, found) == []
+
+
+def test_an_empty_system_message_that_the_chat_template_refuses_is_told_as_a_limit() -> None:
+    found = derived(
+        "{% for m in messages %}{% if m.role == 'system' and not m.content %}"
+        "{{ raise_exception('empty') }}{% endif %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
+    )
+    assert (found.proven, found.system) == (True, "used")
+    assert "an empty system message, which the chat template refuses" in found.limits
+
+
+def test_tools_that_the_chat_template_refuses_do_not_hinder_those_that_it_takes() -> None:
+    source = (
+        "{% for t in tools or [] %}{% for p in t.function.parameters.properties.values() %}"
+        "{% if p.type == 'array' and 'items' not in p %}{{ raise_exception('of what?') }}{% endif %}"
+        "{% endfor %}{{ t | tojson }};{% endfor %}"
+        "{% for m in messages %}{{ m.role + ':' + m.content + ';' }}{% endfor %}"
+    )
+    found = derived(source)
+    assert (found.proven, found.tools, found.notes) == (True, True, ())
+    assert "tools that the chat template refuses" in found.limits
+
+
+def test_earlier_thoughts_count_for_a_later_call_only_as_the_chat_template_has_it(
+    real_go: RealGo,
+) -> None:
+    # Thoughts of the round that goes on are written, mixed with calls that have none.
+    source = (
+        "{% set ns = namespace(last=0) %}"
+        "{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}"
+        "{% endfor %}{% for m in messages %}{% if m.role == 'assistant' %}A:"
+        "{% if loop.index0 > ns.last %}<think>{{ m.reasoning_content or '' }}</think>{% endif %}"
+        "{{ m.content }}{% for c in m.tool_calls or [] %}" + PLAIN_CALL + "{% endfor %};"
+        "{% else %}{{ m.role + ':' + m.content + ';' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}A:<think>{% endif %}"
+    )
+    template = ChatTemplate(source, TOKENS)
+    found = derived_from(template)
+    assert calls_of(found)
+    assert Feature.THOUGHTS.value in found.covers
+    assert equal_in_go(real_go, template, found) == []
+
+
 def test_tools_that_no_template_can_write_are_left_out_with_the_reason() -> None:
     source = (
         "{% for t in tools or [] %}{{ t.function.name | upper }};{% endfor %}"
