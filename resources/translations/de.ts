@@ -3422,6 +3422,10 @@
             <translation>Protokoll</translation>
         </message>
         <message>
+            <source>Log, samples and notes</source>
+            <translation>Protokoll, Proben und Notizen</translation>
+        </message>
+        <message>
             <source>Logarithmic</source>
             <translation>Logarithmisch</translation>
         </message>
@@ -7940,6 +7944,10 @@
         <message>
             <source>What</source>
             <translation>Was</translation>
+        </message>
+        <message>
+            <source>What Ollama was given</source>
+            <translation>Was Ollama bekommen hat</translation>
         </message>
         <message>
             <source>What belongs to the run could not be saved: {value}.</source>

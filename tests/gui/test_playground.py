@@ -249,12 +249,12 @@ def test_a_blind_vote_names_nobody_before_it_is_cast_and_is_counted(
     scenario(ask_chat=BOTH)
     page.blind.click()
     ask(page, qtbot, "Where is it?")
-    shown = [page.columns[number] for number in page.order[:2]]
+    shown = [page.columns[number] for number in page.compared.order[:2]]
     assert [each.name.text() for each in shown] == ["Answer A", "Answer B"]
     assert not any(each.menu.isVisible() or each.blend.isVisible() for each in shown)
     assert not any(each.turns[0].facts.text() for each in shown)
     assert page.votes.isVisible()
-    place = page.order.index(1)
+    place = page.compared.order.index(1)
     page.votes.better[place].click()
     assert all(each.menu.isVisible() for each in shown)
     qtbot.waitUntil(lambda: Playground(project_folder).votes_file.is_file(), timeout=WAIT)

@@ -78,7 +78,7 @@ def shots(window: Window) -> Iterator[tuple[str, QWidget]]:
     page.blind.click()
     _ask(window, "Where is my order?")
     yield "playground-blind", window
-    page.votes.better[page.order.index(1)].click()
+    page.votes.better[page.compared.order.index(1)].click()
     QTest.qWait(200)
     yield "playground-voted", window
     page.tally.click()

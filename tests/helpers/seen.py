@@ -130,8 +130,6 @@ def _is_control(widget: QWidget) -> bool:
 def _own_words(widget: QWidget) -> str:
     if isinstance(widget, QAbstractButton):
         return widget.text() or (widget.toolTip() if isinstance(widget, QToolButton) else "")
-    if isinstance(widget, QTabBar):
-        return widget.tabText(0)
     buddies = [label for label in widget.window().findChildren(QLabel) if label.buddy() is widget]
     return buddies[0].text() if buddies else ""
 

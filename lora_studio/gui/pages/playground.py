@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from typing import cast
 
 from PySide6.QtCore import QFile, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
-    QCheckBox,
     QHBoxLayout,
     QStackedWidget,
     QVBoxLayout,
@@ -19,6 +17,7 @@ from PySide6.QtWidgets import (
 from lora_studio.core import chat, commands, events, playground, speakers
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.playground import COLUMNS
+from lora_studio.gui.blind_vote import BlindVote
 from lora_studio.gui.chat_desk import ChatDesk
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.place import Place
@@ -31,7 +30,6 @@ from lora_studio.gui.widgets.chat_column import ChatColumn
 from lora_studio.gui.widgets.chat_turn import Waiting
 from lora_studio.gui.widgets.history_menu import HistoryMenu
 from lora_studio.gui.widgets.prompt_card import PromptCard
-from lora_studio.gui.widgets.vote_bar import VoteBar
 
 
 class PlaygroundPage(Place):
@@ -52,8 +50,8 @@ class PlaygroundPage(Place):
         self.state = state
         self.desk = ChatDesk(state, self)
         self.columns = [self._column(number) for number in range(COLUMNS)]
-        self.order = list(range(COLUMNS))
-        self.revealed = False  # names are shown again after a blind vote
+        self.compared = BlindVote(self.desk, self)
+        self.blind, self.votes = self.compared.toggle, self.compared.bar
         self.editing: int | None = None
         self._tokens: TokensDialog | None = None
         self.card = PromptCard()
@@ -94,10 +92,6 @@ class PlaygroundPage(Place):
         self.earlier.thrown_away.connect(self._throw_away)
         self.add = button(tr("Column"), self.desk.add_column, icon="plus")
         self.add.setToolTip(tr("Add a column that answers too"))
-        self.blind = QCheckBox(tr("Blind"))
-        self.blind.setToolTip(
-            tr("Columns are shuffled and nameless until you have voted which answer is better.")
-        )
         self.tally = button(tr("Votes"), self.show_votes)
         self.library = button(tr("Adapters…"), self.library_wanted.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
@@ -106,7 +100,6 @@ class PlaygroundPage(Place):
     def _lay_out(self) -> None:
         self.side = QHBoxLayout()
         self.side.setSpacing(Space.M)
-        self.votes = VoteBar()
         talk = QWidget()
         inside = column(self.side, self.votes, self.card)
         inside.setStretch(0, 1)
@@ -149,7 +142,8 @@ class PlaygroundPage(Place):
         card.sampling_chosen.connect(lambda sampling: desk.update(sampling=sampling))
         card.device_chosen.connect(self._device_chosen)
         self.blind.toggled.connect(self._blind_toggled)
-        self.votes.voted.connect(self.vote)
+        self.compared.reordered.connect(self._place_columns)
+        self.compared.voted.connect(self._voted)
         self.state.problems_changed.connect(self.refresh)
         self.state.opened.connect(self._project_opened)
         self.state.facts_changed.connect(self._facts_changed)
@@ -208,10 +202,10 @@ class PlaygroundPage(Place):
         if self.desk.busy:
             return
         self._settle()
-        if self.is_blind and self.revealed:
+        if self.compared.is_on and self.compared.revealed:
             self.begin()
-        if self.is_blind and not self.desk.kept.turns:
-            self._shuffle()
+        if self.compared.is_on and not self.desk.kept.turns:
+            self.compared.shuffle()
         self._keep_draft()
         if self.desk.send(self.prompt.text(), instead_of=self.editing):
             self.editing = None
@@ -231,9 +225,9 @@ class PlaygroundPage(Place):
     def begin(self) -> None:
         """A new conversation."""
         if not self.desk.busy:
-            self.editing, self.revealed = None, False
+            self.editing = None
+            self.compared.begin()
             self.desk.new()
-            self._place_columns()
             self.refresh()
             self.prompt.setFocus()
 
@@ -268,17 +262,8 @@ class PlaygroundPage(Place):
         dialog.open()
         self.desk.ask_prompt(number, turn)
 
-    def vote(self, place: int) -> None:
-        """The answer at a place is the best, -1 for none; then everybody may know whose it was."""
-        columns = self.order[: len(self.desk.kept.speakers)]
-        vote = self.desk.vote(columns, place)
-        self.revealed = True
+    def _voted(self) -> None:
         self.refresh()
-        names = [tell(chat.shown(self.desk.kept.speakers[number])) for number in columns]
-        named = (f"{letter}: {name}" for letter, name in zip("ABC", names, strict=False))
-        won = tr("No difference.") if vote.winner is None else names[vote.winner]
-        text = tr("Your vote: {winner}  ({names}). The next prompt is a new comparison.")
-        self.votes.tell(text.format(winner=won, names=" · ".join(named)))
         self.prompt.setFocus()
 
     def show_votes(self) -> None:
@@ -290,11 +275,6 @@ class PlaygroundPage(Place):
         if not any(dialog.isVisible() for dialog in self.window().findChildren(TallyDialog)):
             TallyDialog(votes, self.window()).open()  # type: ignore[arg-type]  # through a signal of objects
 
-    @property
-    def is_blind(self) -> bool:
-        """Whether answers are compared without names."""
-        return self.blind.isChecked() and len(self.desk.kept.speakers) > 1
-
     # --- what is shown ------------------------------------------------------------------------
 
     def refresh(self, *_: object) -> None:
@@ -305,8 +285,8 @@ class PlaygroundPage(Place):
         self.stack.setCurrentIndex(0 if missing else 1)
         self.why.setText(missing)
         count, busy = len(desk.kept.speakers), desk.busy
-        hidden = self.is_blind and not self.revealed and bool(desk.kept.turns)
-        for place, number in enumerate(self.order):
+        hidden = self.compared.is_hiding
+        for place, number in enumerate(self.compared.order):
             shown = self.columns[number]
             shown.setVisible(number < count)
             if number < count:
@@ -321,13 +301,13 @@ class PlaygroundPage(Place):
                     shown.grow(0, text, 0)
         self._show_tools(busy, count, bool(missing))
         self._show_prompt_box()
-        self._show_votes_bar(hidden)
+        self.compared.show_bar()
 
     def _show_tools(self, busy: bool, count: int, missing: bool) -> None:
         desk, found = self.desk, self.state.facts.devices
         kept_out = desk.is_kept_out() and desk.device != "cpu"
         self.card.show_state(busy=busy, answered=bool(desk.kept.turns), kept_out=kept_out)
-        voting = self.is_blind and bool(desk.kept.turns)
+        voting = self.compared.is_on and bool(desk.kept.turns)
         self.add.setEnabled(count < COLUMNS and not busy and not voting)
         for part in (self.new, self.history, self.blind):
             part.setEnabled(not busy)
@@ -347,28 +327,11 @@ class PlaygroundPage(Place):
             notes.append(tr("A job has the device: answers come from the processor until it ends."))
         card.say(" ".join(notes))
 
-    def _show_votes_bar(self, hidden: bool) -> None:
-        kept, busy = self.desk.kept, bool(self.desk.waiting)
-        answered = kept.turns and all(
-            (take := kept.turns[-1].of(number).current) is not None and take.problem is None
-            for number in range(len(kept.speakers))
-        )
-        if hidden and answered and not busy:
-            self.votes.ask(len(kept.speakers))
-        elif not (self.is_blind and self.revealed):
-            self.votes.hide()
-
     def _place_columns(self) -> None:
         while self.side.takeAt(0) is not None:
             pass
-        for number in self.order:
+        for number in self.compared.order:
             self.side.addWidget(self.columns[number], 1)
-
-    def _shuffle(self) -> None:
-        count = len(self.desk.kept.speakers)
-        mixed = random.sample(range(count), count)
-        self.order = [*mixed, *range(count, COLUMNS)]
-        self._place_columns()
 
     def _grow(self, number: int, start: int, text: str, tokens: int) -> None:
         self.columns[number].grow(start, text, tokens)
@@ -376,7 +339,8 @@ class PlaygroundPage(Place):
     # --- smaller things -----------------------------------------------------------------------
 
     def _project_opened(self) -> None:
-        self.editing, self.revealed = None, False
+        self.editing = None
+        self.compared.begin()
         self._write(self.desk.kept)
 
     def _write(self, kept: playground.Conversation) -> None:
@@ -397,9 +361,8 @@ class PlaygroundPage(Place):
             self.desk.update(draft=self.prompt.text(), system=self.card.system.toPlainText())
 
     def _blind_toggled(self, _on: bool) -> None:
-        self.revealed = False
-        self.order = list(range(COLUMNS))
-        self._place_columns()
+        self.compared.begin()
+        self.compared.straighten()
         if self.blind.isChecked():
             if len(self.desk.kept.speakers) < 2:
                 self.desk.add_column()
@@ -435,7 +398,7 @@ class PlaygroundPage(Place):
         self._tokens = None
 
     def _show_earlier(self, kept: playground.Conversation) -> None:
-        self.editing, self.revealed = None, True
+        self.editing, self.compared.revealed = None, True
         self._keep_draft()
         self.desk.show(kept)
         self._write(kept)

@@ -323,6 +323,7 @@ class RunsPage(Place):
         self.tabs.addTab(self.grids, tr("Grid"))
         self.tabs.setMinimumWidth(Size.scaled(_SIDE))
         self.tabs.setAccessibleName(tr("About the chosen runs"))
+        self.tabs.tabBar().setAccessibleName(tr("About the chosen runs"))
         return self.tabs
 
     def _empty(self) -> EmptyState:

@@ -107,6 +107,7 @@ class TrainingPage(Page):
         figures.body.addStretch(1)
         self.tabs.addTab(self.log, tr("Log"))
         self.tabs.addTab(self.note, tr("Notes"))
+        self.tabs.tabBar().setAccessibleName(tr("Log, samples and notes"))
         self.tabs.currentChanged.connect(self._give_room)
         self._give_room()
         policy = QSizePolicy.Policy

@@ -35,6 +35,7 @@ class ExportResult(QWidget):
         self.answers = _code(tr("Answers"))
         self.answers.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
         self.tabs = QTabWidget()
+        self.tabs.tabBar().setAccessibleName(tr("What Ollama was given"))
         self.tabs.setFixedHeight(160)
         self.stops = label(role="muted", wrap=True)
         layout = QVBoxLayout(self)
