@@ -37,7 +37,7 @@ from lora_studio.engine.row_store import (
 from lora_studio.engine.source_files import SourceFiles, files_of
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 3
+VERSION = 4
 #: Row numbers kept for each fault.
 _NAMED_ROWS = 10
 
