@@ -289,9 +289,8 @@ class ModelPage(Page):
 
     def _account_changed(self) -> None:
         self.browser.show_account(self.account.found)
-        if (
-            self.account.has_changed_hands
-        ):  # a first look opens no door, and what it found stays true
+        # A first look opens no door, and what keeps the hub from telling of a model stands.
+        if self.account.has_changed_hands:
             self.download.explain("", "")
             self.inquiry.forget()
             self.inquiry.now()
