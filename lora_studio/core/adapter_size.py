@@ -13,7 +13,6 @@ from lora_studio.core.events import ModelInspected, ParametersCounted
 from lora_studio.core.lora import LoraSpec, Targets
 from lora_studio.core.model_shape import LinearLayers
 
-_ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 _FUSED = re.compile(r"qkv|query_key_value|c_attn", re.IGNORECASE)
 _QUERY_VALUE = re.compile(r"(q|v|query|value|wq|wv|q_b)(_proj|_lin)?\Z", re.IGNORECASE)
 _ROUTER = re.compile(r"(gate|router|shared_expert_gate)\Z")
@@ -54,13 +53,12 @@ def _meant(linear: Sequence[LinearLayers], lora: LoraSpec) -> list[LinearLayers]
 
 
 def _is_meant(layer: LinearLayers, targets: Targets) -> bool:
-    in_attention = bool(_ATTENTION.search(layer.reads.removesuffix(f".{layer.name}")))
     match targets:
         case "attention_qv":
             queries = _QUERY_VALUE.match(layer.name) or _FUSED.search(layer.name)
-            return in_attention and bool(queries)
+            return layer.in_attention and bool(queries)
         case "attention":
-            return in_attention
+            return layer.in_attention
     return True
 
 

@@ -166,9 +166,10 @@ class Plan:
 
     @property
     def widened(self) -> bool:
-        """Whether all that is not quantised is in 32-bit: PEFT prepares quantised models so, for
-        which the engine leaves out those with stacked experts."""
-        return self.precision not in BYTES and not self.shape.expert_parameters
+        """Whether all that is not quantised is in 32-bit: PEFT prepares quantised models so, which the
+        engine leaves to it where they compute in other formats than bfloat16 and have no stacked experts."""
+        is_quantised = self.precision not in BYTES
+        return is_quantised and self.device.precision != "bf16" and not self.shape.expert_parameters
 
     @property
     def fused(self) -> bool:
@@ -312,6 +313,9 @@ def adapter_bytes(plan: Plan) -> float:
     """
     size, lora = plan.bytes_each, plan.lora
     mask = 1 if plan.kind == "cuda" else size
+    # Where attention takes packed rows by a way of the engine's, its result is kept for it already.
+    in_16_bits = size == 2 and (plan.kind == "cuda" or plan.device.precision == "bf16")
+    keeps_result = in_16_bits and plan.training.packing
     ranks, shared, own = lora.rank_pattern(), {}, 0.0
     per_layer = max(1, plan.inspected.layers)
     for layer in adapted(plan):
@@ -321,7 +325,7 @@ def adapter_bytes(plan: Plan) -> float:
             own += size * share * layer.inputs  # each narrows the 32-bit input for itself
         elif lora.dropout:
             own += (size + mask) * share * layer.inputs
-        else:
+        elif not (keeps_result and layer.reads_attention):
             # Expert by expert a layer counts more than once a block, but each sees few tokens.
             shared[layer.reads] = size * min(share, 1.0) * layer.inputs
         if lora.use_dora:

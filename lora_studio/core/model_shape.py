@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ConfigDict
+
+_ATTENTION = re.compile(r"attn|attention|mixer", re.IGNORECASE)
 
 
 class LinearLayers(BaseModel):
@@ -23,6 +27,16 @@ class LinearLayers(BaseModel):
     def parameters(self) -> int:
         """Weights of all of them together."""
         return self.inputs * self.outputs * self.count
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether it is a part of attention, by the name of what it belongs to."""
+        return bool(_ATTENTION.search(self.reads.removesuffix(f".{self.name}")))
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether what attention gave goes in, as into those that are called o_proj."""
+        return self.in_attention and self.reads.endswith(f".{self.name}")
 
 
 class ModelShape(BaseModel):

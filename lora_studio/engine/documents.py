@@ -70,7 +70,8 @@ def attend(
 def _as_autocast(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Tensors as autocast puts them before PyTorch's own attention; it does not know the others.
 
-    With a quantised base all that is not quantised is in 32-bit, and so are queries, keys and values.
+    With a quantised base that computes in float16 all that is not quantised is in 32-bit, and so are
+    queries, keys and values.
     """
     kind = tensors[0].device.type
     if kind not in ("cuda", "cpu") or not torch.is_autocast_enabled(kind):

@@ -100,11 +100,15 @@ def _shape(model: PreTrainedModel, spec: LoraSpec) -> tuple[peft.LoraConfig, Tar
 
 
 def is_prepared(model: torch.nn.Module) -> bool:
-    """Whether a base model's small weights are put into 32-bit before it gets an adapter.
+    """Whether PEFT puts all that is not quantised of a base into 32-bit before it gets an adapter.
 
-    Quantised ones are, but not where experts are stacked: these are not quantised and would double.
+    float16 needs that. In bfloat16 norms compute in 32-bit anyway, and what goes from block to block
+    would take twice the memory, and be rounded again for each product. Nor where experts are stacked:
+    these are not quantised and would double.
     """
-    return bool(getattr(model, "is_quantized", False)) and not _experts(model)
+    is_quantised = bool(getattr(model, "is_quantized", False))
+    is_narrow = next(model.parameters()).dtype == torch.bfloat16
+    return is_quantised and not is_narrow and not _experts(model)
 
 
 def count(model: peft.PeftModel, targets: tuple[str, ...] = ()) -> events.ParametersCounted:

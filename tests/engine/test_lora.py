@@ -146,13 +146,19 @@ def test_stacked_experts_are_adapted_when_they_are_named(tiny: TinyModel) -> Non
 # --- quantised --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("precision", ["4bit", "8bit"])
-def test_a_quantised_base_is_prepared_and_gives_gradients(tiny: TinyModel, precision: str) -> None:
+def test_a_quantised_base_is_widened_unless_it_computes_in_bfloat16_and_gives_gradients(
+    tiny: TinyModel, precision: str, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "multiplies_bfloat16", lambda: native)
     spec = ModelSpec(source=str(tiny("llama3")), precision=precision, device="cpu")
     loaded = model.load(spec, make_job(), training=True)
+    assert loaded.dtype == (torch.bfloat16 if native else torch.float32)
     wrapped = lora.attach(loaded.model, LoraSpec(), make_job())
+    assert lora.is_prepared(loaded.model) is not native
     norm = wrapped.get_base_model().model.norm.weight
-    assert norm.dtype == torch.float32
+    assert norm.dtype == loaded.dtype
     ids = torch.arange(1, 17)[None]
     wrapped(input_ids=ids, labels=ids).loss.backward()
     grads = [p.grad for name, p in wrapped.named_parameters() if "lora_B" in name]

@@ -22,6 +22,7 @@ from lora_studio.engine import lengths, lora, model_shape
 from lora_studio.engine import model as models
 from lora_studio.engine.batches import Batch, Plan
 from lora_studio.engine.channel import Flags, Job
+from lora_studio.engine.device import multiplies_bfloat16
 from lora_studio.engine.logprobs import Scorer
 from tests.engine.conftest import TinyModel
 from tests.helpers import plans
@@ -89,6 +90,11 @@ def job() -> Job:
     return Job("facts", RecordingChannel(), Flags())  # type: ignore[arg-type]
 
 
+def found_precision() -> str:
+    """What "auto" means on this processor, and whether attention is the engine's own in 16 bits."""
+    return "bf16" if multiplies_bfloat16() else "fp32"
+
+
 def kept(model: peft.PeftModel, narrow: bool) -> int:
     """Bytes of the distinct tensors that one forward pass keeps for the backward one."""
     model.train()
@@ -146,7 +152,7 @@ def test_the_estimated_activations_are_what_autograd_keeps(
         training=TrainingSpec(),
         rows=Rows(heaviest={1: (TOKENS,)}, longest=TOKENS),
         limit=TOKENS,
-        device=plans.device(name="cpu"),
+        device=plans.device(name="cpu").model_copy(update={"precision": found_precision()}),
     )
     loaded = models.load(spec, job(), training=True)
     model = lora.attach(loaded.model, made, job())

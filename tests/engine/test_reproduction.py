@@ -116,7 +116,7 @@ CASES = {
         },
     ),
     "labelled answers from OLoRA": Case("qwen3", LABELS, settings={"lora": {"init": "olora"}}),
-    "labelled answers, four bits, noise": Case(
+    "labelled answers, four bits, noise, two scripts": Case(
         "qwen3",
         LABELS,
         within=1e-2,
