@@ -46,12 +46,12 @@ def test_what_is_no_number_of_parameters_is_refused(text: str) -> None:
 
 def test_a_larger_model_needs_fewer_bits_until_it_does_not_fit_at_all() -> None:
     settings = model_fit.plain(device(20))
-    found = [model_fit.fit(entry(size * 10**9), settings) for size in (1, 8, 14, 70)]
+    found = [model_fit.fit(entry(size * 10**9), settings) for size in (1, 8, 14, 24, 70)]
     assert all(found)
     assert [(fit.precision, fit.fits) for fit in found if fit] == [
-        ("auto", True), ("auto", True), ("4bit", True), ("4bit", False),
+        ("auto", True), ("auto", True), ("8bit", True), ("4bit", True), ("4bit", False),
     ]  # fmt: skip
-    assert [model_fit.fits_first(fit) for fit in (*found, None)] == [0, 0, 0, 1, 2]
+    assert [model_fit.fits_first(fit) for fit in (*found, None)] == [0, 0, 0, 0, 1, 2]
 
 
 def test_a_stated_configuration_counts_for_more_than_what_is_usual_for_a_size() -> None:
