@@ -231,12 +231,13 @@ def serve(index: Index) -> Iterator[Index]:
                     index.refused[name] = 404
             for start in range(0, len(content), 1 << 16):
                 piece = content[start : start + (1 << 16)]
-                # Counted before: whoever has received it may look at once.
-                index.sent[name] += len(piece)
+                if name:  # counted before: whoever has received it may look at once
+                    index.sent[name] += len(piece)
                 try:
                     self.wfile.write(piece)
                 except OSError:
-                    index.sent[name] -= len(piece)
+                    if name:
+                        index.sent[name] -= len(piece)
                     return
                 if name:
                     time.sleep(index.slow)
