@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
+from lora_studio.engine import agreement
 from lora_studio.engine.device import multiplies_bfloat16
 
 #: Columns that queries and keys get besides their own: three are used, and a round number is faster.
@@ -31,6 +32,9 @@ _SCORES = 1 << 22
 #: Tokens of a row, on average, from which the products pay: each row costs some calls more than PyTorch's
 #: kernel, 64 rows of 8 tokens take twice as long.
 _WORTH = 10
+
+#: Largest relative difference from PyTorch's attention that rounding may make.
+_TOLERANCE = 2e-2
 
 #: Stands for the sum of scores of a query that is none: its part in all of them is exp(−this), which is 0.
 _NOBODY = 1e4
@@ -54,6 +58,8 @@ class _Attended(torch.autograd.Function):
     ) -> torch.Tensor:
         """`query` [1, heads, tokens, size], `key` and `value` with as many heads or fewer, each for
         neighbours; the result is [1, tokens, heads, size]."""
+        # PyTorch's own kernel, which tells the sums as well; AttributeError where it has none.
+        kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         groups = query.shape[1] // key.shape[1]
         keys, values = (each.repeat_interleave(groups, 1) for each in (key, value))
         y = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
@@ -62,7 +68,7 @@ class _Attended(torch.autograd.Function):
             *(each.split(documents, 2) for each in (query, keys, values)),
             y.split(documents, 1), sums.split(documents, 1), strict=True,
         ):  # fmt: skip
-            found, found_total = _kernel()(q, k, v, 0.0, is_causal=True, scale=scale)
+            found, found_total = kernel(q, k, v, 0.0, is_causal=True, scale=scale)
             out.copy_(found.transpose(1, 2))
             total.copy_(found_total[0])
         ctx.save_for_backward(query, key, value, y, sums)
@@ -236,12 +242,6 @@ def _at_once(tokens: int, heads: int) -> int:
     return queries
 
 
-@cache
-def _kernel() -> Any:
-    """PyTorch's own kernel, which tells the sums of scores as well; AttributeError where it has none."""
-    return torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-
-
 def attend(
     query: torch.Tensor,
     key: torch.Tensor,
@@ -285,18 +285,13 @@ def _tried(heads: int, keys: int, size: int) -> bool:
     nobody_counts = torch.autograd.graph.saved_tensors_hooks(
         lambda saved: saved, lambda saved: saved
     )
-    try:
+
+    def computed(found: torch.Tensor) -> list[torch.Tensor]:
+        return [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
+
+    def both() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         with torch.enable_grad(), nobody_counts:
-            own = F.scaled_dot_product_attention(
-                *given, is_causal=True, enable_gqa=heads != keys
-            ).transpose(1, 2)
-            both = [
-                [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
-                for found in (attend(*given, (9,), None), own)
-            ]
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        return False
-    return all(
-        bool((one.float() - other.float()).norm() <= 2e-2 * other.float().norm())
-        for one, other in zip(*both, strict=True)
-    )
+            own = F.scaled_dot_product_attention(*given, is_causal=True, enable_gqa=heads != keys)
+            return computed(attend(*given, (9,), None)), computed(own.transpose(1, 2))
+
+    return agreement.tried(both, _TOLERANCE)[0]
