@@ -92,7 +92,9 @@ class Resolver:
         self.log.write(f"resolving {extras} with PyTorch from {torch}")
         with tempfile.TemporaryDirectory(prefix="resolve-", dir=self.root.path) as scratch:
             folder = Path(scratch)
-            index = local_index.write(local, folder / "index") if local else ""
+            # Where nothing is there, nothing is found: else uv would ask its own index.
+            is_local = local or self.wheelhouse is not None
+            index = local_index.write(local, folder / "index") if is_local else ""
             if self.wheelhouse is not None:
                 return self._lock(STANDARD, extras, folder, index)
             if index and torch == STANDARD:

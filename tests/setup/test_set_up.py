@@ -391,6 +391,22 @@ def test_a_wheel_folder_that_lacks_something_is_named(
     assert "beta" in found.what
 
 
+def test_a_wheel_folder_that_lost_every_wheel_sends_nobody_to_the_network(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "wheels"
+    list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    for wheel in folder.glob("*.whl"):
+        wheel.unlink()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for name in ("HTTPS_PROXY", "HTTP_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert problem(run(Request(wheelhouse=folder))).code == "engine.wheelhouse"
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
 def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
     index: Index, root: Root, tmp_path: Path
 ) -> None:
