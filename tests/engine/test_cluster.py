@@ -140,7 +140,7 @@ def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
         "PYTHONPATH": os.pathsep.join([str(Path(cluster.__file__).parents[2]), *sys.path]),
     }
     done = subprocess.run(["./train.sh"], cwd=out, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "step 5 of 5: loss" in done.stdout
     back = RunFolder(here.path.parent / "from-the-cluster")
     shutil.move(out, back.path)
