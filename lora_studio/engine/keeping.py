@@ -36,7 +36,7 @@ def is_exhausted(evaluations: Evaluations, spec: TrainingSpec) -> bool:
 
 
 class Best:
-    """The adapters of the best evaluations of a run, on disk.
+    """The adapters of the best evaluations of a run, on disk; the first rank alone looks after them.
 
     That of the best one is there until the end, and so is that of the best at the last checkpoint:
     a training that goes on from there knows of no other.
@@ -48,7 +48,10 @@ class Best:
         self._at_checkpoint: int | None = None
 
     def place(self, evaluations: Evaluations, spec: TrainingSpec) -> Path | None:
-        """Where the adapter goes if the last evaluation is the best, and the best is to be kept."""
+        """Where the adapter goes if the last evaluation is the best, and the best is to be kept.
+
+        Deletes those that nothing goes back to any more.
+        """
         found = best(evaluations)
         if not spec.keep_best or found is None or found is not evaluations[-1]:
             return None

@@ -375,8 +375,10 @@ class Loop:
 
     def _keep_if_best(self) -> None:
         """Keeps the adapter that was judged just now, if that is asked for and it is the best so far."""
+        if not self.ranks.is_first:  # finding the place makes room for it: only who writes may
+            return
         place = self.best.place(self.results["evaluations"], self.spec)
-        if place is None or not self.ranks.is_first:
+        if place is None:
             return
         if memory_ladder.tried_twice(lambda: self._write_adapter(place)) is not None:
             self.job.emit(events.Warned(problem=memory_ladder.no_room_for_best(self.step)))

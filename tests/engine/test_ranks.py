@@ -22,7 +22,7 @@ from lora_studio.core.lora import LoraSpec
 from lora_studio.core.model import ModelSpec, names_of
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import device
+from lora_studio.engine import checkpoints, device, keeping
 from lora_studio.engine.ranks import Again, Ranks
 from lora_studio.restarting import RestartingWorker
 from tests.engine.conftest import TinyModel
@@ -167,6 +167,22 @@ def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(start: Start) 
     weights = load_file(alone.adapter / "adapter_model.safetensors")
     for name, value in load_file(both.adapter / "adapter_model.safetensors").items():
         torch.testing.assert_close(value, weights[name], rtol=1e-3, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(start: Start) -> None:
+    run = start("cpu:2", epochs=1000.0, eval_every=1, save_every=3, keep_best=True, sample_rows=0)
+
+    def end(event: Event, worker: client.Worker) -> None:
+        if isinstance(event, events.Evaluated) and event.step == 5:
+            os.kill(worker.pid, signal.SIGKILL)
+
+    found = train_in_worker(run, end)
+    assert found[-1].problem.code == "worker.crashed"
+    known = checkpoints.read(run.checkpoint(run.checkpoint_steps()[-1])).about["results"]
+    best = keeping.best(known["evaluations"])
+    assert best is not None
+    assert (run.best_adapter(best["step"]) / "adapter_model.safetensors").is_file()
 
 
 @pytest.mark.slow
