@@ -48,7 +48,7 @@ def _preference(columns: Columns) -> list[Candidate]:
     chosen = first(columns, names.CHOSEN)
     talk = _first(names.conversations(columns))
     if rejected is None:
-        return [*_ranked(columns), *_compared(columns)]
+        return [*_ranked(columns), *_rated(columns), *_compared(columns), *_listed(columns)]
     if chosen is None:
         # A whole conversation and another last answer to it.
         if talk is None or talk.kind != "turns":
@@ -75,6 +75,29 @@ def _ranked(columns: Columns) -> list[Candidate]:
         return []
     mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
     return [Candidate("preference", mapping, 0.95, 0.85)]
+
+
+def _rated(columns: Columns) -> list[Candidate]:
+    """Several answers to a prompt, with their ratings in a column beside."""
+    answers = [item for item in columns if item.key in names.SEVERAL and item.kind == "texts"]
+    ratings = first(columns, names.RATINGS, "numbers")
+    if not answers or ratings is None or not (asked := _asked(columns, besides=(answers[0],))):
+        return []
+    mapping = asked | {"chosen": answers[0].name, "rejected": answers[0].name}
+    mapping |= {"better": ratings.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.8)]
+
+
+def _listed(columns: Columns) -> list[Candidate]:
+    """Instructions with two answers each in a list, the better one first."""
+    column = first(columns, ("output", "response"), "texts")
+    if column is None or column.paired < column.filled:
+        return []
+    asked = _asked(columns, besides=(column,))
+    if not asked or key_of(asked["prompt"]) not in (*names.INSTRUCTIONS, *names.PROMPTS):
+        return []
+    mapping = asked | {"chosen": column.name, "rejected": column.name} | _extras(columns)
+    return [Candidate("preference", mapping, 0.95, 0.8)]
 
 
 def _compared(columns: Columns) -> list[Candidate]:
@@ -156,7 +179,7 @@ def _conversation(columns: Columns) -> list[Candidate]:
 
 def _question_and_answer(columns: Columns) -> list[Candidate]:
     choices = first(columns, names.CHOICES, "texts", "object", "list", "text")
-    answers = names.answers(columns) or _queries(columns)
+    answers = names.answers(columns) or _queries(columns) or _written_labels(columns)
     if choices is not None and (keyed := named(columns, names.CHOICE_ANSWERS)):
         answers = [*keyed, *(item for item in answers if item not in keyed)]
     keyed = named(columns, names.CHOICE_ANSWERS)
@@ -184,7 +207,9 @@ def _question_and_answer(columns: Columns) -> list[Candidate]:
     rivals = tuple(
         item.name
         for item in answers[1:]
-        if item.filled * 2 > answer.filled and item.name not in mapping.values()
+        if item.filled * 2 > answer.filled
+        and item.kind != "numbers"  # the tokens of an answer are no other one
+        and item.name not in mapping.values()
     )
     exact = answer.key in names.ANSWERS and asked[0].key in names.ASKED
     sure = (0.98 if exact else 0.75) * (0.85 if rivals else 1.0)
@@ -196,6 +221,14 @@ def _queries(columns: Columns) -> list[Column]:
     """A query beside the question that it answers, in the language of a database."""
     query = first(columns, ("query",), "text")
     return [query] if query is not None and first(columns, ("question",), "text") else []
+
+
+def _written_labels(columns: Columns) -> list[Column]:
+    """Labels beside a prompt that are texts and no classes."""
+    label = first(columns, ("label", "labels"), "text")
+    asked = first(columns, names.PROMPTS, "text")
+    is_text = label is not None and not label.words and 2 * label.phrased > label.filled
+    return [label] if label is not None and asked is not None and is_text else []
 
 
 def _asked_as(
@@ -306,15 +339,15 @@ def _guess(columns: Columns) -> list[Candidate]:
     if _is_other(columns):
         return []
     asked = names.questions(columns)
-    if len(texts) == 2:
-        if (asked and texts[0] not in asked) or texts[1].key in names.CONTEXTS:
-            return []
-        mapping = {"question": texts[0].name, "answer": texts[1].name}
-        return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
     is_nested = any(
         item.kind in ("object", "list", "turn") and item.key not in names.METADATA
         for item in columns
     )
+    if len(texts) == 2:
+        if is_nested or (asked and texts[0] not in asked) or texts[1].key in names.CONTEXTS:
+            return []
+        mapping = {"question": texts[0].name, "answer": texts[1].name}
+        return [Candidate("question_answer", mapping, 0.3, 0.4, guessed=True)]
     if len(texts) == 1 and not names.questions(columns) and not is_nested:
         return [Candidate("text", {"text": texts[0].name}, 0.25, 0.5, guessed=True)]
     return []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lora_studio.core.row_partly import segments_of
-from lora_studio.core.row_ranks import are_ranked
+from lora_studio.core.row_ranks import are_ranked, is_pair
 from lora_studio.core.row_turns import (
     ends_with_question,
     is_tree,
@@ -70,9 +70,14 @@ SOURCES = (
 DESCRIBED = ("text", "description", "docstring", "nl", "comment", "funcdocumentationstring")
 WRITTEN = ("code", "funccodestring")
 TARGETS = ("summary", "highlights", "tldr", "abstract", "target", "tgt", "translation", "title")
-SYSTEMS = ("system", "systemprompt", "systemmessage", "sys", "systeminstruction", "系统")
+SYSTEMS = (
+    "system", "systemprompt", "systemmessage", "sys", "systeminstruction", "metainstruction", "系统",
+)  # fmt: skip
 HISTORIES = ("history", "histories", "chathistory", "previousturns")
-TOOLS = ("tools", "functions", "tooldefinitions", "availabletools")
+TOOLS = ("tools", "functions", "tooldefinitions", "availabletools", "toolconfig")
+#: Several answers of models to a prompt, and how they were rated, the higher the better.
+SEVERAL = ("generations", "responses", "completions", "outputs", "answers", "candidates")
+RATINGS = ("ratings", "rating", "scores", "score", "rewards", "reward")
 #: What says how much a model was to think, not what it thought.
 SWITCHES = frozenset(
     ("on", "off", "yes", "no", "true", "false", "none", "low", "medium", "high", "auto", "0", "1")
@@ -104,13 +109,13 @@ COMPARED = (
 )  # fmt: skip
 #: A better and a worse answer, in pairs.
 CHOSEN = (
-    "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
+    "fullchosen", "chosen", "chosenresponse", "chosenanswer", "chosenmessages", "better", "betterresponse",
     "preferred", "preferredresponse", "accepted", "acceptedresponse", "responsechosen",
     "answerchosen", "responsej", "win", "winner", "winningresponse", "good", "goodresponse",
     "preferredoutput", "chosenconversations", "chosenconversation",
 )  # fmt: skip
 REJECTED = (
-    "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
+    "fullrejected", "rejected", "rejectedresponse", "rejectedanswer", "rejectedmessages", "worse", "worseresponse",
     "nonpreferred", "dispreferredresponse", "rejectedoutput", "rejectedresponse", "responserejected",
     "answerrejected", "responsek", "lose", "loser", "losingresponse", "bad", "badresponse",
     "nonpreferredoutput", "rejectedconversations", "rejectedconversation", "dispreferred",
@@ -172,6 +177,7 @@ class Column:
     """One column over some rows: `kinds` counts its values by kind, `filled` those there are.
 
     `truths` counts values that a label of good or bad could have, `worded` texts with a letter.
+    `phrased` those with a blank inside, `paired` lists of two different ones.
     `words` are all its values in lower case where they are few and short, as those of labels are.
     """
 
@@ -185,6 +191,8 @@ class Column:
     trees: int = 0  # conversations with several replies to a turn
     ranked: int = 0  # lists of answers with a rank or a score each
     segmented: int = 0  # texts in pieces that say whether they train
+    phrased: int = 0
+    paired: int = 0
     words: frozenset[str] = frozenset()
 
     @property
@@ -221,6 +229,7 @@ def profile(rows: Sequence[Mapping[str, Any]], names: Iterable[str] = ()) -> lis
 def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     kinds: Counter[Kind] = Counter()
     truths = worded = openers = asking = openai = trees = ranked = segmented = 0
+    phrased = paired = 0
     words: set[str] = set()
     media = key_of(name) in MEDIA_KEYS
     for row in rows:
@@ -231,6 +240,9 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
         kinds[kind] += 1
         truths += kind in ("text", "number", "flag") and truth_of(value) is not None
         worded += isinstance(value, str) and kind == "text" and bool(_LETTER.search(value))
+        phrased += isinstance(value, str) and kind == "text" and " " in value.strip()
+        if kind == "texts":
+            paired += is_pair(value)
         if len(words) <= _FEW_WORDS:
             words.add(_word(value))
         ranked += kind == "list" and are_ranked(value)
@@ -243,7 +255,19 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
     few = frozenset(words) if is_few else frozenset()
     return Column(
-        name, kinds, truths, worded, openers, openai, asking, trees, ranked, segmented, few
+        name,
+        kinds,
+        truths,
+        worded,
+        openers,
+        openai,
+        asking,
+        trees,
+        ranked,
+        segmented,
+        phrased,
+        paired,
+        few,
     )
 
 
@@ -349,7 +373,13 @@ def contexts(columns: Columns) -> list[Column]:
 def questions(columns: Columns) -> list[Column]:
     """Columns that could hold what is asked, the likeliest first."""
     exact = named(columns, (*INSTRUCTIONS, *QUESTIONS, *PROMPTS, *INPUTS))
+    exact = [column for column in exact if not _is_kind_of_task(column)]
     return _with_endings(columns, exact, _TO_QUESTION)
+
+
+def _is_kind_of_task(column: Column) -> bool:
+    """Whether a column says of what kind the task of its row is, such as `qa`, and not what to do."""
+    return column.key == "task" and 2 * column.phrased <= column.filled
 
 
 def answers(columns: Columns) -> list[Column]:

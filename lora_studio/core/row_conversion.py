@@ -10,7 +10,8 @@ Where the field has no one way, this is what is done:
   plain texts in whole words.
 - Answers in a prompt do not train; those of the history of an instruction do.
 - A label belongs to the last answer of its row.
-- Of several answers with ranks or scores the best and the worst are a pair. Where a column says which
+- Of several answers with ranks or scores the best and the worst are a pair; of two in a list without
+  any the first is the better one. Where a column says which
   of two is better and they are alike to it, the row is no pair.
 """
 
@@ -26,7 +27,13 @@ from lora_studio.core.row_choices import choices_of, chosen_of
 from lora_studio.core.row_columns import profile
 from lora_studio.core.row_mapping import filled
 from lora_studio.core.row_partly import outside, segments_of
-from lora_studio.core.row_ranks import are_ranked, best_and_worst, is_first_better
+from lora_studio.core.row_ranks import (
+    are_ranked,
+    best_and_worst,
+    best_and_worst_rated,
+    is_first_better,
+    is_pair,
+)
 from lora_studio.core.row_tools import calls_in, tools_in, tools_of
 from lora_studio.core.row_turns import (
     conversation,
@@ -134,7 +141,7 @@ def _with_extras(sample: Sample, slots: Slots) -> Sample:
 def _alpaca(slots: Slots) -> Sample:
     asked = _joined([slots.get("instruction"), slots.get("input")], "\n")
     turns = pairs(slots.get("history"))
-    return _sft(slots, [*turns, _question(asked), _answer(slots, "output")])
+    return _sft(slots, [*turns, *_questions(asked), _answer(slots, "output")])
 
 
 def _question_answer(slots: Slots) -> Sample:
@@ -158,6 +165,14 @@ def _prompt_completion(slots: Slots) -> Sample:
     if style_of(completion) and not isinstance(completion, str):
         return _sft(slots, [*before, *_behind(before, conversation(completion))])
     return _sft(slots, [*before, _answer(slots, "completion")])
+
+
+def _questions(text: str | None) -> Sequence[Message]:
+    """What is asked, with the rounds before it where it is "Human: …\nAssistant: …" throughout."""
+    if text and text.startswith("Human:") and text.rstrip().endswith("Assistant:"):
+        if spoken := transcript(text, whole=True):
+            return _untrained(spoken[:-1])
+    return [_question(text)]
 
 
 def _question(text: str | None) -> Message:
@@ -217,11 +232,13 @@ def _preference(slots: Slots) -> Sample:
     chosen, rejected = slots.get("chosen"), slots.get("rejected")
     if _are_spelt_turns(chosen, rejected):
         chosen, rejected = parsed(chosen), parsed(rejected)
-    if isinstance(chosen, list) and are_ranked(chosen) and chosen == rejected:
-        chosen, rejected = best_and_worst(chosen)
-    if "better" in slots and not is_first_better(slots["better"]):
-        chosen, rejected = rejected, chosen
     asked = _asked(slots)
+    if isinstance(chosen, list) and chosen and chosen == rejected and style_of(chosen) is None:
+        chosen, rejected = _of_several(chosen, slots.get("better"))
+    elif "better" in slots and not is_first_better(slots["better"]):
+        chosen, rejected = rejected, chosen
+    if rounds := _rounds(asked, chosen, rejected):
+        asked, chosen, rejected = None, *rounds
     if isinstance(asked, dict) and "tools" not in slots:
         slots = {**slots, "tools": asked.get("tools")}
     prompt = _prompt(asked)
@@ -240,6 +257,36 @@ def _preference(slots: Slots) -> Sample:
             raise UnusableRow(f"its {side} answer is empty")
     sample = Sample("preference", _untrained(prompt), chosen=tuple(better), rejected=tuple(worse))
     return _with_extras(sample, slots)
+
+
+def _of_several(answers: list[Any], ratings: Any) -> tuple[Any, Any]:
+    """The better and the worse of the answers in one column; raises UnusableRow."""
+    if are_ranked(answers):
+        return best_and_worst(answers)
+    if not _are_texts(answers):
+        raise UnusableRow("its answers are not texts")
+    if ratings is not None:
+        return best_and_worst_rated(answers, ratings)
+    if not is_pair(answers):
+        raise UnusableRow("it does not have two different answers")
+    return answers[0], answers[1]
+
+
+def _rounds(asked: Any, chosen: Any, rejected: Any) -> tuple[list[Any], list[Any]] | None:
+    """Both sides as conversations where prompt and answers are lists of the same number of texts."""
+    lists = [parsed(value) for value in (asked, chosen, rejected)]
+    if not all(isinstance(one, list) and one for one in lists) or len(set(map(len, lists))) > 1:
+        return None
+    if not all(text is None or isinstance(text, str) for one in lists for text in one):
+        return None
+    said = list(zip(*lists, strict=True))
+    one = [turn for ask, answer, _ in said for turn in _round(ask, answer)]
+    return one, [turn for ask, _, answer in said for turn in _round(ask, answer)]
+
+
+def _round(asked: str | None, answer: str | None) -> list[dict[str, str]]:
+    turns = {"user": asked or "", "assistant": answer or ""}
+    return [{"role": role, "content": text} for role, text in turns.items()]
 
 
 def _kto(slots: Slots) -> Sample:

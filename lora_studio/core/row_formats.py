@@ -20,7 +20,7 @@ from lora_studio.core.row_candidates import Candidate, candidates
 from lora_studio.core.row_columns import Column, profile
 from lora_studio.core.row_conversion import convert
 from lora_studio.core.row_mapping import check, filled, names_in, needed
-from lora_studio.core.row_ranks import NEITHER
+from lora_studio.core.row_ranks import NEITHER, is_pair
 from lora_studio.core.row_turns import conversation, transcript
 from lora_studio.core.samples import UnusableRow, refused
 from lora_studio.core.words import listed, number, percent, plural
@@ -200,6 +200,25 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
                 "Look at the rows, and map other columns if that is wrong.",
             )
         )
+    if _is_paired_by_order(candidate, sample):
+        found.append(
+            _warning(
+                "first_is_better",
+                f"“{candidate.mapping['chosen']}” holds two answers to each prompt. The first is taken "
+                "as the better one.",
+                "If they are not pairs, choose another format; then the first alone is learnt.",
+            )
+        )
+    if several := _several_answers(candidate, sample):
+        found.append(
+            _warning(
+                "several_answers",
+                f"{plural(several, 'row')} of {number(len(sample))} looked at "
+                f"{'has' if several == 1 else 'have'} several answers. The first is used, the others "
+                "are left out.",
+                "To learn all of them, write a row for each.",
+            )
+        )
     if candidate.format == "preference" and _split_in_words(candidate.mapping, sample):
         found.append(
             _warning(
@@ -218,6 +237,27 @@ def _warnings(best: _Tried, sample: Rows) -> list[Problem]:
             )
         )
     return found
+
+
+def _is_paired_by_order(candidate: Candidate, sample: Rows) -> bool:
+    """Whether nothing but their order says which of two answers is the better one."""
+    mapping = candidate.mapping
+    name = mapping.get("chosen", "")
+    is_one = candidate.format == "preference" and mapping.get("rejected") == name
+    return is_one and "better" not in mapping and any(is_pair(row.get(name)) for row in sample)
+
+
+def _several_answers(candidate: Candidate, sample: Rows) -> int:
+    """How many rows have a list of different answers, of which the first alone is learnt."""
+    slots = {"alpaca": "output", "prompt_completion": "completion", "question_answer": "answer"}
+    name = candidate.mapping.get(slots.get(candidate.format, ""), "")
+    return sum(_holds_several(row.get(name)) for row in sample) if name else 0
+
+
+def _holds_several(value: Any) -> bool:
+    """Whether a value is a list of different texts."""
+    is_list = isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return is_list and len({text for text in value if text.strip()}) > 1
 
 
 def _is_unanswered(row: Mapping[str, Any], candidate: Candidate) -> bool:
@@ -335,6 +375,8 @@ def _nothing_fits(sample: Rows, columns: Sequence[Column], tried: Sequence[_Trie
             "The turns hold images, sound or film, which language models trained here do not see.",
             "Choose data of text alone.",
         )
+    if "no answer" in reason and (problem := row_refusals.unclear_pairs(sample, columns)):
+        return problem
     if "no answer" in reason:
         return refused(
             "prompts_only",

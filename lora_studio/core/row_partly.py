@@ -23,6 +23,8 @@ def leaves_out(value: Mapping[str, Any]) -> bool:
     weights = (value.get(name) for name in _WEIGHTS)
     if any(str(weight).strip() in ("0", "0.0", "False") for weight in weights):
         return True
+    if value.get("masked") in (True, "true", "True"):
+        return True
     return any(value.get(name) in (False, "false", "False") for name in _TRAINS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from lora_studio.core.row_values import answer_of, has_text, is_missing, key_of, text_of, truth_of
@@ -74,6 +75,16 @@ def are_ranked(value: Any) -> bool:
     )
 
 
+def is_pair(value: Any) -> bool:
+    """Whether a value is two different answers."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(text, str) and text.strip() for text in value)
+        and value[0] != value[1]
+    )
+
+
 def best_and_worst(answers: list[Any]) -> tuple[str, str]:
     """The best and the worst of several answers by their ranks or scores; raises UnusableRow."""
     rated = [(score, item) for item in answers if (score := _score(item)) is not None]
@@ -84,15 +95,33 @@ def best_and_worst(answers: list[Any]) -> tuple[str, str]:
     return answer_of(best[1]), answer_of(worst[1])
 
 
+def best_and_worst_rated(answers: Sequence[str], ratings: Any) -> tuple[str, str]:
+    """The best and the worst of several answers by the ratings beside them; raises UnusableRow."""
+    if not isinstance(ratings, list | tuple) or len(ratings) != len(answers):
+        raise UnusableRow("it does not have a rating for each of its answers")
+    rated = zip(answers, ratings, strict=True)
+    return best_and_worst([{"text": text, "score": rating} for text, rating in rated])
+
+
 def _score(item: dict[str, Any]) -> float | None:
     """How good an answer is, more being better; None where it does not say."""
     for names, sign in ((_RANKS, -1.0), (_RATED, 1.0)):
         for name in names:
-            value = item.get(name)
-            if (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and not is_missing(value)
-            ):
-                return sign * float(value)
-    return None
+            if (value := _number_of(item.get(name))) is not None:
+                return sign * value
+    about = item.get("annotations")
+    rated = (
+        [one.get("Rating") for one in about.values() if isinstance(one, dict)]
+        if isinstance(about, dict)
+        else []
+    )
+    found = [value for one in rated if (value := _number_of(one)) is not None]
+    return sum(found) / len(found) if found else None
+
+
+def _number_of(value: Any) -> float | None:
+    """A number, also one that is written as text; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\d{1,3}(\.\d{1,9})?", value):
+        return float(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and not is_missing(value) else None

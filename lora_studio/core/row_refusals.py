@@ -33,7 +33,7 @@ def of_shape(rows: Rows, columns: Columns) -> Problem | None:
 def of_rest(rows: Rows, columns: Columns) -> Problem:
     """Why rows that no format fits cannot be trained on."""
     for kind in (
-        _asked_turns, _single_turns, _languages, _unclear_pairs, _embeddings, _classes,
+        _asked_turns, _single_turns, _languages, unclear_pairs, _embeddings, _classes,
         _tokens, _questions_alone,
     ):  # fmt: skip
         if problem := kind(rows, columns):
@@ -107,9 +107,10 @@ def _languages(rows: Rows, columns: Columns) -> Problem | None:
     )
 
 
-def _unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
+def unclear_pairs(rows: Rows, columns: Columns) -> Problem | None:
     """Two answers side by side, and no column of which the better one could be told surely."""
-    if not names.questions(columns) or not (found := next(couples(columns), None)):
+    asked = names.questions(columns) or names.conversations(columns)
+    if not asked or not (found := next(couples(columns), None)):
         return None
     (_, first_one), (_, other) = found
     return refused(

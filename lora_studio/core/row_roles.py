@@ -19,7 +19,7 @@ _SPELLINGS: dict[Speaker, tuple[str, ...]] = {
     ),
     "assistant": (
         "assistant", "gpt", "bot", "model", "chatgpt", "ai", "chatbot", "llm", "bing", "bard",
-        "claude", "gemini", "agent", "answer", "response", "output", "completion", "reply",
+        "claude", "gemini", "moss", "agent", "answer", "response", "output", "completion", "reply",
         "doctor", "therapist", "teacher", "tutor", "a",
     ),
     "tool": (

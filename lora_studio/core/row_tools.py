@@ -24,11 +24,14 @@ _QUOTED_ARGUMENTS = re.compile(r"""("arguments":\s*)'(.*)'(\s*\}\s*)\Z""", re.DO
 def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
     """Function descriptions: a list, one alone, or either as JSON text; raises UnusableRow.
 
-    They stay as they are, but for fields that are null.
+    Fields that are null go, and what Gemini, Bedrock and Anthropic call otherwise gets the names that
+    chat templates look for. All else stays as it is.
     """
     if is_blank(value):
         return ()
     value = parsed(value)
+    if isinstance(value, dict) and isinstance(value.get("tools"), list):
+        value = value["tools"]
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list | tuple):
@@ -37,7 +40,25 @@ def tools_of(value: Any) -> tuple[dict[str, Any], ...]:
     if not all(isinstance(tool, dict) for tool in found):
         raise UnusableRow("its tools are not a list of function descriptions")
     valid(json_text(found))
-    return tuple(found)
+    return tuple(tool for one in found for tool in _functions(one))
+
+
+def _functions(tool: dict[str, Any]) -> list[dict[str, Any]]:
+    """The functions in one entry of a list of tools."""
+    for name in ("functionDeclarations", "function_declarations"):
+        if isinstance(declared := tool.get(name), list):
+            return [one for one in declared if isinstance(one, dict)]
+    inner = tool.get("toolSpec")
+    tool = inner if isinstance(inner, dict) else tool
+    schema = next((name for name in ("input_schema", "inputSchema") if name in tool), None)
+    if schema is None or "parameters" in tool:
+        return [tool]
+    given = tool[schema]
+    given = given["json"] if isinstance(given, dict) and set(given) == {"json"} else given
+    return [
+        {"parameters" if key == schema else key: item for key, item in tool.items()}
+        | {"parameters": given}
+    ]
 
 
 def tools_in(system: str) -> tuple[str, tuple[dict[str, Any], ...]]:
@@ -98,7 +119,9 @@ def call_of(item: Any) -> ToolCall:
     arguments = {str(key): value for key, value in arguments.items()}
     valid(json_text(arguments))
     return ToolCall(
-        name=text_of(name), arguments=arguments, id=text_of(item.get("call_id") or item.get("id"))
+        name=text_of(name),
+        arguments=arguments,
+        id=text_of(item.get("call_id") or item.get("toolUseId") or item.get("id")),
     )
 
 

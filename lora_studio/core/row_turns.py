@@ -3,13 +3,14 @@
 What is done where the field has no one way:
 
 - An assistant's turn trains unless it says otherwise (`weight`, `loss_weight` or `loss_scale` 0; `train`,
-  `training` or `loss` false). Parts of its text can say so too (row_partly.py).
+  `training` or `loss` false; `masked` true). Parts of its text can say so too (row_partly.py).
 - Turns keep their order. Neighbouring turns of one role and a conversation that the assistant opens
   stay as they are; joining turns is a repair (`merge_turns`).
 - Turns that are empty stay as long as one answer has text; leaving them out is a repair.
 - A role that is not known makes the row unusable: guessing whom the loss belongs to is worse.
 - Of a tree of turns, each with `replies`, the best ranked reply is taken every time; of a chat that
   ChatGPT exported, the last answer of those that were asked for again.
+- Calls in turns of their own that follow each other are one answer with several calls.
 - `<think>…</think>` at the beginning of an answer becomes its `thinking`, without the line breaks
   around it.
 """
@@ -17,12 +18,14 @@ What is done where the field has no one way:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from lora_studio.core.dataset import Message, Role, ToolCall
 from lora_studio.core.row_partly import Ranges, behind, details_of, leaves_out, outside
+from lora_studio.core.row_parts import parts_of
 from lora_studio.core.row_roles import speaker_of
+from lora_studio.core.row_rounds import numbered_rounds, said_in_round
 from lora_studio.core.row_tools import call_of, calls_of, unquoted
 from lora_studio.core.row_trees import are_objects, best_path, exported_turns, is_export
 from lora_studio.core.row_values import is_blank, is_missing, parsed, text_of, valid
@@ -35,12 +38,9 @@ _WHAT = ("content", "value", "text", "message", "utterance", "parts")
 _THINKING = ("reasoning_content", "thinking", "reasoning")
 _CALLS = ("tool_calls", "function_call")
 _PARTLY = ("train_detail", "training_detail")
-_MEDIA_PARTS = ("image", "audio", "video", "file")
-_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
-_UNREADABLE_PARTS = ("redacted_thinking",)  # encrypted by who made it
-_OTHER_PARTS = ("thinking", "reasoning", "tool_use", "tool_call", "tool_result")
 #: Items between turns, as the Responses API of OpenAI lists them.
-_CALL_ITEM, _RESULT_ITEM = "function_call", "function_call_output"
+_CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM = "function_call", "function_call_output", "reasoning"
+_ITEMS = (_CALL_ITEM, _RESULT_ITEM, _THOUGHT_ITEM)
 #: Turns of two fields and a usual role, nearly all there are, need no further look: a third of the
 #: time of a row goes into it.
 _PLAIN_KEYS = (("role", "content"), ("from", "value"))
@@ -82,7 +82,7 @@ def system_of(value: Any) -> str:
     """The text of a system message: text, parts, or a turn; raises UnusableRow."""
     if isinstance(value, dict) and (what := _what(value)):
         value = value[what]
-    return _parts(value).text
+    return parts_of(value).text
 
 
 def is_turn(value: Any) -> bool:
@@ -118,7 +118,7 @@ def ends_with_question(value: Any) -> bool:
 
 
 def _is_turn(turn: dict[str, Any]) -> bool:
-    if turn.get("type") in (_CALL_ITEM, _RESULT_ITEM):
+    if turn.get("type") in _ITEMS:
         return True
     if _who(turn) is not None:
         return _what(turn) is not None or any(turn.get(name) for name in _CALLS + _THINKING)
@@ -136,6 +136,8 @@ def _listed(value: Any) -> list[Any] | None:
         return list(best_path(value))
     if isinstance(value, dict) and is_export(value):
         return list(exported_turns(value))
+    if rounds := numbered_rounds(value):
+        return [turn for one in rounds for turn in said_in_round(one)]
     if isinstance(value, dict):
         lists = {key: item for key, item in value.items() if isinstance(item, list | tuple)}
         if not lists or len({len(item) for item in lists.values()}) != 1:
@@ -172,8 +174,39 @@ def conversation(value: Any) -> list[Message]:
     if turns and all(isinstance(turn, str) for turn in turns):
         roles: tuple[Role, Role] = ("user", "assistant")
         return [message(roles[index % 2], turn) for index, turn in enumerate(turns)]
-    found = [item for turn in turns for item in _turn(turn)]
-    return _with_tool_names(found, turns)
+    names: dict[str, str] = {}  # of tools, by the calls of them
+    found: list[Message] = []
+    is_open = False  # whether the answer begun before may go on
+    for turn in turns:
+        kind = _item_of(turn)
+        for item in _turn(turn, names):
+            names |= {call.id: call.name for call in item.tool_calls if call.id}
+            if is_open and item.role == "assistant" and (kind or not found[-1].tool_calls):
+                item = _one_answer(found.pop(), item)
+            found.append(item)
+        is_open = bool(found) and bool(kind) and found[-1].role == "assistant"
+        is_open = is_open and not found[-1].content
+    return found
+
+
+def _item_of(turn: Any) -> bool:
+    """Whether a turn is a call or a thought alone, which may be one answer with what follows."""
+    if not isinstance(turn, dict) or (turn.get("role") or turn.get("from")) in _PLAIN_ROLES:
+        return False
+    who = _who(turn)
+    is_call = who is not None and speaker_of(str(turn[who])) == "call"
+    return is_call or turn.get("type") in (_CALL_ITEM, _THOUGHT_ITEM)
+
+
+def _one_answer(one: Message, other: Message) -> Message:
+    """Two parts of an answer, the first of them without a text, as one."""
+    return other.model_copy(
+        update={
+            "thinking": one.thinking or other.thinking,
+            "tool_calls": one.tool_calls + other.tool_calls,
+            "trained": one.trained and other.trained,
+        }
+    )
 
 
 def pairs(value: Any) -> list[Message]:
@@ -214,7 +247,7 @@ def _without_end(said: str) -> str:
     return (end[: -len(_END_OF_TEXT)].rstrip() if end.endswith(_END_OF_TEXT) else said).rstrip("\n")
 
 
-def _turn(turn: Any) -> Iterator[Message]:
+def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
     if isinstance(turn, dict) and len(turn) == 2:
         for who, what in _PLAIN_KEYS:
             name, said = turn.get(who), turn.get(what)
@@ -235,11 +268,15 @@ def _turn(turn: Any) -> Iterator[Message]:
     if turn.get("type") == _CALL_ITEM:
         yield message("assistant", "", calls=(call_of(turn),))
     elif turn.get("type") == _RESULT_ITEM:
-        yield message("tool", turn.get("output"))
+        yield message("tool", turn.get("output"), name=names.get(str(turn.get("call_id")), ""))
+    elif turn.get("type") == _THOUGHT_ITEM:
+        given = turn.get("content") or turn.get("summary")
+        if thought := parts_of(given).text if given else "":
+            yield message("assistant", "", thinking=thought)
     elif (field := _who(turn)) is None:
         yield from _keyed(turn)
     else:
-        yield from _spoken(str(turn[field]), turn)
+        yield from _spoken(str(turn[field]), turn, names)
 
 
 def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
@@ -253,7 +290,7 @@ def _keyed(turn: dict[str, Any]) -> Iterator[Message]:
             yield message(role, said[role])
 
 
-def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
+def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterator[Message]:
     speaker = speaker_of(name)
     if speaker is None:
         raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")
@@ -263,10 +300,15 @@ def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
         yield _call_turn(value)
         return
     calls = calls_of(turn.get("tool_calls")) + calls_of(turn.get("function_call"))
+    if what is None and speaker == "tool" and not is_missing(turn.get("observation")):
+        # What a tool gave back, in one turn with the call of it.
+        yield message("assistant", "", calls=(call_of(turn),))
+        yield message("tool", turn["observation"], name=text_of(turn.get("name")))
+        return
     if what is None and not calls and not any(turn.get(name) for name in _THINKING):
         raise UnusableRow("one of its turns has no content")
     thinking = next((turn[name] for name in _THINKING if not is_blank(turn.get(name))), "")
-    parts = _parts(value)
+    parts = parts_of(value, names)
     yield from parts.results
     if parts.results and not parts.text:
         return
@@ -276,10 +318,16 @@ def _spoken(name: str, turn: dict[str, Any]) -> Iterator[Message]:
         parts.text,
         thinking=text_of(thinking) or parts.thinking,
         calls=calls + parts.calls,
-        name=text_of(turn.get("name")) if speaker == "tool" else "",
+        name=_tool_of(turn, names) if speaker == "tool" else "",
         trains=not leaves_out(turn),
         untrained=parts.untrained if details is None else details_of(details, len(parts.text)),
     )
+
+
+def _tool_of(turn: dict[str, Any], names: Mapping[str, str]) -> str:
+    """The tool whose result a turn is, by its name or by the call it belongs to."""
+    called = turn.get("tool_call_id") or turn.get("call_id")
+    return text_of(turn.get("name")) or names.get(str(called), "")
 
 
 def message(
@@ -312,89 +360,6 @@ def message(
         name=name,
         untrained=untrained if trains and kept else (),
     )
-
-
-class _Parts(NamedTuple):
-    """Content in parts: text, reasoning, tool calls, and results of tools as turns of their own.
-
-    `untrained` are the characters of the text whose parts say that they do not train.
-    """
-
-    text: str
-    thinking: str = ""
-    calls: tuple[ToolCall, ...] = ()
-    results: Sequence[Message] = ()
-    untrained: Ranges = ()
-
-
-def _parts(value: Any) -> _Parts:
-    listed = [value] if isinstance(value, dict) and _is_part(value) else value
-    if not isinstance(listed, list | tuple):
-        return _Parts(text_of(value))
-    if not all(isinstance(part, str) or _is_part(part) for part in listed):
-        if any(isinstance(part, dict) and _is_part(part) for part in listed):
-            raise UnusableRow("a turn holds something other than text")
-        return _Parts(text_of(value))
-    texts: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    results: list[Message] = []
-    untrained: list[tuple[int, int]] = []
-    length = 0
-    for part in listed:
-        kind = "text" if isinstance(part, str) else str(part.get("type") or "text")
-        if kind.startswith(_MEDIA_PARTS):
-            raise UnusableRow("a turn holds an image, sound or film, which is not used here")
-        if isinstance(part, str):
-            texts.append(text_of(part))
-        elif kind in _UNREADABLE_PARTS:
-            continue
-        elif kind in ("thinking", "reasoning"):
-            thoughts.append(_part_text(part, (kind, "text", "content", "value")))
-        elif kind in ("tool_use", "tool_call"):
-            calls += calls_of(part["value"]) if part.get("value") else (call_of(part),)
-        elif kind == "tool_result":
-            results.append(message("tool", _part_text(part, ("content",))))
-        else:
-            texts.append(_part_text(part, ("text", "content", "value", "refusal")))
-        begin, length = length, sum(map(len, texts))
-        if length > begin and isinstance(part, dict) and leaves_out(part):
-            untrained.append((begin, length))
-    return _Parts("".join(texts), "".join(thoughts), tuple(calls), results, tuple(untrained))
-
-
-def _is_part(part: Any) -> bool:
-    """Whether an object is a part of a turn, rather than the JSON that a turn consists of."""
-    if not isinstance(part, dict):
-        return False
-    kind = part.get("type")
-    if not isinstance(kind, str):
-        return kind is None and isinstance(part.get("text"), str)
-    known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
-    return kind in known or kind.startswith(_MEDIA_PARTS)
-
-
-def _part_text(part: dict[str, Any], names: Sequence[str]) -> str:
-    name = next((name for name in names if not is_missing(part.get(name))), None)
-    if name is None:
-        raise UnusableRow("a turn holds something other than text")
-    inner = part[name]
-    return _parts(inner).text if isinstance(inner, list) else text_of(inner)
-
-
-def _with_tool_names(found: list[Message], turns: Sequence[Any]) -> list[Message]:
-    """Results of tools with the name of the tool that the call they belong to has."""
-    ids = {call.id: call.name for turn in found for call in turn.tool_calls if call.id}
-    if not ids or len(found) != len(turns):
-        return found
-    return [
-        turn.model_copy(
-            update={"name": ids.get(str(raw.get("tool_call_id") or raw.get("call_id")), "")}
-        )
-        if turn.role == "tool" and not turn.name and isinstance(raw, dict)
-        else turn
-        for turn, raw in zip(found, turns, strict=True)
-    ]
 
 
 def _call_turn(value: Any) -> Message:

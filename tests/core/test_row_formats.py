@@ -79,7 +79,9 @@ ALPACA: list[tuple[dict[str, Any], Sample]] = [
     ),
     ({"instruction": "Who?", "output": "I.", "history": []}, QA),
     ({"query": "Why?", "response": "So.", "history": [["Who?", "I."]]}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
-    ({"instruction": "Who?", "output": ["I.", "Me."]}, QA),
+    ({"instruction": "Who?", "output": ["I."]}, QA),
+    ({"instruction": "Who?", "output": ["I.", "Me.", "Myself."]}, QA),
+    ({"instruction": "Human:Hi\nAssistant:Yes?\nHuman:Who?\nAssistant:", "input": "", "output": "I."}, sft(user("Hi"), told("Yes?"), user("Who?"), answer("I."))),
     ({"instruction": "Add 1 and 2.", "output": 3}, sft(user("Add 1 and 2."), answer("3"))),
     ({"instruction": "Half?", "output": 0.5}, sft(user("Half?"), answer("0.5"))),
     ({"instruction": "List.", "output": {"a": [1, "é"]}}, sft(user("List."), answer('{"a": [1, "é"]}'))),
@@ -113,6 +115,7 @@ QUESTION_ANSWER: list[tuple[dict[str, Any], Sample]] = [
     ({"article": "Long.", "highlights": "Short.", "id": "7"}, sft(user("Long."), answer("Short."))),
     ({"dialogue": "Amy: Hi!\r\nBob: Hello.", "summary": "They greet."}, sft(user("Amy: Hi!\r\nBob: Hello."), answer("They greet."))),
     ({"Links": "Who?", "Rechts": "I."}, QA),
+    ({"inputs": [5, 6], "inputs_pretokenized": "Who?", "targets": [7], "targets_pretokenized": "I."}, QA),
     (
         {"query": "Weather?", "answers": '[{"name": "weather", "arguments": {"city": "Rome"}}]', "tools": [WEATHER]},
         sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tools=(WEATHER,)),
@@ -124,6 +127,8 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "response": "I."}, QA),
     ({"input": "Who?", "output": "I."}, QA),
     ({"inputs": "Who?", "targets": "I."}, QA),
+    ({"inputs": "Who?", "targets": "I.", "task": "qa_templates"}, QA),
+    ({"prompt": "Tell it in short.", "label": "It is a long story that was told in short."}, sft(user("Tell it in short."), answer("It is a long story that was told in short."))),
     ({"prompt": "Who?", "generation": "I."}, QA),
     ({"prompt": "Write a chapter.", "text": "Once.", "format": "textbook"}, sft(user("Write a chapter."), answer("Once."))),
     ({"prompt": [{"role": "user", "content": "Who?"}], "completion": [{"role": "assistant", "content": "I."}]}, QA),
@@ -174,6 +179,14 @@ SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
     ({"conversations": [["human", "Who?"], ["gpt", "I."]]}, QA),
     ({"conversations": '[{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "I."}]'}, QA),
     ({"conversations": {"from": ["human", "gpt"], "value": ["Who?", "I."]}}, QA),
+    (
+        {"conversations": [{"from": "human", "value": "Weather?"}, {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Oslo"}}'}, {"from": "observation", "value": "sun"}, {"from": "observation", "value": "rain"}, {"from": "gpt", "value": "Both."}]},
+        sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"), call("weather", city="Oslo"))), tool("sun"), tool("rain"), answer("Both.")),
+    ),
+    (
+        {"conversations": [{"role": "user", "content": "Sum?"}, {"role": "tool", "name": "add", "parameters": {"a": 1}, "observation": "2"}, {"role": "assistant", "content": "Two."}]},
+        sft(user("Sum?"), answer("", tool_calls=(call("add", a=1),)), tool("2", "add"), answer("Two.")),
+    ),
     ({"conversation": "User: Who?\nAssistant: I."}, QA),
     ({"tree": 1, "prompt": {"text": "Who?", "role": "prompter", "replies": [{"text": "Me.", "role": "assistant", "rank": 1, "replies": []}, {"text": "I.", "role": "assistant", "rank": 0, "replies": [{"text": "Why?", "role": "prompter", "rank": None, "replies": [{"text": "So.", "role": "assistant", "rank": 0}]}]}, {"text": "No.", "role": "assistant", "deleted": True}]}}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
     ({"uuid": "u", "chat_messages": [{"text": "Who?", "sender": "human"}, {"text": "I.", "sender": "assistant"}]}, QA),
@@ -232,9 +245,34 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
     ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": None, "function_call": {"name": "weather", "arguments": '{"city": "Rome"}'}}, {"role": "function", "name": "weather", "content": {"sun": True}}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."))),
     ({"messages": [{"role": "user", "content": [{"type": "text", "value": "Weather?"}]}, {"role": "assistant", "content": [{"type": "reasoning", "value": "Hm."}, {"type": "tool_call", "value": '{"name": "weather", "arguments": {"city": "Rome"}}'}, {"type": "tool_call", "value": '[{"name": "weather", "arguments": {}}]'}]}]}, sft(user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", city="Rome"), call("weather"))))),
     ({"messages": [{**MESSAGES[0], "loss_weight": 0.0}, {**MESSAGES[1], "loss_weight": 0.0}, MESSAGES[0], {**MESSAGES[1], "loss_weight": 1.0}]}, sft(user("Who?"), told("I."), user("Who?"), answer("I."))),
-    ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun"), answer("Sunny."))),
+    ({"messages": [{"role": "user", "content": "Weather?"}, {"role": "assistant", "content": [{"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sun"}]}, {"role": "assistant", "content": "Sunny."}]}, sft(user("Weather?"), answer("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny."))),
     ({"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "redacted_thinking", "data": "x"}, {"type": "text", "text": "I."}]}]}, QA),
     ({"title": "Me", "mapping": EXPORTED, "current_node": "d"}, QA),
+    (
+        {"messages": [MESSAGES[0], {"role": "assistant", "content": "Me.", "masked": True}, {"role": "user", "content": "Why?", "masked": True}, {"role": "assistant", "content": "So.", "masked": False}]},
+        sft(user("Who?"), told("Me."), user("Why?"), answer("So.")),
+    ),
+    (
+        {"system": [{"text": "S"}], "messages": [{"role": "user", "content": [{"text": "Weather?"}]}, {"role": "assistant", "content": [{"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "x"}}}, {"toolUse": {"toolUseId": "c1", "name": "weather", "input": {"city": "Rome"}}}]}, {"role": "user", "content": [{"toolResult": {"toolUseId": "c1", "content": [{"json": {"sun": True}}], "status": "success"}}]}, {"role": "assistant", "content": [{"text": "Sunny."}]}], "toolConfig": {"tools": [{"toolSpec": {"name": "weather", "description": "Tells it.", "inputSchema": {"json": {"type": "object"}}}}]}},
+        sft(system("S"), user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", "c1", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."), tools=(WEATHER,)),
+    ),
+    (
+        {"contents": [{"role": "user", "parts": [{"text": "Weather?"}]}, {"role": "model", "parts": [{"text": "Hm.", "thought": True}, {"functionCall": {"name": "weather", "args": {"city": "Rome"}}}]}, {"role": "user", "parts": [{"functionResponse": {"name": "weather", "response": {"sun": True}}}]}, {"role": "model", "parts": [{"text": "Sunny."}]}], "tools": [{"functionDeclarations": [WEATHER]}]},
+        sft(user("Weather?"), answer("", thinking="Hm.", tool_calls=(call("weather", city="Rome"),)), tool('{"sun": true}', "weather"), answer("Sunny."), tools=(WEATHER,)),
+    ),
+    ({"messages": MESSAGES, "tools": [{"name": "weather", "description": "Tells it.", "input_schema": {"type": "object"}}]}, sft(user("Who?"), answer("I."), tools=(WEATHER,))),
+    (
+        {"messages": [MESSAGES[0], {"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "Hm."}]}, {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "I."}]}]},
+        sft(user("Who?"), answer("I.", thinking="Hm.")),
+    ),
+    (
+        {"messages": [MESSAGES[0], {"type": "reasoning", "summary": [], "encrypted_content": "x"}, {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}, {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"}, {"type": "function_call_output", "call_id": "b", "output": "2"}, MESSAGES[1]]},
+        sft(user("Who?"), answer("", tool_calls=(call("f", "a"), call("g", "b"))), tool("2", "g"), answer("I.")),
+    ),
+    (
+        {"meta_instruction": "S", "num_turns": 2, "chat": {"turn_2": {"Human": "<|Human|>: Sum?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: Hm.<eot>\n", "Commands": "<|Commands|>: Calculate(\"1+1\")<eoc>\n", "Tool Responses": "<|Results|>:\nCalculate(\"1+1\") =>\n2<eor>\n", "MOSS": "<|MOSS|>: Two.<eom>\n"}, "turn_1": {"Human": "<|Human|>: Who?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: None<eot>\n", "Commands": "<|Commands|>: None<eoc>\n", "Tool Responses": "<|Results|>: None<eor>\n", "MOSS": "<|MOSS|>: I.<eom>\n"}}},
+        sft(system("S"), user("Who?"), answer("I."), user("Sum?"), answer('Calculate("1+1")', thinking="Hm."), tool('Calculate("1+1") =>\n2'), answer("Two.")),
+    ),
     ({"messages": {"role": ["user", "assistant"], "content": ["Who?", "I."]}}, QA),
     ({"messages": "[{'role': 'user', 'content': 'Who?'}, {'role': 'assistant', 'content': 'I.'}]"}, QA),
     ({"messages": [{"role": "user", "content": 7}, {"role": "assistant", "content": "I."}]}, sft(user("7"), answer("I."))),
@@ -306,6 +344,15 @@ COMPARED: list[tuple[dict[str, Any], Sample]] = [
     ({"prompt": "Who?", "response_a": "I.", "response_b": "You.", "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}, GOOD_BAD),
     ({"prompt": "\n\nHuman: Who?\n\nAssistant: ", "answers": [{"answer": "Me.", "rank": 2.0}, {"answer": "You.", "rank": 3.0}, {"answer": "I.", "rank": 1.0}], "turns": 1}, GOOD_BAD),
     ({"question": "Who?", "answers": [{"text": "I.", "pm_score": 7, "selected": True}, {"text": "You.", "pm_score": 2}]}, GOOD_BAD),
+    ({"instruction": "Who?", "input": "", "output": ["I.", "You."]}, GOOD_BAD),
+    ({"instruction": "Who?", "generations": ["Me.", "I.", "You."], "ratings": [4.0, 5.0, 1.0]}, GOOD_BAD),
+    ({"instruction": "Who?", "completions": [{"response": "You.", "annotations": {"truth": {"Rating": "5"}, "help": {"Rating": "1"}}}, {"response": "I.", "annotations": {"truth": {"Rating": "4"}, "help": {"Rating": "N/A"}}}]}, GOOD_BAD),
+    ({"prompt": '["Who?"]', "response_a": '["I."]', "response_b": '["You."]', "winner_model_a": 1, "winner_model_b": 0}, GOOD_BAD),
+    (
+        {"prompt": '["Who?", "Why?"]', "response_a": '["I.", "So."]', "response_b": '["You.", "No."]', "winner_model_a": 0, "winner_model_b": 1},
+        pair([user("Who?")], [answer("You."), user("Why?"), answer("No.")], [answer("I."), user("Why?"), answer("So.")]),
+    ),
+    ({"prompt": "Who?", "prefix": "\n", "chosen": "I", "rejected": "ou.", "full_chosen": "I.", "full_rejected": "You."}, GOOD_BAD),
     ({"instruction": "Who?", "models": ["x", "y"], "completions": [{"model": "x", "response": "You.", "overall_score": 3.0}, {"model": "y", "response": "I.", "overall_score": 8.0}]}, GOOD_BAD),
 ]  # fmt: skip
 
@@ -392,6 +439,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("unclear_pair", {"question": "Who?", "response_a": "I.", "response_b": "You.", "label": 1}),
     ("unclear_pair", {"prompt": "Who?", "response_1": "I.", "response_2": "You.", "preference_strength": -2}),
     ("classification", {"utterance": "Play it.", "intent": "play"}),
+    ("classification", {"prompt": "Play it.", "label": "play"}),
+    ("unclear_pair", {"context": MESSAGES[:1], "response1": "I.", "response2": "You.", "overall_preference": -2}),
+    ("unknown_format", {"info": {"post": "Long."}, "summaries": [{"text": "Short."}, {"text": "Longer."}], "choice": 0, "worker": "a worker", "batch": "batch nine"}),
+    ("media", {"contents": [{"role": "user", "parts": [{"fileData": {"fileUri": "gs://x"}}, {"text": "Who?"}]}, {"role": "model", "parts": [{"text": "I."}]}]}),
+    ("media", {"messages": [{"role": "user", "content": [{"image": {"format": "png"}}, {"text": "Who?"}]}, {"role": "assistant", "content": [{"text": "I."}]}]}),
     ("unknown_format", {}),
 ]  # fmt: skip
 
@@ -503,6 +555,33 @@ def test_whole_conversations_have_their_prompt_unless_a_column_is_called_so() ->
         assert ("prompt" in verdict.mapping) == mapped
         sample = convert({name: "Who?", **row}, "preference", verdict.mapping)
         assert sample == GOOD_BAD
+
+
+def test_that_the_first_of_two_answers_is_taken_as_the_better_one_is_said() -> None:
+    rows = [{"instruction": "Who?", "output": ["I.", "You."]}] * 3
+    (note,) = detect(rows, ["instruction", "output"]).problems
+    assert (note.code, note.severity) == ("dataset.first_is_better", "warning")
+
+
+def test_that_answers_behind_the_first_one_are_left_out_is_said() -> None:
+    rows: list[Any] = [{"question": "Who?", "answers": ["I."]}] * 3
+    rows += [{"question": "Who?", "answers": ["I.", "Me."]}]
+    verdict = detect(rows, ["question", "answers"])
+    assert verdict.format == "question_answer"
+    (note,) = verdict.problems
+    assert (note.code, note.severity) == ("dataset.several_answers", "warning")
+    assert "1 row of 4" in note.what
+
+
+def test_a_pair_in_a_list_needs_two_answers() -> None:
+    rows = [{"instruction": "Who?", "output": ["I.", "You."]}] * 3
+    mapping = detect(rows).mapping
+    with pytest.raises(UnusableRow, match="two different answers"):
+        convert({"instruction": "Who?", "output": ["I."]}, "preference", mapping)
+    rated = {"chosen": "generations", "rejected": "generations", "better": "ratings"}
+    row = {"generations": ["I.", "You."], "ratings": [1.0]}
+    with pytest.raises(UnusableRow, match="a rating for each"):
+        convert(row, "preference", rated)
 
 
 def test_a_guess_by_position_is_unsure_and_says_so() -> None:
