@@ -2782,6 +2782,10 @@
             <translation>Wenn das Daten sind, wählen Sie sie als eigene Quellen.</translation>
         </message>
         <message>
+            <source>If they are not pairs, choose another format; then the first alone is learnt.</source>
+            <translation>Wenn es keine Paare sind, wählen Sie ein anderes Format; dann wird nur die erste gelernt.</translation>
+        </message>
+        <message>
             <source>Importance matrix</source>
             <translation>Wichtigkeitsmatrix</translation>
         </message>
@@ -7226,6 +7230,10 @@
             <translation>Um zu wählen, woher PyTorch kommt, setzen Sie {variable}.</translation>
         </message>
         <message>
+            <source>To learn all of them, write a row for each.</source>
+            <translation>Um alle zu lernen, schreiben Sie für jede eine Zeile.</translation>
+        </message>
+        <message>
             <source>To share: {what}. Sign in once, on the Model page.</source>
             <translation>Zum Teilen: {what}. Melden Sie sich einmal an, auf der Seite Modell.</translation>
         </message>
@@ -8882,6 +8890,14 @@
             <translation>sie widerspricht sich oder einer anderen Zeile</translation>
         </message>
         <message>
+            <source>it does not have a rating for each of its answers</source>
+            <translation>sie hat nicht für jede ihrer Antworten eine Bewertung</translation>
+        </message>
+        <message>
+            <source>it does not have two different answers</source>
+            <translation>sie hat keine zwei verschiedenen Antworten</translation>
+        </message>
+        <message>
             <source>it does not say which of its answers is the better one</source>
             <translation>sie sagt nicht, welche ihrer Antworten die bessere ist</translation>
         </message>
@@ -9120,6 +9136,10 @@
         <message>
             <source>its answer is empty</source>
             <translation>ihre Antwort ist leer</translation>
+        </message>
+        <message>
+            <source>its answers are not texts</source>
+            <translation>ihre Antworten sind keine Texte</translation>
         </message>
         <message>
             <source>its beginning</source>
@@ -11156,6 +11176,14 @@
             <translation>{setting} ist keine Einstellung.</translation>
         </message>
         <message>
+            <source>{several} of {sample} looked at has several answers. The first is used, the others are left out.</source>
+            <translation>{several} von {sample} angesehenen hat mehrere Antworten. Die erste wird verwendet, die anderen werden ausgelassen.</translation>
+        </message>
+        <message>
+            <source>{several} of {sample} looked at have several answers. The first is used, the others are left out.</source>
+            <translation>{several} von {sample} angesehenen haben mehrere Antworten. Die erste wird verwendet, die anderen werden ausgelassen.</translation>
+        </message>
+        <message>
             <source>{shown} and {value} more</source>
             <translation>{shown} und {value} weitere</translation>
         </message>
@@ -11386,6 +11414,10 @@
         <message>
             <source>{why} With weights that are divided among devices, training has to begin anew from its last checkpoint.</source>
             <translation>{why} Mit Gewichten, die auf Geräte aufgeteilt sind, muss das Training von seinem letzten Checkpoint aus neu beginnen.</translation>
+        </message>
+        <message>
+            <source>“{mapping}” holds two answers to each prompt. The first is taken as the better one.</source>
+            <translation>„{mapping}“ enthält zu jedem Prompt zwei Antworten. Die erste gilt als die bessere.</translation>
         </message>
         <message>
             <source>“{name}” is taken as {slot}</source>
