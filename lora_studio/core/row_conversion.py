@@ -169,9 +169,9 @@ def _prompt_completion(slots: Slots) -> Sample:
 
 def _questions(text: str | None) -> Sequence[Message]:
     """What is asked, with the rounds before it where it is "Human: …\nAssistant: …" throughout."""
-    if text and text.startswith("Human:") and text.rstrip().endswith("Assistant:"):
-        if spoken := transcript(text, whole=True):
-            return _untrained(spoken[:-1])
+    is_spoken = (text or "").startswith("Human:") and (text or "").rstrip().endswith("Assistant:")
+    if text and is_spoken and (spoken := transcript(text, whole=True)):
+        return _untrained(spoken[:-1])
     return [_question(text)]
 
 
