@@ -42,7 +42,8 @@ class Forms:
     the first message alone; else it is all that the server collected.
 
     `refuses_system` is the fact at which the original raises instead of rendering; `frozen` is
-    the date to write in place of the current one.
+    the date to write in place of the current one. `thoughts` are the marks before and behind the
+    thoughts of an answer.
     """
 
     user: Form
@@ -52,6 +53,7 @@ class Forms:
     system: Form | None = None
     refuses_system: Fact | None = None
     frozen: date | None = None
+    thoughts: tuple[str, str] | None = None
 
 
 # White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
@@ -158,11 +160,15 @@ class _Emitter:
         placed = any(isinstance(asked, Place) for _, asked in self.facts)
         placed = placed or "message" in self.counted or any(map(self.asks, counted))
         place = "$i, $_ := " * (bool(system) or placed)
-        body = f'{{{{if eq .Role "user"}}}}{user}'
+        body, marks = f'{{{{if eq .Role "user"}}}}{user}', ""
         for role, text in (("assistant", assistant), ("tool", tool), ("system", system)):
             if text:
                 body += f'{{{{else if eq .Role "{role}"}}}}{text}'
-        loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{{{{end}}}}"
+        if self.forms.thoughts:
+            # Writes nothing: the server takes what stands around the last .Thinking for the marks.
+            begins, ends = self.forms.thoughts
+            marks = f"{{{{if false}}}}{begins}{{{{.Thinking}}}}{ends}{{{{end}}}}"
+        loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
         return "".join(self.defines.values()) + self.preamble() + loop + tail
 
     def one_more(self, *counted: str) -> str:

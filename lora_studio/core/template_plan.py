@@ -33,6 +33,7 @@ from lora_studio.core.template_places import by_place
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Case, Difference, Proof, cases, without
 from lora_studio.core.template_talk import SystemState, Talk, calls_in
+from lora_studio.core.template_thoughts import MARK, thought_marks
 from lora_studio.core.template_tools import offered
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
@@ -70,6 +71,9 @@ WITHOUT = (
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
 ID_NEED = "Ollama 0.12 or later (ids of calls)"
+NAME_NEED = "Ollama 0.10 or later (names of the tools that results are of)"
+#: The release from which a server has it.
+RELEASES = {DATE_NEED: (0, 11), RANGE_NEED: (0, 6), ID_NEED: (0, 12), NAME_NEED: (0, 10)}
 #: How often a proof that fails may ask for one more conversation to learn from.
 MOST_LESSONS = 12
 
@@ -421,7 +425,8 @@ class Plan:
         dated = any(isinstance(part, Date) for part in parts) and frozen is None
         thinks = any(part.after_think is not None for part in fields)
         others = self.tree("tool"), self.tree("system")
-        template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen))
+        marks = thought_marks(self.samples)
+        template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen, marks))
         try:
             proof = Proof(self.prober, template, may_refuse_tools=not self.refused_tools)
         except GoTemplateError as error:
@@ -432,7 +437,9 @@ class Plan:
         identified = any(part == Field("ToolCallID") for part in fields) or any(
             isinstance(part, Value) and part.name == "id" for part in parts
         )
-        needs = [DATE_NEED] * dated + [RANGE_NEED] * walks + [ID_NEED] * identified
+        named = Field("ToolName") in parts
+        needs = [DATE_NEED] * dated + [RANGE_NEED] * walks
+        needs += [ID_NEED] * identified + [NAME_NEED] * (named and not identified)
         used: Literal["used", "ignored"] = (
             "used" if any(isinstance(part, System) for part in parts) else "ignored"
         )
@@ -473,11 +480,8 @@ class Plan:
             if sample.role == "user" and not sample.facts & {Fact.MESSAGE, Fact.FIRST}:
                 fixed = "".join(part.text for part in sample.turn if isinstance(part, Fixed))
                 lines = [line.strip() for line in fixed.split("\n") if line.strip()]
-                found += _MARK.findall(fixed) or lines[:1]
+                found += MARK.findall(fixed) or lines[:1]
         return [mark for mark in dict.fromkeys(found) if mark != bos]
-
-
-_MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}>|\[/?[A-Z_]{2,20}\]")
 
 
 def _try_samples(prober: Prober, system: SystemState) -> list[Sample] | Exception:

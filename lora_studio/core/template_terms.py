@@ -79,8 +79,8 @@ class DerivedTemplate(BaseModel):
     `proven` says that all `conversations` (renderings compared) were equal. `limits` are the
     unusual conversations in which the original and this template are known to part; `needs` is
     what a server must have. `system` tells what becomes of a system message; `tools` and `thinking`
-    whether the TEMPLATE can offer tools and writes thoughts; `covers` what was compared beyond
-    users, answers and a system text; `notes` what was left out and why.
+    whether the TEMPLATE can offer tools, and tells the server where thoughts begin and end; `covers`
+    what was compared beyond users, answers and a system text; `notes` what was left out and why.
     `template` is empty when nothing could be derived; `reason` says why it is not proven, and
     `alternative` is the nearest TEMPLATE that is.
     """

@@ -4477,6 +4477,10 @@
             <translation>An</translation>
         </message>
         <message>
+            <source>On Ollama {version} conversations with calls of tools will fail: it takes {need}.</source>
+            <translation>Auf Ollama {version} werden Unterhaltungen mit Aufrufen von Werkzeugen scheitern: Sie brauchen {need}.</translation>
+        </message>
+        <message>
             <source>On disk</source>
             <translation>Belegt</translation>
         </message>
@@ -7704,6 +7708,10 @@
         <message>
             <source>Update Ollama and export again.</source>
             <translation>Aktualisieren Sie Ollama und exportieren Sie erneut.</translation>
+        </message>
+        <message>
+            <source>Update Ollama, or use the model without tools. Nothing else is affected.</source>
+            <translation>Aktualisieren Sie Ollama, oder verwenden Sie das Modell ohne Werkzeuge. Nichts anderes ist betroffen.</translation>
         </message>
         <message>
             <source>Update it: Settings, Engine, Update, or `lora-studio engine update`. It downloads only what has changed.</source>

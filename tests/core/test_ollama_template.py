@@ -134,7 +134,13 @@ def test_the_real_engine_writes_what_the_chat_template_writes(real_go: RealGo, n
 
 
 def literal_characters(template: str) -> Iterator[int]:
-    """Places of the characters outside actions."""
+    """Places of the characters outside actions, and of what is never written."""
+    hint = re.search(r"\{\{if false\}\}.*?\{\{end\}\}", template)
+    unwritten = range(*hint.span()) if hint else ()
+    yield from (at for at in _outside_actions(template) if at not in unwritten)
+
+
+def _outside_actions(template: str) -> Iterator[int]:
     at = 0
     for action in re.finditer(r'\{\{(?:"(?:\\.|[^"\\])*"|[^}"])*\}\}', template):
         yield from range(at, action.start())
@@ -260,6 +266,52 @@ def test_the_server_finds_the_mark_of_a_call_behind_its_condition() -> None:
     assert behind.lstrip("\n").startswith("<call>") or behind.startswith(
         "{{range $n, $_ := .ToolCalls}}{{if not $n}}<call>"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("qwen3", ("<think>", "</think>")),
+        ("smollm3", ("<think>", "</think>")),
+        ("caller", ("<think>", "</think>")),
+        ("chatml", None),
+    ],
+)
+def test_the_server_is_told_what_stands_around_thoughts(
+    name: str, marks: tuple[str, str] | None
+) -> None:
+    # It takes the text directly around the last .Thinking in the loop over the messages.
+    template = family_derived(name).template
+    assert (".Thinking" in template) == (marks is not None)
+    if marks:
+        loop = template.rpartition(".Messages}}")[2]
+        assert loop.partition("{{.Thinking}}" + marks[1] + "{{end}}{{end}}")[0].endswith(
+            "{{if false}}" + marks[0]
+        )
+
+
+@pytest.mark.parametrize(
+    ("answer", "tail", "marks"),
+    [
+        ("<a>[T]{{m.thinking}}[/T]\n{{m.content}}<e>", "<a>", ("[T]", "[/T]")),
+        ("<a><c>thought\n{{m.thinking}}\n<d>{{m.content}}<e>", "<a>", ("<c>thought", "<d>")),
+        ("<a><t>{{m.thinking}}</t>{{m.content}}<e>", "<a><t>", ("<t>", "</t>")),
+        ("<a>{{m.content.split('</think>')[-1]}}<e>", "<a>", ("<think>", "</think>")),
+        ("<a>{{m.content}}<e>", "<a><think>\n", ("<think>", "</think>")),
+        ("<a>Hm: {{m.thinking}}\nSo: {{m.content}}<e>", "<a>", ("Hm:", "So:")),
+    ],
+)
+def test_marks_of_thoughts_are_what_the_model_itself_writes_around_them(
+    answer: str, tail: str, marks: tuple[str, str]
+) -> None:
+    found = derived(
+        "{% for m in messages %}{% if m.role == 'user' %}<u>{{m.content}}<e>{% else %}"
+        + answer
+        + "{% endif %}{% endfor %}"
+        + tail
+    )
+    assert found.proven
+    assert "{{if false}}" + "{{.Thinking}}".join(marks) + "{{end}}" in found.template
 
 
 def test_thinking_that_is_switched_off_is_written_as_the_chat_template_does(

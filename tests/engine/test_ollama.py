@@ -71,6 +71,19 @@ def test_a_server_that_answers_is_found_with_its_version_and_models(
     assert (found.host, found.version, found.models) == (server.host, VERSION, ("harbour:v1",))
 
 
+def test_thoughts_that_the_server_hands_over_apart_stand_before_the_answer(
+    server: FakeOllama, gguf: Path
+) -> None:
+    create(server, gguf)
+    server.thought = "I see."
+    whole = "<think>\nI see. \n</think>\n\nc b a "
+    assert ask(server, "a b c").text == whole
+    turns = [Message(role="user", content="a b c")]
+    pieces = [part.text for part in ollama.stream(server.host, "harbour:v1", turns, {})]
+    assert pieces[:3] == ["<think>\nI ", "see. ", "\n</think>\n\nc "]
+    assert "".join(pieces) == whole
+
+
 def test_the_environment_names_the_server_when_the_project_does_not(
     server: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 from lora_studio.core import commands, events
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.core.template_plan import ID_NEED
 from lora_studio.engine import jobs
-from lora_studio.engine.export import ollama, ollama_store
+from lora_studio.engine.export import ollama, ollama_store, template_limits
 from tests.helpers import real_ollama
 from tests.helpers.ollama_server import FakeOllama, fake_ollama
 from tests.helpers.recorded_job import Recorder, recorded_job
@@ -133,6 +135,24 @@ def test_a_loss_by_few_bits_can_be_accepted_a_fault_cannot(
         create(run, fake.host, anyway=True, force=True)
     verdict(run, Q2_K=True)
     create(run, fake.host, force=True)
+
+
+def test_a_server_that_cannot_hand_on_what_calls_need_is_told_of_before_it_fails(
+    run: RunFolder, fake: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = template_limits.derive
+
+    def needing_ids(*args: Any, **options: Any) -> events.TemplateDerived:
+        event = given(*args, **options)
+        assert event.derived is not None
+        needing = event.derived.model_copy(update={"needs": (ID_NEED,)})
+        return event.model_copy(update={"derived": needing})
+
+    monkeypatch.setattr(template_limits, "derive", needing_ids)
+    for version, warnings in (("0.11.10", ["ollama.no_calls"]), ("0.12.0", [])):
+        fake.version = version
+        warned = create(run, fake.host, force=True).of(events.Warned)
+        assert [event.problem.code for event in warned] == warnings
 
 
 def test_a_file_that_the_run_has_not_is_named_with_those_it_has(

@@ -1,8 +1,9 @@
 """A small HTTP server of ours that speaks Ollama's API, for faults on demand and for chat.
 
 With `counts_tokens` it counts the tokens of a prompt as Ollama does; `stores` is what it keeps in
-place of what it was sent. It keeps what it is given and answers every chat with the last message, word by word, backwards. It
-says nothing about how the real server behaves: that is what `real_ollama.py` is for.
+place of what it was sent. It keeps what it is given and answers every chat with the last message,
+word by word, backwards, behind its `thought` if it has one. It says nothing about how the real
+server behaves: that is what `real_ollama.py` is for.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class FakeOllama:
     requests: list[str] = field(default_factory=list)
     words_sent: int = 0
     counts_tokens: bool = False
+    version: str = VERSION
+    thought: str = ""
 
 
 @contextlib.contextmanager
@@ -126,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.state.faults.not_ollama:
             self._answer(200, b"<html>a router</html>")
         elif self.path == "/api/version":
-            self._json(200, {"version": VERSION})
+            self._json(200, {"version": self.state.version})
         elif self.path == "/api/tags":
             self._json(200, {"models": [_listed(*item) for item in self.state.models.items()]})
         else:
@@ -204,6 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
         words = wanted["messages"][-1]["content"].split()[::-1]
         limit = wanted.get("options", {}).get("num_predict", len(words))
         self._begin_lines()
+        for word in self.state.thought.split():
+            thought = {"role": "assistant", "content": "", "thinking": word + " "}
+            self._line({"message": thought, "done": False})
         for word in words[:limit]:
             time.sleep(self.state.faults.seconds_per_word)
             self._line({"message": {"role": "assistant", "content": word + " "}, "done": False})

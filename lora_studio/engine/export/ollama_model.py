@@ -16,7 +16,7 @@ from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.template_modelfile import modelfile
-from lora_studio.core.template_plan import RANGE_NEED
+from lora_studio.core.template_plan import DATE_NEED, RANGE_NEED, RELEASES
 from lora_studio.core.template_source import TemplateSource
 from lora_studio.engine import chat, llama, model
 from lora_studio.engine.channel import Job
@@ -24,9 +24,6 @@ from lora_studio.engine.export import ollama, ollama_checks, ollama_store, templ
 
 #: Longest answer of the test chat, in tokens.
 _TRIAL_TOKENS = 48
-
-#: Releases from which a TEMPLATE may call currentDate (0.9.3 refuses it), and range over a number.
-_KNOWS_DATES, _KNOWS_RANGES = (0, 11), (0, 6)
 
 _WHERE = Where(step="export")
 
@@ -161,14 +158,18 @@ def _for_server(
 ) -> DerivedTemplate:
     """The TEMPLATE as this server takes it: an older one cannot write the current date."""
     release = _release(found.version)
-    if RANGE_NEED in derived.needs and release < _KNOWS_RANGES:
+    lacking = [need for need in derived.needs if release < RELEASES.get(need, ())]
+    if RANGE_NEED in lacking:
         raise fail(
             "ollama.too_old",
             f"Ollama {found.version} cannot render this TEMPLATE: it needs {RANGE_NEED}.",
             "Update Ollama and export again.",
             where=Where(step="export", field="ollama_host"),
         )
-    if "currentDate" not in derived.template or release >= _KNOWS_DATES:
+    for need in lacking:
+        if need != DATE_NEED:
+            job.emit(events.Warned(problem=_too_old_for_calls(found.version, need)))
+    if DATE_NEED not in lacking:
         return derived
     today = date.today()
     tokenizer = model.load_tokenizer(run.tokenizer, trust=project.model.trust_remote_code)
@@ -181,6 +182,16 @@ def _for_server(
     frozen = _derive(tokenizer, gguf, job, frozen_date=today).derived
     assert frozen is not None
     return frozen
+
+
+def _too_old_for_calls(version: str, need: str) -> Problem:
+    return Problem(
+        code="ollama.no_calls",
+        what=f"On Ollama {version} conversations with calls of tools will fail: it takes {need}.",
+        remedy="Update Ollama, or use the model without tools. Nothing else is affected.",
+        where=Where(step="export", field="ollama_host"),
+        severity="warning",
+    )
 
 
 def _release(version: str) -> tuple[int, ...]:

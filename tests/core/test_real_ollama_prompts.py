@@ -1,0 +1,133 @@
+"""A real Ollama server asks a model what its chat template writes, and understands its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from itertools import islice, pairwise
+from pathlib import Path
+
+import ollama
+import pytest
+
+from lora_studio.core.chat_template import ChatTemplate
+from lora_studio.core.ollama_template import DerivedTemplate, derive
+from lora_studio.core.template_data import prepare
+from lora_studio.core.template_plan import Feature, Plan
+from lora_studio.core.template_probe import Prober
+from lora_studio.core.template_proof import TERSE_TOOLS, TOOLS, Abilities, Case, Proof, cases
+from tests.helpers import tiny_gguf
+from tests.helpers.real_ollama import Server, install, running_server
+
+pytestmark = pytest.mark.slow
+
+FOLDER = Path(__file__).parent.parent / "helpers" / "chat_templates"
+FAMILIES = sorted(file.stem for file in FOLDER.glob("*.jinja"))
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+#: The day of all renderings: this server knows no current date.
+DAY = date(2025, 7, 4)
+ASKED = 10
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    program = install()
+    if isinstance(program, str):
+        pytest.skip(program)
+    with running_server(program, recording=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ollama.Client]:
+    file = tiny_gguf.write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+    with ollama.Client(server.host, trust_env=False) as client:
+        client.create(model="tiny", files={file.name: client.create_blob(file)})
+        yield client
+
+
+def created(client: ollama.Client, name: str) -> tuple[ChatTemplate, DerivedTemplate]:
+    """A family's chat template, and the TEMPLATE that the model of its name has on the server."""
+    template = ChatTemplate((FOLDER / f"{name}.jinja").read_text("utf-8"), TOKENS)
+    found = derive(template.render, bos="<s>", server_adds_bos=True, eos=["</s>"], frozen_date=DAY)
+    stops = {"stop": list(found.stops)}
+    client.create(model=name, from_="tiny", template=found.template, parameters=stops)
+    return template, found
+
+
+def prober_of(template: ChatTemplate) -> Prober:
+    return Plan.probe(
+        Prober(template.render, "<s>" if "bos_token" in template.source else "")
+    ).prober
+
+
+def understood(case: Case) -> bool:
+    """Whether this old server hands it on as newer ones do: it merges results, fills in empty
+    descriptions, and knows neither ids nor names of results."""
+    roles = [message["role"] for message in case.messages]
+    return ("tool", "tool") not in pairwise(roles) and not any(t in TERSE_TOOLS for t in case.tools)
+
+
+def asked(server: Server, client: ollama.Client, name: str, case: Case) -> str:
+    """The prompt that the server makes of a conversation."""
+    reply = client.chat(
+        name, case.messages, tools=case.tools, think=case.think, options={"num_ctx": 1 << 15}
+    )
+    prompt = server.prompt()
+    assert reply.prompt_eval_count == len(prompt.encode())
+    return prompt
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_real_server_asks_the_model_what_the_chat_template_writes(
+    server: Server, client: ollama.Client, name: str
+) -> None:
+    template, found = created(client, name)
+    named = "ToolName" in found.template or ".ID" in found.template
+    able = Abilities(
+        **{key.lower(): Feature[key].value in found.covers for key in Feature.__members__},
+        system=found.system != "refused",
+    )
+    able = replace(able, calls=able.calls and not named)
+    original = Proof(prober_of(template), found.template)
+    compared = 0
+    for case in islice(filter(understood, cases(able)), ASKED):
+        wanted = original.original(replace(case, messages=prepare(case.messages)), DAY)
+        if wanted is None:
+            continue
+        assert asked(server, client, name, case) == wanted, case
+        compared += 1
+    assert compared >= ASKED // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        ("qwen3", ("<think>\n", "\n</think>\n\n")),
+        ("smollm3", ("<think>\n", "\n</think>\n")),
+        ("caller", ("<think>", "</think>\n")),
+    ],
+)
+def test_a_real_server_tells_thoughts_from_the_answer(
+    server: Server, client: ollama.Client, name: str, marks: tuple[str, str]
+) -> None:
+    created(client, name)
+    assert "thinking" in (client.show(name).capabilities or ())
+    server.let_it_answer(f"{marks[0]}Hm.{marks[1]}Yes.")
+    message = client.chat(name, [{"role": "user", "content": "Is it?"}], think=True).message
+    assert ((message.thinking or "").strip(), message.content) == ("Hm.", "Yes.")
+
+
+def test_a_real_server_finds_the_call_that_the_model_was_trained_to_write(
+    server: Server, client: ollama.Client
+) -> None:
+    template, _ = created(client, "caller")
+    user = {"role": "user", "content": "How is it there?"}
+    function = {"name": "weather_at", "arguments": {"days": 3, "place": "Bern"}}
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": function}]}
+    tools = [TOOLS[1]]
+    before = template.render([user], tools=tools)
+    server.let_it_answer(template.render([user, call], False, tools=tools)[len(before) :])
+    message = client.chat("caller", [user], tools=tools).message
+    assert [c.function.model_dump() for c in message.tool_calls or ()] == [function]

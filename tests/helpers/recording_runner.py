@@ -1,0 +1,52 @@
+"""Stands in for the process in which an Ollama server runs a model: keeps what it is asked.
+
+    recording_runner.py FOLDER runner … --port N
+
+The server starts it as it starts its own and sends it what it has made of a conversation. The last
+prompt is left in FOLDER/prompt; what FOLDER/answer holds is what "the model" writes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(sys.argv[1])
+_READY = {"status": 0, "progress": 1.0}
+
+
+class Runner(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing of requests."""
+
+    def do_GET(self) -> None:
+        self._lines(_READY)
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/completion":
+            self._lines({})
+            return
+        prompt: str = asked["Prompt"]
+        (FOLDER / "prompt").write_bytes(prompt.encode())
+        answer = (FOLDER / "answer").read_text("utf-8") if (FOLDER / "answer").exists() else ""
+        counts = {"prompt_eval_count": len(prompt.encode()), "eval_count": 1}
+        last = {"content": "", "done": True, "done_reason": 0} | counts
+        self._lines({"content": answer, "done": False}, last)
+
+    def _lines(self, *answers: dict[str, Any]) -> None:
+        body = b"".join(json.dumps(answer).encode() + b"\n" for answer in answers)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[sys.argv.index("--port") + 1])
+    ThreadingHTTPServer(("127.0.0.1", port), Runner).serve_forever()

@@ -1,0 +1,51 @@
+"""A GGUF of a Llama of one layer, 8 wide, whose tokens are the 256 bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+WIDTH = 8
+_TOKENS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+_TYPES = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256]
+_SHAPES = {
+    "token_embd.weight": (len(_TOKENS), WIDTH),
+    "blk.0.attn_norm.weight": (WIDTH,),
+    "blk.0.attn_q.weight": (WIDTH, WIDTH),
+    "blk.0.attn_k.weight": (WIDTH, WIDTH),
+    "blk.0.attn_v.weight": (WIDTH, WIDTH),
+    "blk.0.attn_output.weight": (WIDTH, WIDTH),
+    "blk.0.ffn_norm.weight": (WIDTH,),
+    "blk.0.ffn_gate.weight": (2 * WIDTH, WIDTH),
+    "blk.0.ffn_up.weight": (2 * WIDTH, WIDTH),
+    "blk.0.ffn_down.weight": (WIDTH, 2 * WIDTH),
+    "output_norm.weight": (WIDTH,),
+}
+
+
+def write(path: Path) -> Path:
+    """Writes the file, the same each time, and returns its path."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(1 << 16)
+    writer.add_embedding_length(WIDTH)
+    writer.add_feed_forward_length(2 * WIDTH)
+    writer.add_head_count(2)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(WIDTH // 2)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(_TOKENS)
+    writer.add_token_scores([0.0] * len(_TOKENS))
+    writer.add_token_types(_TYPES)
+    generator = np.random.default_rng(0)
+    for name, shape in _SHAPES.items():
+        writer.add_tensor(name, generator.standard_normal(shape, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
