@@ -48,8 +48,8 @@ def answers(command: commands.Question, display: Display) -> list[events.Event]:
         worker = client.Worker.start()
     except ProblemError as error:
         return [events.Failed(problem=error.problems[0])]
-    worker.send(command)
     try:
+        worker.send(command)
         return list(display.progress(client.until_ended(worker, command.id)))
     except KeyboardInterrupt:
         worker.kill()

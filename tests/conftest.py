@@ -6,15 +6,26 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pytestqt.qtbot import QtBot
 
 #: Longest wait for something in a window, in milliseconds, where a test says nothing else. pytest-qt
 #: gives up after five seconds, in which a machine that is busy may not get to a timer's turn.
-PATIENCE = 30_000
+PATIENCE = 120_000
 
 for wait in (QtBot.waitUntil, QtBot.waitSignal, QtBot.waitSignals, QtBot.waitExposed):
     assert wait.__kwdefaults__["timeout"] == 5000, "pytest-qt takes its defaults from elsewhere now"
     wait.__kwdefaults__["timeout"] = PATIENCE
+
+# By the clock of the wall an example may take any time on a busy machine, and the same examples each
+# time let a change fail for what it changed alone; `--hypothesis-profile=explore` looks for others.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "explore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,7 +30,7 @@ def render(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "lora_studio", "data", "render", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "LORA_STUDIO_CACHE": str(cache)},
     )
 

@@ -172,7 +172,7 @@ def test_an_engine_that_cannot_be_started_is_a_problem(
 def test_sending_to_a_worker_that_has_gone_does_not_raise(engine: Engine, run: RunFolder) -> None:
     engine("sys.exit(1)")
     worker = Worker.start(run)
-    time.sleep(0.5)
+    worker._process.wait()
     command = commands.Train(run=str(run.path))
     worker.send(command)
     sent = list(worker.events())

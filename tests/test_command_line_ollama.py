@@ -31,7 +31,7 @@ def studio(*arguments: str, host: str = "", stdin: str = "") -> subprocess.Compl
         [sys.executable, "-m", "lora_studio", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         input=stdin,
         env=environment | ({"OLLAMA_HOST": host} if host else {}),

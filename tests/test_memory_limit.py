@@ -40,7 +40,7 @@ def group() -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"no control group can be made here: {error.strerror}")
     yield folder
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         try:
             folder.rmdir()
@@ -182,7 +182,7 @@ def _begin(worker: client.Link, command: client.Command) -> None:
             return
 
 
-def _until(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+def _until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end
@@ -336,7 +336,7 @@ def test_a_limit_that_is_nearly_reached_is_told_between_two_pieces_of_work(group
     _set_limit(group, 1500 * MB)
     line = _inside(group, [sys.executable, "-W", "ignore", "-c", WATCHED])
     found = subprocess.run(shlex.split(line), capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.returncode == 0, found.stderr
     said = r"Memory ran out: 1\.[2-5] GiB of the 1\.5 GiB of its control group"
     assert re.match(said, found.stdout), found.stdout
 

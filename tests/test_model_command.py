@@ -93,7 +93,7 @@ def test_a_model_is_searched_downloaded_listed_and_inspected(tmp_path: Path) -> 
         def run(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
             return subprocess.run(
                 [sys.executable, "-m", "lora_studio", "model", *arguments],
-                env=environment, input=said, capture_output=True, text=True, timeout=120,
+                env=environment, input=said, capture_output=True, text=True, timeout=600,
             )  # fmt: skip
 
         found = json.loads(run("search", "llama", "--json").stdout)

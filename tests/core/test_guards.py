@@ -29,7 +29,7 @@ def test_a_guard_is_started_with_the_run_and_the_environment_of_the_window(
     guard = guards.named()
     assert guard is not None
     guard.start(run)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not (said := run.log_file.read_text()).endswith("\n"):
         assert time.monotonic() < until
         time.sleep(0.02)

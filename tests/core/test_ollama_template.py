@@ -907,7 +907,7 @@ def test_the_real_server_reads_back_from_the_modelfile_what_was_derived(tmp_path
             done = subprocess.run(
                 command, env=environment, capture_output=True, text=True, check=False
             )
-            assert done.returncode == 0, (name, done.stderr[-300:])
+            assert done.returncode == 0, (name, done.stderr)
             shown = show(server.host, name)
             assert shown["template"] == found.template
             assert shown.get("system", "") == (given or "")

@@ -25,7 +25,7 @@ def studio(*arguments: object, status: int = 0) -> str:
         [sys.executable, "-m", "lora_studio", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert result.returncode == status, result.stdout + result.stderr

@@ -22,7 +22,7 @@ def chat(*arguments: object, status: int = 0, typed: str = "") -> str:
         capture_output=True,
         text=True,
         input=typed,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert result.returncode == status, result.stdout + result.stderr

@@ -220,7 +220,7 @@ def test_a_cancel_ends_a_computation_in_llama_cpp(file: Path) -> None:
         threading.Timer(0.2, flag.set).start()
         with pytest.raises(CancelledError):
             compute_for_ever(llama, ids)
-        assert time.monotonic() - began < 30  # it would compute for ever
+        assert time.monotonic() - began < 300  # it would compute for ever
 
 
 def test_whether_llama_cpp_adds_a_bos_is_read_from_the_file(file: Path) -> None:

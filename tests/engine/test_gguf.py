@@ -199,7 +199,7 @@ def test_a_folder_without_a_converter_is_refused(llama: Path, tmp_path: Path) ->
 
 
 def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> None:
-    body = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(60)"
+    body = "import os, sys, time; print(os.getpid(), flush=True); time.sleep(600)"
     job, _ = recorded_job()
     seen: list[int] = []
 
@@ -211,13 +211,13 @@ def test_a_cancel_kills_the_converter_at_once(llama: Path, tmp_path: Path) -> No
     script = Path(broken_llama_cpp(tmp_path / "own", body), "convert_hf_to_gguf.py")
     with pytest.raises(CancelledError):
         child.run(child.python(str(script)), job, on_line)
-    assert time.monotonic() - began < 50  # it would sleep for a minute
+    assert time.monotonic() - began < 300  # it would sleep for ten minutes
     assert not _is_alive(seen[0])
 
 
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "sleeper.py"
-    script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(60)", "utf-8")
+    script.write_text("import os, time; print(os.getpid(), flush=True); time.sleep(600)", "utf-8")
     program = (
         "import os\n"
         "from lora_studio.engine.export import child\n"
@@ -227,7 +227,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     )
     parent = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     grandchild = int(parent.stdout.split()[0])
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 300
     while _is_alive(grandchild) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _is_alive(grandchild)
@@ -347,7 +347,7 @@ def test_what_a_killed_export_left_is_swept_by_the_next_job(tmp_path: Path) -> N
         "jobs.export(commands.Export(run=sys.argv[1]), job)\n"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(run.path)], capture_output=True)
-    assert killed.returncode == -9, killed.stderr[-2000:]
+    assert killed.returncode == -9, killed.stderr
     assert list(run.temporary.rglob("*.gguf"))
     selftest.sweep(run)
     assert not list(run.temporary.iterdir())

@@ -361,7 +361,7 @@ def test_the_command_line_prints_the_same_findings(tmp_path: Path) -> None:
 
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "lora_studio", "data", "lint", str(file), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
     machine = run("--json", "--strict")
     found = json.loads(machine.stdout)

@@ -67,9 +67,9 @@ def fetch(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert isinstance(result, dict)
     return result
@@ -162,7 +162,7 @@ def to_gguf(folder: Path, file: Path, split: str | None = None) -> Path:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, folder, file], capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr
     return file
 
 

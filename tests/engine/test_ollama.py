@@ -229,13 +229,13 @@ def test_a_server_that_cannot_run_the_model_says_why(server: FakeOllama) -> None
 
 
 def test_a_cancel_ends_a_slow_answer_at_once(server: FakeOllama) -> None:
-    server.faults.seconds_per_word = 60.0
+    server.faults.seconds_per_word = 600.0
     job, _ = recorded_job()
     threading.Timer(0.3, job.flags.cancel.set).start()
     began = time.monotonic()
     with pytest.raises(CancelledError):
         ollama.chat(server.host, "x", [Message(role="user", content="a b c")], {}, job)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 300
 
 
 def test_models_are_listed_shown_copied_and_removed(server: FakeOllama, gguf: Path) -> None:

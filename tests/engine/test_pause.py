@@ -232,6 +232,6 @@ def test_a_worker_pauses_and_exits_whoever_asks(start: Start, how: str) -> None:
             ending = event
     assert isinstance(ending, events.Done)
     assert ending.paused
-    assert worker._process.wait(10) == 0
+    assert worker._process.wait(120) == 0
     assert run.state() == "paused"
     assert run.checkpoint_steps()[-1] == metrics.of_run(run).last_step

@@ -205,7 +205,7 @@ def repeated(
     done = subprocess.run(
         [sys.executable, "-c", each, *scripts], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     return runs
 
 

@@ -254,9 +254,9 @@ def test_the_memory_of_a_scan_does_not_grow_with_the_file(tmp_path: Path, kind: 
         with file.open("w") as stream:
             stream.write(before + between.join([line] * count) + after)
     done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, str(file)], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", _MEASURE, str(file)], capture_output=True, text=True, timeout=900
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     rows, megabytes = map(int, done.stdout.split())
     assert rows == count
     assert megabytes < 200
@@ -348,7 +348,7 @@ def scan_or_refuse(file: Path) -> RowStore | None:
 
 @pytest.mark.parametrize("kind", _WRITERS)
 @settings(
-    max_examples=25, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(mutations=st.lists(_MUTATION, min_size=1, max_size=4))
 def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
@@ -374,7 +374,7 @@ def test_a_mutated_file_is_rows_and_named_faults_or_one_refusal(
         store.text(position)
 
 
-@settings(max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(
     st.binary(max_size=300), st.sampled_from(["json", "jsonl", "csv", "txt", "parquet", "gz", ""])
 )

@@ -24,18 +24,26 @@ from shiboken6 import isValid
 from lora_studio.gui import theme
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.widgets import message_bar
 from lora_studio.gui.window import Window
+from tests.conftest import PATIENCE
 from tests.helpers import fake_engine, plain_pages
 from tests.helpers.runs_page import Parts
 
 #: Longest wait for a worker process, in milliseconds; a busy machine starts one in seconds.
-WAIT = 30_000
+WAIT = PATIENCE
 
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATA", "CACHE", "CONFIG", "LOGS"):
         monkeypatch.setenv(f"LORA_STUDIO_{name}", str(tmp_path / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def _good_news_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a test has seen it: a busy machine may take longer than the seconds that are for a reader."""
+    monkeypatch.setattr(message_bar, "_INFO_TIME", 10 * WAIT)
 
 
 @pytest.fixture
@@ -95,7 +103,7 @@ def _children() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
-def _left_after(look: Callable[[], list[Any]], seconds: float = 10.0) -> list[Any]:
+def _left_after(look: Callable[[], list[Any]], seconds: float = WAIT / 1000) -> list[Any]:
     """What is still there after a while: ending takes a worker a moment."""
     until = time.monotonic() + seconds
     while (found := look()) and time.monotonic() < until:

@@ -100,9 +100,11 @@ def test_a_signal_that_comes_before_the_event_loop_ends_it_all_the_same(qapp: QA
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")
 def test_a_killed_window_leaves_its_training_at_work(
-    scenario: Callable[..., None], project_folder: Path
+    scenario: Callable[..., None], project_folder: Path, tmp_path: Path
 ) -> None:
-    scenario(train=[{"steps": 60, "seconds": 0.05}])
+    go_on = tmp_path / "go on"
+    halves = [{"steps": 5, "seconds": 0.01}, {"steps": 5, "seconds": 0.01, "after": 5}]
+    scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
     with _window(project_folder) as process:
         _read_until(process, "training")
         until = time.monotonic() + WAIT / 1000
@@ -113,11 +115,12 @@ def test_a_killed_window_leaves_its_training_at_work(
         process.wait()
     run = runs[0]
     assert run.is_running()
+    go_on.touch()
     until = time.monotonic() + WAIT / 1000
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
     assert run.state() == "trained"
-    assert _steps(run) == 60
+    assert _steps(run) == 10
 
 
 def _steps(run: run_folder.RunFolder) -> int:

@@ -183,7 +183,7 @@ def test_the_helper_of_systemd_ends_with_the_worker_that_it_waits_for() -> None:
     time.sleep(0.1)
     assert watching.poll() is None
     worker.communicate()
-    assert watching.wait(timeout=10) == 0
+    assert watching.wait(WAIT / 1000) == 0
 
 
 def test_windows_is_told_by_a_state_of_the_thread() -> None:
@@ -226,7 +226,7 @@ def test_the_dock_hears_of_progress_over_the_session_bus(tmp_path: Path) -> None
         ["dbus-run-session", "--", "bash", "-c", script],
         env=environment,
         check=False,
-        timeout=60,
+        timeout=600,
         stderr=subprocess.DEVNULL,
     )
     said = heard.read_text()

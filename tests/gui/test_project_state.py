@@ -11,6 +11,7 @@ from lora_studio.core import events, project
 from lora_studio.core.problems import Problem
 from lora_studio.gui.messages import Message
 from lora_studio.gui.project_state import AUTOSAVE_DELAY, ProjectState
+from tests.gui.conftest import WAIT
 
 
 def _messages(state: ProjectState) -> list[Message]:
@@ -80,7 +81,7 @@ def test_a_project_with_a_file_saves_itself(
     qtbot: QtBot, state: ProjectState, project_folder: Path
 ) -> None:
     assert state.open(project_folder)
-    with qtbot.waitSignal(state.saved, timeout=AUTOSAVE_DELAY + 5000):
+    with qtbot.waitSignal(state.saved, timeout=WAIT):
         state.set("lora", "rank", 64)
         assert state.dirty
     assert not state.dirty

@@ -30,7 +30,7 @@ from lora_studio.gui.dialogs import ClosingDialog, NewProjectDialog, UnsavedDial
 from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.problem_help import ProblemHelp
 from lora_studio.gui.project_scan import ProjectScan
-from lora_studio.gui.widgets import tab_order
+from lora_studio.gui.widgets import message_bar, tab_order
 from lora_studio.gui.widgets.glyph import ElidedLink
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.window import Window
@@ -379,17 +379,19 @@ def test_a_problem_that_has_no_room_in_the_line_ends_in_dots_and_keeps_its_words
 
 
 def test_good_news_goes_with_the_page_that_it_is_about(
-    qtbot: QtBot, window: Window, project_folder: Path
+    qtbot: QtBot, window: Window, project_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window.open_project(project_folder)
+    monkeypatch.setattr(message_bar, "_READ_TIME", WAIT)
     window.messages.info("It is done.")
     window.go("lora")
     assert window.message_bar.text == "It is done.", "there was no time to read it"
-    qtbot.wait(1600)
+    monkeypatch.setattr(message_bar, "_READ_TIME", 10)
+    qtbot.wait(50)
     window.go("dataset")
     assert window.message_bar.text == ""
     window.messages.problem(Problem(code="x", what="It failed.", remedy="Do this."))
-    qtbot.wait(1600)
+    qtbot.wait(50)
     window.go("lora")
     assert "It failed." in window.message_bar.text
 

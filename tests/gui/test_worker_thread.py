@@ -120,15 +120,18 @@ def test_an_engine_that_cannot_start_answers_every_command(
 
 
 def test_a_detached_worker_goes_on_to_the_end_of_its_job(
-    follow: Follow, scenario: Scenario, run: RunFolder
+    follow: Follow, scenario: Scenario, run: RunFolder, tmp_path: Path
 ) -> None:
-    scenario(train=[{"steps": 40, "seconds": 0.03}])
+    go_on = tmp_path / "go on"
+    halves = [{"steps": 20, "seconds": 0.01}, {"steps": 20, "seconds": 0.01, "after": 20}]
+    scenario(train=[halves[0], {"await": str(go_on)}, halves[1]])
     follower = follow(WorkerThread.starting(run))
     follower.thread.send(commands.Train(run=str(run.path)))
     follower.wait_for(events.StepDone)
     follower.thread.detach()
-    assert follower.thread.wait(5000)
+    assert follower.thread.wait(WAIT)
     assert run.is_running()
+    go_on.touch()
     until = time.monotonic() + WAIT / 1000
     while run.is_running() and time.monotonic() < until:
         time.sleep(0.05)
@@ -147,7 +150,7 @@ def test_a_run_of_another_process_is_watched_from_its_beginning_and_heeds_stop(
     owner.thread.send(command)
     owner.wait_for(events.StepDone)
     owner.thread.detach()
-    assert owner.thread.wait(5000)
+    assert owner.thread.wait(WAIT)
     watcher = follow(WorkerThread.watching(run))
     watcher.wait_for(events.StepDone)
     watcher.thread.send(commands.Stop(target=command.id))
@@ -203,8 +206,10 @@ def test_killing_a_worker_that_is_still_starting_leaves_no_process(follow: Follo
     follower = follow(WorkerThread.starting())
     follower.thread.kill()
     follower.wait_for_end()
-    after = {child for child in psutil.Process().children(recursive=True) if child.is_running()}
-    assert after <= before
+    _, alive = psutil.wait_procs(
+        set(psutil.Process().children(recursive=True)) - before, timeout=WAIT / 1000
+    )
+    assert not alive
 
 
 class BrokenLink(client.Worker):
@@ -266,9 +271,9 @@ def test_a_window_that_is_forgotten_with_its_workers_at_work_does_not_end_the_pr
     scenario(inspect_devices=[{"sleep": 30}])
     found = subprocess.run(
         [sys.executable, "-c", FORGOTTEN.format(how=how, after=after)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr[-2000:]
+    assert found.returncode == 0, found.stderr
     assert found.stdout.strip() == "ended 0"
     assert "QThread" not in found.stderr
 

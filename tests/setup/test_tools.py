@@ -61,8 +61,8 @@ def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
     stop, log, note = Stop(), Log(tmp_path / "setup.log"), tmp_path / "pid"
     text = (
         "import subprocess, sys, time; from pathlib import Path\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        f"Path({str(note)!r}).write_text(str(child.pid)); time.sleep(60)"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"Path({str(note)!r}).write_text(str(child.pid)); time.sleep(600)"
     )
 
     def cancel_once_started() -> None:
@@ -75,7 +75,7 @@ def test_cancelled_it_ends_with_all_that_it_started(tmp_path: Path) -> None:
         tools.run(script(text), environment=os.environ, stop=stop, log=log)
     log.close()
     child = int(note.read_text())
-    until = time.monotonic() + 10
+    until = time.monotonic() + 120
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until
         time.sleep(0.02)
