@@ -30,8 +30,9 @@ GUARD_VERB = "guard"
 #: Seconds between two looks of a guard at whether the worker is still there.
 _INTERVAL = 1.0
 
-#: Seconds to try to become the one who guards a run.
-_PATIENCE = 0.3
+#: Seconds to try to become the one who guards a run: of whoever has something else to do, and of a
+#: process that is there for nothing else. A look at a lock may be in the way for a moment.
+_PATIENCE, _LONG_PATIENCE = 0.3, 5.0
 
 #: Workers that may take the place of one: from 16 rows at a time down to one it takes four.
 ATTEMPTS = 6
@@ -168,7 +169,7 @@ def guard(run: RunFolder) -> None:
     """Waits for the end of a training's worker; where it died of memory goes on one rung lower."""
     lock = FileLock(run.guard_file)
     command = client.unended_command(run, "train")
-    if command is None or not lock.acquire({"pid": os.getpid()}, _PATIENCE):
+    if command is None or not lock.acquire({"pid": os.getpid()}, _LONG_PATIENCE):
         return
     try:
         while run.is_running():

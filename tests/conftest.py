@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,6 +28,28 @@ settings.register_profile(
     "explore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("same")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Shows beside a failure all that the processes of the test have said: what fails once in a hundred
+    runs is told by that alone."""
+    report = yield
+    if not report.failed or call.excinfo is None:
+        return report
+    error = call.excinfo.value
+    if isinstance(error, subprocess.CalledProcessError | subprocess.TimeoutExpired):
+        for name in ("stdout", "stderr"):
+            said = getattr(error, name) or ""
+            text = said.decode(errors="replace") if isinstance(said, bytes) else said
+            report.sections.append((f"{name} of the process", text))
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    for log in sorted(Path(folder).rglob("*log*")) if folder else ():
+        if log.is_file() and log.name in ("log.txt", "worker.log", "setup.log"):
+            report.sections.append((str(log), log.read_text("utf-8", errors="replace")))
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -66,9 +66,11 @@ def _inside(folder: Path, command: list[str]) -> str:
     return shlex.join(["sh", "-c", script])
 
 
-#: Takes memory until it is ended, as a worker in the middle of a training.
+#: Takes memory until it is ended, as a worker in the middle of a training, once there is a file `go` in
+#: its run: whoever counts the ends in its group has to have seen before that it has moved there.
 GREEDY = """
-import os, sys
+import os, sys, time
+from pathlib import Path
 from lora_studio import __version__
 from lora_studio.core import commands, events
 def say(event):
@@ -80,6 +82,8 @@ if command.lower:
     say(events.Log(id=command.id, text="lower"))
     say(events.Done(id=command.id))
     sys.exit()
+while not Path(command.run, "go").exists():
+    time.sleep(0.02)
 held = []
 while True:
     held.append(b"x" * 10_000_000)
@@ -92,6 +96,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     return run_folder.create(tmp_path / "runs", Project(name="x"), tmp_path)
 
 
+def _train(run: RunFolder) -> list[events.Event]:
+    """All events of a training, whose worker goes on once it is known to have started."""
+    sent = []
+    command = commands.Train(run=str(run.path))
+    for event in client.perform(command, start=RestartingWorker.start):
+        sent.append(event)
+        if isinstance(event, events.TrainingStarted):
+            (run.path / "go").touch()
+    return sent
+
+
 def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_with_less(
     group: Path, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,8 +114,7 @@ def test_a_worker_that_the_kernel_ends_for_lack_of_memory_is_replaced_by_one_wit
     script = tmp_path / "greedy.py"
     script.write_text(GREEDY)
     monkeypatch.setenv("LORA_STUDIO_ENGINE", _inside(group, [sys.executable, str(script)]))
-    command = commands.Train(run=str(run.path))
-    sent = list(client.perform(command, start=RestartingWorker.start))
+    sent = _train(run)
     kinds = [event.kind for event in sent]
     assert kinds == ["hello", "training_started", "warned", "hello", "training_started", "log", "done"]  # fmt: skip
     warned = next(event for event in sent if isinstance(event, events.Warned))
@@ -117,8 +131,7 @@ def test_a_worker_that_somebody_kills_is_not_replaced_and_memory_is_not_blamed(
     loop = f"os.kill(os.getpid(), {int(end)})"
     script.write_text(GREEDY.replace('held.append(b"x" * 10_000_000)', loop))
     monkeypatch.setenv("LORA_STUDIO_ENGINE", shlex.join([sys.executable, str(script)]))
-    command = commands.Train(run=str(run.path))
-    sent = list(client.perform(command, start=RestartingWorker.start))
+    sent = _train(run)
     assert isinstance(sent[-1], events.Failed)
     assert sent[-1].problem.code == "worker.crashed"
     assert "memory" not in str(sent[-1].problem)
@@ -135,6 +148,7 @@ def test_a_cancelled_training_is_not_started_again(
     worker = RestartingWorker.start(run)
     worker.send(command)
     worker.cancel(command.id)
+    (run.path / "go").touch()
     sent = list(client.until_ended(worker, command.id))
     assert isinstance(sent[-1], events.Cancelled)
 
@@ -320,8 +334,9 @@ with MemoryWatch(torch.device("cpu")) as watch:
     time.sleep(0.2)
     watch.check()
     held = torch.ones(int(0.95 * group.limit() - group.held()) // 4)
+    while watch._reached is None:
+        time.sleep(0.02)
     del held  # what was taken for a moment counts too
-    time.sleep(0.2)
     try:
         watch.check()
     except MemoryPressureError as error:

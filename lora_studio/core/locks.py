@@ -71,7 +71,7 @@ class FileLock:
         except OSError:
             return False
         with file:
-            return not _try_lock(file)
+            return _is_locked(file)
 
     def _content(self) -> dict[str, Any]:
         try:
@@ -95,6 +95,9 @@ if sys.platform == "win32":
             os.lseek(file.fileno(), 0, os.SEEK_SET)
         return True
 
+    def _is_locked(file: IO[bytes]) -> bool:
+        return not _try_lock(file)
+
     def _unlock(file: IO[bytes]) -> None:
         """Closing it is enough."""
 else:
@@ -106,6 +109,14 @@ else:
         except OSError:
             return False
         return True
+
+    def _is_locked(file: IO[bytes]) -> bool:
+        """Looks through a lock that all who look may have at once: none takes another for a holder."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
 
     def _unlock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)

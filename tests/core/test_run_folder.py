@@ -104,6 +104,19 @@ def test_the_lock_is_free_again_when_its_holder_is_killed(run: RunFolder) -> Non
     assert not run.is_running()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no lock for all who look")
+def test_whoever_looks_at_a_lock_is_not_taken_for_its_holder_by_others_who_look(
+    run: RunFolder,
+) -> None:
+    import fcntl
+
+    run.lock_file.touch()
+    with run.lock_file.open("r+b") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)  # the moment of another look
+        assert not run.is_running()
+        assert not FileLock(run.lock_file).acquire({}), "nor can it be taken meanwhile"
+
+
 def test_a_held_lock_is_seen_and_not_given_twice(run: RunFolder) -> None:
     lock = FileLock(run.lock_file)
     assert lock.acquire({"pid": 4711})

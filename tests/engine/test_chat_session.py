@@ -205,10 +205,12 @@ def test_the_prompt_is_shown_token_by_token_with_its_marks(session: Session, pla
     assert special.count("<|eot_id|>") == 4
 
 
-def test_a_server_streams_and_tells_what_its_prompt_is(session: Session, place: Path) -> None:
+def test_a_server_streams_and_tells_what_its_prompt_is(
+    session: Session, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_turns, "TELL_EVERY", 0.0)  # every word is told
     with fake_ollama() as server:
         who = InOllama(name="harbour", host=server.host)
-        server.faults.seconds_per_word = 0.06
         answers, told = ask(session, place, who, OnBase())
         assert answers[0].text == "last? lit is Which "
         assert answers[0].ending == "end"

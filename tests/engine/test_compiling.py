@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,11 +30,12 @@ class Block(torch.nn.Module):
 def chosen(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module, compiled_takes: float) -> tuple[bool, str]:  # fmt: skip
     """What is chosen, and what is said, where a pass takes 10 ms and a compiled one so long."""
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: setattr(self, "_compiled_call_impl", self._call_impl))  # fmt: skip
-    channel = RecordingChannel()
+    channel, now = RecordingChannel(), [0.0]
+    monkeypatch.setattr(compiling, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def attempt() -> None:
         is_compiled = any(part._compiled_call_impl for part in compiling._parts(model))
-        time.sleep(compiled_takes if is_compiled else 0.01)
+        now[0] += compiled_takes if is_compiled else 0.01
 
     return compiling.choose(model, attempt, make_job(channel)), channel.last(events.Log).text
 

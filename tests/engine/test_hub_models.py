@@ -58,7 +58,7 @@ def ask(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[A
     """Asks a real worker, whose hub is the one of the test, and gives all events about it."""
     for name, value in {
         "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "5", "LORA_STUDIO_LOGS": str(tmp_path / "logs"),
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60", "HF_HUB_ETAG_TIMEOUT": "60", "LORA_STUDIO_LOGS": str(tmp_path / "logs"),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("HF_TOKEN", raising=False)
@@ -164,7 +164,7 @@ def test_a_download_tells_its_bytes_over_all_files_and_ends_in_the_shared_cache(
 
 def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) -> None:
     _enlarge(hub.models["tiny/llama"], 6_000_000)
-    hub.slow = 0.02
+    hub.held = 3_000_000
     command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
 
     def cancel(event: Any, worker: client.Worker) -> None:
@@ -175,7 +175,7 @@ def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) 
     listed = ask(commands.ListModels(place="cache"))
     entry = the(listed, events.ModelsFound).models[0]
     assert (entry.source, entry.missing) == ("tiny/llama", 1)
-    hub.slow = 0.0
+    hub.freed.set()
     hub.asked.clear()
     again = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
     assert isinstance(ask(again)[-1], events.Done)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,48 @@ LABELLED = [
     {"prompt": f"What is {n}?", "completion": f"It is {n}{'.' if n % 2 else '?'}", "label": n % 2 > 0}
     for n in range(23)
 ]  # fmt: skip
+
+
+#: Put before the packages of every process of a training: it patches those of one kind.
+_MISHAP = """
+import gc, os, pathlib, sys, time
+if "{module}" in sys.orig_argv:
+    import {holder}
+    own, calls = {holder}.{name}, []
+    def other(*about, **how):
+        calls.append(1)
+        {before}
+        found = own(*about, **how)
+        {after}
+        return found
+    {holder}.{name} = other
+"""
+
+
+@pytest.fixture
+def mishap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Lets something happen in a process of one kind, before or after a function does its work: at that
+    moment and no other, however busy the machine is."""
+    folder = tmp_path / "before"
+    folder.mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+    def arrange(module: str, holder: str, name: str, before: str = "", after: str = "") -> None:
+        told = {"before": before or "pass", "after": after or "pass"}
+        text = _MISHAP.format(module=module, holder=holder, name=name, **told)
+        (folder / "sitecustomize.py").write_text(text)
+
+    return arrange
+
+
+@pytest.fixture
+def misfortune(mishap: Callable[..., None]) -> Callable[..., None]:
+    """Lets memory run out in a function, after it has done its work, at a certain call or calls."""
+
+    def arrange(module: str, holder: str, name: str, when: str) -> None:
+        mishap(module, holder, name, after=f"if len(calls) {when}: raise MemoryError")
+
+    return arrange
 
 
 @pytest.fixture
@@ -101,7 +142,7 @@ def on_device(run: RunFolder, device: str) -> None:
     assert run.load_project().model.device == device
 
 
-def gone(processes: list[psutil.Process], within: float = 10.0) -> bool:
+def gone(processes: list[psutil.Process], within: float = 120.0) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=within)
     return not [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
@@ -149,9 +190,15 @@ def test_two_processes_train_what_one_does_and_listen_to_this_computer_alone(
 
 
 @pytest.mark.slow
-def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(start: Start) -> None:
+def test_a_training_of_two_processes_is_paused_and_goes_on_in_one(
+    start: Start, mishap: Callable[..., None]
+) -> None:
     alone, both = start("cpu", epochs=2), start("cpu:2", epochs=2)
     handle(commands.Train(run=str(alone.path)))
+    # The wish comes while its third step computes: ten are soon done.
+    asked = "any(type(o).__name__ == 'Flags' and o.pause.is_set() for o in gc.get_objects())"
+    wait = f"while len(calls) == 6 and not {asked}: time.sleep(0.02)"
+    mishap("lora_studio.engine", "lora_studio.engine.objectives", "Sft.loss", before=wait)
 
     def pause(event: Event, worker: client.Worker) -> None:
         if isinstance(event, events.StepDone) and event.step < 8:
@@ -187,7 +234,7 @@ def test_the_best_that_a_checkpoint_knows_of_is_deleted_by_no_other_process(star
 
 @pytest.mark.slow
 def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel(
-    start: Start,
+    start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = start("cpu:2", epochs=1000.0, save_every=5, eval_every=1000)
     others: list[psutil.Process] = []
@@ -215,60 +262,27 @@ def test_nothing_survives_a_killed_first_process_a_killed_second_one_or_a_cancel
     assert "(2 of 2) was killed by signal 9" in found[-1].problem.what
     assert run.state() == "failed"
 
-    asked: list[float] = []
-
-    def cancel(event: events.StepDone, worker: client.Worker) -> None:
-        asked.append(time.monotonic())
-        worker.cancel(event.id)
-
-    found = train_in_worker(run, at_step(cancel), resume=True)
+    # Heeded, not enforced: the worker itself says so.
+    monkeypatch.setattr(client, "CANCEL_SECONDS", 600)
+    found = train_in_worker(
+        run, at_step(lambda event, worker: worker.cancel(event.id)), resume=True
+    )
     assert of(found, events.Cancelled)
-    assert time.monotonic() - asked[0] < 10
+    assert list(run.events())[-1].kind == "cancelled"
     assert gone(others)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs parents that die alone")
-def test_a_second_process_that_fails_says_what_and_where(start: Start) -> None:
+def test_a_second_process_that_fails_says_what_and_where(
+    start: Start, mishap: Callable[..., None]
+) -> None:
     run = start("cpu:2")
-
-    def lose(event: Event, worker: client.Worker) -> None:
-        if isinstance(event, events.DatasetReady):
-            # Gone before the second process reads it, after the first one has.
-            Path(run.load_project().dataset.sources[0].path).unlink()
-
-    found = train_in_worker(run, lose)
+    # Gone before the second process reads it, after the first one has.
+    lose = f"pathlib.Path({run.load_project().dataset.sources[0].path!r}).unlink()"
+    mishap("lora_studio.engine.follower", "lora_studio.engine.taking_part", "follow", before=lose)
+    found = train_in_worker(run, nothing)
     assert found[-1].problem.what.startswith("The process on cpu (2 of 2) failed: ")
-
-
-#: Put before the packages of every process of a training: it patches those of one kind.
-_UNFORTUNATE = """
-import sys
-if "{module}" in sys.orig_argv:
-    import {holder}
-    own, calls = {holder}.{name}, []
-    def unfortunate(*about, **how):
-        found = own(*about, **how)
-        calls.append(1)
-        if len(calls) {when}:
-            raise MemoryError
-        return found
-    {holder}.{name} = unfortunate
-"""
-
-
-@pytest.fixture
-def misfortune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets memory run out in a function, after it has done its work, at a certain call or calls."""
-
-    def arrange(module: str, holder: str, name: str, when: str) -> None:
-        folder = tmp_path / "before"
-        folder.mkdir()
-        text = _UNFORTUNATE.format(module=module, holder=holder, name=name, when=when)
-        (folder / "sitecustomize.py").write_text(text)
-        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-
-    return arrange
 
 
 @pytest.mark.slow
@@ -329,21 +343,16 @@ def test_divided_weights_begin_anew_where_memory_runs_out_ahead_of_a_step_of_lab
 
 @pytest.mark.slow
 def test_a_second_process_that_is_killed_at_odd_moments_is_named_and_training_goes_on(
-    start: Start,
+    start: Start, mishap: Callable[..., None]
 ) -> None:
     run = start("cpu:2", eval_every=2, save_every=2)
-
-    def kill_others_at(stage: str) -> Callable[[Event, client.Worker], None]:
-        def on_event(event: Event, worker: client.Worker) -> None:
-            if isinstance(event, events.Progress) and event.stage == stage:
-                for process in psutil.Process(worker.pid).children():
-                    process.kill()
-
-        return on_event
-
-    for attempt, stage in enumerate(("starting the other processes", "evaluating")):
-        found = train_in_worker(run, kill_others_at(stage), resume=attempt > 0)
+    moments = (("taking_part", "follow"), ("training", "Loop._evaluate"))
+    for attempt, (module, name) in enumerate(moments):
+        kill = "os.kill(os.getpid(), 9)"
+        mishap("lora_studio.engine.follower", f"lora_studio.engine.{module}", name, before=kill)
+        found = train_in_worker(run, nothing, resume=attempt > 0)
         assert found[-1].problem.code == "training.rank_died"
+    mishap("none", "lora_studio.engine.training", "Loop._evaluate")
     found = train_in_worker(run, nothing, resume=True)
     assert of(found, events.Done), found[-1]
     assert list(metrics.of_run(run).loss.steps) == [1, 2, 3, 4, 5]

@@ -35,6 +35,7 @@ def _no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_PROJECT", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(trackers, "_PATIENCE", 900.0)  # a busy machine imports these for a minute
 
 
 def make_run(folder: Path, tiny: TinyModel, *chosen: str) -> RunFolder:

@@ -422,29 +422,40 @@ def test_a_checkpoint_is_written_when_asked_for(start: Start) -> None:
     assert [event.step for event in channel.of(events.CheckpointSaved)] == [2, 6]
 
 
+#: A worker that is killed once its twelfth step is told of.
+_KILLED = """
+import os
+from lora_studio.engine import channel, worker
+own = channel.Channel.emit
+def emit(self, event):
+    own(self, event)
+    if event.kind == "step_done" and event.step == 12:
+        os.kill(os.getpid(), 9)
+channel.Channel.emit = emit
+worker.main()
+"""
+
+
 @pytest.mark.slow
 def test_a_worker_killed_in_the_middle_goes_on_where_its_last_checkpoint_was(start: Start) -> None:
     recipe = {"training": {"epochs": 8, "save_every": 5}}
     unbroken, killed = start(**recipe), start(**recipe)
     train(unbroken)
     worker = subprocess.Popen(
-        [sys.executable, "-m", "lora_studio.engine"],
+        [sys.executable, "-c", _KILLED],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     with worker:
         assert worker.stdin is not None
-        assert worker.stdout is not None
+        assert worker.stderr is not None
         worker.stdin.write(commands.Train(run=str(killed.path)).model_dump_json() + "\n")
         worker.stdin.flush()
-        for line in worker.stdout:
-            event = events.parse(line)
-            if isinstance(event, events.StepDone) and event.step >= 12:
-                worker.kill()
-                break
+        said = worker.stderr.read()
+    assert worker.returncode == -9, said
     assert killed.state() == "interrupted"
     last = killed.checkpoint_steps()[-1]
     resumed = train(killed, resume=True)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
+
+from tests.helpers.trickle import pieces
 
 COMMIT = "5" * 40
 TOKEN = "hf_of_the_test"
@@ -28,7 +29,7 @@ class Hub:
     """The server's content: `models` and `datasets` by id. `gated` ones open to the token alone.
 
     `break_after` cuts the next large file off after that many bytes, once. `asked` lists requests.
-    `status` answers everything; `slow` seconds pass before each 64 kB of a file. `about` is what the
+    `status` answers everything; files are `held` up after that many bytes until `freed`. `about` is what the
     list of models says of each besides; models of it need no folder. Whoever sends TOKEN is `pim`.
     `claimed` are sizes that files of a name are said to have.
     """
@@ -40,7 +41,8 @@ class Hub:
     break_after: int | None = None
     broken: bool = False
     status: int | None = None
-    slow: float = 0.0
+    held: int | None = None
+    freed: threading.Event = field(default_factory=threading.Event)
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     claimed: dict[str, int] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -61,6 +63,7 @@ def hub_server(models: dict[str, Path]) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.freed.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -192,9 +195,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         with suppress(ConnectionError):  # whoever cancels hangs up
-            for first in range(0, len(body), 1 << 16):
-                time.sleep(self.hub.slow)
-                self.wfile.write(body[first : first + (1 << 16)])
+            for piece in pieces(body, self.hub.held, self.hub.freed):
+                self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
         """Says nothing: a test looks at `Hub.asked`."""

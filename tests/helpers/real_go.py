@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 SOURCE = Path(__file__).with_name("go_render.go")
-BUILD_SECONDS = 300
+BUILD_SECONDS = 900
 
 
 class NoGoError(RuntimeError):
@@ -93,10 +93,10 @@ def set_up() -> RealGo:
     program = cache / f"go_render-{key}{'.exe' if os.name == 'nt' else ''}"
     if not program.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        building = program.with_suffix(f".{os.getpid()}")
+        building, scratch = program.with_suffix(f".{os.getpid()}"), cache / f"build-{os.getpid()}"
         environment = os.environ | {
             "GOROOT": str(root),
-            "GOCACHE": str(cache / "go-build"),
+            "GOCACHE": str(scratch),  # of its own: whoever is done deletes it
             "GOPATH": str(cache / "go"),
             "GO111MODULE": "off",
             "GOTOOLCHAIN": "local",
@@ -113,5 +113,5 @@ def set_up() -> RealGo:
         if done.returncode:
             raise NoGoError(f"Go could not build {SOURCE.name}: {done.stderr.decode()}")
         building.replace(program)
-        shutil.rmtree(cache / "go-build", ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     return RealGo(program)

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
+
+from tests.helpers.ports import free_port
 
 VERSION = "0.9.3"
 
@@ -155,7 +156,7 @@ def running_server(program: Path, *, recording: bool = False) -> Iterator[Server
     """
     with tempfile.TemporaryDirectory(prefix="ollama-") as home:
         host, models, log = (
-            f"http://127.0.0.1:{_free_port()}",
+            f"http://127.0.0.1:{free_port()}",
             Path(home, "models"),
             Path(home, "log"),
         )
@@ -219,10 +220,3 @@ def _wait_until_it_answers(host: str, process: subprocess.Popen[bytes], log: Pat
             time.sleep(0.05)
     tail = log.read_text(errors="replace")
     raise RuntimeError(f"the Ollama server at {host} did not come up; its log:\n{tail}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -19,6 +19,7 @@ from typing import Any
 
 from lora_studio import __version__
 from lora_studio.engine import bytecode
+from tests.helpers.trickle import pieces
 
 #: An engine's package that speaks the protocol in plain JSON: no library is needed to check it.
 _TRIAL = """
@@ -118,7 +119,7 @@ class Index:
     falsified: set[str] = field(default_factory=set)
     #: Wheels that a status is answered for in place of the file.
     refused: dict[str, int] = field(default_factory=dict)
-    #: Wheels that come byte by byte after so many bytes, until `freed` is set.
+    #: Wheels that are held up after so many bytes, until `freed` is set.
     held: dict[str, int] = field(default_factory=dict)
     freed: threading.Event = field(default_factory=threading.Event)
     sizes: bool = True
@@ -134,15 +135,6 @@ class Index:
     def simple(self) -> str:
         """The address for package managers."""
         return f"{self.url}/simple"
-
-
-def _pieces(content: bytes, held: int, freed: threading.Event) -> Iterator[bytes]:
-    """64 KiB at a time; from `held` on single bytes with a pause before each, until that is set free."""
-    at = 0
-    while at < len(content):
-        size = 1 if at >= held and not freed.wait(0.02) else 1 << 16
-        yield content[at : at + size]
-        at += size
 
 
 @contextmanager
@@ -238,7 +230,7 @@ def serve(index: Index) -> Iterator[Index]:
                 self.close_connection = True
                 if name in index.gone_after_cut:
                     index.refused[name] = 404
-            for piece in _pieces(content, index.held.get(name, len(content)), index.freed):
+            for piece in pieces(content, index.held.get(name), index.freed):
                 if name:  # counted before: whoever has received it may look at once
                     index.sent[name] += len(piece)
                 try:

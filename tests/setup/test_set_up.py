@@ -25,6 +25,7 @@ from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.resolve import remedy_for
 from lora_studio.setup.tools import Stop, find_uv
+from tests.helpers.ports import free_port
 from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
 
 pytestmark = pytest.mark.slow  # several programs are started for each
@@ -300,14 +301,12 @@ def test_the_remedy_is_that_of_the_reason_why_the_network_is_closed(said: str, w
 def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
     index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = Path(lora_studio.__file__).parents[1] / "packaging" / "cutting_proxy.py"
     proxy = subprocess.Popen([sys.executable, str(program), str(port), str(tmp_path)])
     counted = tmp_path / "bytes"
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not counted.exists():  # it listens by then
             assert proxy.poll() is None
             assert time.monotonic() < until
@@ -317,7 +316,7 @@ def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
         told = run()
         ready(told)
         planned = next(event for event in told if isinstance(event, Planned))
-        until = time.monotonic() + 60  # it writes what it has counted ten times a second
+        until = time.monotonic() + 300  # it writes what it has counted ten times a second
         while int(counted.read_text() or 0) <= planned.download:
             assert time.monotonic() < until
             time.sleep(0.05)
