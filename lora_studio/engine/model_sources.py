@@ -167,10 +167,15 @@ def from_gguf(file: Path, job: Job) -> Path:
     from lora_studio.engine import gguf_model
 
     target = paths.cache_folder() / "models" / f"gguf-{_content_hash(file, job)}"
-    if not (target / "config.json").is_file():
-        with folder_atomic(target) as folder:
+    if not _is_whole(target):
+        with folder_atomic(target, stays=_is_whole) as folder:
             gguf_model.convert(file, folder, job)
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a model was put there, by this process or by another, which reads it by now."""
+    return (folder / "config.json").is_file()
 
 
 def _content_hash(file: Path, job: Job) -> str:

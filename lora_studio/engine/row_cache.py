@@ -73,16 +73,17 @@ def fresh_folder() -> Iterator[Path]:
 def keep(folder: Path, name: str) -> Path:
     """Puts a scan in its place; the same scan by another process is as good."""
     size = (folder / ROWS).stat().st_size
+    place = root() / name
     if kept := whole(name, size):
         return kept
-    shutil.rmtree(root() / name, ignore_errors=True)
-    try:
-        folder.rename(root() / name)
-    except OSError:
-        # Another process may have been faster.
-        if not whole(name, size):
-            raise
-    return root() / name
+    with contextlib.suppress(OSError):
+        folder.rename(place)
+        return place
+    # Another process may have been faster, and reads it by now; what is damaged is replaced.
+    if not whole(name, size):
+        shutil.rmtree(place, ignore_errors=True)
+        folder.rename(place)
+    return place
 
 
 def require(folder: Path, size: int) -> None:

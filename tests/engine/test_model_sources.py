@@ -255,6 +255,25 @@ def test_a_gguf_file_is_unpacked_once_for_each_content(
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
+def test_a_model_that_another_process_has_unpacked_meanwhile_is_left_to_whoever_reads_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    theirs: list[Path] = []
+
+    def convert(_: Path, folder: Path, __: object) -> None:
+        (folder / "config.json").write_text("ours")
+        theirs.append(folder.parent / folder.name.removeprefix(".").partition(".")[0])
+        theirs[0].mkdir()
+        (theirs[0] / "config.json").write_text("theirs")
+
+    monkeypatch.setattr(gguf_model, "convert", convert)
+    folder = model_sources.resolve(ModelSpec(source=str(file)), make_job())
+    assert folder == theirs[0]
+    assert (folder / "config.json").read_text() == "theirs"
+
+
 @pytest.mark.slow
 def test_an_unknown_way_of_splitting_text_is_refused_by_name(
     tiny: TinyModel, tmp_path: Path, cache: Path

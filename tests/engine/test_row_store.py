@@ -126,6 +126,25 @@ def test_progress_is_in_bytes_of_the_file_also_of_a_compressed_one(tmp_path: Pat
     assert done[-1] <= file.stat().st_size
 
 
+def test_a_scan_that_another_process_has_put_there_meanwhile_is_left_to_whoever_reads_it(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = scan(write_rows(tmp_path / "rows.jsonl", [qa(1)])).folder
+    number = theirs.stat().st_ino
+    looks: list[Path | None] = []
+    whole = row_cache.whole
+
+    def look(name: str, size: int) -> Path | None:
+        looks.append(whole(name, size) if looks else None)  # not there yet when looked at first
+        return looks[-1]
+
+    with row_cache.fresh_folder() as folder:
+        shutil.copytree(theirs, folder, dirs_exist_ok=True)
+        monkeypatch.setattr(row_cache, "whole", look)
+        assert row_cache.keep(folder, theirs.name) == theirs
+    assert theirs.stat().st_ino == number
+
+
 def test_scans_long_unused_are_deleted_and_half_made_ones_too(tmp_path: Path, cache: Path) -> None:
     old = scan(write_rows(tmp_path / "old.jsonl", [qa(1)])).folder
     fresh = scan(write_rows(tmp_path / "fresh.jsonl", [qa(2)])).folder
