@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QDeadlineTimer, QObject, QTimer, Signal
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.gui.worker_thread import WorkerThread
 
 #: Milliseconds without a question after which a worker gives its memory back.
 IDLE = 15 * 60 * 1000
-
-#: Longest wait for a worker that was killed, in milliseconds.
-_PATIENCE = 3000
 
 
 class ChatLink(QObject):
@@ -27,10 +26,16 @@ class ChatLink(QObject):
     busy_changed = Signal(bool)
     held_changed = Signal(bool)
 
-    def __init__(self, parent: QObject | None = None) -> None:
-        """No worker before there is something to ask."""
+    def __init__(
+        self,
+        parent: QObject | None = None,
+        start: Callable[[], WorkerThread] = WorkerThread.starting,
+    ) -> None:
+        """No worker before there is something to ask; `start` makes the thread of one."""
         super().__init__(parent)
+        self._make = start
         self._thread: WorkerThread | None = None
+        self._leaving: WorkerThread | None = None  # ended, but its memory is not free yet
         self._open: dict[str, str] = {}  # commands without an ending, and their kinds
         self._over = False
         self._idle = QTimer(self, singleShot=True, interval=IDLE)
@@ -51,10 +56,11 @@ class ChatLink(QObject):
         if self._over:
             return
         if self._thread is None:
-            self._thread = WorkerThread.starting()
+            self._thread = self._make()
             self._thread.event_received.connect(self._take)
             self._thread.ended.connect(self._gone)
-            self._thread.start()
+            if self._leaving is None:
+                self._thread.start()
             self.held_changed.emit(True)
         self._idle.stop()
         was_busy, self._open[command.id] = self.busy, command.kind
@@ -71,15 +77,19 @@ class ChatLink(QObject):
                     self._thread.cancel(command)
 
     def rest(self) -> None:
-        """Gives the memory back: the worker ends at once, the next question starts another."""
+        """Gives the memory back: the worker ends, the next question starts another once it has gone."""
         self._idle.stop()
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        thread.disconnect(self)
-        thread.kill()
-        thread.wait(QDeadlineTimer(_PATIENCE))
-        thread.deleteLater()
+        thread.event_received.disconnect(self._take)
+        thread.ended.disconnect(self._gone)
+        if self._leaving is None:
+            thread.ended.connect(self._left)
+            self._leaving = thread
+            thread.kill()
+        else:  # it waits for the one before to go, and has nothing to give back
+            thread.deleteLater()
         self._end_all()
         self.held_changed.emit(False)
 
@@ -97,6 +107,14 @@ class ChatLink(QObject):
             if not self._open:
                 self._idle.start()
                 self.busy_changed.emit(False)
+
+    def _left(self) -> None:
+        """The memory is free: what was asked meanwhile is answered."""
+        if self._leaving is not None:
+            self._leaving.deleteLater()
+            self._leaving = None
+        if self._thread is not None:
+            self._thread.start()
 
     def _gone(self) -> None:
         """The worker ended by itself; every command has had its ending."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+from PySide6.QtCore import QObject, Signal
 
 from lora_studio.gui.language import mark
 from lora_studio.gui.lasting_thread import LastingThread
@@ -38,9 +38,6 @@ STAGES = {
     "Moving": mark("Moving"),
     "Removing": mark("Removing"),
 }
-
-#: Longest wait for a set-up that was told to end, in milliseconds.
-_PATIENCE = 3000
 
 
 class Steps(Protocol):
@@ -182,11 +179,10 @@ class EngineControl(QObject):
             self.changed.emit()
 
     def leave(self) -> None:
-        """The window closes: cancels and waits a moment."""
+        """The window closes: what is under way ends soon, and nobody waits for it."""
         if (thread := self._thread) is not None:
             self._thread = None
             thread.forget()
-            thread.wait(QDeadlineTimer(_PATIENCE))
 
     def _take(self, event: Event) -> None:
         match event:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtCore import QDeadlineTimer, QObject, Signal
+from PySide6.QtCore import QObject, Signal
 
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem, Step
@@ -56,10 +56,6 @@ _LANES = {
 _OWN = (
     "list_models", "search_models", "download_model", "inspect_account", "sign_in", "sign_out",
 )  # fmt: skip
-
-
-#: Longest wait for a worker that was killed, in milliseconds: the window never hangs for one.
-_PATIENCE = 3000
 
 
 class Inspector(QObject):
@@ -148,8 +144,6 @@ class Inspector(QObject):
         self._over = True
         for thread in self._threads.values():
             thread.kill()
-        for thread in self._threads.values():
-            thread.wait(QDeadlineTimer(_PATIENCE))
 
     def _running(self, lane: str) -> WorkerThread:
         if lane not in self._threads:

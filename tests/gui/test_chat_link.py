@@ -1,0 +1,76 @@
+"""A worker that is given back: nobody waits for its end, and no other one begins before it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from pytestqt.qtbot import QtBot
+
+from lora_studio import client
+from lora_studio.core import commands, events
+from lora_studio.gui.chat_link import ChatLink
+from lora_studio.gui.worker_thread import WorkerThread
+from tests.gui.conftest import WAIT
+
+
+class Lingering:
+    """A worker that takes as long to end as the test wants, as one does that holds a GPU."""
+
+    def __init__(self, number: int, told: list[str]) -> None:
+        self._number, self._told = number, told
+        self._killed = threading.Event()
+        self.may_go = threading.Event()
+        told.append(f"{number} begins")
+
+    def events(self) -> Iterator[events.Event]:
+        yield events.Hello(protocol=events.PROTOCOL, app_version="0", pid=1)
+        self._killed.wait(WAIT / 1000)
+        self.may_go.wait(WAIT / 1000)
+        self._told.append(f"{self._number} has gone")
+
+    def send(self, command: client.Command) -> None:
+        self._told.append(f"{self._number} is asked {command.id}")
+
+    def cancel(self, target: str) -> None:
+        self.kill()
+
+    def close(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self._killed.set()
+
+    def detach(self) -> None:
+        self.kill()
+
+
+def test_the_next_worker_begins_when_the_one_before_has_given_its_memory_back(
+    qtbot: QtBot,
+) -> None:
+    told: list[str] = []
+    workers: list[Lingering] = []
+
+    def make() -> client.Link:
+        workers.append(Lingering(len(workers) + 1, told))
+        return workers[-1]
+
+    link = ChatLink(start=lambda: WorkerThread(make))
+    first, dropped, last = (commands.InspectOllama(host="http://localhost:1") for _ in range(3))
+    link.send(first)
+    qtbot.waitUntil(lambda: told == ["1 begins", f"1 is asked {first.id}"], timeout=WAIT)
+    link.rest()  # returns although the worker is still there
+    assert told[-1] == f"1 is asked {first.id}"
+    assert not link.held
+    assert not link.busy
+    link.send(dropped)  # a second rest takes this one's worker away before it has begun
+    link.rest()
+    link.send(last)
+    assert link.held
+    assert len(workers) == 1
+    workers[0].may_go.set()
+    qtbot.waitUntil(lambda: len(told) == 5, timeout=WAIT)
+    assert told[2:] == ["1 has gone", "2 begins", f"2 is asked {last.id}"]
+    workers[1].may_go.set()
+    link.leave()
+    link.deleteLater()
