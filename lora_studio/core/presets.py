@@ -44,11 +44,11 @@ PRESETS: tuple[Preset, ...] = (
             }
         ),
     ),
-    Preset("balanced", "Balanced", "What suits most: start here", MappingProxyType({})),
+    Preset("balanced", "Balanced", "what suits most: start here", MappingProxyType({})),
     Preset(
         "best",
         "Best quality",
-        "Longer and wider; ends when it stops helping",
+        "longer and wider; ends when it stops helping",
         MappingProxyType(
             {
                 ("training", "epochs"): 6.0,

@@ -23,6 +23,7 @@ from lora_studio.gui.language import mark, tr
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
+from lora_studio.gui.widgets import plain_table
 from lora_studio.gui.widgets.basics import button, column, label
 from lora_studio.gui.widgets.fact_list import FactList
 
@@ -56,10 +57,10 @@ class AboutDialog(Dialog):
         self.table.setHorizontalHeaderLabels([tr("Package"), tr("Version"), tr("Licence")])
         self.table.setAccessibleName(tr("Licences of the packages"))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
-        self.table.setTabKeyNavigation(False)
+        plain_table.set_up(self.table)
+        head = self.table.horizontalHeader()
+        head.setSectionResizeMode(2, QHeaderView.ResizeMode.Stretch)
+        head.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         self.table.setMinimumSize(Size.scaled(560), 200)
         self.body.addLayout(
             column(

@@ -3442,10 +3442,6 @@
             <translation>Protokolle</translation>
         </message>
         <message>
-            <source>Longer and wider; ends when it stops helping</source>
-            <translation>Länger und breiter; endet, wenn es nicht mehr hilft</translation>
-        </message>
-        <message>
             <source>Longer rows</source>
             <translation>Längere Zeilen</translation>
         </message>
@@ -6507,8 +6503,8 @@
             <translation>Der Loss stieg von {first} auf {last}.</translation>
         </message>
         <message>
-            <source>The memory it takes appears once model and device are known.</source>
-            <translation>Der Speicherbedarf erscheint, sobald Modell und Gerät bekannt sind.</translation>
+            <source>The memory it takes appears once model and device are known and every value is valid.</source>
+            <translation>Der Speicherbedarf erscheint, sobald Modell und Gerät bekannt und alle Werte gültig sind.</translation>
         </message>
         <message>
             <source>The merged model</source>
@@ -8018,10 +8014,6 @@
             <translation>Was beim Einrichten der Engine geschah.</translation>
         </message>
         <message>
-            <source>What suits most: start here</source>
-            <translation>Was meistens passt: Beginnen Sie hier</translation>
-        </message>
-        <message>
             <source>What the adapter begins as. The default changes nothing at first. EVA looks at some of the rows and begins with the directions that vary most. PiSSA takes the largest singular vectors of the weights themselves and often learns faster, OLoRA an orthonormal basis of them; both need an unquantised base. LoftQ makes up for what 4-bit weights lose. With the last three the saved adapter has twice the rank.</source>
             <translation>Womit der Adapter beginnt. Die Vorgabe ändert zunächst nichts. EVA sieht sich einige Zeilen an und beginnt mit den Richtungen, die am meisten schwanken. PiSSA nimmt die größten Singulärvektoren der Gewichte selbst und lernt oft schneller, OLoRA eine Orthonormalbasis davon; beide brauchen eine unquantisierte Basis. LoftQ gleicht aus, was 4-Bit-Gewichte verlieren. Bei den letzten dreien hat der gespeicherte Adapter den doppelten Rang.</translation>
         </message>
@@ -9378,6 +9370,10 @@
             <translation>Modelle des Chats laden</translation>
         </message>
         <message>
+            <source>longer and wider; ends when it stops helping</source>
+            <translation>länger und breiter; endet, wenn es nicht mehr hilft</translation>
+        </message>
+        <message>
             <source>looking at files</source>
             <translation>Dateien ansehen</translation>
         </message>
@@ -10344,6 +10340,10 @@
         <message>
             <source>weights divided among the GPUs</source>
             <translation>Gewichte auf die GPUs aufgeteilt</translation>
+        </message>
+        <message>
+            <source>what suits most: start here</source>
+            <translation>passt meistens: hier beginnen</translation>
         </message>
         <message>
             <source>writing model</source>

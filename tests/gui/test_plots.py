@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRectF, Qt
 from PySide6.QtGui import QImage, QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from lora_studio.core import events
 from lora_studio.gui import theme
+from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.chart import Scale
 from lora_studio.gui.plots.length_histogram import LengthHistogram, Lengths
 from lora_studio.gui.plots.loss_plot import REDRAW_EVERY, LossPlot
 from lora_studio.gui.plots.run_curves import RunCurves
-from lora_studio.gui.plots.trace import Trace, tag_box
+from lora_studio.gui.plots.run_overlay import RunOverlay
+from lora_studio.gui.plots.trace import Trace
 from tests.helpers import model_facts
 
 LEFT = Qt.MouseButton.LeftButton
@@ -460,10 +462,48 @@ def test_without_lengths_the_histogram_says_what_is_missing(histogram: LengthHis
     assert histogram.fit.isHidden()
 
 
-def test_letters_of_runs_that_end_alike_do_not_cover_one_another() -> None:
-    px, py = np.linspace(0.0, 300.0, 100), np.full(100, 50.0)
-    boxes = [tag_box(tag, px, py) for tag in "ABC"]
-    assert all(box is not None for box in boxes)
-    pairs = itertools.combinations([box for box in boxes if box is not None], 2)
-    assert not any(one.intersects(other) for one, other in pairs)
-    assert tag_box("A", px, np.full(100, np.nan)) is None
+def test_letters_touch_no_line_and_no_other_letter_wherever_runs_end() -> None:
+    columns = np.linspace(0.0, 300.0, 100)
+    falling = np.linspace(20.0, 80.0, 100)
+    lines = [
+        (columns, falling),
+        (columns, falling + 0.5),
+        (columns[:40], falling[:40] - 3.0),  # ends early, under a line that goes on
+        (columns, falling + 2.0 * np.sin(columns)),
+    ]
+    ends = [QPointF(px[-1], py[-1]) for px, py in lines]
+    view = QRectF(0.0, 0.0, 300.0 + tags.room(), 100.0)
+    boxes = tags.placed(ends, lines, view)
+    assert all(view.contains(box) for box in boxes)
+    assert all(box.left() > end.x() for box, end in zip(boxes, ends, strict=True))
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.intersects(other)
+    for box, (px, py) in itertools.product(boxes, lines):
+        inside = (px >= box.left()) & (px <= box.right())
+        assert not np.any((py[inside] > box.top()) & (py[inside] < box.bottom()))
+
+
+def test_runs_that_end_together_leave_room_for_their_letters(qtbot: QtBot) -> None:
+    overlay = RunOverlay()
+    qtbot.addWidget(overlay)
+    overlay.resize(600, 300)
+    runs = [RunCurves(name) for name in ("first", "second", "third")]
+    for number, run in enumerate(runs):
+        for step in range(1, 101):
+            loss = 2.0 - step / 90 + number / 50
+            run.take(
+                events.StepDone(
+                    step=step, steps=100, epoch=1.0, loss=loss, learning_rate=1e-4, grad_norm=1.0,
+                    tokens=1, tokens_per_s=1.0, memory_bytes=1,
+                )
+            )  # fmt: skip
+    overlay.set_runs(runs)
+    overlay.show()
+    overlay.grab()
+    chart = overlay.chart
+    boxes = chart.tags.boxes(chart.tags.sceneTransform())
+    assert [trace.tag for trace, _ in boxes] == ["C", "B", "A"]
+    for one, other in itertools.combinations([box for _, box in boxes], 2):
+        assert not one.intersects(other)
+    ends = [trace.pixels(chart.tags.sceneTransform())[0][-1] for trace, _ in boxes]
+    assert all(box.left() > end for (_, box), end in zip(boxes, ends, strict=True))

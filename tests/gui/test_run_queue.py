@@ -141,9 +141,9 @@ def test_the_queue_is_put_in_order_by_keyboard(
     page = parts.page
     page.on_shown()
     qtbot.waitUntil(lambda: len(page.library.runs) == 3, timeout=WAIT)
-    page.tabs.setCurrentWidget(page.waiting)
-    names, shown = [run.path.name for run in runs], page.waiting.list
-    assert page.tabs.tabText(2) == "Queue (3)"
+    page.side.setCurrentWidget(page.side.waiting)
+    names, shown = [run.path.name for run in runs], page.side.waiting.list
+    assert page.side.tabText(2) == "Queue (3)"
     shown.setFocus()
     shown.setCurrentRow(2)
     qtbot.keyClick(shown, Qt.Key.Key_Up, Qt.KeyboardModifier.AltModifier)

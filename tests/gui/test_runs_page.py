@@ -121,25 +121,25 @@ def test_a_run_that_cannot_be_read_does_not_stay_ticked(
 
 def test_several_runs_are_compared_by_what_differs(page: RunsPage) -> None:
     _choose(page, 0, 1)
-    lines = page.settings.lines.lines
+    lines = page.side.settings.lines.lines
     assert [line.about.name for line in lines] == [
         "source", "rank", "alpha", "sources", "epochs", "learning_rate", "seed",
     ]  # fmt: skip
     assert all(line.differs for line in lines)
-    page.settings.only.click()
-    everything = page.settings.lines.lines
+    page.side.settings.only.click()
+    everything = page.side.settings.lines.lines
     assert len(everything) > 60
     assert {line.about.name for line in everything if line.differs} == {
         line.about.name for line in lines
     }
-    cell = page.settings.lines.index([line.about.name for line in lines].index("rank"), 0)
-    assert page.settings.view.isVisible()
+    cell = page.side.settings.lines.index([line.about.name for line in lines].index("rank"), 0)
+    assert page.side.settings.view.isVisible()
     assert cell.isValid()
 
 
 def test_values_of_several_runs_share_the_room_there_is(page: RunsPage, qtbot: QtBot) -> None:
     _choose(page, 0, 1, 2)
-    view = page.settings.view
+    view = page.side.settings.view
     view.resize(900, 300)
     widths = [view.columnWidth(column) for column in range(1, 4)]
     assert view.viewport().width() - 3 <= view.columnWidth(0) + sum(widths) <= 900
@@ -152,8 +152,8 @@ def test_values_of_several_runs_share_the_room_there_is(page: RunsPage, qtbot: Q
 def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
     _choose(page, 1)
     run = page.table.chosen()[0]
-    assert page.facts.facts()["Folder"] == run.folder
-    shown = {line.about.name: line.values[0] for line in page.settings.lines.lines}
+    assert page.side.facts.facts()["Folder"] == run.folder
+    shown = {line.about.name: line.values[0] for line in page.side.settings.lines.lines}
     assert shown["rank"] == run.rank
     assert "dropout" not in shown
 
@@ -161,12 +161,12 @@ def test_one_run_shows_what_is_not_at_its_default(page: RunsPage) -> None:
 def test_title_tags_and_notes_are_kept_in_the_run(page: RunsPage, qtbot: QtBot) -> None:
     (name,) = _choose(page, 2)
     qtbot.keyClick(page.table, Qt.Key.Key_F2)
-    qtbot.waitUntil(page.notes.title.hasFocus)
-    qtbot.keyClicks(page.notes.title, "the polite one")
-    qtbot.keyClick(page.notes.title, Qt.Key.Key_Return)
-    page.notes.tags.setFocus()
-    page.notes.tags.setText("polite, keep,polite")
-    qtbot.keyClick(page.notes.tags, Qt.Key.Key_Return)
+    qtbot.waitUntil(page.side.notes.title.hasFocus)
+    qtbot.keyClicks(page.side.notes.title, "the polite one")
+    qtbot.keyClick(page.side.notes.title, Qt.Key.Key_Return)
+    page.side.notes.tags.setFocus()
+    page.side.notes.tags.setText("polite, keep,polite")
+    qtbot.keyClick(page.side.notes.tags, Qt.Key.Key_Return)
     about = page.library.run(name).about()
     assert (about.title, about.tags) == ("the polite one", ("polite", "keep"))
     _until_seen(page, qtbot, 12)
@@ -180,7 +180,7 @@ def test_what_is_typed_stays_with_its_run_when_another_project_opens(
 ) -> None:
     (name,) = _choose(page, 0)
     run = page.library.run(name)
-    page.notes.notes.setPlainText("half a thought")
+    page.side.notes.notes.setPlainText("half a thought")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "other.lorastudio").write_text("schema_version = 3\n")
     parts.state.open(tmp_path / "other")
@@ -192,9 +192,9 @@ def test_a_tag_is_given_to_several_runs_and_their_own_stay(page: RunsPage, qtbot
     names = _choose(page, 0, 1)
     before = [page.library.run(name).about().tags for name in names]
     qtbot.keyClick(page.table, Qt.Key.Key_T, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(page.notes.tags.hasFocus)
-    qtbot.keyClicks(page.notes.tags, "keep")
-    qtbot.keyClick(page.notes.tags, Qt.Key.Key_Return)
+    qtbot.waitUntil(page.side.notes.tags.hasFocus)
+    qtbot.keyClicks(page.side.notes.tags, "keep")
+    qtbot.keyClick(page.side.notes.tags, Qt.Key.Key_Return)
     after = [page.library.run(name).about().tags for name in names]
     assert after == [(*tags, "keep") for tags in before]
 
@@ -332,6 +332,26 @@ def test_shown_runs_are_written_as_a_table(page: RunsPage, tmp_path: Path, qtbot
     assert len((tmp_path / "runs.csv").read_text().splitlines()) == 13
 
 
+def test_home_and_end_go_to_the_first_and_the_last_run_also_before_any_is_chosen(
+    page: RunsPage, qtbot: QtBot
+) -> None:
+    names = _names(page)
+    for key, wanted in ((Qt.Key.Key_Home, names[0]), (Qt.Key.Key_End, names[-1])):
+        page.table.clearSelection()
+        qtbot.keyClick(page.table, key)
+        assert [run.folder for run in page.table.chosen()] == [wanted]
+    qtbot.keyClick(page.table, Qt.Key.Key_Home)
+    assert [run.folder for run in page.table.chosen()] == [names[0]]
+
+
+def test_every_tab_beside_the_table_is_seen_in_any_language(page: RunsPage, qtbot: QtBot) -> None:
+    bar = page.side.tabBar()
+    page.side.setTabText(0, "Einstellungen des Laufs, die nicht die Vorgabe sind")
+    page.side.show_grids(page.library.runs)
+    page.resize(1096, 700)  # the window at its usual size, without the rail
+    qtbot.waitUntil(lambda: bar.width() >= bar.sizeHint().width(), timeout=WAIT)
+
+
 def test_the_only_run_is_chosen_and_ticked_by_keyboard(
     page: RunsPage, qtbot: QtBot, parts: Parts
 ) -> None:
@@ -373,19 +393,19 @@ def test_a_grid_of_two_settings_waits_in_the_queue(
     _until_seen(page, qtbot, 16)
     first = page.library.run(parts.queue.names[0]).load_project()
     assert (first.lora.rank, first.training.schedule) == (8, "linear")
-    assert page.tabs.isTabVisible(3)
+    assert page.side.isTabVisible(3)
 
 
 def test_a_grid_shows_the_best_eval_loss_over_both_values(page: RunsPage, qtbot: QtBot) -> None:
     as_search(list_runs(page.library.run("x").path.parent)[::-1])
     page.library.refresh()
-    qtbot.waitUntil(lambda: page.grids.shown is not None, timeout=WAIT)
-    table = page.grids.table
+    qtbot.waitUntil(lambda: page.side.grids.shown is not None, timeout=WAIT)
+    table = page.side.grids.table
     assert [table.verticalHeaderItem(n).text() for n in range(4)] == ["8", "16", "32", "64"]
     assert [table.horizontalHeaderItem(n).text() for n in range(3)] == ["5e-5", "1e-4", "2e-4"]
     runs = {(run.rank, run.value("training.learning_rate")): run for run in page.library.runs}
     lowest = min(runs, key=lambda key: runs[key].best_eval or 9.0)
-    assert page.grids.words.text().endswith(
+    assert page.side.grids.words.text().endswith(
         f"with Rank {lowest[0]}, Learning rate {decimal(lowest[1])}."
     )
     table.item(1, 2).setSelected(True)

@@ -838,4 +838,4 @@ def test_the_header_tells_how_many_runs_wait_and_leads_to_them(
     assert window.header.queue.text() == "2 queued"
     window.header.queue.click()
     assert window.place == "runs"
-    assert window.runs.tabs.currentWidget() is window.runs.waiting
+    assert window.runs.side.currentWidget() is window.runs.side.waiting

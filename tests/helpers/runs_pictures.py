@@ -35,11 +35,11 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     page.plot.read_at(None)
     window.queue.pause()
     window.queue.add([Entry(run=name) for name in names[3:6]])
-    page.tabs.setCurrentWidget(page.waiting)
-    page.waiting.list.setCurrentRow(1)
+    page.side.setCurrentWidget(page.side.waiting)
+    page.side.waiting.list.setCurrentRow(1)
     yield "runs-queue", window
     window.queue.remove(names)
-    page.tabs.setCurrentWidget(page.grids)
+    page.side.setCurrentWidget(page.side.grids)
     yield "runs-grid", window
     page.do.search()
     searching = page.findChild(GridDialog)
@@ -47,10 +47,10 @@ def runs_shots(window: Window, until: Until) -> Iterator[tuple[str, QWidget]]:
     QTest.qWait(100)
     yield "dialog-grid", searching
     searching.reject()
-    page.tabs.setCurrentWidget(page.notes)
+    page.side.setCurrentWidget(page.side.notes)
     page.table.choose(names[:1])
     yield "runs-notes", window
-    page.tabs.setCurrentIndex(0)
+    page.side.setCurrentIndex(0)
     cut = next(run.folder for run in page.library.runs if run.state == "interrupted")
     page.table.choose([cut])
     yield "runs-interrupted", window

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from PySide6.QtCore import QEvent, QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtCore import QPoint, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
-    QFrame,
-    QScrollArea,
     QSplitter,
     QStackedWidget,
-    QTabWidget,
     QWidget,
 )
 
-from lora_studio.core import events, run_grid, run_table, words
+from lora_studio.core import events, run_table, words
 from lora_studio.core.problems import Problem, ProblemError
 from lora_studio.core.run_about import About
-from lora_studio.core.run_index import RunSummary
 from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.pages.place import Place
 from lora_studio.gui.plots.run_overlay import RunOverlay
@@ -29,23 +23,16 @@ from lora_studio.gui.run_actions import RunActions
 from lora_studio.gui.run_curves_reader import RunCurvesReader
 from lora_studio.gui.run_library import RunLibrary
 from lora_studio.gui.run_queue import RunQueue
-from lora_studio.gui.text_size import Size
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label, row
 from lora_studio.gui.widgets.controls import Line
-from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.grid_view import GridView
-from lora_studio.gui.widgets.queue_view import QueueView
+from lora_studio.gui.widgets.divided import divided
 from lora_studio.gui.widgets.run_model import STATES
-from lora_studio.gui.widgets.run_notes import RunNotes
-from lora_studio.gui.widgets.run_settings import RunSettings
+from lora_studio.gui.widgets.run_side import RunSide
 from lora_studio.gui.widgets.run_table import RunTable
 
 #: Milliseconds between two looks at the runs while one is at work, and without typing before a search.
 _LOOK_EVERY, _PAUSE = 2000, 150
-#: Width in pixels of what stands beside the table.
-_SIDE = 240
 #: The table of what is above, and both of the width, in per cent.
 _SHARES = (55.0, 70.0)
 
@@ -82,9 +69,7 @@ class RunsPage(Place):
         self.do = RunActions(state, self.library, queue, self)
         self.search, self.filter = Line(), QComboBox()
         self.count = label(role="muted")
-        self.facts, self.settings, self.notes = FactList(), RunSettings(), RunNotes()
-        self.waiting, self.grids = QueueView(), GridView()
-        self.tabs, self.content = QTabWidget(), QStackedWidget()
+        self.side, self.content = RunSide(self.table.rows), QStackedWidget()
         self._typing = QTimer(self, singleShot=True, interval=_PAUSE)
         self._look = QTimer(self, singleShot=True)
         self._build()
@@ -107,7 +92,7 @@ class RunsPage(Place):
 
     def leave(self) -> None:
         """Ends every look and reading; the layout is kept for the next start."""
-        self.notes.commit()
+        self.side.notes.commit()
         self._preferences.runs_table = self.table.layout_chosen()
         self._preferences.runs_shares = [_share(self._above), _share(self._whole)]
         self._look.stop()
@@ -116,7 +101,7 @@ class RunsPage(Place):
             part.leave()
 
     def _open_project(self) -> None:
-        self.notes.commit()  # what is typed belongs to the project before
+        self.side.notes.commit()  # what is typed belongs to the project before
         self.header.primary.setEnabled(self._state.draft.path is not None)
         self.curves.leave()
         self.table.rows.ticked = []
@@ -143,9 +128,7 @@ class RunsPage(Place):
         self._fill_filter()
         self._filter()
         self.content.setCurrentIndex(1 if self.library.runs else 0)
-        found = run_grid.grids(self.library.runs)
-        self.grids.show_grids(found)
-        self.tabs.setTabVisible(3, bool(found))
+        self.side.show_grids(self.library.runs)
         self.table.fit()
         self._read_curves()
         self._show_queue()
@@ -190,30 +173,17 @@ class RunsPage(Place):
     def _show_chosen(self) -> None:
         chosen = self.table.chosen()
         self.do.choose(chosen, self.table.rows.shown)
-        rows = self.table.rows
-        heads = [rows.letter(run.folder) or rows.names.of(run) for run in chosen[:8]]
-        self.settings.show_runs(chosen[:8], heads)
-        self.notes.show_runs(chosen, rows.names.of(chosen[0]) if chosen else "")
-        self.facts.setVisible(len(chosen) == 1)
-        if len(chosen) == 1:
-            self.facts.show_facts(_facts(chosen[0], tr(STATES[rows.state_of(chosen[0])][0])))
+        self.side.show_chosen(chosen)
 
     def show_queue(self) -> None:
         """Brings what waits before the rest."""
-        self.tabs.setCurrentWidget(self.waiting)
+        self.side.setCurrentWidget(self.side.waiting)
 
     def _show_queue(self) -> None:
         self.table.rows.set_queued(self.queue.names)
-        known = {run.folder: run for run in self.library.runs}
-        entries = []
-        for name in self.queue.names:
-            run = known.get(name)
-            entries.append((name, self.table.rows.names.of(run) if run else name))
-        self.waiting.show_queue(
-            entries, paused=self.queue.paused, running=bool(self._state.running)
+        self.side.show_queue(
+            self.queue.names, paused=self.queue.paused, running=bool(self._state.running)
         )
-        title = tr("Queue")
-        self.tabs.setTabText(2, f"{title} ({len(entries)})" if entries else title)
 
     def _show_current(self) -> None:
         self.table.rows.set_current(self._state.run.path.name if self._state.run else "")
@@ -255,7 +225,7 @@ class RunsPage(Place):
         self.library.refresh()
 
     def _edit(self, field: Line) -> None:
-        self.tabs.setCurrentWidget(self.notes)
+        self.side.setCurrentWidget(self.side.notes)
         field.setFocus()
         field.selectAll()
 
@@ -289,8 +259,8 @@ class RunsPage(Place):
         )
         tools = row(self.search, self.filter, self.count, None, self.more)
         tools.setStretch(0, 1)
-        self._above = _splitter(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
-        self._whole = _splitter(Qt.Orientation.Horizontal, self._above, self._side(), (5, 2))
+        self._above = divided(Qt.Orientation.Vertical, self.table, self.plot, (3, 2))
+        self._whole = divided(Qt.Orientation.Horizontal, self._above, self.side, (5, 2))
         self._lay_out_as_before()
         page = QWidget()
         page.setLayout(column(tools, self._whole, spacing=Space.M))
@@ -305,26 +275,6 @@ class RunsPage(Place):
         for split, share in zip(splits, shares if len(shares) == 2 else _SHARES, strict=True):
             if 0 < share < 100:
                 split.setSizes([round(100 * share), round(100 * (100 - share))])
-
-    def _side(self) -> QWidget:
-        inner = QWidget()
-        inner.setObjectName("scrolled")
-        self.facts.setContentsMargins(0, Space.M, 0, 0)
-        self.settings.view.setMinimumHeight(Size.scaled(200))
-        inner.setLayout(column(self.facts, self.settings, spacing=0))
-        known = QScrollArea(widgetResizable=True)
-        known.setWidget(inner)
-        known.setFrameShape(QFrame.Shape.NoFrame)
-        known.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        known.setAccessibleName(tr("Settings"))
-        self.tabs.addTab(known, tr("Settings"))
-        self.tabs.addTab(self.notes, tr("Notes"))
-        self.tabs.addTab(self.waiting, tr("Queue"))
-        self.tabs.addTab(self.grids, tr("Grid"))
-        self.tabs.setMinimumWidth(Size.scaled(_SIDE))
-        self.tabs.setAccessibleName(tr("About the chosen runs"))
-        self.tabs.tabBar().setAccessibleName(tr("About the chosen runs"))
-        return self.tabs
 
     def _empty(self) -> EmptyState:
         return EmptyState(
@@ -351,20 +301,20 @@ class RunsPage(Place):
         self.table.chosen_changed.connect(self._show_chosen)
         self.table.open_clicked.connect(self.do.open)
         self.table.menu_wanted.connect(self._show_menu)
-        self.notes.edited.connect(self._keep_about)
+        self.side.notes.edited.connect(self._keep_about)
         self.do.open_requested.connect(self.open_requested)
         self.do.close_requested.connect(self.close_requested)
         self.do.talk_wanted.connect(self.talk_wanted)
-        self.do.rename_requested.connect(lambda: self._edit(self.notes.title))
-        self.do.tag_requested.connect(lambda: self._edit(self.notes.tags))
+        self.do.rename_requested.connect(lambda: self._edit(self.side.notes.title))
+        self.do.tag_requested.connect(lambda: self._edit(self.side.notes.tags))
         self.do.runs_changed.connect(self.library.refresh)
-        self.waiting.start_clicked.connect(self.queue.start)
-        self.waiting.pause_clicked.connect(self.queue.pause)
-        self.waiting.moved.connect(self.queue.move)
-        self.waiting.removed.connect(self.queue.remove)
+        self.side.waiting.start_clicked.connect(self.queue.start)
+        self.side.waiting.pause_clicked.connect(self.queue.pause)
+        self.side.waiting.moved.connect(self.queue.move)
+        self.side.waiting.removed.connect(self.queue.remove)
         self.header.primary.clicked.connect(self.do.search)
-        self.grids.chosen.connect(self.table.choose)
-        self.grids.opened.connect(lambda _: self.do.open())
+        self.side.grids.chosen.connect(self.table.choose)
+        self.side.grids.opened.connect(lambda _: self.do.open())
         self.search.textEdited.connect(lambda _: self._typing.start())
         self.search.entered.connect(self._filter)
         self.search.reverted.connect(self._empty_search)
@@ -376,62 +326,12 @@ class RunsPage(Place):
         find.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         find.activated.connect(self.search.setFocus)
 
-    def changeEvent(self, event: QEvent) -> None:
-        """Larger text needs a wider side."""
-        super().changeEvent(event)
-        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
-            self.tabs.setMinimumWidth(Size.scaled(_SIDE))
-
     def minimumSizeHint(self) -> QSize:
         """Splitters give way."""
         return QSize(600, 400)
-
-
-def _splitter(
-    orientation: Qt.Orientation, first: QWidget, second: QWidget, shares: Sequence[int]
-) -> QSplitter:
-    split = QSplitter(orientation)
-    split.setHandleWidth(1)
-    split.setChildrenCollapsible(False)
-    across = orientation == Qt.Orientation.Horizontal
-    for number, part in enumerate((first, second)):
-        holder = QWidget()
-        inside = column(part)
-        before, after = (Space.M, 0) if number else (0, Space.M)
-        if across and QGuiApplication.isRightToLeft():
-            before, after = after, before
-        inside.setContentsMargins(
-            before if across else 0, 0 if across else before,
-            after if across else 0, 0 if across else after,
-        )  # fmt: skip
-        holder.setLayout(inside)
-        split.addWidget(holder)
-        split.setStretchFactor(number, shares[number])
-    return split
 
 
 def _share(split: QSplitter) -> float:
     """The first part of a splitter in per cent; 0 while nothing is laid out."""
     first, second = split.sizes()
     return round(100 * first / (first + second), 1) if first + second else 0.0
-
-
-def _facts(run: RunSummary, state: str) -> list[tuple[str, str]]:
-    checkpoints = (
-        tr(", {size} of it checkpoints").format(size=words.size(run.checkpoint_bytes))
-        if run.checkpoint_bytes
-        else ""
-    )
-    losses = [run_table.said(run, "loss"), run_table.said(run, "eval")]
-    return [
-        (tr("State"), f"{state}. {tell(run.reason)}" if run.reason else state),
-        (tr("Begun"), run_table.said(run, "begun")),
-        (
-            tr("Loss"),
-            losses[0] + (tr(", best eval {loss}").format(loss=losses[1]) * bool(losses[1])),
-        ),
-        (tr("Steps"), f"{words.number(run.step)} / {words.number(run.steps)}" if run.steps else ""),
-        (tr("Time"), run_table.said(run, "time")),
-        (tr("On disk"), words.size(run.bytes) + checkpoints),
-        (tr("Folder"), run.folder),
-    ]

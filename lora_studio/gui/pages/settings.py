@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QCheckBox, QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QWidget
 
 from lora_studio import __version__, client
 from lora_studio.core import commands, events, offline, paths, words
@@ -21,14 +21,16 @@ from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.text_size import SIZES, Size
 from lora_studio.gui.theme import Space, theme
 from lora_studio.gui.told import tell
-from lora_studio.gui.widgets.basics import Card, button, label, row
+from lora_studio.gui.widgets.basics import Card, button, column, label, row
 from lora_studio.gui.widgets.choice_controls import ComboControl, SegmentsControl
+from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import name_control
 from lora_studio.gui.widgets.engine_actions import EngineActions
 from lora_studio.gui.widgets.update_card import UpdateCard
 from lora_studio.setup import app_update
 
-_WIDTH = 760
+#: Most pixels of both columns together: longer lines are hard to read.
+_WIDTH = 1520
 
 
 class SettingsPage(Place):
@@ -74,17 +76,15 @@ class SettingsPage(Place):
         self._facts.setColumnStretch(1, 1)
         self.engine = EngineActions()
         self._engine.add(self._facts, self.engine)
-        inner = QWidget()
-        inner.setMaximumWidth(_WIDTH)
-        content = QVBoxLayout(inner)
-        content.setContentsMargins(0, 0, 0, 0)
-        content.setSpacing(Space.L)
-        for part in (look, self._network(), self._engine, self._folders(), self.updates):
-            content.addWidget(part)
-        content.addStretch(1)
+        inner = Columns(
+            column(look, self._network(), self.updates, None, spacing=Space.L),
+            column(self._engine, self._folders(), None, spacing=Space.L),
+        )
+        inner.setMaximumWidth(Size.scaled(_WIDTH))
         held = row(inner, None)
         held.setStretch(0, 100)
         self.body.addLayout(held)
+        self.body.addStretch(1)
         state.facts_changed.connect(self._facts_changed)
         self._fill_engine()
 

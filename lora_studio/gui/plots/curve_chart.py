@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QWidget
 
 from lora_studio.gui import theme
 from lora_studio.gui.language import mark
+from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.chart import Chart
 from lora_studio.gui.plots.trace import Marks, Trace
 from lora_studio.gui.theme import Palette
@@ -24,6 +25,8 @@ _FILLED = 0.8
 #: Least share of the width that the steps fill.
 _FILLED_X = 0.96
 _AXIS = 58
+#: Depth of what lies over all curves.
+_ABOVE = 1000
 
 
 def axis_width() -> int:
@@ -57,6 +60,9 @@ class CurveChart(Chart):
         self._box.disableAutoRange()
         self.marks = Marks(self.colors)
         self._plot.addItem(self.marks, ignoreBounds=True)
+        self.tags = tags.Tags(self.colors, lambda: self._traces)
+        self.tags.setZValue(_ABOVE)
+        self._plot.addItem(self.tags, ignoreBounds=True)
         self._plot.getAxis("left").setWidth(axis_width())
         for name in ("left", "bottom"):
             self._plot.getAxis(name).setStyle(maxTickLevel=0)
@@ -120,6 +126,7 @@ class CurveChart(Chart):
         """The curves have changed."""
         for trace in self._traces:
             trace.renew()
+        self.tags.update()
         if self._leader is None and self.following:
             self._show_whole_width()
         self._fit_height()
@@ -160,15 +167,20 @@ class CurveChart(Chart):
     def _show_whole_width(self) -> None:
         low, high = self.span() or (0.0, 1.0)
         shown_low, shown_high = self.x_range()
-        if shown_low <= low and high <= shown_high and self._fills(high - low):
+        letters = self._letters(high - low)
+        fills = high - low >= _FILLED_X * (shown_high - shown_low - letters)
+        if shown_low <= low and high + letters <= shown_high and fills:
             return  # a range that follows each point never rests, nor do the axes
         pad = _PAD_X * (high - low) or 0.5
         self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
-        self.set_x_range(low - pad, high + pad)
+        self.set_x_range(low - pad, high + pad + letters)
 
-    def _fills(self, span: float) -> bool:
-        low, high = self.x_range()
-        return span >= _FILLED_X * (high - low)
+    def _letters(self, span: float) -> float:
+        """Steps that are left free at the right for the letters of runs."""
+        if not any(trace.tag and not trace.look.dots for trace in self._traces):
+            return 0.0
+        whole = max(self._box.width(), 2.0 * tags.room())
+        return span * tags.room() / (whole - tags.room())
 
     def _fit_height(self, *_: object) -> None:
         low, high = math.inf, -math.inf

@@ -111,10 +111,8 @@ class LossPlot(QWidget):
         if at is None:
             self.readout.clear()
             return
-        low, high = self.chart.x_range()
-        left = at > (low + high) / 2
         self.readout.show_values(
-            tr("step {at}").format(at=words.number(int(at))), self._values(at), left=left
+            tr("step {at}").format(at=words.number(int(at))), self._values(at), at=at
         )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

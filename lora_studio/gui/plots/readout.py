@@ -45,8 +45,9 @@ class Readout(QFrame):
         """What is read out, as one sentence; empty when nothing is."""
         return self._words
 
-    def show_values(self, head: str, values: list[Value], *, left: bool) -> None:
-        """Shows a heading and values, on the left or on the right of the chart."""
+    def show_values(self, head: str, values: list[Value], *, at: float) -> None:
+        """Shows a heading and values: on the right, where losses leave most room, or on the left where
+        the step that is read out would be covered."""
         self._words = "  ·  ".join([head, *(f"{v.name} {v.text}".strip() for v in values)])
         ink = theme.current().text
         lines = "".join(
@@ -56,8 +57,11 @@ class Readout(QFrame):
             for v in values
         )
         self._text.setText(f'<div style="color:{ink}">{escape(head)}</div><table>{lines}</table>')
-        self._is_left = left
         self.adjustSize()
+        low, high = self._chart.x_range()
+        width = self._chart.width()
+        pixel = axis_width() + (at - low) / max(high - low, 1e-9) * (width - axis_width())
+        self._is_left = pixel > width - self.width() - 2 * Space.M
         self._place()
         self.show()
         self.raise_()

@@ -121,9 +121,8 @@ class RunOverlay(QWidget):
             for trace in sorted(drawn, key=lambda trace: trace.title)
             if (value := _value(trace, at)) is not None
         ]
-        low, high = self.chart.x_range()
         head = tr("step {step}").format(step=words.number(int(at)))
-        self.readout.show_values(head, values, left=at > (low + high) / 2)
+        self.readout.show_values(head, values, at=at)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Left and Right read out step by step, Home and End the first and last; + - 0 zoom."""

@@ -14,7 +14,6 @@ from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush, QColor, QPainter, QPainterPath, QPen, QPolygonF, QTransform
 from PySide6.QtWidgets import QStyleOptionGraphicsItem, QWidget
 
-from lora_studio.gui import theme
 from lora_studio.gui.language import mark
 from lora_studio.gui.plots.history import Curve, Values
 from lora_studio.gui.plots.measures import Measure
@@ -54,7 +53,7 @@ def mixed(color: str, background: str, strength: float) -> QColor:
     return QColor(*(round(strength * a + (1 - strength) * b) for a, b in parts))
 
 
-class _Item(pg.GraphicsObject):
+class PixelItem(pg.GraphicsObject):
     """Covers the whole view and is painted in pixels."""
 
     def __init__(self, palette: Callable[[], Palette]) -> None:
@@ -83,11 +82,7 @@ class _Item(pg.GraphicsObject):
         raise NotImplementedError
 
 
-#: Room of a letter beside a line, in pixels.
-_TAG = 16
-
-
-class Trace(_Item):
+class Trace(PixelItem):
     """One curve, raw or smoothed."""
 
     def __init__(
@@ -105,7 +100,7 @@ class Trace(_Item):
     ) -> None:
         """`smoothing` gives the width of the mean in points; without it every peak is drawn.
 
-        `title` and `mark` name it where its values are read out, `tag` is written at its end. A
+        `title` and `mark` name it where its values are read out, `tag` is the letter at its end. A
         `sparse` one has values at few steps, which are read out near them only.
         """
         super().__init__(palette)
@@ -145,12 +140,16 @@ class Trace(_Item):
         low, high = box.viewRange()[0]
         return self.points(low, high, max(2, int(box.width())))
 
-    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+    def pixels(self, transform: QTransform) -> tuple[Values, Values]:
+        """What is drawn in the view as it is now, in pixels."""
         x, y = self.shown_points()
-        if not len(x):
+        return transform.m11() * x + transform.dx(), transform.m22() * y + transform.dy()
+
+    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+        px, py = self.pixels(transform)
+        if not len(px):
             return
         palette = self.palette()
-        px, py = transform.m11() * x + transform.dx(), transform.m22() * y + transform.dy()
         pen = self.look.pen(palette)
         # A jagged line looks the same without smooth edges and is several times as fast.
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, self.look.width > 1)
@@ -171,32 +170,6 @@ class Trace(_Item):
             painter.setBrush(QBrush(QColor(self.look.color(palette))))
             for at in zip(px[np.isfinite(py)], py[np.isfinite(py)], strict=True):
                 painter.drawEllipse(QPointF(*at), self.look.dots, self.look.dots)
-        if self.tag and not self.look.dots:
-            self._write_tag(painter, px, py)
-
-    def _write_tag(self, painter: QPainter, px: Values, py: Values) -> None:
-        """The letter of the run at the end of its line: colour alone tells not everybody."""
-        box = tag_box(self.tag, px, py)
-        if box is None:
-            return
-        palette = self.palette()
-        painter.setFont(theme.body_font(theme.Size.CAPTION, bold=True))
-        painter.setPen(QColor(self.look.color(palette)))
-        painter.fillRect(box, QColor(palette.card))
-        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, self.tag)
-
-
-def tag_box(tag: str, px: Values, py: Values) -> QRectF | None:
-    """Where the letter of a run stands above its line: A at the end, each further one before it.
-
-    Runs that end alike would write their letters over one another otherwise.
-    """
-    known = np.flatnonzero(np.isfinite(py))
-    if not len(known):
-        return None
-    wanted = px[known[-1]] - _TAG * (ord(tag[0]) - ord("A"))
-    at = known[min(int(np.searchsorted(px[known], wanted)), len(known) - 1)]
-    return QRectF(float(px[at]) - _TAG, float(py[at]) - _TAG - 1, _TAG - 2, _TAG - 2)
 
 
 def _fill_columns(painter: QPainter, pen: QPen, px: Values, py: Values) -> None:
@@ -247,7 +220,7 @@ def mark_color(kind: MarkKind, palette: Palette) -> str:
     return str(getattr(palette, _MARK_ROLES[kind]))
 
 
-class Marks(_Item):
+class Marks(PixelItem):
     """Shapes along the lower edge: what happened at a step; notes hang from the upper one."""
 
     def __init__(self, palette: Callable[[], Palette]) -> None:

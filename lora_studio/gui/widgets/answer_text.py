@@ -41,6 +41,7 @@ class AnswerText(GrowingText):
         super().__init__(name, parent)
         self._said, self._laid_out = "", False
         self._raw = False
+        self.document().setDocumentMargin(0)  # in line with what stands above and below
         theme().changed.connect(self._set_off)
 
     def loadResource(self, kind: int, url: QUrl | str) -> Any:

@@ -14,7 +14,9 @@ from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, label, row, set_role
 from lora_studio.gui.widgets.memory_bar import MemoryBar
 
-_UNKNOWN = mark("The memory it takes appears once model and device are known.")
+_UNKNOWN = mark(
+    "The memory it takes appears once model and device are known and every value is valid."
+)
 
 
 class MemoryPanel(QWidget):

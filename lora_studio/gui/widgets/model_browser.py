@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QListWidget, QListWidgetItem, QWidget
 
 from lora_studio.core import events, model_fit, offline
@@ -79,11 +79,11 @@ class ModelBrowser(QWidget):
         self._current = ""
         self.ways = QListWidget()
         self.ways.setAccessibleName(tr("Where from"))
-        self.ways.setFixedWidth(Size.scaled(156))
         for name, (title, _) in _WAYS.items():
             item = QListWidgetItem(tr(title))
             item.setData(Qt.ItemDataRole.UserRole, name)
             self.ways.addItem(item)
+        self._fit_ways()
         self.filters = HubFilters()
         self.folders = QWidget()
         self._folders = FlowLayout(self.folders)
@@ -118,6 +118,17 @@ class ModelBrowser(QWidget):
         layout = row(where, models, spacing=Space.L)
         layout.setStretch(1, 1)
         self.setLayout(layout)
+
+    def _fit_ways(self) -> None:
+        """As wide as the longest of them in this language and size of text."""
+        needed = self.ways.sizeHintForColumn(0) + 2 * self.ways.frameWidth() + Space.S
+        self.ways.setFixedWidth(max(Size.scaled(156), needed))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Another size of text needs another width."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit_ways()
 
     # --- what is asked for --------------------------------------------------------------------
 

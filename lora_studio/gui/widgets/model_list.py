@@ -192,11 +192,18 @@ class _Delegate(QStyledItemDelegate):
         if right_to_left:
             side.moveLeft(inner.left())
             left = inner.adjusted(width + Space.M, 0, 0, 0)
-        start = Qt.AlignmentFlag.AlignRight if right_to_left else Qt.AlignmentFlag.AlignLeft
-        end = Qt.AlignmentFlag.AlignLeft if right_to_left else Qt.AlignmentFlag.AlignRight
+        # The painter takes left for right by itself where lines run from right to left.
+        start, end = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         said, role = verdict(entry, fit)
-        self._words(painter, left, entry.title, "muted" if entry.refusal else "text", start, 0)
         whole = inner if entry.refusal or not said else left  # there is no bar beside it
+        self._words(
+            painter,
+            whole if not said else left,
+            entry.title,
+            "muted" if entry.refusal else "text",
+            start,
+            0,
+        )
         self._words(painter, whole, about(entry, brief=True), "muted", start, 1)
         self._words(painter, side, said, role, end, 0)
         if fit is not None and not entry.refusal and not entry.missing:

@@ -92,11 +92,12 @@ class _Line(QStyledItemDelegate):
         painter.setPen(color("muted"))
         width = painter.fontMetrics().horizontalAdvance(side)
         top = inner.height() // 2
-        ltr = option.direction == Qt.LayoutDirection.LeftToRight
-        upper = QRect(inner.left(), inner.top(), inner.width(), top)
+        upper = QRect(
+            inner.left(), inner.top(), inner.width(), top if entry.detail else inner.height()
+        )
         lower = QRect(inner.left(), inner.top() + top, inner.width(), inner.height() - top)
-        far = Qt.AlignmentFlag.AlignRight if ltr else Qt.AlignmentFlag.AlignLeft
-        near = Qt.AlignmentFlag.AlignLeft if ltr else Qt.AlignmentFlag.AlignRight
+        # The painter takes left for right by itself where lines run from right to left.
+        near, far = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         middle = Qt.AlignmentFlag.AlignVCenter
         painter.drawText(upper, far | middle, side)
         painter.drawText(

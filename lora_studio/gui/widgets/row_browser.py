@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QComboBox, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
 from lora_studio.core import commands, events
 from lora_studio.core.dataset import DatasetSpec, Task
 from lora_studio.core.model import ModelSpec
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.theme import Space
-from lora_studio.gui.widgets.basics import column, label, row, tool_button
+from lora_studio.gui.widgets.basics import label, row, tool_button
 from lora_studio.gui.widgets.controls import Line
+from lora_studio.gui.widgets.divided import divided
 from lora_studio.gui.widgets.row_detail import RowDetail
 from lora_studio.gui.widgets.row_model import PAGE
 from lora_studio.gui.widgets.row_table import RowTable
@@ -79,18 +80,7 @@ class RowBrowser(QWidget):
         )
         self.filter.setMinimumContentsLength(10)
         self.clear.hide()
-        split = QSplitter()
-        for part, margins in (
-            (self.table, (0, 0, Space.M, 0)), (self.detail, (Space.M, 0, 0, 0)),
-        ):  # fmt: skip
-            holder = QWidget()
-            inside = column(part)
-            inside.setContentsMargins(*margins)
-            holder.setLayout(inside)
-            split.addWidget(holder)
-            split.setStretchFactor(split.count() - 1, 1)
-        split.setHandleWidth(1)
-        split.setChildrenCollapsible(False)
+        split = divided(Qt.Orientation.Horizontal, self.table, self.detail, (1, 1))
         split.setSizes([500, 500])
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, Space.M, 0, 0)

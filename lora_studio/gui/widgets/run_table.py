@@ -27,6 +27,8 @@ _NAME = 21
 #: Columns whose texts are cut most often get of the room that is left over, up to so many letters.
 _GROWING: tuple[Column, ...] = ("model", "data", "tags")
 _GROWN = 14
+#: Keys that choose a run where none is chosen: the only one has no other to go to.
+_BEGIN = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Space)
 
 
 class RunTable(QTableView):
@@ -185,10 +187,18 @@ class RunTable(QTableView):
             self.scrollTo(self.rows.index(found[0], 0))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Space ticks the chosen rows, Enter opens, the menu key asks for the menu."""
-        begins = event.key() in (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_Space)
+        """Space ticks the chosen rows, Enter opens, Home and End go to the first and the last run."""
+        begins = event.key() in _BEGIN
         if begins and self.rows.shown and not self.selectionModel().hasSelection():
-            self.selectRow(max(0, self.currentIndex().row()))  # the only row has no other to go to
+            self.selectRow(max(0, self.currentIndex().row()))
+            return
+        ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: len(self.rows.shown) - 1}
+        if (
+            event.key() in ends
+            and self.rows.shown
+            and not event.modifiers() & Qt.KeyboardModifier.ShiftModifier
+        ):
+            self.selectRow(ends[Qt.Key(event.key())])  # Qt's own go to the first or last column
             return
         names = [run.folder for run in self.chosen()]
         if event.key() == Qt.Key.Key_Space and names:

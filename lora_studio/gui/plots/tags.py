@@ -1,0 +1,96 @@
+"""The letters of runs behind the ends of their lines: colour alone tells not everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PySide6.QtCore import QPointF, QRectF, Qt
+from PySide6.QtGui import QColor, QPainter, QTransform
+
+from lora_studio.gui import theme
+from lora_studio.gui.plots.history import Values
+from lora_studio.gui.plots.trace import PixelItem, Trace
+from lora_studio.gui.theme import Palette
+
+#: Side of a letter's box at 100 %, its distance from the end of the line, and how far it is moved at a
+#: time to be free; in pixels.
+_SIDE, _GAP, _STEP = 14, 5, 3
+#: How often it is moved up and down before it stands where it touches least.
+_TRIES = 16
+
+
+def room() -> int:
+    """Pixels that a chart keeps free behind its lines."""
+    return theme.Size.scaled(_SIDE) + _GAP
+
+
+class Tags(PixelItem):
+    """Letters that touch neither a line nor one another, as far as there is room."""
+
+    def __init__(
+        self, palette: Callable[[], Palette], traces: Callable[[], Sequence[Trace]]
+    ) -> None:
+        """`traces` are those that are drawn."""
+        super().__init__(palette)
+        self._traces = traces
+
+    def boxes(self, transform: QTransform) -> list[tuple[Trace, QRectF]]:
+        """Where each letter stands, in pixels."""
+        lines = [(trace, *trace.pixels(transform)) for trace in self._traces() if trace.isVisible()]
+        tagged, ends = [], []
+        for trace, px, py in lines:
+            known = np.flatnonzero(np.isfinite(py))
+            if trace.tag and not trace.look.dots and len(known):
+                tagged.append(trace)
+                ends.append(QPointF(px[known[-1]], py[known[-1]]))
+        view = transform.mapRect(self.boundingRect())
+        return list(zip(tagged, placed(ends, [line[1:] for line in lines], view), strict=True))
+
+    def paint_pixels(self, painter: QPainter, transform: QTransform) -> None:
+        palette = self.palette()
+        painter.setFont(theme.body_font(theme.Size.CAPTION, bold=True))
+        for trace, box in self.boxes(transform):
+            painter.fillRect(box, QColor(palette.card))
+            painter.setPen(QColor(trace.look.color(palette)))
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, trace.tag)
+
+
+def placed(
+    ends: Sequence[QPointF], lines: Sequence[tuple[Values, Values]], view: QRectF
+) -> list[QRectF]:
+    """A box behind each end, moved up or down until it is free; runs that end alike get theirs apart."""
+    found: dict[int, QRectF] = {}
+    for index in sorted(range(len(ends)), key=lambda index: ends[index].y()):
+        tried = [
+            (sum(box.intersects(other) for other in found.values()) * len(lines) + _touched(box, lines), n, box)
+            for n, box in enumerate(_around(ends[index], view))
+        ]  # fmt: skip
+        found[index] = min(tried, key=lambda each: each[:2])[2]
+    return [found[index] for index in range(len(ends))]
+
+
+def _around(end: QPointF, view: QRectF) -> list[QRectF]:
+    """Boxes beside an end, the nearest first, all inside the view."""
+    side = float(theme.Size.scaled(_SIDE))
+    left = min(end.x() + _GAP, view.right() - side)
+    moves = sorted(range(-_TRIES, _TRIES + 1), key=abs)
+    tops = [end.y() - side / 2 + _STEP * move for move in moves]
+    fitting = [max(view.top(), min(top, view.bottom() - side)) for top in tops]
+    return [QRectF(left, top, side, side) for top in dict.fromkeys(fitting)]
+
+
+def _touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:
+    """How many lines go through a box."""
+    columns = np.linspace(box.left(), box.right(), 5)
+    found = 0
+    for px, py in lines:
+        if not len(px):
+            continue
+        inside = py[(px >= box.left()) & (px <= box.right())]
+        heights = np.append(np.interp(columns, px, py, left=np.nan, right=np.nan), inside)
+        heights = heights[np.isfinite(heights)]
+        found += bool(
+            len(heights) and heights.min() < box.bottom() + 1 and heights.max() > box.top() - 1
+        )
+    return found
