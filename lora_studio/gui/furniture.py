@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Signal
 
-from lora_studio.gui.language import mark
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.place import Place
@@ -23,11 +22,6 @@ if TYPE_CHECKING:
     from lora_studio.gui.pages.playground import PlaygroundPage
     from lora_studio.gui.pages.runs import RunsPage
     from lora_studio.gui.pages.settings import SettingsPage
-
-#: Titles of what is no step; known before anything of it is there.
-PLACE_TITLES = {
-    "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
-}  # fmt: skip
 
 MakePages = Callable[[ProjectState, Preferences], Sequence[Page]]
 

@@ -53,11 +53,12 @@ class HelpCommands(QObject):
 
     def act(self, problem: Problem) -> None:
         """Does the first thing that can be done about a problem."""
-        match what_now(problem).deed:
+        now = what_now(problem)
+        match now.deed:
             case "fix":
                 self._window.apply_fix(problem)
             case "jump":
-                self._window.jump(problem.where.step or "", problem.where.field or "")
+                self._window.jump(now.place, problem.where.field or "")
             case "file":
                 open_place(problem)
             case "raise":

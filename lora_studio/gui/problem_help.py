@@ -71,11 +71,12 @@ class ProblemHelp(Dialog):
     def _act(self) -> None:
         self.accept()
         problem = self._problem
-        match what_now(problem).deed:
+        now = what_now(problem)
+        match now.deed:
             case "fix":
                 self.fix.emit(problem)
             case "jump":
-                self.jump.emit(problem.where.step or "", problem.where.field or "")
+                self.jump.emit(now.place, problem.where.field or "")
             case "file":
                 open_place(problem)
             case "engine":

@@ -18,18 +18,48 @@ ENGINE_HELPS = (
     "engine.missing", "engine.version", "engine.gone", "engine.check", "engine.python_lacks",
 )  # fmt: skip
 
+#: Problems that a token of the hub solves.
+_TOKEN_HELPS = (
+    "model.gated", "dataset.gated", "model.token", "dataset.token", "hub.no_token",
+    "hub.not_allowed",
+)  # fmt: skip
+#: Problems of memory: what takes it, and what makes it fit, is on the Train page.
+_MEMORY = ("worker.out_of_memory", "device.out_of_memory", "training.does_not_fit")
+
+#: Where a problem is dealt with that names neither a step nor a file: by its code, else by the first part
+#: of it.
+_PLACES: dict[str, str] = {
+    "chat.no_adapter": "training", "chat.no_template": "model", "chat.no_model": "merging",
+    "chat.not_merged": "merging", "chat.no_gguf": "export",
+    "merging.no_adapter": "training", "export.no_adapter": "training", "run.no_adapter": "training",
+    "export.not_merged": "merging", "selftest.not_merged": "merging", "project.newer": "settings",
+    "model": "model", "lora": "lora", "dataset": "dataset", "lint": "dataset",
+    "training": "training", "cluster": "training", "estimate": "training",
+    "merging": "merging", "import": "merging", "adapters": "merging",
+    "export": "export", "gguf": "export", "imatrix": "export", "quantize": "export",
+    "ollama": "export", "selftest": "export", "template": "export",
+    "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
+}  # fmt: skip
+
 STEP_TITLES: dict[Step, str] = {
     "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
     "training": mark("Train"), "merging": mark("Merge"), "export": mark("Export"),
 }  # fmt: skip
 
 
+#: The places that are no step.
+PLACE_TITLES = {
+    "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class WhatNow:
-    """The first thing to press, and what it says."""
+    """The first thing to press, what it says, and the step or place that a `jump` leads to."""
 
     deed: Deed
     label: str
+    place: str = ""
 
 
 def what_now(problem: Problem) -> WhatNow:
@@ -38,15 +68,18 @@ def what_now(problem: Problem) -> WhatNow:
         return WhatNow("fix", tell(problem.fix.label))
     if problem.code.endswith("offline") and offline.is_on():
         return WhatNow("online", tr("Turn offline mode off"))
-    if problem.code in ("model.gated", "dataset.gated", "model.token", "dataset.token"):
+    if problem.code in _TOKEN_HELPS:
         return WhatNow("sign_in", tr("Sign in…"))
     if problem.code == "project.open_elsewhere":
         return WhatNow("raise", tr("Show that window"))
     if problem.code == "run.interrupted":
         return WhatNow("resume", tr("Resume"))
+    family = problem.code.partition(".")[0]
     if (step := problem.where.step) is not None:
-        return WhatNow("jump", tr("Go to {place}").format(place=tr(STEP_TITLES[step])))
-    if problem.code in ENGINE_HELPS:
+        return _leading_to(step)
+    if problem.code in _MEMORY:
+        return _leading_to("training")
+    if family == "engine":
         return WhatNow("engine", tr("Set up the engine…"))
     file = Path(problem.where.file) if problem.where.file else None
     if file is not None and file.is_dir():
@@ -54,7 +87,14 @@ def what_now(problem: Problem) -> WhatNow:
     if file is not None and file.is_file():
         log = file.suffix in (".txt", ".log")
         return WhatNow("file", tr("Open log") if log else tr("Open file"))
+    if (place := _PLACES.get(problem.code) or _PLACES.get(family)) is not None:
+        return _leading_to(place)
     return WhatNow("explain", tr("What now?"))
+
+
+def _leading_to(place: str) -> WhatNow:
+    titles = {**STEP_TITLES, **PLACE_TITLES}
+    return WhatNow("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
 
 
 #: What is behind the problems of each kind, by the first part of their code.
@@ -151,6 +191,10 @@ _FAMILIES = {
         "The recipe on the Train page is checked before each start. What does not apply to your data "
         "or device is told beside its field."
     ),
+    "update": mark(
+        "Whether there is a newer version is read from one address, which Settings shows. Nothing else "
+        "in the program needs it."
+    ),
     "worker": mark(
         "Each job has a process of its own, which ended by itself. Checkpoints and adapters that were "
         "written are intact. The log of the run has its last words."
@@ -166,9 +210,15 @@ _ANY = mark(
 )
 
 
+#: Kinds that are part of another one.
+_KIN = {
+    "estimate": "device", "gguf": "export", "imatrix": "export", "import": "merging",
+    "playground": "files", "quantize": "export",
+}  # fmt: skip
+
+
 def explained(problem: Problem) -> str:
     """A paragraph about problems of this kind."""
     family = problem.code.partition(".")[0]
-    if problem.code in ("worker.out_of_memory", "training.does_not_fit"):
-        family = "device"
+    family = "device" if problem.code in _MEMORY else _KIN.get(family, family)
     return tr(_FAMILIES.get(family, _ANY))

@@ -157,8 +157,8 @@ class Window(QMainWindow, Furnished):
         return tr(self.pages[name].title if name in self.pages else self.places[name].title)
 
     def jump(self, step: str, field: str = "") -> None:
-        """Shows the place of a problem."""
-        self.go(step)
+        """Shows the place of a problem; Home, where projects are opened, while none is open."""
+        self.go("home" if step in STEP_TITLES and not self.has_project else step)
         if (page := self.pages.get(step)) is not None:
             page.focus_field(field or None)
 

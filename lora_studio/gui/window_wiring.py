@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from lora_studio.core import commands, speakers
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.gui import offline_mode, palette_entries
-from lora_studio.gui.furniture import PLACE_TITLES
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
+from lora_studio.gui.what_now import PLACE_TITLES
 from lora_studio.gui.widgets.problem_strip import STEP_TITLES
 
 if TYPE_CHECKING:

@@ -8158,6 +8158,10 @@
             <translation>Ob es eine neuere Version gibt, war nicht herauszufinden: {reason}.</translation>
         </message>
         <message>
+            <source>Whether there is a newer version is read from one address, which Settings shows. Nothing else in the program needs it.</source>
+            <translation>Ob es eine neuere Version gibt, wird unter einer einzigen Adresse gelesen, die in den Einstellungen steht. Sonst braucht sie nichts im Programm.</translation>
+        </message>
+        <message>
             <source>Which answer is better? Names are shown after your vote.</source>
             <translation>Welche Antwort ist besser? Die Namen erscheinen nach Ihrer Stimme.</translation>
         </message>

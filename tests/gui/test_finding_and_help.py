@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from lora_studio.gui.widgets.palette import Palette
 from lora_studio.gui.window import Window
 from tests.gui.conftest import WAIT
 from tests.helpers import model_facts
+from tests.translations import ROOT
 
 CTRL = Qt.KeyboardModifier.ControlModifier
 
@@ -196,12 +198,45 @@ def test_every_problem_has_something_to_press(tmp_path: Path) -> None:
         "fix": _problem(fix=fix, where=Where(step="lora")),
         "jump": _problem(where=Where(step="dataset", file=str(log))),
         "file": _problem(where=Where(file=str(log))),
-        "explain": _problem(where=Where(file=str(tmp_path / "gone"))),
+        "explain": _problem(where=Where(file=str(tmp_path / "gone"))).model_copy(
+            update={"code": "files.odd"}
+        ),
     }
     assert {deed: what_now(problem).deed for deed, problem in cases.items()} == {
         deed: deed for deed in cases
     }
     assert all(what_now(problem).label for problem in cases.values())
+
+
+def _codes() -> list[str]:
+    """Every code that the program has, as its documentation lists them."""
+    listed = (ROOT / "packaging" / "docs" / "errors.md").read_text("utf-8")
+    return re.findall(r"^\| `([a-z_]+\.[a-z0-9_]+)` \|", listed, re.MULTILINE)
+
+
+def test_a_problem_of_any_code_leads_somewhere_or_is_explained_by_its_kind(window: Window) -> None:
+    """Most name a step, a field or a file; here they come without, as from a command or a job."""
+    codes = _codes()
+    assert len(codes) > 250
+    unexplained = explained(_problem().model_copy(update={"code": "nothing.known"}))
+    shown_where_they_arise = {"chat", "command", "demo", "device", "disk", "files", "hub"}
+    shown_where_they_arise |= {"playground", "project", "window", "worker"}
+    for code in codes:
+        family = code.partition(".")[0]
+        problem = Problem(code=code, what="It is odd.", remedy="Mend it.")
+        now = what_now(problem)
+        if now.deed == "explain":
+            assert family in shown_where_they_arise, code
+        if now.deed == "jump":
+            assert window.title_of(now.place) in now.label, code
+        if family not in ("command", "demo"):  # of the command line alone
+            assert explained(problem) != unexplained, code
+
+
+def test_what_leads_to_a_step_leads_home_while_no_project_is_open(window: Window) -> None:
+    window.go("settings")
+    window.help.act(Problem(code="export.unquotable", what="It is odd.", remedy="Mend it."))
+    assert window.place == "home"
 
 
 def test_a_message_about_a_problem_mends_it_leads_to_it_or_explains_it(

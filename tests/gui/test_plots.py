@@ -478,6 +478,10 @@ def test_letters_touch_no_line_and_no_other_letter_wherever_runs_end() -> None:
     assert all(box.left() > end.x() for box, end in zip(boxes, ends, strict=True))
     for one, other in itertools.combinations(boxes, 2):
         assert not one.intersects(other)
+    together = [0, 1, 3]  # as high above one another as their lines are
+    assert sorted(together, key=lambda n: boxes[n].top()) == sorted(
+        together, key=lambda n: ends[n].y()
+    )
     for box, (px, py) in itertools.product(boxes, lines):
         inside = (px >= box.left()) & (px <= box.right())
         assert not np.any((py[inside] > box.top()) & (py[inside] < box.bottom()))

@@ -87,6 +87,11 @@ class CurveChart(Chart):
         """What is drawn, from below to above."""
         return list(self._traces)
 
+    @property
+    def has_letters(self) -> bool:
+        """Whether lines have letters behind their ends."""
+        return any(trace.tag and not trace.look.dots for trace in self._traces)
+
     def set_log(self, on: bool) -> None:
         """Logarithmic left axis; values of zero or less leave a gap."""
         self.is_log = on
@@ -177,7 +182,7 @@ class CurveChart(Chart):
 
     def _letters(self, span: float) -> float:
         """Steps that are left free at the right for the letters of runs."""
-        if not any(trace.tag and not trace.look.dots for trace in self._traces):
+        if not self.has_letters:
             return 0.0
         whole = max(self._box.width(), 2.0 * tags.room())
         return span * tags.room() / (whole - tags.room())
@@ -191,6 +196,8 @@ class CurveChart(Chart):
             low, high = 0.0, 1.0
         pad = _PAD_Y * (high - low) or 0.1 * abs(high) or 0.5
         room = _CAPTION * (high - low) if self._caption.text.strip() else 0.0
+        below = self.marks.room()
+        low -= (high - low) * below / max(self._box.height(), 2.0 * below, 1.0)
         bottom, top = low - pad / 2, high + pad / 2 + room
         shown, new = self._box.viewRange()[1], top - bottom
         # Stays as it is while it fits: a height that follows each point never rests.

@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtWidgets import QFrame, QLabel, QVBoxLayout
 
 from lora_studio.gui import theme
+from lora_studio.gui.plots import tags
 from lora_studio.gui.plots.curve_chart import CurveChart, axis_width
 from lora_studio.gui.theme import Space
 
@@ -61,7 +62,7 @@ class Readout(QFrame):
         low, high = self._chart.x_range()
         width = self._chart.width()
         pixel = axis_width() + (at - low) / max(high - low, 1e-9) * (width - axis_width())
-        self._is_left = pixel > width - self.width() - 2 * Space.M
+        self._is_left = pixel > self._right() - Space.M
         self._place()
         self.show()
         self.raise_()
@@ -78,9 +79,14 @@ class Readout(QFrame):
         return super().eventFilter(watched, event)
 
     def _place(self) -> None:
-        right = self._chart.width() - self.width() - Space.M
         lowest = max(0, self._chart.height() - self.height())
         top = min(Space.S + self._chart.caption_height(), lowest)
         self.move(
-            axis_width() + Space.M if self._is_left else right, top if self._is_left else Space.S
+            axis_width() + Space.M if self._is_left else self._right(),
+            top if self._is_left else Space.S,
         )
+
+    def _right(self) -> int:
+        """Where it begins at the right: the letters of runs stay to be seen."""
+        letters = tags.room() if self._chart.has_letters else 0
+        return self._chart.width() - self.width() - Space.M - letters

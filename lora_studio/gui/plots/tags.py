@@ -59,25 +59,48 @@ class Tags(PixelItem):
 def placed(
     ends: Sequence[QPointF], lines: Sequence[tuple[Values, Values]], view: QRectF
 ) -> list[QRectF]:
-    """A box behind each end, moved up or down until it is free; runs that end alike get theirs apart."""
+    """A box behind each end, from above to below as the ends are; those of runs that end alike stand
+    under one another, and all of them together are moved to where the fewest lines go through."""
+    side = float(theme.Size.scaled(_SIDE))
+    lefts = [min(end.x() + _GAP, view.right() - side) for end in ends]
     found: dict[int, QRectF] = {}
-    for index in sorted(range(len(ends)), key=lambda index: ends[index].y()):
+    for group in _beside(lefts, side):
+        group.sort(key=lambda index: ends[index].y())
+        tops = _apart([ends[index].y() - side / 2 for index in group], side, view)
+        free = range(-_TRIES, _TRIES + 1)
         tried = [
-            (sum(box.intersects(other) for other in found.values()) * len(lines) + _touched(box, lines), n, box)
-            for n, box in enumerate(_around(ends[index], view))
-        ]  # fmt: skip
-        found[index] = min(tried, key=lambda each: each[:2])[2]
+            [
+                QRectF(lefts[index], top + _STEP * move, side, side)
+                for index, top in zip(group, tops, strict=True)
+            ]
+            for move in sorted(free, key=abs)
+            if view.top() <= tops[0] + _STEP * move or move == 0
+            if tops[-1] + _STEP * move + side <= view.bottom() or move == 0
+        ]
+        best = min(tried, key=lambda boxes: sum(_touched(box, lines) for box in boxes))
+        found.update(zip(group, best, strict=True))
     return [found[index] for index in range(len(ends))]
 
 
-def _around(end: QPointF, view: QRectF) -> list[QRectF]:
-    """Boxes beside an end, the nearest first, all inside the view."""
-    side = float(theme.Size.scaled(_SIDE))
-    left = min(end.x() + _GAP, view.right() - side)
-    moves = sorted(range(-_TRIES, _TRIES + 1), key=abs)
-    tops = [end.y() - side / 2 + _STEP * move for move in moves]
-    fitting = [max(view.top(), min(top, view.bottom() - side)) for top in tops]
-    return [QRectF(left, top, side, side) for top in dict.fromkeys(fitting)]
+def _beside(lefts: Sequence[float], side: float) -> list[list[int]]:
+    """The boxes that could cover one another, wherever they stand, in groups."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lefts)), key=lambda index: lefts[index]):
+        if groups and lefts[index] - lefts[groups[-1][-1]] < side:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _apart(tops: Sequence[float], side: float, view: QRectF) -> list[float]:
+    """Upper edges in the same order that are a side apart and inside the view, as far as they fit."""
+    lowest = view.bottom() - side * len(tops)
+    moved: list[float] = []
+    for number, top in enumerate(tops):
+        after = moved[-1] + side if moved else view.top()
+        moved.append(min(max(top, after), max(lowest + side * number, after)))
+    return moved
 
 
 def _touched(box: QRectF, lines: Sequence[tuple[Values, Values]]) -> int:

@@ -228,6 +228,10 @@ class Marks(PixelItem):
         self._steps: dict[MarkKind, Values] = {}
         self._shown: list[tuple[float, MarkKind]] = []
 
+    def room(self) -> float:
+        """Pixels along the lower edge that curves leave free for marks."""
+        return 2 * _MARK + 2 if any(kind != "note" for _, kind in self._shown) else 0.0
+
     def set_marks(self, marks: Sequence[tuple[float, MarkKind]]) -> None:
         """Replaces all marks; cheap where they are the same as before."""
         if list(marks) == self._shown:
