@@ -93,7 +93,7 @@ def what_now(problem: Problem) -> WhatNow:
 
 
 def _leading_to(place: str) -> WhatNow:
-    titles = {**STEP_TITLES, **PLACE_TITLES}
+    titles: dict[str, str] = {**STEP_TITLES, **PLACE_TITLES}  # type: ignore[dict-item]  # a step is a str
     return WhatNow("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
 
 
