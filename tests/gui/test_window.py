@@ -764,7 +764,7 @@ def test_a_window_that_was_used_leaves_no_thread(
     for step in STEPS:
         window.go(step)
     window.close()
-    assert not lasting_thread.at_work()
+    qtbot.waitUntil(lambda: not lasting_thread.at_work(), timeout=WAIT)
 
 
 def test_the_header_shows_the_device_that_the_project_trains_on(
