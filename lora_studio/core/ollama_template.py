@@ -6,6 +6,7 @@ compared with it on other conversations (template_proof). There is no table of k
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -15,7 +16,7 @@ from lora_studio.core.chat_template import ChatTemplate
 from lora_studio.core.template_data import Message
 from lora_studio.core.template_parts import NotDerivableError
 from lora_studio.core.template_plan import WITHOUT, Feature, Plan, Proven
-from lora_studio.core.template_probe import Prober, Renderer
+from lora_studio.core.template_probe import ODD_PADDING, Prober, Renderer
 from lora_studio.core.template_terms import Alternative as Alternative
 from lora_studio.core.template_terms import DerivedTemplate as DerivedTemplate
 from lora_studio.core.template_terms import Difference as Difference
@@ -43,8 +44,7 @@ def derive(
     try:
         render, sample, notes = _accepted(render)
         strip = bos if server_adds_bos and sample.startswith(bos) else ""
-        plan = Plan.probe(Prober(render, strip))
-        proven, left_out = _richest(plan, frozen_date)
+        plan, proven, left_out = _with_any_padding(Prober(render, strip), frozen_date)
     except NotDerivableError as error:
         return DerivedTemplate(reason=f"{_sentence(error)}.")
     limits = proven.limits
@@ -65,6 +65,26 @@ def derive(
         limits=limits,
         needs=proven.needs,
     )
+
+
+def _with_any_padding(prober: Prober, frozen: date | None) -> tuple[Plan, Proven, list[str]]:
+    """The plan, what it yields and why more is left out; odd white space is probed where the usual
+    leads to nothing. Raises NotDerivableError."""
+    usual: tuple[Plan, Proven, list[str]] | NotDerivableError
+    try:
+        plan = Plan.probe(prober)
+        usual = plan, *_richest(plan, frozen)
+    except NotDerivableError as error:
+        usual = error
+    if isinstance(usual, NotDerivableError) or usual[1].difference is not None:
+        with contextlib.suppress(NotDerivableError):
+            plan = Plan.probe(replace(prober, padding=ODD_PADDING, _seen={}))
+            proven, left_out = _richest(plan, frozen)
+            if proven.difference is None:
+                return plan, proven, left_out
+    if isinstance(usual, NotDerivableError):
+        raise usual
+    return usual
 
 
 def _richest(plan: Plan, frozen: date | None) -> tuple[Proven, list[str]]:

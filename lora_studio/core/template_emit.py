@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -67,6 +67,14 @@ _MONTHS = {
     "b": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
 }
 _MONTHS["h"] = _MONTHS["b"]
+_WEEKDAYS = {
+    "A": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
+    "a": "Mon Tue Wed Thu Fri Sat Sun",
+    "w": "1 2 3 4 5 6 0",
+    "u": "1 2 3 4 5 6 7",
+}
+#: Years in which a TEMPLATE tells weekdays.
+_YEARS = range(2024, 2100)
 
 _CALLS = "$calls"
 _CONDITIONS: dict[Fact | Trait, str] = {
@@ -393,6 +401,8 @@ class _Emitter:
                 items.append(Act(f"{{{{slice currentDate {start} {stop}}}}}"))
             elif directive in _MONTHS:
                 items.append(Act(self.month(directive)))
+            elif directive in _WEEKDAYS:
+                items.append(Act(self.weekday(directive)))
             elif directive in ("-d", "-m", "e"):
                 items.append(Act(self.unpadded(directive)))
             else:
@@ -411,6 +421,31 @@ class _Emitter:
         )
         self.defines[name] = f'{{{{define "{name}"}}}}{{{{if {cases}{{{{end}}}}{{{{end}}}}'
         return f'{{{{template "{name}" (slice currentDate 5 7)}}}}'
+
+    def weekday(self, directive: str) -> str:
+        """Code that names the day of the week: that of 1 January and the days since, modulo 7.
+
+        Go cannot add: a text as long as the number grows.
+        """
+        name = f"weekday {directive}"
+        short = [f"{year % 100:02d}" for year in _YEARS]
+        first = {text: date(year, 1, 1).weekday() for text, year in zip(short, _YEARS, strict=True)}
+        leap = [text for text, year in zip(short, _YEARS, strict=True) if year % 4 == 0]
+        months = {f"{m:02d}": (date(2025, m, 1) - date(2025, 1, 1)).days for m in range(1, 13)}
+        days = {f"{day:02d}": day - 1 for day in range(1, 32)}
+        names = "".join(
+            f"{{{{else if eq (len $w) {n}}}}}{word}" if n else f"{{{{if not $w}}}}{word}"
+            for n, word in enumerate(_WEEKDAYS[directive].split())
+        )
+        self.defines[name] = (
+            f'{{{{define "{name}"}}}}{{{{$w := ""}}}}{_longer("slice . 2 4", first)}'
+            f'{{{{if and (ge (slice . 5 7) "03") (eq (slice . 2 4) {_quoted(leap)})}}}}'
+            '{{$w = print $w " "}}{{end}}'
+            f"{_longer('slice . 5 7', months)}{_longer('slice . 8 10', days)}"
+            "{{if ge (len $w) 14}}{{$w = slice $w 14}}{{else if ge (len $w) 7}}{{$w = slice $w 7}}"
+            f"{{{{end}}}}{names}{{{{end}}}}{{{{end}}}}"
+        )
+        return f'{{{{template "{name}" currentDate}}}}'
 
     def unpadded(self, directive: str) -> str:
         start, stop = _SLICES["m" if directive == "-m" else "d"]
@@ -456,6 +491,21 @@ class _Emitter:
                 return f"{text}{f'{{{{else}}}}{self.code(no)}' if no else ''}{{{{end}}}}"
 
 
+def _longer(value: str, days: Mapping[str, int]) -> str:
+    """Code that makes $w longer by the number of days, modulo 7, that belongs to a value."""
+    cases = []
+    for more in range(1, 7):
+        if known := [text for text, number in days.items() if number % 7 == more]:
+            cases.append(
+                f"if eq ({value}) {_quoted(known)}}}}}{{{{$w = print $w {quote(b' ' * more)}}}}}"
+            )
+    return f"{{{{{'{{else '.join(cases)}{{{{end}}}}"
+
+
+def _quoted(texts: Sequence[str]) -> str:
+    return " ".join(quote(text.encode()) for text in texts)
+
+
 def _plus_one(number: str) -> str:
     return f'len (printf "%*s " {number} "")'
 
@@ -472,7 +522,8 @@ def _trimmer(name: str, trim: Trim, then: str, *, at_end: bool) -> str:
     """A definition that drops one character after another at one end, then goes on with `then`."""
     tests = ""
     for size, blanks in _BLANKS_BY_SIZE.items():
-        wanted = blanks if trim is Trim.ALL else [blank for blank in blanks if blank == "\n"]
+        taken = trim.characters
+        wanted = [blank for blank in blanks if taken is None or blank in taken]
         if wanted:
             # `and` stops at the first false operand, so no slice is ever out of range.
             enough = "." if size == 1 else f"(ge (len .) {size})"

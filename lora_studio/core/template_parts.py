@@ -21,14 +21,28 @@ class Trim(StrEnum):
     NONE = "nothing"
     NEWLINES = "newlines"
     ALL = "blanks"
+    SPACES = "spaces"
+    LINES = "spaces and newlines"
+    PLAIN = "plain blanks"
+
+    @property
+    def characters(self) -> str | None:
+        """What is taken off; None for all that Unicode calls white space."""
+        return _TRIMMED[self]
 
     def left(self, text: str) -> str:
         """`text` without this kind of white space at its start."""
-        return text if self is Trim.NONE else text.lstrip("\n" if self is Trim.NEWLINES else None)
+        return text.lstrip(self.characters)
 
     def right(self, text: str) -> str:
         """`text` without this kind of white space at its end."""
-        return text if self is Trim.NONE else text.rstrip("\n" if self is Trim.NEWLINES else None)
+        return text.rstrip(self.characters)
+
+
+_TRIMMED = {
+    Trim.NONE: "", Trim.NEWLINES: "\n", Trim.ALL: None, Trim.SPACES: " ", Trim.LINES: " \n",
+    Trim.PLAIN: " \t\n\r",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

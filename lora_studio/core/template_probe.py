@@ -65,8 +65,23 @@ class DateMarks:
                 yield Fixed(piece)
 
 
-# Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
-LEFT_PAD, RIGHT_PAD = "\n\n \t ", " \t\n\n\n\n\n"
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """White space to put around contents, by which some kinds of trimming are told apart."""
+
+    left: str
+    right: str
+    trims: tuple[Trim, ...]
+
+
+#: Line feeds: 5 right, 2 left, so that no two ways of trimming both sides of a gap look alike.
+USUAL_PADDING = Padding("\n\n \t ", " \t\n\n\n\n\n", (Trim.NONE, Trim.NEWLINES, Trim.ALL))
+#: For what takes off some kinds of white space only: what a kind leaves stands first or last.
+ODD_PADDING = Padding(
+    " \n\t\u00a0 \n",
+    "\n \u00a0\t\t\n\n\n\n   ",
+    (Trim.NONE, Trim.SPACES, Trim.LINES, Trim.PLAIN, Trim.ALL),
+)
 
 Write = Callable[[str], str]
 _NAMES = r"Z(?:u\d+u|a\d+a|b\d+b|k\d+k|m\d+m|i\d{5}i|s0s)Z"
@@ -134,7 +149,8 @@ class Prober:
     arguments are written that are no text, where that is in another way. `offer` is, for a template
     that takes the parameters of a tool apart, how a marked tool is written and how any tool is.
     `numbering` is how calls are numbered, where they are; `first_call_only` says that of several
-    calls in a message the others are left out.
+    calls in a message the others are left out. `padding` is put around contents to see what is
+    trimmed.
     """
 
     render: Renderer
@@ -145,6 +161,7 @@ class Prober:
     offer: tuple[Form, Form] | None = None
     numbering: Count | None = None
     first_call_only: bool = False
+    padding: Padding = USUAL_PADDING
     dates: DateMarks = field(default_factory=DateMarks)
     _seen: dict[Talk, list[Sample] | Exception] = field(default_factory=dict)
     _folder: Folder = field(default_factory=Folder)
@@ -192,12 +209,11 @@ class Prober:
         plain = _cut(text, quoted)
         _check_marks(talk, plain.marks)
         unpadded = {mark.text.strip('"').replace("\\", "") for mark in plain.marks if not mark.pads}
-        padded = _cut(
-            self.talk(talk, lambda m: m if m in unpadded else LEFT_PAD + m + RIGHT_PAD), quoted
-        )
+        left, right = self.padding.left, self.padding.right
+        padded = _cut(self.talk(talk, lambda m: m if m in unpadded else left + m + right), quoted)
         if padded.marks != plain.marks:
             raise NotDerivableError("messages move when white space surrounds their contents")
-        trims = _solve(plain, padded)
+        trims = _solve(plain, padded, self.padding)
         thinks = self._after_think(talk, plain)
         turns = self._turns(talk, plain, trims, thinks)
         for place, word in enumerate(talk.words):
@@ -300,7 +316,9 @@ class Prober:
 
         try:
             bare = _cut(self.talk(talk, write))
-            padded = _cut(self.talk(talk, lambda mark: write(mark, LEFT_PAD, RIGHT_PAD)))
+            padded = _cut(
+                self.talk(talk, lambda mark: write(mark, self.padding.left, self.padding.right))
+            )
         except Exception:  # foreign code; the proof decides what this means
             return {}
         if not bare.marks == padded.marks == plain.marks:
@@ -309,11 +327,9 @@ class Prober:
         for place, mark in enumerate(plain.marks):
             if mark.kind == "a" and bare.gaps[place] == plain.gaps[place]:
                 before, after = plain.gaps[place], plain.gaps[place + 1]
-                for left, right in product(Trim, Trim):
-                    if (before + left.left(LEFT_PAD), right.right(RIGHT_PAD) + after) == (
-                        padded.gaps[place],
-                        padded.gaps[place + 1],
-                    ):
+                for left, right in product(self.padding.trims, repeat=2):
+                    one, two = left.left(self.padding.left), right.right(self.padding.right)
+                    if (before + one, two + after) == padded.gaps[place : place + 2]:
                         found[mark.text] = left, right
         return found
 
@@ -348,17 +364,17 @@ def _check_marks(talk: Talk, marks: Sequence[_Mark]) -> None:
         raise NotDerivableError("the content of a user message is left out")
 
 
-def _solve(plain: _Pieces, padded: _Pieces) -> list[tuple[Trim, Trim]]:
+def _solve(plain: _Pieces, padded: _Pieces, padding: Padding) -> list[tuple[Trim, Trim]]:
     """Left and right trim of each mark, from the gaps with and without padding."""
     lefts: list[Trim] = []
     rights: list[Trim] = []
     pads = [False, *(mark.pads for mark in plain.marks), False]
     for place, (gap, observed) in enumerate(zip(plain.gaps, padded.gaps, strict=True)):
-        before = list(Trim) if pads[place] else [Trim.NONE]
-        after = list(Trim) if pads[place + 1] else [Trim.NONE]
+        before = padding.trims if pads[place] else (Trim.NONE,)
+        after = padding.trims if pads[place + 1] else (Trim.NONE,)
         for right, left in product(before, after):
-            guess = right.right(RIGHT_PAD) if pads[place] else ""
-            guess += gap + (left.left(LEFT_PAD) if pads[place + 1] else "")
+            guess = right.right(padding.right) if pads[place] else ""
+            guess += gap + (left.left(padding.left) if pads[place + 1] else "")
             if guess == observed:
                 rights.append(right)
                 lefts.append(left)

@@ -17,11 +17,12 @@ from lora_studio.core.template_data import Message, Tool, prepare, template_data
 from lora_studio.core.template_probe import THINK_END, Prober
 from lora_studio.core.template_terms import Difference as Difference
 
-# One day in each month, so that every month name is seen; the first two differ in all digits.
+# One day in each month, so that every name of a month or weekday is seen; the first two differ in
+# all digits.
 DAYS = (
     date(2025, 11, 28),
     date(2034, 2, 3),
-    *(date(2026 + month % 3, month, 2 * month + 1) for month in (1, 3, 4, 5, 6, 7, 8, 9, 10, 12)),
+    *(date(2026 + month % 4, month, 2 * month + 1) for month in (1, 3, 4, 5, 6, 7, 8, 9, 10, 12)),
 )
 PROOF_CONVERSATIONS = 72
 _CONTENTS = (

@@ -9,7 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -671,7 +671,7 @@ def test_a_bos_is_kept_where_the_server_adds_none_and_a_bos_of_the_server_alone_
             + CHATML,
             "refuses a single user message: no system",
         ),
-        ("{{ strftime_now('%A') }}" + CHATML, "strftime_now('%A')"),
+        ("{{ strftime_now('%H') }}" + CHATML, "strftime_now('%H')"),
     ],
 )
 def test_what_cannot_be_derived_is_refused_with_its_reason(source: str, reason: str) -> None:
@@ -754,8 +754,18 @@ def test_what_go_cannot_express_is_named_and_the_template_without_it_offered(
     assert found.alternative.derived.proven
 
 
+@pytest.mark.parametrize(
+    "content", ["strip(' ')", "strip(' \n')", "lstrip(' ')", "rstrip('\n\t ')", "strip('\n')"]
+)
+def test_white_space_of_some_kinds_only_is_taken_off_as_the_chat_template_does(
+    content: str,
+) -> None:
+    found = derived(CHATML.replace("m.content", f"m.content.{content!s}"))
+    assert (found.proven, found.reason) == (True, "")
+
+
 def test_a_date_that_no_template_can_write_is_offered_as_a_fixed_one() -> None:
-    found = derive_from(ChatTemplate("{{ strftime_now('%A') }}\n" + CHATML, TOKENS))
+    found = derive_from(ChatTemplate("{{ strftime_now('%H:%M') }}\n" + CHATML, TOKENS))
     assert not found.proven
     assert found.alternative is not None
     assert found.alternative.derived.proven
@@ -783,7 +793,18 @@ def test_a_frozen_date_writes_any_date_form_and_needs_no_server_function(real_go
 
 @pytest.mark.parametrize(
     "form",
-    ["%Y-%m-%d", "%F", "%d %B %Y", "%b %-d, %Y", "%e/%m/%y", "%h %d", "100 %% %Y", "%-m.%-d."],
+    [
+        "%Y-%m-%d",
+        "%F",
+        "%d %B %Y",
+        "%b %-d, %Y",
+        "%e/%m/%y",
+        "%h %d",
+        "100 %% %Y",
+        "%-m.%-d.",
+        "%A, %d %B",
+        "%a (%w, %u)",
+    ],
 )
 def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) -> None:
     template = ChatTemplate("{{ strftime_now('" + form + "') }}\n" + CHATML, TOKENS)
@@ -791,6 +812,11 @@ def test_date_forms_are_cut_out_of_the_current_date(real_go: RealGo, form: str) 
     assert found.proven
     assert found.needs == ("Ollama 0.11 or later (currentDate)",)
     days = [date(2026, month, day) for month in range(1, 13) for day in (1, 9, 10, 28)]
+    # Leap years, and both ends of the years whose weekdays are known.
+    days += [
+        date(y, m, 28) + timedelta(d) for y in (2024, 2028, 2099) for m in (2, 3) for d in range(7)
+    ]
+    days += [date(2024, 1, 1), date(2099, 12, 31)]
     talk = [{"role": "user", "content": "Hi"}]
     answers = real_go.render([Job(found.template, template_data(talk), day, True) for day in days])
     assert [a.text.decode().split("\n")[0] for a in answers] == [d.strftime(form) for d in days]
