@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from lora_studio.core.go_template_functions import quote
-from lora_studio.core.template_items import Act, Calls, If, Item, either, literal
+from lora_studio.core.template_items import Act, If, Item, either, literal
 from lora_studio.core.template_json import JsonWriter
 from lora_studio.core.template_parts import (
     Count,
@@ -43,7 +43,7 @@ class Forms:
 
     `refuses_system` is the fact at which the original raises instead of rendering; `frozen` is
     the date to write in place of the current one. `thoughts` are the marks before and behind the
-    thoughts of an answer.
+    thoughts of an answer, `call` is that before its first call.
     """
 
     user: Form
@@ -54,6 +54,7 @@ class Forms:
     refuses_system: Fact | None = None
     frozen: date | None = None
     thoughts: tuple[str, str] | None = None
+    call: str | None = None
 
 
 # White space in Python's str.strip, by the length of its UTF-8 form; Go templates see bytes.
@@ -177,7 +178,11 @@ class _Emitter:
             begins, ends = self.forms.thoughts
             marks = f"{{{{if false}}}}{begins}{{{{.Thinking}}}}{ends}{{{{end}}}}"
         loop = f"{{{{range {place}.Messages}}}}{body}{{{{end}}}}{marks}{{{{end}}}}"
-        return "".join(self.defines.values()) + self.preamble() + loop + tail
+        call = ""
+        if self.forms.call:
+            # Writes nothing: the server takes the first text behind .ToolCalls for the mark of calls.
+            call = f"{{{{if false}}}}{{{{if .ToolCalls}}}}{self.forms.call} {{{{end}}}}{{{{end}}}}"
+        return "".join(self.defines.values()) + call + self.preamble() + loop + tail
 
     def one_more(self, *counted: str) -> str:
         """Code that counts a message; Go cannot add, but a text one blank longer has a length."""
@@ -339,21 +344,13 @@ class _Emitter:
 
     def calls(self, loop: Loop, separator: str) -> Item:
         unit = self.items("assistant", loop.unit)
-        # The server takes the first text here for the mark of a call, so a call comes before the
-        # text between two calls.
-        opening = ""
-        if unit and isinstance(first := unit[0], Fixed) and separator:
-            opening = literal(first.text)
-            unit = unit[1:]
-            opening = f"{{{{if not $n}}}}{opening}{{{{else}}}}{separator}{opening}{{{{end}}}}"
-        elif separator:
-            opening = f"{{{{if $n}}}}{separator}{{{{end}}}}"
+        opening = f"{{{{if $n}}}}{separator}{{{{end}}}}" * bool(separator)
         numbered = "call" in self.counted or loop.first_only
         place = "$n, $_ := " * (bool(separator) or numbered)
         code = self.code(unit) + self.one_more("made")
         if loop.first_only:
             code = f"{{{{if not $n}}}}{code}{{{{end}}}}"
-        return Calls(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
+        return Act(f"{{{{range {place}.ToolCalls}}}}{opening}{code}{{{{end}}}}")
 
     # ------------------------------------------------------------------------- definitions
 
@@ -460,18 +457,7 @@ class _Emitter:
     # ------------------------------------------------------------------------------- output
 
     def code(self, items: Sequence[Item]) -> str:
-        text, opening = "", ""
-        for item in joined(items):
-            if isinstance(item, Calls):
-                # The server takes the first text behind {{if .ToolCalls}} for the mark of a call.
-                text += f"{{{{if .ToolCalls}}}}{opening}{item.code}{{{{end}}}}"
-                opening = ""
-                continue
-            text += opening
-            code = self.item(item)
-            opening = code if isinstance(item, Fixed) else ""
-            text += "" if isinstance(item, Fixed) else code
-        return text + opening
+        return "".join(self.item(item) for item in joined(items))
 
     def item(self, item: Item) -> str:
         match item:
@@ -479,8 +465,6 @@ class _Emitter:
                 return literal(text)
             case Act(code):
                 return code
-            case Calls():
-                return self.code([item])
             case If(condition, yes, no):
                 if not yes:
                     negated = condition if " " not in condition else f"({condition})"

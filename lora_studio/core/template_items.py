@@ -18,13 +18,6 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
-    """The loop over the calls of a message."""
-
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
 class If:
     """One or the other, by a condition."""
 
@@ -33,7 +26,7 @@ class If:
     no: tuple[Item, ...]
 
 
-Item = Fixed | Act | Calls | If
+Item = Fixed | Act | If
 
 
 # What may not stand in a TEMPLATE as it is: delimiters, Modelfile quotes, a brace that would touch

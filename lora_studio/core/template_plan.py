@@ -14,6 +14,7 @@ from lora_studio.core.go_template import GoTemplateError
 from lora_studio.core.template_calls import calling, text_of
 from lora_studio.core.template_data import prepare
 from lora_studio.core.template_emit import Forms, emit
+from lora_studio.core.template_marks import MARK, call_mark, thought_marks
 from lora_studio.core.template_parts import (
     Date,
     Fact,
@@ -33,7 +34,6 @@ from lora_studio.core.template_places import by_place
 from lora_studio.core.template_probe import Prober
 from lora_studio.core.template_proof import DAYS, Abilities, Case, Difference, Proof, cases, without
 from lora_studio.core.template_talk import SystemState, Talk, calls_in
-from lora_studio.core.template_thoughts import MARK, thought_marks
 from lora_studio.core.template_tools import offered
 
 PLAIN = ("u", "u a u", "u a u a u", "u a u a u a u", "u a u a u a u a u")
@@ -425,8 +425,8 @@ class Plan:
         dated = any(isinstance(part, Date) for part in parts) and frozen is None
         thinks = any(part.after_think is not None for part in fields)
         others = self.tree("tool"), self.tree("system")
-        marks = thought_marks(self.samples)
-        template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen, marks))
+        marks = thought_marks(self.samples), call_mark(self.samples)
+        template = emit(Forms(user, assistant, tail, *others, self.refuses_system, frozen, *marks))
         try:
             proof = Proof(self.prober, template, may_refuse_tools=not self.refused_tools)
         except GoTemplateError as error:

@@ -135,8 +135,8 @@ def test_the_real_engine_writes_what_the_chat_template_writes(real_go: RealGo, n
 
 def literal_characters(template: str) -> Iterator[int]:
     """Places of the characters outside actions, and of what is never written."""
-    hint = re.search(r"\{\{if false\}\}.*?\{\{end\}\}", template)
-    unwritten = range(*hint.span()) if hint else ()
+    hints = re.finditer(r"\{\{if false\}\}.*?\{\{end\}\}", template)
+    unwritten = {at for hint in hints for at in range(*hint.span())}
     yield from (at for at in _outside_actions(template) if at not in unwritten)
 
 
@@ -260,11 +260,33 @@ def test_ids_indented_json_and_tools_before_the_last_user_turn(real_go: RealGo) 
     )
 
 
-def test_the_server_finds_the_mark_of_a_call_behind_its_condition() -> None:
-    # It takes the text that stands first there, up to a brace, for what begins a call.
-    behind = family_derived("caller").template.partition("{{if .ToolCalls}}")[2]
-    assert behind.lstrip("\n").startswith("<call>") or behind.startswith(
-        "{{range $n, $_ := .ToolCalls}}{{if not $n}}<call>"
+WITH_CALLS = (
+    "{% if tools %}{{ tools|tojson }}{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{% if m.tool_calls %}[CALLS]{% endif %}<e>{% endfor %}<assistant>"
+)
+
+
+@pytest.mark.parametrize(
+    ("calls", "mark"),
+    [
+        ("{% for c in m.tool_calls %}<c>{{ c.function|tojson }}</c>{% endfor %}", "<c>{"),
+        ("{{ m.tool_calls[0].function|tojson }}", "{"),
+        ("[CALLS] {{ m.tool_calls|map(attribute='function')|list|tojson }}", "[CALLS] [{"),
+        (
+            "\n{% for c in m.tool_calls %}<c>{{ c.function.name }}|{{ c.function.arguments|tojson }}"
+            "</c>{% endfor %}",
+            "<c>",
+        ),
+    ],
+)
+def test_the_server_is_told_what_the_model_writes_before_a_call(calls: str, mark: str) -> None:
+    # It takes the first text behind the first {{if .ToolCalls}}, up to a brace.
+    found = derived(WITH_CALLS.replace("[CALLS]", calls))
+    assert "the list of tools" in found.covers
+    hint = "{{if false}}{{if .ToolCalls}}" + mark + " {{end}}{{end}}"
+    assert (".ToolCalls" in found.template.partition(hint)[0], hint in found.template) == (
+        False,
+        True,
     )
 
 

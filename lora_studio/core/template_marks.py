@@ -1,8 +1,9 @@
-"""The marks around the thoughts of an answer, by which a server tells the two apart.
+"""The marks by which a server finds thoughts and calls in what a model writes.
 
-The server looks for them in the TEMPLATE: what stands directly around a `.Thinking` in the loop over
-the messages; the last one counts. Without any it refuses to switch thinking on or off, and shows
-thoughts as part of the answer.
+The server looks for them in the TEMPLATE. Of thoughts it takes what stands directly around the last
+`.Thinking` in the loop over the messages; without any it refuses to switch thinking on or off, and
+shows thoughts as part of the answer. Of calls it takes the first text behind the first
+`{{if .ToolCalls}}`, up to a brace.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from lora_studio.core.template_items import literal
-from lora_studio.core.template_parts import Fact, Field, Fixed, Sample, Turn
+from lora_studio.core.template_parts import Fact, Field, Fixed, Loop, Sample, Turn
 
 #: Of chat templates that cut thoughts out of earlier answers, or that begin them in the prompt.
 USUAL = ("<think>", "</think>")
@@ -22,7 +23,7 @@ MARK = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<[^<>\s]{1,40}
 def thought_marks(samples: Sequence[Sample]) -> tuple[str, str] | None:
     """What the model writes before and behind its thoughts; None where it writes none."""
     tails = [sample for sample in samples if sample.role == "tail"]
-    prompts = [fixed_end(tail.turn) for tail in tails if Fact.NO_THINK not in tail.facts]
+    prompts = _prompts(samples)
     closed = [fixed_end(tail.turn) for tail in tails if Fact.NO_THINK in tail.facts]
     answers = [sample.turn for sample in samples if sample.role == "assistant"]
     found = Counter(pair for turn in answers for pair in _around(turn, prompts))
@@ -36,6 +37,30 @@ def thought_marks(samples: Sequence[Sample]) -> tuple[str, str] | None:
     )
     begun = any(prompt.rstrip().endswith(USUAL[0]) for prompt in prompts)
     return USUAL if cuts or begun else None
+
+
+def call_mark(samples: Sequence[Sample]) -> str | None:
+    """What the model writes before its first call, with the brace of JSON; None where none calls."""
+    prompts, thoughts = _prompts(samples), thought_marks(samples)
+    found = Counter[str]()
+    for sample in samples:
+        for place, part in enumerate(sample.turn):
+            if isinstance(part, Loop) and part.over == "calls":
+                unit = part.unit[0] if isinstance(part.unit, tuple) and part.unit else None
+                opens = unit.text if isinstance(unit, Fixed) else ""
+                before, brace, _ = (fixed_end(sample.turn[:place]) + opens).partition("{")
+                own = _beyond(before, prompts)
+                mark = _from_last_mark(before) if own is None else own
+                mark = mark.rpartition(thoughts[1])[2].strip() if thoughts else mark
+                found[mark + brace] += 1
+    mark = found.most_common(1)[0][0] if found else ""
+    return mark if mark and literal(mark + " ") == mark + " " else None
+
+
+def _prompts(samples: Sequence[Sample]) -> list[str]:
+    """What conversations end with, unless thinking is switched off."""
+    tails = [sample for sample in samples if sample.role == "tail"]
+    return [fixed_end(tail.turn) for tail in tails if Fact.NO_THINK not in tail.facts]
 
 
 def fixed_end(turn: Turn) -> str:
@@ -73,12 +98,21 @@ def _readable(begins: str, ends: str) -> Iterator[tuple[str, str]]:
 def _beyond_prompt(before: str, prompts: Sequence[str]) -> str:
     """What of the text before thoughts the model writes itself, else what the prompt ends with beyond
     it; where that is nothing or cannot be told, what begins with the last mark."""
-    written = max((p for p in prompts if p and before.startswith(p)), key=len, default=None)
-    if written is not None and (own := before[len(written) :].strip()):
+    if own := _beyond(before, prompts):
         return own
     begun = {p[len(before) :].strip() for p in prompts if p.startswith(before)} - {""}
     if len(begun) == 1 and "\n" not in (only := begun.pop()):
         return only
+    return _from_last_mark(before)
+
+
+def _beyond(before: str, prompts: Sequence[str]) -> str | None:
+    """What of a text the model writes itself; None where it does not begin as a prompt ends."""
+    written = max((p for p in prompts if p and before.startswith(p)), key=len, default=None)
+    return None if written is None else before[len(written) :].strip()
+
+
+def _from_last_mark(before: str) -> str:
     marks = [*MARK.finditer(before)]
     last = before[marks[-1].start() :].strip() if marks else ""
     return "" if "\n" in last else last
