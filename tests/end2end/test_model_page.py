@@ -33,7 +33,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     model = tiny_model("llama3", tmp_path / "tiny")
     large = Path(shutil.copytree(model, tmp_path / "large"))
     weights = large / "model.safetensors"
-    tensors = load_file(weights) | {"padding": torch.rand(2_000_000)}
+    tensors = load_file(weights) | {"padding": torch.rand(20_000_000)}
     save_file(tensors, weights, metadata={"format": "pt"})
     with hub_server({"tiny/large": large, "tiny/gated": model}) as running:
         running.gated.add("tiny/gated")
@@ -92,7 +92,7 @@ def test_a_person_searches_downloads_cancels_goes_on_and_signs_in(
     until(qtbot, lambda: window.state.facts.model is not None)
     assert page.facts.facts()["Architecture"] == "LlamaForCausalLM"
     assert page.download.start.text().startswith("Download 8")
-    hub.held = 4_000_000
+    hub.held = 1_000_000  # of 80, from where one comes in two seconds
     page.download.start.click()
     until(qtbot, lambda: " MB of " in page.download.progress.doing.text())
     page.download.stop.click()

@@ -163,8 +163,8 @@ def test_a_download_tells_its_bytes_over_all_files_and_ends_in_the_shared_cache(
 
 
 def test_a_download_that_was_cancelled_goes_on_where_it_was(hub: Hub, ask: Ask) -> None:
-    _enlarge(hub.models["tiny/llama"], 6_000_000)
-    hub.held = 3_000_000
+    _enlarge(hub.models["tiny/llama"], 60_000_000)  # of which one comes in two seconds
+    hub.held = 1_000_000
     command = commands.DownloadModel(model=ModelSpec(source="tiny/llama"))
 
     def cancel(event: Any, worker: client.Worker) -> None:

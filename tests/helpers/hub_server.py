@@ -195,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
             return
         with suppress(ConnectionError):  # whoever cancels hangs up
-            for piece in pieces(body, self.hub.held, self.hub.freed):
+            for piece in pieces(body, self.hub.held, self.hub.freed, 1 << 16):
                 self.wfile.write(piece)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has there
