@@ -166,10 +166,11 @@ class Plan:
 
     @property
     def widened(self) -> bool:
-        """Whether all that is not quantised is in 32-bit: PEFT prepares quantised models so, which the
-        engine leaves to it where they compute in other formats than bfloat16 and have no stacked experts."""
+        """Whether all that is not quantised is in 32-bit though products are in 16: PEFT prepares quantised
+        models so, which the engine leaves to it where they compute in other formats than bfloat16 and have
+        no stacked experts."""
         is_quantised = self.precision not in BYTES
-        return is_quantised and self.device.precision != "bf16" and not self.shape.expert_parameters
+        return is_quantised and self.device.precision == "fp16" and not self.shape.expert_parameters
 
     @property
     def fused(self) -> bool:

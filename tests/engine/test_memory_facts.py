@@ -140,6 +140,22 @@ def kept(model: peft.PeftModel, narrow: bool) -> int:
 def test_the_estimated_activations_are_what_autograd_keeps(
     tiny: TinyModel, family: str, precision: Any, shape: dict[str, Any]
 ) -> None:
+    compare_activations(tiny, family, precision, shape)
+
+
+@pytest.mark.parametrize("precision", ["4bit", "8bit"])
+def test_they_are_on_a_processor_without_bfloat16_too(
+    tiny: TinyModel, precision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    compare_activations(tiny, "llama3", precision, {})
+
+
+def compare_activations(
+    tiny: TinyModel, family: str, precision: Any, shape: dict[str, Any]
+) -> None:
+    """Fails where the estimate is not what one pass over a tiny model keeps."""
     if precision in ("4bit", "8bit"):
         pytest.importorskip("bitsandbytes", reason="quantised weights need bitsandbytes")
     spec = ModelSpec(source=str(tiny(family)), precision=precision, device="cpu")
