@@ -16,7 +16,7 @@ _SIDE = re.compile(
 #: What says which of the two is better, the plainest first.
 _POINTERS = (
     "betterresponseid", "betterid", "better", "preferred", "preferredresponse", "preference", "winner",
-    "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
+    "comparison", "pairwise", "choice", "chosen", "chosenid", "chosenindex", "selected", "overallpreference", "label", "labels",
 )  # fmt: skip
 _SCORES = ("score", "rating", "reward", "overallscore", "winnermodel")
 
@@ -62,6 +62,8 @@ def _pointer(columns: Columns, suffixes: str) -> Column | None:
             continue
         said = {word for word in column.words if not is_tie(word)}
         if _letters(column) if suffixes == "ab" else said <= set(suffixes):
+            return column
+        if suffixes == "12" and said and said <= {"left", "right"}:
             return column
     return None
 

@@ -14,6 +14,7 @@ _TIES = frozenset(
 )
 _NUMBER = r"([-+]?[\d.]+(?:e[-+]?\d+)?|true|false)"
 _COMPARISON = re.compile(rf"\s*{_NUMBER}\s*>\s*{_NUMBER}\s*")
+_SIDES = {"left": "a", "right": "b"}
 _LETTER = re.compile(r"(?:(?:model|response|answer|output|assistant|candidate)[\s_-]?)?([ab])")
 
 #: What an answer in a list of several is ranked by: 1 is the best, or the highest is.
@@ -30,9 +31,10 @@ def is_tie(word: str) -> bool:
 
 
 def letter_of(word: str) -> str:
-    """Which side a word names, a or b; "" for none."""
-    found = _LETTER.fullmatch(word.strip().casefold())
-    return found[1] if found else ""
+    """Which side a word names, a or b; "" for none. The left one is a."""
+    word = word.strip().casefold()
+    found = _LETTER.fullmatch(word)
+    return found[1] if found else _SIDES.get(word, "")
 
 
 def is_first_better(value: Any) -> bool:

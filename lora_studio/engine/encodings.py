@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 
 #: What an encoding is called in messages.
@@ -36,6 +38,27 @@ _ALPHABETS = (
     ("cp1257", "ąčęėįšųūž"), ("cp1257", "āčēģīķļņšūž"),
     ("mac_roman", "àâæçéèêëîïôœùûüÿ"), ("mac_roman", "äöüßé"), ("mac_roman", "áéíñóúü"),
 )  # fmt: skip
+#: Encodings of DOS, of other systems and of the time before, tried where the usual ones give no words.
+_OLDER = {
+    "cp850": "DOS Western (850)", "cp437": "DOS (437)", "cp866": "DOS Cyrillic (866)",
+    "cp852": "DOS Central European (852)", "iso8859_2": "ISO-8859-2", "iso8859_5": "ISO-8859-5",
+    "iso8859_15": "ISO-8859-15", "koi8_u": "KOI8-U", "cp737": "DOS Greek (737)",
+    "cp857": "DOS Turkish (857)", "cp775": "DOS Baltic (775)", "cp860": "DOS Portuguese (860)",
+    "cp861": "DOS Icelandic (861)", "cp863": "DOS Canadian French (863)", "cp865": "DOS Nordic (865)",
+    "cp855": "DOS Cyrillic (855)", "iso8859_6": "ISO-8859-6", "cp862": "DOS Hebrew (862)",
+    "mac_latin2": "Mac Latin 2", "mac_turkish": "Mac Turkish", "mac_greek": "Mac Greek",
+}  # fmt: skip
+TITLES |= _OLDER
+#: Letters that stand in texts of any language.
+_SIGNS_OF_UNITS = set("µªº")
+#: The commonest letters of languages that are not written in Latin ones: two fifths of a text and more.
+_COMMON = ("оеаинтсрвл", "оаінтиврес", "αοιετσνηυρά", "יוהלאמרתבשנ", "اليمونترهةب")
+#: Share of signs that are none of a word from which a text is read wrongly, and how well it has to
+#: be in another encoding.
+_ODD, _GOOD = 0.03, 0.9
+#: Signs that stand between letters, and such that never stand behind one.
+_INNER, _OPENING = "’‘ʼ·\xad", "„‚‹"
+_TYPOGRAPHIC = "‘’‚‹›“”„«»–—…\xa0·"
 _LATIN = {"cp1250", "cp1252", "cp1254", "cp1257", "cp1258", "mac_roman"}
 #: Letters of Western languages and the signs that word processors put in.
 _WESTERN = re.compile("[À-ÖØ-öø-ÿŒœŸ‘’“”–—…€£§°«»©®™•´¡¿\xa0]*")
@@ -80,7 +103,13 @@ def encoding_of(sample: bytes, *, is_json: bool = False) -> Encoding:
     good, bad = _utf8_letters(sample)
     if bad == 0 or good >= bad or (is_json and _lines_in_error(sample) < 2):
         return UTF8
-    return Encoding(_likeliest(sample), is_guessed=True)
+    found = _likeliest(sample)
+    read = _Signs.of(_lines_beyond_ascii(sample, found))
+    older = _older(sample, read) if read.oddity > _ODD else ""
+    if not older and not read.letters.keys() - _SIGNS_OF_UNITS:
+        older = "cp1252"  # what has no letters is of no alphabet
+    found = older or found
+    return Encoding(found, is_guessed=True)
 
 
 def _wide(head: bytes) -> str:
@@ -147,6 +176,76 @@ def _likeliest(sample: bytes) -> str:
     if found[0] in _LATIN:
         return _by_alphabet(sample) or ("cp1252" if "cp1252" in found else found[0])
     return found[0]
+
+
+def _lines_beyond_ascii(sample: bytes, codec: str) -> str:
+    """The text of the lines that are not ASCII alone, a hundred thousand characters at most."""
+    lines = (line for line in sample.splitlines() if not line.isascii())
+    return b"\n".join(lines)[:100_000].decode(codec, "replace")
+
+
+@dataclass(frozen=True)
+class _Signs:
+    """The signs beyond ASCII of a text: letters, all but quotes and dashes in their places, and those
+    that stand where such signs do not."""
+
+    letters: Counter[str]
+    telling: int
+    odd: int
+
+    @classmethod
+    def of(cls, text: str) -> _Signs:
+        letters: Counter[str] = Counter()
+        telling = odd = 0
+        for before, sign, behind in zip(" " + text, text, text[1:] + " ", strict=False):
+            if sign < "\x80":
+                continue
+            is_odd = _is_odd(before, sign, behind)
+            odd += is_odd
+            telling += is_odd or sign not in _TYPOGRAPHIC
+            if sign.isalpha():
+                letters[sign.lower()] += 1
+        return cls(letters, telling, odd)
+
+    @property
+    def oddity(self) -> float:
+        """The share of signs that are out of place."""
+        return self.odd / max(1, self.telling)
+
+    @property
+    def likeness(self) -> float:
+        """How well the signs fit one language, 0 to 1."""
+        known = max(sum(map(self.letters.__getitem__, letters)) for _, letters in _ALPHABETS)
+        common = max(sum(map(self.letters.__getitem__, letters)) for letters in _COMMON)
+        return min(1.0, max(known, 2.5 * common) / max(1, self.telling))
+
+
+def _is_odd(before: str, sign: str, behind: str) -> bool:
+    """Whether a sign is out of place: none of a word inside of one, a capital behind a small letter,
+    an accent without a letter."""
+    if sign.isalpha():
+        return before.islower() and sign.isupper()
+    if unicodedata.category(sign) == "Mn":
+        return not (before.isalpha() or unicodedata.category(before)[0] == "M")
+    if sign in _OPENING:
+        return before.isalpha()
+    if "\x80" <= sign <= "\x9f" or sign == "\ufffd":
+        return True
+    # Scripts without blanks between words have their own signs between letters.
+    is_inside = all(one.isalpha() and one < "\u2000" for one in (before, behind))
+    return is_inside and sign not in _INNER
+
+
+def _older(sample: bytes, read: _Signs) -> str:
+    """The older encoding that gives words of one language, "" where none does better than `read`."""
+    scores: dict[str, float] = {}
+    for codec in _OLDER:
+        text = _lines_beyond_ascii(sample, codec)
+        signs = _Signs.of(text)
+        if "\ufffd" not in text and signs.oddity <= _ODD / 2:
+            scores[codec] = signs.likeness
+    best = max(scores, key=lambda codec: scores[codec], default="")
+    return best if best and scores[best] > max(_GOOD, read.likeness) else ""
 
 
 def _by_alphabet(sample: bytes) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 
 from lora_studio.core.row_columns import names_known
-from lora_studio.engine import nested_questions
+from lora_studio.engine import nested_questions, row_envelopes
 from lora_studio.engine.json_splitter import Splitter
 from lora_studio.engine.row_blocks import without_extra_commas
 from lora_studio.engine.split_names import split_of
@@ -24,6 +24,7 @@ _JSON_NAME = re.compile(r"\.(jsonl?|ndjson|jl|jsonc|json5)\b", re.IGNORECASE)
 _LINES_NAME = re.compile(r"\.(jsonl|ndjson|jl)\b", re.IGNORECASE)
 #: Bytes that are taken apart at once: their brackets and quotes take ten times as many.
 _PIECE = 1024 * 1024
+_INSTANCES = "Instances"
 #: Lines that are looked at.
 _LINES = 20
 
@@ -34,7 +35,9 @@ class JsonShape:
 
     `lists` are the object's other lists of rows, or all of them where none is known to be meant.
     Where rows are lists (`are_lists`), `header` names their cells if the first row does so.
-    `is_nested`: the rows are questions, inside of paragraphs and articles.
+    `is_nested`: the rows are questions, inside of paragraphs and articles, or instances of
+    instructions. `is_enveloped`: each row is inside of an object of the program it comes from.
+    `about` are names and texts that belong to every row.
     """
 
     kind: JsonKind
@@ -43,6 +46,8 @@ class JsonShape:
     are_lists: bool = False
     header: tuple[str, ...] = ()
     is_nested: bool = False
+    is_enveloped: bool = False
+    about: tuple[tuple[str, str], ...] = ()
 
 
 def is_named_json(name: str) -> bool:
@@ -74,7 +79,7 @@ def shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape
         return replace(shape, is_nested=True)
     start = head[shape.offset :].lstrip(b" \t\r\n")
     depth = 1 if shape.kind == "json list" and not shape.offset else 0
-    return _with_lists(shape, start, depth)
+    return _with_first_rows(shape, start, depth)
 
 
 def _shape_of(head: bytes, name: str, *, is_whole: bool, split: str) -> JsonShape | None:
@@ -147,11 +152,13 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
     return None
 
 
-def _with_lists(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
-    """The shape of rows that are lists, where the first one is; its names where it has names and the
-    second as many cells."""
+def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
+    """The shape of rows that are lists or inside of others, where the first one is; its names where it
+    has names and the second as many cells."""
     found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:2]
     rows = [loaded(item.text) for item in found]
+    if rows and row_envelopes.is_envelope(rows[0]):
+        return replace(shape, is_enveloped=True)
     if not rows or not isinstance(rows[0], list):
         return shape
     is_header = _are_names(rows[0]) and len(rows) > 1 and isinstance(rows[1], list)
@@ -179,11 +186,29 @@ def _object_shape(head: bytes, whole: bytes | None, split: str) -> JsonShape:
         return JsonShape("json columns" if is_columns else "json objects")
     if document is not None:
         rows = {name: offset for name, offset in rows.items() if name in document}
+    if name := _own_rows(rows, head, document):
+        about = _definition(document) if name == _INSTANCES else ()
+        return JsonShape("json list", rows[name], about=about)
     if split in rows or len(rows) == 1:
         name = split if split in rows else next(iter(rows))
         others = tuple(other for other in rows if other != name)
         return JsonShape("json list", rows[name], others)
     return JsonShape("json objects", lists=tuple(rows))
+
+
+def _own_rows(rows: Mapping[str, int], head: bytes, document: dict[str, Any] | None) -> str:
+    """The list that is meant by the program the object comes from, "" where it is not known."""
+    if "rows" in rows and "features" in rows:  # of the hub's dataset viewer
+        first = loaded(_first_value(head[rows["rows"] :], 0))
+        return "rows" if row_envelopes.is_envelope(first) else ""
+    return _INSTANCES if _INSTANCES in rows and _definition(document) else ""
+
+
+def _definition(document: dict[str, Any] | None) -> tuple[tuple[str, str], ...]:
+    """What a file with instances says that is to be done in all of them."""
+    found = (document or {}).get("Definition")
+    found = found[0] if isinstance(found, list) and found else found
+    return (("Definition", found),) if isinstance(found, str) else ()
 
 
 def loaded(text: bytes | None) -> Any:

@@ -24,6 +24,7 @@ from lora_studio.engine.row_blocks import (
     values_of,
     written,
 )
+from lora_studio.engine.row_envelopes import opened
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
@@ -32,6 +33,7 @@ _MOST_COLUMNS, _MOST_VALUES = 128 * 1024 * 1024, 4_000_000
 
 _TOO_LARGE = "it is larger than 64 MB"
 _NESTED = "the rows are questions inside paragraphs; each is read with its paragraph and what stands about it"
+_INSTANCES = "the rows are instances inside of instructions; each is read with its instruction"
 _SPACE = b" \t\r\n"
 
 
@@ -119,6 +121,8 @@ class _Judge:
         self._encoding = container.encoding.title
         self._stream, self._notes = stream, notes
         self._is_nested = container.shape.is_nested
+        self._is_enveloped, self._about = container.shape.is_enveloped, dict(container.shape.about)
+        self._is_inside = bool(self._is_nested or self._is_enveloped or self._about)
         self._header: list[str] | None = list(notes.header) or None  # until it was met
         # Rows have other columns than the articles they are in.
         self._articles = Notes(oddities=notes.oddities)
@@ -126,7 +130,7 @@ class _Judge:
     def sound_lines(self, lines: list[bytes], line: int, start: int) -> Block | None:
         """The lines behind line `line`, which begin at `start`, if every one is a row."""
         count = len(lines)
-        if not count or self._is_nested:
+        if not count or self._is_inside:
             return None
         sizes = np.fromiter(map(len, lines), dtype=np.int64, count=count) + 1
         offsets = start + np.cumsum(sizes) - sizes if self._stream.is_exact else np.full(count, -1)
@@ -136,7 +140,7 @@ class _Judge:
 
     def block(self, splitter: Splitter, items: list[Item]) -> Block:
         """The rows that the pieces of a splitter are."""
-        is_plain = not self._is_nested
+        is_plain = not self._is_inside
         if items and is_plain and not any(item.is_loose or item.is_overlong for item in items):
             offsets = [item.offset if self._stream.is_exact else -1 for item in items]
             texts, lines = [item.text for item in items], [item.line for item in items]
@@ -161,7 +165,7 @@ class _Judge:
         block.add(raw, line, offset if self._stream.is_exact else -1, fault)
 
     def _judged(self, block: Block, text: bytes) -> tuple[bytes, str]:
-        notes = self._articles if self._is_nested else self._notes
+        notes = self._articles if self._is_inside else self._notes
         return judged(text, self._number(block), notes, self._encoding)
 
     def _number(self, block: Block) -> int:
@@ -176,9 +180,9 @@ class _Judge:
             return
         rows = questions_of(values_of(raw)) if raw and self._is_nested else None
         if rows is None:
+            if raw and self._is_inside:
+                raw, fault = self._opened(values_of(raw))
             self.add_raw(block, raw, line, offset, fault)
-            if raw and self._is_nested:
-                self._notes.meet(values_of(raw))
             return
         places = list(places_of(text))
         if len(places) != len(rows):
@@ -189,9 +193,18 @@ class _Judge:
                 self.add_raw(block, b"", *at, NO_QUESTIONS)
                 continue
             self._notes.meet(values)
-            self._notes.odd(_NESTED, self._number(block))
+            self._notes.odd(_NESTED if "question" in values else _INSTANCES, self._number(block))
             raw, fault = written(values)
             self.add_raw(block, raw, *at, fault)
+
+    def _opened(self, values: dict[str, Any]) -> tuple[bytes, str]:
+        """The row inside of an object, with what belongs to every row, or b"" and the fault."""
+        fault = ""
+        if self._is_enveloped:
+            values, fault = opened(values)
+        values = self._about | values
+        self._notes.meet(values)
+        return (b"", fault) if fault else written(values)
 
     def _add_item(self, block: Block, splitter: Splitter, item: Item) -> None:
         text = item.text.strip(_SPACE)

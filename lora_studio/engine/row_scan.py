@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from lora_studio.core.dataset import Source
@@ -25,11 +22,12 @@ from lora_studio.engine.channel import Job
 from lora_studio.engine.columnar import columnar_blocks
 from lora_studio.engine.containers import Container, open_stream, problem
 from lora_studio.engine.row_blocks import Block, Notes, values_of
+from lora_studio.engine.row_chains import with_conversations
 from lora_studio.engine.row_readers import blocks
 from lora_studio.engine.row_store import (
-    SCHEMA,
     RawRow,
     RowStore,
+    RowWriter,
     ScanFacts,
     ScannedFile,
     titles_of,
@@ -37,9 +35,7 @@ from lora_studio.engine.row_store import (
 from lora_studio.engine.source_files import SourceFiles, files_of
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 4
-#: Row numbers kept for each fault.
-_NAMED_ROWS = 10
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,7 @@ def open_store(source: Source, job: Job) -> RowStore:
     row_cache.clean()
     with row_cache.fresh_folder() as folder:
         facts = _Scan(files, folder, job).run()
+        facts = with_conversations(RowStore(folder, facts), job)
         kept = row_cache.keep(folder, facts.fingerprint)
     row_cache.remember(key, facts.model_dump_json())
     return RowStore(kept, facts)
@@ -119,10 +116,8 @@ class _Scan:
     def __init__(self, files: SourceFiles, folder: Path, job: Job) -> None:
         self._files, self._folder, self._job = files, folder, job
         self._notes = Notes()
-        self._faults: dict[str, tuple[int, tuple[int, ...]]] = {}
         self._problems: list[Problem] = []
         self._scanned: list[ScannedFile] = []
-        self._batches: list[tuple[int, int]] = []
         sizes = {one.file: one.file.stat().st_size for one in files.candidates}
         self._total, self._done = sum(sizes.values()), 0.0
 
@@ -131,9 +126,9 @@ class _Scan:
         row_cache.require(self._folder, self._total)
         containers = list(self._files.containers(self._job))
         file = self._folder / row_cache.ROWS
-        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
+        with RowWriter(file) as writer:
             for container in containers:
-                self._read(container, sink, writer, is_only=len(containers) == 1)
+                self._read(container, writer, is_only=len(containers) == 1)
         if not self._notes.rows:
             raise _empty(self._files.source)
         self._problems += _oddities(self._notes, self._files.source)
@@ -142,13 +137,13 @@ class _Scan:
             rows=self._notes.rows,
             columns=tuple(self._notes.columns),
             files=tuple(self._scanned),
-            faults=self._faults,
+            faults=writer.faults,
             problems=tuple(self._problems + self._files.problems()),
-            batches=tuple(self._batches),
+            batches=tuple(writer.batches),
             bytes=file.stat().st_size,
         )
 
-    def _read(self, container: Container, sink: Any, writer: Any, *, is_only: bool) -> None:
+    def _read(self, container: Container, writer: RowWriter, *, is_only: bool) -> None:
         first, size = self._notes.rows, container.path.stat().st_size
         end = _End()
         self._problems += _known_problems(container)
@@ -156,7 +151,8 @@ class _Scan:
             for block, position in _blocks(container, self._notes, end):
                 self._job.progress("reading rows", self._done + position, self._total, "bytes")
                 if len(block):
-                    self._write(block, sink, writer)
+                    writer.write(block)
+                    self._notes.rows += len(block)
         except ProblemError as error:
             if is_only and self._notes.rows == first:
                 raise
@@ -180,17 +176,6 @@ class _Scan:
                 first=first,
             )
         )
-
-    def _write(self, block: Block, sink: Any, writer: Any) -> None:
-        first = self._notes.rows
-        for index, fault in enumerate(block.faults if any(block.faults) else ()):
-            if fault:
-                count, rows = self._faults.get(fault, (0, ()))
-                named = (*rows, first + index + 1) if len(rows) < _NAMED_ROWS else rows
-                self._faults[fault] = (count + 1, named)
-        self._batches.append((sink.tell(), first))
-        writer.write_batch(_batch(block, first + 1))
-        self._notes.rows += len(block)
 
     def _fingerprint(self, containers: list[Container]) -> str:
         facts: list[Any] = [VERSION]
@@ -224,31 +209,6 @@ def _blocks(
             yield block, stream.position
         if end is not None:
             end.sha256, end.broken = stream.sha256(), stream.broken
-
-
-def _batch(block: Block, number: int) -> pa.RecordBatch:
-    """The rows as Arrow data."""
-    count = len(block)
-    numbers = (np.arange(number, number + count), block.lines, block.offsets)
-    # pa.array would do as well, but imports pandas: 40 MB, and a second before the first row.
-    integers = [
-        pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.asarray(values, np.int64))])
-        for values in numbers
-    ]
-    faults = [fault.encode() for fault in block.faults]
-    texts = [
-        _strings(block.raws, pa.large_string(), np.int64),
-        _strings(faults, pa.string(), np.int32),
-    ]
-    return pa.record_batch([*integers, *texts], schema=SCHEMA)
-
-
-def _strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
-    """UTF-8 texts as an Arrow array, without a Python object for each."""
-    ends: NDArray[Any] = np.zeros(len(texts) + 1, dtype=offsets)
-    np.cumsum(np.fromiter(map(len, texts), dtype=offsets, count=len(texts)), out=ends[1:])
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
-    return pa.Array.from_buffers(kind, len(texts), buffers)
 
 
 def _rows_of(block: Block, number: int, most: int) -> list[RawRow]:

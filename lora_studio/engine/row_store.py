@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from lora_studio.core.problems import Problem
 from lora_studio.engine import row_cache
-from lora_studio.engine.row_blocks import values_of
+from lora_studio.engine.row_blocks import Block, values_of
+
+#: Row numbers kept for each fault.
+_NAMED_ROWS = 10
 
 SCHEMA = pa.schema(
     [
@@ -74,6 +79,63 @@ class ScanFacts(BaseModel):
     bytes: int
 
 
+class RowWriter:
+    """Writes rows to an Arrow file, block by block, and keeps count of them and of their faults."""
+
+    def __init__(self, file: Path) -> None:
+        """Into a file that is made anew when the block begins."""
+        self._file, self.rows = file, 0
+        self.faults: dict[str, tuple[int, tuple[int, ...]]] = {}
+        self.batches: list[tuple[int, int]] = []
+
+    def __enter__(self) -> RowWriter:
+        """Opens the file."""
+        self._sink = pa.OSFile(str(self._file), "wb")
+        self._stream = pa.ipc.new_stream(self._sink, SCHEMA)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it, also where an error ends the writing."""
+        self._stream.close()
+        self._sink.close()
+
+    def write(self, block: Block) -> None:
+        """Takes the rows of a block, at least one."""
+        for index, fault in enumerate(block.faults if any(block.faults) else ()):
+            if fault:
+                count, rows = self.faults.get(fault, (0, ()))
+                named = (*rows, self.rows + index + 1) if len(rows) < _NAMED_ROWS else rows
+                self.faults[fault] = (count + 1, named)
+        self.batches.append((self._sink.tell(), self.rows))
+        self._stream.write_batch(_batch(block, self.rows + 1))
+        self.rows += len(block)
+
+
+def _batch(block: Block, number: int) -> pa.RecordBatch:
+    """The rows as Arrow data."""
+    count = len(block)
+    numbers = (np.arange(number, number + count), block.lines, block.offsets)
+    # pa.array would do as well, but imports pandas: 40 MB, and a second before the first row.
+    integers = [
+        pa.Array.from_buffers(pa.int64(), count, [None, pa.py_buffer(np.asarray(values, np.int64))])
+        for values in numbers
+    ]
+    faults = [fault.encode() for fault in block.faults]
+    texts = [
+        _strings(block.raws, pa.large_string(), np.int64),
+        _strings(faults, pa.string(), np.int32),
+    ]
+    return pa.record_batch([*integers, *texts], schema=SCHEMA)
+
+
+def _strings(texts: Sequence[bytes], kind: pa.DataType, offsets: type) -> pa.Array:
+    """UTF-8 texts as an Arrow array, without a Python object for each."""
+    ends: NDArray[Any] = np.zeros(len(texts) + 1, dtype=offsets)
+    np.cumsum(np.fromiter(map(len, texts), dtype=offsets, count=len(texts)), out=ends[1:])
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(kind, len(texts), buffers)
+
+
 class RowStore:
     """All rows of one source; positions count from 0, numbers from 1."""
 
@@ -110,9 +172,13 @@ class RowStore:
         """One row; raises IndexError."""
         if not 0 <= position < len(self):
             raise IndexError(position)
-        index = bisect.bisect_right(self._starts, position) - 1
+        index = self.batch_of(position)
         batch = self.batch(index)
         return _row(batch, position - self._starts[index])
+
+    def batch_of(self, position: int) -> int:
+        """In which record batch a row is."""
+        return bisect.bisect_right(self._starts, position) - 1
 
     def batch(self, index: int) -> pa.RecordBatch:
         """One record batch; the last one asked for is kept."""

@@ -1283,6 +1283,10 @@
             <translation>Wählen Sie eine Fassung des Modells mit tokenizer.json.</translation>
         </message>
         <message>
+            <source>Choose all files of these conversations together.</source>
+            <translation>Wählen Sie alle Dateien dieser Gespräche zusammen.</translation>
+        </message>
+        <message>
             <source>Choose another chat template in the dataset step.</source>
             <translation>Wählen Sie beim Datensatz eine andere Chat-Vorlage.</translation>
         </message>
@@ -1777,6 +1781,54 @@
         <message>
             <source>DARE, added</source>
             <translation>DARE, addiert</translation>
+        </message>
+        <message>
+            <source>DOS Baltic (775)</source>
+            <translation>DOS baltisch (775)</translation>
+        </message>
+        <message>
+            <source>DOS Canadian French (863)</source>
+            <translation>DOS kanadisches Französisch (863)</translation>
+        </message>
+        <message>
+            <source>DOS Central European (852)</source>
+            <translation>DOS mitteleuropäisch (852)</translation>
+        </message>
+        <message>
+            <source>DOS Cyrillic (855)</source>
+            <translation>DOS kyrillisch (855)</translation>
+        </message>
+        <message>
+            <source>DOS Cyrillic (866)</source>
+            <translation>DOS kyrillisch (866)</translation>
+        </message>
+        <message>
+            <source>DOS Greek (737)</source>
+            <translation>DOS griechisch (737)</translation>
+        </message>
+        <message>
+            <source>DOS Hebrew (862)</source>
+            <translation>DOS hebräisch (862)</translation>
+        </message>
+        <message>
+            <source>DOS Icelandic (861)</source>
+            <translation>DOS isländisch (861)</translation>
+        </message>
+        <message>
+            <source>DOS Nordic (865)</source>
+            <translation>DOS nordisch (865)</translation>
+        </message>
+        <message>
+            <source>DOS Portuguese (860)</source>
+            <translation>DOS portugiesisch (860)</translation>
+        </message>
+        <message>
+            <source>DOS Turkish (857)</source>
+            <translation>DOS türkisch (857)</translation>
+        </message>
+        <message>
+            <source>DOS Western (850)</source>
+            <translation>DOS westeuropäisch (850)</translation>
         </message>
         <message>
             <source>DPO</source>
@@ -2770,6 +2822,10 @@
             <translation>Wenn eine Spalte die Prompts hat, ordnen Sie sie „prompt“ zu.</translation>
         </message>
         <message>
+            <source>If rows are rounds of conversations, write each conversation as one row of messages.</source>
+            <translation>Wenn Zeilen Runden von Gesprächen sind, schreiben Sie jedes Gespräch als eine Zeile mit Nachrichten.</translation>
+        </message>
+        <message>
             <source>If that is not what is meant, correct these rows.</source>
             <translation>Wenn das nicht gemeint ist, berichtigen Sie diese Zeilen.</translation>
         </message>
@@ -2828,6 +2884,10 @@
         <message>
             <source>In {layers} of every block.</source>
             <translation>In {layers} jedes Blocks.</translation>
+        </message>
+        <message>
+            <source>In {lost} “{parent}” names a row that is not there. It begins a conversation.</source>
+            <translation>In {lost} nennt „{parent}“ eine Zeile, die nicht da ist. Dort beginnt ein Gespräch.</translation>
         </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
@@ -3584,6 +3644,18 @@
         <message>
             <source>Mac Cyrillic</source>
             <translation>Mac Kyrillisch</translation>
+        </message>
+        <message>
+            <source>Mac Greek</source>
+            <translation>Mac griechisch</translation>
+        </message>
+        <message>
+            <source>Mac Latin 2</source>
+            <translation>Mac Latin 2</translation>
+        </message>
+        <message>
+            <source>Mac Turkish</source>
+            <translation>Mac türkisch</translation>
         </message>
         <message>
             <source>Made by</source>
@@ -7234,6 +7306,10 @@
             <translation>Um alle zu lernen, schreiben Sie für jede eine Zeile.</translation>
         </message>
         <message>
+            <source>To read every row by itself, map no column to history, or remove that column.</source>
+            <translation>Um jede Zeile für sich zu lesen, ordnen Sie dem Verlauf keine Spalte zu oder entfernen Sie diese Spalte.</translation>
+        </message>
+        <message>
             <source>To share: {what}. Sign in once, on the Model page.</source>
             <translation>Zum Teilen: {what}. Melden Sie sich einmal an, auf der Seite Modell.</translation>
         </message>
@@ -8358,6 +8434,10 @@
             <translation>eine Reparatur würde verschieben, welche Teile davon trainiert werden</translation>
         </message>
         <message>
+            <source>a row before it in its conversation cannot be used</source>
+            <translation>eine Zeile vor ihr in ihrem Gespräch kann nicht verwendet werden</translation>
+        </message>
+        <message>
             <source>a row is a list of pairs of texts, which is read as a conversation</source>
             <translation>eine Zeile ist eine Liste von Textpaaren und wird als Gespräch gelesen</translation>
         </message>
@@ -8496,6 +8576,10 @@
         <message>
             <source>and {value} more</source>
             <translation> und {value} weitere</translation>
+        </message>
+        <message>
+            <source>another answer to the same turn is ranked better</source>
+            <translation>eine andere Antwort auf denselben Beitrag ist besser eingestuft</translation>
         </message>
         <message>
             <source>another job</source>
@@ -9074,6 +9158,10 @@
             <translation>Das ist kein UTF-8-Text</translation>
         </message>
         <message>
+            <source>it is no answer; it is read with the answers that follow it</source>
+            <translation>sie ist keine Antwort; sie wird mit den Antworten gelesen, die ihr folgen</translation>
+        </message>
+        <message>
             <source>it is not valid JSON</source>
             <translation>sie ist kein gültiges JSON</translation>
         </message>
@@ -9128,6 +9216,10 @@
         <message>
             <source>it was chosen</source>
             <translation>es wurde gewählt</translation>
+        </message>
+        <message>
+            <source>it was deleted</source>
+            <translation>sie wurde gelöscht</translation>
         </message>
         <message>
             <source>it was made for {only_for}, and leaves noise of any other</source>
@@ -9260,6 +9352,10 @@
         <message>
             <source>its {side} side has no answer</source>
             <translation>ihre Seite {side} hat keine Antwort</translation>
+        </message>
+        <message>
+            <source>joining conversations</source>
+            <translation>Gespräche werden zusammengesetzt</translation>
         </message>
         <message>
             <source>json columns</source>
@@ -9862,6 +9958,10 @@
             <translation>mehrere Adapter werden zusammengeführt, und einer ist ein DoRA</translation>
         </message>
         <message>
+            <source>several rows have the id of the row before it</source>
+            <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
+        </message>
+        <message>
             <source>several subsets</source>
             <translation>mehrere Teilmengen</translation>
         </message>
@@ -10066,6 +10166,10 @@
             <translation>die Verbindung endete nach {came} von {size} Bytes</translation>
         </message>
         <message>
+            <source>the dataset viewer has cut off some of its cells</source>
+            <translation>der Dataset-Viewer hat einige ihrer Zellen abgeschnitten</translation>
+        </message>
+        <message>
             <source>the hub states no digest of {name}</source>
             <translation>der Hub nennt keine Prüfsumme von {name}</translation>
         </message>
@@ -10106,8 +10210,16 @@
             <translation>die Zeile ist so geschrieben, wie Python oder JavaScript sie ausgeben, oder mit einem Komma zu viel, und wird so gelesen, wie sie gemeint ist</translation>
         </message>
         <message>
+            <source>the rows are instances inside of instructions; each is read with its instruction</source>
+            <translation>die Zeilen sind Beispiele innerhalb von Anweisungen; jedes wird mit seiner Anweisung gelesen</translation>
+        </message>
+        <message>
             <source>the rows are questions inside paragraphs; each is read with its paragraph and what stands about it</source>
             <translation>die Zeilen sind Fragen in Absätzen; jede wird mit ihrem Absatz und dem, was um sie steht, gelesen</translation>
+        </message>
+        <message>
+            <source>the rows before it lead back to it, or are too many</source>
+            <translation>die Zeilen vor ihr führen zu ihr zurück oder sind zu viele</translation>
         </message>
         <message>
             <source>the run is gone</source>
@@ -10412,6 +10524,14 @@
         <message>
             <source>{count} of {all}, from an earlier attempt</source>
             <translation>{count} von {all}, von einem früheren Versuch</translation>
+        </message>
+        <message>
+            <source>{count} of {rows} go on from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.</source>
+            <translation>{count} von {rows} setzen die Zeile fort, die „{parent}“ nennt. Jede wird mit dem Gespräch vor ihr gelesen, von dem nur ihre eigene Antwort trainiert wird.</translation>
+        </message>
+        <message>
+            <source>{count} of {rows} goes on from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.</source>
+            <translation>{count} von {rows} setzt die Zeile fort, die „{parent}“ nennt. Jede wird mit dem Gespräch vor ihr gelesen, von dem nur ihre eigene Antwort trainiert wird.</translation>
         </message>
         <message>
             <source>{count} parameters</source>
@@ -11434,6 +11554,10 @@
         <message>
             <source>“{name}” is taken as {slot}</source>
             <translation>„{name}“ gilt als {slot}</translation>
+        </message>
+        <message>
+            <source>“{parent}” names other rows, but rows of this kind are not joined to conversations. Each is read by itself.</source>
+            <translation>„{parent}“ nennt andere Zeilen, aber Zeilen dieser Art werden nicht zu Gesprächen zusammengesetzt. Jede wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>

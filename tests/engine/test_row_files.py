@@ -100,6 +100,74 @@ JSON_FILES = {
 }
 
 
+VIEWED = [{"row_idx": n, "row": QA, "truncated_cells": []} for n in range(2)]
+ASKED = {"model": "m", "messages": CHAT["messages"][:1]}
+REPLY = {"choices": [{"index": 0, "message": CHAT["messages"][1], "finish_reason": "stop"}]}
+#: What programs hand out around their rows, and the rows.
+ENVELOPES: dict[str, tuple[Any, Any]] = {
+    "the hub's viewer": ({"features": [{"name": "question"}], "rows": VIEWED, "num_rows_total": 2}, QA),
+    "rows of the viewer": (VIEWED, QA),
+    "Label Studio": (
+        [
+            {"id": n, "data": {"question": QA["question"]}, "annotations": [
+                {"was_cancelled": True, "result": []},
+                {"result": [{"from_name": "answer", "type": "textarea", "value": {"text": [QA["answer"]]}}]},
+            ]}
+            for n in range(2)
+        ],
+        QA,
+    ),
+    "Argilla": (
+        [{"id": "x", "fields": {"question": QA["question"]}, "suggestions": {"answer": {"value": "No."}},
+          "responses": {"answer": [{"value": QA["answer"], "user_id": "u"}]}}] * 2,
+        QA,
+    ),
+    "a log of requests": ([{"request": ASKED, "response": REPLY}] * 2, CHAT),
+    "a log with the answer beside": ([{"id": "c", **ASKED, **REPLY}] * 2, {"id": "c", "model": "m", **CHAT}),
+    "a batch of requests": (
+        [{"custom_id": "1", "body": ASKED}] * 2,
+        {"messages": ASKED["messages"]},
+    ),
+    "a file of instances": (
+        {"Definition": ["Say it."], "Positive Examples": [{"input": "x", "output": "y"}],
+         "Instances": [{"id": "1", "input": "Q", "output": ["A"]}] * 2},
+        {"Definition": "Say it.", "id": "1", "input": "Q", "output": ["A"]},
+    ),
+    "instructions with instances": (
+        [{"id": "s", "instruction": "Say it.", "instances": [{"input": "", "output": "A"}] * 2}],
+        {"id": "s", "instruction": "Say it.", "input": "", "output": "A"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("kind", ENVELOPES)
+def test_the_row_inside_of_what_a_program_hands_out_is_the_row(
+    tmp_path: Path, kind: str, indent: int | None
+) -> None:
+    document, row = ENVELOPES[kind]
+    store = scan_text(tmp_path, "rows.json", json.dumps(document, indent=indent))
+    assert values(store) == [row] * 2
+    assert set(store.facts.columns) == set(row)
+
+
+def test_lines_of_the_hubs_viewer_are_rows_and_one_that_it_cut_off_is_none(tmp_path: Path) -> None:
+    cut = {"row_idx": 2, "row": QA, "truncated_cells": ["answer"]}
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, [*VIEWED, cut])))
+    assert values(store) == [QA, QA, None]
+    assert faults(store)[2] == "the dataset viewer has cut off some of its cells"
+
+
+def test_columns_that_are_called_like_those_of_programs_stay_columns(tmp_path: Path) -> None:
+    rows = [
+        {"row": 1, "fields": ["a"], "data": {"a": 1}, "annotations": "none", "body": "text", **QA},
+        {"messages": CHAT["messages"], "body": "a text", "response": "a text"},
+    ]
+    for row in rows:
+        store = scan_text(tmp_path, "rows.jsonl", "\n".join([json.dumps(row)] * 2))
+        assert values(store) == [row] * 2
+
+
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt", ""])
 @pytest.mark.parametrize("kind", JSON_FILES)
 def test_json_of_every_sort_is_recognised_by_its_content(
@@ -317,6 +385,21 @@ def test_values_that_json_does_not_have_are_written_as_text(tmp_path: Path) -> N
         ("gb18030", "GB 18030", "这是一个中文句子。请回答下面的问题。"),
         ("euc_kr", "EUC-KR", "이것은 한국어 문장입니다. 서울은 수도입니다."),
         ("iso2022_jp", "ISO-2022-JP", "これは日本語の文章です。質問に答えてください。"),
+        ("cp850", "DOS Western (850)", "Größere Brücken über süße Flüsse, schöne Grüße!"),
+        ("cp850", "DOS Western (850)", "Voilà où l'été reçoit ses fêtes, près de la forêt."),
+        ("cp852", "DOS Central European (852)", "Zażółć gęślą jaźń, proszę państwa, dziękuję."),
+        ("cp857", "DOS Turkish (857)", "Işık söndü, çocuğun şarkısı güneş doğana dek sürdü."),
+        ("cp860", "DOS Portuguese (860)", "A região não tem opções: coração, ações, pão e lições."),
+        ("cp865", "DOS Western (850)", "Hvor ligger København, og hvad hører der til på Sjælland?"),
+        (
+            "cp866",
+            "DOS Cyrillic (866)",
+            "Съешь же ещё этих мягких французских булок, да выпей чаю.",
+        ),
+        ("cp737", "DOS Greek (737)", "Ποια είναι η πρωτεύουσα της Ελλάδας και πού βρίσκεται."),
+        ("iso8859_2", "ISO-8859-2", "Zażółć gęślą jaźń, proszę państwa, dziękuję bardzo."),
+        ("iso8859_5", "ISO-8859-5", "Съешь же ещё этих мягких французских булок, да выпей чаю."),
+        ("koi8_u", "KOI8-U", "Яка столиця України і де вона є? Київ на річці Дніпро."),
     ],
 )
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
@@ -336,6 +419,18 @@ def test_the_encoding_is_detected_and_a_guess_is_told(
     assert values(store) == ([{"text": written}] if kind == "txt" else rows)
     guessed = [p.code for p in store.facts.problems] == ["dataset.encoding_guessed"]
     assert guessed == (not encoding.startswith(("utf", "iso2022")))
+
+
+@pytest.mark.parametrize(
+    ("codec", "text"),
+    [
+        ("cp1252", "a×b÷c or a±b"),
+        ("cp1252", "„Straße“ – ‚Öl‘ … ½ ¾ §5"),
+        ("gb18030", "这是一个中文句子，请回答：下面的问题。"),
+    ],
+)
+def test_signs_between_letters_alone_make_no_older_encoding(codec: str, text: str) -> None:
+    assert encoding_of(f"{text}\n".encode(codec) * 20).codec == codec
 
 
 def test_a_file_that_is_ascii_for_a_megabyte_is_still_read_in_its_encoding(tmp_path: Path) -> None:
