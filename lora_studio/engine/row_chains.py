@@ -38,6 +38,8 @@ _PARENTS = (
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
 #: Rows that a reading is told from; rounds of a conversation at most; how much larger all may become.
 _TRIED, _MOST_ROUNDS, _MOST_GROWTH, _FREE = 500, 256, 16, 64 * 1024 * 1024
+#: Batches of rows in memory at a time, of 4 MB each.
+_MAPPED = 12
 
 _NO_ANSWER = "it is no answer; it is read with the answers that follow it"
 _WORSE = "another answer to the same turn is ranked better"
@@ -67,8 +69,8 @@ def with_conversations(store: RowStore, job: Job) -> ScanFacts:
     if reading is None or reading.column in facts.columns or links.is_too_much:
         return facts.model_copy(update={"problems": (*facts.problems, _unused(names[1], facts))})
     file = store.folder / "rows.chained"
-    with pa.memory_map(str(store.file)) as rows, RowWriter(file) as writer:
-        for block in _Chains(store, rows, links, reading).blocks():
+    with RowWriter(file) as writer:
+        for block in _Chains(store, links, reading).blocks():
             writer.write(block)
             job.progress("joining conversations", writer.rows, len(store), "rows")
     file.replace(store.file)
@@ -231,10 +233,8 @@ def _plain(turn: Message) -> dict[str, Any]:
 class _Chains:
     """The rows of a store anew, each with what stands before it."""
 
-    def __init__(
-        self, store: RowStore, file: pa.NativeFile, links: _Links, reading: _Reading
-    ) -> None:
-        self._store, self._file, self._links, self._reading = store, file, links, reading
+    def __init__(self, store: RowStore, links: _Links, reading: _Reading) -> None:
+        self._store, self._links, self._reading = store, links, reading
         self._batches: dict[int, pa.RecordBatch] = {}  # places in the mapped file
         self._said = functools.lru_cache(maxsize=4096)(self._said_in)
         self._best = self._ranked() if reading.column == "messages" else {}
@@ -247,6 +247,7 @@ class _Chains:
         finally:  # what is mapped would keep the file
             self._said.cache_clear()
             self._batches.clear()
+            self._file.close()
 
     def _block(self, batch: pa.RecordBatch, start: int) -> Block:
         block = Block()
@@ -257,7 +258,11 @@ class _Chains:
         return block
 
     def _batch(self, index: int) -> pa.RecordBatch:
+        """A batch of the mapped file, whose pages count as memory for as long as they are mapped."""
         if index not in self._batches:
+            if len(self._batches) % _MAPPED == 0:
+                self._batches.clear()
+                self._file = pa.memory_map(str(self._store.file))
             self._batches[index] = batch_at(self._file, self._store.facts.batches[index][0])
         return self._batches[index]
 
