@@ -28,11 +28,11 @@ def compared(
             push = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape).to(y.dtype)
             return [y.detach(), *torch.autograd.grad(y, [leaf, *trained], push)]
 
-    tolerance = TOLERANCE[_bytes_computed_with(x)]
+    tolerance = TOLERANCE[bytes_computed_with(x)]
     return tried(lambda: (computed(forward), computed(type(layer).forward)), tolerance)
 
 
-def _bytes_computed_with(x: torch.Tensor) -> int:
+def bytes_computed_with(x: torch.Tensor) -> int:
     """Bytes of a number where a layer computes on `x`: autocast may make fewer of them."""
     kind = x.device.type
     cast = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind).itemsize

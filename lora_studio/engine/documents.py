@@ -17,11 +17,12 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from lora_studio.engine import attention
+from lora_studio.engine import agreement, attention
 
 #: Name of this attention in transformers' registry.
 _NAME = "per_document"
@@ -89,24 +90,42 @@ def one_by_one(
     dropout: float = 0.0,
 ) -> torch.Tensor:
     """Each document by PyTorch's own attention, which every device has."""
-    is_grouped = query.shape[1] != key.shape[1]
+    windows = [_window(length, sliding_window, query.device) for length in documents]
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and any(_needs_own_keys(query, key, value, window) for window in windows):
+        key, value = (each.repeat_interleave(groups, 1) for each in (key, value))
     parts = [
         F.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=_window(q.shape[2], sliding_window, q.device),
+            attn_mask=window,
             dropout_p=dropout,
-            is_causal=sliding_window is None or q.shape[2] <= sliding_window,
+            is_causal=window is None,
             scale=scaling,
-            enable_gqa=is_grouped,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
-        for q, k, v in zip(
-            query.split(documents, 2), key.split(documents, 2), value.split(documents, 2),
+        for q, k, v, window in zip(
+            query.split(documents, 2), key.split(documents, 2), value.split(documents, 2), windows,
             strict=True,
         )
     ]  # fmt: skip
     return torch.cat(parts, 2).transpose(1, 2).contiguous()
+
+
+def _needs_own_keys(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+) -> bool:
+    """Whether heads that share keys have to get copies of them.
+
+    On a GPU PyTorch's FlashAttention knows shared ones, but neither cards before Ampere nor 32-bit nor
+    masks. Its next best kernel does not, and the one that is left keeps all scores for the backward pass.
+    """
+    if query.device.type != "cuda":
+        return False
+    # Whether a mask is allowed does not depend on what it holds.
+    about = SDPAParams(query, key, value, mask, 0.0, mask is None, True)
+    return not can_use_flash_attention(about)
 
 
 def at_once(
@@ -279,7 +298,7 @@ def enable(model: PreTrainedModel, decoder: torch.nn.Module) -> bool:
                 use_cache=False,
             ).last_hidden_state
         difference = (packed.float() - expected).norm() / expected.norm()
-        fits = bool(difference < _TOLERANCE[packed.element_size()])
+        fits = bool(difference < _TOLERANCE[agreement.bytes_computed_with(packed)])
     except (TypeError, NotImplementedError, RuntimeError, ValueError, AttributeError):
         fits = False
     finally:

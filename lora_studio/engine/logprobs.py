@@ -66,14 +66,16 @@ class Scorer:
         is computed in, where that is not the format of the base: beside quantised weights all is in 32-bit.
         """
         self.model, self._start = model, start
+        self._dropping: list[torch.nn.Module] = []
         self.base: PreTrainedModel = model.get_base_model()
         self.dtype = dtype or self.base.dtype
         self.device = next(model.parameters()).device
         self._decoder = _decoder(self.base)
-        self.packed = (
-            packing and self._decoder is not None and documents.enable(self.base, self._decoder)
-        )
-        self._head = _frozen_head(self.base, self._decoder) if self._decoder is not None else None
+        self.packed, self._head = False, None
+        if self._decoder is not None:
+            with self._computing():
+                self.packed = packing and documents.enable(self.base, self._decoder)
+                self._head = _frozen_head(self.base, self._decoder)
         self.chunked = self._head is not None
         #: Whether Liger's kernels were tried at all.
         self.tries_liger = with_liger and self._decoder is not None and liger.is_there(self.device)
@@ -104,23 +106,28 @@ class Scorer:
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
                 self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
-            for name, layer in self.model.named_modules():
-                if name.endswith("lora_dropout.reference") and isinstance(layer, torch.nn.Dropout):
-                    layer.p = 0.0  # what is compared with is one model, not another one each time
+        self._dropping = [layer for layer in self.model.modules() if _drops(layer)]
 
     @contextmanager
     def reference(self) -> Iterator[None]:
         """Within it the scores are those of the model as training began: without the adapter, or with
-        the one that it went on from."""
-        if self._start is None:
-            with self.model.disable_adapter():
-                yield
-            return
-        self.model.base_model.set_adapter("reference", inference_mode=True)
+        the one that it went on from. Nothing is dropped: what is compared with is one model, not another
+        one each time."""
+        # These alone: going through all layers takes longer than a pass over a short row on a GPU.
+        for layer in self._dropping:
+            layer.training = False
         try:
-            yield
+            if self._start is None:
+                with self.model.disable_adapter():
+                    yield
+            else:
+                self.model.base_model.set_adapter("reference", inference_mode=True)
+                yield
         finally:
-            self.model.base_model.set_adapter("default")
+            if self._start is not None:
+                self.model.base_model.set_adapter("default")
+            for layer in self._dropping:
+                layer.training = self.model.training
 
     @property
     def described(self) -> str:
@@ -181,10 +188,14 @@ class Scorer:
         """Hidden states of a few tokens, computed as training does."""
         assert self._decoder is not None
         ids = torch.arange(3, 17, device=self.device)[None]
-        half = self.dtype in (torch.bfloat16, torch.float16)
-        with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
+        with self._computing():
             found: torch.Tensor = self._decoder(input_ids=ids, use_cache=False).last_hidden_state
         return found
+
+    def _computing(self) -> torch.autocast:
+        """What training computes in: part of a base in 16 bits may train in 32."""
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        return torch.autocast(self.device.type, self.dtype if half else None, enabled=half)
 
     def _hidden(self, batch: Batch) -> torch.Tensor:
         """Hidden states that predict the trained tokens, [targets, size]."""
@@ -237,6 +248,15 @@ class Scorer:
         return "logits_to_keep" in inspect.signature(self.base.forward).parameters
 
 
+def _drops(layer: torch.nn.Module) -> bool:
+    """Whether a layer drops anything while it trains: it is a dropout, has one, whose rate its attention
+    takes, or has a rate by such a name."""
+    parts = (layer, *layer.children())
+    rates = [part.p for part in parts if isinstance(part, torch.nn.Dropout)]
+    rates += [value for name, value in vars(layer).items() if "drop" in name]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
 def _logprobs(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -F.cross_entropy(logits.float(), targets.to(logits.device), reduction="none")
 
@@ -286,7 +306,9 @@ class _Chunked(torch.autograd.Function):
             with torch.set_grad_enabled(wants_gradient):
                 leaf = part.detach().requires_grad_(wants_gradient)
                 logits = head(leaf)
-            values.append(head.score(logits.detach(), wanted, wants_gradient))
+            # Of a model on several GPUs an output layer tied to the embeddings is on the first of them.
+            value = head.score(logits.detach(), wanted.to(logits.device), wants_gradient)
+            values.append(value.to(hidden.device))
             if wants_gradient:
                 gradients += torch.autograd.grad(logits, leaf, grad_outputs=logits.detach())
         if wants_gradient:
@@ -352,7 +374,7 @@ def _frozen_head(base: PreTrainedModel, decoder: torch.nn.Module) -> _Head | Non
             expected = base(input_ids=ids, use_cache=False).logits.float()
             hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
             for finish in _finishes(base.config.get_text_config()):
-                found = finish(head(hidden)).float()
+                found = finish(head(hidden)).float().to(expected.device)
                 if found.shape == expected.shape and torch.allclose(found, expected, 1e-3, 1e-4):
                     return _Head(head, finish)
     except (TypeError, RuntimeError, AttributeError):

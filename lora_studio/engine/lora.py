@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
+from peft.utils import ModulesToSaveWrapper
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -63,9 +65,31 @@ def attach(
         )
     elif gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
-    if spec.start_from:
-        return starting.attach(model, config, Path(spec.start_from))
-    return peft.get_peft_model(model, config, autocast_adapter_dtype=True)
+    wrapped = (
+        starting.attach(model, config, Path(spec.start_from))
+        if spec.start_from
+        else peft.get_peft_model(model, config, autocast_adapter_dtype=True)
+    )
+    train_in_32_bit(wrapped)
+    return wrapped
+
+
+def train_in_32_bit(model: peft.PeftModel) -> None:
+    """Puts all that trains into 32-bit, modules that train whole and biases as well: in 16 bits most steps
+    of an optimizer are lost in rounding, and float16's scaler refuses such gradients. What these modules
+    give stays in the format of the base, and so does what goes from block to block."""
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            formats = {value.dtype for value in module.original_module.parameters()}
+            if len(formats) == 1:
+                module.register_forward_hook(partial(_in_format, formats.pop()))
+    for value in model.parameters():
+        if value.requires_grad:
+            value.data = value.data.float()
+
+
+def _in_format(dtype: torch.dtype, _: torch.nn.Module, __: Any, output: Any) -> Any:
+    return output.to(dtype) if isinstance(output, torch.Tensor) else output
 
 
 def shape(model: PreTrainedModel, spec: LoraSpec, job: Job) -> peft.LoraConfig:

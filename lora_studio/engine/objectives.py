@@ -224,7 +224,9 @@ def _counts(batch: Batch) -> torch.Tensor:
 
 
 def _log1mexp(value: torch.Tensor) -> torch.Tensor:
-    """log(1 − exp(value)) for value < 0 without loss of digits (Mächler 2012)."""
+    """log(1 − exp(value)) for value ≤ 0 without loss of digits (Mächler 2012). An answer that is all but
+    certain counts as one in a million less: its odds are infinite in 32-bit, and so is their gradient."""
+    value = value.clamp(max=-1e-6)
     return torch.where(
         value > -0.6931472, torch.log(-torch.expm1(value)), torch.log1p(-torch.exp(value))
     )

@@ -239,8 +239,7 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
             "start": _start(run, recipe, folder),
             "reference": _reference(recipe) if task in ("dpo", "kto") else None,
             "subtracts": _subtracts(recipe),
-            # The reference takes its dropout from its own folder.
-            "drops": bool(tuned.model.peft_config["default"].lora_dropout or tuned.start),
+            "widens": _widens(tuned),
             "changes_base": project.lora.changes_base,
             "is_16_bit": dtype != torch.float32,
             "scaled": dtype == torch.float16 and tuned.base.device.type == "cuda",
@@ -262,6 +261,14 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
             "max_grad_norm": spec.max_grad_norm or None,
             "neftune": spec.neftune_alpha or None,
         }
+    )
+
+
+def _widens(tuned: Tuned) -> bool:
+    """Whether more trains than PEFT itself puts into 32-bit: modules that train whole, or biases."""
+    config = tuned.model.peft_config["default"]
+    return tuned.base.dtype != torch.float32 and bool(
+        config.modules_to_save or config.bias != "none"
     )
 
 

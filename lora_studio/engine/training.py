@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
@@ -103,15 +104,12 @@ class Loop:
         self.steps = self.plan.total_steps(spec.epochs, spec.max_steps)
         self.step = 0
         optimizer = optimizers.make(spec, tuned.model)
-        self.model: peft.PeftModel
-        # Not wrapped for several processes: `Ranks` says why.
-        self.model = self.accelerator.prepare_model(
-            tuned.model, device_placement=False, evaluation_mode=True
-        )
+        # Not prepared by accelerate: it lies on its device already, and a quantised one would be refused
+        # on any GPU but the first. Nor wrapped for several processes: `Ranks` says why.
+        self.model = tuned.model
         self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        self.unwrapped: peft.PeftModel = self.accelerator.unwrap_model(self.model)
         self.scorer = Scorer(
-            self.unwrapped,
+            self.model,
             tuned.start or tuned.initial_adapter,
             packing=spec.packing,
             dtype=self.dtype,
@@ -134,7 +132,7 @@ class Loop:
         self.results: dict[str, Any] = {"evaluations": [], "seconds": 0.0}
         self.rung = memory_ladder.first(spec)
         self.watch = MemoryWatch(self.device)
-        self.watch.check_between_layers(self.unwrapped)
+        self.watch.check_between_layers(self.model)
         self.is_updating = False  # the optimizer is at work: a step cannot be done over
         self.saved_step, self.saved_at = 0, time.monotonic()
         self.owes_evaluation = (
@@ -245,9 +243,9 @@ class Loop:
         if self.spec.torch_compile == "off":
             return
         if (chosen := self.results.get("compiled")) is None:
-            chosen = self.ranks.first(compiling.choose(self.unwrapped, self.probe, self.job))
+            chosen = self.ranks.first(compiling.choose(self.model, self.probe, self.job))
         self.results["compiled"] = chosen
-        compiling.switch(self.unwrapped, on=chosen)
+        compiling.switch(self.model, on=chosen)
 
     def recipe(self, project: Project) -> reproduction.Recipe:
         """What is about to be done, for the script that repeats it."""
@@ -284,15 +282,13 @@ class Loop:
         # One wait for the device per step: reading the number.
         sums = self.ranks.add({"loss": total.item()} | figures)
         value = sums.pop("loss")
-        has_scaler = self.accelerator.scaler is not None
-        if not math.isfinite(value) or not (math.isfinite(norm) or has_scaler):
+        if not math.isfinite(value) or not (math.isfinite(norm) or self._may_be_scaled_less()):
             raise self._diverged(value)
         rate = self.scheduler.get_last_lr()[0]
         self.is_updating = True
         self.all_or_none(self.optimizer.step)
         self.is_updating = False
-        if not self.accelerator.optimizer_step_was_skipped:
-            self.scheduler.step()
+        self.scheduler.step()
         self.optimizer.zero_grad()
         self.step += 1
         self.results["loss"] = value
@@ -456,14 +452,13 @@ class Loop:
         self.optimizer.zero_grad()
         memory_ladder.release()
         self.watch.rest()
-        lower = self.rung.below(can_recompute=memory_ladder.can_recompute(self.unwrapped))
+        lower = self.rung.below(can_recompute=memory_ladder.can_recompute(self.model))
         if lower is None:
             raise memory_ladder.exhausted(
                 why, self.data.training.lengths, self.tuned.base.precision
             )
+        self._scale_anew()
         if self.is_updating:  # some weights have moved and some have not
-            if self.accelerator.scaler is not None:
-                self.accelerator.scaler.update()  # else it takes the next gradients for scaled back
             self.resume()
         self.use(lower)
         accumulation = lower.accumulation(self.plan.per_step)
@@ -480,6 +475,16 @@ class Loop:
             )
         )
 
+    def _scale_anew(self) -> None:
+        """Has float16's next gradients scaled like the last: those that are given up may have been scaled
+        back already, and the scaler would take the next ones for it."""
+        if (scaler := self.accelerator.scaler) is None:
+            return
+        before = scaler.state_dict()
+        with contextlib.suppress(AssertionError):  # it has scaled nothing back
+            scaler.update()
+            scaler.load_state_dict(before)
+
     def settle(self, *, lower: bool) -> None:
         """Begins where memory was enough before, or one rung lower still."""
         noted, lower = self.ranks.first((self.folder.manifest().get("memory"), lower))
@@ -494,7 +499,7 @@ class Loop:
         fair = math.ceil(self.plan.per_step / self.ranks.count)
         self._lay_out(min(rung.micro_batch, fair))
         if rung.recomputing:
-            memory_ladder.recompute(self.unwrapped)
+            memory_ladder.recompute(self.model)
 
     def _lay_out(self, micro_batch: int) -> None:
         """So many rows at a time, or short ones up to as many tokens as the longest of those have.
@@ -558,7 +563,7 @@ class Loop:
             "memory": asdict(self.rung),
         }
         with optimizers.weights_to_use(self.optimizer):
-            checkpoints.write(place, self.unwrapped, state, about)
+            checkpoints.write(place, self.model, state, about)
 
     def save_adapter(self) -> None:
         """Puts the adapter, with its tokenizer and chat template, in place of an earlier one: the
@@ -585,9 +590,7 @@ class Loop:
 
     def _write_adapter(self, target: Path) -> None:
         with folder_atomic(target) as folder, optimizers.weights_to_use(self.optimizer):
-            checkpoints.save_adapter(
-                self.unwrapped, folder, self.tokenizer, self.tuned.initial_adapter
-            )
+            checkpoints.save_adapter(self.model, folder, self.tokenizer, self.tuned.initial_adapter)
 
     def _is_exhausted(self) -> bool:
         found = keeping.is_exhausted(self.results["evaluations"], self.spec)
@@ -609,10 +612,11 @@ class Loop:
                 "Put the dataset back as it was, or start a new run.",
                 where=Where(step="dataset", field="sources"),
             )
-        peft.set_peft_model_state_dict(self.unwrapped, found.adapter)
+        peft.set_peft_model_state_dict(self.model, found.adapter)
         optimizers.restore(self.optimizer, found.state["optimizer"])
         self.scheduler.load_state_dict(found.state["scheduler"])
-        if self.accelerator.scaler is not None:
+        # There is none of a training that began without one, on another device.
+        if self.accelerator.scaler is not None and found.state["scaler"]:
             self.accelerator.scaler.load_state_dict(found.state["scaler"])
         checkpoints.restore_random_state(found.state["random"], self.ranks.index)
         self.step = self.saved_step = found.step
@@ -639,13 +643,28 @@ class Loop:
         )
         return problem.model_copy(update={"remedy": remedy, "severity": "warning"})
 
+    def _may_be_scaled_less(self) -> bool:
+        """Whether gradients in float16 that are not finite may become so with a smaller scale, which the
+        scaler takes for the next step; this one's is passed over."""
+        scaler = self.accelerator.scaler
+        return scaler is not None and bool(scaler.get_scale() >= 1)
+
     def _diverged(self, loss: float) -> ProblemError:
+        step, where = self.step + 1, Where(step="training", field="learning_rate")
+        if math.isfinite(loss):
+            return fail(
+                "training.diverged",
+                f"The gradient was no longer a number in step {step}: training has diverged.",
+                "Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 "
+                "helps too. Checkpoints from before are kept.",
+                where=where,
+            )
         return fail(
             "training.diverged",
-            f"The loss became {loss} in step {self.step + 1}: training has diverged.",
+            f"The loss became {loss} in step {step}: training has diverged.",
             "Lower the learning rate, or lengthen the warm-up. With float16 precision, bfloat16 "
             "helps too. Checkpoints from before are kept.",
-            where=Where(step="training", field="learning_rate"),
+            where=where,
         )
 
 

@@ -6451,6 +6451,10 @@
             <translation>Der Gradient ist null: Nichts, was trainiert wird, wirkt auf den Loss.</translation>
         </message>
         <message>
+            <source>The gradient was no longer a number in step {step}: training has diverged.</source>
+            <translation>Der Gradient war in Schritt {step} keine Zahl mehr: Das Training ist divergiert.</translation>
+        </message>
+        <message>
             <source>The header shows your device and the job under way. Ctrl+K finds any setting or command, Ctrl+/ shows all shortcuts, and Help starts this tour again.</source>
             <translation>Die Kopfzeile zeigt Ihr Gerät und den laufenden Auftrag. Strg+K findet jede Einstellung und jeden Befehl, Strg+/ zeigt alle Tastenkürzel, und „Hilfe“ startet diesen Rundgang erneut.</translation>
         </message>
@@ -6559,8 +6563,8 @@
             <translation>Der Loss</translation>
         </message>
         <message>
-            <source>The loss became {loss} in step {value}: training has diverged.</source>
-            <translation>Der Loss wurde in Schritt {value} zu {loss}: Das Training ist divergiert.</translation>
+            <source>The loss became {loss} in step {step}: training has diverged.</source>
+            <translation>Der Loss wurde in Schritt {step} zu {loss}: Das Training ist divergiert.</translation>
         </message>
         <message>
             <source>The loss is no longer a number.</source>

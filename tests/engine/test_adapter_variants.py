@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from lora_studio.core import checks, commands, events
+from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
 from lora_studio.core.project import Draft
 from lora_studio.core.run_folder import RunFolder
@@ -97,6 +99,40 @@ def test_modules_trained_whole_are_saved_with_the_adapter(start: Start, tiny: Ti
     run = start({"modules_to_save": ["norm"]})
     channel = train(run)
     assert loss_of_saved(run) == pytest.approx(channel.of(events.Evaluated)[-1].loss, rel=2e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Careful, disabling adapter layers with bias")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_all_that_trains_is_in_32_bit_and_what_layers_give_in_the_format_of_the_base(
+    dtype: torch.dtype,
+) -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "vocab_size": 99}
+    base = Qwen2ForCausalLM(Qwen2Config(num_hidden_layers=2, **shape)).to(dtype)
+    spec = LoraSpec(rank=4, bias="all", use_dora=True, modules_to_save=("norm", "embed_tokens"))
+    model = lora.attach(base, spec, make_job())
+    assert {value.dtype for value in model.parameters() if value.requires_grad} == {torch.float32}
+    assert {value.dtype for value in model.parameters() if not value.requires_grad} == {dtype}
+    ids = torch.arange(9)[None]
+    for name in ("embed_tokens", "norm"):
+        layer = model.get_base_model().get_decoder().get_submodule(name)
+        given = (
+            ids if name == "embed_tokens" else torch.ones(1, 9, base.config.hidden_size).to(dtype)
+        )
+        assert layer(given).dtype == dtype
+        with model.disable_adapter():
+            assert layer(given).dtype == dtype
+
+
+def test_a_norm_of_a_16_bit_base_learns_in_steps_below_its_rounding(
+    start: Start, tiny: TinyModel
+) -> None:
+    run = start({"modules_to_save": ["norm"]}, "bf16", learning_rate=1e-4)
+    channel = train(run)
+    assert any(event.text.startswith("Rows are packed") for event in channel.of(events.Log))
+    saved = load_file(run.adapter / "adapter_model.safetensors")
+    before = AutoModelForCausalLM.from_pretrained(tiny("llama3")).get_decoder().norm.weight
+    steps = (saved["base_model.model.model.norm.weight"] - before).abs()
+    assert 0 < steps.max() < 2e-3
 
 
 @pytest.mark.parametrize(

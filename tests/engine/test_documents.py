@@ -90,6 +90,31 @@ def test_a_gpu_with_flash_attention_takes_all_documents_at_once() -> None:
     assert documents.takes_all_at_once(query, query[:, :2], query[:, :2]) == (major >= 8)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_heads_of_a_gpu_without_flash_attention_for_them_get_keys_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    def has_kernel(about: Any) -> bool:
+        return about.query.element_size() == 2 and about.attn_mask is None and about.enable_gqa
+
+    monkeypatch.setattr(documents, "can_use_flash_attention", has_kernel)
+    with FakeTensorMode():
+        query, key = (torch.empty(1, n, 8, 16, dtype=dtype, device="cuda") for n in (4, 2))
+        mask = torch.empty(8, 8, dtype=torch.bool, device="cuda")
+        assert documents._needs_own_keys(query, key, key, None) == (dtype == torch.float32)
+        assert documents._needs_own_keys(query, key, key, mask)
+    assert not documents._needs_own_keys(*(torch.empty(1, n, 8, 16) for n in (4, 2, 2)), None)
+
+
+def test_keys_that_are_repeated_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, n, sum(LENGTHS), 8) for n in (4, 2, 2))
+    expected = documents.one_by_one(query, key, value, LENGTHS, None, 4)
+    monkeypatch.setattr(documents, "_needs_own_keys", lambda *_: True)
+    found = documents.one_by_one(query, key, value, LENGTHS, None, 4)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_kernel_that_is_not_there_or_gives_something_else_is_not_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

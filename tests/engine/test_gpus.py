@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
+from lora_studio.core import commands, events
 from lora_studio.core.model import ModelSpec
 from lora_studio.engine import (
     checkpoints,
@@ -18,10 +21,12 @@ from lora_studio.engine import (
     memory_ladder,
     nvml,
     sharding,
+    training,
 )
 from lora_studio.engine import model as models
 from lora_studio.engine.failures import is_out_of_memory
-from tests.helpers.jobs import make_job
+from tests.engine.conftest import TinyModel
+from tests.helpers.jobs import handle, make_job, new_run, write_rows
 
 GIB = 1 << 30
 
@@ -129,6 +134,39 @@ def test_weights_are_divided_where_they_do_not_fit_the_gpus_that_take_part(
     assert settled("cuda:0", "cuda:0", "cuda:1") == "shard"
     assert settled("cuda:1", "cuda:0", "cuda:1") == "shard"  # the same on every rank
     assert settled("cuda:0") == "shard"  # of a cluster: all that the node has
+
+
+def test_quantised_weights_train_on_any_gpu(
+    tiny: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """accelerate, which takes the first GPU for its own, refuses to prepare them on another one."""
+
+    class OnTheFirst(Accelerator):
+        device = torch.device("cuda")
+
+    own = models.load
+
+    def load(*about: Any, **how: Any) -> models.Loaded:
+        loaded = own(*about, **how)
+        loaded.model.is_loaded_in_4bit, loaded.model.hf_device_map = True, {"": 1}
+        with pytest.raises(ValueError, match="different device"):
+            OnTheFirst(cpu=True).prepare_model(loaded.model, device_placement=False)
+        return loaded
+
+    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr(training, "Accelerator", OnTheFirst)
+    rows = [{"instruction": f"What is {n}?", "output": f"It is {n}."} for n in range(6)]
+    run = new_run(
+        tmp_path,
+        model={"source": str(tiny("llama3")), "precision": "fp32", "device": "cpu"},
+        dataset={
+            "sources": [str(write_rows(tmp_path / "rows.jsonl", rows))],
+            "validation_share": 0.0,
+        },
+        training={"max_steps": 1},
+    )
+    channel = handle(commands.Train(run=str(run.path)))
+    assert channel.of(events.Done), channel.events[-1]
 
 
 class Cuda:

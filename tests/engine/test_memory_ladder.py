@@ -256,6 +256,54 @@ def test_memory_that_runs_out_in_the_optimizer_goes_on_from_the_last_checkpoint_
     assert_same_curve(lean, whole)
 
 
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
+def test_memory_that_runs_out_once_gradients_are_scaled_back_changes_no_curve(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    class Failing(Scaling):
+        def clip_grad_norm_(self, *about: Any) -> Any:
+            found = super().clip_grad_norm_(*about)
+            calls.append(1)
+            if len(calls) == 3:
+                raise OUT
+            return found
+
+    monkeypatch.setattr(training, "Accelerator", Scaling)
+    whole, lean = start(), start()
+    train(whole)
+    monkeypatch.setattr(training, "Accelerator", Failing)
+    channel = train(lean)
+    assert [event.step for event in channel.of(events.Recovered)] == [2], channel.events[-1]
+    assert_same_curve(lean, whole)
+
+
+@pytest.mark.filterwarnings("ignore:Seems like `optimizer.step")  # accelerate wraps it to scale
+@pytest.mark.parametrize(("overflows", "ends"), [(2, False), (1000, True)])
+def test_gradients_beyond_float16_are_scaled_less_until_no_scale_is_left(
+    start: Start, monkeypatch: pytest.MonkeyPatch, overflows: int, ends: bool
+) -> None:
+    calls: list[int] = []
+
+    class Overflowing(Scaling):
+        def backward(self, loss: torch.Tensor, **how: Any) -> None:
+            calls.append(1)
+            # The first is that of the probe.
+            super().backward(loss * (torch.inf if 1 < len(calls) <= 1 + overflows else 1.0), **how)
+
+    monkeypatch.setattr(training, "Accelerator", Overflowing)
+    channel = train(start(max_steps=30, epochs=100, eval_every=1000, save_every=1000))
+    steps = channel.of(events.StepDone)
+    if ends:
+        assert channel.last(events.Failed).problem.code == "training.diverged"
+        assert "gradient" in channel.last(events.Failed).problem.what
+        assert len(steps) == 17, "a scale of 2 to the 16th is halved down to 1, and below"
+    else:
+        assert len(steps) == 30
+        assert channel.of(events.Done)
+
+
 @pytest.fixture
 def writing(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
     """Lets memory run out at certain writings of the adapter: one in each checkpoint and that of the

@@ -11,7 +11,8 @@ import numpy as np
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.problems import ProblemError
@@ -183,6 +184,26 @@ def test_the_loss_of_an_accumulated_step_is_that_of_trls_trainer(
     assert found["log"]["loss"] == pytest.approx(-float(scores.detach().mean()), rel=1e-4)
 
 
+def test_scores_of_an_output_layer_on_another_gpu_come_back_to_the_hidden_states() -> None:
+    """As on several GPUs, where an output layer that is tied to the embeddings is on the first one."""
+    seen = []
+
+    def score(logits: torch.Tensor, targets: torch.Tensor, _: bool) -> torch.Tensor:
+        seen.append((str(logits.device), str(targets.device)))
+        return torch.empty(len(logits), device=logits.device)
+
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        layer = torch.nn.Linear(8, 40, bias=False, device="meta")
+        layer.weight = torch.nn.Parameter(torch.empty(40, 8, device="cuda:0"), requires_grad=False)
+        hidden = torch.empty(5, 8, device="cuda:1")
+        head = logprobs._Head(layer, lambda logits: logits, score)
+        layer.register_forward_pre_hook(lambda _, given: (given[0].to("cuda:0"),))
+        targets = torch.empty(5, dtype=torch.int64, device="cuda:1")
+        found = logprobs._Chunked.apply(hidden, targets, head)
+        assert (found.shape, found.device) == ((5,), hidden.device)
+    assert seen == [("cuda:0", "cuda:0")]
+
+
 # --- preference objectives --------------------------------------------------------------------
 
 
@@ -253,6 +274,38 @@ def test_orpo_is_its_formula(wrapped: Wrapped) -> None:
     ratio = -math.log(1 / (1 + math.exp(log_odds[1] - log_odds[0])))
     found = Orpo(Scorer(model), 0.2).loss([pair])
     assert float(found.total.detach()) == pytest.approx(-chosen + 0.2 * ratio, rel=1e-5)
+
+
+def test_the_gradient_of_orpo_is_finite_for_answers_that_are_certain() -> None:
+    pair = pair_of(3)
+    for certain in (slice(0, 4), slice(4, 11), slice(0, 11)):  # the chosen one, the other one, both
+        scores = torch.full((11,), -1.0)
+        scores[certain] = 0.0
+        scores.requires_grad_()
+        found = Orpo(cast("Scorer", lambda batch, scores=scores: scores), 0.2).loss([pair])
+        found.total.backward()
+        assert torch.isfinite(found.total.detach())
+        assert scores.grad is not None
+        assert torch.isfinite(scores.grad).all()
+
+
+def test_the_reference_drops_nothing_of_a_base_that_drops_while_it_trains() -> None:
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2,
+                        resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5,
+                        bos_token_id=1, eos_token_id=2)  # fmt: skip
+    model = lora.attach(GPT2LMHeadModel(config), LoraSpec(rank=4, dropout=0.5), make_job())
+    scorer, batch = Scorer(model), collate(rows_of())
+    scorer.keep_reference()
+
+    def scores(model: peft.PeftModel) -> torch.Tensor:
+        with torch.no_grad(), scorer.reference():
+            return scorer(batch)
+
+    expected = scores(model.eval())
+    torch.testing.assert_close(scores(model.train()), expected)
+    with torch.no_grad():
+        assert not torch.allclose(scorer(batch), expected, rtol=1e-3)  # and drops again after it
 
 
 def test_kto_is_its_formula_with_answers_to_other_prompts_as_its_reference_point(

@@ -160,6 +160,14 @@ CASES = {
         },
     ),
     "bfloat16": Case(within=1e-2, settings={"model": {"precision": "bf16"}}),
+    "trained whole in bfloat16": Case(
+        "qwen3",
+        within=1e-2,
+        settings={
+            "model": {"precision": "bf16"},
+            "lora": {"modules_to_save": ["norm"]},
+        },
+    ),
     "four bits": Case(within=1e-2, settings={"model": {"precision": "4bit"}}),
     "schedule-free": Case(settings={"training": {"optimizer": "schedule_free_adamw"}}),
     "8-bit optimizer": Case(settings={"training": {"optimizer": "adamw_8bit"}}),

@@ -57,9 +57,7 @@ class UnslothBackend:
             **settings,
         )
         _check_shape(wrapped, targets)
-        for parameter in wrapped.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
+        lora.train_in_32_bit(wrapped)
         job.emit(lora.count(wrapped))
         return Tuned(loaded, wrapped)
 
