@@ -9,6 +9,7 @@ prompt is left in FOLDER/prompt; what FOLDER/answer holds is what "the model" wr
 from __future__ import annotations
 
 import json
+import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -47,6 +48,16 @@ class Runner(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+class Recorder(ThreadingHTTPServer):
+    """Ends with the server that started it, even where that is killed."""
+
+    parent = os.getppid()
+
+    def service_actions(self) -> None:
+        if os.getppid() != self.parent:
+            os._exit(0)
+
+
 if __name__ == "__main__":
     port = int(sys.argv[sys.argv.index("--port") + 1])
-    ThreadingHTTPServer(("127.0.0.1", port), Runner).serve_forever()
+    Recorder(("127.0.0.1", port), Runner).serve_forever()
