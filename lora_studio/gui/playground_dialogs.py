@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QObject, Qt
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -15,9 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import events, moments, playground, words
+from lora_studio.core import chat, events, moments, playground, words
 from lora_studio.core.files import write_atomic
 from lora_studio.core.playground import Vote
+from lora_studio.gui.chat_desk import ChatDesk
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr, tr_n
 from lora_studio.gui.text_size import Size
@@ -126,6 +127,47 @@ class TallyDialog(Dialog):
                 tr("{file} cannot be written: {reason}.").format(file=name, reason=error.strerror)
             )
             self.error.show()
+
+
+class Aside(QObject):
+    """Opens them over the window of a page, each once."""
+
+    def __init__(self, desk: ChatDesk, page: QWidget) -> None:
+        """Asks `desk` for what is to be shown."""
+        super().__init__(page)
+        self._desk, self._page = desk, page
+        self._tokens: TokensDialog | None = None
+        desk.prompt_shown.connect(self._show_prompt)
+
+    def show_tokens(self, number: int, turn: int) -> None:
+        """The exact prompt of a column, token by token."""
+        speaker = self._desk.kept.speakers[number]
+        self._tokens = TokensDialog(tell(chat.shown(speaker)), self._page.window())
+        self._tokens.finished.connect(self._forget_tokens)
+        self._tokens.open()
+        self._desk.ask_prompt(number, turn)
+
+    def show_votes(self) -> None:
+        """The tally of the project."""
+        self._desk.store.ask_votes(self._show_tally)
+
+    def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
+        if self._tokens is None:
+            return
+        if isinstance(event, events.Failed):
+            self._tokens.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
+        else:
+            self._tokens.show_prompt(event)
+
+    def _forget_tokens(self) -> None:
+        self._tokens = None
+
+    def _show_tally(self, votes: object) -> None:
+        """Once for two clicks: reading the votes may take a moment."""
+        assert isinstance(votes, list)
+        window = self._page.window()
+        if not any(dialog.isVisible() for dialog in window.findChildren(TallyDialog)):
+            TallyDialog(votes, window).open()
 
 
 def _shown(name: str) -> str:

@@ -144,7 +144,8 @@ class Tour(QObject):
             self._marks.hide()
             self._marks.deleteLater()
             self._marks = None
-            self._window.setFocus()
+            if (page := self._window.stack.currentWidget()) is not None:
+                page.setFocus()
             self.ended.emit()
 
     def _stand(self, at: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio.core import offline
-from lora_studio.core.problems import Problem, Step
+from lora_studio.core.problems import Problem
 from lora_studio.gui.language import mark, tr
 from lora_studio.gui.told import tell
 
@@ -41,14 +41,14 @@ _PLACES: dict[str, str] = {
     "run": "runs", "queue": "runs", "grid": "runs", "update": "settings",
 }  # fmt: skip
 
-STEP_TITLES: dict[Step, str] = {
+STEP_TITLES: dict[str, str] = {
     "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
     "training": mark("Train"), "merging": mark("Merge"), "export": mark("Export"),
 }  # fmt: skip
 
 
 #: The places that are no step.
-PLACE_TITLES = {
+PLACE_TITLES: dict[str, str] = {
     "runs": mark("Runs"), "playground": mark("Playground"), "settings": mark("Settings"),
 }  # fmt: skip
 
@@ -93,7 +93,7 @@ def what_now(problem: Problem) -> WhatNow:
 
 
 def _leading_to(place: str) -> WhatNow:
-    titles: dict[str, str] = {**STEP_TITLES, **PLACE_TITLES}  # type: ignore[dict-item]  # a step is a str
+    titles = STEP_TITLES | PLACE_TITLES
     return WhatNow("jump", tr("Go to {place}").format(place=tr(titles[place])), place)
 
 

@@ -17,8 +17,9 @@ from PySide6.QtWidgets import (
 from lora_studio import staying_awake
 from lora_studio.core import commands, events
 from lora_studio.core.problems import Problem
-from lora_studio.gui import memory_plan, rail_states, theme, window_frame, window_wiring
+from lora_studio.gui import memory_plan, rail_states, window_frame, window_wiring
 from lora_studio.gui.adapter_library import AdapterLibrary
+from lora_studio.gui.appearance import Appearance
 from lora_studio.gui.closing import Closing
 from lora_studio.gui.cluster_export import ClusterExport
 from lora_studio.gui.desktop import task_bar
@@ -37,20 +38,20 @@ from lora_studio.gui.messages import Messages
 from lora_studio.gui.pages.home import HomePage
 from lora_studio.gui.pages.page import Page
 from lora_studio.gui.pages.place import Place
-from lora_studio.gui.preferences import Preferences, TextSize
+from lora_studio.gui.preferences import Preferences
 from lora_studio.gui.project_commands import ProjectCommands
 from lora_studio.gui.project_lock import ProjectLock
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.run_queue import RunQueue
-from lora_studio.gui.text_size import SIZES
 from lora_studio.gui.tour import Tour
 from lora_studio.gui.update_check import UpdateCheck
+from lora_studio.gui.what_now import STEP_TITLES
 from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.drops import dropped_project
 from lora_studio.gui.widgets.editors import FieldEditor
 from lora_studio.gui.widgets.header_bar import HeaderBar
 from lora_studio.gui.widgets.message_bar import MessageBar
-from lora_studio.gui.widgets.problem_strip import STEP_TITLES, ProblemStrip
+from lora_studio.gui.widgets.problem_strip import ProblemStrip
 from lora_studio.gui.widgets.rail import Rail, RailState
 from lora_studio.gui.window_actions import Actions
 
@@ -101,6 +102,7 @@ class Window(QMainWindow, Furnished):
         self.home = HomePage()
         self.queue = RunQueue(self.state, self.jobs, self.flow, self)
         self.furniture = Furniture(self.state, preferences, self.queue, make_pages, self)
+        self.appearance = Appearance(self)
         self.furniture.made.connect(self._furnished)
         self.header = HeaderBar(self.actions_.menu)
         self.message_bar = MessageBar()
@@ -338,28 +340,6 @@ class Window(QMainWindow, Furnished):
             QTimer.singleShot(0, self, lambda: self.flow.request("resume"))
 
     # --- the rest -----------------------------------------------------------------------------
-
-    def choose_text_size(self, percent: int) -> None:
-        self.preferences.text_size = cast(TextSize, percent)
-        self.preferences.save()
-        theme.theme().set_text_size(self.preferences.text_size)
-
-    def zoom(self, by: int) -> None:
-        """Text of the next size, larger or smaller."""
-        place = SIZES.index(self.preferences.text_size) + by
-        if 0 <= place < len(SIZES):
-            self.choose_text_size(SIZES[place])
-            if self.furniture.is_there:
-                self.settings.text_size.show_value(str(SIZES[place]))
-
-    def choose_language(self, code: str) -> None:
-        self.preferences.language = code
-        self.preferences.save()
-
-    def choose_theme(self, mode: str) -> None:
-        self.preferences.theme = cast(theme.Mode, mode)
-        self.preferences.save()
-        theme.theme().apply(self.preferences.theme)
 
     def showEvent(self, event: QShowEvent) -> None:
         """From now on somebody looks at the gauges."""

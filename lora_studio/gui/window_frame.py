@@ -8,8 +8,7 @@ from PySide6.QtCore import QByteArray
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from lora_studio.gui.language import mark
-from lora_studio.gui.what_now import PLACE_TITLES
-from lora_studio.gui.widgets.problem_strip import STEP_TITLES
+from lora_studio.gui.what_now import PLACE_TITLES, STEP_TITLES
 
 if TYPE_CHECKING:
     from lora_studio.gui.window import Window

@@ -10,8 +10,7 @@ from lora_studio.core.chat import AnySpeaker
 from lora_studio.gui import offline_mode, palette_entries
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.page import Page
-from lora_studio.gui.what_now import PLACE_TITLES
-from lora_studio.gui.widgets.problem_strip import STEP_TITLES
+from lora_studio.gui.what_now import PLACE_TITLES, STEP_TITLES
 
 if TYPE_CHECKING:
     from lora_studio.gui.window import Window
@@ -29,9 +28,9 @@ def wire(window: Window) -> None:
 def wire_furniture(window: Window) -> None:
     """Connects pages and places as soon as they are there."""
     settings = window.settings
-    settings.theme_chosen.connect(window.choose_theme)
-    settings.text_size_chosen.connect(window.choose_text_size)
-    settings.language_chosen.connect(window.choose_language)
+    settings.theme_chosen.connect(window.appearance.choose_theme)
+    settings.text_size_chosen.connect(window.appearance.choose_text_size)
+    settings.language_chosen.connect(window.appearance.choose_language)
     settings.language_wanted.connect(window.renewal_wanted)
     settings.offline_chosen.connect(lambda on: offline_mode.choose(window, on=on))
     window.runs.open_requested.connect(window.flow.open_run)
@@ -197,8 +196,8 @@ def _add_moves(window: Window) -> None:
     add("back", tr("Step before"), "Alt+Left", lambda: window.step_on(-1), menu=False, project=True)
     add("job", tr("Show the job under way"), "Ctrl+J", window.show_job, menu=False)
     add("stop", tr("Stop the job under way"), "Ctrl+.", window.stop_job, menu=False)
-    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.zoom(1), menu=False)
-    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.zoom(-1), menu=False)
+    add("larger", tr("Larger text"), "Ctrl++ Ctrl+=", lambda: window.appearance.zoom(1), menu=False)
+    add("smaller", tr("Smaller text"), "Ctrl+-", lambda: window.appearance.zoom(-1), menu=False)
     add("problem", tr("Go to the next problem"), "F8", window.strip.go_on, menu=False, project=True)
 
 

@@ -5609,6 +5609,10 @@
             <translation>Ordner zeigen</translation>
         </message>
         <message>
+            <source>Show folder: {folder}</source>
+            <translation>Ordner anzeigen: {folder}</translation>
+        </message>
+        <message>
             <source>Show its page</source>
             <translation>Seine Seite zeigen</translation>
         </message>

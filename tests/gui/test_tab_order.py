@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -13,7 +15,9 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
+from lora_studio.core.problems import Problem
 from lora_studio.gui.widgets import tab_order
+from lora_studio.gui.window import Window
 
 
 class _Window(QWidget):
@@ -57,3 +61,18 @@ def test_tab_stops_at_what_stands_before_the_part_that_takes_the_focus(qtbot: Qt
     way = _way(qtbot, window, Qt.Key.Key_Tab)
     assert way == [window.choices[1], window.tool, window.line, window.after]
     assert _way(qtbot, window, Qt.Key.Key_Backtab) == [way[0], *reversed(way[1:])]
+
+
+def test_tab_goes_on_through_lines_that_are_filled_again_and_again(
+    window: Window, project_folder: Path
+) -> None:
+    window.open_project(project_folder)
+    for number in range(12):
+        for name in ("home", "model", "runs", "settings"):
+            window.go(name)
+            problems = [
+                Problem(code="lora.odd", what=f"It is odd, {number} {name}.", remedy="Mend it.")
+                for _ in range(number % 3)
+            ]
+            window.state.report("odd", problems)
+            assert window.rail.button(name) in tab_order.way(window)

@@ -14,17 +14,16 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from lora_studio.core import chat, commands, events, playground, speakers
+from lora_studio.core import commands, events, playground, speakers
 from lora_studio.core.chat import AnySpeaker
 from lora_studio.core.playground import COLUMNS
 from lora_studio.gui.blind_vote import BlindVote
 from lora_studio.gui.chat_desk import ChatDesk
 from lora_studio.gui.language import tr
 from lora_studio.gui.pages.place import Place
-from lora_studio.gui.playground_dialogs import TallyDialog, TokensDialog
+from lora_studio.gui.playground_dialogs import Aside
 from lora_studio.gui.project_state import ProjectState
 from lora_studio.gui.theme import Space
-from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import EmptyState, button, column, label
 from lora_studio.gui.widgets.chat_column import ChatColumn
 from lora_studio.gui.widgets.chat_turn import Waiting
@@ -53,7 +52,7 @@ class PlaygroundPage(Place):
         self.compared = BlindVote(self.desk, self)
         self.blind, self.votes = self.compared.toggle, self.compared.bar
         self.editing: int | None = None
-        self._tokens: TokensDialog | None = None
+        self.aside = Aside(self.desk, self)
         self.card = PromptCard()
         self.prompt = self.card.prompt
         self._build_header()
@@ -69,7 +68,7 @@ class PlaygroundPage(Place):
         made.closed.connect(lambda: desk.remove_column(number))
         made.again_wanted.connect(lambda: self.again([number]))
         made.take_chosen.connect(lambda turn, take: desk.take_chosen(number, turn, take))
-        made.tokens_wanted.connect(lambda turn: self.show_tokens(number, turn))
+        made.tokens_wanted.connect(lambda turn: self.aside.show_tokens(number, turn))
         made.edit_wanted.connect(self.edit)
         made.menu.ollama_wanted.connect(self._look_for_ollama)
         made.menu.library_wanted.connect(self.library_wanted)
@@ -92,7 +91,7 @@ class PlaygroundPage(Place):
         self.earlier.thrown_away.connect(self._throw_away)
         self.add = button(tr("Column"), self.desk.add_column, icon="plus")
         self.add.setToolTip(tr("Add a column that answers too"))
-        self.tally = button(tr("Votes"), self.show_votes)
+        self.tally = button(tr("Votes"), self.aside.show_votes)
         self.library = button(tr("Adapters…"), self.library_wanted.emit, icon="lora")
         for part in (self.library, self.tally, self.blind, self.add, self.history, self.new):
             self.header.extra.addWidget(part)
@@ -128,7 +127,6 @@ class PlaygroundPage(Place):
         desk.changed.connect(self.refresh)
         desk.grew.connect(self._grow)
         desk.said.connect(self.card.status.setText)
-        desk.prompt_shown.connect(self._show_prompt)
         desk.failed.connect(self.state.messages.problem)
         card = self.card
         card.sent.connect(self.ask_all)
@@ -254,26 +252,9 @@ class PlaygroundPage(Place):
             )
         self.refresh()
 
-    def show_tokens(self, number: int, turn: int) -> None:
-        """The exact prompt of a column, token by token."""
-        dialog = TokensDialog(tell(chat.shown(self.desk.kept.speakers[number])), self.window())
-        dialog.finished.connect(self._forget_tokens)
-        self._tokens = dialog
-        dialog.open()
-        self.desk.ask_prompt(number, turn)
-
     def _voted(self) -> None:
         self.refresh()
         self.prompt.setFocus()
-
-    def show_votes(self) -> None:
-        """The tally of this project."""
-        self.desk.store.ask_votes(self._show_tally)
-
-    def _show_tally(self, votes: object) -> None:
-        """Once for two clicks: reading the votes may take a moment."""
-        if not any(dialog.isVisible() for dialog in self.window().findChildren(TallyDialog)):
-            TallyDialog(votes, self.window()).open()  # type: ignore[arg-type]  # through a signal of objects
 
     # --- what is shown ------------------------------------------------------------------------
 
@@ -385,17 +366,6 @@ class PlaygroundPage(Place):
         if name == "ollama" and found is not None:
             self.desk.show_ollama(speakers.in_ollama(found.models, found.host))
         self.refresh()
-
-    def _show_prompt(self, event: events.PromptShown | events.Failed) -> None:
-        if self._tokens is None:
-            return
-        if isinstance(event, events.Failed):
-            self._tokens.say(f"{tell(event.problem.what)} {tell(event.problem.remedy)}")
-        else:
-            self._tokens.show_prompt(event)
-
-    def _forget_tokens(self) -> None:
-        self._tokens = None
 
     def _show_earlier(self, kept: playground.Conversation) -> None:
         self.editing, self.compared.revealed = None, True

@@ -207,6 +207,7 @@ class SettingsPage(Place):
             grid.addWidget(label(name, "muted"), index, 0)
             grid.addWidget(label(str(folder), wrap=True), index, 1)
             show = button(tr("Show"), kind="link")
+            show.setAccessibleName(tr("Show folder: {folder}").format(folder=name))
             show.clicked.connect(_opener(folder))
             grid.addWidget(show, index, 2)
         made.add(grid)

@@ -18,14 +18,9 @@ from lora_studio.gui.language import mark, tr, tr_n
 from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, current, pixmap, set_icon, theme
 from lora_studio.gui.told import tell
+from lora_studio.gui.what_now import STEP_TITLES
 from lora_studio.gui.widgets.basics import button, label, line
 from lora_studio.gui.widgets.glyph import ElidedLink
-
-STEP_TITLES = {
-    "model": mark("Model"), "lora": mark("LoRA"), "dataset": mark("Dataset"),
-    "training": mark("Train"),
-    "merging": mark("Merge"), "export": mark("Export"),
-}  # fmt: skip
 
 #: Problems shown in the line itself.
 _IN_LINE = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
@@ -114,17 +114,26 @@ def _parts(widget: QWidget) -> list[QWidget]:
             found = [widget.widget()]
         case _:
             layout = widget.layout()
-            found = list(_widgets(layout)) if layout is not None else []
+            inside = [part for part in widget.children() if isinstance(part, QWidget)]
+            found = list(_widgets(layout, inside)) if layout is not None else []
     return [part for part in found if part is not None]
 
 
-def _widgets(layout: QLayout) -> Iterator[QWidget]:
-    for index in range(layout.count()):
-        item = layout.itemAt(index)
-        if item is None:
-            continue
-        inner, widget = item.layout(), item.widget()
-        if widget is not None:
-            yield widget
-        elif inner is not None:
-            yield from _widgets(inner)
+def _widgets(layout: QLayout, inside: Sequence[QWidget]) -> Iterator[QWidget]:
+    """Those of some widgets that a layout and the layouts in it hold, in their order.
+
+    WORKAROUND: asks where each of them is, since the item of a place (`itemAt`) can be one that has gone:
+    nothing tells Python when Qt deletes an item, and a new one may be made where it was ("already
+    deleted", after a while of Tab over lists that are filled again and again).
+    """
+    held: list[tuple[int, QWidget | QLayout]] = [
+        (place, part) for part in inside if (place := layout.indexOf(part)) >= 0
+    ]
+    held += [
+        (layout.indexOf(part), part) for part in layout.children() if isinstance(part, QLayout)
+    ]
+    for _, part in sorted(held, key=lambda each: each[0]):
+        if isinstance(part, QWidget):
+            yield part
+        else:
+            yield from _widgets(part, inside)
