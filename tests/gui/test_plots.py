@@ -487,6 +487,16 @@ def test_letters_touch_no_line_and_no_other_letter_wherever_runs_end() -> None:
         assert not np.any((py[inside] > box.top()) & (py[inside] < box.bottom()))
 
 
+def test_the_dot_and_the_mark_of_the_last_step_are_seen_whole(plot: LossPlot) -> None:
+    plot.grab()
+    box = plot.chart.view.getPlotItem().getViewBox()
+    for step in range(1, 241):  # the range rests for some steps, and then gives way
+        plot.take(step_done(step, 2.0 - step / 240, 240))
+        plot.redraw_now()
+        beyond = box.viewRange()[0][1] - step
+        assert step == 1 or beyond / box.viewPixelSize()[0] >= 5.0, step
+
+
 def test_runs_that_end_together_leave_room_for_their_letters(qtbot: QtBot) -> None:
     overlay = RunOverlay()
     qtbot.addWidget(overlay)

@@ -25,6 +25,8 @@ _FILLED = 0.8
 #: Least share of the width that the steps fill.
 _FILLED_X = 0.96
 _AXIS = 58
+#: Pixels that the dot and the mark of the last step reach beyond it.
+_LAST = 6
 #: Depth of what lies over all curves.
 _ABOVE = 1000
 
@@ -172,20 +174,18 @@ class CurveChart(Chart):
     def _show_whole_width(self) -> None:
         low, high = self.span() or (0.0, 1.0)
         shown_low, shown_high = self.x_range()
-        letters = self._letters(high - low)
-        fills = high - low >= _FILLED_X * (shown_high - shown_low - letters)
-        if shown_low <= low and high + letters <= shown_high and fills:
+        after = self._after(high - low)
+        fills = high - low >= _FILLED_X * (shown_high - shown_low - after)
+        if shown_low <= low and high + after <= shown_high and fills:
             return  # a range that follows each point never rests, nor do the axes
         pad = _PAD_X * (high - low) or 0.5
         self._box.setLimits(xMin=low - 0.5 * (high - low) - 1, xMax=high + 0.5 * (high - low) + 1)
-        self.set_x_range(low - pad, high + pad + letters)
+        self.set_x_range(low - pad, high + pad + after)
 
-    def _letters(self, span: float) -> float:
-        """Steps that are left free at the right for the letters of runs."""
-        if not self.has_letters:
-            return 0.0
-        whole = max(self._box.width(), 2.0 * tags.room())
-        return span * tags.room() / (whole - tags.room())
+    def _after(self, span: float) -> float:
+        """Steps that are left free behind the last one: for its dot and mark, and for letters of runs."""
+        room = tags.room() if self.has_letters else _LAST
+        return span * room / (max(self._box.width(), 2.0 * room) - room)
 
     def _fit_height(self, *_: object) -> None:
         low, high = math.inf, -math.inf
