@@ -23,8 +23,9 @@ import certifi
 from lora_studio.core import offline
 from lora_studio.core.events import Progress
 from lora_studio.core.problems import ProblemError, Where, fail
+from lora_studio.setup import clock
 from lora_studio.setup.environment import uv_environment
-from lora_studio.setup.folders import disk_full, is_full
+from lora_studio.setup.folders import of_the_disk
 from lora_studio.setup.late import Late
 from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
 
@@ -160,6 +161,8 @@ def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
             return list(pool.map(lambda file: ask(web, file), known))
         except (OSError, httpx.HTTPError) as error:
             log.write(f"sizes: {error!r}")
+            if problem := clock.wrong(str(error), _address(error)):
+                raise problem from error
             raise fail(
                 "engine.network",
                 f"A server did not say how large its files are: {_reason(error)}.",
@@ -274,8 +277,8 @@ def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> 
         else:
             _download(web, file, counter, stop, log)
     except OSError as error:
-        if is_full(error):
-            raise disk_full(file.target.parent) from error
+        if problem := of_the_disk(error, file.target.parent):
+            raise problem from error
         raise fail(
             "engine.file",
             f"{file.name} could not be stored: {error.strerror or error}.",
@@ -369,6 +372,8 @@ def _is_final(error: Exception) -> bool:
     """Whether a server has said no, rather than nothing, or none can be asked."""
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
         return True
+    if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return True
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (
         401,
         403,
@@ -389,7 +394,14 @@ def _reason(error: Exception) -> str:
     return without_secrets(str(error)).rstrip(".") or type(error).__name__
 
 
+def _address(error: Exception) -> str:
+    """What was asked for, where an error tells."""
+    return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
+
+
 def _not_had(file: File, error: Exception) -> ProblemError:
+    if problem := clock.wrong(str(error), file.url):
+        return problem
     return fail(
         "engine.download",
         f"{file.name} could not be downloaded: {_reason(error)}.",

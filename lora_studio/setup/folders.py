@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from lora_studio.core.problems import ProblemError, Where, fail
 
 #: Set to a folder, engines are there, whatever the user has chosen.
 VARIABLE = "LORA_STUDIO_ENGINES"
+
+#: What programs say when a disk is full, on Unix and on Windows, and when it takes nothing.
+_FULL = re.compile(r"No space left on device|os error (28|112)\b|not enough space on the disk")
+_READ_ONLY = re.compile(r"Read-only file system|media is write.protected")
 
 #: Where a set-up is at work whose engine is not in use yet.
 _for_now: ContextVar[Path | None] = ContextVar("folder of a set-up", default=None)
@@ -153,26 +158,37 @@ def _pointer() -> Path:
     return paths.data_folder() / "engine-folder.txt"
 
 
-def disk_full(folder: Path) -> ProblemError:
-    """The problem of a full disk."""
-    return fail(
-        "disk.full",
-        "The disk is full.",
-        "Free some space, or choose a folder on another disk, then start the set-up again: what "
-        "was downloaded is kept.",
-        where=Where(file=str(folder)),
-    )
+def of_the_disk(reason: OSError | str, file: Path, what: str = "") -> ProblemError | None:
+    """The problem of a disk that is full or read-only, where an error or a program's words tell of one.
 
-
-def is_full(error: OSError) -> bool:
-    """Whether the disk, or the user's share of it, is full."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    `file` is where that came up, `what` a sentence about what could not be done, without its full stop.
+    """
+    number = reason.errno if isinstance(reason, OSError) else None
+    said = reason if isinstance(reason, str) else ""
+    if number in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(said):
+        return fail(
+            "disk.full",
+            f"{what}: the disk is full." if what else "The disk is full.",
+            "Free some space, or choose a folder on another disk, then start the set-up again: what "
+            "was downloaded is kept.",
+            where=Where(file=str(file)),
+        )
+    if number == errno.EROFS or _READ_ONLY.search(said):
+        return fail(
+            "disk.read_only",
+            f"{what}: the disk is read-only." if what else "The disk is read-only.",
+            "Systems make a disk read-only that has faults or was pulled out: check it and mount it to be "
+            "written again, or choose a folder on another disk, then start the set-up again: what was "
+            "downloaded is kept.",
+            where=Where(file=str(file)),
+        )
+    return None
 
 
 def not_writable(path: Path, error: OSError) -> ProblemError:
     """The problem of a place where nothing can be written."""
-    if is_full(error):
-        return disk_full(path)
+    if problem := of_the_disk(error, path):
+        return problem
     return fail(
         "engine.folder",
         f"The engine's folder cannot be used: {error.strerror or error}.",

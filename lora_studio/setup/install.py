@@ -20,7 +20,7 @@ from lora_studio.setup import engines, removal, selfcheck
 from lora_studio.setup.engines import Engine, Package
 from lora_studio.setup.events import EngineReady, Event
 from lora_studio.setup.filling import Compiler, fill
-from lora_studio.setup.folders import Root, is_full, not_writable
+from lora_studio.setup.folders import Root, not_writable, of_the_disk
 from lora_studio.setup.own import NAME
 from lora_studio.setup.plan import Plan
 from lora_studio.setup.tools import Log, Stop, kill
@@ -139,7 +139,7 @@ def _new_engine(plan: Plan) -> Engine:
 
 
 def _not_installed(plan: Plan, error: OSError) -> Exception:
-    if is_full(error) or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if of_the_disk(error, plan.root.path) or error.errno in (errno.EACCES, errno.EPERM):
         return not_writable(plan.root.path, error)
     return fail(
         "engine.install",

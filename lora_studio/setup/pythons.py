@@ -14,8 +14,8 @@ from lora_studio.setup.download import File
 from lora_studio.setup.environment import child_environment, uv_environment
 from lora_studio.setup.events import Event
 from lora_studio.setup.events import Log as Told
-from lora_studio.setup.folders import Root, disk_full
-from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, last_words, run, says_full
+from lora_studio.setup.folders import Root, of_the_disk
+from lora_studio.setup.tools import Log, Stop, bundled, checked, find_uv, last_words, run
 
 #: What pyproject.toml says too.
 RANGE = ">=3.11,<3.14"
@@ -54,8 +54,8 @@ def find(wanted: str | None, root: Root, stop: Stop, log: Log) -> Python | None:
         wanted or RANGE,
     ]  # fmt: skip
     status, said = run(command, environment=uv_environment(), stop=stop, log=log)
-    if status and says_full(said):  # it notes what it has found
-        raise disk_full(root.path)
+    if status and (problem := of_the_disk(said, root.path)):  # it notes what it has found
+        raise problem
     if status and "No interpreter" not in said:
         raise fail(
             "engine.python",

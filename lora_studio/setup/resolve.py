@@ -12,16 +12,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
-from lora_studio.setup import download, local_index, wheelhouse
+from lora_studio.setup import clock, download, local_index, wheelhouse
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.download import File
 from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.events import Event, Progress, Warned
-from lora_studio.setup.folders import Root, disk_full, not_writable
+from lora_studio.setup.folders import Root, not_writable, of_the_disk
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
-from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, says_full
+from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ class Resolver:
         )
 
     def _unresolved(self, said: str) -> ProblemError:
-        if says_full(said):  # wheels of this machine are unpacked to be looked into
-            return disk_full(self.root.path)
+        if problem := of_the_disk(said, self.root.path):  # uv writes what it has looked into
+            return problem
         if self.wheelhouse is not None:
             return fail(
                 "engine.wheelhouse",
@@ -163,6 +163,8 @@ class Resolver:
                 "wheelhouse FOLDER`.",
                 where=Where(file=str(self.wheelhouse)),
             )
+        if problem := clock.wrong(said):
+            return problem
         if is_network(said):
             return fail(
                 "engine.network",
@@ -235,8 +237,6 @@ def remedy_for(said: str) -> str:
             "The proxy wants a user name and a password: write them before its address in the variable "
             "HTTPS_PROXY, as in NAME:PASSWORD@HOST:PORT. The log leaves them out."
         )
-    if re.search(r"not valid yet|NotValidYet|certificate (has )?expired|Expired", said):
-        return "The certificate is not valid today: check the date and time of this computer."
     return (
         "Check the network, and the proxy and index settings (HTTPS_PROXY, UV_DEFAULT_INDEX or pip's "
         "configuration). Without a network use a wheel folder from another machine."

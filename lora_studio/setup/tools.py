@@ -19,13 +19,12 @@ import psutil
 
 from lora_studio.core import paths
 from lora_studio.core.problems import Where, fail
+from lora_studio.setup.folders import of_the_disk
 
 #: Names a uv of one's own.
 VARIABLE = "LORA_STUDIO_UV"
 #: Log files larger than this begin anew; the one before is kept.
 _LOG_BYTES = 5_000_000
-#: What programs say when a disk is full, on Unix and on Windows.
-_FULL = re.compile(r"No space left on device|os error (28|112)\b|not enough space on the disk")
 #: Seconds between two looks at whether a program should end.
 _TURN = 0.1
 #: The same once it says nothing more.
@@ -200,14 +199,8 @@ def checked(
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
         raise fail(code, f"{what}: {error.strerror or error}.", remedy) from error
-    if status and says_full(said):
-        raise fail(
-            "disk.full",
-            f"{what}: the disk is full.",
-            "Free some space, or choose a folder on another disk, then start the set-up again: what "
-            "was downloaded is kept.",
-            where=Where(file=str(log.file)),
-        )
+    if status and (problem := of_the_disk(said, log.file, what)):
+        raise problem
     if status:
         reason = last_words(said)
         raise fail(
@@ -217,11 +210,6 @@ def checked(
             where=Where(file=str(log.file)),
         )
     return said
-
-
-def says_full(said: str) -> bool:
-    """Whether a program ended because the disk is full."""
-    return bool(_FULL.search(said))
 
 
 def last_words(said: str) -> str:

@@ -5517,6 +5517,10 @@
             <translation>Richten Sie sie ein: Einstellungen, Engine, oder `lora-studio engine install`.</translation>
         </message>
         <message>
+            <source>Set the date and time of this computer right, then start the set-up again: what was downloaded is kept. Where they are right, the server's certificate is out of date: use another index, or a wheel folder from another machine.</source>
+            <translation>Stellen Sie Datum und Uhrzeit dieses Rechners richtig, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt. Sind sie richtig, ist das Zertifikat des Servers abgelaufen: Verwenden Sie einen anderen Index oder einen Wheel-Ordner von einem anderen Rechner.</translation>
+        </message>
+        <message>
             <source>Set up</source>
             <translation>Einrichten</translation>
         </message>
@@ -5976,6 +5980,10 @@
             <translation>System-Prompt: wer das Modell ist, wie es antwortet.</translation>
         </message>
         <message>
+            <source>Systems make a disk read-only that has faults or was pulled out: check it and mount it to be written again, or choose a folder on another disk, then start the set-up again: what was downloaded is kept.</source>
+            <translation>Systeme lassen auf einen Datenträger mit Fehlern oder einen, der abgezogen wurde, nicht mehr schreiben: Prüfen Sie ihn und hängen Sie ihn beschreibbar wieder ein, oder wählen Sie einen Ordner auf einem anderen Datenträger, und starten Sie die Einrichtung erneut: Heruntergeladenes bleibt.</translation>
+        </message>
+        <message>
             <source>TEMPLATE and chat template give the same tokens in {sum} conversations</source>
             <translation>TEMPLATE und Chat-Vorlage ergeben in {sum} Gesprächen dieselben Tokens</translation>
         </message>
@@ -6240,12 +6248,12 @@
             <translation>Die Karte entsteht…</translation>
         </message>
         <message>
-            <source>The certificate is not valid today: check the date and time of this computer.</source>
-            <translation>Das Zertifikat gilt heute nicht: Prüfen Sie Datum und Uhrzeit dieses Rechners.</translation>
-        </message>
-        <message>
             <source>The certificate of {host} is not trusted.</source>
             <translation>Dem Zertifikat von {host} wird nicht vertraut.</translation>
+        </message>
+        <message>
+            <source>The certificate of {host} is not valid by this computer's clock, which says {now}.</source>
+            <translation>Das Zertifikat von {host} gilt nach der Uhr dieses Rechners nicht, die {now} zeigt.</translation>
         </message>
         <message>
             <source>The changes since you opened the project will be lost unless you save them.</source>
@@ -6329,6 +6337,10 @@
         <message>
             <source>The disk is full: there was no room left while {doing}.</source>
             <translation>Der Datenträger ist voll: Es war kein Platz mehr (gerade: {doing}).</translation>
+        </message>
+        <message>
+            <source>The disk is read-only.</source>
+            <translation>Auf den Datenträger kann nicht geschrieben werden.</translation>
         </message>
         <message>
             <source>The driver of {title} ({driver}) is too old for PyTorch: it needs one for CUDA 11.8 at least. Update the NVIDIA driver, then update the engine.</source>
@@ -10238,6 +10250,10 @@
             <translation>der Selbsttest</translation>
         </message>
         <message>
+            <source>the server</source>
+            <translation>dem Server</translation>
+        </message>
+        <message>
             <source>the server answers {status_code}</source>
             <translation>der Server antwortet {status_code}</translation>
         </message>
@@ -11534,6 +11550,10 @@
         <message>
             <source>{what}: the disk is full.</source>
             <translation>{what}: Der Datenträger ist voll.</translation>
+        </message>
+        <message>
+            <source>{what}: the disk is read-only.</source>
+            <translation>{what}: Auf den Datenträger kann nicht geschrieben werden.</translation>
         </message>
         <message>
             <source>{whole} trained whole</source>

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import re
+import ssl
 import threading
 import zipfile
 from collections import Counter
@@ -138,8 +139,8 @@ class Index:
 
 
 @contextmanager
-def serve(index: Index) -> Iterator[Index]:
-    """The index on a free port of this machine."""
+def serve(index: Index, certificate: Path | None = None) -> Iterator[Index]:
+    """The index on a free port of this machine; `certificate` is a file with its key, for HTTPS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -242,7 +243,12 @@ def serve(index: Index) -> Iterator[Index]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    index.url = f"http://127.0.0.1:{server.server_address[1]}"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
+    index.url = f"{scheme}://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lora_studio.core.problems import ProblemError
 from lora_studio.setup import download
 from lora_studio.setup.download import File
 from lora_studio.setup.tools import CancelledError, Log, Stop
+from tests.helpers import certificates
 from tests.helpers.wheel_index import Index, make_wheel, serve
 
 SIZE = 900_000
@@ -248,6 +250,32 @@ def test_a_proxy_or_certificates_that_cannot_be_are_named_as_such(
     assert caught.value.problems[0].code == f"engine.{word}"
     assert word in caught.value.problems[0].what
     assert name in caught.value.problems[0].remedy
+
+
+@pytest.mark.parametrize("year", [2001, 2090])
+def test_a_certificate_of_another_time_is_laid_to_the_clock_and_asked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    monkeypatch.setattr(download, "PAUSE", 0.01)
+    certificate = certificates.make(tmp_path, datetime(year, 1, 1), datetime(year + 1, 1, 1))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    index = Index()
+    index.add(make_wheel("alpha"))
+    with serve(index, certificate):
+        file = file_of(index, "alpha", tmp_path, known=False)
+        with pytest.raises(ProblemError) as fetched:
+            fetch([file], tmp_path)
+        log = Log(tmp_path / "sizes.txt")
+        with pytest.raises(ProblemError) as measured:
+            download.measured([file], Stop(), log)
+        log.close()
+    for caught in (fetched, measured):
+        assert caught.value.problems[0].code == "engine.clock"
+        assert "127.0.0.1" in caught.value.problems[0].what
+        assert f"{datetime.now():%Y-%m}" in caught.value.problems[0].what
+    text = (tmp_path / "log.txt").read_text()
+    assert "attempt 1" in text
+    assert "attempt 2" not in text
 
 
 def test_an_address_that_is_none_is_given_up_at_once(tmp_path: Path) -> None:

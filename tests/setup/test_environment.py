@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lora_studio.setup import environment
 from lora_studio.setup.environment import child_environment, pip_settings, uv_environment
+from lora_studio.setup.folders import VARIABLE
+from lora_studio.setup.tools import find_uv
+from tests.helpers.wheel_index import make_wheel
 
 
 @pytest.fixture
@@ -92,3 +97,26 @@ def test_devnull_as_pips_file_means_no_file_at_all() -> None:
     found = environment.pip_files({"HOME": "/h", "PIP_CONFIG_FILE": "/mine.conf"})
     assert found[-1] == Path("/mine.conf")
     assert Path("/h/.config/pip/pip.conf") in found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts what Linux calls page faults")
+def test_unpacking_many_files_does_not_fetch_memory_from_the_kernel_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource  # there on Unix alone
+
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "engines"))
+    monkeypatch.delenv("_RJEM_MALLOC_CONF", raising=False)
+    files = 3000
+    name, content = make_wheel("alpha", files={f"alpha/m{n}.py": f"{n}" for n in range(files)})
+    (tmp_path / name).write_bytes(content)
+    command = [
+        find_uv(), "pip", "install", "--quiet", "--no-config", "--python", sys.executable, "--target",
+        tmp_path / "site", "--no-index", "--no-deps", tmp_path / name,
+    ]  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    done = subprocess.run(command, env=uv_environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    faults = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt - before
+    assert len(list((tmp_path / "site" / "alpha").glob("*.py"))) == files
+    assert faults < 10 * files  # 32 for each otherwise; 3 for each with all that uv itself takes

@@ -12,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from lora_studio.setup.folders import Root
 from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.resolve import remedy_for
 from lora_studio.setup.tools import Stop, find_uv
+from tests.helpers import certificates
 from tests.helpers.ports import free_port
 from tests.helpers.wheel_index import Index, make_wheel, own_wheel, serve, torch_wheel
 
@@ -289,13 +291,113 @@ def test_an_index_that_cannot_be_reached_is_a_problem_of_the_network(
     [
         ("HTTP status client error (407 Proxy Authentication Required) for url (…)", "password"),
         ("tunnel error: proxy authorization required", "password"),
-        ("invalid peer certificate: certificate not valid yet: verification time 1", "time"),
-        ("invalid peer certificate: certificate expired: verification time 4102", "time"),
         ("dns error", "wheel folder"),
     ],
 )
 def test_the_remedy_is_that_of_the_reason_why_the_network_is_closed(said: str, word: str) -> None:
     assert word in remedy_for(said)
+
+
+@pytest.mark.parametrize("year", [2001, 2090])
+def test_an_index_whose_certificate_is_of_another_time_is_laid_to_the_clock(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, year: int
+) -> None:
+    other = Index(wheels=index.wheels)
+    certificate = certificates.make(tmp_path, datetime(year, 1, 1), datetime(year + 1, 1, 1))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serve(other, certificate):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", other.simple)
+        found = problem(run())
+    assert found.code == "engine.clock"
+    assert "clock" in found.what
+    assert "127.0.0.1" in found.what
+    assert "date and time" in found.remedy
+    assert not other.starts
+
+
+def test_an_index_whose_certificate_is_of_this_time_is_used(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Index(wheels=index.wheels)
+    certificate = certificates.make(tmp_path, datetime(2001, 1, 1), datetime(2091, 1, 1))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with serve(other, certificate):
+        monkeypatch.setenv("UV_DEFAULT_INDEX", other.simple)
+        ready(run())
+
+
+#: Carries out a set-up, and covers the folder of engines with its own picture, read-only, once that is at
+#: the stage which is named, as the system does with a disk that has faults. Goes with its name space.
+_READ_ONLY = """
+import subprocess, sys
+from lora_studio.setup import folders
+from lora_studio.setup.events import Progress
+from lora_studio.setup.operations import Request, SetUp
+from lora_studio.setup.tools import Stop
+stage, aside = sys.argv[1:]
+root = folders.root()
+subprocess.run(["mount", "--bind", root.path, aside], check=True)
+subprocess.run(["mount", "-o", "remount,bind,ro", aside], check=True)
+for event in SetUp(Request(variant="cpu", mode="update"), Stop()).carry_out():
+    print(event.model_dump_json(), flush=True)
+    came = stage != "Downloading" or any(one.stat().st_size for one in root.downloads.glob("torch-*"))
+    if stage and isinstance(event, Progress) and event.stage == stage and came:
+        subprocess.run(["mount", "--move", aside, root.path], check=True)  # in one step
+        stage = ""
+        print("read-only", flush=True)
+"""
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> list[str]:
+    """The command before others that lets them mount something for themselves alone."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+    mounts = f"cd {tmp_path} && mount --bind mounted mounted && mount -o remount,bind,ro mounted"
+    said = "this is not Linux"
+    for rights in ([], ["--user", "--map-root-user"]):
+        command = ["unshare", "--mount", *rights]
+        if sys.platform == "linux" and shutil.which("unshare"):
+            done = subprocess.run([*command, "sh", "-c", mounts], capture_output=True, text=True)
+            if done.returncode == 0:
+                return command
+            said = done.stderr.strip()
+    pytest.skip(f"nothing can be mounted here: {said}")
+
+
+@pytest.mark.parametrize("stage", ["Downloading", "Checking"])
+def test_a_disk_that_becomes_read_only_is_named_and_the_next_attempt_goes_on(
+    index: Index, root: Root, tmp_path: Path, apart: list[str], stage: str
+) -> None:
+    before = ready(run()).name
+    index.add(torch_wheel("2.6", padding=300_000))
+    index.starts.clear()
+    torch = "torch-2.6-py3-none-any.whl"
+    if stage == "Downloading":
+        index.held[torch] = 1 << 16
+    process = subprocess.Popen(
+        [*apart, sys.executable, "-c", _READ_ONLY, stage, tmp_path / "mounted"], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line == "read-only\n":
+            index.freed.set()
+    _, errors = process.communicate()
+    assert process.returncode == 0, "".join(lines) + errors
+    assert "read-only\n" in lines
+    found = problem([parse(lines[-1].encode())])
+    assert found.code == "disk.read_only", found
+    assert "kept" in found.remedy
+    current = engines.current()
+    assert current is not None
+    assert current.name == before
+    assert current.python.exists()
+    assert ready(run(Request(mode="update"))).name != before
+    assert index.starts.count((torch, 0)) == 1
+    assert not list(engines.unfinished(root))
 
 
 def test_all_that_is_downloaded_comes_through_the_proxy_of_the_environment(
