@@ -104,7 +104,7 @@ def test_a_training_goes_on_while_the_language_changes(
     qtbot.waitUntil(lambda: renewal.window.jobs.advance.share is not None, timeout=WAIT)
     run = renewal.window.jobs.run
     _choose_german(renewal, qtbot)
-    assert renewal.window.jobs.running
+    qtbot.waitUntil(lambda: renewal.window.jobs.running, timeout=WAIT)
     assert renewal.window.jobs.run == run
     page = renewal.window.pages["training"]
     assert isinstance(page, PlainPage)

@@ -14,8 +14,8 @@ from PySide6.QtWidgets import QApplication, QWidget
 from lora_studio.core.problems import STEPS
 from lora_studio.gui import language, theme, told, wizard
 from lora_studio.gui.dialogs import ClosingDialog, Dialog, NewProjectDialog, UnsavedDialog
-from lora_studio.gui.furniture import PLACE_TITLES
 from lora_studio.gui.preferences import Preferences, TextSize
+from lora_studio.gui.what_now import PLACE_TITLES
 from lora_studio.gui.widgets.basics import More
 from lora_studio.gui.window import Window
 from tests import screenshots
