@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from lora_studio.engine.channel import Flags
 from tests.engine.conftest import TinyModel
 from tests.helpers.adapters import random_adapter
 from tests.helpers.jobs import handle, new_run, write_rows
+from tests.helpers.ports import free_port
 
 ROWS = [{"instruction": f"What is {n}?", "output": f"It is {n}, said Pim."} for n in range(20)]
 
@@ -121,12 +121,6 @@ def test_a_folder_with_something_in_it_is_left_alone(here: RunFolder, tmp_path: 
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine"]
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.mark.slow
 def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
     here: RunFolder, tmp_path: Path
@@ -134,7 +128,7 @@ def test_the_command_trains_the_same_run_and_what_comes_back_is_merged(
     out = cluster.export_run(here, tmp_path / "out").path
     environment: dict[str, Any] = os.environ | {
         "PER_MACHINE": "2",
-        "MAIN_PORT": str(_free_port()),
+        "MAIN_PORT": str(free_port()),
         "OMP_NUM_THREADS": "1",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(Path(cluster.__file__).parents[2]), *sys.path]),
