@@ -63,9 +63,11 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as far as they matter: `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
+    """Seconds as far as they matter: `< 1 s`, `40 s`, `12 min`, `2 h 10 min`, `3 d 4 h`."""
     if seconds is None or not math.isfinite(seconds):
         return _UNKNOWN
+    if 0 < seconds < 0.5:
+        return "< 1 s"
     if seconds < 59.5:
         return f"{max(0, round(seconds))} s"
     minutes = round(seconds / 60)

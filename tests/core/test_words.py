@@ -71,7 +71,8 @@ def test_a_share_is_all_or_nothing_only_when_it_is(share: float, expected: str) 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        (0.2, "0 s"),
+        (0, "0 s"),
+        (0.2, "< 1 s"),
         (40, "40 s"),
         (59.6, "1 min"),
         (707.3, "12 min"),

@@ -55,10 +55,10 @@ class ScenarioJobs:
         def play(command: Any, job: Job) -> events.Done:
             run = RunFolder(Path(command.run)) if hasattr(command, "run") else None
             scenario: Scenario = json.loads(self._file.read_text("utf-8"))
-            ending = events.Done()
+            ending: events.Done | None = None
             for step in scenario.get(kind, []):
                 ending = _play(step, job, run) or ending
-            return ending
+            return ending or events.Done()
 
         return play
 
