@@ -416,6 +416,7 @@ def test_the_dataset_is_measured_and_checked_once_it_is_read_and_a_model_is_know
     assert not played.of(MeasureDataset)
     played.state.take_answer(model_facts.model())
     played.wait_for(MeasureDataset)
+    played.wait_for(LintDataset, 2)  # asked by then, or one question would do for both changes
     played.state.set("dataset", "max_length", 512)
     played.state.set("dataset", "validation_share", 0.2)
     played.wait_for(LintDataset, 3)
