@@ -106,7 +106,7 @@ class Scorer:
                 warnings.filterwarnings("ignore", message=".*changes the base weights")
                 self.model.load_adapter(str(self._start), "reference")
             self.model.base_model.set_adapter("default")
-        self._dropping = [layer for layer in self.model.modules() if _drops(layer)]
+        self._dropping = [layer for layer in self.model.modules() if drops(layer)]
 
     @contextmanager
     def reference(self) -> Iterator[None]:
@@ -248,7 +248,7 @@ class Scorer:
         return "logits_to_keep" in inspect.signature(self.base.forward).parameters
 
 
-def _drops(layer: torch.nn.Module) -> bool:
+def drops(layer: torch.nn.Module) -> bool:
     """Whether a layer drops anything while it trains: it is a dropout, has one, whose rate its attention
     takes, or has a rate by such a name."""
     parts = (layer, *layer.children())

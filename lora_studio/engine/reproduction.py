@@ -32,6 +32,7 @@ from lora_studio.engine import lora, requirements, schedules
 from lora_studio.engine.backends import Tuned
 from lora_studio.engine.batches import Plan
 from lora_studio.engine.channel import Job
+from lora_studio.engine.logprobs import drops
 from lora_studio.engine.source_text import WIDTH, assignment, call, literal
 from lora_studio.engine.tokens import Encoded
 
@@ -238,6 +239,7 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
             "gradient_checkpointing": spec.gradient_checkpointing != "off",
             "start": _start(run, recipe, folder),
             "reference": _reference(recipe) if task in ("dpo", "kto") else None,
+            "drops": _reference_drops(tuned),
             "subtracts": _subtracts(recipe),
             "widens": _widens(tuned),
             "changes_base": project.lora.changes_base,
@@ -262,6 +264,14 @@ def _facts(run: RunFolder, recipe: Recipe, folder: Path) -> dict[str, Any]:
             "neftune": spec.neftune_alpha or None,
         }
     )
+
+
+def _reference_drops(tuned: Tuned) -> bool:
+    """Whether what answers are compared with would drop anything while it trains: the base, or the adapter
+    that was there before. If not, nothing is switched: quantised layers compute otherwise then."""
+    trained = "lora_dropout", "lora_dropout.default"  # off with the adapter itself
+    layers = tuned.model.named_modules()
+    return any(drops(layer) for name, layer in layers if not name.endswith(trained))
 
 
 def _widens(tuned: Tuned) -> bool:
