@@ -290,7 +290,8 @@ def _tried(heads: int, keys: int, size: int) -> bool:
         return [found.detach(), *torch.autograd.grad(found.float().square().sum(), given)]
 
     def both() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        with torch.enable_grad(), nobody_counts:
+        # Gradients are computed without autocast in training, which may be on here.
+        with torch.enable_grad(), nobody_counts, torch.autocast("cpu", enabled=False):
             own = F.scaled_dot_product_attention(*given, is_causal=True, enable_gqa=heads != keys)
             return computed(attend(*given, (9,), None)), computed(own.transpose(1, 2))
 

@@ -118,6 +118,14 @@ def test_the_first_use_within_a_layer_that_is_computed_twice_counts_nothing_of_i
 
 
 @needs_products
+def test_the_first_use_under_autocast_tries_what_training_computes() -> None:
+    attention._tried.cache_clear()
+    query, key = (torch.zeros(1, heads, 40, 64, dtype=torch.bfloat16) for heads in (9, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert attention.serves(query, key, key, (40,))
+
+
+@needs_products
 def test_beside_quantised_weights_32_bit_queries_are_taken_in_16_bits_too() -> None:
     torch.manual_seed(0)
     given = [heads_of(4, 40).detach().float().requires_grad_() for _ in "qkv"]
