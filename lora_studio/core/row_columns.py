@@ -255,20 +255,9 @@ def _column(name: str, rows: Sequence[Mapping[str, Any]]) -> Column:
     is_few = len(words) <= _FEW_WORDS and _MANY_LETTERS not in words
     few = frozenset(words) if is_few else frozenset()
     return Column(
-        name,
-        kinds,
-        truths,
-        worded,
-        openers,
-        openai,
-        asking,
-        trees,
-        ranked,
-        segmented,
-        phrased,
-        paired,
-        few,
-    )
+        name, kinds, truths=truths, worded=worded, openers=openers, openai=openai, asking=asking, trees=trees,
+        ranked=ranked, segmented=segmented, phrased=phrased, paired=paired, words=few,
+    )  # fmt: skip
 
 
 def _word(value: Any) -> str:

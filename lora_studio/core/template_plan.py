@@ -71,9 +71,9 @@ WITHOUT = (
 DATE_NEED = "Ollama 0.11 or later (currentDate)"
 RANGE_NEED = "Ollama 0.6 or later (range over a number)"
 ID_NEED = "Ollama 0.12 or later (ids of calls)"
-NAME_NEED = "Ollama 0.10 or later (names of the tools that results are of)"
-#: The release from which a server has it.
-RELEASES = {DATE_NEED: (0, 11), RANGE_NEED: (0, 6), ID_NEED: (0, 12), NAME_NEED: (0, 10)}
+NAME_NEED = "Ollama 0.9.6 or later (names of the tools that results are of)"
+#: The release from which a server has it; names of tools came with 0.9.6 (`tool_name` of its messages).
+RELEASES = {DATE_NEED: (0, 11), RANGE_NEED: (0, 6), ID_NEED: (0, 12), NAME_NEED: (0, 9, 6)}
 #: How often a proof that fails may ask for one more conversation to learn from.
 MOST_LESSONS = 12
 
