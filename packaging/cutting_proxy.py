@@ -1,8 +1,9 @@
-"""A proxy whose line can be cut: `python3 packaging/cutting_proxy.py PORT FOLDER`.
+"""A proxy whose line can be cut or slowed: `python3 packaging/cutting_proxy.py PORT FOLDER`.
 
 Passes CONNECT and plain HTTP on, to the proxy of HTTPS_PROXY where there is one. While FOLDER/cut
 exists, every connection ends at once and none is made. FOLDER/bytes holds how many bytes have come in
-so far; the line cuts itself, once, where FOLDER/cut-at names a number of bytes.
+so far; the line cuts itself, once, where FOLDER/cut-at names a number of bytes. FOLDER/speed holds how
+many bytes come in each second, over all connections, where that is to be limited.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import base64
 import os
 import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,6 +24,9 @@ class Line:
         """Files in `folder` control the line and tell about it."""
         self.folder = folder
         self.bytes = 0
+        speed = folder / "speed"
+        self._seconds = 1 / float(speed.read_text()) if speed.exists() else 0.0
+        self._busy_until = 0.0
         self.writers: set[asyncio.StreamWriter] = set()
 
     @property
@@ -36,6 +41,13 @@ class Line:
         if limit.exists() and self.bytes >= int(limit.read_text()):
             limit.unlink()
             (self.folder / "cut").touch()
+
+    async def pace(self, number: int) -> None:
+        """Waits until the line has brought that many bytes, after all that it was bringing."""
+        now = time.monotonic()
+        self._busy_until = max(self._busy_until, now) + number * self._seconds
+        if self._busy_until > now:
+            await asyncio.sleep(self._busy_until - now)
 
     async def watch(self) -> None:
         """Ends what is open when the line is cut, and tells how much has come."""
@@ -104,6 +116,7 @@ class Line:
             while data := await reader.read(65536):
                 if counted:
                     self.count(len(data))
+                    await self.pace(len(data))
                 writer.write(data)
                 await writer.drain()
             writer.write_eof()

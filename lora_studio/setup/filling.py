@@ -25,6 +25,9 @@ from lora_studio.setup.tools import Log, Stop, checked, find_uv, kill, run
 
 #: Bytes of wheels that uv is started for while others are still on their way: a start takes 0.1 s.
 ENOUGH = 64_000_000
+#: Seconds that the first of them wait for the rest: one start of uv unpacks several wheels at once, and a second start
+#: waits for the first, so that over a fast line everything else would wait for PyTorch.
+GATHER = 1.0
 
 #: Every so many folders a copy looks whether it is still wanted.
 _LOOK = 256
@@ -158,6 +161,8 @@ class Installer:
     def _next(self) -> list[str]:
         """What has come since, once that is enough; nothing at the end."""
         with self._changed:
+            if not self._installed:
+                self._changed.wait_for(lambda: self._complete, GATHER)
             while not self._complete:
                 if sum(self._requirements[name][1] for name in self._came) >= ENOUGH:
                     break

@@ -1,29 +1,39 @@
 """How long a set-up of the CPU engine takes beside plain `uv pip install` of the same packages.
 
-    python -m tests.benchmarks.setup [--rounds 1]
+    python -m tests.benchmarks.setup [--rounds 1] [--line MBIT] [--folder FOLDER]
 
 Both begin with an empty cache and take turns. Of the set-up each stage is told, and of both what a training
 imports takes when it does so first, and the second time: what was not byte-compiled is then. Seconds of the
 clock depend on what else the machine does, those of the processor less: both are told. Indexes and
-find-links are those of this machine. All that a round makes, 4 GB, stays until its end: for minutes after
-files were deleted, ext4 passes their inodes over one by one for each new file, and who comes next pays.
+find-links are those of this machine; with `--line` all that comes from the network comes over one line of
+so many megabits a second.
+
+Two things that hit either side by chance are kept out. All that a round makes, 4 GB, stays until its end: for
+minutes after files were deleted, ext4 passes their inodes over one by one for each new file, and who comes next
+pays; where others delete, a `--folder` on a tmpfs helps. And an answer of the name server that gets lost is asked
+for again after one second, not five.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import lora_studio
 from lora_studio.setup import engines, folders, own
 from lora_studio.setup.environment import ALLOCATOR, uv_environment
 from lora_studio.setup.events import Failed, Progress
 from lora_studio.setup.operations import Request, SetUp
 from lora_studio.setup.tools import Log, Stop, find_uv
+from tests.helpers import ports
 
 
 def processor() -> float:
@@ -31,18 +41,19 @@ def processor() -> float:
     return sum(os.times()[:4])
 
 
-def starts(python: Path) -> tuple[float, float]:
-    """Seconds of the processor that a training's imports take, the first time and the second."""
-    taken = []
+def starts(python: Path) -> tuple[float, float, float]:
+    """A training's imports: seconds of the first time, then those of the processor, first and second time."""
+    clock, taken = [], []
     environment = {name: value for name, value in os.environ.items() if name[:6] != "PYTHON"}
     for _ in range(2):
-        began = processor()
-        code = "from lora_studio.engine import backends, taking_part"
+        began, computed = time.monotonic(), processor()
+        code = "import gc; gc.disable(); from lora_studio.engine import backends, taking_part"
         subprocess.run(
             [python, "-P", "-c", code], check=True, env=environment, stderr=subprocess.DEVNULL
         )
-        taken.append(processor() - began)
-    return taken[0], taken[1]
+        clock.append(time.monotonic() - began)
+        taken.append(processor() - computed)
+    return clock[0], taken[0], taken[1]
 
 
 def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
@@ -62,6 +73,30 @@ def plain(folder: Path, wheel: Path, *, compiled: bool) -> tuple[float, float]:
     return time.monotonic() - began, processor() - computed
 
 
+@contextlib.contextmanager
+def line(folder: Path, megabits: float | None) -> Iterator[None]:
+    """Everything from the network comes through a proxy at that speed."""
+    if megabits is None:
+        yield
+        return
+    folder.mkdir()
+    (folder / "speed").write_text(str(megabits * 1e6 / 8))
+    port = ports.free_port()
+    program = Path(lora_studio.__file__).parents[1] / "packaging" / "cutting_proxy.py"
+    proxy = subprocess.Popen([sys.executable, program, str(port), folder])
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        os.environ[name] = f"http://127.0.0.1:{port}"
+    try:
+        while not (folder / "bytes").exists() and proxy.poll() is None:
+            time.sleep(0.05)
+        yield
+    finally:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            del os.environ[name]
+        proxy.kill()
+        proxy.wait()
+
+
 def set_up(folder: Path) -> dict[str, float]:
     """Seconds of each stage of our own set-up."""
     os.environ[folders.VARIABLE] = str(folder)
@@ -77,53 +112,57 @@ def set_up(folder: Path) -> dict[str, float]:
     return stages
 
 
+def measure(
+    folder: Path, megabits: float | None
+) -> tuple[dict[str, tuple[float, ...]], dict[str, float]]:
+    """One round: of each kind `plain`'s and `starts`' figures, and the stages of the set-up."""
+    os.environ[folders.VARIABLE] = str(folder / "engines")
+    os.environ.pop(own.VARIABLE, None)
+    wheel = own.own_wheel(folder, Stop(), Log(folder / "log")).path
+    os.environ[own.VARIABLE] = str(wheel)  # an installed program brings it
+    taken: dict[str, tuple[float, ...]] = {}
+    with line(folder / "line", megabits):
+        for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):
+            figures = plain(folder / title, wheel, compiled=compiled)
+            taken[title] = figures + starts(folder / title / "venv" / "bin" / "python")
+        computed = processor()
+        stages = set_up(folder / "engines")
+        whole = sum(stages.values()), processor() - computed
+    made = engines.current()
+    assert made is not None
+    return taken | {"set-up": whole + starts(made.python)}, stages
+
+
 def main() -> None:
     """Measures in turns and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
-    rounds = parser.parse_args().rounds
-    taken: dict[str, list[tuple[float, float]]] = {}
-    first: dict[str, list[tuple[float, float]]] = {}
-    parts: list[dict[str, float]] = []
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory(dir=Path.home()) as name:
-            folder = Path(name)
-            os.environ[folders.VARIABLE] = str(folder / "engines")
-            os.environ.pop(own.VARIABLE, None)
-            wheel = own.own_wheel(folder, Stop(), Log(folder / "log")).path
-            os.environ[own.VARIABLE] = str(wheel)  # an installed program brings it
-            for title, compiled in (("uv pip install", False), ("uv, all compiled", True)):
-                taken.setdefault(title, []).append(plain(folder / title, wheel, compiled=compiled))
-                python = folder / title / "venv" / "bin" / "python"
-                first.setdefault(title, []).append(starts(python))
-            computed = processor()
-            parts.append(set_up(folder / "engines"))
-            whole = sum(parts[-1].values())
-            taken.setdefault("set-up", []).append((whole, processor() - computed))
-            made = engines.current()
-            assert made is not None
-            first.setdefault("set-up", []).append(starts(made.python))
-    medians = _medians(taken)
-    for title, (clock, computed) in medians.items():
-        ratios = [
-            ours / other for ours, other in zip(medians["set-up"], (clock, computed), strict=True)
+    parser.add_argument("--line", type=float, metavar="MBIT")
+    parser.add_argument("--folder", type=Path, default=Path.home())
+    arguments = parser.parse_args()
+    os.environ["RES_OPTIONS"] = "timeout:1 attempts:5"
+    rounds, parts = [], []
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+            taken, stages = measure(Path(name), arguments.line)
+            rounds.append(taken)
+            parts.append(stages)
+    medians = {
+        title: [
+            statistics.median(column)
+            for column in zip(*(one[title] for one in rounds), strict=True)
         ]
-        print(f"{title:17} {clock:6.1f} s of the clock, {computed:6.1f} s of the processor; "
-              f"set-up {ratios[0]:.2f} and {ratios[1]:.2f} times")  # fmt: skip
-    for title, (cold, warm) in _medians(first).items():
-        print(
-            f"{title:17} a training's imports: {cold:.1f} s of the processor first, then {warm:.1f}"
-        )
-    stages = {name: statistics.median(one.get(name, 0) for one in parts) for name in parts[0]}
-    print("set-up: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()))
-
-
-def _medians(rounds: dict[str, list[tuple[float, float]]]) -> dict[str, list[float]]:
-    """Of each column the median over the rounds."""
-    return {
-        title: [statistics.median(column) for column in zip(*times, strict=True)]
-        for title, times in rounds.items()
+        for title in rounds[0]
     }
+    ours = medians["set-up"]
+    for title, (clock, computed, began, cold, warm) in medians.items():
+        print(f"{title:17} {clock:6.1f} s of the clock, {computed:5.1f} s of the processor; "
+              f"set-up {ours[0] / clock:.2f} and {ours[1] / computed:.2f} times")  # fmt: skip
+        print(f"{'':17} {clock + began:6.1f} s until a training has imported what it needs; "
+              f"set-up {(ours[0] + ours[2]) / (clock + began):.2f} times; its imports: {cold:.1f} s of the "
+              f"processor, then {warm:.1f}")  # fmt: skip
+    medians_of = {name: statistics.median(one.get(name, 0) for one in parts) for name in parts[0]}
+    print("set-up: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in medians_of.items()))
 
 
 if __name__ == "__main__":
