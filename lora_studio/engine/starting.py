@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import peft
 from transformers import PreTrainedModel
@@ -14,6 +13,7 @@ from lora_studio.core.files import folder_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
+from lora_studio.engine import adapter_weights
 
 
 def keep(run: RunFolder, project: Project, *, resume: bool) -> Project:
@@ -51,15 +51,11 @@ def attach(base: PreTrainedModel, shape: peft.LoraConfig, folder: Path) -> peft.
     """Wraps a model with the adapter in a folder, every weight of it in use; raises ProblemError."""
     try:
         model = peft.get_peft_model(base, shape, autocast_adapter_dtype=True)
-        state = peft.load_peft_weights(str(folder), device="cpu")
-        result: Any = peft.set_peft_model_state_dict(model, state)
+        adapter_weights.put(model, peft.load_peft_weights(str(folder), device="cpu"))
+    except adapter_weights.MisfitError as error:
+        raise _foreign(str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise _foreign(str(error).strip().split("\n")[-1].strip().rstrip(".")) from error
-    empty = [name for name in result.missing_keys if "lora_" in name or "modules_to_save" in name]
-    if result.unexpected_keys:
-        raise _foreign(f"the model has no {result.unexpected_keys[0]}")
-    if empty:
-        raise _foreign(f"it lacks {empty[0]}")
     return model
 
 

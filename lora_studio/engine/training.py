@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import peft
 import torch
 from accelerate import Accelerator
 
@@ -26,6 +25,7 @@ from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
 from lora_studio.engine import (
+    adapter_weights,
     checkpoints,
     compiling,
     failures,
@@ -600,7 +600,7 @@ class Loop:
 
     def resume(self) -> None:
         """Takes up the last complete checkpoint, if there is one; raises ProblemError when the
-        data are not those it was made with."""
+        data or the adapter are not those it was made with."""
         found = self.ranks.first(self._last_complete() if self.ranks.is_first else None)
         if found is None:
             self.job.emit(events.Log(text="There is no checkpoint yet: training starts anew."))
@@ -612,7 +612,15 @@ class Loop:
                 "Put the dataset back as it was, or start a new run.",
                 where=Where(step="dataset", field="sources"),
             )
-        peft.set_peft_model_state_dict(self.model, found.adapter)
+        try:
+            adapter_weights.put(self.model, found.adapter)
+        except adapter_weights.MisfitError as error:
+            raise fail(
+                "training.checkpoint_foreign",
+                f"The checkpoint does not fit the adapter that this engine makes: {error}.",
+                "Take up the engine again that the training began with, or start a new run.",
+                where=Where(step="training", file=str(self.folder.checkpoint(found.step))),
+            ) from error
         optimizers.restore(self.optimizer, found.state["optimizer"])
         self.scheduler.load_state_dict(found.state["scheduler"])
         # There is none of a training that began without one, on another device.

@@ -6016,6 +6016,10 @@
             <translation>Vorlagenmarken am Ende von Beiträgen entfernen, Zeilen mit anderen auslassen</translation>
         </message>
         <message>
+            <source>Take up the engine again that the training began with, or start a new run.</source>
+            <translation>Nutzen Sie wieder die Engine, mit der das Training begann, oder starten Sie einen neuen Lauf.</translation>
+        </message>
+        <message>
             <source>Take {adapter} out</source>
             <translation>{adapter} herausnehmen</translation>
         </message>
@@ -6270,6 +6274,10 @@
         <message>
             <source>The chat template of the model cannot be used: {error}.</source>
             <translation>Die Chat-Vorlage des Modells ist nicht verwendbar: {error}.</translation>
+        </message>
+        <message>
+            <source>The checkpoint does not fit the adapter that this engine makes: {error}.</source>
+            <translation>Der Checkpoint passt nicht zu dem Adapter, den diese Engine anlegt: {error}.</translation>
         </message>
         <message>
             <source>The checkpoint {name} cannot be read: {error}.</source>
@@ -9100,10 +9108,6 @@
         <message>
             <source>it has {layers} of {expected} layers</source>
             <translation>es hat {layers} von {expected} Schichten</translation>
-        </message>
-        <message>
-            <source>it has {lost} and the model does not</source>
-            <translation>er hat {lost}, das Modell nicht</translation>
         </message>
         <message>
             <source>it holds a NUL byte</source>

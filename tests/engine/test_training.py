@@ -15,7 +15,7 @@ import numpy as np
 import peft
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from lora_studio.core import commands, events
@@ -404,6 +404,22 @@ def test_resuming_on_other_rows_is_a_problem(start: Start) -> None:
     train(run)
     write_rows(Path(run.load_project().dataset.sources[0].path), ROWS[:-1])
     assert problem_of(train(run, resume=True)).code == "training.data_changed"
+
+
+def test_resuming_an_adapter_that_lacks_a_weight_is_a_problem(start: Start) -> None:
+    run = start(training={"max_steps": 2})
+    train(run)
+    checkpoint = run.checkpoint(2)
+    file = checkpoint / "adapter_model.safetensors"
+    weights = load_file(file)
+    lost = weights.popitem()[0]
+    save_file(weights, file, {"format": "pt"})
+    about = json.loads((checkpoint / "checkpoint.json").read_text("utf-8"))
+    about["files"][file.name] = file.stat().st_size
+    (checkpoint / "checkpoint.json").write_text(json.dumps(about), "utf-8")
+    problem = problem_of(train(run, resume=True))
+    assert problem.code == "training.checkpoint_foreign"
+    assert lost.removesuffix(".weight") in problem.what.replace(".default", "")
 
 
 def test_older_checkpoints_are_deleted(start: Start) -> None:

@@ -67,23 +67,21 @@ def _forget_quantisation(model: Any) -> None:
 
 def _with_adapter(model: Any, adapter: Adapter) -> Any:
     """The model with the adapter's weights in place, every one of them used."""
-    from peft import PeftConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
+    from peft import PeftConfig, get_peft_model, load_peft_weights
     from peft.tuners.lora import LoraLayer
+
+    from lora_studio.engine import adapter_weights
 
     config = PeftConfig.from_pretrained(str(adapter.folder))
     config.inference_mode = True
     config.base_model_name_or_path = None  # where the base was when it was trained on
     try:
         wrapped = get_peft_model(model, config)
-        state = load_peft_weights(str(adapter.folder), device="cpu")
-        result = set_peft_model_state_dict(wrapped, state)
+        adapter_weights.put(wrapped, load_peft_weights(str(adapter.folder), device="cpu"))
+    except adapter_weights.MisfitError as error:
+        raise adapters.foreign(adapter.folder, str(error)) from error
     except (ValueError, KeyError, RuntimeError) as error:
         raise adapters.foreign(adapter.folder, str(error).split("\n")[0].rstrip(".")) from error
-    lost = list(result.unexpected_keys)
-    empty = [name for name in result.missing_keys if "lora_" in name or "modules_to_save" in name]
-    if lost or empty:
-        reason = f"it has {lost[0]} and the model does not" if lost else f"it lacks {empty[0]}"
-        raise adapters.foreign(adapter.folder, reason)
     for module in wrapped.modules():
         if isinstance(module, LoraLayer) and adapter.weight != 1.0:
             module.set_scale("default", adapter.weight)
