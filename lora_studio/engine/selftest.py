@@ -28,7 +28,7 @@ from lora_studio.core import events
 from lora_studio.core.adapters import AdapterMix
 from lora_studio.core.files import write_atomic
 from lora_studio.core.model import ModelSpec
-from lora_studio.core.problems import Problem, ProblemError, Where
+from lora_studio.core.problems import Fix, Problem, ProblemError, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.engine import (
@@ -46,6 +46,7 @@ from lora_studio.engine import (
 from lora_studio.engine.channel import Job
 from lora_studio.engine.export import gguf
 from lora_studio.engine.llama import Llama
+from lora_studio.engine.stage_causes import Cause
 from lora_studio.engine.stage_reading import Case
 
 
@@ -99,9 +100,10 @@ def _test(
     elif folder.has_merged:
         merged, answers["merged"] = _test_merged(folder, project, cases, reference, job)
         results = [merged]
+    inherited = sum(result.kl for result in results if result.verdict == "lossy")
     for stage, file in files.items():
         _release()
-        result, answers[stage] = _test_gguf(stage, file, folder, cases, reference, job)
+        result, answers[stage] = _test_gguf(stage, file, folder, cases, reference, inherited, job)
         results.append(result)
     found = {
         "conversations": len(cases),
@@ -184,15 +186,16 @@ class Reference:
 @dataclass(frozen=True)
 class Stage:
     """A model under test: how it reads a case (float32 logits [positions, vocabulary]), where its
-    tokens part from those trained on (None: nowhere), what else is wrong with it, and how to find
-    the likeliest cause once it has failed.
+    tokens part from those trained on (None: nowhere), what else is wrong with it, how to find the
+    likeliest cause once it has failed, and how many nats what it is made of had lost before.
     """
 
     name: str
     read: Callable[[Case], np.ndarray]
     token_fault: str | None
     faults: tuple[str, ...]
-    find_cause: Callable[[], str]
+    find_cause: Callable[[], Cause]
+    inherited: float = 0.0
 
 
 def _reference(
@@ -275,7 +278,13 @@ def _test_merged(
 
 
 def _test_gguf(
-    name: str, file: Path, folder: RunFolder, cases: list[Case], reference: Reference, job: Job
+    name: str,
+    file: Path,
+    folder: RunFolder,
+    cases: list[Case],
+    reference: Reference,
+    inherited: float,
+    job: Job,
 ) -> tuple[events.SelfTested, list[str]]:
     longest = max(len(case.ids) for case in cases)
     context = longest + stage_reading.ANSWER_TOKENS + 8
@@ -285,7 +294,8 @@ def _test_gguf(
             read=lambda case: llama.logits(case.ids, case.positions),
             token_fault=stage_reading.token_fault(cases, llama.tokenize),
             faults=tuple(stage_reading.stop_faults(cases, llama.ends_generation)),
-            find_cause=lambda: _cause_of_gguf(file, folder, job),
+            find_cause=lambda: Cause(_cause_of_gguf(file, folder, job)),
+            inherited=inherited,
         )
         result = _judge(stage, cases, reference, job)
         return result, stage_reading.answers_of_llama(llama, cases, name, job)
@@ -312,18 +322,23 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         divergence += kl
         done += len(case.positions)
     top1, kl = agreeing / done, divergence / done
-    limit = stage_limits.limit(stage.name, reference.computed_in, done, reference.parameters)
+    limit = stage_limits.limit(
+        stage.name, reference.computed_in, done, reference.parameters, stage.inherited
+    )
     faults = [*stage.faults]
     if stage.token_fault:
         faults.insert(0, stage.token_fault)
     verdict = stage_limits.verdict(stage.name, limit, top1, kl, faults=bool(faults))
+    measured = not limit.holds(top1, kl)
+    cause = stage.find_cause() if verdict == "failed" and measured else Cause()
+    if cause.rounded_to and not faults and stage_limits.USABLE.holds(top1, kl):
+        verdict = "lossy"  # the merge is right: its precision holds no more
     if top1 < limit.top1:
         faults.append(
             f"its likeliest token agrees at {top1:.1%} of positions (at least {limit.top1:.0%})"
         )
     if not kl <= limit.kl:
         faults.append(f"its probabilities are {kl:.3g} nats off (at most {limit.kl:g})")
-    measured = not limit.holds(top1, kl)
     result = events.SelfTested(
         stage=stage.name,
         conversations=len(cases),
@@ -336,14 +351,29 @@ def _judge(stage: Stage, cases: list[Case], reference: Reference, job: Job) -> e
         basis=f"not judged: {limit.unjudged}" if limit.unjudged else limit.source,
         passed=verdict != "failed",
         verdict=verdict,
-        cause=stage.find_cause() if verdict == "failed" and measured else "",
+        cause=cause.words,
     )
     job.emit(result)
-    if verdict == "failed":
+    if cause.rounded_to:
+        job.emit(events.Warned(problem=_rounded(result, cause)))
+    elif verdict == "failed":
         job.emit(events.Warned(problem=_failed(stage, faults, result.cause)))
-    elif verdict == "lossy":
+    elif verdict == "lossy" and not stage_limits.is_exact(stage.name):
         job.emit(events.Warned(problem=_lossy(result)))
     return result
+
+
+def _rounded(result: events.SelfTested, cause: Cause) -> Problem:
+    better, word = ("fp32", "float32") if cause.rounded_to == "float16" else ("fp16", "float16")
+    return Problem(
+        code="selftest.rounded",
+        what=f"The merged model is not quite what was trained: {cause.words}. Its likeliest token "
+        f"agrees at {result.top1:.1%} of positions, its probabilities are {result.kl:.2g} nats off.",
+        remedy=f"Merge again with {word} as the precision of the merged model, then export again.",
+        where=Where(step="merging", field="dtype"),
+        severity="warning",
+        fix=Fix(label=f"Use {word}", step="merging", field="dtype", value=better),
+    )
 
 
 def _failed(stage: Stage, faults: list[str], cause: str) -> Problem:

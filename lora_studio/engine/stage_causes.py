@@ -1,11 +1,12 @@
 """Why a stage fails its self-test: the likeliest cause, found by looking at the files themselves.
 
-Called only when a test has failed, so it may take its time: every update of the adapter is compared
+Called only when a test has not reached its limit, so it may take its time: every update of the adapter is compared
 with what the merge made of it, and a GGUF file's header with the merged model's settings.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lora_studio.core import words
 from lora_studio.core.adapters import WeightedAdapter
 from lora_studio.core.problems import ProblemError
 from lora_studio.engine import adapters, quantised, weights
@@ -21,8 +23,22 @@ from lora_studio.engine.adapters import Adapter, Layer
 #: An update merged at 1 ± this is there; rounding to 16 bits blurs small updates.
 _TOLERANCE = 0.05
 
+#: Rounding whose errors are a larger share of the updates than this is told as the cause.
+_BLURRED = 0.1
+
 #: Of a larger weight so many rows are looked at, evenly spaced.
 _ROWS = 256
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The likeliest cause of a failure in words, "" when none was found.
+
+    `rounded_to`: the merge is right, and what is off comes from storing it in this precision.
+    """
+
+    words: str = ""
+    rounded_to: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,15 +46,27 @@ class Merging:
     """How much of each module's update is in the merged weights: 1 all, 0 nothing.
 
     The least-squares factor f of W' − W ≈ f · s·B·A: f = ⟨W' − W, s·B·A⟩ / ⟨s·B·A, s·B·A⟩. Modules
-    that are `untouched` have the base's weights.
+    that are `untouched` have the base's weights. `blurred` is ‖W' − (W + s·B·A)‖ / ‖s·B·A‖ over all of
+    them where every value of W' is W + s·B·A, rounded once to the precision `stored`; else None.
     """
 
     factors: dict[str, float]
     untouched: frozenset[str]
     untied: bool
+    blurred: float | None = None
+    stored: str = ""
+
+    def found(self) -> Cause:
+        """Rounding, where that explains all; else what is wrong with the merge."""
+        if self.blurred is not None and self.blurred > _BLURRED and not self.untied:
+            share = words.percent(self.blurred)
+            return Cause(
+                f"rounding to {self.stored} changes the adapter's updates by {share}", self.stored
+            )
+        return Cause(self.cause())
 
     def cause(self) -> str:
-        """In words; empty when every update is there once and at its scale."""
+        """What is wrong, in words; empty when every update is there once and at its scale."""
         missing = [name for name in self.factors if name in self.untouched]
         wrong = [
             (name, factor)
@@ -58,17 +86,17 @@ class Merging:
         return "its embedding and its output layer are no longer the same" if self.untied else ""
 
 
-def of_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> str:
-    """The likeliest cause of a merged model that is wrong; "" when the weights look right, or hold
+def of_merged(base: Path, chosen: Sequence[WeightedAdapter], merged: Path) -> Cause:
+    """The likeliest cause of a merged model that is wrong; none when the weights look right, or hold
     several adapters, whose updates cannot be told apart.
     """
     if len(chosen) > 1:
-        return ""
+        return Cause()
     try:
         found = merging(base, adapters.read(Path(chosen[0].folder), chosen[0].weight), merged)
     except (ProblemError, OSError, KeyError, ValueError):
-        return ""  # nothing can be said of files that cannot be compared
-    return found.cause()
+        return Cause()  # nothing can be said of files that cannot be compared
+    return found.found()
 
 
 def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
@@ -76,26 +104,40 @@ def merging(base: Path, adapter: Adapter, merged: Path) -> Merging:
     before, after = quantised.unpacked(base, weights.index(base)), weights.index(merged)
     factors: dict[str, float] = {}
     untouched: set[str] = set()
+    errors, sizes, rounded, stored = 0.0, 0.0, True, ""
     for layer in adapter.layers:
         name = f"{layer.module}.weight"
         if layer.of == "linear" and layer.magnitude is None and name in before and name in after:
             length = before[name].length
             rows = torch.arange(0, length, max(1, length // _ROWS))
             old, new = before[name].rows(0, length)[rows], after[name].read()[rows]
-            difference = new.float() - old.float()
-            factors[layer.module] = _factor(difference, rows, layer)
+            difference = (new.float() - old.float()).flatten()
+            update = _update(rows, layer)
+            size = float(update @ update)
+            factors[layer.module] = float(difference @ update) / size if size else 1.0
             if not difference.any():
                 untouched.add(layer.module)
+            error = difference - update
+            rounded = rounded and bool((error.abs() <= _rounding(new)).all())
+            errors, sizes = errors + float(error @ error), sizes + size
+            stored = weights.word(new.dtype)
     head, table = "lm_head.weight", "model.embed_tokens.weight"
     untied = head in after and head not in before and not adapter.replacements
     untied = untied and not torch.equal(after[head].read(), after[table].read())
-    return Merging(factors, frozenset(untouched), untied)
+    blurred = math.sqrt(errors / sizes) if rounded and sizes else None
+    return Merging(factors, frozenset(untouched), untied, blurred, stored)
 
 
-def _factor(difference: torch.Tensor, rows: torch.Tensor, layer: Layer) -> float:
-    update = (layer.b.read()[rows].float() @ layer.a.read().float() * layer.scale).flatten()
-    size = float(update @ update)
-    return float(difference.flatten() @ update) / size if size else 1.0
+def _update(rows: torch.Tensor, layer: Layer) -> torch.Tensor:
+    """s·B·A in these rows, one after another."""
+    return (layer.b.read()[rows].float() @ layer.a.read().float() * layer.scale).flatten()
+
+
+def _rounding(values: torch.Tensor) -> torch.Tensor:
+    """The largest error of each value of one rounding to its type: half the distance to the next."""
+    facts = torch.finfo(values.dtype)
+    least = facts.smallest_normal * facts.eps
+    return (values.float().abs().flatten() * facts.eps + least) / 2 * 1.001
 
 
 def _named(modules: list[str]) -> str:

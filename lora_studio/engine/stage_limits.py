@@ -15,12 +15,14 @@ class Limit:
     """Least top-1 agreement, largest mean KL divergence in nats, and where these come from.
 
     `unjudged`: why no figure tells a fault from the loss of few bits; both then are out of reach.
+    `inherited`: nats of `kl` that the merged model this is made of had lost before.
     """
 
     top1: float
     kl: float
     source: str = ""
     unjudged: str = ""
+    inherited: float = 0.0
 
     def holds(self, top1: float, kl: float) -> bool:
         """Whether both are kept; a divergence that is no number keeps none."""
@@ -113,10 +115,12 @@ def _unjudged(why: str) -> Limit:
 _Z = 2.33
 
 
-def limit(stage: str, computed_in: str, positions: int, parameters: float) -> Limit:
+def limit(
+    stage: str, computed_in: str, positions: int, parameters: float, inherited: float = 0.0
+) -> Limit:
     """What a stage cannot fall short of at so many positions unless something is wrong with it.
 
-    A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one in twenty
+    What the merged model that it is made of has lost to rounding, `inherited`, it may lose, too. A share p of n positions scatters by √(p (1 − p) / n): of 35, two may differ where one in twenty
     does. The divergence is a mean of small numbers and needs no such allowance.
     """
     known: dict[str, Quantization] = {name: name for name in QUANTIZATIONS}
@@ -125,12 +129,18 @@ def limit(stage: str, computed_in: str, positions: int, parameters: float) -> Li
     else:
         found = of_quantization(known[stage], parameters)
     scatter = math.sqrt(found.top1 * (1 - found.top1) / max(positions, 1))
-    return Limit(max(0.0, found.top1 - _Z * scatter), found.kl, found.source, found.unjudged)
+    least = max(0.0, found.top1 - _Z * scatter)
+    return Limit(least, found.kl + inherited, found.source, found.unjudged, inherited)
 
 
 _EXACT_STAGES = frozenset(
     {"merged", "converted", *(n for n, facts in QUANTIZATIONS.items() if facts.bits >= 16)}
 )
+
+
+def is_exact(stage: str) -> bool:
+    """Whether a stage holds the values that were merged, but for rounding."""
+    return stage in _EXACT_STAGES
 
 
 def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -> Verdict:
@@ -143,4 +153,6 @@ def verdict(stage: str, least: Limit, top1: float, kl: float, *, faults: bool) -
     """
     if faults or not least.holds(top1, kl):
         return "failed"
-    return "passed" if stage in _EXACT_STAGES or USABLE.holds(top1, kl) else "lossy"
+    if stage in _EXACT_STAGES:
+        return "passed" if kl <= least.kl - least.inherited else "lossy"
+    return "passed" if USABLE.holds(top1, kl) else "lossy"

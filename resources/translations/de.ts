@@ -3778,6 +3778,10 @@
             <translation>Erneut zusammenführen</translation>
         </message>
         <message>
+            <source>Merge again with {word} as the precision of the merged model, then export again.</source>
+            <translation>Führen Sie mit {word} als Genauigkeit des zusammengeführten Modells erneut zusammen und exportieren Sie dann neu.</translation>
+        </message>
+        <message>
             <source>Merge again: files that were finished are kept.</source>
             <translation>Führen Sie erneut zusammen: Fertige Dateien bleiben.</translation>
         </message>
@@ -6617,6 +6621,10 @@
         <message>
             <source>The merged model is complete and can be used as it is. A newer llama.cpp may know the tokenizer: name its folder in the export step.</source>
             <translation>Das zusammengeführte Modell ist vollständig und so verwendbar. Ein neueres llama.cpp kennt den Tokenizer vielleicht: Nennen Sie seinen Ordner beim Export.</translation>
+        </message>
+        <message>
+            <source>The merged model is not quite what was trained: {words}. Its likeliest token agrees at {top1} of positions, its probabilities are {kl} nats off.</source>
+            <translation>Das zusammengeführte Modell ist nicht ganz das, was trainiert wurde: {words}. Sein wahrscheinlichstes Token stimmt an {top1} der Stellen überein, seine Wahrscheinlichkeiten weichen um {kl} nats ab.</translation>
         </message>
         <message>
             <source>The merged model was tested before and has not changed since.</source>
@@ -9928,6 +9936,10 @@
         <message>
             <source>resumed</source>
             <translation>fortgesetzt</translation>
+        </message>
+        <message>
+            <source>rounding to {stored} changes the adapter's updates by {share}</source>
+            <translation>das Runden auf {stored} verändert die Änderungen des Adapters um {share}</translation>
         </message>
         <message>
             <source>rows</source>

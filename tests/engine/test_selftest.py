@@ -7,7 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -236,10 +236,10 @@ def merge_wrongly(run: RunFolder, change: Callable[[Path], None]) -> None:
     kept.rename(run.adapter)
 
 
-def wrong_scale(adapter: Path) -> None:
+def wrong_scale(adapter: Path, by: float = 1.1) -> None:
     file = adapter / adapters.CONFIG
     config = json.loads(file.read_text("utf-8"))
-    file.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * 1.1}), "utf-8")
+    file.write_text(json.dumps(config | {"lora_alpha": config["lora_alpha"] * by}), "utf-8")
 
 
 def missing_module(adapter: Path) -> None:
@@ -339,6 +339,73 @@ def test_base_weights_in_the_place_of_merged_ones_are_named_as_such(run: RunFold
     results, _ = check(run)
     assert results["merged"].verdict == "failed"
     assert "has not been merged at all" in results["merged"].cause
+
+
+# --- what the precision of the merged model cannot hold ------------------------------------------
+
+
+def merge_small_updates(run: RunFolder, dtype: Literal["auto", "fp16"] = "auto") -> None:
+    """Merges updates so small that bfloat16, in which the base is stored, holds few of them."""
+    file = run.adapter / "adapter_model.safetensors"
+    found = {
+        name: value / (30 if "lora_B" in name else 1) for name, value in load_file(file).items()
+    }
+    save_file(found, file)
+    project = run.load_project().model_copy(update={"merging": MergingSpec(dtype=dtype)})
+    run.project_file.write_text(project.to_toml(), "utf-8")
+    merging.merge(run, recorded_job()[0])
+
+
+def nothing_may_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model of random weights says nearly the same whatever is lost of it."""
+    monkeypatch.setattr(stage_limits, "EXACT", stage_limits.Limit(0.9, 1e-7))
+
+
+def test_updates_that_the_stored_precision_cannot_hold_are_a_loss_with_a_way_out(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_may_be_lost(monkeypatch)
+    merge_small_updates(run)
+    results, recorder = check(run)
+    assert results["merged"].verdict == "lossy"
+    assert results["merged"].passed
+    assert "rounding to bfloat16 changes the adapter's updates by" in results["merged"].cause
+    (warning,) = recorder.of(events.Warned)
+    assert warning.problem.code == "selftest.rounded"
+    assert warning.problem.fix is not None
+    assert warning.problem.fix.changes == (("merging", "dtype", "fp16"),)
+
+
+def test_float16_holds_the_updates_that_bfloat16_rounds_away(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge_small_updates(run)
+    coarse, _ = check(run)
+    fine = run.load_project().model_copy(update={"merging": MergingSpec(dtype="fp16")})
+    run.project_file.write_text(fine.to_toml(), "utf-8")
+    merging.merge(run, recorded_job()[0])
+    close, _ = check(run)
+    assert close["merged"].kl < coarse["merged"].kl / 10
+
+
+def test_a_wrong_merge_of_small_updates_is_no_rounding(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing_may_be_lost(monkeypatch)
+    merge_small_updates(run)
+    merge_wrongly(run, lambda adapter: wrong_scale(adapter, 3.0))
+    results, recorder = check(run)
+    assert results["merged"].verdict == "failed"
+    assert "times their scale" in fault(recorder)
+
+
+def test_what_the_merged_model_has_lost_is_no_fault_of_the_files_made_of_it() -> None:
+    alone = stage_limits.limit("converted", "float32", MANY, SMALL)
+    made_of_it = stage_limits.limit("converted", "float32", MANY, SMALL, inherited=0.003)
+    assert not alone.holds(1.0, 0.0031)
+    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0031, faults=False) == "lossy"
+    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0005, faults=False) == "passed"
+    assert stage_limits.verdict("converted", made_of_it, 1.0, 0.0045, faults=False) == "failed"
 
 
 # --- what was tested before -------------------------------------------------------------------
