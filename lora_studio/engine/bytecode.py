@@ -29,9 +29,10 @@ ROOTS = (
     "tomlkit", "jinja2", "ftfy", "lora_studio.engine.worker", "lora_studio.engine.dataset",
     "lora_studio.engine.prepared", "lora_studio.engine.taking_part", "lora_studio.engine.training",
     "lora_studio.engine.backends.peft", "lora_studio.engine.backend_choice", "pydantic.main",
-    "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo",
-    "torch._inductor.compile_fx", "unsloth",
+    "transformers.generation.utils", "transformers.models.llama.modeling_llama", "torch._dynamo", "unsloth",
 )  # fmt: skip
+#: Where torch.compile alone leads to: modules that a training imports name these, but not as they are imported.
+COMPILERS = ("functorch.compile", "torch._inductor.compile_fx")
 
 _NAME, _IMPORT = opmap["LOAD_NAME"], opmap["IMPORT_NAME"]
 _CONSTANT, _EXTENDED = opmap["LOAD_CONST"], opmap["EXTENDED_ARG"]
@@ -51,7 +52,7 @@ class Compiler:
     def __init__(self, site: Path) -> None:
         """`site` is the folder; nothing is compiled yet."""
         self._site = site
-        self._met: set[str] = set()
+        self._met = set(COMPILERS)
         # What each root still leads to, the next one last.
         self._waiting = deque([root] for root in ROOTS)
         self.compiled = 0

@@ -1,0 +1,58 @@
+"""What the imports of a training leave out."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+from lora_studio.engine import importing
+
+
+def test_a_training_imports_no_compiler() -> None:
+    code = (
+        "import sys\n"
+        "from lora_studio.engine import importing\n"
+        "with importing.lightly():\n"
+        "    from lora_studio.engine import backends, taking_part\n"
+        "print(*(name in sys.modules for name in ('bitsandbytes', 'torch._inductor.compile_fx')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "False"], done.stdout + done.stderr
+
+
+def test_a_function_that_is_handed_over_is_compiled_with_its_first_call() -> None:
+    seen: list[Any] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Any:
+        seen.append(graph)
+        return graph.forward
+
+    with importing.lightly():
+
+        @torch.compile(backend=backend)
+        def doubled(values: torch.Tensor) -> torch.Tensor:
+            """Twice as much."""
+            return values * 2
+
+    assert (doubled.__name__, doubled.__doc__) == ("doubled", "Twice as much.")
+    assert not seen
+    for _ in range(2):
+        assert doubled(torch.ones(3)).tolist() == [2.0, 2.0, 2.0]
+    assert len(seen) == 1
+
+
+def test_afterwards_everything_is_as_before() -> None:
+    before = torch.compile
+    try:
+        with importing.lightly():
+            assert torch.compile is not before
+            assert not gc.isenabled()
+            raise ImportError
+    except ImportError:
+        pass
+    assert torch.compile is before
+    assert gc.isenabled()
