@@ -13,4 +13,4 @@ window_rect = ((200, 200), (560, 360))
 default_view = "icon-view"
 icon_size = 112
 text_size = 13
-background = "#F6F7F9"
+background = "#f6f7f9"  # dmgbuild knows small letters only

@@ -2,12 +2,21 @@
 ;   makensis -DVERSION=0.1.0 -DBUNDLE=folder\lora-studio -DICONS=folder -DLICENCE=LICENSE -DOUT=setup.exe
 ;     "-DPUBLISHER=name" -DHOME_PAGE=address installer.nsi
 ; BUNDLE is what freeze.py makes on Windows, ICONS holds its .ico files; identity.py has the last two.
+; The uninstaller's switches are told at its section.
+;
+; Paths are written with backslashes: `File` takes no others on Windows, and every command takes them on Linux.
 Unicode true
-Target amd64-unicode
+; NSIS as its own project publishes it for Windows has 32-bit stubs alone, Debian's has both.
+!if /FileExists "${NSISDIR}\Stubs\lzma_solid-amd64-unicode"
+  Target amd64-unicode
+!else
+  Target x86-unicode
+!endif
 !include MUI2.nsh
 !include FileFunc.nsh
 !include LogicLib.nsh
 !include WinVer.nsh
+!include x64.nsh
 
 !define NAME "LoRA Studio"
 !define KEY "Software\Microsoft\Windows\CurrentVersion\Uninstall\LoRAStudio"
@@ -29,8 +38,8 @@ VIAddVersionKey "FileVersion" "${VERSION}"
 VIAddVersionKey "FileDescription" "${NAME} installer"
 VIAddVersionKey "LegalCopyright" "${PUBLISHER}, Apache License 2.0"
 
-!define MUI_ICON "${ICONS}/lora-studio.ico"
-!define MUI_UNICON "${ICONS}/lora-studio.ico"
+!define MUI_ICON "${ICONS}\lora-studio.ico"
+!define MUI_UNICON "${ICONS}\lora-studio.ico"
 !define MUI_ABORTWARNING
 !define MUI_FINISHPAGE_RUN "$INSTDIR\LoRA Studio.exe"
 !insertmacro MUI_PAGE_LICENSE "${LICENCE}"
@@ -46,39 +55,78 @@ LangString RUNNING ${LANG_ENGLISH} "${NAME} is running. Close it, then try again
 LangString RUNNING ${LANG_GERMAN} "${NAME} läuft. Schließen Sie es und versuchen Sie es noch einmal."
 LangString TOO_OLD ${LANG_ENGLISH} "${NAME} needs 64-bit Windows 10 or newer."
 LangString TOO_OLD ${LANG_GERMAN} "${NAME} braucht ein 64-Bit-Windows ab Version 10."
+LangString ENGINE_IN_USE ${LANG_ENGLISH} "The training engine is in use, by a training that goes on without a window for instance. It stays, in $LOCALAPPDATA\lora-studio."
+LangString ENGINE_IN_USE ${LANG_GERMAN} "Die Trainings-Engine wird gerade gebraucht, etwa von einem Training, das ohne Fenster weiterläuft. Sie bleibt, in $LOCALAPPDATA\lora-studio."
 LangString ENGINE ${LANG_ENGLISH} "Remove the training engine and downloaded files too?$\n$\nThey take several GB and can be downloaded again. Your projects, your models and the models in Ollama stay."
 LangString ENGINE ${LANG_GERMAN} "Auch die Trainings-Engine und heruntergeladene Dateien entfernen?$\n$\nSie belegen mehrere GB und lassen sich wieder herunterladen. Ihre Projekte, Ihre Modelle und die Modelle in Ollama bleiben."
 LangString MODELS ${LANG_ENGLISH} "Remove the sample projects and your preferences too?$\n$\nThe adapters and models that were trained in the sample projects are lost. Projects in folders of your own stay."
 LangString MODELS ${LANG_GERMAN} "Auch die Beispielprojekte und Ihre Einstellungen entfernen?$\n$\nDie in den Beispielprojekten trainierten Adapter und Modelle gehen verloren. Projekte in eigenen Ordnern bleiben."
 
-; Files of a running program cannot be replaced: the attempt to open them for writing tells.
-!macro STOP_WHILE_RUNNING
-  ${If} ${FileExists} "$INSTDIR\LoRA Studio.exe"
+; Sets RESULT to "yes" where the program runs: its file cannot be opened for writing then.
+!macro NOTE_WHETHER_RUNNING RESULT FILE
+  ${If} ${FileExists} "${FILE}"
     ClearErrors
-    FileOpen $0 "$INSTDIR\LoRA Studio.exe" a
+    FileOpen $0 "${FILE}" a
     ${If} ${Errors}
-      MessageBox MB_OK|MB_ICONEXCLAMATION "$(RUNNING)" /SD IDOK
-      Abort
+      StrCpy ${RESULT} "yes"
+    ${Else}
+      FileClose $0
     ${EndIf}
-    FileClose $0
   ${EndIf}
+!macroend
+
+; Files of a running program cannot be replaced.
+!macro STOP_WHILE_RUNNING
+  StrCpy $1 "no"
+  !insertmacro NOTE_WHETHER_RUNNING $1 "$INSTDIR\LoRA Studio.exe"
+  !insertmacro NOTE_WHETHER_RUNNING $1 "$INSTDIR\lora-studio.exe"
+  ${If} $1 == "yes"
+    MessageBox MB_OK|MB_ICONEXCLAMATION "$(RUNNING)" /SD IDOK
+    Abort
+  ${EndIf}
+!macroend
+
+; Answers a question with a switch of the command line, by asking, or with no: "yes" or "no" in RESULT.
+!macro ASK RESULT QUESTION SWITCH
+  StrCpy ${RESULT} "yes"
+  ${GetParameters} $0
+  ClearErrors
+  ${GetOptions} $0 "${SWITCH}" $1
+  ${If} ${Errors}
+  ${AndIf} ${Cmd} `MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "${QUESTION}" /SD IDNO IDNO`
+    StrCpy ${RESULT} "no"
+  ${EndIf}
+!macroend
+
+; What an installation puts into its folder, but for the uninstaller.
+!macro REMOVE_PROGRAM
+  RMDir /r "$INSTDIR\_internal"
+  Delete "$INSTDIR\LoRA Studio.exe"
+  Delete "$INSTDIR\lora-studio.exe"
+  Delete "$INSTDIR\lora-studio-project.ico"
 !macroend
 
 Function .onInit
   ${IfNot} ${AtLeastWin10}
+  ${OrIfNot} ${RunningX64}
     MessageBox MB_OK|MB_ICONSTOP "$(TOO_OLD)" /SD IDOK
     Abort
   ${EndIf}
 FunctionEnd
 
+; An installation, or an update of one. With /S nobody is asked; `/D=FOLDER`, as the last and without
+; quotes, names another folder. Ends with 2 while the program runs.
 Section
   SetShellVarContext current
   !insertmacro STOP_WHILE_RUNNING
-  ; An update takes the place of what was there: no file of an older version stays behind.
-  RMDir /r "$INSTDIR\_internal"
+  ; An update takes the place of what was there: no file of an older version stays behind. A folder of
+  ; the same name that no installation made is somebody else's.
+  ${If} ${FileExists} "$INSTDIR\LoRA Studio.exe"
+    !insertmacro REMOVE_PROGRAM
+  ${EndIf}
   SetOutPath "$INSTDIR"
-  File /r "${BUNDLE}/*"
-  File "${ICONS}/lora-studio-project.ico"
+  File /r "${BUNDLE}\*"
+  File "${ICONS}\lora-studio-project.ico"
   WriteUninstaller "$INSTDIR\Uninstall.exe"
   CreateShortcut "$SMPROGRAMS\${NAME}.lnk" "$INSTDIR\LoRA Studio.exe"
 
@@ -105,46 +153,67 @@ Section
   System::Call 'shell32::SHChangeNotify(i 0x08000000, i 0, p 0, p 0)'
 SectionEnd
 
+Var removeEngine
+Var removeSamples
+
+; A training goes on without a window: half of its engine would be gone, the files in use left over.
+Function un.KeepEngineInUse
+  StrCpy $4 "no"
+  FindFirst $1 $2 "$3\engine\engines\*"
+  ${DoWhile} $2 != ""
+    !insertmacro NOTE_WHETHER_RUNNING $4 "$3\engine\engines\$2\venv\Scripts\python.exe"
+    FindNext $1 $2
+  ${Loop}
+  FindClose $1
+  ${If} $4 == "yes"
+    StrCpy $removeEngine "no"
+    MessageBox MB_OK|MB_ICONEXCLAMATION "$(ENGINE_IN_USE)" /SD IDOK
+  ${EndIf}
+FunctionEnd
+
+; With /S nobody is asked, and what was made and downloaded stays. Switches answer the two questions with
+; yes: /REMOVE_ENGINE and /REMOVE_SAMPLES.
 Section "Uninstall"
   SetShellVarContext current
   !insertmacro STOP_WHILE_RUNNING
-  ; Without a person to ask (/S) what was made and downloaded stays.
-  StrCpy $0 "engine"
-  MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "$(ENGINE)" /SD IDNO IDNO keep_engine
-    StrCpy $0 ""
-    RMDir /r "$LOCALAPPDATA\lora-studio\engine"
-    Delete "$LOCALAPPDATA\lora-studio\engine-folder.txt"
-    RMDir /r "$LOCALAPPDATA\lora-studio\Cache"
-    RMDir /r "$LOCALAPPDATA\lora-studio\Logs"
-  keep_engine:
-  MessageBox MB_YESNO|MB_ICONQUESTION|MB_DEFBUTTON2 "$(MODELS)" /SD IDNO IDNO keep_models
+  !insertmacro ASK $removeEngine "$(ENGINE)" "/REMOVE_ENGINE"
+  !insertmacro ASK $removeSamples "$(MODELS)" "/REMOVE_SAMPLES"
+  StrCpy $3 "$LOCALAPPDATA\lora-studio"
+
+  ${If} $removeEngine == "yes"
+    Call un.KeepEngineInUse
+  ${EndIf}
+  ${If} $removeEngine == "yes"
+    RMDir /r "$3\engine"
+    Delete "$3\engine-folder.txt"
+    RMDir /r "$3\Cache"
+    RMDir /r "$3\Logs"
+  ${EndIf}
+  ${If} $removeSamples == "yes"
     ; An engine that is to stay lies in the same folder, or the note beside it says where it is.
-    FindFirst $1 $2 "$LOCALAPPDATA\lora-studio\*"
+    FindFirst $1 $2 "$3\*"
     ${DoWhile} $2 != ""
       ${If} $2 == "."
       ${OrIf} $2 == ".."
         Nop
-      ${ElseIf} $0 == "engine"
+      ${ElseIf} $removeEngine == "no"
       ${AndIf} $2 == "engine"
         Nop
-      ${ElseIf} $0 == "engine"
+      ${ElseIf} $removeEngine == "no"
       ${AndIf} $2 == "engine-folder.txt"
         Nop
-      ${ElseIf} ${FileExists} "$LOCALAPPDATA\lora-studio\$2\*"
-        RMDir /r "$LOCALAPPDATA\lora-studio\$2"
+      ${ElseIf} ${FileExists} "$3\$2\*"
+        RMDir /r "$3\$2"
       ${Else}
-        Delete "$LOCALAPPDATA\lora-studio\$2"
+        Delete "$3\$2"
       ${EndIf}
       FindNext $1 $2
     ${Loop}
     FindClose $1
-  keep_models:
-  RMDir "$LOCALAPPDATA\lora-studio"
+  ${EndIf}
+  RMDir "$3"
 
-  RMDir /r "$INSTDIR\_internal"
-  Delete "$INSTDIR\LoRA Studio.exe"
-  Delete "$INSTDIR\lora-studio.exe"
-  Delete "$INSTDIR\lora-studio-project.ico"
+  !insertmacro REMOVE_PROGRAM
   Delete "$INSTDIR\Uninstall.exe"
   RMDir "$INSTDIR"
   Delete "$SMPROGRAMS\${NAME}.lnk"
