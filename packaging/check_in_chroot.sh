@@ -4,7 +4,7 @@
 # Environment:
 #   CHROOT    folder to work in (default /tmp/chroot): the bare system is kept in `bare`, and what a run
 #             changes in `changes` until the next one
-#   MIRROR    Debian mirror (default: the first one in this machine's apt sources)
+#   MIRROR    Debian mirror (default: the first one in this machine's apt sources where it is a Debian)
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,10 +21,11 @@ shift
 
 make_bare_system() {
     local mirror=${MIRROR:-}
-    if [ -z "$mirror" ]; then
+    if [ -z "$mirror" ] && grep -qx 'ID=debian' /etc/os-release; then
         # shellcheck disable=SC2016  # apt's own placeholder
-        mirror=$(apt-get indextargets --format '$(SITE)' | grep -m1 '^http')
+        mirror=$(apt-get indextargets --format '$(SITE)' | grep -m1 '^http' || true)
     fi
+    mirror=${mirror:-http://deb.debian.org/debian}
     rm -rf "$chroot/making"
     debootstrap --variant=minbase trixie "$chroot/making" "$mirror" >"$chroot/debootstrap.log"
     mv "$chroot/making" "$chroot/bare"

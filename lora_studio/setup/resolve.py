@@ -23,6 +23,9 @@ from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
 from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run
 
+#: What uv goes by for macOS on another machine: it would take 13, for which PyTorch has no wheels.
+OLDEST_MACOS = "14.0"
+
 
 @dataclass(frozen=True)
 class Resolver:
@@ -119,6 +122,8 @@ class Resolver:
         (folder / "pyproject.toml").write_text(text, "utf-8")
         lock = folder / "pylock.toml"
         environment = uv_environment()
+        if self.target is not None and self.target[0] == "macos":
+            environment.setdefault("MACOSX_DEPLOYMENT_TARGET", OLDEST_MACOS)
         if self.wheelhouse is not None:
             environment = without_indexes(environment)
         status, said = run(

@@ -481,6 +481,20 @@ def test_a_wheel_folder_made_elsewhere_installs_without_a_network(
     assert planned.download == 0
 
 
+def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_made_for(
+    index: Index, root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _bring_own(tmp_path, monkeypatch, own_wheel(more=("gamma",)))
+    _, gamma = make_wheel("gamma")
+    for system in ("macosx_14_0_arm64", "manylinux_2_28_x86_64", "win_amd64"):
+        index.add((f"gamma-1.0-py3-none-{system}.whl", gamma))
+    folder = tmp_path / "wheels"
+    request = Request(variant="cpu", python="3.12")
+    made = list(operations.make_wheelhouse(folder, request, Stop(), platform="macos"))
+    assert made[-1].kind == "done", made[-1]
+    assert [one.name for one in folder.glob("gamma*")] == ["gamma-1.0-py3-none-macosx_14_0_arm64.whl"]
+
+
 def test_a_wheel_folder_that_lacks_something_is_named(
     index: Index, root: Root, tmp_path: Path
 ) -> None:
