@@ -22,6 +22,7 @@ from lora_studio.core import checks as _checks  # noqa: F401 - see above
 
 # isort: split
 from PySide6.QtCore import (
+    QEvent,
     QMessageLogContext,
     QObject,
     QSocketNotifier,
@@ -30,6 +31,7 @@ from PySide6.QtCore import (
     Signal,
     qInstallMessageHandler,
 )
+from PySide6.QtGui import QFileOpenEvent
 from PySide6.QtWidgets import QApplication
 
 from lora_studio import __version__
@@ -78,11 +80,29 @@ class Faults(QObject):
             self._take(arguments.exc_type, arguments.exc_value, arguments.exc_traceback)
 
 
+class Application(QApplication):
+    """Hears what macOS asks for: it names no project on a command line, be the program started for it or
+    at work already.
+
+    Signals:
+        asked_to_open(file): a file that was double-clicked, or dropped on the icon in the Dock.
+    """
+
+    asked_to_open = Signal(str)
+
+    def event(self, event: QEvent) -> bool:
+        """Qt's own: of the events that go to the application itself, which are few."""
+        if isinstance(event, QFileOpenEvent):
+            self.asked_to_open.emit(event.file())
+            return True
+        return super().event(event)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the window and returns the exit status; `argv` may name a project to open."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     log = start_log()
-    app = QApplication([sys.argv[0], *arguments])
+    app = Application([sys.argv[0], *arguments])
     app.setApplicationName("LoRA Studio")
     app.setApplicationVersion(__version__)
     app.setDesktopFileName("lora-studio")
@@ -91,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     faults = Faults(app)
     faults.happened.connect(lambda what: show_fault(renewal.window, what, log))
     faults.install()
+    app.asked_to_open.connect(lambda file: renewal.window.open_project(Path(file)))
     app.aboutToQuit.connect(lambda: renewal.window.leave())  # also when the system ends the session
     window.show()
     window.engine.offer()

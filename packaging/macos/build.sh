@@ -3,8 +3,8 @@
 # Needs Python 3.11 to 3.13 from python.org or uv (a framework or shared build) and Xcode's tools.
 # Environment:
 #   SIGN_IDENTITY   "Developer ID Application: …" in the keychain; without it the app is signed ad hoc,
-#                   which runs on the machine that built it and asks elsewhere
-#   NOTARY_PROFILE  profile of `xcrun notarytool store-credentials`: the image is notarised
+#                   which runs on the machine that built it and asks elsewhere; signed by it: app and image
+#   NOTARY_PROFILE  profile of `xcrun notarytool store-credentials`: the image, signed, is notarised
 set -euo pipefail
 cd -P "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -27,8 +27,9 @@ sign() {
 }
 
 if [ -n "${SIGN_IDENTITY:-}" ]; then
-    # From the inside out: what is signed must not change any more.
-    find "$app/Contents" -type f \( -name '*.dylib' -o -name '*.so' -o -perm -u+x \) -print0 |
+    # From the inside out: what is signed must not change any more. The program itself comes last, with
+    # the app whose seal it holds.
+    find "$app/Contents" -type f ! -path "$app/Contents/MacOS/lora-studio" \( -name '*.dylib' -o -name '*.so' -o -perm -u+x \) -print0 |
         while IFS= read -r -d '' file; do
             if file -b "$file" | grep -q Mach-O; then sign "$file"; fi
         done
@@ -37,7 +38,9 @@ else
     codesign --force --deep --sign - "$app"
 fi
 codesign --verify --deep --strict "$app"
+plutil -lint "$app/Contents/Info.plist"
 "$out/venv/bin/dmgbuild" -s packaging/macos/dmg_settings.py -D app="$app" "LoRA Studio" "$image"
+[ -z "${SIGN_IDENTITY:-}" ] || codesign --force --timestamp --sign "$SIGN_IDENTITY" "$image"
 if [ -n "${NOTARY_PROFILE:-}" ]; then
     bash packaging/macos/notarise.sh "$image" "$NOTARY_PROFILE"
 fi

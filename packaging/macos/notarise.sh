@@ -5,10 +5,12 @@
 set -euo pipefail
 readonly image=$1 profile=$2
 
-answer=$(xcrun notarytool submit "$image" --keychain-profile "$profile" --wait --output-format json)
+# A refusal may end with another status than 0: its reasons are wanted all the same.
+answer=$(xcrun notarytool submit "$image" --keychain-profile "$profile" --wait --output-format json) || true
 echo "$answer"
-if [[ $answer != *'"status":"Accepted"'* ]]; then
-    id=$(plutil -extract id raw - <<<"$answer")
+status=$(plutil -extract status raw -o - - <<<"$answer")
+if [ "$status" != Accepted ]; then
+    id=$(plutil -extract id raw -o - - <<<"$answer")
     xcrun notarytool log "$id" --keychain-profile "$profile" >&2
     exit 1
 fi

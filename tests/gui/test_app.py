@@ -17,7 +17,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from lora_studio.core import run_folder
-from lora_studio.core.project import load
+from lora_studio.core.project import SUFFIX, load
 from lora_studio.gui import app
 from tests.gui.conftest import WAIT
 
@@ -35,19 +35,37 @@ class Told(window.Window):
         if name == "export":  # everything is ready
             QTimer.singleShot(0, lambda: self.flow.request("train"))
         elif name == "model":
+            print(self.state.draft.path, flush=True)
             QTimer.singleShot(0, lambda: self.state.set("lora", "rank", 24))
             QTimer.singleShot(50, lambda: print("changed", flush=True))
 
 app.Window = Told
-sys.exit(app.main(sys.argv[1:]))
+"""
+RUN = "sys.exit(app.main(sys.argv[1:]))"
+#: What macOS does for a file that is double-clicked; Qt turns it into this event.
+RUN_AND_ASK = """
+from PySide6.QtCore import QCoreApplication, QUrl
+from PySide6.QtGui import QFileOpenEvent
+
+def ask():
+    application = QCoreApplication.instance()
+    application.sendEvent(application, QFileOpenEvent(QUrl.fromLocalFile(sys.argv.pop())))
+
+class Asked(Told):
+    def show(self):
+        super().show()
+        QTimer.singleShot(0, ask)
+
+app.Window = Asked
+sys.exit(app.main([]))
 """
 
 
 @contextmanager
-def _window(project: Path) -> Iterator[subprocess.Popen[str]]:
+def _window(project: Path, run: str = RUN) -> Iterator[subprocess.Popen[str]]:
     """A window in a process of its own, which does not outlive the block."""
     process = subprocess.Popen(
-        [sys.executable, "-c", START, str(project)],
+        [sys.executable, "-c", START + run, str(project)],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"QT_QPA_PLATFORM": "offscreen"},
@@ -82,6 +100,16 @@ def test_a_signal_ends_the_window_with_its_changes_saved_and_no_process_left(
     assert load(project_folder).get("lora", "rank") == 24
     _, alive = psutil.wait_procs(children, timeout=WAIT / 1000)
     assert not alive
+
+
+def test_a_project_that_the_system_asks_to_open_is_opened(
+    scenario: Callable[..., None], project_folder: Path
+) -> None:
+    (project_folder / "rows.jsonl").unlink()
+    (project_folder / "model" / "config.json").unlink()
+    (file,) = project_folder.glob(f"*{SUFFIX}")
+    with _window(file, RUN_AND_ASK) as process:
+        _read_until(process, str(file))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no polite kill")

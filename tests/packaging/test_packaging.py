@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import plistlib
 import re
 import runpy
 import struct
@@ -11,7 +12,8 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -19,6 +21,7 @@ import typer
 
 from lora_studio.cli import app
 from lora_studio.core.project import SUFFIX
+from lora_studio.setup.resolve import OLDEST_MACOS
 
 PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 
@@ -162,6 +165,67 @@ def test_every_system_opens_the_same_project_files() -> None:
         "utf-8"
     )
     assert f'["{SUFFIX[1:]}"]' in (PACKAGING / "lora-studio.spec").read_text("utf-8")
+
+
+def app_of_macos(monkeypatch: pytest.MonkeyPatch, icons: Path) -> tuple[dict[str, Any], list[str]]:
+    """What the description for PyInstaller tells it of the app on macOS, and the data that go into it."""
+    told: dict[str, Any] = {}
+    data: list[tuple[str, str]] = []
+
+    def analysis(*_: object, **given: Any) -> SimpleNamespace:
+        data.extend(given["datas"])
+        return SimpleNamespace(binaries=[], pure=[], datas=[], scripts=[])
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    arguments = ["--wheel", "w", "--licences", "l", "--icons", str(icons)]
+    monkeypatch.setattr(sys, "argv", ["lora-studio.spec", *arguments])
+    hooks = SimpleNamespace(copy_metadata=lambda *_, **__: [])
+    for name in ("PyInstaller", "PyInstaller.utils"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
+    monkeypatch.setitem(sys.modules, "uv", SimpleNamespace(find_uv_bin=lambda: "uv"))
+    monkeypatch.setitem(sys.modules, "identity", load("identity"))
+    names = dict.fromkeys(("PYZ", "EXE", "COLLECT"), lambda *_, **__: None)
+    names |= {"Analysis": analysis, "BUNDLE": lambda _, **given: told.update(given)}
+    spec = PACKAGING / "lora-studio.spec"
+    exec(compile(spec.read_text("utf-8"), spec, "exec"), {"SPECPATH": str(PACKAGING), **names})
+    return told, [source for source, _ in data]
+
+
+def test_the_app_of_macos_says_which_files_it_opens_and_what_it_runs_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told, data = app_of_macos(monkeypatch, tmp_path)
+    says = plistlib.loads(plistlib.dumps(told["info_plist"]))
+    (made,), (opened,) = says["UTExportedTypeDeclarations"], says["CFBundleDocumentTypes"]
+    assert made["UTTypeTagSpecification"] == {"public.filename-extension": [SUFFIX[1:]]}
+    assert opened["LSItemContentTypes"] == [made["UTTypeIdentifier"]]
+    assert str(tmp_path / opened["CFBundleTypeIconFile"]) in data
+    assert says["LSMinimumSystemVersion"] == OLDEST_MACOS
+    assert says["CFBundleVersion"] == told["version"]
+
+
+def test_entitlements_of_macos_are_a_property_list_of_switches() -> None:
+    switches = plistlib.loads((PACKAGING / "macos" / "entitlements.plist").read_bytes())
+    assert switches
+    assert all(value is True for value in switches.values())
+
+
+def test_the_disk_image_shows_the_app_beside_the_folder_that_it_is_dragged_to() -> None:
+    settings: dict[str, Any] = {"defines": {"app": "/out/LoRA Studio.app"}}
+    exec((PACKAGING / "macos" / "dmg_settings.py").read_text("utf-8"), settings)
+    shown = {Path(file).name for file in settings["files"]} | set(settings["symlinks"])
+    assert set(settings["icon_locations"]) == shown
+    # dmgbuild takes a colour with capital letters for a syntax error.
+    assert re.fullmatch(r"#[0-9a-f]{6}", settings["background"])
+
+
+def test_paths_of_the_windows_installer_are_those_that_nsis_takes_on_windows() -> None:
+    text = (PACKAGING / "windows" / "installer.nsi").read_text("utf-8")
+    paths = re.findall(r"\$\{(?:BUNDLE|ICONS|NSISDIR)\}(.)", text)
+    assert len(paths) >= 4
+    assert set(paths) == {"\\"}
 
 
 def test_licences_of_all_that_the_window_needs_are_collected() -> None:
