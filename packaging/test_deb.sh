@@ -170,7 +170,7 @@ lint() {
     man --warnings --encoding=UTF-8 --troff-device=utf8 --ditroff --local-file share/man/man1/lora-studio.1.gz \
         2>&1 >/dev/null | tee /tmp/man; test ! -s /tmp/man
     rpm --query --package --requires /out/*.rpm >/tmp/requires
-    for name in 'python3 >= 3.11' 'libgomp.so.1()(64bit)' 'libxcb-cursor.so.0()(64bit)'; do
+    for name in python3 'libgomp.so.1()(64bit)' 'libxcb-cursor.so.0()(64bit)'; do
         grep -xF \"\$name\" /tmp/requires
     done
     rpm --query --package --list /out/*.rpm | grep -x /usr/bin/lora-studio

@@ -74,7 +74,8 @@ lay_out() {
         gzip -9nc "$name" >"$out/$name.gz"
         put 644 "$out/$name.gz" "usr/share/doc/lora-studio/$name.gz"
     done
-    for name in packaging/docs/*.md; do
+    # With the pictures that they show; there are larger ones for elsewhere.
+    for name in packaging/docs/*.md $(cd packaging && grep -ohE 'images/[a-z]+\.png' docs/*.md | sort -u | sed 's,^,packaging/docs/,'); do
         put 644 "$name" "usr/share/doc/lora-studio/${name#packaging/}"
     done
     {

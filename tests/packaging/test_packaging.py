@@ -105,6 +105,15 @@ def test_the_manual_page_describes_every_command_and_option() -> None:
     assert not re.search(r"^['.](?!TH|SH|SS|TP|B |I |BR|RI|br)", text, re.MULTILINE)
 
 
+def test_the_manual_page_knows_every_variable_that_the_documentation_names() -> None:
+    pages = "".join(page.read_text("utf-8") for page in (PACKAGING / "docs").glob("*.md"))
+    named = set(re.findall(r"LORA_STUDIO_[A-Z_]+", pages))
+    assert len(named) > 4
+    assert named <= {
+        name for entry, _ in load("man_page").ENVIRONMENT for name in entry.split(", ")
+    }
+
+
 def test_children_of_the_frozen_program_see_what_its_user_had(tmp_path: Path) -> None:
     shown = "import os, json; print(sorted(f'{k}={v}' for k, v in os.environ.items()))"
     hook = PACKAGING / "frozen_environment.py"
