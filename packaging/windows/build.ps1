@@ -20,7 +20,7 @@ Invoke-Checked $python packaging\freeze.py "$Out\frozen"
 $version = & $python -c "import lora_studio; print(lora_studio.__version__)"
 $publisher = & $python packaging\identity.py DEVELOPER
 $homePage = & $python packaging\identity.py HOME_PAGE
-Invoke-Checked makensis -V2 -WX -INPUTCHARSET UTF8 "-DVERSION=$version" "-DBUNDLE=$Out\frozen\lora-studio" `
+Invoke-Checked makensis "-V2" "-WX" "-INPUTCHARSET" UTF8 "-DVERSION=$version" "-DBUNDLE=$Out\frozen\lora-studio" `
     "-DICONS=$Out\frozen\work" "-DLICENCE=$PWD\LICENSE" "-DOUT=$Out\LoRA-Studio-$version-setup.exe" `
     "-DPUBLISHER=$publisher" "-DHOME_PAGE=$homePage" `
     packaging\windows\installer.nsi

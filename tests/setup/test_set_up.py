@@ -492,7 +492,9 @@ def test_a_wheel_folder_for_macos_holds_what_runs_on_the_oldest_that_pytorch_is_
     request = Request(variant="cpu", python="3.12")
     made = list(operations.make_wheelhouse(folder, request, Stop(), platform="macos"))
     assert made[-1].kind == "done", made[-1]
-    assert [one.name for one in folder.glob("gamma*")] == ["gamma-1.0-py3-none-macosx_14_0_arm64.whl"]
+    assert [one.name for one in folder.glob("gamma*")] == [
+        "gamma-1.0-py3-none-macosx_14_0_arm64.whl"
+    ]
 
 
 def test_a_wheel_folder_that_lacks_something_is_named(
