@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import socket
 import ssl
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.request import getproxies, url2pathname
 
 import certifi
 
-from lora_studio.core import offline
+from lora_studio.core import offline, words
 from lora_studio.core.events import Progress
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import clock
@@ -40,10 +45,14 @@ AT_ONCE = 4
 ATTEMPTS = 6
 #: Seconds between two attempts, doubled each time up to the largest.
 PAUSE, LONGEST_PAUSE = 0.5, 15.0
+#: Seconds that a busy server may ask for before it is given up.
+PATIENCE = 120.0
 #: Seconds until a server that says nothing is given up for this attempt.
 _TIMEOUT, _CONNECT = 30.0, 20.0
 #: Seconds between two words about progress, and over which speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
+#: Seconds that threads have to end once they are told to: one that is being connected cannot be woken.
+_END = 1.0
 
 
 @dataclass(frozen=True)
@@ -117,30 +126,66 @@ def fetch(
     sizes = [file.size for file in files]
     total = None if None in sizes else sum(size or 0 for size in sizes)
     counter = Counter(total, sum(file.present for file in files))
-    halt = Stop()
-    with Web() as web, ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool:
-        largest_first = sorted(files, key=lambda file: -(file.size or 0))
-        running = {
-            pool.submit(_fetch_one, web, one, counter, halt, log): one for one in largest_first
-        }
-        waiting = set(running)
-        try:
+    largest_first = sorted(files, key=lambda file: -(file.size or 0))
+    with Web() as web:
+        yield counter.progress(stage)
+        each = _each(
+            lambda file, halt: _fetch_one(web, file, counter, halt, log),
+            largest_first, AT_ONCE, web, stop,
+        )  # fmt: skip
+        for done in each:
+            if done is not None:
+                came(done)
             yield counter.progress(stage)
-            while waiting:
-                done, waiting = wait(waiting, _INTERVAL, FIRST_COMPLETED)
-                for ended in done:
-                    ended.result()
-                    came(running[ended])
+
+
+def _each(
+    work: Callable[[File, Stop], None], files: Sequence[File], at_once: int, web: Web, stop: Stop
+) -> Iterator[File | None]:
+    """Does something with every file, several at once; yields each that is done, and None meanwhile.
+
+    Raises what the work raises, and CancelledError at once: a thread that waits to be connected is left
+    behind, and touches nothing any more since it is told to halt.
+    """
+    halt, todo = Stop(), deque(files)
+    ended: SimpleQueue[tuple[File, BaseException | None]] = SimpleQueue()
+
+    def take() -> None:
+        while not halt.asked:
+            try:
+                file = todo.popleft()
+            except IndexError:
+                return
+            try:
+                work(file, halt)
+            except BaseException as error:
+                ended.put((file, error))
+                return
+            ended.put((file, None))
+
+    threads = [
+        threading.Thread(target=take, name="download", daemon=True)
+        for _ in range(min(at_once, len(files)))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in files:
+            while True:
                 stop.check()
-                yield counter.progress(stage)
-        finally:
-            halt.ask()
-            _cancel(waiting)
-
-
-def _cancel(waiting: set[Future[None]]) -> None:
-    for one in waiting:
-        one.cancel()
+                with suppress(Empty):
+                    file, error = ended.get(timeout=_INTERVAL)
+                    break
+                yield None
+            if error is not None:
+                raise error
+            yield file
+    finally:
+        halt.ask()
+        web.wake()
+        until = time.monotonic() + _END
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
@@ -152,22 +197,72 @@ def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
     if all(one.size is not None for one in known):
         return known
 
-    def ask(web: Web, file: File) -> File:
-        stop.check()
-        return file if file.size is not None else replace(file, size=web.size(file.url))
+    sizes: dict[File, int | None] = {}
+    with Web() as web:
 
-    with Web() as web, ThreadPoolExecutor(2 * AT_ONCE, thread_name_prefix="sizes") as pool:
+        def ask(file: File, halt: Stop) -> None:
+            try:
+                sizes[file] = _again(lambda: web.size(file.url), file, halt, log)
+            except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+                raise _no_size(error) from error
+
+        unknown = [file for file in known if file.size is None]
+        for _ in _each(ask, unknown, 2 * AT_ONCE, web, stop):
+            pass
+    return [replace(one, size=sizes.get(one, one.size)) for one in known]
+
+
+def _no_size(error: Exception) -> ProblemError:
+    if problem := clock.wrong(str(error), _address(error)):
+        return problem
+    return fail(
+        "engine.network",
+        f"A server did not say how large its files are: {_reason(error)}.",
+        "Check the network and start the set-up again.",
+    )
+
+
+def _again(ask: Callable[[], int | None], file: File, halt: Stop, log: Log) -> int | None:
+    """What a server answers, asked once more where it is busy or the network was cut; raises httpx.HTTPError."""
+    waiting = _Waiting()
+    while True:
         try:
-            return list(pool.map(lambda file: ask(web, file), known))
-        except (OSError, httpx.HTTPError) as error:
-            log.write(f"sizes: {error!r}")
-            if problem := clock.wrong(str(error), _address(error)):
-                raise problem from error
-            raise fail(
-                "engine.network",
-                f"A server did not say how large its files are: {_reason(error)}.",
-                "Check the network and start the set-up again.",
-            ) from error
+            return ask()
+        except httpx.HTTPError as error:
+            log.write(f"{file.name}: {_reason(error)}")
+            if (pause := waiting.after(error)) is None:
+                raise
+            halt.wait(pause)
+
+
+class _Waiting:
+    """How long to wait between two attempts, and when to give up."""
+
+    def __init__(self) -> None:
+        """Nothing has failed yet."""
+        self.failures = 0
+
+    def after(self, error: Exception, *, grown: bool = False) -> float | None:
+        """Seconds to wait after this failure, None to give up; `grown`: something came before it."""
+        self.failures = 1 if grown else self.failures + 1
+        asked = _asked_to_wait(error)
+        if self.failures >= ATTEMPTS or _is_final(error) or asked > PATIENCE:
+            return None
+        return max(asked, min(PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE))
+
+
+def _asked_to_wait(error: Exception) -> float:
+    """Seconds that a busy server asks for, 0 where it asks for none."""
+    if not isinstance(error, httpx.HTTPStatusError):
+        return 0.0
+    told = error.response.headers.get("Retry-After", "").strip()
+    if told.isdecimal():
+        return float(told)
+    with suppress(ValueError):
+        at = parsedate_to_datetime(told)
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    return 0.0
 
 
 class Web:
@@ -177,6 +272,8 @@ class Web:
         """Reads the environment; nothing is connected yet."""
         found = uv_environment() if environ is None else environ
         self._passwords = dict(_passwords(found))
+        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._lock = threading.Lock()
         context = _context(found.get("SSL_CERT_FILE") or certifi.where())
         self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
         make = {
@@ -184,9 +281,10 @@ class Web:
             "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
             "trust_env": True,
         }
+        proxy = _proxy_of_pip(found)
         try:
-            self._client = httpx.Client(verify=context, **make)  # type: ignore[arg-type]  # mixed values
-            self._trusting = httpx.Client(verify=False, **make) if self._insecure else self._client  # type: ignore[arg-type]  # as above
+            self._client = _client(context, proxy, make)
+            self._trusting = _client(False, proxy, make) if self._insecure else self._client
         except (ValueError, ImportError, httpx.InvalidURL) as error:
             raise fail(
                 "engine.proxy",
@@ -208,17 +306,43 @@ class Web:
         self._client.close()
         self._trusting.close()
 
+    def wake(self) -> None:
+        """Ends every connection, also those that a thread waits at for a server that says nothing."""
+        with self._lock:
+            connections = list(self._connections)
+        for connection in connections:
+            with suppress(OSError):
+                # That of the class below: TLS has a word of its own for the end, which would wait.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    def _note(self, name: str, about: Mapping[str, Any]) -> None:
+        """Hears of each step of a request; `wake` needs the connections that come of some."""
+        if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            found = about["return_value"].get_extra_info("socket")
+            if found is not None:
+                with self._lock:
+                    self._connections.add(found)
+
     def stream(
         self, url: str, headers: Mapping[str, str]
     ) -> AbstractContextManager[httpx.Response]:
         """A response whose body is read as it comes."""
-        return self._of(url).stream("GET", url, headers=dict(headers), auth=self._auth(url))
+        return self._of(url).stream(
+            "GET",
+            url,
+            headers=dict(headers),
+            auth=self._auth(url),
+            extensions={"trace": self._note},
+        )
 
     def size(self, url: str) -> int | None:
         """Bytes of a file, None when the server does not tell; raises httpx.HTTPError."""
         answer = self._of(url).head(
-            url, auth=self._auth(url), headers={"Accept-Encoding": "identity"}
-        )
+            url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
+            extensions={"trace": self._note},
+        )  # fmt: skip
+        if answer.status_code in (405, 501):  # a server that gives files and nothing about them
+            return None
         answer.raise_for_status()
         length = answer.headers.get("Content-Length", "")
         return int(length) if length.isdigit() else None
@@ -232,6 +356,21 @@ class Web:
 
     def _auth(self, url: str) -> httpx.Auth | tuple[str, str]:
         return self._passwords.get(urlsplit(url).netloc.rpartition("@")[2], self._otherwise)
+
+
+def _client(verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]) -> httpx.Client:
+    """A client with a proxy besides those of the environment, which come before it."""
+    mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
+    return httpx.Client(verify=verify, mounts=mounts, **make)
+
+
+def _proxy_of_pip(found: Mapping[str, str]) -> str:
+    """The proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
+    proxy = found.get("ALL_PROXY", "")
+    known = getproxies()
+    if not proxy or "all" in known or "*" in known.get("no", ""):
+        return ""
+    return proxy
 
 
 def _context(authorities: str) -> ssl.SSLContext:
@@ -254,12 +393,16 @@ def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str
     names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
     for name in names:
         for address in environ.get(name, "").replace(",", " ").split():
-            split = urlsplit(
-                address.rpartition("=")[2] if "=" in address.split("://")[0] else address
-            )
+            called, _, place = address.partition("=")
+            if "://" in called:
+                called, place = "", address
+            split = urlsplit(place)
+            host = split.netloc.rpartition("@")[2]
+            own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # an index with a name
             if split.username:
-                host = split.netloc.rpartition("@")[2]
                 yield host, (unquote(split.username), unquote(split.password or ""))
+            elif called and (user := environ.get(f"{own}_USERNAME")):
+                yield host, (user, environ.get(f"{own}_PASSWORD", ""))
 
 
 def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
@@ -305,16 +448,17 @@ def _take(local: Path, file: File, counter: Counter) -> None:
 
 
 def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
-    failures, pause, begun_anew = 0, PAUSE, False
+    waiting, begun_anew = _Waiting(), False
     while True:
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
             _continue(web, file, counter, stop)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, ssl.SSLError) as error:
+            stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
-            failures, pause = (1, PAUSE) if grown else (failures + 1, min(2 * pause, LONGEST_PAUSE))
-            log.write(f"{file.name}: {_reason(error)} (attempt {failures})")
-            if failures >= ATTEMPTS or _is_final(error):
+            pause = waiting.after(error, grown=grown)
+            log.write(f"{file.name}: {_reason(error)} (attempt {waiting.failures})")
+            if pause is None:
                 raise _not_had(file, error) from error
             stop.wait(pause)
             continue
@@ -337,6 +481,7 @@ def _continue(web: Web, file: File, counter: Counter, stop: Stop) -> None:
         return
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with web.stream(file.url, headers) as answer:
+        stop.check()
         if (have and answer.status_code == 416) or (file.size is not None and have > file.size):
             counter.add(-have)
             file.part.unlink()
@@ -388,7 +533,10 @@ def _is_final(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         answer = error.response
-        return f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
+        said = f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
+        if (asked := _asked_to_wait(error)) > PATIENCE:
+            said += f" and wants nothing to be asked for {words.duration(asked)}"
+        return said
     if isinstance(error, httpx.TimeoutException):
         return "the server does not answer"
     return without_secrets(str(error)).rstrip(".") or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,15 @@ _PIP_TO_UV = {
     "trusted-host": "UV_INSECURE_HOST",
     "timeout": "UV_HTTP_TIMEOUT",
 }
+#: uv's variables that say from where packages come, how that is spoken to, and which are wanted. Others
+#: would turn what a set-up does into something else, such as links into a cache that is deleted.
+_OF_THE_SOURCES = re.compile(
+    r"UV_(DEFAULT_INDEX|INDEX(_.*)?|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TORCH_BACKEND|"
+    r"INSECURE_HOST|HTTP_.*|REQUEST_TIMEOUT|NATIVE_TLS|SYSTEM_CERTS|OFFLINE|CONCURRENT_.*|"
+    r"KEYRING_PROVIDER|CREDENTIALS_DIR|.*_TOKEN|"
+    r"CONSTRAINT|BUILD_CONSTRAINT|OVERRIDE|EXCLUDE_NEWER(_.*)?|PRERELEASE|RESOLUTION|"
+    r"CONFIG_FILE|NO_CONFIG|PYTHON_INSTALL_MIRROR|PYTHON_DOWNLOADS_JSON_URL)$"
+)
 #: uv clears a buffer for every file that it unpacks, and its allocator (jemalloc) leaves that to the kernel:
 #: page after page is given back and faulted in again, a third of the processor's time of an installation. Told that
 #: pages are huge, it clears memory itself.
@@ -69,9 +79,14 @@ def child_environment(
 def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for uv: indexes, proxies and certificates as the user has set them for pip.
 
-    uv reads none of pip's settings; its own variables and configuration come first.
+    uv reads none of pip's settings; its own variables and configuration come first, of which only those
+    count that say where packages come from, and which: where they go and how is the set-up's to say.
     """
-    made = child_environment()
+    made = {
+        name: value
+        for name, value in child_environment().items()
+        if not name.startswith("UV_") or _OF_THE_SOURCES.match(name)
+    }
     for name, value in pip_settings(made).items():
         variable = _PIP_TO_UV.get(name)
         if variable and not any(made.get(one) for one in (variable, *_ALIASES.get(variable, ()))):
@@ -79,7 +94,7 @@ def uv_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
         elif name == "cert":
             made.setdefault("SSL_CERT_FILE", value)
         elif name == "proxy":
-            made.setdefault("ALL_PROXY", value)
+            made.setdefault("ALL_PROXY", value if "://" in value else f"http://{value}")
     made.update({"UV_NO_PROGRESS": "1", "UV_PYTHON_DOWNLOADS": "never", "NO_COLOR": "1"})
     # A home that cannot be written, and links in place of copies: beside the engines, on their disk.
     made["UV_CACHE_DIR"] = str(root().cache)

@@ -187,10 +187,11 @@ class Resolver:
 
 
 def without_indexes(environment: dict[str, str]) -> dict[str, str]:
-    """The same without any index: a wheel folder alone decides."""
+    """The same without any index or wish of the user's: what lies on this machine alone decides."""
     names = (
         "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS",
-        "UV_CONSTRAINT", "UV_OVERRIDE", "UV_TORCH_BACKEND",
+        "UV_NO_INDEX", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_TORCH_BACKEND", "UV_EXCLUDE_NEWER",
+        "UV_PRERELEASE", "UV_RESOLUTION", "UV_CONFIG_FILE",
     )  # fmt: skip
     return {name: value for name, value in environment.items() if name not in names}
 

@@ -120,6 +120,8 @@ class Index:
     falsified: set[str] = field(default_factory=set)
     #: Wheels that a status is answered for in place of the file.
     refused: dict[str, int] = field(default_factory=dict)
+    #: Wheels that a status is answered for so many times, with what its Retry-After says ("" for none).
+    busy: dict[str, tuple[int, int, str]] = field(default_factory=dict)
     #: Wheels that are held up after so many bytes, until `freed` is set.
     held: dict[str, int] = field(default_factory=dict)
     freed: threading.Event = field(default_factory=threading.Event)
@@ -194,6 +196,11 @@ def serve(index: Index, certificate: Path | None = None) -> Iterator[Index]:
         def _file(self, name: str, body: bool) -> None:
             if name in index.refused:
                 self._send(index.refused[name], b"", {}, body)
+                return
+            status, times, wait = index.busy.get(name, (0, 0, ""))
+            if times:
+                index.busy[name] = (status, times - 1, wait)
+                self._send(status, b"", {"Retry-After": wait} if wait else {}, body)
                 return
             content = index.wheels[name]
             if name in index.falsified:

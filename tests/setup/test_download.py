@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lora_studio.core.problems import ProblemError
@@ -119,6 +123,91 @@ def test_a_server_that_says_no_is_not_asked_again(index: Index, tmp_path: Path) 
     problem = caught.value.problems[0]
     assert problem.code == "engine.download"
     assert "403" in problem.what
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_when_it_wants_to_be(
+    index: Index, tmp_path: Path, status: int
+) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.busy[file.name] = (status, 1, "1")
+    began = time.monotonic()
+    fetch([file], tmp_path)
+    assert time.monotonic() - began >= 1.0
+    assert file.target.read_bytes() == index.wheels[file.name]
+
+
+def test_a_busy_server_names_a_moment_as_well_as_seconds() -> None:
+    def asked(told: str) -> float:
+        answer = httpx.Response(503, headers={"Retry-After": told})
+        request = httpx.Request("GET", "http://server/file")
+        return download._asked_to_wait(
+            httpx.HTTPStatusError("busy", request=request, response=answer)
+        )
+
+    at = datetime.now(UTC) + timedelta(seconds=50)
+    assert 40 < asked(format_datetime(at, usegmt=True)) <= 50
+    assert asked(format_datetime(at - timedelta(hours=1), usegmt=True)) == 0
+    assert asked("17") == 17
+    assert asked("soon") == asked("") == asked("-3") == 0
+
+
+def test_a_server_that_is_busy_for_long_is_not_waited_for_and_says_how_long(
+    index: Index, tmp_path: Path
+) -> None:
+    file = file_of(index, "alpha", tmp_path)
+    index.busy[file.name] = (429, 1, "5400")
+    with pytest.raises(ProblemError) as caught:
+        fetch([file], tmp_path)
+    assert "429" in caught.value.problems[0].what
+    assert "1 h 30 min" in caught.value.problems[0].what
+
+
+def test_a_size_is_asked_for_again_of_a_busy_server(index: Index, tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.txt")
+    file = file_of(index, "alpha", tmp_path, known=False)
+    index.busy[file.name] = (503, 2, "")
+    assert download.measured([file], Stop(), log)[0].size == len(index.wheels[file.name])
+    index.refused[file.name] = 405
+    assert download.measured([file], Stop(), log)[0].size is None
+    log.close()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_cancelling_does_not_wait_for_a_server_that_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    monkeypatch.setattr(download, "_TIMEOUT", 120.0)
+    monkeypatch.setattr(download, "_END", 120.0)  # the threads have ended when it is over
+    stop = Stop()
+    log = Log(tmp_path / "log.txt")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/alpha.whl"
+        file = File("alpha.whl", url, tmp_path / "alpha.whl", 1000 if known else None)
+
+        def work() -> None:
+            if known:
+                list(download.fetch([file], "Downloading", stop, log))
+            else:
+                download.measured([file], stop, log)
+
+        def cancel_once_asked() -> None:
+            connection, _ = silent.accept()
+            with connection:
+                connection.settimeout(60.0)
+                connection.recv(1)
+                stop.ask()
+                while connection.recv(1 << 16):  # until the other side lets go
+                    pass
+
+        server = threading.Thread(target=cancel_once_asked)
+        server.start()
+        try:
+            with pytest.raises(CancelledError):
+                work()
+        finally:
+            server.join()
+    log.close()
 
 
 def test_a_network_that_stays_cut_is_a_problem_and_what_came_is_kept(
@@ -229,6 +318,44 @@ def test_a_full_disk_says_so_and_keeps_what_came(
     with pytest.raises(ProblemError) as caught:
         fetch([file_of(index, "alpha", tmp_path)], tmp_path)
     assert caught.value.problems[0].code == "disk.full"
+
+
+def test_the_user_of_an_index_with_a_name_may_be_in_variables_of_their_own(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.user = "zoë:pa=ss"
+    monkeypatch.setenv("UV_INDEX", f"my-own={index.simple}")
+    monkeypatch.setenv("UV_INDEX_MY_OWN_USERNAME", "zoë")
+    monkeypatch.setenv("UV_INDEX_MY_OWN_PASSWORD", "pa=ss")
+    file = file_of(index, "beta", tmp_path)
+    fetch([file], tmp_path)
+    assert file.target.exists()
+
+
+def test_a_proxy_of_pips_settings_is_used_for_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+
+        def answer() -> None:
+            connection, _ = proxy.accept()
+            with connection:
+                asked.append(connection.recv(1 << 16).partition(b"\r\n")[0])
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+
+        server = threading.Thread(target=answer)
+        server.start()
+        monkeypatch.setenv("PIP_PROXY", f"127.0.0.1:{proxy.getsockname()[1]}")
+        url = "http://files.example/alpha.whl"
+        with pytest.raises(ProblemError, match="404"):
+            fetch([File("alpha.whl", url, tmp_path / "alpha.whl", 10)], tmp_path)
+        server.join()
+    assert asked == [b"GET http://files.example/alpha.whl HTTP/1.1"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,24 @@ def test_what_is_set_for_uv_itself_comes_before_pips_settings(
     assert made["UV_INDEX_URL"] == "https://own.example/simple"
 
 
+def test_what_is_set_for_other_work_with_uv_does_not_change_a_set_up(
+    pip_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LINK_MODE", "PYTHON", "MANAGED_PYTHON", "REQUIRE_HASHES", "PROJECT", "VENV_SEED"):
+        monkeypatch.setenv(f"UV_{name}", "symlink")
+    kept = {
+        "UV_INDEX": "my=https://own.example/simple",
+        "UV_INDEX_MY_USERNAME": "zoë",
+        "UV_HTTP_TIMEOUT": "90",
+        "UV_EXCLUDE_NEWER": "2026-01-01",
+    }
+    for name, value in kept.items():
+        monkeypatch.setenv(name, value)
+    made = uv_environment()
+    of_the_set_up = {"UV_NO_PROGRESS", "UV_PYTHON_DOWNLOADS", "UV_CACHE_DIR"}
+    assert {name for name in made if name.startswith("UV_")} == set(kept) | of_the_set_up
+
+
 def test_pips_variables_come_before_its_files(
     pip_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
