@@ -340,6 +340,8 @@ def _at_once(action: Callable[[folders.Root], Engine], as_json: bool) -> None:
         print_json(_facts(engine))
     else:
         display.say(f"{engine.name} is in use.")
+        if not engine.fits:
+            display.say(str(engines.other_version(engine.app_version)))
 
 
 @contextlib.contextmanager

@@ -50,10 +50,11 @@ def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
     except BaseException:
         engines.delete(engine.folder)
         raise
-    for old in engines.installed(root):
-        if old.interpreter == engine.interpreter and old.name != name:
-            engines.remove(old, root)
     engines.switch(engine, root)
+    for old in engines.installed(root):
+        # One that a job is at work in stays until the next time: the new one is used from now on.
+        if old.interpreter == engine.interpreter and old.name != name and not engines.at_work(old):
+            engines.remove(old, root)
     yield EngineReady(
         name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
         seconds=time.monotonic() - began,

@@ -51,7 +51,7 @@ def fill(plan: Plan, engine: Engine, compiler: Compiler, stop: Stop, log: Log) -
         what="The engine's environment could not be made", remedy=_REMEDY,
     )  # fmt: skip
     if plan.base is not None and plan.kept:
-        yield from _take_over(plan.base, engine, stop)
+        yield from _take_over(plan.base, engine, stop, trusted=plan.trusted)
     files = _files(plan)
     with Installer(plan, engine, environment, compiler, log) as installer:
         installer.add(plan.own.path.name)
@@ -250,10 +250,15 @@ class Compiler:
             self._process.stdin.flush()
 
 
-def _take_over(base: Engine, engine: Engine, stop: Stop) -> Iterator[Event]:
-    """All packages of another engine: linked where that can be done, so that they cost no space."""
+def _take_over(base: Engine, engine: Engine, stop: Stop, *, trusted: bool) -> Iterator[Event]:
+    """All packages of another engine: linked where that can be done, so that they cost no space.
+
+    Byte-code that is not trusted is left: Python believes it without a look at what is in it.
+    """
     source, target = engines.site_packages(base), engines.site_packages(engine)
-    for number, (folder, _, names) in enumerate(os.walk(source)):
+    for number, (folder, inside, names) in enumerate(os.walk(source)):
+        if not trusted and "__pycache__" in inside:
+            inside.remove("__pycache__")
         if number % _LOOK == 0:
             stop.check()
             yield Progress(stage="Installing")

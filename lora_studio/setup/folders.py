@@ -25,6 +25,10 @@ VARIABLE = "LORA_STUDIO_ENGINES"
 _FULL = re.compile(r"No space left on device|os error (28|112)\b|not enough space on the disk")
 _READ_ONLY = re.compile(r"Read-only file system|media is write.protected")
 
+#: The files by which a folder is known to be ours: the one is made before all else, the other goes last.
+_MARKS = ("setup.lock", "current.json")
+_OF_AN_ENGINE = "engines/*/engine.json"
+
 #: Where a set-up is at work whose engine is not in use yet.
 _for_now: ContextVar[Path | None] = ContextVar("folder of a set-up", default=None)
 
@@ -124,6 +128,8 @@ class Root:
 def root() -> Root:
     """The folder in use: of the environment variable, where it was moved to, or the default."""
     if chosen := os.environ.get(VARIABLE):
+        with contextlib.suppress(OSError):
+            return Root(_apart(Path(chosen).expanduser().absolute()))
         return Root(Path(chosen).expanduser().absolute())
     if (place_for_now := _for_now.get()) is not None:
         return Root(place_for_now)
@@ -131,6 +137,17 @@ def root() -> Root:
         if place := _pointer().read_text("utf-8").strip():
             return Root(Path(place))
     return Root(default())
+
+
+def _apart(place: Path) -> Path:
+    """The folder itself where it is empty or ours already, else one inside; raises OSError.
+
+    Set-ups delete folders such as `downloads` and `python`: those of the user's must never be meant.
+    """
+    if any((place / mark).exists() for mark in _MARKS) or any(place.glob(_OF_AN_ENGINE)):
+        return place
+    holds_other_things = place.is_dir() and any(place.iterdir())
+    return place / "LoRA Studio engine" if holds_other_things else place
 
 
 def default() -> Path:
@@ -205,18 +222,7 @@ def prepared(to: Path) -> Root:
     """
     place = to.expanduser().absolute()
     try:
-        ours = {
-            "engines",
-            "downloads",
-            "cache",
-            "cache-gone",
-            "python",
-            "current.json",
-            "setup.lock",
-        }
-        there = {item.name for item in place.iterdir()} if place.is_dir() else set()
-        if any(name not in ours and not name.startswith("resolve-") for name in there):
-            place = place / "LoRA Studio engine"
+        place = _apart(place)
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -10,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from lora_studio import __version__
-from lora_studio.core import offline
-from lora_studio.core.events import Cancelled, Done, Failed
+from lora_studio.core import offline, words
+from lora_studio.core.events import Cancelled, Done, Failed, Warned
 from lora_studio.core.problems import Problem, ProblemError, Where
 from lora_studio.setup import (
     adoption,
@@ -77,6 +78,7 @@ class SetUp:
 
     def _carry_out(self, log: Log) -> Iterator[Event]:
         none_before = engines.current() is None
+        before = folders.root()
         with folders.at_work_in(self.request.to):
             root = folders.root()
             if self.request.to is not None and none_before:
@@ -84,6 +86,7 @@ class SetUp:
             yield from self._carry_out_in(root, log)
             if self.request.to is not None:
                 folders.move_root(root.path)
+                yield from _left_behind(before, root)
 
     def _carry_out_in(self, root: Root, log: Log) -> Iterator[Event]:
         with root.locked():
@@ -124,7 +127,8 @@ class SetUp:
         torch, wheels = yield from resolver.resolve(accelerator.variant, source)
         plan = Plan(root, accelerator.variant, torch, python, own, wheels)
         if base is not None and base.variant == plan.variant:
-            plan = replace(plan, base=base, kept=self._kept(base, plan))
+            trusted = request.mode != "repair"
+            plan = replace(plan, base=base, kept=self._kept(base, plan), trusted=trusted)
         self.plan = plan
         yield summary(plan)
 
@@ -139,6 +143,21 @@ class SetUp:
             damaged = set(engines.damaged(base, self.stop.check))
             kept = tuple(name for name in kept if name not in damaged)
         return kept
+
+
+def _left_behind(before: Root, root: Root) -> Iterator[Event]:
+    """Tells of engines in a folder that is in use no more: they take room, and nothing lists them."""
+    if before.path != root.path and (left := engines.installed(before)):
+        yield Warned(
+            problem=Problem(
+                code="engine.left_behind",
+                what=f"Engines of {words.size(sum(one.bytes for one in left))} are still in the folder "
+                "that was used before.",
+                remedy="Nothing uses them any more: delete that folder.",
+                where=Where(file=str(before.path)),
+                severity="warning",
+            )
+        )
 
 
 def _need_network(folder: Path | None) -> None:
@@ -218,8 +237,12 @@ def make_wheelhouse(
         except OSError as error:
             raise not_writable(place, error) from error
         _need_network(None)
-        yield Progress(stage="Planning")
         root = folders.root()
+        with root.locked():
+            yield from fill(place, root, log)
+
+    def fill(place: Path, root: Root, log: Log) -> Iterator[Event]:
+        yield Progress(stage="Planning")
         accelerator = _for_variant(request.variant, detect())
         target, python = None, None
         if platform or request.python:
@@ -310,7 +333,10 @@ def remove(name: str, _stop: Stop) -> Iterator[Event]:
                 yield from install.clear(root, log)
         if not name:
             root.delete()
-            folders.forget_root()
+            if not os.environ.get(
+                folders.VARIABLE
+            ):  # the place that was chosen before it is another one
+                folders.forget_root()
 
     return told(work, _stop)
 

@@ -37,7 +37,10 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a set-up needs to know; `kept` packages stay as the `base` engine has them."""
+    """Everything that a set-up needs to know; `kept` packages stay as the `base` engine has them.
+
+    Where the base is to be repaired, its byte-code is not `trusted`: nobody knows its checksums.
+    """
 
     root: Root
     variant: Variant
@@ -47,6 +50,7 @@ class Plan:
     wheels: tuple[Wheel, ...]
     base: Engine | None = None
     kept: tuple[str, ...] = ()
+    trusted: bool = True
     wheelhouse: Path | None = None
     warnings: tuple[Problem, ...] = field(default=())
 
@@ -125,9 +129,14 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def _series(version: str) -> str:
+    """What wheels are made for: 3.13 of 3.13.5."""
+    return ".".join(version.split(".")[:2])
+
+
 def kept_from(base: Engine, wheels: tuple[Wheel, ...], python: Python) -> tuple[str, ...]:
-    """Packages that an engine has in the very version and build; none for another Python."""
-    if not base.own_python or base.python_version != python.version:
+    """Packages that an engine has in the very version and build; none for another series of Python."""
+    if not base.own_python or _series(base.python_version) != _series(python.version):
         return ()
     kept = []
     for wheel in wheels:

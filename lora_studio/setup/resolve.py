@@ -21,7 +21,7 @@ from lora_studio.setup.folders import Root, not_writable, of_the_disk
 from lora_studio.setup.own import BUILD, NAME, STANDARD, OwnWheel, project_text
 from lora_studio.setup.plan import VARIABLE, Wheel, normal, own_torch
 from lora_studio.setup.pythons import Python
-from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run
+from lora_studio.setup.tools import Log, Stop, find_uv, last_words, run, without_secrets
 
 #: What uv goes by for macOS on another machine: it would take 13, for which PyTorch has no wheels.
 OLDEST_MACOS = "14.0"
@@ -292,4 +292,6 @@ _LEFT_OUT = {"unsloth": _without_unsloth, "liger": _without_liger}
 
 def _short(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("cause: ")[:160] if lines else "no reason was given"
+    return (
+        without_secrets(lines[-1].removeprefix("cause: ")[:160]) if lines else "no reason was given"
+    )

@@ -2090,6 +2090,10 @@
             <translation>Verwendete Engine</translation>
         </message>
         <message>
+            <source>Engines of {sum} are still in the folder that was used before.</source>
+            <translation>Im Ordner, der vorher benutzt wurde, liegen noch Engines mit {sum}.</translation>
+        </message>
+        <message>
             <source>Enter a value above {low}, at most {high}.</source>
             <translation>Geben Sie einen Wert über {low} und höchstens {high} ein.</translation>
         </message>
@@ -4371,6 +4375,10 @@
         <message>
             <source>Nothing trains: this model has none of these layers.</source>
             <translation>Nichts wird trainiert: Dieses Modell hat keine dieser Schichten.</translation>
+        </message>
+        <message>
+            <source>Nothing uses them any more: delete that folder.</source>
+            <translation>Nichts benutzt sie mehr: löschen Sie diesen Ordner.</translation>
         </message>
         <message>
             <source>Nothing waits. Runs added while another one trains start one after the other.</source>
@@ -8608,6 +8616,10 @@
         <message>
             <source>and</source>
             <translation>und</translation>
+        </message>
+        <message>
+            <source>and wants nothing to be asked for {asked}</source>
+            <translation>und will {asked} lang nicht gefragt werden</translation>
         </message>
         <message>
             <source>and {value} more</source>

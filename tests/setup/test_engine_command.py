@@ -67,6 +67,15 @@ def test_use_and_rollback_switch_between_engines(root: Root) -> None:
     assert told(engine("rollback", "--json"))["name"] == "cpu-1"
 
 
+def test_an_engine_of_another_version_is_not_switched_to_without_a_word(root: Root) -> None:
+    make(root, "cuda-1", variant="cuda", app_version="0.0.1")
+    engines.switch(make(root, "cpu-1"), root)
+    said = " ".join(engine("use", "cuda").stdout.split())
+    assert "cuda-1 is in use. The engine is of version 0.0.1" in said
+    assert "`lora-studio engine update`" in said
+    assert "version" not in engine("use", "cpu").stdout
+
+
 def test_removing_tells_how_far_it_is_of_how_many_bytes(root: Root) -> None:
     old = make(root, "cpu-1", bytes="5000")
     (old.folder / "library").write_bytes(bytes(5000))

@@ -157,6 +157,62 @@ def test_a_repair_downloads_only_what_is_damaged(index: Index, root: Root) -> No
     subprocess.run([second.python, "-c", "import beta, torch"], check=True)
 
 
+def test_a_repair_takes_over_no_byte_code(index: Index, root: Root) -> None:
+    first = engines.named(ready(run()).name)
+    site = engines.site_packages(first)
+    code = next((site / "torch" / "__pycache__").glob("__init__.*.pyc"))
+    head = code.read_bytes()[:16]  # by which Python decides whether the code is that of the source
+    code.write_bytes(head)
+    import_it = "import torch; torch.__version__"
+    assert subprocess.run([first.python, "-c", import_it], capture_output=True).returncode
+    second = ready(run(Request(mode="repair")))
+    subprocess.run([second.python, "-c", import_it], check=True)
+
+
+def test_an_update_keeps_packages_when_python_has_had_a_repair_of_its_own(
+    index: Index, root: Root
+) -> None:
+    first = engines.named(ready(run()).name)
+    series = ".".join(first.python_version.split(".")[:2])
+    engines.write_manifest(first.model_copy(update={"python_version": f"{series}.0"}))
+    index.sent.clear()
+    ready(run(Request(mode="update")))
+    assert not index.sent
+
+
+def test_folders_of_the_users_are_never_taken_for_those_of_a_set_up(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    kept = [home / name / "a file" for name in ("downloads", "python", "cache", "engines/own")]
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv(folders.VARIABLE, str(home))
+    list(operations.make_wheelhouse(tmp_path / "wheels", Request(variant="cpu"), Stop()))
+    ready(run())
+    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    monkeypatch.delenv(folders.VARIABLE)
+    assert Path(ready(run(Request(variant="cpu", to=home))).folder).is_relative_to(home)
+    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    assert [file.read_text() for file in kept] == ["mine"] * 4
+    assert len(list(home.iterdir())) == 4
+
+
+def test_removing_engines_of_a_variable_forgets_no_folder_that_was_chosen(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(folders.VARIABLE, raising=False)
+    monkeypatch.setenv("LORA_STUDIO_DATA", str(tmp_path / "data"))
+    first = ready(run(Request(variant="cpu", to=tmp_path / "other disk")))
+    monkeypatch.setenv(folders.VARIABLE, str(tmp_path / "for now"))
+    ready(run())
+    assert list(operations.remove("", Stop()))[-1].kind == "done"
+    monkeypatch.delenv(folders.VARIABLE)
+    assert str(engines.python()) == first.python
+
+
 def test_an_outdated_engine_that_cannot_be_deleted_is_a_warning_and_the_new_one_is_used(
     index: Index, root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,6 +615,7 @@ def test_a_wheel_that_was_damaged_on_its_way_is_named_before_anything_is_install
 
 def test_something_else_in_the_place_of_a_folder_is_named(index: Index, root: Root) -> None:
     root.path.mkdir(parents=True)
+    (root.path / "setup.lock").touch()  # of a set-up before
     root.downloads.write_text("not a folder")
     found = problem(run())
     assert (found.code, found.where.file) == ("engine.install", str(root.downloads))
@@ -572,6 +629,7 @@ def test_what_a_killed_set_up_has_left_goes_with_word_of_how_far_that_is(
     left = root.engines / "cpu-20200101-000000"
     (left / "venv").mkdir(parents=True)
     (left / "venv" / "data").write_bytes(bytes(7000))
+    (root.path / "setup.lock").touch()
     (root.engines / "desktop.ini").write_text("a file manager's")
     told = run()
     ready(told)
@@ -618,10 +676,14 @@ def test_another_folder_is_used_from_the_moment_its_engine_works(
     problem(run(elsewhere))
     assert str(engines.python()) == first.python
     index.refused = {}
-    second = ready(run(elsewhere))
+    told = run(elsewhere)
+    second = ready(told)
     assert str(engines.python()) == second.python
     assert folders.root().path == elsewhere.to
     assert Path(first.python).exists()
+    warned = next(event.problem for event in told if isinstance(event, Warned))
+    assert warned.code == "engine.left_behind"
+    assert warned.where.file == str(folders.default())
 
 
 def test_a_first_set_up_in_another_folder_goes_on_there(
@@ -651,6 +713,19 @@ def test_an_existing_python_is_used_and_left_as_it_is(
     assert engine is not None
     assert engine.python == existing
     assert Path(engine.environment["PYTHONPATH"]).is_dir()
+    at_work = subprocess.Popen(
+        [str(engine.python), "-c", "input()"],
+        stdin=subprocess.PIPE, env=os.environ | engine.environment,
+    )  # fmt: skip
+    try:
+        while not engines.at_work(engine):
+            assert at_work.poll() is None
+        again = ready(list(operations.use_python(existing, Stop())))
+    finally:
+        at_work.communicate(b"\n")
+    current = engines.usable()
+    assert current is not None
+    assert current.name == again.name
 
 
 def test_an_existing_python_without_pytorch_is_refused_with_what_it_lacks(
@@ -699,6 +774,7 @@ def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
     python = engines.venv_python(left / "venv")
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
+    (root.path / "setup.lock").touch()
     code = (
         "import pathlib, sys, itertools\n"
         "for n in itertools.count():\n"
