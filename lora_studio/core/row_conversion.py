@@ -17,7 +17,7 @@ Where the field has no one way, this is what is done:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,13 +75,17 @@ def convert(values: Any, row_format: RowFormat, mapping: Mapping[str, str] | Non
     try:
         if not mapping:
             mapping = _own_mapping(values, row_format)
-        used = set(mapping.values())
-        for name, value in values.items():
-            if name not in used and key_of(name) in MEDIA_KEYS and is_media(value):
-                raise UnusableRow(_MEDIA)
+        refuse_media(values, set(mapping.values()))
         return _CONVERTERS[row_format](filled(values, mapping))
     except RecursionError:
         raise UnusableRow(_TOO_DEEP) from None
+
+
+def refuse_media(values: Mapping[str, Any], used: Collection[str] = ()) -> None:
+    """Raises UnusableRow where a column that is not used for something else holds media."""
+    for name, value in values.items():
+        if key_of(name) in MEDIA_KEYS and name not in used and is_media(value):
+            raise UnusableRow(_MEDIA)
 
 
 def _own_mapping(values: dict[str, Any], row_format: RowFormat) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lora_studio.core.row_values import answer_of, has_text, is_missing, key_of, text_of, truth_of
@@ -103,6 +103,11 @@ def best_and_worst_rated(answers: Sequence[str], ratings: Any) -> tuple[str, str
         raise UnusableRow("it does not have a rating for each of its answers")
     rated = zip(answers, ratings, strict=True)
     return best_and_worst([{"text": text, "score": rating} for text, rating in rated])
+
+
+def rank_of(item: Mapping[str, Any]) -> float | None:
+    """The rank of an answer among those to the same turn, the least the best; None without one."""
+    return _number_of(item.get("rank"))
 
 
 def _score(item: dict[str, Any]) -> float | None:

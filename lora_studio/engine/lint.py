@@ -17,6 +17,7 @@ from lora_studio.engine import comparing, dataset, row_facts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.comparing import Compared, Mask
 from lora_studio.engine.lint_kinds import COMPARED, FAULTS, GRAVITY, KINDS
+from lora_studio.engine.row_chains import MEANT
 from lora_studio.engine.row_facts import Facts, RowId, Tally
 
 if TYPE_CHECKING:  # it imports transformers, which takes seconds
@@ -83,7 +84,7 @@ def _add_rows_alone(report: Report, facts: Facts) -> None:
     """What single rows show, and those that no sample could be made of."""
     empty = Tally()
     for reason, tally in facts.left_out.items():
-        if reason in REASONS.values():
+        if reason in (*REASONS.values(), *MEANT):
             continue
         if reason.endswith("is empty"):
             empty.add(tally)

@@ -8,48 +8,58 @@ conversation only the row's own answer trains: those before it train in rows of 
 from __future__ import annotations
 
 import functools
-import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from lora_studio.core.dataset import Message, RowFormat
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.row_columns import first, profile
+from lora_studio.core.row_conversion import refuse_media
 from lora_studio.core.row_formats import convert, detect
+from lora_studio.core.row_ranks import rank_of
 from lora_studio.core.row_roles import speaker_of
-from lora_studio.core.row_values import is_blank, is_missing, key_of
+from lora_studio.core.row_turns import conversation
+from lora_studio.core.row_values import MEDIA_KEYS, is_blank, key_of, truth_of
 from lora_studio.core.samples import UnusableRow
 from lora_studio.core.words import number, plural
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_blocks import Block, values_of, written
+from lora_studio.engine.row_links import Links, Names
 from lora_studio.engine.row_store import RowStore, RowWriter, ScanFacts, batch_at
 
-_IDS = ("id", "messageid", "msgid", "uuid", "rowid", "sampleid", "turnid", "nodeid")
-_PARENTS = (
-    "parentid", "parent", "parentmessageid", "parentuuid", "parentmsgid", "previousid", "replyto",
-    "replytoid", "inreplyto",
-)  # fmt: skip
 _ROLES, _TEXTS = ("role", "from", "speaker", "author"), ("text", "content", "value", "message")
-#: Rows that a reading is told from; rounds of a conversation at most; how much larger all may become.
-_TRIED, _MOST_ROUNDS, _MOST_GROWTH, _FREE = 500, 256, 16, 64 * 1024 * 1024
+#: What else of a turn goes with its text.
+_BESIDE = (
+    "tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking", "reasoning",
+)  # fmt: skip
+#: Rows that a reading is told from; how much larger all may become.
+_TRIED, _MOST_GROWTH, _FREE = 500, 16, 64 * 1024 * 1024
 #: Batches of rows in memory at a time, of 4 MB each.
 _MAPPED = 12
+#: Names that say no more than that there is a row above, as a table of kinds has them too.
+_PLAIN_NAMES = ("parentid", "parent", "parentuuid", "previousid")
+#: Rounds go on from a row in so many ways at most, on average, where there are some.
+_MOST_WAYS, _SOME = 8, 32
+#: Rows that are compared with those they name; words of a question at least, and which share of
+#: them another one has that is made of it.
+_PAIRS, _LEAST_WORDS, _ALIKE = 200, 6, 0.8
 
-_NO_ANSWER = "it is no answer; it is read with the answers that follow it"
+NO_ANSWER = "it is no answer; it is read with the answers that follow it"
 _WORSE = "another answer to the same turn is ranked better"
+_UNRANKED = "other answers to the same turn are ranked, and it is not"
+#: Why a turn is left out on purpose.
+MEANT = (NO_ANSWER, _WORSE, _UNRANKED)
 _DELETED = "it was deleted"
+_FAILED = "it did not pass its review"
 _LOST = "a row before it in its conversation cannot be used"
+_GONE = "the row that it answers is not there"
 _UNCLEAR = "several rows have the id of the row before it"
-_TOO_LONG = "the rows before it lead back to it, or are too many"
-_WHOLE = re.compile(r"-?\d+\.0")
-
-Positions = NDArray[np.int64]
+_CIRCLE = "the rows before it lead back to it"
+_TOO_LONG = "too many rows are before it"
 
 
 def with_conversations(store: RowStore, job: Job) -> ScanFacts:
@@ -59,15 +69,23 @@ def with_conversations(store: RowStore, job: Job) -> ScanFacts:
     Raises CancelledError.
     """
     facts = store.facts
-    names = _names(facts.columns)
+    names = Names.of(facts.columns)
     if names is None:
         return facts
-    links = _Links.of(store, *names, job)
-    if not links.count:
+    links = Links.of(store, names, job)
+    if not links.count and not links.lost.any():
         return facts
     reading = _reading(store)
-    if reading is None or reading.column in facts.columns or links.is_too_much:
-        return facts.model_copy(update={"problems": (*facts.problems, _unused(names[1], facts))})
+    if not links.count:  # a table of other things may be meant
+        is_said = reading is not None and reading.format is None
+        told = [_parents_missing(names.before, links, reading, facts)] if is_said else []
+        return facts.model_copy(update={"problems": (*facts.problems, *told)})
+    why = _no_conversations(store, links, reading, names.before)
+    if why not in (_CIRCLES, _MANY_WAYS):
+        store.keep_trees(links.trees)
+    if reading is None or why:
+        problem = _unused(names.before, why or _OTHER_KIND, facts)
+        return facts.model_copy(update={"problems": (*facts.problems, problem)})
     file = store.folder / "rows.chained"
     with RowWriter(file) as writer:
         for block in _Chains(store, links, reading).blocks():
@@ -80,94 +98,9 @@ def with_conversations(store: RowStore, job: Job) -> ScanFacts:
             "faults": writer.faults,
             "batches": tuple(writer.batches),
             "bytes": store.file.stat().st_size,
-            "problems": (*facts.problems, *_told(names[1], links, facts)),
+            "problems": (*facts.problems, *_told(names.before, links, reading, facts)),
         }
     )
-
-
-def _names(columns: tuple[str, ...]) -> tuple[str, str] | None:
-    """The columns of ids and of those of the rows before."""
-    keys = {key_of(name): name for name in reversed(columns)}
-    own = next((keys[name] for name in _IDS if name in keys), None)
-    before = next((keys[name] for name in _PARENTS if name in keys), None)
-    return (own, before) if own is not None and before is not None else None
-
-
-# --- which row is before which --------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Links:
-    """Of every row the position of the one before it, -1 for none, and what is wrong with that.
-
-    `lost` counts rows whose row before is not there.
-    """
-
-    before: Positions
-    unclear: NDArray[np.bool_]
-    too_long: NDArray[np.bool_]
-    lost: int
-    is_too_much: bool
-
-    @property
-    def count(self) -> int:
-        """How many rows go on with another one."""
-        return int(np.count_nonzero(self.before >= 0))
-
-    @classmethod
-    def of(cls, store: RowStore, own: str, parent: str, job: Job) -> _Links:
-        rows = len(store)
-        ids, named = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
-        sizes = np.zeros(rows, np.int64)
-        for start, batch in store.batches():
-            job.progress("joining conversations", start, rows, "rows")
-            for place, raw in enumerate(batch.column("raw")):
-                text = raw.as_buffer()
-                if not text.size:
-                    continue
-                values = values_of(bytes(text))
-                sizes[start + place] = text.size
-                ids[start + place] = _hash(values.get(own))
-                named[start + place] = _hash(values.get(parent))
-        order = np.argsort(ids, kind="stable")
-        in_order = ids[order]
-        begin = np.searchsorted(in_order, named, "left")
-        held = np.searchsorted(in_order, named, "right") - begin
-        held[named == 0] = 0
-        before = np.where(held > 0, order[np.minimum(begin, rows - 1)], -1)
-        before[before == np.arange(rows)] = -1
-        before[held > 1] = -1
-        too_long, growth = _followed(before, sizes)
-        lost = int(np.count_nonzero((named != 0) & (held == 0)))
-        limit = _MOST_GROWTH * int(sizes.sum()) + _FREE
-        return cls(before, held > 1, too_long, lost, growth > limit)
-
-
-def _followed(before: Positions, sizes: Positions) -> tuple[NDArray[np.bool_], int]:
-    """Which rows have too many before them, and the bytes of all that stand before rows."""
-    places, growth = before[before >= 0], 0
-    rows = np.flatnonzero(before >= 0)
-    for _ in range(_MOST_ROUNDS):
-        if not len(rows):
-            break
-        growth += int(sizes[places].sum())
-        places = before[places]
-        rows, places = rows[places >= 0], places[places >= 0]
-    too_long = np.zeros(len(before), np.bool_)
-    too_long[rows] = True
-    return too_long, growth
-
-
-def _hash(value: Any) -> int:
-    """Stands for an id; 0 for none. Tables write a whole number with `.0` where others are missing."""
-    if is_blank(value) or isinstance(value, dict | list):
-        return 0
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value).strip()
-    text = text[:-2] if _WHOLE.fullmatch(text) else text
-    found = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(found, "little") or 1
 
 
 # --- what a row says ------------------------------------------------------------------------------
@@ -175,13 +108,16 @@ def _hash(value: Any) -> int:
 
 @dataclass(frozen=True)
 class _Reading:
-    """How rows are read: as rounds of a format with a mapping, or as turns of `role` and `text`."""
+    """How rows are read: as rounds of a format with a mapping, or as turns of `role` and `text` with
+    what stands `beside` it; `media` are the columns that may hold some."""
 
     column: Literal["history", "messages"]
     format: RowFormat | None = None
     mapping: Mapping[str, str] | None = None
     role: str = ""
     text: str = ""
+    beside: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
 
     def said(self, values: dict[str, Any], *, is_first: bool) -> list[dict[str, Any]]:
         """The turns of a row that stands before another one, untrained; raises UnusableRow."""
@@ -192,10 +128,24 @@ class _Reading:
 
     def turn(self, values: dict[str, Any]) -> dict[str, Any]:
         """The turn that a row is; raises UnusableRow."""
-        role, text = values.get(self.role), values.get(self.text)
-        if not isinstance(role, str) or not isinstance(text, str) or speaker_of(role) is None:
+        role, said = values.get(self.role), values.get(self.text)
+        if not isinstance(role, str) or speaker_of(role) is None:
             raise UnusableRow(_LOST)
-        return {"role": role, "content": text}
+        if fault := _taken_back(values):
+            raise UnusableRow(fault)
+        refuse_media({name: values.get(name) for name in self.media})
+        given = {name: values.get(name) for name in self.beside}
+        beside = {
+            name: value
+            for name, value in given.items()
+            if isinstance(value, str | list | dict) and not is_blank(value)
+        }
+        if speaker_of(role) == "tool" and not is_blank(values.get("name")):
+            beside["name"] = values["name"]
+        turn = {"role": role, "content": said, **beside}
+        if beside or not isinstance(said, str):
+            conversation([turn])
+        return turn
 
 
 def _reading(store: RowStore) -> _Reading | None:
@@ -205,14 +155,61 @@ def _reading(store: RowStore) -> _Reading | None:
     usable = [values for values in rows if values is not None]
     verdict = detect(usable, store.facts.columns)
     columns = profile(usable, store.facts.columns)
-    role, text = first(columns, _ROLES, "text"), first(columns, _TEXTS, "text")
+    role = first(columns, _ROLES, "text")
+    text = first(columns, _TEXTS, "text", "list", "turns", "turn", "object")
     if verdict.format in ("alpaca", "prompt_completion", "question_answer"):
         is_whole = not {"history", "context", "choices"} & set(verdict.mapping)
         return _Reading("history", verdict.format, verdict.mapping) if is_whole else None
     if verdict.format not in (None, "text") or role is None or text is None:
         return None
     is_known = bool(role.words) and all(map(speaker_of, role.words))
-    return _Reading("messages", role=role.name, text=text.name) if is_known else None
+    if not is_known:
+        return None
+    held = store.facts.columns
+    beside = tuple(name for name in _BESIDE if name in held)
+    media = tuple(name for name in held if key_of(name) in MEDIA_KEYS)
+    return _Reading("messages", role=role.name, text=text.name, beside=beside, media=media)
+
+
+def _no_conversations(store: RowStore, links: Links, reading: _Reading | None, parent: str) -> str:
+    """Why rows are no turns of conversations although they name others, "" where they may be."""
+    if reading is not None and reading.column in store.facts.columns:
+        return _OTHER_KIND
+    is_plain = key_of(parent) in _PLAIN_NAMES
+    are_turns = reading is not None and reading.format is None
+    if 2 * np.count_nonzero(links.circular) > links.count:
+        return _CIRCLES
+    if is_plain and not are_turns and links.count > max(_SOME, _MOST_WAYS * links.named):
+        return _MANY_WAYS
+    if reading is not None and is_plain and _are_variants(store, links, reading):
+        return _VARIANTS
+    return _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
+
+
+def _are_variants(store: RowStore, links: Links, reading: _Reading) -> bool:
+    """Whether most rows ask what the row that they name asks, with more to it or in other words."""
+    if reading.format is None:
+        return False
+    rows = np.flatnonzero(links.before >= 0)
+    rows = rows[:: len(rows) // _PAIRS + 1]
+    found = [
+        len(words & _words(store, reading, row)) >= _ALIKE * len(words)
+        for row, before in zip(rows.tolist(), links.before[rows].tolist(), strict=True)
+        if len(words := _words(store, reading, before)) >= _LEAST_WORDS
+    ]
+    return 2 * sum(found) > len(rows)
+
+
+def _words(store: RowStore, reading: _Reading, row: int) -> set[str]:
+    """The words that a row asks in."""
+    values = store.raw(row).values
+    try:
+        assert reading.format is not None
+        sample = convert(values, reading.format, reading.mapping)
+    except UnusableRow:
+        return set()
+    asked = (turn.content for turn in sample.messages if turn.role == "user")
+    return set(" ".join(asked).casefold().split())
 
 
 def _plain(turn: Message) -> dict[str, Any]:
@@ -233,7 +230,7 @@ def _plain(turn: Message) -> dict[str, Any]:
 class _Chains:
     """The rows of a store anew, each with what stands before it."""
 
-    def __init__(self, store: RowStore, links: _Links, reading: _Reading) -> None:
+    def __init__(self, store: RowStore, links: Links, reading: _Reading) -> None:
         self._store, self._links, self._reading = store, links, reading
         self._batches: dict[int, pa.RecordBatch] = {}  # places in the mapped file
         self._said = functools.lru_cache(maxsize=4096)(self._said_in)
@@ -271,6 +268,8 @@ class _Chains:
         links = self._links
         if links.unclear[position]:
             return b"", _UNCLEAR
+        if links.circular[position]:
+            return b"", _CIRCLE
         if links.too_long[position]:
             return b"", _TOO_LONG
         raw = self._raw(position)
@@ -280,8 +279,11 @@ class _Chains:
         if self._reading.format is None and (fault := self._no_answer(position, values)):
             return b"", fault
         try:
-            said = [turn for place in self._lineage(position) for turn in self._said(place)]
             own = [self._reading.turn(values)] if self._reading.format is None else []
+        except UnusableRow as verdict:
+            return b"", str(verdict)
+        try:
+            said = [turn for place in self._lineage(position) for turn in self._said(place)]
         except UnusableRow:
             return b"", _LOST
         return written(values | {self._reading.column: said + own})
@@ -306,64 +308,88 @@ class _Chains:
 
     def _no_answer(self, position: int, values: dict[str, Any]) -> str:
         """Why a turn is none that trains, "" for an answer."""
-        role = values.get(self._reading.role)
-        if not isinstance(role, str) or speaker_of(role) != "assistant":
-            return _NO_ANSWER
-        if values.get("deleted") is True:
-            return _DELETED
+        if not self._is_answer(values):
+            return NO_ANSWER
+        if fault := _taken_back(values):
+            return fault
+        if self._links.lost[position]:
+            return _GONE
         best = self._best.get(int(self._links.before[position]))
-        rank = _rank(values)
-        return _WORSE if best is not None and rank is not None and rank > best else ""
+        if best is None:
+            return ""
+        rank = rank_of(values)
+        return _UNRANKED if rank is None else _WORSE if rank > best else ""
+
+    def _is_answer(self, values: Mapping[str, Any]) -> bool:
+        role = values.get(self._reading.role)
+        return isinstance(role, str) and speaker_of(role) in ("assistant", "call")
 
     def _ranked(self) -> dict[int, float]:
-        """The best rank of the answers to each row that has several."""
+        """The best rank of the answers to each row that has ranked ones."""
         if "rank" not in self._store.facts.columns:
             return {}
         best: dict[int, float] = {}
         for start, batch in self._store.batches():
-            for place, raw in enumerate(batch.column("raw")):
-                before = int(self._links.before[start + place])
-                values = (
-                    values_of(bytes(raw.as_buffer()))
-                    if before >= 0 and len(raw.as_buffer())
-                    else {}
-                )
-                if (rank := _rank(values)) is not None and values.get("deleted") is not True:
+            for place, raw in enumerate(batch.column("raw"), start):
+                before = int(self._links.before[place])
+                text = raw.as_buffer()
+                values = values_of(bytes(text)) if before >= 0 and text.size else {}
+                rank = rank_of(values)
+                if rank is not None and self._is_answer(values) and not _taken_back(values):
                     best[before] = min(rank, best.get(before, rank))
         return best
 
 
-def _rank(values: Mapping[str, Any]) -> float | None:
-    rank = values.get("rank")
-    return float(rank) if isinstance(rank, int | float) and not is_missing(rank) else None
+def _taken_back(values: Mapping[str, Any]) -> str:
+    """Why a turn does not count, though it was written; "" where it does."""
+    if truth_of(values.get("deleted")) is True:
+        return _DELETED
+    return _FAILED if truth_of(values.get("review_result")) is False else ""
 
 
 # --- what is told ---------------------------------------------------------------------------------
 
+_OTHER_KIND = "names other rows, but rows of this kind are not joined to conversations"
+_CIRCLES = "names other rows, but most lead back to themselves, which rows of conversations do not"
+_MANY_WAYS = "names few of the rows, each many times, which rows of conversations do not"
+_VARIANTS = "names rows that ask nearly the same, so that they are variants and not rounds"
+_TOO_MUCH = "names other rows, but with all that was said before them they would take too much room"
 
-def _told(parent: str, links: _Links, facts: ScanFacts) -> Iterator[Problem]:
+
+def _told(parent: str, links: Links, reading: _Reading, facts: ScanFacts) -> Iterator[Problem]:
+    remedy = "To read every row by itself, map no column to history, or remove that column."
+    if reading.format is None:
+        remedy = "Look at some rows. If they are no conversations, remove that column."
     yield _warning(
         "chained",
         f"{plural(links.count, 'row')} of {number(facts.rows)} {'goes' if links.count == 1 else 'go'} on "
         f"from the row that “{parent}” names. Each is read with the conversation before it, of which its own answer alone trains.",
-        "To read every row by itself, map no column to history, or remove that column.",
+        remedy,
         facts,
     )
-    if links.lost:
-        yield _warning(
-            "parents_missing",
-            f"In {plural(links.lost, 'row')} “{parent}” names a row that is not there. It begins a "
-            "conversation.",
-            "Choose all files of these conversations together.",
-            facts,
-        )
+    if links.lost.any():
+        yield _parents_missing(parent, links, reading, facts)
 
 
-def _unused(parent: str, facts: ScanFacts) -> Problem:
+def _parents_missing(
+    parent: str, links: Links, reading: _Reading | None, facts: ScanFacts
+) -> Problem:
+    lost = plural(int(np.count_nonzero(links.lost)), "row")
+    begins = "It begins a conversation."
+    if reading is not None and reading.format is None:
+        begins = "An answer to it is left out, and a question begins a conversation."
+    return _warning(
+        "parents_missing",
+        f"In {lost} “{parent}” names a row that is not there. {begins}",
+        "Choose all files of these conversations together.",
+        facts,
+    )
+
+
+def _unused(parent: str, why: str, facts: ScanFacts) -> Problem:
     return _warning(
         "parents_unused",
-        f"“{parent}” names other rows, but rows of this kind are not joined to conversations. Each is "
-        "read by itself.",
+        f"“{parent}” {why}. Each is read by itself.",
         "If rows are rounds of conversations, write each conversation as one row of messages.",
         facts,
     )

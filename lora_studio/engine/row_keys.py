@@ -13,11 +13,16 @@ from lora_studio.engine.near_duplicates import Sides, normalised
 
 
 def sides_of(sample: Sample) -> Sides:
-    """What is asked and what is answered, normalised for comparing."""
+    """What is asked and what is answered, normalised for comparing.
+
+    Earlier answers that do not train are part of what is asked: rows of one conversation hold nearly
+    the same turns, and each trains another answer.
+    """
     if sample.task == "text":
         return (normalised(sample.text),)
-    asked = [turn.content for turn in sample.messages if turn.role in ("user", "tool")]
-    answers = [[turn for turn in sample.messages if turn.role == "assistant"]]
+    said = [turn for turn in sample.messages if turn.role != "system"]
+    asked = [_spoken(turn) for turn in said if turn.role != "assistant" or not turn.trained]
+    answers = [[turn for turn in said if turn.role == "assistant" and turn.trained]]
     if sample.task == "preference":
         answers = [[*sample.chosen], [*sample.rejected]]
     spoken = ["\n".join(_spoken(turn) for turn in turns) for turns in answers]

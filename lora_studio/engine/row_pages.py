@@ -21,6 +21,7 @@ from lora_studio.core.words import number, plural
 from lora_studio.engine import dataset, row_scan, verdicts
 from lora_studio.engine.channel import Job
 from lora_studio.engine.row_blocks import values_of
+from lora_studio.engine.row_chains import MEANT
 from lora_studio.engine.row_scan import FirstRows
 from lora_studio.engine.row_store import RawRow, RowStore
 from lora_studio.engine.verdicts import Verdicts
@@ -119,7 +120,9 @@ def _early(
 
 def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> list[Problem]:
     """A warning where more than half of the rows are of no use in the format that was recognised."""
-    if found.format is None or 2 * judged.used >= len(store):
+    skipped = [entry for entry in judged.skipped() if entry.reason not in MEANT]
+    lost = sum(entry.count for entry in skipped)
+    if found.format is None or judged.used >= lost:
         return []
     remedy = "Look at the rows left out, and choose another format or other columns if it is wrong."
     if len(store.facts.files) > 1:
@@ -127,8 +130,8 @@ def _mostly_left_out(store: RowStore, found: SourceFound, judged: Verdicts) -> l
     return [
         Problem(
             code="dataset.mostly_left_out",
-            what=f"{number(len(store) - judged.used)} of {plural(len(store), 'row')} cannot be read "
-            f"as “{FORMAT_TITLES[found.format]}”, most because {judged.skipped()[0].reason}.",
+            what=f"{number(lost)} of {plural(len(store), 'row')} cannot be read "
+            f"as “{FORMAT_TITLES[found.format]}”, most because {skipped[0].reason}.",
             remedy=remedy,
             where=Where(step="dataset", field="sources", file=found.path),
             severity="warning",

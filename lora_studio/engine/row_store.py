@@ -14,10 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from lora_studio.core.files import write_atomic
 from lora_studio.core.problems import Problem
 from lora_studio.engine import row_cache
 from lora_studio.engine.row_blocks import Block, values_of
 
+#: Positions of rows, from 0.
+Positions = NDArray[np.int64]
+
+_TREES = "trees"
 #: Row numbers kept for each fault.
 _NAMED_ROWS = 10
 
@@ -198,6 +203,18 @@ class RowStore:
         import datasets
 
         return datasets.Dataset.from_file(str(self.file))
+
+    def keep_trees(self, trees: Positions) -> None:
+        """Keeps which rows are of one conversation: for each the position of one row of it."""
+        write_atomic(self.folder / _TREES, trees.astype(np.int64).tobytes())
+
+    def trees(self) -> Positions | None:
+        """What was kept of that; None where no row names another one."""
+        try:
+            found = np.fromfile(self.folder / _TREES, np.int64)
+        except OSError:
+            return None
+        return found if len(found) == len(self) else None
 
     def file_of(self, position: int) -> ScannedFile:
         """The file that a row is in."""

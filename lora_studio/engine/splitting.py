@@ -1,7 +1,7 @@
 """Which rows train and which the loss is measured on.
 
-Rows that are equal, nearly equal or have the same value in the group column form a group, and a
-group is never divided. The side of a group follows from a number between 0 and 1 that is a hash of
+Rows that are equal, nearly equal, of one conversation (where rows name the row before them) or have
+the same value in the group column form a group, and a group is never divided. The side of a group follows from a number between 0 and 1 that is a hash of
 the seed and of its first row alone: below the share it is held out. So a row appended to the data
 changes nothing for the rows before it, unless it joins two groups, which then both take the side of
 the earlier one.
@@ -40,7 +40,7 @@ _TOLERANCE = 0.1
 
 #: Raised whenever the same rows would be divided otherwise; rows from which on a split is kept in
 #: the cache, since it takes longer than a few seconds.
-_VERSION = 1
+_VERSION = 2
 _KEPT_FROM = 5_000
 
 
@@ -127,7 +127,7 @@ def _divided(rows: Rows, compared: Compared, seed: int, usable: NDArray[np.int64
         there &= ~out
     held_out = compared.held_out & there
     if not spec.validation_file:
-        groups = _groups(compared, there)
+        groups = _groups(rows, compared, there)
         numbers = mixed(facts["exact"] ^ mixed(np.full(len(facts), seed, dtype=np.uint64)))
         chosen = choose(
             groups[there], numbers[groups[there]], spec.validation_share, spec.validation_count
@@ -208,7 +208,7 @@ def choose(
     return held_out[members]
 
 
-def _groups(compared: Compared, there: Mask) -> NDArray[np.int64]:
+def _groups(rows: Rows, compared: Compared, there: Mask) -> NDArray[np.int64]:
     """The first row, of those that are there, of the group of each."""
     joined = Groups(len(there))
     joined.join_equal(np.where(there, compared.leaders, np.arange(len(there)) + len(there)))
@@ -216,6 +216,10 @@ def _groups(compared: Compared, there: Mask) -> NDArray[np.int64]:
     if column.any():
         named = np.flatnonzero(there & (column != 0))
         joined.join_equal(column[named], named)
+    for source, store in enumerate(rows.stores):
+        if (trees := store.trees()) is not None:
+            here = np.flatnonzero(there & (compared.facts["source"] == source))
+            joined.join_equal(trees[compared.facts["index"][here]], here)
     return joined.leaders()
 
 

@@ -623,6 +623,10 @@
             <translation>Die Antwort auf einen Probe-Prompt endet nach so vielen Tokens.</translation>
         </message>
         <message>
+            <source>An answer to it is left out, and a question begins a conversation.</source>
+            <translation>Eine Antwort darauf wird ausgelassen, und mit einer Frage beginnt ein Gespräch.</translation>
+        </message>
+        <message>
             <source>An evaluation</source>
             <translation>Eine Auswertung</translation>
         </message>
@@ -2890,8 +2894,8 @@
             <translation>In {layers} jedes Blocks.</translation>
         </message>
         <message>
-            <source>In {lost} “{parent}” names a row that is not there. It begins a conversation.</source>
-            <translation>In {lost} nennt „{parent}“ eine Zeile, die nicht da ist. Dort beginnt ein Gespräch.</translation>
+            <source>In {lost} “{parent}” names a row that is not there. {begins}</source>
+            <translation>In {lost} nennt „{parent}“ eine Zeile, die nicht da ist. {begins}</translation>
         </message>
         <message>
             <source>In {partial} rows only the last answer trains: this chat template writes earlier turns otherwise than it asked for them, for example without the system message.</source>
@@ -3020,6 +3024,10 @@
         <message>
             <source>Inverse square root</source>
             <translation>Inverse Quadratwurzel</translation>
+        </message>
+        <message>
+            <source>It begins a conversation.</source>
+            <translation>Dort beginnt ein Gespräch.</translation>
         </message>
         <message>
             <source>It cannot be brought back, except by creating it anew. Files of your runs stay.</source>
@@ -3532,6 +3540,10 @@
         <message>
             <source>Look again</source>
             <translation>Noch einmal suchen</translation>
+        </message>
+        <message>
+            <source>Look at some rows. If they are no conversations, remove that column.</source>
+            <translation>Sehen Sie einige Zeilen an. Wenn sie keine Gespräche sind, entfernen Sie diese Spalte.</translation>
         </message>
         <message>
             <source>Look at the rows in the dataset step, and choose another format or other columns there.</source>
@@ -9026,6 +9038,10 @@
             <translation>sie widerspricht sich oder einer anderen Zeile</translation>
         </message>
         <message>
+            <source>it did not pass its review</source>
+            <translation>sie hat ihre Prüfung nicht bestanden</translation>
+        </message>
+        <message>
             <source>it does not have a rating for each of its answers</source>
             <translation>sie hat nicht für jede ihrer Antworten eine Bewertung</translation>
         </message>
@@ -9654,6 +9670,26 @@
             <translation>nennt eine Quantisierung zweimal</translation>
         </message>
         <message>
+            <source>names few of the rows, each many times, which rows of conversations do not</source>
+            <translation>nennt wenige der Zeilen, jede viele Male, was Zeilen von Gesprächen nicht tun</translation>
+        </message>
+        <message>
+            <source>names other rows, but most lead back to themselves, which rows of conversations do not</source>
+            <translation>nennt andere Zeilen, aber die meisten führen zu sich selbst zurück, was Zeilen von Gesprächen nicht tun</translation>
+        </message>
+        <message>
+            <source>names other rows, but rows of this kind are not joined to conversations</source>
+            <translation>nennt andere Zeilen, aber Zeilen dieser Art werden nicht zu Gesprächen zusammengesetzt</translation>
+        </message>
+        <message>
+            <source>names other rows, but with all that was said before them they would take too much room</source>
+            <translation>nennt andere Zeilen, aber mit allem, was vor ihnen gesagt wurde, würden sie zu viel Platz brauchen</translation>
+        </message>
+        <message>
+            <source>names rows that ask nearly the same, so that they are variants and not rounds</source>
+            <translation>nennt Zeilen, die fast dasselbe fragen, sodass sie Varianten und keine Runden sind</translation>
+        </message>
+        <message>
             <source>neither of its answers is the better one</source>
             <translation>keine ihrer Antworten ist die bessere</translation>
         </message>
@@ -9836,6 +9872,10 @@
         <message>
             <source>org/name, such as HuggingFaceH4/no_robots</source>
             <translation>org/name, etwa HuggingFaceH4/no_robots</translation>
+        </message>
+        <message>
+            <source>other answers to the same turn are ranked, and it is not</source>
+            <translation>andere Antworten auf denselben Beitrag haben einen Rang, sie nicht</translation>
         </message>
         <message>
             <source>other token ids</source>
@@ -10258,6 +10298,10 @@
             <translation>die Zeile ist so geschrieben, wie Python oder JavaScript sie ausgeben, oder mit einem Komma zu viel, und wird so gelesen, wie sie gemeint ist</translation>
         </message>
         <message>
+            <source>the row that it answers is not there</source>
+            <translation>die Zeile, auf die sie antwortet, ist nicht da</translation>
+        </message>
+        <message>
             <source>the rows are instances inside of instructions; each is read with its instruction</source>
             <translation>die Zeilen sind Beispiele innerhalb von Anweisungen; jedes wird mit seiner Anweisung gelesen</translation>
         </message>
@@ -10266,8 +10310,8 @@
             <translation>die Zeilen sind Fragen in Absätzen; jede wird mit ihrem Absatz und dem, was um sie steht, gelesen</translation>
         </message>
         <message>
-            <source>the rows before it lead back to it, or are too many</source>
-            <translation>die Zeilen vor ihr führen zu ihr zurück oder sind zu viele</translation>
+            <source>the rows before it lead back to it</source>
+            <translation>die Zeilen vor ihr führen zu ihr zurück</translation>
         </message>
         <message>
             <source>the run is gone</source>
@@ -10420,6 +10464,10 @@
         <message>
             <source>too large</source>
             <translation>zu groß</translation>
+        </message>
+        <message>
+            <source>too many rows are before it</source>
+            <translation>vor ihr sind zu viele Zeilen</translation>
         </message>
         <message>
             <source>too many runs in one second</source>
@@ -10736,6 +10784,10 @@
         <message>
             <source>{looked} looked at: nothing is wrong with them.</source>
             <translation>{looked} durchgesehen: Nichts ist daran falsch.</translation>
+        </message>
+        <message>
+            <source>{lost} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
+            <translation>{lost} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
         </message>
         <message>
             <source>{low} to {high}{unit}</source>
@@ -11556,10 +11608,6 @@
             <translation>{value} darf nicht verwendet werden (gerade: {doing}).</translation>
         </message>
         <message>
-            <source>{value} of {store} cannot be read as “{format_titles}”, most because {reason}.</source>
-            <translation>{value} von {store} lassen sich nicht als „{format_titles}“ lesen; meist: {reason}.</translation>
-        </message>
-        <message>
             <source>{verdict} against base + adapter on {conversations} with {positions}: the likeliest token agrees at {top1}, KL {kl:.3g} nats ({limits}), {same}.{cause}</source>
             <translation>{verdict} gegen Basis + Adapter an {conversations} mit {positions}: Das wahrscheinlichste Token stimmt zu {top1} überein, KL {kl:.3g} Nats ({limits}), {same}.{cause}</translation>
         </message>
@@ -11612,8 +11660,8 @@
             <translation>„{name}“ gilt als {slot}</translation>
         </message>
         <message>
-            <source>“{parent}” names other rows, but rows of this kind are not joined to conversations. Each is read by itself.</source>
-            <translation>„{parent}“ nennt andere Zeilen, aber Zeilen dieser Art werden nicht zu Gesprächen zusammengesetzt. Jede wird für sich gelesen.</translation>
+            <source>“{parent}” {why}. Each is read by itself.</source>
+            <translation>„{parent}“ {why}. Jede wird für sich gelesen.</translation>
         </message>
         <message>
             <source>“{repository}” cannot be the name of a repository.</source>

@@ -14,6 +14,8 @@ import pytest
 from lora_studio.core import commands, events
 from lora_studio.core.dataset import DatasetSpec, Source
 from lora_studio.core.row_formats import convert
+from lora_studio.engine import dataset, splitting
+from lora_studio.engine.lint import lint
 from lora_studio.engine.row_scan import open_store
 from tests.helpers.jobs import handle, make_job
 
@@ -123,16 +125,16 @@ def test_rows_whose_row_before_is_not_to_be_had_say_why(tmp_path: Path) -> None:
         row("c", "c"),  # names itself, and so begins
         row("d", None), row("d", None), row("e", "d"),  # two of one id
         row("f", None, ""), row("g", "f"),  # behind a round without an answer
-        row("h", "gone"), row("i", "c"),
+        row("h", "gone"), row("i", "c"), row("j", "i"),
     ]  # fmt: skip
     found, turns = conversations(lines(tmp_path / "rounds.jsonl", rows))
     assert {entry.reason: entry.rows for entry in found.skipped} == {
-        "the rows before it lead back to it, or are too many": (1, 2),
+        "the rows before it lead back to it": (1, 2),
         "several rows have the id of the row before it": (6,),
         "its answer is empty": (7,),
         "a row before it in its conversation cannot be used": (8,),
     }
-    assert [len(turns[row]) for row in (3, 9, 10)] == [2, 2, 4]
+    assert [len(turns[row]) for row in (3, 9, 10, 11)] == [2, 2, 4, 6]
     assert codes(found) == {"dataset.chained", "dataset.parents_missing"}
 
 
@@ -168,12 +170,12 @@ def test_every_answer_of_any_trees_trains_once_behind_all_that_was_said_before_i
 
 def test_a_conversation_of_endless_rounds_is_refused_row_by_row(tmp_path: Path) -> None:
     rows = [
-        {"id": row, "parent_id": row - 1 or None, "instruction": "Q", "output": "A"}
-        for row in range(1, 400)
+        {"id": row, "parent_id": row - 1 or None, "instruction": "Q" * 99, "output": "A"}
+        for row in range(1, 5000)
     ]
     found = inspected(lines(tmp_path / "rounds.jsonl", rows))
     assert found.used == 257
-    assert found.skipped[0].reason == "the rows before it lead back to it, or are too many"
+    assert found.skipped[0].reason == "too many rows are before it"
 
 
 @pytest.mark.parametrize(
@@ -212,3 +214,198 @@ def test_the_rounds_before_a_row_can_be_left_out_by_the_mapping(tmp_path: Path) 
     found = inspected(path, mapping={"history": ""})
     assert "history" not in found.mapping
     assert found.used == 2
+
+
+def turn(own: Any, before: Any, role: str, text: Any, **more: Any) -> dict[str, Any]:
+    return {"message_id": own, "parent_id": before, "role": role, "text": text, **more}
+
+
+def test_a_table_says_in_words_which_turns_are_deleted_and_how_answers_are_ranked(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "turns.csv"
+    file.write_text(
+        "message_id,parent_id,text,role,rank,deleted\n"
+        "a,,Who?,prompter,,False\nb,a,I.,assistant,0,False\nc,a,Me.,assistant,1,False\n"
+        "d,b,Why?,prompter,,False\ne,d,So.,assistant,0,True\nf,d,No.,assistant,1,False\n"
+    )
+    found, turns = conversations(file)
+    assert sorted(turns) == [2, 6]
+    assert {entry.reason: entry.rows for entry in found.skipped} == {
+        "it is no answer; it is read with the answers that follow it": (1, 4),
+        "another answer to the same turn is ranked better": (3,),
+        "it was deleted": (5,),
+    }
+
+
+def test_nothing_trains_that_was_taken_back_stands_behind_such_or_was_left_unranked(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        turn("a", None, "prompter", "Who?"),
+        turn("b", "a", "assistant", "Spam.", review_result=False),
+        turn("c", "a", "assistant", "I.", review_result=True, rank=0),
+        turn("d", "a", "assistant", "You.", rank=None),
+        turn("e", "c", "prompter", "Why?", deleted=True),
+        turn("f", "e", "assistant", "So."),
+        turn("g", "gone", "assistant", "An answer to nothing."),
+        turn("h", None, "assistant", "Welcome."),
+    ]
+    found, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
+    assert turns == {
+        3: [("user", "Who?", False), ("assistant", "I.", True)],
+        8: [("assistant", "Welcome.", True)],
+    }
+    assert {entry.reason: entry.rows for entry in found.skipped} == {
+        "it is no answer; it is read with the answers that follow it": (1, 5),
+        "it did not pass its review": (2,),
+        "other answers to the same turn are ranked, and it is not": (4,),
+        "a row before it in its conversation cannot be used": (6,),
+        "the row that it answers is not there": (7,),
+    }
+
+
+def test_turns_of_calls_and_of_parts_are_joined_as_those_of_text_are(tmp_path: Path) -> None:
+    call = {"id": "x", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+    rows = [
+        turn("a", None, "user", [{"type": "text", "text": "Rain?"}]),
+        turn("b", "a", "assistant", None, tool_calls=[call]),
+        turn("c", "b", "tool", "dry", tool_call_id="x"),
+        turn("d", "c", "assistant", "No."),
+    ]
+    path = lines(tmp_path / "turns.jsonl", rows)
+    found, turns = conversations(path)
+    assert turns == {
+        2: [("user", "Rain?", False), ("assistant", "", True)],
+        4: [
+            ("user", "Rain?", False), ("assistant", "", False), ("tool", "dry", False),
+            ("assistant", "No.", True),
+        ],
+    }  # fmt: skip
+    values = open_store(Source(path=str(path)), make_job()).raw(3).values
+    messages = convert(values, "messages", found.mapping).messages
+    assert [call.name for call in messages[1].tool_calls] == ["weather"]
+    assert messages[2].name == "weather"
+
+
+def test_an_answer_behind_a_picture_is_left_out(tmp_path: Path) -> None:
+    rows = [
+        turn("a", None, "user", "What is it?", image="cat.jpg"),
+        turn("b", "a", "assistant", "A cat.", image=None),
+        turn("c", None, "user", "Who?", image=None),
+        turn("d", "c", "assistant", "I.", image=None),
+    ]
+    _, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
+    assert sorted(turns) == [4]
+
+
+def test_ids_count_that_are_named_and_within_their_conversation_or_file(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"row {chat}{number}", "conversation_id": chat, "message_id": number,
+         "parent_message_id": number - 1 if number else None,
+         "role": "assistant" if number % 2 else "user", "content": f"{chat}{number}"}
+        for chat in "xy" for number in range(4)
+    ]  # fmt: skip
+    _, turns = conversations(lines(tmp_path / "turns.jsonl", rows))
+    assert [text for _, text, _ in turns[8]] == ["y0", "y1", "y2", "y3"]
+
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in "xy":
+        rows = [
+            {"id": 1, "parent_id": 0, "instruction": f"{name}1", "output": "A"},
+            {"id": 2, "parent_id": "1", "instruction": f"{name}2", "output": "A"},
+        ]
+        lines(folder / f"{name}.jsonl", rows)
+    lines(folder / "z.jsonl", [{"id": 5, "parent_id": 4, "instruction": "five", "output": "A"}])
+    lines(folder / "zz.jsonl", [{"id": 4, "parent_id": -1, "instruction": "four", "output": "A"}])
+    found, turns = conversations(folder)
+    assert [[text for role, text, _ in said if role == "user"] for said in turns.values()] == [
+        ["x1"], ["x1", "x2"], ["y1"], ["y1", "y2"], ["four", "five"], ["four"],
+    ]  # fmt: skip
+    assert codes(found) == {"dataset.chained"}
+
+
+def rounds(parents: dict[int, Any], ask: str = "Question {}?") -> list[dict[str, Any]]:
+    return [
+        {"id": own, "parent_id": before, "instruction": ask.format(own), "output": f"A{own}"}
+        for own, before in parents.items()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        (rounds({own: own % 5 + 1 for own in range(1, 60)}), "lead back to themselves"),
+        (rounds({1: None, 2: None, **{own: own % 2 + 1 for own in range(3, 60)}}), "many times"),
+        (
+            rounds({1: None, 2: 1, 3: 1}, "Write me a function that adds two numbers, part {}"),
+            "variants",
+        ),
+    ],
+)
+def test_rows_that_name_kinds_or_what_they_were_made_of_are_no_conversations(
+    tmp_path: Path, rows: list[dict[str, Any]], why: str
+) -> None:
+    found, turns = conversations(lines(tmp_path / "rows.jsonl", rows))
+    assert [len(said) for said in turns.values()] == [2] * len(rows)
+    (problem,) = found.problems
+    assert problem.code == "dataset.parents_unused"
+    assert why in problem.what
+
+
+def test_turns_whose_rows_before_are_all_elsewhere_are_refused_with_that_reason(
+    tmp_path: Path,
+) -> None:
+    rows = [turn("b", "a", "assistant", "I."), turn("d", "c", "user", "Who?")]
+    found = inspected(lines(tmp_path / "turns.jsonl", rows))
+    assert found.format is None
+    assert codes(found) == {"dataset.single_turns", "dataset.parents_missing"}
+
+
+def trees(path: Path) -> list[int]:
+    """40 conversations of 12 rounds each, some with branches; to each row its conversation."""
+    random.seed(3)
+    words = ["".join(random.choices("abcdefghijklmno", k=random.randint(2, 9))) for _ in range(999)]
+    rows: list[dict[str, Any]] = []
+    for row in range(480):
+        before = None if row % 12 == 0 else row - random.randint(1, min(2, row % 12))
+        asked, said = (" ".join(random.choices(words, k=30)) for _ in range(2))
+        rows.append({"id": row, "parent_id": before, "instruction": asked, "output": said})
+    lines(path, rows)
+    return [row // 12 for row in range(480)]
+
+
+def test_no_conversation_is_on_both_sides_of_the_split_and_its_rounds_are_no_near_duplicates(
+    tmp_path: Path,
+) -> None:
+    of_row = trees(tmp_path / "rounds.jsonl")
+    spec = DatasetSpec.model_validate(
+        {"sources": [str(tmp_path / "rounds.jsonl")], "validation_share": 0.1}
+    )
+    divided = splitting.split(dataset.open(spec, make_job()), 1, make_job())
+    training, validation = (
+        {of_row[index] for _, index in side} for side in (divided.training, divided.validation)
+    )
+    assert len(training) + len(validation) == 40
+    assert 3 <= len(validation) <= 5
+    assert lint(spec, make_job()).findings == ()
+
+
+def test_answers_to_one_missing_row_are_on_one_side_of_the_split(tmp_path: Path) -> None:
+    random.seed(5)
+    rows = rounds({own: f"gone {own // 4}" for own in range(80)})
+    rows += rounds({80: None, 81: 80})
+    random.shuffle(rows)
+    for row in rows:
+        row["output"] = " ".join(random.choices("abcdefghij", k=40))
+    spec = DatasetSpec.model_validate(
+        {"sources": [str(lines(tmp_path / "rounds.jsonl", rows))], "validation_share": 0.2}
+    )
+    divided = splitting.split(dataset.open(spec, make_job()), 1, make_job())
+    training, validation = (
+        {rows[index]["id"] // 4 for _, index in side}
+        for side in (divided.training, divided.validation)
+    )
+    assert validation
+    assert not training & validation
