@@ -11,6 +11,7 @@ from lora_studio import headless
 from lora_studio.cli_questions import answers, print_json
 from lora_studio.console import Display
 from lora_studio.core import commands, diagnostics, words
+from lora_studio.core.files import reason_of
 from lora_studio.setup import engines
 
 
@@ -45,7 +46,7 @@ def diagnostics_(
     try:
         diagnostics.write(entries, file)
     except OSError as error:
-        display.say(f"{file} could not be written: {error.strerror or error}.")
+        display.say(f"{file} could not be written: {reason_of(error)}.")
         raise typer.Exit(headless.FAILED) from None
     display.say(f"Written to {file}. Look at it before you send it to anybody.")
 

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from lora_studio import __version__
 from lora_studio.core import commands, events, paths
 from lora_studio.core.events import Event
+from lora_studio.core.files import reason_of
 from lora_studio.core.memory_limits import KillCounter
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.run_folder import RunFolder
@@ -102,7 +103,7 @@ class Worker:
         except OSError as error:
             raise fail(
                 "engine.not_started",
-                f"The engine could not be started: {error.strerror or error}.",
+                f"The engine could not be started: {reason_of(error)}.",
                 "Check that the disk is not full and that the engine is installed.",
                 where=Where(file=str(log)),
             ) from error
@@ -238,7 +239,7 @@ class Watched:
         except OSError as error:
             raise fail(
                 "run.mailbox",
-                f"The run could not be reached: {error.strerror or error}.",
+                f"The run could not be reached: {reason_of(error)}.",
                 "Check that its folder is writable.",
                 where=Where(file=str(self._run.mailbox_file)),
             ) from error

@@ -17,7 +17,7 @@ from pathlib import Path
 from lora_studio import __version__
 from lora_studio.core import paths, run_folder
 from lora_studio.core.dataset import DatasetSpec
-from lora_studio.core.files import copy_file, folder_atomic, write_atomic
+from lora_studio.core.files import copy_file, folder_atomic, reason_of, write_atomic
 from lora_studio.core.problems import Problem, Where, fail
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
@@ -61,7 +61,7 @@ def export(
     except OSError as error:
         raise fail(
             "cluster.not_written",
-            f"The folder could not be written: {error.strerror or error}.",
+            f"The folder could not be written: {reason_of(error)}.",
             "Check that the disk has room for the data and the model, and that the folder may be "
             "written to.",
             where=Where(file=str(error.filename or out)),

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lora_studio.core.chat import OnBase, Sampling, Speaker
 from lora_studio.core.dataset import Message
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 
 #: Most columns side by side.
@@ -205,7 +205,7 @@ class Playground:
             raise ProblemError(
                 Problem(
                     code="playground.not_saved",
-                    what=f"The playground could not be saved: {error.strerror or error}.",
+                    what=f"The playground could not be saved: {reason_of(error)}.",
                     remedy="Check that the project's folder is writable and has free space.",
                     where=Where(file=str(file)),
                 )

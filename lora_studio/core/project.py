@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 from lora_studio.core import invalid_values, migrations
 from lora_studio.core.dataset import DatasetSpec
 from lora_studio.core.export import ExportSpec
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.lora import LoraSpec
 from lora_studio.core.merging import MergingSpec
 from lora_studio.core.model import ModelSpec
@@ -149,7 +149,7 @@ class Draft:
         except OSError as error:
             raise fail(
                 "project.not_saved",
-                f"The project could not be saved: {error.strerror or error}.",
+                f"The project could not be saved: {reason_of(error)}.",
                 "Check that the folder exists, is writable and has free space.",
                 where=Where(file=str(target)),
             ) from error
@@ -193,7 +193,7 @@ def load(path: Path) -> Draft:
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        why = (error.strerror or error) if isinstance(error, OSError) else "it is no UTF-8 text"
+        why = reason_of(error) if isinstance(error, OSError) else "it is no UTF-8 text"
         raise fail(
             "project.unreadable",
             f"{file.name} could not be read: {why}.",

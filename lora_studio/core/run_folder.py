@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from lora_studio.core import events, memory_limits, project
 from lora_studio.core.dataset import Message
 from lora_studio.core.events import Event
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.core.project import Project
@@ -420,7 +420,7 @@ def list_runs(runs: Path) -> list[RunFolder]:
 def _not_written(file: Path, error: OSError) -> ProblemError:
     return fail(
         "run.not_written",
-        f"What belongs to the run could not be saved: {error.strerror or error}.",
+        f"What belongs to the run could not be saved: {reason_of(error)}.",
         "Check that its folder is writable and has free space.",
         where=Where(file=str(file)),
     )
@@ -429,7 +429,7 @@ def _not_written(file: Path, error: OSError) -> ProblemError:
 def _not_created(path: Path, error: OSError) -> ProblemError:
     return fail(
         "run.not_created",
-        f"The run folder could not be made: {error.strerror or error}.",
+        f"The run folder could not be made: {reason_of(error)}.",
         "Check that the project's folder is writable and has free space.",
         where=Where(file=str(path)),
     )

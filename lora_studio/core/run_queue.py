@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import Where, fail
 from lora_studio.core.run_folder import RunFolder
@@ -129,7 +129,7 @@ def _changing(runs: Path) -> Iterator[list[Queue]]:
     except OSError as error:
         raise fail(
             "queue.not_written",
-            f"The queue could not be changed: {error.strerror or error}.",
+            f"The queue could not be changed: {reason_of(error)}.",
             "Check that the project's runs folder is writable and has free space.",
             where=Where(file=str(runs / FILE)),
         ) from error

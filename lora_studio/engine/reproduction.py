@@ -23,7 +23,7 @@ import torch
 
 from lora_studio.core import events, paths
 from lora_studio.core.dataset import Task
-from lora_studio.core.files import folder_atomic, write_atomic
+from lora_studio.core.files import folder_atomic, reason_of, write_atomic
 from lora_studio.core.problems import Problem, Where
 from lora_studio.core.project import Project
 from lora_studio.core.run_folder import RunFolder
@@ -94,7 +94,7 @@ def write(run: RunFolder, recipe: Recipe, job: Job) -> None:
             write_atomic(run.model_script, scripts.model)
         write_atomic(run.train_script, scripts.train)
     except OSError as error:
-        job.emit(events.Warned(problem=_not_written(run, error.strerror or str(error))))
+        job.emit(events.Warned(problem=_not_written(run, reason_of(error))))
     except (ValueError, TypeError, KeyError, jinja2.TemplateError) as error:
         traceback.print_exc()
         job.emit(events.Warned(problem=_not_written(run, str(error))))

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from PySide6.QtCore import QObject, QThread, Signal
 
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import Problem, ProblemError
 
 _T = TypeVar("_T")
@@ -69,6 +70,6 @@ class Background(QThread):
 def _not_read(error: OSError) -> Problem:
     return Problem(
         code="files.failed",
-        what=f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.",
+        what=f"{error.filename or 'A file'} cannot be used: {reason_of(error)}.",
         remedy="Check that the disk is there, writable, and not full.",
     )

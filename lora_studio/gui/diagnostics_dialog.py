@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from lora_studio.core import diagnostics, events, words
 from lora_studio.core.diagnostics import Entry
+from lora_studio.core.files import reason_of
 from lora_studio.gui.background import Background
 from lora_studio.gui.dialogs import Dialog
 from lora_studio.gui.language import tr
@@ -89,7 +90,7 @@ class DiagnosticsDialog(Dialog):
         try:
             diagnostics.write(self.chosen(), file)
         except OSError as error:
-            self.failed.emit(f"{file}: {error.strerror or error}.")
+            self.failed.emit(f"{file}: {reason_of(error)}.")
             return
         self.accept()
         self.written.emit(file)

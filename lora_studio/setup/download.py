@@ -27,6 +27,7 @@ import certifi
 
 from lora_studio.core import offline, words
 from lora_studio.core.events import Progress
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import clock
 from lora_studio.setup.environment import uv_environment
@@ -381,7 +382,7 @@ def _context(authorities: str) -> ssl.SSLContext:
     except OSError as error:
         raise fail(
             "engine.certificates",
-            f"The file of certificates cannot be used: {error.strerror or error}.",
+            f"The file of certificates cannot be used: {reason_of(error)}.",
             "Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.",
             where=Where(file=authorities),
         ) from error
@@ -424,7 +425,7 @@ def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> 
             raise problem from error
         raise fail(
             "engine.file",
-            f"{file.name} could not be stored: {error.strerror or error}.",
+            f"{file.name} could not be stored: {reason_of(error)}.",
             "Check that the disk is there and writable, then start the set-up again: it goes on "
             "where it was.",
             where=Where(file=str(error.filename or file.target)),

@@ -16,7 +16,7 @@ import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.setup.detect import Variant
 from lora_studio.setup.folders import Root, not_writable, root
@@ -295,7 +295,7 @@ def deleting(folder: Path) -> Iterator[int]:
     except OSError as error:
         raise fail(
             "engine.not_removed",
-            f"The engine could not be deleted in full: {error.strerror or error}.",
+            f"The engine could not be deleted in full: {reason_of(error)}.",
             "Close programs that use it, then remove the folder yourself.",
             where=Where(file=str(error.filename or folder)),
         ) from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lora_studio.core import paths
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.locks import FileLock
 from lora_studio.core.problems import ProblemError, Where, fail
 
@@ -91,7 +91,7 @@ class Root:
         except OSError as error:
             raise fail(
                 "engine.not_removed",
-                f"Not everything could be deleted: {error.strerror or error}.",
+                f"Not everything could be deleted: {reason_of(error)}.",
                 "Close programs that use the engine, then remove the folder yourself.",
                 where=Where(file=str(error.filename or self.path)),
             ) from error
@@ -208,7 +208,7 @@ def not_writable(path: Path, error: OSError) -> ProblemError:
         return problem
     return fail(
         "engine.folder",
-        f"The engine's folder cannot be used: {error.strerror or error}.",
+        f"The engine's folder cannot be used: {reason_of(error)}.",
         "Choose another folder for it, on a disk that you may write to: `lora-studio engine install "
         f"--to FOLDER`, or set {VARIABLE}.",
         where=Where(file=str(path)),

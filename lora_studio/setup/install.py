@@ -15,6 +15,7 @@ import psutil
 
 from lora_studio import __version__
 from lora_studio.core.events import Warned
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import engines, removal, selfcheck
 from lora_studio.setup.engines import Engine, Package
@@ -143,7 +144,7 @@ def _not_installed(plan: Plan, error: OSError) -> Exception:
         return not_writable(plan.root.path, error)
     return fail(
         "engine.install",
-        f"The engine could not be installed: {error.strerror or error}.",
+        f"The engine could not be installed: {reason_of(error)}.",
         "Start the set-up again; downloads are kept. Where it fails again, look at what lies in this place.",
         where=Where(file=str(error.filename or plan.root.path)),
     )

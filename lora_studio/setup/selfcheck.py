@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from lora_studio import __version__
 from lora_studio.core import commands, events, run_folder
 from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.files import reason_of
 from lora_studio.core.model import ModelSpec
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.project import Project
@@ -96,7 +97,7 @@ class _Trial:
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
-            why = f"its Python cannot be started: {error.strerror or error}"
+            why = f"its Python cannot be started: {reason_of(error)}"
             raise _damaged(why, log) from error
         self._lines: Queue[bytes | None] = Queue()
         threading.Thread(target=self._listen, name="trial", daemon=True).start()
@@ -137,7 +138,7 @@ class _Trial:
             self._process.stdin.write(events.to_line(command).encode() + b"\n")
             self._process.stdin.close()
         except OSError as error:
-            raise _damaged(f"its worker ended: {error.strerror or error}", self._log) from error
+            raise _damaged(f"its worker ended: {reason_of(error)}", self._log) from error
 
     def events(self) -> Iterator[events.Event]:
         """What the worker tells, to its end."""

@@ -18,6 +18,7 @@ from typing import IO
 import psutil
 
 from lora_studio.core import paths
+from lora_studio.core.files import reason_of
 from lora_studio.core.problems import Where, fail
 from lora_studio.setup.folders import of_the_disk
 
@@ -198,7 +199,7 @@ def checked(
     try:
         status, said = run(command, environment=environment, stop=stop, log=log)
     except OSError as error:
-        raise fail(code, f"{what}: {error.strerror or error}.", remedy) from error
+        raise fail(code, f"{what}: {reason_of(error)}.", remedy) from error
     if status and (problem := of_the_disk(said, log.file, what)):
         raise problem
     if status:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lora_studio import __version__
 from lora_studio.core.events import Progress
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import download, local_index
 from lora_studio.setup.detect import Variant
@@ -73,7 +73,7 @@ def checksums(folder: Path, stop: Stop) -> Generator[Progress, None, dict[Path, 
     try:
         found = yield from local_index.checksums(sorted(folder.glob("*.whl")), stop)
     except OSError as error:
-        raise _damaged(Path(error.filename or folder), f"{error.strerror or error}") from error
+        raise _damaged(Path(error.filename or folder), reason_of(error)) from error
     for wheel, digest in found.items():
         if promised.get(wheel.name, digest) != digest:
             raise _damaged(wheel, "its checksum is another one than when the folder was made")

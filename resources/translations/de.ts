@@ -4293,8 +4293,8 @@
             <translation>Nicht alle Zeilen wurden gelesen</translation>
         </message>
         <message>
-            <source>Not everything could be deleted: {value}.</source>
-            <translation>Nicht alles konnte gelöscht werden: {value}.</translation>
+            <source>Not everything could be deleted: {reason_of}.</source>
+            <translation>Nicht alles konnte gelöscht werden: {reason_of}.</translation>
         </message>
         <message>
             <source>Not found: moved, renamed, or on a disk that is not connected</source>
@@ -6379,16 +6379,16 @@
             <translation>Der Treiber von {title} ({driver}) ist zu alt für PyTorch: Es braucht einen für mindestens CUDA 11.8. Aktualisieren Sie den NVIDIA-Treiber, dann die Engine.</translation>
         </message>
         <message>
-            <source>The engine could not be deleted in full: {value}.</source>
-            <translation>Die Engine konnte nicht ganz gelöscht werden: {value}.</translation>
+            <source>The engine could not be deleted in full: {reason_of}.</source>
+            <translation>Die Engine konnte nicht ganz gelöscht werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>The engine could not be installed: {value}.</source>
-            <translation>Die Engine konnte nicht installiert werden: {value}.</translation>
+            <source>The engine could not be installed: {reason_of}.</source>
+            <translation>Die Engine konnte nicht installiert werden: {reason_of}.</translation>
         </message>
         <message>
-            <source>The engine could not be started: {value}.</source>
-            <translation>Die Engine ließ sich nicht starten: {value}.</translation>
+            <source>The engine could not be started: {reason_of}.</source>
+            <translation>Die Engine ließ sich nicht starten: {reason_of}.</translation>
         </message>
         <message>
             <source>The engine does not work: {rstrip}.</source>
@@ -6439,8 +6439,8 @@
             <translation>Die Umgebung der Engine konnte nicht angelegt werden</translation>
         </message>
         <message>
-            <source>The engine's folder cannot be used: {value}.</source>
-            <translation>Der Ordner der Engine kann nicht verwendet werden: {value}.</translation>
+            <source>The engine's folder cannot be used: {reason_of}.</source>
+            <translation>Der Ordner der Engine kann nicht verwendet werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The engines are there already.</source>
@@ -6463,8 +6463,8 @@
             <translation>Der Export ist fertig.</translation>
         </message>
         <message>
-            <source>The file of certificates cannot be used: {value}.</source>
-            <translation>Die Datei mit Zertifikaten kann nicht verwendet werden: {value}.</translation>
+            <source>The file of certificates cannot be used: {reason_of}.</source>
+            <translation>Die Datei mit Zertifikaten kann nicht verwendet werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The file that all quantisations are made of</source>
@@ -6755,8 +6755,8 @@
             <translation>Die Pakete konnten nicht installiert werden</translation>
         </message>
         <message>
-            <source>The playground could not be saved: {value}.</source>
-            <translation>„Ausprobieren“ konnte nicht gespeichert werden: {value}.</translation>
+            <source>The playground could not be saved: {reason_of}.</source>
+            <translation>„Ausprobieren“ konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The process on {device} ({value} of {count})</source>
@@ -6767,8 +6767,8 @@
             <translation>Die Prozesse des Trainings sehen nicht dieselben Zeilen.</translation>
         </message>
         <message>
-            <source>The project could not be saved: {value}.</source>
-            <translation>Das Projekt konnte nicht gespeichert werden: {value}.</translation>
+            <source>The project could not be saved: {reason_of}.</source>
+            <translation>Das Projekt konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The project file has an entry “{key}” that means nothing here.</source>
@@ -6799,8 +6799,8 @@
             <translation>Der Proxy verlangt Benutzername und Passwort: Schreiben Sie beides in der Variablen HTTPS_PROXY vor seine Adresse, wie in NAME:PASSWORT@RECHNER:PORT. Das Protokoll lässt sie weg.</translation>
         </message>
         <message>
-            <source>The queue could not be changed: {value}.</source>
-            <translation>Die Warteschlange konnte nicht geändert werden: {value}.</translation>
+            <source>The queue could not be changed: {reason_of}.</source>
+            <translation>Die Warteschlange konnte nicht geändert werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The queue is a file in the project's runs folder, which every window and the command line share. The runs in it are whole without it.</source>
@@ -6867,12 +6867,12 @@
             <translation>Die Gewichtszeilen dieses Modells passen nicht in die Blöcke dieses Typs</translation>
         </message>
         <message>
-            <source>The run could not be reached: {value}.</source>
-            <translation>Der Lauf war nicht zu erreichen: {value}.</translation>
+            <source>The run could not be reached: {reason_of}.</source>
+            <translation>Der Lauf war nicht zu erreichen: {reason_of}.</translation>
         </message>
         <message>
-            <source>The run folder could not be made: {value}.</source>
-            <translation>Der Ordner des Laufs konnte nicht angelegt werden: {value}.</translation>
+            <source>The run folder could not be made: {reason_of}.</source>
+            <translation>Der Ordner des Laufs konnte nicht angelegt werden: {reason_of}.</translation>
         </message>
         <message>
             <source>The run has no {quantization} file.</source>
@@ -8094,8 +8094,8 @@
             <translation>Was Ollama bekommen hat</translation>
         </message>
         <message>
-            <source>What belongs to the run could not be saved: {value}.</source>
-            <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {value}.</translation>
+            <source>What belongs to the run could not be saved: {reason_of}.</source>
+            <translation>Was zum Lauf gehört, konnte nicht gespeichert werden: {reason_of}.</translation>
         </message>
         <message>
             <source>What can be done with the chosen runs; also with the right button</source>
@@ -9286,8 +9286,8 @@
             <translation>es ist für {only_for} gemacht und lässt von jedem anderen nur Rauschen</translation>
         </message>
         <message>
-            <source>its Python cannot be started: {value}</source>
-            <translation>ihr Python lässt sich nicht starten: {value}</translation>
+            <source>its Python cannot be started: {reason_of}</source>
+            <translation>ihr Python lässt sich nicht starten: {reason_of}</translation>
         </message>
         <message>
             <source>its answer is empty</source>
@@ -9394,8 +9394,8 @@
             <translation>ihre Beiträge sind in falscher Reihenfolge</translation>
         </message>
         <message>
-            <source>its worker ended: {value}</source>
-            <translation>ihr Arbeitsprozess endete: {value}</translation>
+            <source>its worker ended: {reason_of}</source>
+            <translation>ihr Arbeitsprozess endete: {reason_of}</translation>
         </message>
         <message>
             <source>its {key} is {got} instead of {wanted}</source>
@@ -10866,8 +10866,8 @@
             <translation>{name} war nicht lesbar: {why}.</translation>
         </message>
         <message>
-            <source>{name} could not be stored: {value}.</source>
-            <translation>{name} konnte nicht abgelegt werden: {value}.</translation>
+            <source>{name} could not be stored: {reason_of}.</source>
+            <translation>{name} konnte nicht abgelegt werden: {reason_of}.</translation>
         </message>
         <message>
             <source>{name} exists, but was not tried out: {reason}</source>
@@ -11600,8 +11600,8 @@
             <translation>{usual} ist üblich.</translation>
         </message>
         <message>
-            <source>{value} cannot be used: {value_}.</source>
-            <translation>{value} kann nicht verwendet werden: {value_}.</translation>
+            <source>{value} cannot be used: {reason_of}.</source>
+            <translation>{value} kann nicht verwendet werden: {reason_of}.</translation>
         </message>
         <message>
             <source>{value} may not be used while {doing}.</source>

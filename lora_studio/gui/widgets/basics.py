@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QToolButton,
     QVBoxLayout,
     QWidget,
+    QWidgetItem,
 )
 
 from lora_studio.gui.language import tr
@@ -240,6 +241,16 @@ class FlowLayout(QLayout):
         self.setContentsMargins(0, 0, 0, 0)
         self.setSpacing(spacing)
         self._items: list[QLayoutItem] = []
+
+    def addWidget(self, widget: QWidget) -> None:
+        """Adds a widget behind the last.
+
+        WORKAROUND: Qt's own `addWidget` makes the item in C++, and shiboken may forget such an item
+        while it lives, whenever it takes a holder of this layout for gone: asked for its size, it raises
+        "already deleted", and an exception out of a layout ends the program. Those made here it knows.
+        """
+        self.addChildWidget(widget)
+        self.addItem(QWidgetItem(widget))
 
     def addItem(self, item: QLayoutItem) -> None:
         """Qt's way to add."""
