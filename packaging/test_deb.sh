@@ -178,7 +178,7 @@ lint() {
     cp /usr/bin/true /tmp/runtime
     printf 'AI\002' | dd of=/tmp/runtime bs=1 seek=8 conv=notrunc status=none
     mkdir -p '/tmp/an image' '/tmp/read back'
-    VERSION=0.0.0 ZSTD_LEVEL=1 APPIMAGE_RUNTIME=/tmp/runtime bash packaging/linux/appimage.sh /out/root '/tmp/an image'
+    VERSION=0.0.0 ZSTD_LEVEL=1 APPIMAGE_RUNTIME=/tmp/runtime bash /source/packaging/linux/appimage.sh /out/root '/tmp/an image'
     '/tmp/an image/LoRA_Studio-0.0.0-x86_64.AppImage'
     unsquashfs -quiet -no-progress -offset \$(stat -c %s /tmp/runtime) -dest '/tmp/read back/App Dir' \
         '/tmp/an image/LoRA_Studio-0.0.0-x86_64.AppImage'
