@@ -296,6 +296,7 @@ def sentence(event: Event) -> str | None:
                 f"{event.python}: {words.plural(event.packages, 'package')}{kept}. "
                 f"{words.size(event.download)} to download; {words.size(event.needed)} of disk "
                 f"needed, {words.size(event.free)} free in {event.folder}."
+                + (" That is too little." if event.needed > event.free else "")
             )
         case EngineReady():
             return (
@@ -340,8 +341,10 @@ def _at_once(action: Callable[[folders.Root], Engine], as_json: bool) -> None:
         print_json(_facts(engine))
     else:
         display.say(f"{engine.name} is in use.")
-        if not engine.fits:
-            display.say(str(engines.other_version(engine.app_version)))
+        try:
+            engines.usable()
+        except ProblemError as error:
+            display.say(str(error.problems[0]))
 
 
 @contextlib.contextmanager

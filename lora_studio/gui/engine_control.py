@@ -107,6 +107,7 @@ class EngineControl(QObject):
         self.machine: MachineFound | None = None
         self.plan: Planned | None = None
         self.request: Request | None = None  # what the latest plan is of
+        self.agreed: Request | None = None  # what the user has begun with, and is not done
         self.progress: Progress | None = None
         self.warnings: list[Warned] = []
         self.ending: Ending | None = None
@@ -148,13 +149,23 @@ class EngineControl(QObject):
             self._set_up = work
 
     def carry_out(self) -> None:
-        """Does what was planned, or plans anew and does it."""
+        """Does what was planned."""
         work = self._set_up
         if work is not None:
             self._set_up = None
+            self.agreed = self.request
             stop = Stop()
             work.stop = stop
             self.start(work.carry_out, stop)
+
+    def go_on(self, request: Request) -> None:
+        """Plans what the user has begun with once more and does it, without another question."""
+        if self.running:
+            return
+        self.machine = self.plan = None
+        self.request = request
+        stop = Stop()
+        self.start(self._make(request, stop).carry_out, stop)
 
     def start(
         self, work: Callable[[], Iterator[Event]], stop: Stop, *, switches: bool = True

@@ -128,6 +128,8 @@ class EngineDialog(Dialog):
             self.accept()
         elif self.control.planned:
             self.control.carry_out()
+        elif self.control.agreed == self._request:
+            self.control.go_on(self._request)
         else:
             self._again(self._request)
 
@@ -184,8 +186,13 @@ class EngineDialog(Dialog):
         self.problem.setText(f"{tell(failed.what)} {tell(failed.remedy)}" if failed else "")
         self.problem.setVisible(failed is not None)
         self.log.setVisible(failed is not None and folders.root().log.is_file())
-        self.note.setText("\n".join(tell(str(one.problem)) for one in control.warnings))
-        self.note.setVisible(bool(control.warnings))
+        notes = [tell(str(one.problem)) for one in control.warnings]
+        if control.planned and control.plan is not None and control.plan.needed > control.plan.free:
+            notes.append(
+                tr("The disk has too little room: free some space, or choose another folder.")
+            )
+        self.note.setText("\n".join(notes))
+        self.note.setVisible(bool(notes))
         ready = isinstance(ending, Done) and not control.planned and not control.running
         cancelled = isinstance(ending, Cancelled)
         self.outcome.setText(
@@ -206,6 +213,8 @@ class EngineDialog(Dialog):
         does = tr(_DOES[self._request.mode])
         again = failed is not None or cancelled
         self.go.setText(tr("Close") if ready else tr("Try again") if again else does)
+        if self.go.isEnabled() and self.focusWidget() is self.close_:
+            self.go.setFocus()  # it went there by itself while there was nothing to go on with
         self._make_room()
 
     def _make_room(self) -> None:

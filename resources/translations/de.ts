@@ -6363,6 +6363,10 @@
             <translation>Die Geräte {device} nennen eines doppelt.</translation>
         </message>
         <message>
+            <source>The disk has too little room: free some space, or choose another folder.</source>
+            <translation>Auf dem Datenträger ist zu wenig Platz: schaffen Sie Platz, oder wählen Sie einen anderen Ordner.</translation>
+        </message>
+        <message>
             <source>The disk is full.</source>
             <translation>Der Datenträger ist voll.</translation>
         </message>

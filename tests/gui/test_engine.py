@@ -91,6 +91,42 @@ def test_a_failure_says_what_and_what_to_do_and_can_be_tried_again(
     assert len(script.requests) == 2
 
 
+def test_a_set_up_that_was_begun_is_gone_on_with_by_one_click(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    script = Script(Failed(problem=NO_NETWORK))
+    dialog = opened(script)
+    with qtbot.waitSignal(dialog.control.ended):
+        qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
+    assert dialog.go.text() == "Try again"
+    script.told = (READY,)
+    with qtbot.waitSignal(dialog.control.switched):
+        qtbot.mouseClick(dialog.go, Qt.MouseButton.LeftButton)
+    assert dialog.outcome.text() == "The engine is ready."
+    assert script.requests == [Request(), Request()]
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_begun(
+    opened: Callable[[Script], EngineDialog],
+) -> None:
+    assert not opened(Script()).note.isVisible()
+    small = opened(Script(plan=PLAN.model_copy(update={"free": 1_000_000_000})))
+    assert small.note.isVisible()
+    assert "too little room" in small.note.text()
+
+
+def test_the_key_that_presses_what_has_the_focus_begins_the_set_up(
+    qtbot: QtBot, opened: Callable[[Script], EngineDialog]
+) -> None:
+    dialog = opened(Script(READY))
+    dialog.close_.setFocus()  # as it does by itself while nothing can be begun
+    dialog.control.changed.emit()
+    focused = dialog.focusWidget()
+    assert focused is dialog.go
+    with qtbot.waitSignal(dialog.control.switched):
+        qtbot.keyClick(focused, Qt.Key.Key_Return)
+
+
 def test_a_finished_set_up_says_so_and_closes(
     qtbot: QtBot, opened: Callable[[Script], EngineDialog]
 ) -> None:

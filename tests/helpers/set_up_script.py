@@ -62,4 +62,5 @@ class Script:
         yield from self.told
         while self.hold and not self.stop.asked:
             time.sleep(0.01)
-        yield Cancelled() if self.hold else Done()
+        if not any(isinstance(event, Failed) for event in self.told):
+            yield Cancelled() if self.hold else Done()
