@@ -13,11 +13,12 @@ from itertools import pairwise
 from typing import Literal
 
 from lora_studio.core.dataset import Message
+from lora_studio.core.media_marks import media_mark
 from lora_studio.core.samples import Sample
 
 Fault = Literal[
     "empty_turn", "role_twice", "role_order", "mojibake", "control_characters", "lost_characters",
-    "markers", "refusal", "same_pair",
+    "markers", "media_marks", "refusal", "same_pair",
 ]  # fmt: skip
 
 #: Control characters without a use in text: all but tab, newline and carriage return; a byte order
@@ -185,6 +186,7 @@ _TESTS: dict[Fault, Callable[[Sample], bool]] = {
     "control_characters": lambda sample: any(_has_controls(text) for text in texts(sample)),
     "lost_characters": lambda sample: any("\ufffd" in text for text in texts(sample)),
     "markers": lambda sample: any(_has_markers(text) for text in texts(sample)),
+    "media_marks": lambda sample: any(map(media_mark, texts(sample))),
     "refusal": _has_refusal,
     "same_pair": _has_same_pair,
 }

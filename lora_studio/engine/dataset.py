@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from lora_studio.core.dataset import DatasetSpec, Message, RowFormat, Source, Task
 from lora_studio.core.events import SourceFound
+from lora_studio.core.faults import texts
+from lora_studio.core.media_marks import may_hold_mark, media_mark
 from lora_studio.core.problems import Problem, ProblemError, Where, fail
 from lora_studio.core.repairs import repair
 from lora_studio.core.row_formats import Verdict, convert, detect
+from lora_studio.core.row_mapping import names_in
 from lora_studio.core.samples import Sample, UnusableRow
-from lora_studio.core.words import plural
+from lora_studio.core.words import number, plural
 from lora_studio.engine.channel import Job
 from lora_studio.engine.near_duplicates import mixed
 from lora_studio.engine.row_scan import open_store
@@ -131,9 +134,10 @@ def recognised(store: RowStore, source: Source) -> Verdict:
 
 def _recognised(store: RowStore, source: Source) -> Verdict:
     rows = evidence(store)
-    verdict = detect(rows, store.facts.columns, source.format, source.mapping)
+    values = [row.values for row in rows]
+    verdict = detect(values, store.facts.columns, source.format, source.mapping)
     if rows or not store.facts.faults:
-        return verdict
+        return replace(verdict, problems=(*verdict.problems, *_marks(store, rows, verdict)))
     problem = _faults_alone(store, source)
     return replace(verdict, evidence=problem.what, problems=(problem,))
 
@@ -156,8 +160,48 @@ def _faults_alone(store: RowStore, source: Source) -> Problem:
     )
 
 
-def evidence(store: RowStore) -> list[dict[str, Any]]:
-    """Rows from all over a source, from some places only: each costs reading a block of rows."""
+def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterator[Problem]:
+    """A warning where rows hold marks of pictures, films or sounds, which nothing is put for."""
+    found = [(row, mark) for row in rows if (mark := _mark(row, verdict))]
+    if not found:
+        return
+    row, mark = found[0]
+    columns = [
+        name for slot in verdict.mapping.values() for name in names_in(slot, row.values or ())
+    ]
+    inside = [name for name in columns if mark in str((row.values or {}).get(name))]
+    yield Problem(
+        code="dataset.media_marks",
+        what=f"{plural(len(found), 'row')} of {number(len(rows))} looked at "
+        f"{'holds' if len(found) == 1 else 'hold'} a mark of a picture, a film or a sound, such as {mark} in "
+        f"“{inside[0] if inside else ''}” of row {row.number}. It is read as text: the model would answer to what it "
+        "does not see.",
+        remedy="Choose data of text alone, or take these rows out of the file, unless the mark is meant "
+        "as text. The check of the data names all of them.",
+        where=Where(
+            step="dataset",
+            field="sources",
+            file=store.file_of(row.number - 1).path,
+            line=row.line or None,
+            row=row.number,
+        ),
+        severity="warning",
+    )
+
+
+def _mark(row: RawRow, verdict: Verdict) -> str:
+    """The mark in what a row is trained as, "" for none."""
+    if verdict.format is None or not may_hold_mark(row.raw):
+        return ""
+    try:
+        sample = convert(row.values, verdict.format, verdict.mapping)
+    except UnusableRow:
+        return ""
+    return next(filter(None, map(media_mark, texts(sample))), "")
+
+
+def evidence(store: RowStore) -> list[RawRow]:
+    """Rows with values from all over a source, from some places only: each costs reading a block of rows."""
     count = len(store.facts.batches)
     places = sorted({round(index * (count - 1) / (_PLACES - 1)) for index in range(_PLACES)})
     each = -(-_EVIDENCE // len(places))
@@ -166,9 +210,9 @@ def evidence(store: RowStore) -> list[dict[str, Any]]:
         rows = store.batch(place).num_rows
         first = store.facts.batches[place][1]
         for index in range(0, rows, max(1, rows // each)):
-            values = store.raw(first + index).values
-            if values is not None:
-                found.append(values)
+            row = store.raw(first + index)
+            if row.values is not None:
+                found.append(row)
     return found
 
 

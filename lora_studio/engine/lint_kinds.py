@@ -70,6 +70,12 @@ KINDS: dict[str, Kind] = {
         "model would learn to write them into its answers.",
         fix="remove_markers",
     ),
+    "lint.media_marks": Kind(
+        "Marks of pictures, films or sounds",
+        "In {rows} there is a mark such as <image>, for which other programs put a picture, a film or "
+        "a sound. Here it is text: the model would answer to what it does not see. Take these rows out "
+        "of your file unless the mark is meant as text.",
+    ),
     "lint.refusals": Kind(
         "Refusals",
         "In {rows} an answer refuses, or speaks of itself as an AI model. Leave them out unless "
@@ -145,6 +151,7 @@ FAULTS: dict[str, Fault] = {
     "lint.control_characters": "control_characters",
     "lint.lost_characters": "lost_characters",
     "lint.markers": "markers",
+    "lint.media_marks": "media_marks",
     "lint.refusals": "refusal",
 }
 COMPARED: tuple[str, ...] = (

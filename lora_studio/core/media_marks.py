@@ -1,0 +1,36 @@
+"""Marks in a text that other programs put a picture, a film or a sound for, such as `<image>`."""
+
+from __future__ import annotations
+
+import re
+
+#: Of HTML, SVG and RSS these are tags, which texts put in quotes, or call tag or element.
+_TAG = re.compile(
+    r"(?<![`'\"“‘])<(image|video|audio)>(?:(?P<empty>(?:\./)?</\1>)|(?![`'\"”’]| (?:tag|element)))"
+)
+_MARK = re.compile(
+    r"<img>[^<>\n]{0,300}</img>"
+    r"|<(?:image|video|audio)(?:[_ -]?\d{1,3}|_(?:placeholder|pad|token|here))>|<ImageHere>"
+)
+_MAY_BE = re.compile(r"<(?:im(?:age|g)|video|audio|ImageHere)")
+
+
+def may_hold_mark(text: str) -> bool:
+    """Whether a text is worth a closer look, as hardly any is; JSON will do, too."""
+    return bool(_MAY_BE.search(text))
+
+
+def media_mark(text: str) -> str:
+    """A mark of a picture, a film or a sound in a text, "" for none."""
+    if not may_hold_mark(text):
+        return ""
+    if found := _MARK.search(text):
+        return found[0]
+    ends: dict[str, int] = {}  # of the last tag that ends one of this name
+    for tag in _TAG.finditer(text):
+        name = tag[1]
+        if name not in ends:
+            ends[name] = text.rfind(f"</{name}>")
+        if tag["empty"] or ends[name] < tag.end():
+            return tag[0]
+    return ""

@@ -1,0 +1,66 @@
+"""Marks that other programs put pictures for: said with row and column, and only where they are marks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lora_studio.core import commands, events
+from lora_studio.core.dataset import DatasetSpec, Source
+from lora_studio.core.problems import Problem
+from tests.helpers.jobs import handle
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+TEXT = {"instruction": "Who?", "input": "", "output": "I."}
+
+
+def problems(path: Path, rows: list[dict[str, Any]]) -> tuple[Problem, ...]:
+    path.write_text("\n".join(map(json.dumps, rows)))
+    spec = DatasetSpec(sources=(Source(path=str(path)),))
+    channel = handle(commands.InspectDataset(dataset=spec))
+    (found,) = channel.last(events.DatasetInspected).sources
+    assert found.used == len(rows)
+    return found.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("<image>\nWhat is it?", "<image>"),
+        ("Describe it. <video>", "<video>"),
+        ("What do you hear in <audio>?", "<audio>"),
+        ("Compare <image_1> with <image_2>.", "<image_1>"),
+        ("(<image>./</image>)\nWhat is it?", "<image>./</image>"),
+        ("Picture 1: <img>cat.jpg</img>", "<img>cat.jpg</img>"),
+    ],
+)
+def test_a_mark_of_a_picture_is_named_with_its_row_and_column(
+    tmp_path: Path, text: str, mark: str
+) -> None:
+    (problem,) = problems(tmp_path / "rows.jsonl", [TEXT, {**TEXT, "input": text}])
+    assert problem.code == "dataset.media_marks"
+    assert problem.severity == "warning"
+    assert problem.where.row == 2
+    assert f"such as {mark} in “input” of row 2" in problem.what
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<video controls><source src="a.mp4"></video>',
+        "<video><source src=a></video>",
+        "<rss><image><url>a</url></image></rss>",
+        "What does the <video> tag do, and what `<audio>`?",
+        "<img src=a><image href=b />",
+    ],
+)
+def test_tags_of_a_page_are_no_marks(tmp_path: Path, text: str) -> None:
+    assert problems(tmp_path / "rows.jsonl", [{**TEXT, "input": text}]) == ()
+
+
+def test_a_mark_in_a_column_that_is_not_used_is_none(tmp_path: Path) -> None:
+    assert problems(tmp_path / "rows.jsonl", [{**TEXT, "note": "<image>"}]) == ()
