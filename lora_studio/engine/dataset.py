@@ -166,15 +166,14 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterato
     if not found:
         return
     row, mark = found[0]
-    columns = [
-        name for slot in verdict.mapping.values() for name in names_in(slot, row.values or ())
-    ]
-    inside = [name for name in columns if mark in str((row.values or {}).get(name))]
+    values = row.values or {}
+    columns = [name for slot in verdict.mapping.values() for name in names_in(slot, values)]
+    inside = next((name for name in columns if mark in str(values.get(name))), columns[0])
     yield Problem(
         code="dataset.media_marks",
         what=f"{plural(len(found), 'row')} of {number(len(rows))} looked at "
         f"{'holds' if len(found) == 1 else 'hold'} a mark of a picture, a film or a sound, such as {mark} in "
-        f"“{inside[0] if inside else ''}” of row {row.number}. It is read as text: the model would answer to what it "
+        f"“{inside}” of row {row.number}. It is read as text: the model would answer to what it "
         "does not see.",
         remedy="Choose data of text alone, or take these rows out of the file, unless the mark is meant "
         "as text. The check of the data names all of them.",

@@ -153,11 +153,11 @@ def _first_value(start: bytes, depth: int) -> bytes | None:
 
 
 def _with_first_rows(shape: JsonShape, start: bytes, depth: int) -> JsonShape:
-    """The shape of rows that are lists or inside of others, where the first one is; its names where it
-    has names and the second as many cells."""
-    found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:2]
+    """The shape of rows that are inside of others, where one of the first is, or lists, where the first
+    one is; its names where it has names and the second as many cells."""
+    found = [item for item in Splitter(depth).feed(start[:65536]) if not item.is_loose][:_LINES]
     rows = [loaded(item.text) for item in found]
-    if rows and row_envelopes.is_envelope(rows[0]):
+    if any(map(row_envelopes.is_envelope, rows)):
         return replace(shape, is_enveloped=True)
     if not rows or not isinstance(rows[0], list):
         return shape

@@ -4,6 +4,9 @@
 - Label Studio: the data of a task with what its first annotation says, under the names of the fields.
 - Argilla: the fields of a record with its responses, else its suggestions, under their names.
 - Logs of chat requests: the messages asked with the first answer to them.
+
+What people wrote wins over what stood there. What they skipped or discarded is no row, nor is an answer
+that was cut off.
 """
 
 from __future__ import annotations
@@ -11,7 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lora_studio.core.row_columns import names_known
+
+#: What is told of rows of which something is left out.
+SEVERAL = "several answers came or several people answered, and the first is read"
+
 _CUT = "the dataset viewer has cut off some of its cells"
+_SKIPPED = "who was to annotate it skipped or discarded it"
+_UNENDED = "its answer was cut off or filtered before its end"
+#: Why an answer ended that was not at its end.
+_CUT_SHORT = ("length", "content_filter", "max_tokens")
+#: Names of a record's and of a task's own; beside others that are known the object is a row itself.
+_OWN = ("data", "fields", "responses", "suggestions")
 #: What of an annotation is its text, its choice or its number.
 _GIVEN = ("text", "choices", "selected", "rating", "number", "taxonomy")
 
@@ -31,16 +45,34 @@ def opened(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if _is_viewed(values):
         return values["row"], _CUT if values.get("truncated_cells") else ""
     if _is_task(values):
-        return {**_annotated(values["annotations"]), **values["data"]}, ""
+        notes = values["annotations"]
+        is_skipped = bool(notes) and not _valid(notes)
+        found, written = _annotated(notes)
+        return {**found, **values["data"], **written}, _SKIPPED if is_skipped else ""
     if _is_record(values):
+        fields, given = values["fields"], values.get("responses")
+        said = _said(given)
+        is_skipped = not said and any(given.values()) if isinstance(given, dict) else False
         return {
             **_said(values.get("suggestions")),
-            **_said(values.get("responses")),
-            **values["fields"],
-        }, ""
+            **fields,
+            **said,
+        }, _SKIPPED if is_skipped else ""
     if _is_request(values):
-        return _asked_and_answered(values), ""
+        is_cut = (_choice(values) or {}).get("finish_reason") in _CUT_SHORT
+        return _asked_and_answered(values), _UNENDED if is_cut else ""
     return values, ""
+
+
+def leaves_out(values: dict[str, Any]) -> bool:
+    """Whether an object holds more answers than the one that is read."""
+    if _is_task(values):
+        return len(_valid(values["annotations"])) > 1
+    if _is_record(values):
+        given = values.get("responses")
+        held = given.values() if isinstance(given, dict) else ()
+        return any(isinstance(one, list) and len(_kept(one)) > 1 for one in held)
+    return not _is_viewed(values) and _is_request(values) and len(_choices(values)) > 1
 
 
 def _is_viewed(values: dict[str, Any]) -> bool:
@@ -50,14 +82,20 @@ def _is_viewed(values: dict[str, Any]) -> bool:
 
 def _is_task(values: dict[str, Any]) -> bool:
     notes, data = values.get("annotations"), values.get("data")
-    if not isinstance(data, dict) or not isinstance(notes, list):
+    if not isinstance(data, dict) or not isinstance(notes, list) or _is_row(values):
         return False
     return all(isinstance(one, dict) and isinstance(one.get("result"), list) for one in notes)
 
 
 def _is_record(values: dict[str, Any]) -> bool:
     held = (values.get(name) for name in ("responses", "suggestions"))
-    return isinstance(values.get("fields"), dict) and any(isinstance(one, dict) for one in held)
+    is_held = isinstance(values.get("fields"), dict) and any(isinstance(one, dict) for one in held)
+    return is_held and not _is_row(values)
+
+
+def _is_row(values: dict[str, Any]) -> bool:
+    """Whether an object has usual columns beside those of a record or a task."""
+    return names_known(values.keys() - _OWN) > 1
 
 
 def _is_request(values: dict[str, Any]) -> bool:
@@ -65,27 +103,47 @@ def _is_request(values: dict[str, Any]) -> bool:
     return bool(asked) and (asked is values.get("body") or _answer(values) is not None)
 
 
-def _annotated(annotations: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the first annotation that was not cancelled says, by the names of its fields."""
-    valid = (one for one in annotations if not one.get("was_cancelled"))
+def _valid(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The annotations that were not cancelled."""
+    return [one for one in annotations if not one.get("was_cancelled")]
+
+
+def _annotated(annotations: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the first annotation says by the names of its fields, and of that what somebody wrote.
+
+    What was written stands in the place of what the task holds under that name: it is the same text
+    as somebody has corrected it.
+    """
     found: dict[str, Any] = {}
-    for result in next(valid, {"result": []})["result"]:
+    written: dict[str, Any] = {}
+    for result in next(iter(_valid(annotations)), {"result": []})["result"]:
         value = result.get("value") if isinstance(result, dict) else None
         if isinstance(value, dict) and isinstance(
             name := result.get("from_name", result.get("type")), str
         ):
             given = next((value[key] for key in _GIVEN if key in value), None)
-            found[name] = given[0] if isinstance(given, list) and len(given) == 1 else given
-    return found
+            given = given[0] if isinstance(given, list) and len(given) == 1 else given
+            found[name] = given
+            if result.get("type") == "textarea" and given:
+                written[name] = given
+    return found, written
 
 
 def _said(answers: Any) -> dict[str, Any]:
-    """The values of answers to the questions of a record, of several the first."""
+    """The values of answers to the questions of a record, of several the first that was handed in."""
     found: dict[str, Any] = {}
     for name, given in answers.items() if isinstance(answers, dict) else ():
-        one = given[0] if isinstance(given, list) and given else given
-        found[name] = one.get("value") if isinstance(one, dict) else one
+        kept = _kept(given if isinstance(given, list) else [given])
+        if kept:
+            found[name] = kept[0].get("value") if isinstance(kept[0], dict) else kept[0]
     return found
+
+
+def _kept(answers: list[Any]) -> list[Any]:
+    """The answers that were neither discarded nor are drafts."""
+    status = (one.get("status") if isinstance(one, dict) else None for one in answers)
+    pairs = zip(answers, status, strict=True)
+    return [one for one, state in pairs if state not in ("discarded", "draft")]
 
 
 def _asked_and_answered(values: dict[str, Any]) -> dict[str, Any]:
@@ -112,11 +170,22 @@ def _is_asking(messages: Any) -> bool:
 
 def _answer(values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The first answer in what came back."""
+    message = (_choice(values) or {}).get("message")
+    return message if isinstance(message, dict) else None
+
+
+def _choice(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first of the answers that came back, with why it ended."""
+    first = next(iter(_choices(values)), None)
+    return first if isinstance(first, dict) else None
+
+
+def _choices(values: Mapping[str, Any]) -> list[Any]:
+    """All answers that came back."""
     came = values.get("response", values.get("output"))
     inner = came.get("body") if isinstance(came, dict) else None
     for one in (inner, came, values):
         choices = one.get("choices") if isinstance(one, dict) else None
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            message = choices[0].get("message")
-            return message if isinstance(message, dict) else None
-    return None
+            return choices
+    return []

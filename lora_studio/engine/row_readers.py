@@ -24,7 +24,7 @@ from lora_studio.engine.row_blocks import (
     values_of,
     written,
 )
-from lora_studio.engine.row_envelopes import opened
+from lora_studio.engine.row_envelopes import SEVERAL, leaves_out, opened
 
 #: A text up to this many bytes is one row; a larger one is divided at blank lines.
 TEXT_ROW = 64 * 1024
@@ -181,7 +181,7 @@ class _Judge:
         rows = questions_of(values_of(raw)) if raw and self._is_nested else None
         if rows is None:
             if raw and self._is_inside:
-                raw, fault = self._opened(values_of(raw))
+                raw, fault = self._opened(values_of(raw), self._number(block))
             self.add_raw(block, raw, line, offset, fault)
             return
         places = list(places_of(text))
@@ -197,11 +197,14 @@ class _Judge:
             raw, fault = written(values)
             self.add_raw(block, raw, *at, fault)
 
-    def _opened(self, values: dict[str, Any]) -> tuple[bytes, str]:
+    def _opened(self, values: dict[str, Any], number: int) -> tuple[bytes, str]:
         """The row inside of an object, with what belongs to every row, or b"" and the fault."""
         fault = ""
         if self._is_enveloped:
+            has_more = leaves_out(values)
             values, fault = opened(values)
+            if has_more and not fault:
+                self._notes.odd(SEVERAL, number)
         values = self._about | values
         self._notes.meet(values)
         return (b"", fault) if fault else written(values)

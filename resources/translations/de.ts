@@ -1327,6 +1327,10 @@
             <translation>Wählen Sie Daten nur aus Text, oder entfernen Sie diese Spalten, wenn der Text genügt.</translation>
         </message>
         <message>
+            <source>Choose data of text alone, or take these rows out of the file, unless the mark is meant as text. The check of the data names all of them.</source>
+            <translation>Wählen Sie Daten nur aus Text, oder nehmen Sie diese Zeilen aus der Datei, es sei denn, das Zeichen ist als Text gemeint. Die Prüfung der Daten nennt sie alle.</translation>
+        </message>
+        <message>
             <source>Choose data of text alone.</source>
             <translation>Wählen Sie Daten nur aus Text.</translation>
         </message>
@@ -2946,6 +2950,10 @@
             <translation>In {rows} gibt es andere Spalten oder Arten von Werten als im Rest der Quelle: {reason}.</translation>
         </message>
         <message>
+            <source>In {rows} there is a mark such as &lt;image&gt;, for which other programs put a picture, a film or a sound. Here it is text: the model would answer to what it does not see. Take these rows out of your file unless the mark is meant as text.</source>
+            <translation>In {rows} steht ein Zeichen wie &lt;image&gt;, für das andere Programme ein Bild, einen Film oder einen Ton einsetzen. Hier ist es Text: Das Modell würde auf etwas antworten, das es nicht sieht. Nehmen Sie diese Zeilen aus Ihrer Datei, es sei denn, das Zeichen ist als Text gemeint.</translation>
+        </message>
+        <message>
             <source>In {rows} there is far more text than in the rest: {reason}. The longest row decides how much memory training takes.</source>
             <translation>In {rows} steht weit mehr Text als im Rest: {reason}. Die längste Zeile bestimmt, wie viel Speicher das Training braucht.</translation>
         </message>
@@ -3724,6 +3732,10 @@
         <message>
             <source>Mapping</source>
             <translation>Zuordnung</translation>
+        </message>
+        <message>
+            <source>Marks of pictures, films or sounds</source>
+            <translation>Zeichen für Bilder, Filme oder Töne</translation>
         </message>
         <message>
             <source>Measures on the training data which weights matter, so that few bits are spent well. The smallest quantisations cannot do without; from Q6_K up it makes little difference.</source>
@@ -9298,6 +9310,10 @@
             <translation>ihre Antwort ist leer</translation>
         </message>
         <message>
+            <source>its answer was cut off or filtered before its end</source>
+            <translation>ihre Antwort wurde vor dem Ende abgeschnitten oder gefiltert</translation>
+        </message>
+        <message>
             <source>its answers are not texts</source>
             <translation>ihre Antworten sind keine Texte</translation>
         </message>
@@ -10050,6 +10066,10 @@
             <translation>mehrere Adapter werden zusammengeführt, und einer ist ein DoRA</translation>
         </message>
         <message>
+            <source>several answers came or several people answered, and the first is read</source>
+            <translation>es kamen mehrere Antworten oder mehrere Menschen haben geantwortet, und die erste wird gelesen</translation>
+        </message>
+        <message>
             <source>several rows have the id of the row before it</source>
             <translation>mehrere Zeilen haben die Kennung der Zeile vor ihr</translation>
         </message>
@@ -10566,6 +10586,10 @@
             <translation>passt meistens: hier beginnen</translation>
         </message>
         <message>
+            <source>who was to annotate it skipped or discarded it</source>
+            <translation>wer sie annotieren sollte, hat sie übersprungen oder verworfen</translation>
+        </message>
+        <message>
             <source>writing model</source>
             <translation>Modell schreiben</translation>
         </message>
@@ -10744,6 +10768,14 @@
         <message>
             <source>{format}: fits as well</source>
             <translation>{format}: passt auch</translation>
+        </message>
+        <message>
+            <source>{found} of {rows} looked at hold a mark of a picture, a film or a sound, such as {mark} in “{inside}” of row {number}. It is read as text: the model would answer to what it does not see.</source>
+            <translation>{found} von {rows} angesehenen enthalten ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
+        </message>
+        <message>
+            <source>{found} of {rows} looked at holds a mark of a picture, a film or a sound, such as {mark} in “{inside}” of row {number}. It is read as text: the model would answer to what it does not see.</source>
+            <translation>{found} von {rows} angesehenen enthält ein Zeichen für ein Bild, einen Film oder einen Ton, etwa {mark} in „{inside}“ von Zeile {number}. Es wird als Text gelesen: Das Modell würde auf etwas antworten, das es nicht sieht.</translation>
         </message>
         <message>
             <source>{free_bytes} of {total_bytes} free</source>

@@ -162,10 +162,80 @@ def test_columns_that_are_called_like_those_of_programs_stay_columns(tmp_path: P
     rows = [
         {"row": 1, "fields": ["a"], "data": {"a": 1}, "annotations": "none", "body": "text", **QA},
         {"messages": CHAT["messages"], "body": "a text", "response": "a text"},
+        {"data": {"a": 1}, "annotations": [], **QA},
+        {"fields": {"a": 1}, "responses": {"a": "b"}, **QA},
     ]
     for row in rows:
         store = scan_text(tmp_path, "rows.jsonl", "\n".join([json.dumps(row)] * 2))
         assert values(store) == [row] * 2
+
+
+def written(text: str, **more: Any) -> dict[str, Any]:
+    """An annotation of Label Studio."""
+    value = {"from_name": "answer", "type": "textarea", "value": {"text": [text]}}
+    return {"result": [value], **more}
+
+
+def test_what_somebody_wrote_wins_over_what_was_there_and_what_was_discarded_is_not_read(
+    tmp_path: Path,
+) -> None:
+    asked = {"question": QA["question"], "answer": "A draft."}
+    answers = [
+        {"value": "Bad.", "status": "discarded"},
+        {"value": QA["answer"], "status": "submitted"},
+    ]
+    rows = [
+        {
+            "data": asked,
+            "annotations": [written("Bad.", was_cancelled=True), written(QA["answer"])],
+        },
+        {"data": asked, "annotations": [written("Bad.", was_cancelled=True)]},
+        {"fields": asked, "responses": {"answer": answers}},
+        {"fields": asked, "responses": {"answer": answers[:1]}},
+        {"fields": QA, "responses": {}, "suggestions": {"answer": {"value": "Bad."}}},
+    ]
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    assert values(store) == [QA, None, QA, None, QA]
+    assert {faults(store)[1], faults(store)[3]} == {
+        "who was to annotate it skipped or discarded it"
+    }
+    assert not store.facts.problems
+
+
+def test_of_several_answers_that_came_or_people_that_answered_the_first_is_read_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    given = [{"value": QA["answer"], "user_id": "u"}, {"value": "No.", "user_id": "v"}]
+    rows = [
+        {**ASKED, "choices": REPLY["choices"] * 2},
+        {
+            "data": {"question": QA["question"]},
+            "annotations": [written(QA["answer"]), written("No.")],
+        },
+        {"fields": {"question": QA["question"]}, "responses": {"answer": given}},
+        {**ASKED, **REPLY},
+    ]
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    chat = {"model": "m", **CHAT}
+    assert values(store) == [chat, QA, QA, chat]
+    (problem,) = store.facts.problems
+    assert "In 3 rows, row 1 the first: several answers came" in problem.what
+
+
+def test_an_answer_of_a_log_that_was_cut_off_does_not_train(tmp_path: Path) -> None:
+    reply = REPLY["choices"][0]
+    reasons = ("stop", "length", "content_filter", "tool_calls", None)
+    rows = [{**ASKED, "choices": [{**reply, "finish_reason": reason}]} for reason in reasons]
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [bool(fault) for fault in faults(store)] == [False, True, True, False, False]
+    assert faults(store)[1] == "its answer was cut off or filtered before its end"
+
+
+def test_rows_inside_of_others_are_found_behind_others_too(tmp_path: Path) -> None:
+    whole = {"choices": None, **CHAT}
+    rows = [whole, {**ASKED, **REPLY}]
+    store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
+    assert values(store) == [whole, {"model": "m", **CHAT}]
 
 
 @pytest.mark.parametrize("suffix", [".json", ".jsonl", ".txt", ""])
