@@ -3690,6 +3690,10 @@
             <translation>Gemacht für {only_for}.</translation>
         </message>
         <message>
+            <source>Made {date}: {engine}</source>
+            <translation>Vom {date}: {engine}</translation>
+        </message>
+        <message>
             <source>Make a token…</source>
             <translation>Token erzeugen…</translation>
         </message>

@@ -225,6 +225,21 @@ def installed(name: str, **facts: str) -> Engine:
     return engine
 
 
+def test_engines_that_are_called_the_same_are_told_apart_by_when_they_were_made(
+    qtbot: QtBot, window: Window
+) -> None:
+    installed("cpu-1", created="2026-11-26T10:15:30+01:00")
+    installed("cpu-2", created="2026-11-27T09:00:00+01:00")
+    installed("cuda-1", variant="cuda")
+    window.go("settings")
+    window.settings.refresh_engine(running=False)
+    box = window.settings.engine.choice.box
+    texts = {box.itemData(row): box.itemText(row) for row in range(box.count())}
+    assert texts["cpu-1"].startswith("Made 2026-11-26 10:15: Processor,")
+    assert texts["cpu-2"].startswith("Made 2026-11-27 09:00: Processor,")
+    assert texts["cuda-1"].startswith("NVIDIA,")
+
+
 def test_settings_offer_what_can_be_done_with_the_engines_there(
     qtbot: QtBot, window: Window
 ) -> None:

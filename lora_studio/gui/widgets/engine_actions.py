@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
@@ -64,7 +66,7 @@ class EngineActions(QWidget):
         """Shows what is installed now and what can be done with it."""
         found, current, before = engines.installed(), engines.current(), engines.before()
         self.state.setText(_state(current, found))
-        self.choice.set_choices({one.name: engine_words(one) for one in found})
+        self.choice.set_choices(_told_apart(found))
         if current is not None:
             self.choice.show_value(current.name)
         self._chooser.setVisible(len(found) > 1)
@@ -94,6 +96,17 @@ def _state(current: Engine | None, found: list[Engine]) -> str:
     return tr("No engine was set up; one would be put into {folder}.").format(
         folder=str(folders.root().path)
     )
+
+
+def _told_apart(found: list[Engine]) -> dict[str, str]:
+    """What each is called, with the time it was made at where another is called the same."""
+    texts = {one.name: engine_words(one) for one in found}
+    often = Counter(texts.values())
+    for one in found:
+        if often[texts[one.name]] > 1:
+            made = one.created[:16].replace("T", " ")
+            texts[one.name] = tr("Made {date}: {engine}").format(engine=texts[one.name], date=made)
+    return texts
 
 
 def engine_words(engine: Engine) -> str:
