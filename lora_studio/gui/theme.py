@@ -22,7 +22,7 @@ from PySide6.QtGui import (
     QPixmapCache,
 )
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QAbstractButton, QApplication, QPushButton
+from PySide6.QtWidgets import QAbstractButton, QApplication, QPushButton, QToolButton
 
 from lora_studio.core import paths
 from lora_studio.gui.preferences import TextSize
@@ -166,6 +166,7 @@ class Theme(QObject):
         if self._app.styleSheet():
             fit_again(self._app.allWidgets())
             self._app.setStyleSheet(self._substituted())
+            self._tint_again()
             self.changed.emit()
 
     def _choose(self, mode: Mode) -> Palette:
@@ -269,8 +270,9 @@ def set_icon(target: QAbstractButton | QAction, name: str, role: Role = "text") 
 
 
 def pixmap(name: str, tint: str, size: int = 20, *, room: int = 0) -> QPixmap:
-    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels, and so is the
-    `room` that it keeps from the words after it."""
+    """An icon of the set in any colour; sharp on every screen. `size` in logical pixels where text is not
+    enlarged, and so is the `room` that it keeps from the words after it: both grow with the text."""
+    size, room = Size.scaled(size), Size.scaled(room)
     screens = QGuiApplication.instance()
     ratio = screens.devicePixelRatio() if isinstance(screens, QGuiApplication) else 1.0
     mirrored = _is_mirrored()
@@ -332,7 +334,9 @@ def _refresh_icon(target: QAbstractButton | QAction) -> None:
         room = 0
         if isinstance(target, QPushButton):
             room = 5
-            target.setIconSize(QSize(20, 16))
+            target.setIconSize(QSize(Size.scaled(20), Size.scaled(16)))
+        elif isinstance(target, QToolButton):
+            target.setIconSize(QSize(Size.scaled(16), Size.scaled(16)))
         target.setIcon(icon(name, target.property("icon_role"), room=room))
 
 

@@ -303,6 +303,16 @@ def test_an_empty_plot_says_when_it_begins(plot: LossPlot) -> None:
     assert plot.empty.isHidden()
 
 
+def test_an_empty_plot_has_no_numbers_and_one_with_steps_has_some(plot: LossPlot) -> None:
+    def numbers() -> list[str]:
+        axes = (plot.chart._plot.getAxis(name) for name in ("left", "bottom"))
+        return [text for axis in axes for text in axis.tickStrings([1.0, 2.0], 1, 1)]
+
+    assert not any(numbers())
+    fill(plot, 3)
+    assert all(numbers())
+
+
 def test_a_loss_that_is_no_number_leaves_a_gap_and_no_warning(plot: LossPlot) -> None:
     for step, loss in enumerate([2.0, math.nan, 1.8, math.inf, 0.0, 1.5], start=1):
         plot.take(step_done(step, loss))

@@ -26,6 +26,7 @@ from lora_studio.gui.widgets.choice_controls import ComboControl, SegmentsContro
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.controls import name_control
 from lora_studio.gui.widgets.engine_actions import EngineActions
+from lora_studio.gui.widgets.fact_list import align_at_top
 from lora_studio.gui.widgets.update_card import UpdateCard
 from lora_studio.setup import app_update
 
@@ -81,8 +82,9 @@ class SettingsPage(Place):
             column(self._engine, self._folders(), None, spacing=Space.L),
         )
         inner.setMaximumWidth(Size.scaled(_WIDTH))
-        held = row(inner, None)
-        held.setStretch(0, 100)
+        held = row(inner, None, spacing=0)
+        held.setStretch(0, 1)
+        held.setStretch(1, 0)  # nothing, until the columns are as wide as they get
         self.body.addLayout(held)
         self.body.addStretch(1)
         state.facts_changed.connect(self._facts_changed)
@@ -167,9 +169,11 @@ class SettingsPage(Place):
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
         for index, (name, value, role) in enumerate(self._engine_facts()):
-            self._facts.addWidget(label(name, "muted"), index, 0, Qt.AlignmentFlag.AlignTop)
+            title = label(name, "muted")
             words_of = label(value, "error" if role == "error" else "body", wrap=True)
-            words_of.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            for part in (title, words_of):
+                align_at_top(part)
+            self._facts.addWidget(title, index, 0, Qt.AlignmentFlag.AlignTop)
             self._facts.addWidget(words_of, index, 1)
 
     def _engine_facts(self) -> list[tuple[str, str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,14 +46,29 @@ class _View(pg.PlotWidget):
         self._show_all()
 
 
-class _WholeNumbers(pg.AxisItem):
+class _Axis(pg.AxisItem):
+    """Has numbers only where there is something to measure."""
+
+    silent = False
+
+    def set_silent(self, on: bool) -> None:
+        """Leaves the numbers out, and keeps their room."""
+        if on != self.silent:
+            self.silent = on
+            self.picture = None
+            self.update()
+
+
+class _WholeNumbers(_Axis):
     """Tick labels with their thousands apart, and none between two whole numbers."""
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        if self.silent:
+            return [""] * len(values)
         return [words.number(round(value)) if value == round(value) else "" for value in values]
 
 
-class Scale(pg.AxisItem):
+class Scale(_Axis):
     """An upright axis whose numbers are written as people write them: 2e-4, not 0.0002.
 
     In a low chart some are left out, so that none stands on another.
@@ -70,6 +85,8 @@ class Scale(pg.AxisItem):
         ]
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        if self.silent:
+            return [""] * len(values)
         if self.logMode:
             return self.logTickStrings(values, scale, spacing)
         return [words.small(round(value * scale, 12)) for value in values]
@@ -147,6 +164,11 @@ class Chart(QWidget):
     def set_y_from_zero(self) -> None:
         """Pins the lower end of the left axis to zero."""
         self._plot.getViewBox().setLimits(yMin=0)
+
+    def set_silent(self, on: bool) -> None:
+        """Whether both axes are without numbers: there is nothing to read off yet."""
+        for name in self._labels:
+            cast(_Axis, self._plot.getAxis(name)).set_silent(on)
 
     def add_item(self, item: Any) -> None:
         """Adds an item that this package's classes made."""

@@ -68,6 +68,7 @@ class CurveChart(Chart):
         self._plot.getAxis("left").setWidth(axis_width())
         for name in ("left", "bottom"):
             self._plot.getAxis(name).setStyle(maxTickLevel=0)
+        self.set_silent(True)
         self._box.sigXRangeChanged.connect(self._fit_height)
         self._box.sigRangeChangedManually.connect(self._moved_by_hand)
 
@@ -133,6 +134,7 @@ class CurveChart(Chart):
         """The curves have changed."""
         for trace in self._traces:
             trace.renew()
+        self.set_silent(self.span() is None)
         self.tags.update()
         if self._leader is None and self.following:
             self._show_whole_width()

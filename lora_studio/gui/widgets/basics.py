@@ -92,7 +92,6 @@ def tool_button(
     made = QToolButton(autoRaise=True)
     made.setToolTip(tip)
     made.setAccessibleName(tip)
-    made.setIconSize(QSize(16, 16))
     set_icon(made, icon, role)
     if on_click is not None:
         made.clicked.connect(lambda _=False: on_click())

@@ -14,6 +14,7 @@ from lora_studio.core.spec import FieldFacts
 from lora_studio.gui import docs_viewer
 from lora_studio.gui.language import tr
 from lora_studio.gui.project_state import ProjectState
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Space, current, pixmap
 from lora_studio.gui.told import tell
 from lora_studio.gui.widgets.basics import button, column, label, restyle, row
@@ -125,7 +126,7 @@ class FieldEditor(QWidget):
         if self.about.unit:
             held.addWidget(label(tr(self.about.unit), "muted"))
             held.addStretch(1)
-        self._glyph.setFixedSize(16, 16)
+        sized(self._glyph, width=16, height=16)
         said = column(self.error, row(self._fix_button, None), spacing=0)
         error = row(self._glyph, said, spacing=Space.XS)
         error.setAlignment(self._glyph, Qt.AlignmentFlag.AlignTop)

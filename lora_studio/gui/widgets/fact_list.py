@@ -21,6 +21,16 @@ _LONGEST = 160
 Fact = tuple[str, str]
 
 
+def align_at_top(part: QLabel) -> None:
+    """Makes words selectable and puts them at the top of their place.
+
+    Names beside values are made so, too: Qt lays out words that can be selected a pixel higher.
+    """
+    part.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    sideways = part.alignment() & Qt.AlignmentFlag.AlignHorizontal_Mask
+    part.setAlignment(sideways | Qt.AlignmentFlag.AlignTop)
+
+
 class FactList(QWidget):
     """A name to the left, its value to the right; values can be selected and copied."""
 
@@ -72,7 +82,8 @@ class FactList(QWidget):
 
     def _add(self) -> None:
         name, value = label(role="muted"), label(wrap=True)
-        value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        for part in (name, value):
+            align_at_top(part)
         row = len(self._labels)
         self._grid.addWidget(name, row, 0, Qt.AlignmentFlag.AlignTop)
         self._grid.addWidget(value, row, 1)

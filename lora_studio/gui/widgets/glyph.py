@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, current, pixmap, theme
 from lora_studio.gui.widgets.basics import LabelRole, label, row, set_role
 
@@ -29,7 +30,7 @@ class Glyph(QLabel):
         """`name` is one of the icon set."""
         super().__init__()
         self._name, self._role = name, role
-        self.setFixedSize(16, 16)
+        sized(self, width=16, height=16)
         theme().changed.connect(self._paint)
         self._paint()
 

@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 
 from lora_studio.gui.language import tr
 from lora_studio.gui.messages import Level, Message
+from lora_studio.gui.text_size import sized
 from lora_studio.gui.theme import Role, Space, current, pixmap, theme
 from lora_studio.gui.told import tell
 from lora_studio.gui.what_now import what_now
@@ -40,7 +41,7 @@ class MessageBar(QFrame):
         self.setAccessibleName(tr("Message"))
         self._message: Message | None = None
         self._glyph = QLabel()
-        self._glyph.setFixedSize(20, 20)
+        sized(self._glyph, width=20, height=20)
         self._text = label("", wrap=True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.action = button("", lambda: self._tell(self.act), kind="link")

@@ -46,7 +46,7 @@ class ProblemStrip(QFrame):
         self._problems: list[Problem] = []
         self._at = -1  # the one that `go_on` has jumped to
         self._glyph = QLabel()
-        self._glyph.setFixedSize(16, 16)
+        sized(self._glyph, width=16, height=16)
         self._count = label("", "label")
         self._line = QHBoxLayout()
         self._line.setSpacing(Space.XS)
@@ -154,7 +154,7 @@ class ProblemStrip(QFrame):
 
     def _row(self, problem: Problem) -> QHBoxLayout:
         glyph = QLabel()
-        glyph.setFixedSize(16, 16)
+        sized(glyph, width=16, height=16)
         role = _role(problem)
         glyph.setPixmap(pixmap(_GLYPHS[role], getattr(current(), role), 16))
         place = label(tr(STEP_TITLES.get(problem.where.step or "", mark("Project"))), "muted")

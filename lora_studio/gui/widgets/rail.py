@@ -31,8 +31,8 @@ _TINTS = {
 }  # fmt: skip
 #: Narrowest, in pixels; wider where a title needs it.
 WIDTH = 184
-#: Icon, glyph and distances beside a title.
-_AROUND = 80
+#: Sides of the icon and of the glyph where text is not enlarged, and pixels around the glyph.
+_ICON, _GLYPH, _END = 20, 18, 10
 
 #: In the middle, at the side where lines begin: Qt mirrors AlignLeft by the painter's direction.
 _ALIGNED = Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft
@@ -84,7 +84,8 @@ class RailButton(QAbstractButton):
     def _needed(self) -> int:
         """The width that the title takes in the bold type of the current place."""
         title = QFontMetrics(body_font(bold=True)).horizontalAdvance(self.text())
-        return max(WIDTH - 2 * Space.S, _AROUND + title)
+        around = 2 * Space.M + Size.scaled(_ICON) + Size.scaled(_GLYPH) + _END + Space.S
+        return max(WIDTH - 2 * Space.S, around + title)
 
     def event(self, event: QEvent) -> bool:
         """Repaints when the mouse comes or goes."""
@@ -100,11 +101,13 @@ class RailButton(QAbstractButton):
         palette, here, enabled = current(), self.isChecked(), self.isEnabled()
         tint = palette.disabled if not enabled else palette.accent if here else palette.muted
         middle = self.height() // 2
-        icon = self._mirrored(QRect(Space.M, middle - 10, 20, 20))
-        painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint))
+        side, mark = Size.scaled(_ICON), Size.scaled(_GLYPH)
+        icon = self._mirrored(QRect(Space.M, middle - side // 2, side, side))
+        painter.drawPixmap(icon.topLeft(), pixmap(self._icon, tint, _ICON))
         painter.setPen(color("text" if enabled else "disabled"))
         painter.setFont(body_font(bold=here))
-        left, width = Space.M + 20 + Space.M, self.width() - 44 - 28
+        left = Space.M + side + Space.M
+        width = self.width() - left - mark - _END
         if not self._state.words:
             painter.drawText(
                 self._mirrored(QRect(left, 0, width + 20, self.height())),
@@ -128,8 +131,8 @@ class RailButton(QAbstractButton):
         )
         glyph = "state-here" if here and self._state.state == "todo" else _GLYPHS[self._state.state]
         tint = palette.accent if glyph == "state-here" else tint
-        place = self._mirrored(QRect(self.width() - 28, middle - 9, 18, 18))
-        painter.drawPixmap(place.topLeft(), pixmap(glyph, tint, 18))
+        place = self._mirrored(QRect(self.width() - mark - _END, middle - mark // 2, mark, mark))
+        painter.drawPixmap(place.topLeft(), pixmap(glyph, tint, _GLYPH))
 
     def _mirrored(self, place: QRect) -> QRect:
         return QStyle.visualRect(self.layoutDirection(), self.rect(), place)

@@ -12,7 +12,7 @@ from lora_studio.core import chat, speakers
 from lora_studio.core.chat import AnySpeaker, GgufFile, OnBase
 from lora_studio.core.speakers import Choice
 from lora_studio.gui.language import tr
-from lora_studio.gui.theme import Space, current, pixmap
+from lora_studio.gui.theme import Size, Space, current, pixmap
 from lora_studio.gui.told import tell
 
 #: Runs that are listed themselves; older ones stand in a menu of their own.
@@ -83,8 +83,9 @@ class SpeakerMenu(QPushButton):
         arrow = pixmap("chevron-down", current().muted if self.isEnabled() else current().line, 16)
         leftwards = self.layoutDirection() == Qt.LayoutDirection.RightToLeft
         painter = QPainter(self)
-        place = Space.S if leftwards else self.width() - 16 - Space.S
-        painter.drawPixmap(place, (self.height() - 16) // 2, arrow)
+        side = Size.scaled(16)
+        place = Space.S if leftwards else self.width() - side - Space.S
+        painter.drawPixmap(place, (self.height() - side) // 2, arrow)
         painter.end()
 
     def _elide(self) -> None:

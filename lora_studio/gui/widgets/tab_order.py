@@ -86,13 +86,27 @@ def _is_stop(widget: QWidget, window: QWidget) -> bool:
     everything = QGuiApplication.styleHints().tabFocusBehavior() == all_controls
     needed = Qt.FocusPolicy.TabFocus if everything else Qt.FocusPolicy.StrongFocus
     return (
-        widget.focusPolicy() & needed == needed
+        _policy(widget) & needed == needed
         and widget.focusProxy() is None
         and widget.isEnabled()
         and widget.window() is window
         and widget.isVisibleTo(window)
         and not _stands_back(widget)
     )
+
+
+def _policy(widget: QWidget) -> Qt.FocusPolicy:
+    """How a part takes the focus; of a group of buttons as whichever of them takes it most readily.
+
+    Once one of them has had the focus, Qt takes Tab from the others, and gives it back to none that is
+    chosen by the program later.
+    """
+    policy = widget.focusPolicy()
+    group = widget.group() if isinstance(widget, QAbstractButton) else None
+    if group is not None and group.exclusive():
+        for button in group.buttons():
+            policy |= button.focusPolicy()
+    return policy
 
 
 def _stands_back(widget: QWidget) -> bool:
