@@ -166,6 +166,8 @@ def _prompt_completion(slots: Slots) -> Sample:
     if "prompt" not in slots:
         raise UnusableRow("it has no prompt")
     before = _prompt(prompt)
+    if isinstance(completion, dict) and completion.get("role") == "assistant":
+        completion = [completion]  # as a server gave it
     if style_of(completion) and not isinstance(completion, str):
         return _sft(slots, [*before, *_behind(before, conversation(completion))])
     return _sft(slots, [*before, _answer(slots, "completion")])

@@ -6,6 +6,7 @@ those of Bedrock (`toolUse`) and Gemini (`functionCall`) do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,12 @@ _CALL_IDS = ("tool_use_id", "toolUseId", "tool_call_id", "call_id")
 _REASONS = ("reasoningText", "text", "content", "value", "summary")
 _RESULTS = ("content", "response", "output")
 _NOT_TEXT = "a turn holds something other than text"
+#: Parts that are calls which a server makes itself, results of these, or files, by what else they have.
+_FOREIGN = (
+    (re.compile(r"\w+_tool_use"), "input"),
+    (re.compile(r"\w+_tool_result"), "tool_use_id"),
+    (re.compile("document|search_result"), "source"),
+)
 
 
 class Parts(NamedTuple):
@@ -50,6 +57,8 @@ def parts_of(value: Any, names: Mapping[str, str] | None = None) -> Parts:
     listed = [value] if isinstance(value, dict) and is_part(value) else value
     if not isinstance(listed, list | tuple):
         return Parts(text_of(value))
+    if any(map(_is_foreign, listed)):
+        raise UnusableRow(_NOT_TEXT)
     if not all(isinstance(part, str) or is_part(part) for part in listed):
         if any(isinstance(part, dict) and is_part(part) for part in listed):
             raise UnusableRow(_NOT_TEXT)
@@ -91,6 +100,14 @@ def is_part(part: Any) -> bool:
         known = _TEXT_PARTS + _OTHER_PARTS + _UNREADABLE_PARTS
         return kind in known or kind.startswith(_MEDIA_PARTS)
     return kind is None and (isinstance(part.get("text"), str) or _field(part) is not None)
+
+
+def _is_foreign(part: Any) -> bool:
+    """Whether an object is a part that is not text, rather than the JSON that a turn consists of."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    return isinstance(kind, str) and any(
+        name.fullmatch(kind) and field in part for name, field in _FOREIGN
+    )
 
 
 def _kind_of(part: Any) -> tuple[str, Any]:

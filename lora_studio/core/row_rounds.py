@@ -11,7 +11,7 @@ from lora_studio.core.row_values import is_blank, key_of
 _ROUND = re.compile(r"(?:turn|round)[ _-]?(\d{1,6})")
 #: What stands before and behind every field of such a round: `<|Human|>: …<eoh>`.
 _BEFORE = re.compile(r"\A\s*<\|[^<>|\n]{1,40}\|>:[ \t]?\n?")
-_BEHIND = re.compile(r"\s*<eo\w{1,10}>\s*\Z")
+_BEHIND = re.compile(r"\s*<eo[chmrt]>\s*\Z")
 
 
 def numbered_rounds(value: Any) -> list[dict[str, Any]]:

@@ -21,8 +21,13 @@ def best_path(turn: dict[str, Any]) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] | None = turn
     while found is not None:
         yield found
-        replies = [reply for reply in found.get("replies") or () if not reply.get("deleted")]
+        replies = [reply for reply in found.get("replies") or () if _counts(reply)]
         found = min(replies, key=_rank, default=None)
+
+
+def _counts(reply: dict[str, Any]) -> bool:
+    """Whether a reply was neither deleted nor refused in its review."""
+    return not reply.get("deleted") and reply.get("review_result") is not False
 
 
 def _rank(reply: dict[str, Any]) -> float:

@@ -61,6 +61,16 @@ _END_OF_TEXT = "<|endoftext|>"
 _INLINE_CALL = re.compile(r"\s*<functioncall>(.*)\Z", re.DOTALL)
 
 
+CUT_SHORT = "its answer was cut off or filtered before its end"
+_ENDS = ("finish_reason", "stop_reason")
+_BEFORE_THE_END = ("length", "content_filter", "max_tokens")
+
+
+def is_cut_short(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer that came back from a server says that it ended before its end."""
+    return any(answer.get(name) in _BEFORE_THE_END for name in _ENDS)
+
+
 # --- what a value is --------------------------------------------------------------------------
 
 
@@ -268,7 +278,8 @@ def _turn(turn: Any, names: Mapping[str, str]) -> Iterator[Message]:
     if turn.get("type") == _CALL_ITEM:
         yield message("assistant", "", calls=(call_of(turn),))
     elif turn.get("type") == _RESULT_ITEM:
-        yield message("tool", turn.get("output"), name=names.get(str(turn.get("call_id")), ""))
+        output = parts_of(turn.get("output")).text
+        yield message("tool", output, name=names.get(str(turn.get("call_id")), ""))
     elif turn.get("type") == _THOUGHT_ITEM:
         given = turn.get("content") or turn.get("summary")
         if thought := parts_of(given).text if given else "":
@@ -294,6 +305,8 @@ def _spoken(name: str, turn: dict[str, Any], names: Mapping[str, str]) -> Iterat
     speaker = speaker_of(name)
     if speaker is None:
         raise UnusableRow(f"it has a turn of the role “{valid(name[:40])}”, which is not known")
+    if is_cut_short(turn):
+        raise UnusableRow(CUT_SHORT)
     what = _what(turn)
     value = turn[what] if what else None
     if speaker == "call":

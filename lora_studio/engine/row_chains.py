@@ -81,7 +81,7 @@ def with_conversations(store: RowStore, job: Job) -> ScanFacts:
         told = [_parents_missing(names.before, links, reading, facts)] if is_said else []
         return facts.model_copy(update={"problems": (*facts.problems, *told)})
     why = _no_conversations(store, links, reading, names.before)
-    if why not in (_CIRCLES, _MANY_WAYS):
+    if why not in (_CIRCLES, _MANY_WAYS, _ELSEWHERE):
         store.keep_trees(links.trees)
     if reading is None or why:
         problem = _unused(names.before, why or _OTHER_KIND, facts)
@@ -181,6 +181,8 @@ def _no_conversations(store: RowStore, links: Links, reading: _Reading | None, p
         return _CIRCLES
     if is_plain and not are_turns and links.count > max(_SOME, _MOST_WAYS * links.named):
         return _MANY_WAYS
+    if is_plain and not are_turns and np.count_nonzero(links.lost) > 2 * links.count:
+        return _ELSEWHERE
     if reading is not None and is_plain and _are_variants(store, links, reading):
         return _VARIANTS
     return _TOO_MUCH if links.growth > _MOST_GROWTH * links.size + _FREE else ""
@@ -352,6 +354,7 @@ def _taken_back(values: Mapping[str, Any]) -> str:
 _OTHER_KIND = "names other rows, but rows of this kind are not joined to conversations"
 _CIRCLES = "names other rows, but most lead back to themselves, which rows of conversations do not"
 _MANY_WAYS = "names few of the rows, each many times, which rows of conversations do not"
+_ELSEWHERE = "names rows that are not there, but for a few that may be meant otherwise"
 _VARIANTS = "names rows that ask nearly the same, so that they are variants and not rounds"
 _TOO_MUCH = "names other rows, but with all that was said before them they would take too much room"
 

@@ -15,15 +15,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from lora_studio.core.row_columns import names_known
+from lora_studio.core.row_turns import CUT_SHORT, is_cut_short
 
 #: What is told of rows of which something is left out.
 SEVERAL = "several answers came or several people answered, and the first is read"
 
 _CUT = "the dataset viewer has cut off some of its cells"
 _SKIPPED = "who was to annotate it skipped or discarded it"
-_UNENDED = "its answer was cut off or filtered before its end"
-#: Why an answer ended that was not at its end.
-_CUT_SHORT = ("length", "content_filter", "max_tokens")
 #: Names of a record's and of a task's own; beside others that are known the object is a row itself.
 _OWN = ("data", "fields", "responses", "suggestions")
 #: What of an annotation is its text, its choice or its number.
@@ -59,8 +57,8 @@ def opened(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
             **said,
         }, _SKIPPED if is_skipped else ""
     if _is_request(values):
-        is_cut = (_choice(values) or {}).get("finish_reason") in _CUT_SHORT
-        return _asked_and_answered(values), _UNENDED if is_cut else ""
+        is_cut = is_cut_short(_choice(values) or {})
+        return _asked_and_answered(values), CUT_SHORT if is_cut else ""
     return values, ""
 
 

@@ -9710,6 +9710,10 @@
             <translation>nennt andere Zeilen, aber mit allem, was vor ihnen gesagt wurde, würden sie zu viel Platz brauchen</translation>
         </message>
         <message>
+            <source>names rows that are not there, but for a few that may be meant otherwise</source>
+            <translation>nennt Zeilen, die nicht da sind, bis auf wenige, die anders gemeint sein können</translation>
+        </message>
+        <message>
             <source>names rows that ask nearly the same, so that they are variants and not rounds</source>
             <translation>nennt Zeilen, die fast dasselbe fragen, sodass sie Varianten und keine Runden sind</translation>
         </message>

@@ -149,6 +149,10 @@ PROMPT_COMPLETION: list[tuple[dict[str, Any], Sample]] = [
         {"input": [{"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]}, {"type": "function_call", "call_id": "c1", "id": "fc", "name": "weather", "arguments": '{"city": "Rome"}'}, {"type": "function_call_output", "call_id": "c1", "output": "sun"}], "output": [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Sunny."}]}]},
         sft(user("Weather?"), told("", tool_calls=(call("weather", "c1", city="Rome"),)), tool("sun", "weather"), answer("Sunny.")),
     ),
+    (
+        {"request": {"messages": MESSAGES[:1]}, "response": {"role": "assistant", "content": [{"type": "text", "text": "I look."}, {"type": "tool_use", "id": "c", "name": "f", "input": {"a": 1}}], "stop_reason": "tool_use"}},
+        sft(user("Who?"), answer("I look.", tool_calls=(call("f", "c", a=1),))),
+    ),
     ({"prompt": "def f():", "canonical_solution": "    pass", "task_id": "1"}, sft(user("def f():"), answer("    pass"))),
 ]  # fmt: skip
 
@@ -188,7 +192,7 @@ SHAREGPT: list[tuple[dict[str, Any], Sample]] = [
         sft(user("Sum?"), answer("", tool_calls=(call("add", a=1),)), tool("2", "add"), answer("Two.")),
     ),
     ({"conversation": "User: Who?\nAssistant: I."}, QA),
-    ({"tree": 1, "prompt": {"text": "Who?", "role": "prompter", "replies": [{"text": "Me.", "role": "assistant", "rank": 1, "replies": []}, {"text": "I.", "role": "assistant", "rank": 0, "replies": [{"text": "Why?", "role": "prompter", "rank": None, "replies": [{"text": "So.", "role": "assistant", "rank": 0}]}]}, {"text": "No.", "role": "assistant", "deleted": True}]}}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
+    ({"tree": 1, "prompt": {"text": "Who?", "role": "prompter", "replies": [{"text": "Me.", "role": "assistant", "rank": 1, "replies": []}, {"text": "I.", "role": "assistant", "rank": 0, "replies": [{"text": "Why?", "role": "prompter", "rank": None, "replies": [{"text": "So.", "role": "assistant", "rank": 0}]}]}, {"text": "No.", "role": "assistant", "deleted": True}, {"text": "Spam.", "role": "assistant", "rank": -1, "review_result": False}]}}, sft(user("Who?"), answer("I."), user("Why?"), answer("So."))),
     ({"uuid": "u", "chat_messages": [{"text": "Who?", "sender": "human"}, {"text": "I.", "sender": "assistant"}]}, QA),
     ({"conversations": [{"from": "context", "value": "S"}, *CHAT]}, sft(system("S"), user("Who?"), answer("I."))),
     ({"conversations": [{"from": "system", "value": "S"}, *CHAT], "system": "Other"}, sft(system("S"), user("Who?"), answer("I."))),
@@ -266,12 +270,12 @@ MESSAGE_LISTS: list[tuple[dict[str, Any], Sample]] = [
         sft(user("Who?"), answer("I.", thinking="Hm.")),
     ),
     (
-        {"messages": [MESSAGES[0], {"type": "reasoning", "summary": [], "encrypted_content": "x"}, {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}, {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"}, {"type": "function_call_output", "call_id": "b", "output": "2"}, MESSAGES[1]]},
+        {"messages": [MESSAGES[0], {"type": "reasoning", "summary": [], "encrypted_content": "x"}, {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}, {"type": "function_call", "call_id": "b", "name": "g", "arguments": "{}"}, {"type": "function_call_output", "call_id": "b", "output": [{"type": "input_text", "text": "2"}]}, MESSAGES[1]]},
         sft(user("Who?"), answer("", tool_calls=(call("f", "a"), call("g", "b"))), tool("2", "g"), answer("I.")),
     ),
     (
-        {"meta_instruction": "S", "num_turns": 2, "chat": {"turn_2": {"Human": "<|Human|>: Sum?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: Hm.<eot>\n", "Commands": "<|Commands|>: Calculate(\"1+1\")<eoc>\n", "Tool Responses": "<|Results|>:\nCalculate(\"1+1\") =>\n2<eor>\n", "MOSS": "<|MOSS|>: Two.<eom>\n"}, "turn_1": {"Human": "<|Human|>: Who?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: None<eot>\n", "Commands": "<|Commands|>: None<eoc>\n", "Tool Responses": "<|Results|>: None<eor>\n", "MOSS": "<|MOSS|>: I.<eom>\n"}}},
-        sft(system("S"), user("Who?"), answer("I."), user("Sum?"), answer('Calculate("1+1")', thinking="Hm."), tool('Calculate("1+1") =>\n2'), answer("Two.")),
+        {"meta_instruction": "S", "num_turns": 2, "chat": {"turn_2": {"Human": "<|Human|>: Sum?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: Hm.<eot>\n", "Commands": "<|Commands|>: Calculate(\"1+1\")<eoc>\n", "Tool Responses": "<|Results|>:\nCalculate(\"1+1\") =>\n2<eor>\n", "MOSS": "<|MOSS|>: Two <eos><eom>\n"}, "turn_1": {"Human": "<|Human|>: Who?<eoh>\n", "Inner Thoughts": "<|Inner Thoughts|>: None<eot>\n", "Commands": "<|Commands|>: None<eoc>\n", "Tool Responses": "<|Results|>: None<eor>\n", "MOSS": "<|MOSS|>: I.<eom>\n"}}},
+        sft(system("S"), user("Who?"), answer("I."), user("Sum?"), answer('Calculate("1+1")', thinking="Hm."), tool('Calculate("1+1") =>\n2'), answer("Two <eos>")),
     ),
     ({"messages": {"role": ["user", "assistant"], "content": ["Who?", "I."]}}, QA),
     ({"messages": "[{'role': 'user', 'content': 'Who?'}, {'role': 'assistant', 'content': 'I.'}]"}, QA),
@@ -505,6 +509,10 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "0.5 > 0.5"}, "neither of its answers is the better one"),
     ("preference", {"prompt": "Who?", "chosen": "I.", "rejected": "You.", "better": "perhaps"}, "it does not say which of its answers is the better one"),
     ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "text", "text": "I."}, {"type": "chart", "data": 1}]}]}, "a turn holds something other than text"),
+    ("messages", {"messages": [MESSAGES[0], {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]}, MESSAGES[1]]}, "a turn holds something other than text"),
+    ("messages", {"messages": [{"role": "user", "content": [{"type": "document", "source": {"data": "JVBE"}}]}, MESSAGES[1]]}, "a turn holds something other than text"),
+    ("messages", {"messages": [MESSAGES[0], {**MESSAGES[1], "finish_reason": "length"}]}, "its answer was cut off or filtered before its end"),
+    ("prompt_completion", {"prompt": "Who?", "completion": {"role": "assistant", "content": [{"type": "text", "text": "I."}], "stop_reason": "max_tokens"}}, "its answer was cut off or filtered before its end"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": "maybe"}, "its label says neither good nor bad"),
     ("kto", {"prompt": "Who?", "completion": "I.", "label": None}, "it has no label"),
     ("alpaca", ["not", "an", "object"], "the row is not an object"),
@@ -512,6 +520,7 @@ UNUSABLE: list[tuple[str, Any, str]] = [
 IDENTITY = {
     "alpaca": ("instruction", "input", "output", "history"),
     "messages": ("messages", "tools"),
+    "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
     "preference": ("prompt", "chosen", "rejected", "better"),
     "kto": ("prompt", "completion", "label"),
