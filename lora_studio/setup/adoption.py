@@ -28,11 +28,10 @@ def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
     python = pythons.examine(path.expanduser().absolute(), stop, log)
     yield from install.clear(root, log)
     own = own_wheel(root.downloads, stop, log)
-    stamp = datetime.now()
-    name = f"own-{stamp.strftime('%Y%m%d-%H%M%S')}"
+    name = engines.new_name("own", root)
     engine = Engine(
         name=name, variant="cpu", app_version=__version__, python_version=python.version,
-        created=stamp.astimezone().isoformat(), interpreter=str(python.path),
+        created=datetime.now().astimezone().isoformat(), interpreter=str(python.path),
         folder=root.engines / name,
     )  # fmt: skip
     try:
@@ -50,11 +49,11 @@ def adopt(path: Path, root: Root, stop: Stop, log: Log) -> Iterator[Event]:
     except BaseException:
         engines.delete(engine.folder)
         raise
-    engines.switch(engine, root)
     for old in engines.installed(root):
         # One that a job is at work in stays until the next time: the new one is used from now on.
         if old.interpreter == engine.interpreter and old.name != name and not engines.at_work(old):
             engines.remove(old, root)
+    engines.switch(engine, root)
     yield EngineReady(
         name=name, folder=str(engine.folder), python=str(python.path), bytes=engine.bytes,
         seconds=time.monotonic() - began,

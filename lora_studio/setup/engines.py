@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -189,6 +190,13 @@ def named(name: str, at: Root | None = None) -> Engine:
             f"Choose one that is installed: {there}.",
         )
     return engine
+
+
+def new_name(kind: str, at: Root) -> str:
+    """A name that no folder of an engine has yet, with the time in it."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    names = (f"{kind}-{stamp}", *(f"{kind}-{stamp}-{number}" for number in range(2, 99)))
+    return next(name for name in names if not (at.engines / name).exists())
 
 
 def write_manifest(engine: Engine) -> None:

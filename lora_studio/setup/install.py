@@ -120,15 +120,7 @@ def _end_leftovers(folder: Path) -> None:
 
 
 def _new_engine(plan: Plan) -> Engine:
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    name = next(
-        name
-        for name in (
-            f"{plan.variant}-{stamp}",
-            *(f"{plan.variant}-{stamp}-{n}" for n in range(2, 99)),
-        )
-        if not (plan.root.engines / name).exists()
-    )
+    name = engines.new_name(plan.variant, plan.root)
     packages = {w.name: Package(version=w.version, sha256=w.file.sha256) for w in plan.wheels}
     packages[NAME] = Package(version=__version__, sha256=plan.own.sha256)
     torch = packages["torch"].version if "torch" in packages else ""

@@ -706,9 +706,16 @@ def test_a_folder_is_not_chosen_where_the_environment_names_one(index: Index, ro
 def test_an_existing_python_is_used_and_left_as_it_is(
     index: Index, root: Root, tmp_path: Path
 ) -> None:
-    existing = Path(ready(run()).python)
-    told = list(operations.use_python(existing, Stop()))
-    ready(told)
+    before = ready(run())
+    existing = Path(before.python)
+    ready(list(operations.use_python(existing, Stop())))
+    ready(
+        list(operations.use_python(existing, Stop()))
+    )  # as a repair does, in the same second perhaps
+    assert [one.name for one in engines.installed()][1:] == [before.name]
+    earlier = engines.before()
+    assert earlier is not None
+    assert earlier.name == before.name
     engine = engines.usable()
     assert engine is not None
     assert engine.python == existing
