@@ -319,7 +319,10 @@ def _set_up(
             raise typer.Exit(ended)
         if _asks(yes, display) and not typer.confirm("Go on?", default=True):
             raise typer.Exit(headless.INTERRUPTED)
-        raise typer.Exit(show(work.carry_out(), display))
+        ended = show(work.carry_out(), display)
+        if ended == headless.INTERRUPTED and not display.as_json:
+            display.say("What was downloaded is kept: the next set-up goes on from there.")
+        raise typer.Exit(ended)
 
 
 def _without_done(stream: Iterator[Event]) -> Iterator[Event]:

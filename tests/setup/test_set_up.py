@@ -774,6 +774,26 @@ def test_a_set_up_that_was_killed_goes_on_where_it_was(index: Index, root: Root)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a Python of an environment is a link only elsewhere")
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process alone")
+def test_ctrl_c_says_that_what_was_downloaded_is_kept(index: Index, root: Root) -> None:
+    torch = "torch-2.5-py3-none-any.whl"
+    index.held[torch] = 2 << 16
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lora_studio", "engine", "install", "--for", "cpu"],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    part = root.downloads / f"{torch}.part"
+    while not (part.exists() and part.stat().st_size > 0):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[0].decode()
+    assert process.returncode == 130, said
+    assert "What was downloaded is kept" in said
+    assert part.exists()
+
+
 def test_what_a_killed_set_up_has_started_is_ended_before_its_engine_is_deleted(
     index: Index, root: Root
 ) -> None:
