@@ -100,6 +100,16 @@ def _check_source(spec: ModelSpec) -> list[Problem]:
             ]
         case "gguf" if not path.is_file():
             return [_missing("model.not_found", f"There is no file {path}.", where)]
+        case "folder" if path.is_file():
+            return [
+                Problem(
+                    code="model.not_a_model",
+                    what=f"{path} is a file that holds no model.",
+                    remedy="Choose a .gguf file, or the folder that directly holds config.json and "
+                    ".safetensors.",
+                    where=where,
+                )
+            ]
         case "folder" if not path.is_dir():
             return [_missing("model.not_found", f"There is no folder {path}.", where)]
         case "folder" if not (path / "config.json").is_file():

@@ -159,9 +159,9 @@ class ClosingDialog(Dialog):
         """`kind` is that of the job."""
         doing = tr(DOING[kind])
         text = tr(
-            "{doing} is under way. It can go on without the window; the next time you open the project it is shown again."
-        ).format(doing=doing)
-        super().__init__(tr("{doing} goes on?").format(doing=doing), text, parent)
+            "It can go on without the window: the next time you open the project, it is shown again."
+        )
+        super().__init__(tr("{doing} is under way").format(doing=doing), text, parent)
         stop = tr("Stop and keep the adapter") if kind == "train" else tr("Cancel the job")
         self.go_back = self.add_button(button(tr("Back"), self.reject))
         self.stop = self.add_button(button(stop, lambda: self._end("stop")))

@@ -1163,6 +1163,10 @@
             <translation>Wählen Sie JSON, CSV, Parquet, Arrow oder reinen Text.</translation>
         </message>
         <message>
+            <source>Choose a .gguf file, or the folder that directly holds config.json and .safetensors.</source>
+            <translation>Wählen Sie eine .gguf-Datei oder den Ordner, der config.json und .safetensors direkt enthält.</translation>
+        </message>
+        <message>
             <source>Choose a LoRA adapter.</source>
             <translation>Wählen Sie einen LoRA-Adapter.</translation>
         </message>
@@ -3036,6 +3040,10 @@
         <message>
             <source>It begins a conversation.</source>
             <translation>Dort beginnt ein Gespräch.</translation>
+        </message>
+        <message>
+            <source>It can go on without the window: the next time you open the project, it is shown again.</source>
+            <translation>Es kann ohne das Fenster weitergehen: Wenn Sie das Projekt wieder öffnen, ist es wieder zu sehen.</translation>
         </message>
         <message>
             <source>It cannot be brought back, except by creating it anew. Files of your runs stay.</source>
@@ -7211,6 +7219,10 @@
             <translation>Es gibt keine Quelle {value}: Es gibt {stores}.</translation>
         </message>
         <message>
+            <source>There is no such file or folder. Remove it here, or put it back in its place.</source>
+            <translation>Diese Datei oder diesen Ordner gibt es nicht. Entfernen Sie die Quelle hier, oder legen Sie sie wieder an ihren Ort.</translation>
+        </message>
+        <message>
             <source>There is no token.</source>
             <translation>Es gibt kein Token.</translation>
         </message>
@@ -10694,10 +10706,6 @@
             <translation>{day}. {month}</translation>
         </message>
         <message>
-            <source>{doing} goes on?</source>
-            <translation>{doing} läuft weiter?</translation>
-        </message>
-        <message>
             <source>{doing} has failed</source>
             <translation>{doing} ist gescheitert</translation>
         </message>
@@ -10706,8 +10714,8 @@
             <translation>{doing} ist fertig</translation>
         </message>
         <message>
-            <source>{doing} is under way. It can go on without the window; the next time you open the project it is shown again.</source>
-            <translation>{doing} ist im Gang. Es kann ohne das Fenster weitergehen; wenn Sie das Projekt wieder öffnen, ist es wieder zu sehen.</translation>
+            <source>{doing} is under way</source>
+            <translation>{doing} ist im Gang</translation>
         </message>
         <message>
             <source>{doing} needs {in_words}, and the disk has {in_words_} free.</source>
@@ -11342,6 +11350,10 @@
         <message>
             <source>{path} holds {files} project files.</source>
             <translation>{path} enthält {files} Projektdateien.</translation>
+        </message>
+        <message>
+            <source>{path} is a file that holds no model.</source>
+            <translation>{path} ist eine Datei, die kein Modell enthält.</translation>
         </message>
         <message>
             <source>{path} is not the folder of a run.</source>

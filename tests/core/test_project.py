@@ -234,6 +234,15 @@ def test_checks_name_files_that_do_not_exist(tmp_path: Path) -> None:
     }
 
 
+def test_a_file_that_holds_no_model_is_not_called_a_folder_that_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("No model.", "utf-8")
+    draft = Draft(path=tmp_path / "x.lorastudio")
+    draft.set("model", "source", "./notes.txt")
+    (problem,) = [each for each in checks.check(draft) if each.where.step == "model"]
+    assert problem.code == "model.not_a_model"
+    assert "notes.txt is a file that holds no model" in problem.what
+
+
 def test_a_project_of_version_1_with_one_file_opens_with_that_as_its_source(tmp_path: Path) -> None:
     file = tmp_path / "old.lorastudio"
     file.write_text(

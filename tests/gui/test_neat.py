@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QEvent, QRect, Qt
@@ -20,9 +21,10 @@ from lora_studio.gui.widgets import tab_order
 from lora_studio.gui.widgets.basics import button, tool_button
 from lora_studio.gui.widgets.columns import Columns
 from lora_studio.gui.widgets.fact_list import FactList
-from lora_studio.gui.widgets.glyph import Glyph
+from lora_studio.gui.widgets.glyph import Elided, Glyph
 from lora_studio.gui.widgets.prompt_box import PromptBox
 from lora_studio.gui.widgets.rail import Rail
+from lora_studio.gui.widgets.source_list import SourceList
 from lora_studio.gui.window import Window
 
 
@@ -126,3 +128,45 @@ def test_tab_reaches_the_rail_of_every_place_after_it_had_the_focus_once(window:
     for name in ("runs", "settings", "home"):
         window.go(name)
         assert window.rail.button(name) in tab_order.way(window)
+
+
+def _first_column(picture: QImage) -> int:
+    """How many pixels of the leftmost letter's first column have ink: few of a slash, many of an h."""
+    for x in range(picture.width()):
+        inked = [picture.pixelColor(x, y).lightness() < 160 for y in range(picture.height())]
+        if any(inked):
+            return sum(inked)
+    return 0
+
+
+@pytest.fixture
+def _usual_direction(qapp: QApplication) -> Iterator[None]:
+    yield
+    qapp.setLayoutDirection(Qt.LayoutDirection.LeftToRight)
+
+
+@pytest.mark.usefixtures("_usual_direction")
+def test_a_path_begins_with_its_slash_where_lines_go_from_right_to_left(
+    qtbot: QtBot, qapp: QApplication
+) -> None:
+    qapp.setLayoutDirection(Qt.LayoutDirection.RightToLeft)
+    columns = []
+    for text in ("/home/ada", "home/ada/"):
+        holder = QWidget()
+        qtbot.addWidget(holder)
+        QVBoxLayout(holder).addWidget(Elided(text))
+        holder.resize(300, 60)
+        holder.show()
+        columns.append(_first_column(holder.grab().toImage()))
+    slash, letter = columns
+    assert 0 < 2 * slash < letter
+
+
+def test_a_source_that_is_gone_says_so_on_its_own_card(qtbot: QtBot, tmp_path: Path) -> None:
+    (tmp_path / "there.jsonl").write_text("{}", "utf-8")
+    sources = SourceList()
+    qtbot.addWidget(sources)
+    sources.base = tmp_path
+    sources.show_value(({"path": "there.jsonl"}, {"path": "gone.jsonl"}, {"path": "org/name"}))
+    said = [card.verdict.text() for card in sources.cards]
+    assert ["no such file" in text for text in said] == [False, True, False]

@@ -305,6 +305,9 @@ class ModelPage(Page):
         self.browser.show_current(str(self.state.get("model", "source")))
 
     def _show_facts(self) -> None:
+        # What kind of model a place would hold is no comfort where it holds none.
+        wrong = checks.errors(self.state.problems("model", "source"))
+        self.kind.setVisible(self._kind() == "none" or not wrong)
         model = self.state.facts.model
         self.facts.setVisible(model is not None)
         self.note.setVisible(model is None)

@@ -132,7 +132,8 @@ class Elided(QLabel):
             self.text(), Qt.TextElideMode.ElideMiddle, self.width()
         )
         painter.setPen(self.palette().color(self.foregroundRole()))
-        painter.drawText(self.rect(), int(self.alignment()), shown)
+        # Isolated: from right to left the first slash of a path would go to its end.
+        painter.drawText(self.rect(), int(self.alignment()), f"\u2068{shown}\u2069")
         painter.end()
 
     def _tell(self) -> None:

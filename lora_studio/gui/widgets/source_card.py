@@ -86,9 +86,14 @@ class SourceCard(QFrame):
     # --- what is shown ------------------------------------------------------------------------
 
     def show_source(
-        self, source: Plain, found: events.SourceFound | None, *, busy: bool = False
+        self,
+        source: Plain,
+        found: events.SourceFound | None,
+        *,
+        busy: bool = False,
+        missing: bool = False,
     ) -> None:
-        """A source and what is known of it; `busy` while somebody looks."""
+        """A source and what is known of it; `busy` while somebody looks, `missing` where there is none."""
         self._source = source
         hub = is_hub(source)
         path = str(source["path"])
@@ -102,6 +107,11 @@ class SourceCard(QFrame):
         self._show_weight()
         self.holds.setText(_holds(found))
         text, role = _verdict(source, found, busy)
+        if missing:
+            text = tr(
+                "There is no such file or folder. Remove it here, or put it back in its place."
+            )
+            role = "error"
         self.verdict.say(text, role)
         worries = [
             f"{tell(item.what)} {tell(item.remedy)}" for item in (found.problems if found else ())

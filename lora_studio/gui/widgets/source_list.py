@@ -125,7 +125,14 @@ class SourceList(Control):
         sources = data_sources.plain(self._value)
         for index, (card, source) in enumerate(zip(self.cards, sources, strict=True)):
             known = index < len(self._found) and len(self._found) == len(sources)
-            card.show_source(source, self._found[index] if known else None, busy=self._busy)
+            found = self._found[index] if known else None
+            missing = found is None and self._is_missing(source)
+            card.show_source(source, found, busy=self._busy, missing=missing)
+
+    def _is_missing(self, source: data_sources.Plain) -> bool:
+        """Whether nothing is where a source on this computer should be."""
+        path = Path(source["path"]).expanduser()
+        return not data_sources.is_hub(source) and not ((self.base or Path()) / path).exists()
 
     # --- what the user does -------------------------------------------------------------------
 
