@@ -33,9 +33,9 @@ _RESULTS = ("content", "response", "output")
 _NOT_TEXT = "a turn holds something other than text"
 #: Parts that are calls which a server makes itself, results of these, or files, by what else they have.
 _FOREIGN = (
-    (re.compile(r"\w+_tool_use"), "input"),
-    (re.compile(r"\w+_tool_result"), "tool_use_id"),
-    (re.compile("document|search_result"), "source"),
+    (re.compile(r"\w+_tool_use"), "input", dict),
+    (re.compile(r"\w+_tool_result"), "tool_use_id", str),
+    (re.compile("document"), "source", dict),
 )
 
 
@@ -106,7 +106,7 @@ def _is_foreign(part: Any) -> bool:
     """Whether an object is a part that is not text, rather than the JSON that a turn consists of."""
     kind = part.get("type") if isinstance(part, dict) else None
     return isinstance(kind, str) and any(
-        name.fullmatch(kind) and field in part for name, field in _FOREIGN
+        name.fullmatch(kind) and isinstance(part.get(field), sort) for name, field, sort in _FOREIGN
     )
 
 

@@ -48,14 +48,11 @@ def opened(values: dict[str, Any]) -> tuple[dict[str, Any], str]:
         found, written = _annotated(notes)
         return {**found, **values["data"], **written}, _SKIPPED if is_skipped else ""
     if _is_record(values):
-        fields, given = values["fields"], values.get("responses")
-        said = _said(given)
-        is_skipped = not said and any(given.values()) if isinstance(given, dict) else False
-        return {
-            **_said(values.get("suggestions")),
-            **fields,
-            **said,
-        }, _SKIPPED if is_skipped else ""
+        answers = values.get("responses")
+        row = {**_said(values.get("suggestions")), **values["fields"], **_said(answers)}
+        given = _answers(answers)
+        is_skipped = any(given.values()) and not any(map(_kept, given.values()))
+        return row, _SKIPPED if is_skipped else ""
     if _is_request(values):
         is_cut = is_cut_short(_choice(values) or {})
         return _asked_and_answered(values), CUT_SHORT if is_cut else ""
@@ -67,9 +64,7 @@ def leaves_out(values: dict[str, Any]) -> bool:
     if _is_task(values):
         return len(_valid(values["annotations"])) > 1
     if _is_record(values):
-        given = values.get("responses")
-        held = given.values() if isinstance(given, dict) else ()
-        return any(isinstance(one, list) and len(_kept(one)) > 1 for one in held)
+        return any(len(_kept(one)) > 1 for one in _answers(values.get("responses")).values())
     return not _is_viewed(values) and _is_request(values) and len(_choices(values)) > 1
 
 
@@ -129,12 +124,16 @@ def _annotated(annotations: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[
 
 def _said(answers: Any) -> dict[str, Any]:
     """The values of answers to the questions of a record, of several the first that was handed in."""
-    found: dict[str, Any] = {}
-    for name, given in answers.items() if isinstance(answers, dict) else ():
-        kept = _kept(given if isinstance(given, list) else [given])
-        if kept:
-            found[name] = kept[0].get("value") if isinstance(kept[0], dict) else kept[0]
-    return found
+    kept = {name: _kept(given) for name, given in _answers(answers).items()}
+    said = {name: one[0] for name, one in kept.items() if one}
+    found = {name: one.get("value") if isinstance(one, dict) else one for name, one in said.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _answers(answers: Any) -> dict[str, list[Any]]:
+    """All answers to the questions of a record."""
+    named = answers.items() if isinstance(answers, dict) else ()
+    return {name: given if isinstance(given, list) else [given] for name, given in named}
 
 
 def _kept(answers: list[Any]) -> list[Any]:

@@ -35,7 +35,7 @@ from lora_studio.engine.row_store import (
 from lora_studio.engine.source_files import SourceFiles, files_of
 
 #: Raised whenever a scan of the same file would come out differently.
-VERSION = 8
+VERSION = 9
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,10 @@ def test_what_somebody_wrote_wins_over_what_was_there_and_what_was_discarded_is_
         {"fields": asked, "responses": {"answer": answers}},
         {"fields": asked, "responses": {"answer": answers[:1]}},
         {"fields": QA, "responses": {}, "suggestions": {"answer": {"value": "Bad."}}},
+        {"fields": QA, "responses": {"answer": None, "note": [{"value": None}]}},
     ]
     store = scan_text(tmp_path, "rows.jsonl", "\n".join(map(json.dumps, rows)))
-    assert values(store) == [QA, None, QA, None, QA]
+    assert values(store) == [QA, None, QA, None, QA, QA]
     assert {faults(store)[1], faults(store)[3]} == {
         "who was to annotate it skipped or discarded it"
     }
