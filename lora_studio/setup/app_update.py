@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lora_studio import __version__
 from lora_studio.core.problems import fail
-from lora_studio.setup.download import Web
 from lora_studio.setup.late import Late
+from lora_studio.setup.web import Web
 
 if TYPE_CHECKING:
     import httpx

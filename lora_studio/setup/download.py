@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
-import socket
 import ssl
 import threading
 import time
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, url2pathname
+from urllib.request import url2pathname
 
-import certifi
-
-from lora_studio.core import offline, words
 from lora_studio.core.events import Progress
 from lora_studio.core.files import reason_of
 from lora_studio.core.problems import ProblemError, Where, fail
 from lora_studio.setup import clock
-from lora_studio.setup.environment import uv_environment
 from lora_studio.setup.folders import of_the_disk
 from lora_studio.setup.late import Late
-from lora_studio.setup.tools import CancelledError, Log, Stop, without_secrets
+from lora_studio.setup.tools import Log, Stop, without_secrets
+from lora_studio.setup.web import Waiting, Web, address_of, reason
 
 if TYPE_CHECKING:
     import httpx
@@ -42,14 +34,6 @@ else:
 
 #: Files fetched at the same time: enough to hide the start of each, few enough to be polite.
 AT_ONCE = 4
-#: Attempts in a row that bring nothing before a file is given up.
-ATTEMPTS = 6
-#: Seconds between two attempts, doubled each time up to the largest.
-PAUSE, LONGEST_PAUSE = 0.5, 15.0
-#: Seconds that a busy server may ask for before it is given up.
-PATIENCE = 120.0
-#: Seconds until a server that says nothing is given up for this attempt.
-_TIMEOUT, _CONNECT = 30.0, 20.0
 #: Seconds between two words about progress, and over which speed is averaged.
 _INTERVAL, _WINDOW = 0.25, 10.0
 #: Seconds that threads have to end once they are told to: one that is being connected cannot be woken.
@@ -214,196 +198,26 @@ def measured(files: Sequence[File], stop: Stop, log: Log) -> list[File]:
 
 
 def _no_size(error: Exception) -> ProblemError:
-    if problem := clock.wrong(str(error), _address(error)):
+    if problem := clock.wrong(str(error), address_of(error)):
         return problem
     return fail(
         "engine.network",
-        f"A server did not say how large its files are: {_reason(error)}.",
+        f"A server did not say how large its files are: {reason(error)}.",
         "Check the network and start the set-up again.",
     )
 
 
 def _again(ask: Callable[[], int | None], file: File, halt: Stop, log: Log) -> int | None:
     """What a server answers, asked once more where it is busy or the network was cut; raises httpx.HTTPError."""
-    waiting = _Waiting()
+    waiting = Waiting()
     while True:
         try:
             return ask()
         except httpx.HTTPError as error:
-            log.write(f"{file.name}: {_reason(error)}")
+            log.write(f"{file.name}: {reason(error)}")
             if (pause := waiting.after(error)) is None:
                 raise
             halt.wait(pause)
-
-
-class _Waiting:
-    """How long to wait between two attempts, and when to give up."""
-
-    def __init__(self) -> None:
-        """Nothing has failed yet."""
-        self.failures = 0
-
-    def after(self, error: Exception, *, grown: bool = False) -> float | None:
-        """Seconds to wait after this failure, None to give up; `grown`: something came before it."""
-        self.failures = 1 if grown else self.failures + 1
-        asked = _asked_to_wait(error)
-        if self.failures >= ATTEMPTS or _is_final(error) or asked > PATIENCE:
-            return None
-        return max(asked, min(PAUSE * 2.0 ** (self.failures - 1), LONGEST_PAUSE))
-
-
-def _asked_to_wait(error: Exception) -> float:
-    """Seconds that a busy server asks for, 0 where it asks for none."""
-    if not isinstance(error, httpx.HTTPStatusError):
-        return 0.0
-    told = error.response.headers.get("Retry-After", "").strip()
-    if told.isdecimal():
-        return float(told)
-    with suppress(ValueError):
-        at = parsedate_to_datetime(told)
-        at = at if at.tzinfo else at.replace(tzinfo=UTC)
-        return max(0.0, (at - datetime.now(UTC)).total_seconds())
-    return 0.0
-
-
-class Web:
-    """HTTP with the user's proxies, certificates and passwords."""
-
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        """Reads the environment; nothing is connected yet."""
-        found = uv_environment() if environ is None else environ
-        self._passwords = dict(_passwords(found))
-        self._connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        context = _context(found.get("SSL_CERT_FILE") or certifi.where())
-        self._insecure = set(found.get("UV_INSECURE_HOST", "").replace(",", " ").split())
-        make = {
-            "follow_redirects": True,
-            "timeout": httpx.Timeout(_TIMEOUT, connect=_CONNECT),
-            "trust_env": True,
-        }
-        proxy = _proxy_of_pip(found)
-        try:
-            self._client = _client(context, proxy, make)
-            self._trusting = _client(False, proxy, make) if self._insecure else self._client
-        except (ValueError, ImportError, httpx.InvalidURL) as error:
-            raise fail(
-                "engine.proxy",
-                f"The proxy settings cannot be used: {without_secrets(str(error)).rstrip('.')}.",
-                "Write the proxy's host and port into the variables HTTPS_PROXY and HTTP_PROXY, and take "
-                "ALL_PROXY away. SOCKS proxies cannot be used here.",
-            ) from error
-        try:
-            self._otherwise: httpx.Auth = httpx.NetRCAuth()
-        except (OSError, SyntaxError):
-            self._otherwise = httpx.Auth()
-
-    def __enter__(self) -> Web:
-        """For `with`."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Lets go of all connections."""
-        self._client.close()
-        self._trusting.close()
-
-    def wake(self) -> None:
-        """Ends every connection, also those that a thread waits at for a server that says nothing."""
-        with self._lock:
-            connections = list(self._connections)
-        for connection in connections:
-            with suppress(OSError):
-                # That of the class below: TLS has a word of its own for the end, which would wait.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
-
-    def _note(self, name: str, about: Mapping[str, Any]) -> None:
-        """Hears of each step of a request; `wake` needs the connections that come of some."""
-        if name.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            found = about["return_value"].get_extra_info("socket")
-            if found is not None:
-                with self._lock:
-                    self._connections.add(found)
-
-    def stream(
-        self, url: str, headers: Mapping[str, str]
-    ) -> AbstractContextManager[httpx.Response]:
-        """A response whose body is read as it comes."""
-        return self._of(url).stream(
-            "GET",
-            url,
-            headers=dict(headers),
-            auth=self._auth(url),
-            extensions={"trace": self._note},
-        )
-
-    def size(self, url: str) -> int | None:
-        """Bytes of a file, None when the server does not tell; raises httpx.HTTPError."""
-        answer = self._of(url).head(
-            url, auth=self._auth(url), headers={"Accept-Encoding": "identity"},
-            extensions={"trace": self._note},
-        )  # fmt: skip
-        if answer.status_code in (405, 501):  # a server that gives files and nothing about them
-            return None
-        answer.raise_for_status()
-        length = answer.headers.get("Content-Length", "")
-        return int(length) if length.isdigit() else None
-
-    def _of(self, url: str) -> httpx.Client:
-        if offline.is_on() and not offline.is_here(urlsplit(url).hostname):
-            raise offline.refusal("nothing is downloaded")
-        split = urlsplit(url)
-        names = {split.hostname, split.netloc.rpartition("@")[2]}
-        return self._trusting if names & self._insecure else self._client
-
-    def _auth(self, url: str) -> httpx.Auth | tuple[str, str]:
-        return self._passwords.get(urlsplit(url).netloc.rpartition("@")[2], self._otherwise)
-
-
-def _client(verify: ssl.SSLContext | bool, proxy: str, make: Mapping[str, Any]) -> httpx.Client:
-    """A client with a proxy besides those of the environment, which come before it."""
-    mounts = {"all://": httpx.HTTPTransport(verify=verify, proxy=proxy)} if proxy else None
-    return httpx.Client(verify=verify, mounts=mounts, **make)
-
-
-def _proxy_of_pip(found: Mapping[str, str]) -> str:
-    """The proxy that only pip's settings name, "" for none: httpx looks into variables alone."""
-    proxy = found.get("ALL_PROXY", "")
-    known = getproxies()
-    if not proxy or "all" in known or "*" in known.get("no", ""):
-        return ""
-    return proxy
-
-
-def _context(authorities: str) -> ssl.SSLContext:
-    """Who is trusted: the system's authorities and those of a file; raises ProblemError."""
-    try:
-        context = ssl.create_default_context(cafile=authorities)
-        context.load_default_certs()
-    except OSError as error:
-        raise fail(
-            "engine.certificates",
-            f"The file of certificates cannot be used: {reason_of(error)}.",
-            "Correct the variable SSL_CERT_FILE, or pip's setting `cert`, or take it away.",
-            where=Where(file=authorities),
-        ) from error
-    return context
-
-
-def _passwords(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """User and password by host, out of the addresses of indexes."""
-    names = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
-    for name in names:
-        for address in environ.get(name, "").replace(",", " ").split():
-            called, _, place = address.partition("=")
-            if "://" in called:
-                called, place = "", address
-            split = urlsplit(place)
-            host = split.netloc.rpartition("@")[2]
-            own = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', called.upper())}"  # an index with a name
-            if split.username:
-                yield host, (unquote(split.username), unquote(split.password or ""))
-            elif called and (user := environ.get(f"{own}_USERNAME")):
-                yield host, (user, environ.get(f"{own}_PASSWORD", ""))
 
 
 def _fetch_one(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
@@ -449,7 +263,7 @@ def _take(local: Path, file: File, counter: Counter) -> None:
 
 
 def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> None:
-    waiting, begun_anew = _Waiting(), False
+    waiting, begun_anew = Waiting(), False
     while True:
         before = file.part.stat().st_size if file.part.exists() else 0
         try:
@@ -458,7 +272,7 @@ def _download(web: Web, file: File, counter: Counter, stop: Stop, log: Log) -> N
             stop.check()
             grown = (file.part.stat().st_size if file.part.exists() else 0) > before
             pause = waiting.after(error, grown=grown)
-            log.write(f"{file.name}: {_reason(error)} (attempt {waiting.failures})")
+            log.write(f"{file.name}: {reason(error)} (attempt {waiting.failures})")
             if pause is None:
                 raise _not_had(file, error) from error
             stop.wait(pause)
@@ -514,46 +328,12 @@ def _matches(path: Path, file: File) -> bool:
         return hashlib.file_digest(stream, "sha256").hexdigest() == file.sha256
 
 
-def _is_final(error: Exception) -> bool:
-    """Whether a server has said no, rather than nothing, or none can be asked."""
-    if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return True
-    if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return True
-    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (
-        401,
-        403,
-        404,
-        405,
-        407,
-        410,
-        451,
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, httpx.HTTPStatusError):
-        answer = error.response
-        said = f"{answer.url.host} answers {answer.status_code} {answer.reason_phrase}".strip()
-        if (asked := _asked_to_wait(error)) > PATIENCE:
-            said += f" and wants nothing to be asked for {words.duration(asked)}"
-        return said
-    if isinstance(error, httpx.TimeoutException):
-        return "the server does not answer"
-    return without_secrets(str(error)).rstrip(".") or type(error).__name__
-
-
-def _address(error: Exception) -> str:
-    """What was asked for, where an error tells."""
-    return str(error.request.url) if isinstance(error, httpx.RequestError) else ""
-
-
 def _not_had(file: File, error: Exception) -> ProblemError:
     if problem := clock.wrong(str(error), file.url):
         return problem
     return fail(
         "engine.download",
-        f"{file.name} could not be downloaded: {_reason(error)}.",
+        f"{file.name} could not be downloaded: {reason(error)}.",
         "Check the network, and the proxy and index settings, then start the set-up again: it goes "
         "on where it was. Without a network use a wheel folder from another machine.",
         where=Where(file=without_secrets(file.url)),
@@ -568,6 +348,3 @@ def _wrong(file: File) -> ProblemError:
         "index.",
         where=Where(file=without_secrets(file.url)),
     )
-
-
-__all__ = ["CancelledError", "Counter", "File", "Web", "fetch", "measured"]
