@@ -106,8 +106,9 @@ class ExportSpec(Spec):
     convert_from: Literal["auto", "adapter", "merged"] = setting(
         "auto",
         "Convert from",
-        "Straight from base and adapter, the weights are merged while they are read: the same files, "
-        "without the disk space of a merged copy.",
+        "Straight from base and adapter, the weights are merged while they are read, without the disk "
+        "space of a merged copy. A bfloat16 base goes through float16 then, which holds small updates, "
+        "unless Merge names a precision or a BF16 file is wanted.",
         choices={
             "auto": "The merged model where there is one, else base and adapter",
             "adapter": "Base and adapter",

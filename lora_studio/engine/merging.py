@@ -292,6 +292,11 @@ def _swap_in(merged: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def stored_in(base: Path) -> torch.dtype:
+    """The data type that most values of a model are merged in unless another is chosen; raises ProblemError."""
+    return _common_dtype(quantised.unpacked(base, weights.index(base)).values())
+
+
 def _common_dtype(tensors: Iterable[Source]) -> torch.dtype:
     """The data type that most values of a model are stored in."""
     sizes: Counter[str] = Counter()

@@ -5968,8 +5968,8 @@
             <translation>Gespeichert als</translation>
         </message>
         <message>
-            <source>Straight from base and adapter, the weights are merged while they are read: the same files, without the disk space of a merged copy.</source>
-            <translation>Direkt aus Basis und Adapter werden die Gewichte beim Lesen zusammengeführt: dieselben Dateien ohne den Platz einer zusammengeführten Kopie.</translation>
+            <source>Straight from base and adapter, the weights are merged while they are read, without the disk space of a merged copy. A bfloat16 base goes through float16 then, which holds small updates, unless Merge names a precision or a BF16 file is wanted.</source>
+            <translation>Direkt aus Basis und Adapter werden die Gewichte beim Lesen zusammengeführt, ohne den Plattenplatz einer zusammengeführten Kopie. Eine Basis in bfloat16 geht dann durch float16, das kleine Änderungen behält, sofern unter Zusammenführen keine Genauigkeit gewählt und keine BF16-Datei gewünscht ist.</translation>
         </message>
         <message>
             <source>Strength</source>

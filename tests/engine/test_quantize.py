@@ -93,8 +93,8 @@ def test_every_file_type_of_the_library_that_it_can_write_is_on_offer(tmp_path: 
     names = {name.partition("LLAMA_FTYPE_")[2].partition("_")[2] for name in known}
     names -= {""}  # GUESSED
     quantizer = quantize._Quantizer()
-    quantizer.logged()  # hundreds of lines
-    able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
+    with quantizer.logged():  # hundreds of lines
+        able = {name for name in names if quantizer.run(str(file), "", name, dry=True) == 0}
     assert able == set(QUANTIZATIONS)
     assert set(get_args(Quantization)) == set(QUANTIZATIONS)
     assert names - able == {"NVFP4"}  # the enumeration has it, the quantiser does not
@@ -125,11 +125,10 @@ def test_llama_cpp_itself_asks_for_a_matrix_where_we_say_so_and_nowhere_else(
 ) -> None:
     file = outline(tmp_path / "outline.gguf")
     quantizer = quantize._Quantizer()
-    said = quantizer.logged()
     asked = set()
     for name in QUANTIZATIONS:
-        said.clear()
-        assert quantizer.run(str(file), "", name, dry=True) == 0
+        with quantizer.logged() as said:
+            assert quantizer.run(str(file), "", name, dry=True) == 0
         if "will require an imatrix" in "".join(said):
             asked.add(name)
     # IQ3_XS asks for its attention alone, which this outline has, too.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import GGUFReader, dequantize
 from safetensors.torch import load_file, save_file
 
 from lora_studio.core import commands, events
@@ -96,6 +97,46 @@ def test_a_tensor_in_memory_is_bit_for_bit_that_of_the_merged_file(tmp_path: Pat
     assert {output.name for output in outputs} == merged.keys()
     for output in outputs:
         assert torch.equal(shards.values(output), merged[output.name]), output.name
+
+
+# --- the precision in which nothing is stored ---------------------------------------------------
+
+
+def lost(file: Path, run: RunFolder) -> float:
+    """The error of a file's first down projection as a share of the adapter's update to it."""
+    module = "model.layers.0.mlp.down_proj"
+    (layer,) = (one for one in adapters.read(run.adapter).layers if one.module == module)
+    update = layer.b.read().float() @ layer.a.read().float() * layer.scale
+    base = weights.index(run.path.parents[1] / "base")[f"{module}.weight"].read().float()
+    (tensor,) = (one for one in GGUFReader(file).tensors if one.name == "blk.0.ffn_down.weight")
+    held = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
+    return float((held - (base + update)).norm() / update.norm())
+
+
+@pytest.mark.slow
+def test_small_updates_of_a_bfloat16_base_are_held_in_a_file_made_straight(tmp_path: Path) -> None:
+    run = tiny_run("llama3", tmp_path, quantizations=("F16",))
+    file = run.adapter / "adapter_model.safetensors"
+    found = load_file(file).items()
+    save_file({name: value / (100 if "lora_B" in name else 1) for name, value in found}, file)
+    straight_file, recorder = written(run)
+    assert any("no merged copy is written" in log.text for log in recorder.of(events.Log))
+    assert lost(straight_file, run) < 0.1
+    straight_file.unlink()
+    merging.merge(run, recorded_job()[0])
+    assert lost(written(run)[0], run) > 0.3  # as the merged model is stored, in bfloat16
+
+
+@pytest.mark.parametrize(
+    ("dtype", "quantization", "taken"),
+    [("auto", "Q8_0", "fp16"), ("auto", "BF16", "auto"), ("bf16", "Q8_0", "bf16")],
+)
+def test_a_precision_that_was_asked_for_is_kept(
+    dtype: str, quantization: str, taken: str, tmp_path: Path
+) -> None:
+    run = with_merging(tiny_run("llama3", tmp_path, quantizations=(quantization,)), dtype=dtype)
+    recipe = straight.recipe_of(run, run.load_project(), recorded_job()[0])
+    assert recipe.merging.dtype == taken
 
 
 # --- where the straight way is barred ---------------------------------------------------------

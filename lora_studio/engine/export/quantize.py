@@ -10,7 +10,8 @@ import math
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -168,16 +169,20 @@ class _Quantizer:
             entry.size = array.size
         return self._keep(entries)  # the last entry's name stays null: that ends the list
 
-    def logged(self) -> list[str]:
-        """Collects from now on what llama.cpp logs."""
+    @contextmanager
+    def logged(self) -> Iterator[list[str]]:
+        """Collects what llama.cpp logs; afterwards it says on stderr what it has to say."""
         said: list[str] = []
 
         def take(_level: int, text: Any, _data: Any) -> None:
             said.append(self.ffi.string(text).decode("utf-8", errors="replace"))
 
         callback = self.ffi.callback("void(enum ggml_log_level, char *, void *)", take)
-        self.lib.llama_log_set(self._keep(callback), self.ffi.NULL)
-        return said
+        self.lib.llama_log_set(callback, self.ffi.NULL)
+        try:
+            yield said
+        finally:  # the library outlives what nothing in Python points to
+            self.lib.llama_log_set(self.ffi.NULL, self.ffi.NULL)
 
     def _keep(self, thing: Any) -> Any:
         self._kept.append(thing)
@@ -198,13 +203,12 @@ def _sizes(source: str, imatrix: str, *quantizations: str) -> int:
     import numpy as np
 
     quantizer = _Quantizer()
-    said = quantizer.logged()
     settings: dict[str, Any] = {"nthread": 1}
     if imatrix == "1":  # that there is one is all a dry run asks of it
         settings["imatrix"] = quantizer.importance({"none": np.ones(1, np.float32)})
     for name in quantizations:
-        said.clear()
-        status = quantizer.run(source, "", name, dry=True, **settings)
+        with quantizer.logged() as said:
+            status = quantizer.run(source, "", name, dry=True, **settings)
         text = "".join(said)
         if status == 0:
             print("SIZE", name, planned_bytes(text, Path(source).stat().st_size))
