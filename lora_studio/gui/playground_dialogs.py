@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from lora_studio.core import chat, events, moments, playground, words
-from lora_studio.core.files import write_atomic
+from lora_studio.core.files import reason_of, write_atomic
 from lora_studio.core.playground import Vote
 from lora_studio.gui.chat_desk import ChatDesk
 from lora_studio.gui.dialogs import Dialog
@@ -124,7 +124,7 @@ class TallyDialog(Dialog):
             write_atomic(Path(name), playground.to_csv(self._votes))
         except OSError as error:
             self.error.setText(
-                tr("{file} cannot be written: {reason}.").format(file=name, reason=error.strerror)
+                tr("{file} cannot be written: {reason}.").format(file=name, reason=reason_of(error))
             )
             self.error.show()
 

@@ -240,6 +240,7 @@ def make_wheelhouse(
         root = folders.root()
         with root.locked():
             yield from fill(place, root, log)
+            root.discard_cache()
 
     def fill(place: Path, root: Root, log: Log) -> Iterator[Event]:
         yield Progress(stage="Planning")

@@ -265,10 +265,12 @@ def test_a_training_is_paused_with_a_click_and_resumed_with_another(
     run.checkpoint(30).mkdir(parents=True)
     state.set_run(run, "train")
     play(page, [*begun(), *training_events(30, 60)])
+    page.pause.setFocus()
     with qtbot.waitSignal(page.pause_requested):
         qtbot.keyClick(page.pause, Qt.Key.Key_Space)
     play(page, [events.Done(id="t", paused=True)])
     state.set_run(run, "")
+    assert page.window().focusWidget() is page.header.primary
     assert page.verdict.what.text() == "Training is paused."
     assert page.verdict.advice.text() == "Resume to go on from the checkpoint at step 30."
     assert not page.pause.isVisible()
@@ -277,6 +279,21 @@ def test_a_training_is_paused_with_a_click_and_resumed_with_another(
     with qtbot.waitSignal(page.run_requested) as asked:
         page.header.primary.click()
     assert asked.args == ["resume"]
+
+
+def test_whoever_writes_when_the_pause_comes_goes_on_writing(
+    qtbot: QtBot, state: ProjectState, run: RunFolder
+) -> None:
+    page = shown(qtbot, TrainingPage(state))
+    run.checkpoint(30).mkdir(parents=True)
+    state.set_run(run, "train")
+    play(page, [*begun(), *training_events(30, 60)])
+    page.pause.setFocus()
+    qtbot.keyClick(page.pause, Qt.Key.Key_Space)
+    page.tabs.tabBar().setFocus()
+    play(page, [events.Done(id="t", paused=True)])
+    state.set_run(run, "")
+    assert page.window().focusWidget() is page.tabs.tabBar()
 
 
 def test_a_resumed_training_draws_over_the_steps_it_repeats(

@@ -498,6 +498,7 @@ def test_in_offline_mode_only_a_wheel_folder_will_do(
 ) -> None:
     folder = tmp_path / "wheels"
     list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
+    assert not root.cache.exists()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("UV_OFFLINE", "1")
     index.starts.clear()
@@ -585,7 +586,6 @@ def test_wheels_of_a_folder_are_looked_into_without_being_unpacked(
 ) -> None:
     folder = tmp_path / "wheels"
     list(operations.make_wheelhouse(folder, Request(variant="cpu"), Stop()))
-    shutil.rmtree(root.cache)
     work = SetUp(Request(variant="cpu", wheelhouse=folder), Stop())
     assert list(work.prepare())[-1].kind == "done"
     assert work.plan is not None

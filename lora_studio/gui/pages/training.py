@@ -67,6 +67,9 @@ class TrainingPage(Page):
         self.results = button(tr("Show the last run"), self._show_results, icon="back")
         self._wants_recipe = False
         self._ends = False  # the user has asked for the end, which comes after the step
+        self._focus_after_pause: QWidget | None = (
+            None  # where Qt has put it as Pause went out of use
+        )
         self._adapter: events.AdapterSaved | None = None
         self._last: events.StepDone | None = None
         self._run = state.run
@@ -223,8 +226,10 @@ class TrainingPage(Page):
             self.note.add()
 
     def _rest(self) -> None:
+        was_here = self.window().focusWidget() is self.pause
         self._ends = True
         self.refresh()
+        self._focus_after_pause = self.window().focusWidget() if was_here else None
         self.pause_requested.emit()
 
     def _stop(self) -> None:
@@ -311,6 +316,10 @@ class TrainingPage(Page):
             self.tiles.show_step(self._last, running=running)
         self.verdict.show_verdict(running, self._adapter, self._how_on())
         super().refresh()
+        if not running and self._focus_after_pause is not None:
+            if self.window().focusWidget() is self._focus_after_pause:
+                self.header.primary.setFocus()  # the key that has paused goes on
+            self._focus_after_pause = None
 
     def _primary(self, *, running: bool, recipe: bool, resumable: bool) -> str:
         if recipe:
