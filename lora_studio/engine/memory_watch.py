@@ -62,6 +62,7 @@ class MemoryWatch:
         """Watches nothing for a device with memory of its own."""
         self._limits = _limits() if device.type == "cpu" else []
         self._reached: str | None = None
+        self._looking = threading.Lock()  # nothing seen before a rest counts after it
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="memory watch", daemon=True)
         self._hooks: list[Any] = []
@@ -74,9 +75,10 @@ class MemoryWatch:
 
     def rest(self) -> None:
         """What was given back counts from now on."""
-        for limit in self._limits:
-            limit.rest()
-        self._reached = None
+        with self._looking:
+            for limit in self._limits:
+                limit.rest()
+            self._reached = None
 
     def check_between_layers(self, model: torch.nn.Module) -> None:
         """Also asks before every block of a model: one pass alone may go beyond the limit."""
@@ -105,8 +107,9 @@ class MemoryWatch:
     def _look(self) -> None:
         while not self._ended.wait(_INTERVAL):
             for limit in self._limits:
-                if self._reached is None:
-                    self._reached = limit.reached()
+                with self._looking:
+                    if self._reached is None:
+                        self._reached = limit.reached()
 
 
 def _limits() -> list[_Limit]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from lora_studio.core import commands, events, metrics
 from lora_studio.core.run_folder import RunFolder
 from lora_studio.core.training import TrainingSpec
-from lora_studio.engine import checkpoints, memory_ladder, training
+from lora_studio.engine import checkpoints, memory_ladder, memory_watch, training
 from lora_studio.engine.batches import Batch, Plan
 from lora_studio.engine.logprobs import Scorer
 from lora_studio.engine.memory_ladder import Rung
@@ -400,3 +401,32 @@ def test_one_very_long_row_is_what_costs_least_to_cut() -> None:
     assert problem.fix is not None
     assert (problem.fix.field, problem.fix.value) == ("max_length", 104)
     assert "cuts 1 row" in problem.remedy
+
+
+def test_what_was_seen_before_memory_was_given_back_does_not_count_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+    held = [90]
+
+    def look() -> int:
+        found = held[0]
+        if threading.current_thread().name == "memory watch" and found == 99:
+            looking.set()
+            go_on.wait()
+        return found
+
+    limit = memory_watch._Limit("a computer", lambda: 100, look)
+    monkeypatch.setattr(memory_watch, "_limits", lambda: [limit])
+    with memory_watch.MemoryWatch(torch.device("cpu")) as watch:
+        held[0] = 99
+        assert looking.wait(60)
+        held[0] = 10
+        resting = threading.Thread(target=watch.rest)
+        resting.start()
+        resting.join(
+            0.3
+        )  # over at once where it does not wait for the look, which then comes later
+        go_on.set()
+        resting.join()
+    watch.check()  # raises nothing
