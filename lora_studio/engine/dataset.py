@@ -150,13 +150,17 @@ def _faults_alone(store: RowStore, source: Source) -> Problem:
         what=f"No row of {Path(source.path).name} can be read ({plural(len(store), 'row')}). Of row "
         f"{first.number}: {reason}.",
         remedy="Correct the rows, or choose another file.",
-        where=Where(
-            step="dataset",
-            field="sources",
-            file=store.file_of(first.number - 1).path,
-            line=first.line or None,
-            row=first.number,
-        ),
+        where=_place(store, first),
+    )
+
+
+def _place(store: RowStore, row: RawRow) -> Where:
+    return Where(
+        step="dataset",
+        field="sources",
+        file=store.file_of(row.number - 1).path,
+        line=row.line or None,
+        row=row.number,
     )
 
 
@@ -167,8 +171,10 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterato
         return
     row, mark = found[0]
     values = row.values or {}
-    columns = [name for slot in verdict.mapping.values() for name in names_in(slot, values)]
-    inside = next((name for name in columns if mark in str(values.get(name))), columns[0])
+    mapped = [name for slot in verdict.mapping.values() for name in names_in(slot, values)]
+    inside = next(
+        (name for name in (*mapped, *values) if mark in str(values.get(name))), next(iter(values))
+    )
     yield Problem(
         code="dataset.media_marks",
         what=f"{plural(len(found), 'row')} of {number(len(rows))} looked at "
@@ -177,13 +183,7 @@ def _marks(store: RowStore, rows: Sequence[RawRow], verdict: Verdict) -> Iterato
         "does not see.",
         remedy="Choose data of text alone, or take these rows out of the file, unless the mark is meant "
         "as text. The check of the data names all of them.",
-        where=Where(
-            step="dataset",
-            field="sources",
-            file=store.file_of(row.number - 1).path,
-            line=row.line or None,
-            row=row.number,
-        ),
+        where=_place(store, row),
         severity="warning",
     )
 

@@ -141,11 +141,8 @@ class EngineControl(QObject):
         """Finds out what a set-up would take; nothing while other work is under way."""
         if self.running:
             return
-        self.machine = self.plan = None
-        self.request = request
-        stop = Stop()
-        work = self._make(request, stop)
-        if self.start(work.prepare, stop, switches=False):
+        work = self._begun(request)
+        if self.start(work.prepare, work.stop, switches=False):
             self._set_up = work
 
     def carry_out(self) -> None:
@@ -162,10 +159,14 @@ class EngineControl(QObject):
         """Plans what the user has begun with once more and does it, without another question."""
         if self.running:
             return
+        work = self._begun(request)
+        self.start(work.carry_out, work.stop)
+
+    def _begun(self, request: Request) -> Steps:
+        """A set-up that nothing is known of yet."""
         self.machine = self.plan = None
         self.request = request
-        stop = Stop()
-        self.start(self._make(request, stop).carry_out, stop)
+        return self._make(request, Stop())
 
     def start(
         self, work: Callable[[], Iterator[Event]], stop: Stop, *, switches: bool = True

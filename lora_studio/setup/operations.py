@@ -334,9 +334,7 @@ def remove(name: str, _stop: Stop) -> Iterator[Event]:
                 yield from install.clear(root, log)
         if not name:
             root.delete()
-            if not os.environ.get(
-                folders.VARIABLE
-            ):  # the place that was chosen before it is another one
+            if not os.environ.get(folders.VARIABLE):  # which goes before the place that was chosen
                 folders.forget_root()
 
     return told(work, _stop)
